@@ -1,0 +1,59 @@
+"""Ask questions about videos: any video LLM, with the redundant tokens left out.
+
+from dycoke_cli import DyCoke
+
+with DyCoke(merge_ratio=0.7, prune_ratio=0.7, prune_layer=3)(model):
+    model.generate(**inputs)
+
+from dycoke_cli import VideoSession, Sampling, load, read
+
+session = VideoSession(load("mini"), read("video.mp4", Sampling(frames=32)))
+print(session.ask("What happens?", DyCoke()).answer)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method as Uncompressed
+    from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.random_merge import RandomMerge
+    from dycoke_cli.engine.answer import Answer
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.loading import load
+    from dycoke_cli.video import Sampling, read
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "DyCoke",
+    "RandomMerge",
+    "Sampling",
+    "Uncompressed",
+    "VideoSession",
+    "__version__",
+    "load",
+    "read",
+]
+
+_HOMES = {
+    "Answer": ("dycoke_cli.engine.answer", "Answer"),
+    "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),
+    "Sampling": ("dycoke_cli.video", "Sampling"),
+    "Uncompressed": ("dycoke_cli.compression.base", "Method"),
+    "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
+    "load": ("dycoke_cli.models.loading", "load"),
+    "read": ("dycoke_cli.video", "read"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

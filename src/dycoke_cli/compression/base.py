@@ -1,0 +1,98 @@
+"""What a compression method is: a dataclass of parameters that makes up to two choices.
+
+A method never touches a model. It says which visual tokens the language model reads
+(`select`), and which of those each decoding step attends to (`pruning`). The engine asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.attach import Attachment
+
+
+class Selector(Protocol):
+    """The choice of a decoding step; one instance serves one generated sequence."""
+
+    renewals: int
+    """How often a choice was made anew after the first."""
+
+    def step(self, attention: torch.Tensor) -> torch.Tensor:
+        """Choose the visual tokens of this step.
+
+        Args:
+            attention: `[V]`, float; the attention of the step's query to each visual token.
+
+        Returns:
+            `[A]`, int64, ascending: the visual tokens that are active in this step.
+        """
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What decode pruning asks of the engine for one generated sequence.
+
+    Args:
+        layer: the first layer (0-based, 1 or more) that attends to active tokens only; the layer
+            before it gives the attention that the selector sees.
+        selector: the choice of each step.
+        discard: free what the first choice leaves out, instead of keeping it for a recall.
+    """
+
+    layer: int
+    selector: Selector
+    discard: bool
+
+
+@dataclass(frozen=True)
+class Method:
+    """A compression method. As it stands, it keeps everything: the uncompressed model."""
+
+    name: ClassVar[str] = "none"
+
+    def parameters(self) -> dict[str, Any]:
+        """The method's parameters by name, as they are reported."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def select(self, features: torch.Tensor) -> torch.Tensor:
+        """Choose the visual tokens that the language model reads.
+
+        Args:
+            features: `[F, N, D]`, float; the tokens of F frames with N positions each.
+
+        Returns:
+            `[M]`, int64: flat indices `frame*N + position`, in the order in which the language
+            model reads them.
+        """
+        frames, per_frame = features.shape[:2]
+        return torch.arange(frames * per_frame, device=features.device)
+
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        """How many tokens `select` keeps; known before anything is encoded."""
+        return frames * per_frame
+
+    def renumbers(self) -> bool:
+        """Whether kept tokens close the gaps in their positions, or keep the positions they had."""
+        return False
+
+    def pruning(self) -> Pruning | None:
+        """Fresh decode pruning for one sequence, or None where every step attends to all."""
+        return None
+
+    def __call__(self, model: Any) -> Attachment:
+        """Attach this method to a stock model: `with method(model): model.generate(**inputs)`.
+
+        Args:
+            model: a `transformers` model of a family that has a layout.
+
+        Raises:
+            UsageError: the model or a parameter isn't supported; the sentence says why.
+        """
+        # Imported here, so that the choices can be used, and read, without the engine.
+        from dycoke_cli.engine.attach import attach
+
+        return attach(model, self)

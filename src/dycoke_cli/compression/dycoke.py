@@ -1,0 +1,110 @@
+"""DyCoke: temporal token merging before the language model, dynamic KV pruning in decode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from dycoke_cli.compression import ttm
+from dycoke_cli.compression.base import Method, Pruning
+from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DyCoke(Method):
+    """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
+
+    Args:
+        ttm: stage 1 on.
+        merge_ratio: K in [0, 1), the share of a compared frame that is dropped.
+        window: frames a window of stage 1, 2 or more.
+        kv_prune: stage 2 on.
+        prune_ratio: P in [0, 1), the share of visual tokens that a decoding step leaves out.
+        prune_layer: L, the first layer (0-based) that attends to the active tokens only;
+            layer L-1 scores them.
+        recall: False keeps the first choice for good.
+        recall_threshold: renew the choice below this cosine similarity of attention.
+        variant: "paper", or "published" with the quirks of the published code.
+        positions: of kept tokens, "renumbered" without gaps or "kept" as they were.
+        dp_cache: where the tokens that wait are: on the "device", or "discard" them.
+
+    Raises:
+        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
+    """
+
+    name: ClassVar[str] = "dycoke"
+
+    ttm: bool = True
+    merge_ratio: float = 0.7
+    window: int = 4
+    kv_prune: bool = True
+    prune_ratio: float = 0.7
+    prune_layer: int = 3
+    recall: bool = True
+    recall_threshold: float = 0.9
+    variant: str = "paper"
+    positions: str = "renumbered"
+    dp_cache: str = "device"
+
+    def __post_init__(self) -> None:
+        _check_share("merge_ratio", self.merge_ratio)
+        _check_share("prune_ratio", self.prune_ratio)
+        _check_at_least("window", self.window, 2)
+        _check_at_least("prune_layer", self.prune_layer, 1)
+        _check_at_least("recall_threshold", self.recall_threshold, 0)
+        _check_choice("variant", self.variant, ("paper", "published"))
+        _check_choice("positions", self.positions, ("kept", "renumbered"))
+        _check_choice("dp_cache", self.dp_cache, ("device", "discard"))
+        if self.dp_cache == "discard" and self.recall:
+            raise UsageError(
+                "dp_cache discard leaves nothing to recall; use it together with no recall"
+            )
+        if self.variant == "published" and self.ttm and self.window != ttm.PUBLISHED_WINDOW:
+            raise UsageError(
+                f"the published variant has a window of {ttm.PUBLISHED_WINDOW}, not {self.window}"
+            )
+        if self.variant == "published" and self.positions == "kept":
+            raise UsageError("the published variant always renumbers positions; kept is for paper")
+
+    def select(self, features: torch.Tensor) -> torch.Tensor:
+        """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
+        if not self.ttm:
+            return super().select(features)
+        return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
+
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        """How many tokens stage 1 keeps."""
+        if not self.ttm:
+            return super().kept_tokens(frames, per_frame)
+        return ttm.kept_tokens(frames, per_frame, self.merge_ratio, self.window, self.variant)
+
+    def renumbers(self) -> bool:
+        """Whether kept tokens close the gaps in their positions."""
+        return self.positions == "renumbered"
+
+    def pruning(self) -> Pruning | None:
+        """Fresh state of stage 2 for one sequence, or None where it is off."""
+        if not self.kv_prune:
+            return None
+        selector = VisualSelector(
+            self.prune_ratio, self.recall_threshold, self.recall, self.variant
+        )
+        return Pruning(self.prune_layer, selector, self.dp_cache == "discard")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise UsageError(f"{name} must be at least 0 and below 1, not {value:g}")
+
+
+def _check_at_least(name: str, value: float, least: int) -> None:
+    if not value >= least:
+        raise UsageError(f"{name} must be {least} or more, not {value:g}")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} must be {' or '.join(allowed)}, not {value!r}")

@@ -1,0 +1,97 @@
+"""Stage 2 of DyCoke, dynamic KV pruning: each decoding step attends to what matters at that step.
+
+Source: DyCoke (arXiv 2411.15024), section 3.3. What isn't active waits in the DP cache and can
+come back at any later step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+class VisualSelector:
+    """Chooses, step by step, the visual tokens that layers from the prune layer on attend to.
+
+    The choice is renewed only when attention moved: when the cosine similarity of this step's
+    attention with that of the step of the last choice falls below `recall_threshold`.
+
+    Attributes:
+        renewals: how often a choice was made anew after the first.
+
+    Args:
+        prune_ratio: P, the share of the visual tokens that is pruned, in [0, 1).
+        recall_threshold: renew below this similarity; 1 or more renews at every step.
+        recall: False keeps the first choice for good (the paper's one-shot ablation).
+        variant: "paper", or "published": attention is compared with the step before, a step
+            without a renewal attends to all visual tokens, the last one is always active.
+    """
+
+    def __init__(
+        self,
+        prune_ratio: float,
+        recall_threshold: float,
+        recall: bool = True,
+        variant: str = "paper",
+    ) -> None:
+        self.prune_ratio = prune_ratio
+        self.recall_threshold = recall_threshold
+        self._one_shot = not recall
+        self.variant = variant
+        self.renewals = 0
+        self._reference: torch.Tensor | None = None
+        self._active: torch.Tensor | None = None
+
+    def step(self, attention: torch.Tensor) -> torch.Tensor:
+        """Choose the visual tokens of this step.
+
+        Args:
+            attention: `[V]`, float; the attention of the step's query to each visual token after
+                softmax over all keys, averaged over heads.
+
+        Returns:
+            `[A]`, int64, ascending: the tokens that are active.
+        """
+        if self.variant == "published":
+            return self._published_step(attention)
+        if self._active is None or self._moved(attention):
+            self._reference = attention
+            self._renew(_top(attention, _active_tokens(len(attention), self.prune_ratio)))
+        assert self._active is not None
+        return self._active
+
+    def _published_step(self, attention: torch.Tensor) -> torch.Tensor:
+        if self._one_shot and self._active is not None:
+            return self._active
+        last = len(attention) - 1
+        # The published code leaves the last visual token out of scores and choice alike.
+        scored = attention[:last]
+        renew = self._active is None or self._moved(scored)
+        self._reference = scored
+        if not renew:
+            return torch.arange(len(attention), device=attention.device)
+        chosen = _top(scored, _active_tokens(last, self.prune_ratio))
+        return self._renew(torch.cat([chosen, chosen.new_tensor([last])]))
+
+    def _renew(self, active: torch.Tensor) -> torch.Tensor:
+        self.renewals += self._active is not None
+        self._active = active
+        return active
+
+    def _moved(self, attention: torch.Tensor) -> bool:
+        if self._one_shot:
+            return False
+        if self.recall_threshold >= 1:  # equal vectors can have a similarity of 1 + rounding
+            return True
+        assert self._reference is not None
+        similarity = F.cosine_similarity(attention.float(), self._reference.float(), dim=0)
+        return bool(similarity < self.recall_threshold)
+
+
+def _active_tokens(visual: int, prune_ratio: float) -> int:
+    return int(visual * (1 - prune_ratio))
+
+
+def _top(attention: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` highest, ascending by index; among equals the lower index is chosen."""
+    return attention.argsort(descending=True, stable=True)[:count].sort().values

@@ -1,0 +1,110 @@
+"""Stage 1 of DyCoke, temporal token merging: drop what the frame before already said.
+
+Source: DyCoke (arXiv 2411.15024), section 3.2. "Merged" means dropped, as in the published code:
+the neighbour's token stands for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from dycoke_cli.errors import UsageError
+
+PUBLISHED_WINDOW = 4
+
+
+def keep_indices(
+    features: torch.Tensor, merge_ratio: float, window: int = 4, variant: str = "paper"
+) -> torch.Tensor:
+    """Choose the tokens that stay.
+
+    In each window of consecutive frames, an odd frame is compared with the even one before it,
+    and every other even frame with the first of the window. Of a compared frame the
+    `int((1 - merge_ratio) * N)` tokens stay that are least like the token at the same position in
+    the frame they were compared with (cosine similarity; among equals the lower position stays).
+
+    Args:
+        features: `[F, N, D]`, float; the visual tokens as the language model would read them.
+        merge_ratio: K, the share of a compared frame that is dropped, in [0, 1).
+        window: frames a window; the last one may be shorter.
+        variant: "paper", or "published" for the published code with its quirks: no comparison
+            with the first frame in the last window of a multiple of 4 frames, an odd trailing
+            frame dropped whole, the tokens of a compared frame in order of rising similarity.
+
+    Returns:
+        `[M]`, int64: flat indices `frame*N + position` in the order in which the language model
+        reads them.
+
+    Raises:
+        UsageError: (a ValueError) the published variant with 4 frames or fewer.
+    """
+    frames, per_frame = features.shape[:2]
+    kept = _kept_per_frame(per_frame, merge_ratio)
+    whole = torch.arange(per_frame, device=features.device)
+    chosen = []
+    for frame, reference in _comparisons(frames, window, variant):
+        if reference is None:
+            positions = whole
+        else:
+            similarity = F.cosine_similarity(
+                _wide(features[frame]), _wide(features[reference]), dim=-1
+            )
+            positions = similarity.argsort(stable=True)[:kept]
+            if variant == "paper":
+                positions = positions.sort().values
+        chosen.append(frame * per_frame + positions)
+    return torch.cat(chosen)
+
+
+def kept_tokens(
+    frames: int, per_frame: int, merge_ratio: float, window: int = 4, variant: str = "paper"
+) -> int:
+    """How many tokens `keep_indices` keeps of `frames` frames with `per_frame` tokens each."""
+    kept = _kept_per_frame(per_frame, merge_ratio)
+    return sum(
+        per_frame if reference is None else kept
+        for _, reference in _comparisons(frames, window, variant)
+    )
+
+
+def _kept_per_frame(per_frame: int, merge_ratio: float) -> int:
+    return int((1 - merge_ratio) * per_frame)
+
+
+def _wide(tokens: torch.Tensor) -> torch.Tensor:
+    """float32 or wider: bfloat16 has too few digits to rank near-equal similarities."""
+    return tokens if tokens.dtype == torch.float64 else tokens.float()
+
+
+def _comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:
+    """Yield (frame, the frame it is compared with, or None to keep it whole), in reading order."""
+    if variant == "published":
+        if frames <= PUBLISHED_WINDOW:
+            raise UsageError(
+                f"the published variant needs more than {PUBLISHED_WINDOW} frames, not {frames}; "
+                "the paper variant works from 1 frame on"
+            )
+        yield from _published_comparisons(frames)
+        return
+    for frame in range(frames):
+        offset = frame % window
+        if offset == 0:
+            yield frame, None
+        elif offset % 2:
+            yield frame, frame - 1
+        else:
+            yield frame, frame - offset
+
+
+def _published_comparisons(frames: int) -> Iterator[tuple[int, int | None]]:
+    # The published loops: pairs over an even number of frames, and the middle frame of each
+    # window that starts before frames - 4.
+    compared_middles = {start + 2 for start in range(0, frames - 4, 4)}
+    for frame in range(frames - frames % 2):
+        if frame % 2:
+            yield frame, frame - 1
+        else:
+            yield frame, frame - 2 if frame in compared_middles else None

@@ -1,0 +1,56 @@
+"""An answer with everything that is reported of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dycoke_cli import __version__
+
+SCHEMA = "dycoke.answer/1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answered question; the fields are the keys of the `--json` object.
+
+    Args:
+        question: as asked.
+        answer: the text, without special tokens.
+        finish_reason: "stop", or "length" where `max_new_tokens` cut it.
+        seed: of sampling, or None for greedy decoding.
+        model: name, revision, dtype, device.
+        method: name and every parameter.
+        frames: count, and true time stamps in seconds.
+        tokens: visual, visual_kept, visual_active_in_decode (mean over steps), text, generated.
+        decode: steps, choices_renewed, tokens_evicted, tokens_recalled.
+        flops: "paper FLOPs": prefill, decode, uncompressed.
+        seconds: load, video_decode, vision, prefill, first_token, decode, total.
+        tokens_per_second: (generated - 1) / decode, or None for one token.
+        bytes: weights, kv_cache, kv_active, peak_working, peak_total.
+        warnings: sentences for a person.
+    """
+
+    question: str
+    answer: str
+    finish_reason: str
+    seed: int | None
+    model: dict[str, Any]
+    method: dict[str, Any]
+    frames: dict[str, Any]
+    tokens: dict[str, Any]
+    decode: dict[str, int]
+    flops: dict[str, float]
+    seconds: dict[str, float]
+    tokens_per_second: float | None
+    bytes: dict[str, int | None]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`, without the keys that only the caller knows (video, id)."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            **vars(self),
+            "warnings": list(self.warnings),
+        }

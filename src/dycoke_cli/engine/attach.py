@@ -1,0 +1,150 @@
+"""Attaches a method to a stock model through public seams, and leaves no trace on it.
+
+A forward pre-hook on the text decoder drops the rows that the method doesn't keep and puts a
+`KVStore` in the place of the call's empty cache; a forward pre-hook on the model notes where the
+visual tokens stand. Like `torch.no_grad()`, an attachment holds for the thread that entered it.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.attention import STORE_ARGUMENT, scoring_name
+from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.prefill import shorten
+from dycoke_cli.engine.private_api import attention_implementation
+from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.supported import check_decode_step, check_decoder, check_prefill
+from dycoke_cli.models.layouts import Layout, family_of
+
+
+def attach(model: Any, method: Method, layout: Layout | None = None) -> Attachment:
+    """Make the context manager that applies `method` to `model`'s `generate()` calls.
+
+    Args:
+        model: a stock model of a family that has a layout.
+        method: the choices.
+        layout: where the visual tokens stand, for calls with `inputs_embeds`; otherwise it is
+            read from `input_ids`.
+
+    Raises:
+        UsageError: a family without a layout, or a prune layer that the model doesn't have.
+    """
+    family_of(model.config)
+    pruning = method.pruning()
+    check_decoder(model.get_decoder().config, pruning.layer if pruning else None)
+    return Attachment(model, method, layout)
+
+
+class Attachment:
+    """A method on a model, for the length of a `with` block in the thread that entered it.
+
+    Attributes:
+        stats: counts of the newest `generate()` call, or None before the first.
+    """
+
+    def __init__(self, model: Any, method: Method, layout: Layout | None) -> None:
+        self.stats: DecodeStats | None = None
+        self._model = model
+        self._decoder = model.get_decoder()
+        self._method = method
+        self._given_layout = layout
+        self._layout: Layout | None = None
+        self._thread = 0
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Attachment:
+        self._thread = threading.get_ident()
+        _switch.enter(self._decoder)
+        self._hooks = [
+            self._model.register_forward_pre_hook(self._before_model, with_kwargs=True),
+            self._decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+        ]
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        _switch.leave(self._decoder)
+        if self.stats is None and error is None:
+            warnings.warn(
+                f"the method {self._method.name!r} was attached, but no generate() with a video "
+                "ran in this thread before it was detached",
+                stacklevel=2,
+            )
+
+    def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        input_ids = kwargs.get("input_ids", args[0] if args else None)
+        self._layout = self._given_layout
+        if self._layout is None and input_ids is not None and input_ids.shape[1] > 1:
+            layouts = [family_of(module.config).layout(module.config, row) for row in input_ids]
+            self._layout = layouts[0]
+
+    def _before_decoder(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if threading.get_ident() != self._thread:
+            return None
+        cache = kwargs.get("past_key_values")
+        if isinstance(cache, KVStore):
+            check_decode_step(kwargs)
+            return args, _decode_step(cache, kwargs)
+        if self._layout is None:
+            return None  # a prompt without a video: nothing to compress
+        check_prefill(kwargs)
+        kwargs, store = shorten(kwargs, self._layout, self._method, module.config.num_hidden_layers)
+        self.stats = store.stats
+        return args, kwargs
+
+
+def _decode_step(store: KVStore, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of one decoding step on a shortened sequence."""
+    store.begin_step()
+    positions = kwargs.get("position_ids")
+    if positions is None:
+        device = kwargs["inputs_embeds"].device
+        positions = torch.tensor([[store.get_seq_length()]], device=device)
+    return kwargs | {
+        "attention_mask": None,
+        "position_ids": positions - store.position_shift,
+        STORE_ARGUMENT: store,
+    }
+
+
+class _AttentionSwitch:
+    """Turns a decoder's attention to its scoring twin while any attachment is on it.
+
+    Attachments of several threads can overlap, so the last one to leave switches back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attached: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
+
+    def enter(self, decoder: Any) -> None:
+        with self._lock:
+            stock, count = self._attached.get(decoder, (attention_implementation(decoder), 0))
+            if count == 0:
+                decoder.set_attn_implementation(scoring_name(stock))
+            self._attached[decoder] = (stock, count + 1)
+
+    def leave(self, decoder: Any) -> None:
+        with self._lock:
+            stock, count = self._attached.pop(decoder)
+            if count == 1:
+                decoder.set_attn_implementation(stock)
+            else:
+                self._attached[decoder] = (stock, count - 1)
+
+
+_switch = _AttentionSwitch()

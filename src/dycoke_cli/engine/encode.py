@@ -1,0 +1,79 @@
+"""Encodes a video once: the rows that its placeholders stand for, as the language model reads them.
+
+The seam is public and the same in every version and family: a forward pre-hook on the text
+decoder, where the visual tokens already stand in `inputs_embeds`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dycoke_cli.models.layouts import Family
+
+CHUNK_FRAMES_CPU = 1
+CHUNK_FRAMES_ACCELERATOR = 8
+
+
+class _Reached(Exception):
+    """Carries `inputs_embeds` out of a forward that has done all we want of it."""
+
+    def __init__(self, embeds: torch.Tensor) -> None:
+        super().__init__()
+        self.embeds = embeds
+
+
+@torch.inference_mode()
+def encode_video(
+    model: Any,
+    family: Family,
+    inputs: dict[str, torch.Tensor],
+    on_frames: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Run the vision side of a model, a few frames at a time so that its memory stays flat.
+
+    Args:
+        model: a stock model.
+        family: its layout, which knows how its inputs are cut into frames.
+        inputs: what the processor made of one video.
+        on_frames: called with (frames done, frames in all).
+
+    Returns:
+        `[R, D]`, in the model's dtype and on its device: one row a placeholder.
+    """
+    size = CHUNK_FRAMES_CPU if model.device.type == "cpu" else CHUNK_FRAMES_ACCELERATOR
+    frames = family.frames(inputs)
+    rows = []
+    for start in range(0, frames, size):
+        stop = min(start + size, frames)
+        chunk, keep = family.chunk(model.config, inputs, start, stop)
+        rows.append(_rows_at_decoder(model, chunk)[keep])
+        if on_frames is not None:
+            on_frames(stop, frames)
+    return torch.cat(rows)
+
+
+def _rows_at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    thread = threading.get_ident()
+
+    def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:
+            raise _Reached(kwargs["inputs_embeds"])
+
+    hook = model.get_decoder().register_forward_pre_hook(stop_here, with_kwargs=True)
+    try:
+        model(**{name: _on(tensor, model) for name, tensor in inputs.items()})
+    except _Reached as reached:
+        return reached.embeds[0]
+    finally:
+        hook.remove()
+    raise AssertionError("the model answered without calling its text decoder")
+
+
+def _on(tensor: torch.Tensor, model: Any) -> torch.Tensor:
+    if tensor.is_floating_point():
+        return tensor.to(model.device, model.dtype)
+    return tensor.to(model.device)

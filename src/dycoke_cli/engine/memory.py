@@ -1,0 +1,56 @@
+"""Peak memory of a piece of work: the allocator's on CUDA, resident memory on Linux CPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
+
+
+class PeakMemory:
+    """Measures from its making on.
+
+    Args:
+        device: where the work runs.
+        weights_bytes: of the model, which stand outside the working memory.
+    """
+
+    def __init__(self, device: torch.device, weights_bytes: int) -> None:
+        self._device = device
+        self._weights = weights_bytes
+        self._resident = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif _reset_resident_peak():
+            self._resident = _status_bytes("VmRSS")
+
+    def read(self) -> tuple[int | None, int | None]:
+        """Bytes (working, total) at the peak so far, None where they can't be measured.
+
+        Working is everything but the weights: on CUDA by the allocator, on a CPU the rise of
+        resident memory since the start.
+        """
+        if self._device.type == "cuda":
+            total = torch.cuda.max_memory_allocated(self._device)
+            return total - self._weights, total
+        if self._resident is None:
+            return None, None
+        peak = _status_bytes("VmHWM")
+        return peak - self._resident, peak
+
+
+def _reset_resident_peak() -> bool:
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:  # not Linux, or not allowed in this container
+        return False
+    return True
+
+
+def _status_bytes(key: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1]) * 1024

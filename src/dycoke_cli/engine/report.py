@@ -1,0 +1,111 @@
+"""Puts together what is reported of an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.answer import Answer
+from dycoke_cli.engine.flops import paper_flops
+from dycoke_cli.engine.generation import Generated
+from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import Frames
+
+
+def make_answer(
+    question: str,
+    loaded: LoadedModel,
+    method: Method,
+    clip: Frames,
+    generated: Generated,
+    layout: Layout,
+    *,
+    prompt_tokens: int,
+    seconds: dict[str, float],
+    total: float,
+    peak: tuple[int | None, int | None],
+) -> Answer:
+    """Make the answer object from what the stages measured.
+
+    Args:
+        question: as asked.
+        loaded: the model.
+        method: what was left out.
+        clip: the frames.
+        generated: what was written.
+        layout: of the prompt.
+        prompt_tokens: before anything was dropped.
+        seconds: load, video_decode and vision.
+        total: seconds since the question was asked.
+        peak: bytes (working, total).
+    """
+    visual = len(layout.index)
+    stats = generated.stats or DecodeStats(visual=visual, visual_kept=visual)
+    steps = len(generated.tokens) - 1
+    active = sum(stats.active) / len(stats.active) if stats.active else stats.visual_kept
+    pruning = method.pruning()
+    text_config = loaded.model.get_decoder().config
+    decode = generated.seconds["decode"]
+    warnings = list(clip.warnings)
+    if not generated.stopped:
+        warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
+    return Answer(
+        question=question,
+        answer=generated.text,
+        finish_reason="stop" if generated.stopped else "length",
+        seed=generated.seed,
+        model=_model(loaded),
+        method={"name": method.name, **method.parameters()},
+        frames={"count": layout.frames, "timestamps_s": list(clip.timestamps_s)},
+        tokens={
+            "visual": visual,
+            "visual_kept": stats.visual_kept,
+            "visual_active_in_decode": active,
+            "text": prompt_tokens - visual,
+            "generated": steps + 1,
+        },
+        decode={
+            "steps": steps,
+            "choices_renewed": stats.choices_renewed,
+            "tokens_evicted": stats.tokens_evicted,
+            "tokens_recalled": stats.tokens_recalled,
+        },
+        flops=paper_flops(
+            text_config,
+            text=prompt_tokens - visual,
+            visual=visual,
+            visual_kept=stats.visual_kept,
+            visual_active=active,
+            prune_layer=pruning.layer if pruning else text_config.num_hidden_layers,
+            generated=steps + 1,
+        ),
+        # The watch started when the question was asked, after the frames had been decoded.
+        seconds={
+            **seconds,
+            **generated.seconds,
+            "first_token": seconds["video_decode"] + generated.seconds["first_token"],
+            "total": seconds["video_decode"] + total,
+        },
+        tokens_per_second=steps / decode if steps and decode > 0 else None,
+        bytes={
+            "weights": loaded.weights_bytes,
+            "kv_cache": generated.kv_bytes,
+            "kv_active": generated.kv_active_bytes,
+            "peak_working": peak[0],
+            "peak_total": peak[1],
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def _model(loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "name": loaded.name,
+        "revision": loaded.revision,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+    }

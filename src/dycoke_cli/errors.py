@@ -1,0 +1,52 @@
+"""Errors meant for a person: one sentence each, with the exit code and the word `--json` shows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DycokeError(Exception):
+    """Base of all errors that a command prints as one sentence.
+
+    Attributes:
+        code: the word in the `error` object of `--json`.
+        exit_code: the exit status of the process.
+    """
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(DycokeError, ValueError):
+    """A parameter out of range, or a combination that isn't supported."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class VideoError(DycokeError):
+    """The video can't be read."""
+
+    code = "video_unreadable"
+    exit_code = 3
+
+
+class ModelError(DycokeError):
+    """The model can't be found or loaded."""
+
+    code = "model_unavailable"
+    exit_code = 4
+
+
+class OutOfMemoryError(DycokeError):
+    """Accelerator or main memory ran out."""
+
+    code = "out_of_memory"
+    exit_code = 5
+
+
+class OutputError(DycokeError):
+    """The output can't be written."""
+
+    code = "output_failed"
+    exit_code = 6

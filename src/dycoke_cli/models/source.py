@@ -1,0 +1,138 @@
+"""From what a user typed (catalog name, folder, hub id) to where a model's files are."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are.
+
+    Args:
+        name: as it is reported.
+        location: a local folder, or a hub id.
+        entry: of the catalog, or None.
+        local: whether `location` is a folder.
+    """
+
+    name: str
+    location: str
+    entry: Entry | None
+    local: bool
+
+
+def find(name: str) -> Source:
+    """Find a model by catalog name, folder or hub id; nothing is downloaded.
+
+    Raises:
+        ModelError: nothing has this name, or the folder has no weights that can be loaded.
+    """
+    entry = CATALOG.get(name)
+    if entry is not None:
+        location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
+        return Source(name, location, entry, local=entry.repo is None)
+    if os.path.isdir(name):
+        _check_folder(Path(name))
+        return Source(name, name, None, local=True)
+    if os.path.exists(name):
+        raise ModelError(f"{name!r} is a file; give the folder that holds the model")
+    near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return Source(name, name, None, local=False)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(CATALOG)}"
+    raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
+
+
+def read_config(source: Source, revision: str | None = None) -> tuple[Any, str | None]:
+    """Read a model's configuration; of a hub model, download that one file if need be.
+
+    Returns:
+        The `transformers` configuration, and the commit of a hub model (None for a folder).
+
+    Raises:
+        ModelError: it can't be read.
+    """
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    with explained(source):
+        if source.local:
+            return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
+        path = Path(hf_hub_download(source.location, "config.json", revision=revision))
+        config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
+        return config, path.parent.name
+
+
+@contextmanager
+def explained(source: Source) -> Iterator[None]:
+    """Turn what the hub and the loaders raise into one sentence.
+
+    Raises:
+        ModelError: in place of any of their errors.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(_sentence(source, error)) from error
+
+
+def _sentence(source: Source, error: Exception) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = source.location
+    if isinstance(error, GatedRepoError):
+        return f"{name} asks for a login; accept its licence on the hub and run `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has no model {name!r}; see `dycoke models` for the names there are"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no such revision"
+    if not source.local and isinstance(
+        error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
+    ):
+        return (
+            f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
+            "a local folder with --model"
+        )
+    if source.local and isinstance(error, OSError | ValueError):
+        return f"the folder {name!r} isn't a model that can be loaded: {_first_line(error)}"
+    return f"{name} can't be loaded: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"the folder {str(folder)!r} has no config.json, so it isn't a model")
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
+        raise ModelError(
+            f"the folder {str(folder)!r} has weights, but not as safetensors, the only format "
+            "that is loaded; convert them"
+        )
+    raise ModelError(f"the folder {str(folder)!r} has no weights (*.safetensors)")

@@ -1,0 +1,75 @@
+"""Attached to a stock model, any choice gives the tokens and logits of the masked reference."""
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke
+
+from .reference import Reference
+from .tiny import SHAPES, make_inputs, make_model, prompt_rows
+
+NEW_TOKENS = 9
+
+CASES = [
+    # shape, frames, parameters
+    (0, 1, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2}),
+    (0, 4, {"merge_ratio": 0.7, "prune_ratio": 0.5, "prune_layer": 1}),
+    (0, 5, {"merge_ratio": 0.3, "prune_ratio": 0.7, "prune_layer": 3}),
+    (0, 33, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3}),
+    (1, 6, {"merge_ratio": 0.5, "prune_ratio": 0.9, "prune_layer": 2}),
+    (1, 7, {"merge_ratio": 0.9, "prune_ratio": 0.3, "prune_layer": 1}),
+    (1, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "recall_threshold": 1.0}),
+    (2, 9, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 5}),
+    (2, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "positions": "kept"}),
+    (2, 5, {"merge_ratio": 0.7, "prune_ratio": 0.99, "prune_layer": 2}),
+    (0, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2, "recall": False}),
+    (
+        0,
+        8,
+        {
+            "merge_ratio": 0.7,
+            "prune_ratio": 0.7,
+            "prune_layer": 2,
+            "recall": False,
+            "dp_cache": "discard",
+        },
+    ),
+    (1, 8, {"kv_prune": False, "merge_ratio": 0.7}),
+    (1, 8, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 2}),
+    (1, 8, {"kv_prune": False, "merge_ratio": 0.7, "positions": "kept"}),
+    (2, 4, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 4, "recall_threshold": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("shape", "frames", "parameters"), CASES)
+def test_tokens_logits_and_choices(shape, frames, parameters):
+    shape = SHAPES[shape]
+    model = make_model(shape, seed=frames)
+    inputs = make_inputs(shape, frames, seed=frames)
+    embeds, visual = prompt_rows(model, shape, inputs)
+    method = DyCoke(**parameters)
+    tokens, logits, choice = Reference(model).generate(
+        embeds,
+        visual,
+        embeds[visual.start : visual.stop].view(frames, shape.tokens_per_frame, -1),
+        new_tokens=NEW_TOKENS,
+        merge_ratio=method.merge_ratio if method.ttm else None,
+        prune_ratio=method.prune_ratio if method.kv_prune else None,
+        prune_layer=method.prune_layer,
+        threshold=method.recall_threshold,
+        recall=method.recall,
+        kept_positions=method.positions == "kept",
+    )
+    with method(model) as attachment:
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        torch.testing.assert_close(ours[0].double(), theirs, atol=1e-4, rtol=1e-4)
+    assert attachment.stats.visual_kept == len(choice.kept)
+    assert attachment.stats.active == [len(active) for active in choice.active]

@@ -1,0 +1,70 @@
+"""With K=0 and P=0 an attached method changes nothing: tokens are those of plain generate()."""
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke
+
+from .tiny import SHAPES, make_inputs, make_model
+
+KEEP_ALL = {"merge_ratio": 0.0, "prune_ratio": 0.0, "prune_layer": 2}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8, 16, 32, 33])
+def test_greedy_tokens_are_those_of_plain_generate(shape, frames):
+    model = make_model(shape, seed=frames)
+    inputs = make_inputs(shape, frames, seed=frames)
+    plain = model.generate(**inputs, max_new_tokens=24, do_sample=False)
+    with DyCoke(**KEEP_ALL)(model):
+        attached = model.generate(**inputs, max_new_tokens=24, do_sample=False)
+    assert torch.equal(plain, attached)
+
+
+def test_positions_kept_and_left_padding_change_nothing_either():
+    shape = SHAPES[0]
+    model = make_model(shape)
+    inputs = make_inputs(shape, 6)
+    plain = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, -12:]
+    padded = inputs | {
+        "input_ids": torch.nn.functional.pad(inputs["input_ids"], (4, 0), value=1),
+        "attention_mask": torch.nn.functional.pad(inputs["attention_mask"], (4, 0), value=0),
+    }
+    for positions in ("kept", "renumbered"):
+        with DyCoke(**KEEP_ALL, positions=positions)(model):
+            attached = model.generate(**padded, max_new_tokens=12, do_sample=False)[0, -12:]
+        assert torch.equal(plain, attached), positions
+
+
+def test_more_new_tokens_than_spare_rows():
+    shape = SHAPES[0]
+    model = make_model(shape)
+    inputs = make_inputs(shape, 2)
+    plain = model.generate(**inputs, max_new_tokens=300, do_sample=False)
+    with DyCoke(**KEEP_ALL)(model):
+        attached = model.generate(**inputs, max_new_tokens=300, do_sample=False)
+    assert torch.equal(plain, attached)
+
+
+def test_sampling_with_a_seed_is_that_of_plain_generate():
+    shape = SHAPES[1]
+    model = make_model(shape)
+    inputs = make_inputs(shape, 4)
+    torch.manual_seed(3)
+    plain = model.generate(**inputs, max_new_tokens=20, do_sample=True, temperature=1.3)
+    torch.manual_seed(3)
+    with DyCoke(**KEEP_ALL)(model):
+        attached = model.generate(**inputs, max_new_tokens=20, do_sample=True, temperature=1.3)
+    assert torch.equal(plain, attached)
+
+
+def test_a_model_loaded_with_eager_attention():
+    shape = SHAPES[0]
+    model = make_model(shape)
+    inputs = make_inputs(shape, 5)
+    model.set_attn_implementation("eager")
+    plain = model.generate(**inputs, max_new_tokens=16, do_sample=False)
+    with DyCoke(**KEEP_ALL)(model):
+        attached = model.generate(**inputs, max_new_tokens=16, do_sample=False)
+    assert torch.equal(plain, attached)
+    assert model.get_decoder().config._attn_implementation == "eager"

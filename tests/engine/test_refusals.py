@@ -1,0 +1,114 @@
+"""What a method would get silently wrong is refused with a sentence."""
+
+import pytest
+import torch
+from transformers import StaticCache
+
+from dycoke_cli import DyCoke
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.layouts import family_of
+
+from .tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+
+SHAPE = SHAPES[0]
+METHOD = DyCoke(prune_layer=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(SHAPE)
+
+
+def refused(model, match, inputs=None, **options):
+    inputs = inputs or make_inputs(SHAPE, 5)
+    with pytest.raises(UsageError, match=match), METHOD(model):
+        model.generate(**inputs, max_new_tokens=6, **{"do_sample": False, **options})
+
+
+def test_beams_and_several_sequences(model):
+    refused(model, "one sequence at a time.*num_beams", num_beams=2)
+    refused(
+        model,
+        "one sequence at a time.*num_return_sequences",
+        num_return_sequences=2,
+        do_sample=True,
+    )
+
+
+def test_batches(model):
+    inputs = {name: torch.cat([row, row]) for name, row in make_inputs(SHAPE, 5).items()}
+    refused(model, "one sequence at a time.*batches", inputs)
+
+
+def test_prompt_lookup_and_assisted_generation(model):
+    refused(model, "prompt lookup", prompt_lookup_num_tokens=2)
+    refused(model, "assisted", assistant_model=make_model(SHAPE))
+
+
+def test_other_caches(model):
+    static = StaticCache(config=model.config.text_config, max_cache_len=256)
+    refused(model, "StaticCache", past_key_values=static)
+    refused(model, "StaticCache", cache_implementation="static")
+    refused(model, "without a cache", use_cache=False)
+
+
+def test_chunked_prefill(model):
+    refused(model, "prefill_chunk_size", prefill_chunk_size=16)
+
+
+def test_a_second_turn_on_the_same_cache(model):
+    inputs = make_inputs(SHAPE, 5)
+    with METHOD(model):
+        first = model.generate(
+            **inputs, max_new_tokens=4, do_sample=False, return_dict_in_generate=True
+        )
+    longer = torch.cat([first.sequences, torch.tensor([[20, 21, 22]])], dim=1)
+    second = {"input_ids": longer, "attention_mask": torch.ones_like(longer)}
+    with pytest.raises(UsageError, match="second turn"), METHOD(model):
+        model.generate(**second, past_key_values=first.past_key_values, max_new_tokens=4)
+
+
+def test_sliding_windows():
+    model = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=2)
+    refused(model, "sliding_attention")
+
+
+def test_two_videos(model):
+    inputs = make_inputs(SHAPE, 4)
+    run = SHAPE.tokens_per_frame * 2
+    inputs["input_ids"][0, 3 + run] = 11  # cuts the run of placeholders in two
+    inputs["input_ids"][0, -1] = VIDEO_TOKEN
+    refused(model, "more than one video", inputs)
+
+
+def test_attention_weights(model):
+    refused(model, "output_attentions", output_attentions=True, return_dict_in_generate=True)
+
+
+def test_a_ready_made_mask(model):
+    inputs = make_inputs(SHAPE, 4)
+    size = inputs["input_ids"].shape[1]
+    mask = torch.zeros(1, 1, size, size)
+    with pytest.raises(UsageError, match="ready-made attention mask"), METHOD(model):
+        model(**inputs | {"attention_mask": mask})
+
+
+def test_a_layer_that_the_model_does_not_have(model):
+    with pytest.raises(UsageError, match=r"between 1 and 4 .* not 5"):
+        DyCoke(prune_layer=5)(model)
+    DyCoke(prune_layer=5, kv_prune=False)(model)  # the layer means nothing there
+
+
+def test_a_family_without_a_layout():
+    class Config:
+        model_type = "gpt2"
+
+    with pytest.raises(UsageError, match="'gpt2' have no layout"):
+        family_of(Config)
+
+
+def test_nothing_is_left_behind_by_a_refusal(model):
+    inputs = make_inputs(SHAPE, 5)
+    plain = model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    refused(model, "one sequence at a time", num_beams=2)
+    assert torch.equal(plain, model.generate(**inputs, max_new_tokens=6, do_sample=False))

@@ -1,0 +1,112 @@
+"""Tiny random LLaVA-OneVision models of the stock class, and prompts for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+VIDEO_TOKEN = 7
+VOCABULARY = 96
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a tiny model: what differs between checkpoints of the family."""
+
+    side: int  # patches a side; tokens a frame are ceil(side / 2) squared
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int = 8
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return (-(-self.side // 2)) ** 2
+
+
+SHAPES = (
+    Shape(side=4, layers=5, heads=4, kv_heads=2),
+    Shape(side=5, layers=4, heads=6, kv_heads=1),
+    Shape(side=3, layers=6, heads=2, kv_heads=2, head_width=16),
+)
+
+
+def make_model(shape: Shape, seed: int = 0, **config: Any) -> Any:
+    """A float32 model with random weights; attention is sharpened so that choices matter."""
+    torch.manual_seed(seed)
+    vision = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=shape.side * 4,
+        patch_size=4,
+    )
+    text = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=shape.heads * shape.head_width,
+        intermediate_size=48,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        **config,
+    )
+    model = LlavaOnevisionForConditionalGeneration(
+        LlavaOnevisionConfig(
+            vision_config=vision,
+            text_config=text,
+            video_token_id=VIDEO_TOKEN,
+            image_token_id=8,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+        )
+    ).eval()
+    with torch.no_grad():
+        for layer in model.get_decoder().layers:
+            layer.self_attn.q_proj.weight *= 40
+            layer.self_attn.k_proj.weight *= 40
+            layer.self_attn.v_proj.weight *= 10
+            layer.mlp.down_proj.weight *= 10
+        model.model.multi_modal_projector.linear_2.weight *= 20
+    return model
+
+
+def make_inputs(shape: Shape, frames: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A prompt of text, a video, and text."""
+    generator = torch.Generator().manual_seed(seed)
+    side = shape.side * 4
+    before = torch.randint(10, VOCABULARY, (3,), generator=generator)
+    behind = torch.randint(10, VOCABULARY, (5,), generator=generator)
+    run = torch.full((frames * shape.tokens_per_frame + 1,), VIDEO_TOKEN)
+    input_ids = torch.cat([before, run, behind])[None]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": torch.ones_like(input_ids),
+        "pixel_values_videos": torch.randn(1, frames, 3, side, side, generator=generator),
+    }
+
+
+def prompt_rows(
+    model: Any, shape: Shape, inputs: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, range]:
+    """What the language model reads [S, D], and which of the rows are visual tokens."""
+    ids = inputs["input_ids"]
+    with torch.no_grad():
+        embeds = model.get_input_embeddings()(ids)[0]
+        video = model.get_video_features(inputs["pixel_values_videos"]).pooler_output[0]
+    placeholders = (ids[0] == VIDEO_TOKEN).nonzero().flatten()
+    embeds[placeholders] = video
+    first = int(placeholders[0])
+    return embeds, range(first, first + len(placeholders) - 1)  # the last is the newline
