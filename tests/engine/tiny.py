@@ -102,11 +102,13 @@ def prompt_rows(
     model: Any, shape: Shape, inputs: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, range]:
     """What the language model reads [S, D], and which of the rows are visual tokens."""
-    ids = inputs["input_ids"]
+    seen = []
+    hook = model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"][0]), with_kwargs=True
+    )
     with torch.no_grad():
-        embeds = model.get_input_embeddings()(ids)[0]
-        video = model.get_video_features(inputs["pixel_values_videos"]).pooler_output[0]
-    placeholders = (ids[0] == VIDEO_TOKEN).nonzero().flatten()
-    embeds[placeholders] = video
+        model(**inputs)
+    hook.remove()
+    placeholders = (inputs["input_ids"][0] == VIDEO_TOKEN).nonzero().flatten()
     first = int(placeholders[0])
-    return embeds, range(first, first + len(placeholders) - 1)  # the last is the newline
+    return seen[0], range(first, first + len(placeholders) - 1)  # the last is the newline

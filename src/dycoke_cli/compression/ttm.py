@@ -49,9 +49,7 @@ def keep_indices(
         if reference is None:
             positions = whole
         else:
-            similarity = F.cosine_similarity(
-                _wide(features[frame]), _wide(features[reference]), dim=-1
-            )
+            similarity = _similarity(features[frame], features[reference])
             positions = similarity.argsort(stable=True)[:kept]
             if variant == "paper":
                 positions = positions.sort().values
@@ -74,9 +72,14 @@ def _kept_per_frame(per_frame: int, merge_ratio: float) -> int:
     return int((1 - merge_ratio) * per_frame)
 
 
-def _wide(tokens: torch.Tensor) -> torch.Tensor:
-    """float32 or wider: bfloat16 has too few digits to rank near-equal similarities."""
-    return tokens if tokens.dtype == torch.float64 else tokens.float()
+def _similarity(tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Cosine similarity of `[N, D]` tokens at the same position, `[N]` float32.
+
+    Computed in float64 and then rounded, so that equal pairs (static footage is full of them) tie
+    exactly and the lower position wins; in float32 they come out as 1 or 0.9999999 by chance.
+    """
+    wide = torch.float32 if tokens.device.type == "mps" else torch.float64
+    return F.cosine_similarity(tokens.to(wide), others.to(wide), dim=-1).float()
 
 
 def _comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:

@@ -123,7 +123,7 @@ class KVLayer(CacheLayerMixin):
         return -1
 
     def get_max_cache_shape(self) -> int:
-        """No maximum (the name of `get_max_length` before transformers 5.20)."""
+        """No maximum (the name of `get_max_length` in older versions)."""
         return -1
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:

@@ -1,0 +1,86 @@
+"""Dynamic KV pruning, step by step, worked by hand."""
+
+import itertools
+
+import pytest
+import torch
+
+from dycoke_cli.compression.kv_pruning import VisualSelector
+
+
+def steps(selector, *attentions):
+    return [selector.step(torch.tensor(attention)).tolist() for attention in attentions]
+
+
+A = [0.4, 0.3, 0.2, 0.1, 0.0]
+NEAR_A = [0.4, 0.3, 0.1, 0.15, 0.0]  # cosine with A: 0.98
+B = [0.0, 0.1, 0.2, 0.3, 0.4]  # cosine with A: 0.33
+
+
+def test_the_choice_is_renewed_when_attention_moved():
+    selector = VisualSelector(prune_ratio=0.4, recall_threshold=0.9)
+    assert steps(selector, A, NEAR_A, B, B, A) == [
+        [0, 1, 2],
+        [0, 1, 2],  # near: the first choice stands, though 3 now outranks 2
+        [2, 3, 4],
+        [2, 3, 4],
+        [0, 1, 2],  # 0 and 1 are back
+    ]
+    assert selector.renewals == 2
+
+
+def test_attention_is_compared_with_the_last_choice_not_the_last_step():
+    # Each step is near the one before, yet far from where the choice was made.
+    angles = [torch.tensor([1.0, t, t * t, 0.2]) for t in (0.0, 0.4, 0.8, 1.2)]
+    cosine = torch.nn.functional.cosine_similarity
+    assert all(cosine(a, b, dim=0) > 0.85 for a, b in itertools.pairwise(angles))
+    assert cosine(angles[0], angles[2], dim=0) < 0.85
+    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.85)
+    assert steps(selector, *[a.tolist() for a in angles]) == [[0, 3], [0, 3], [0, 1], [0, 1]]
+    published = VisualSelector(prune_ratio=0.5, recall_threshold=0.85, variant="published")
+    assert steps(published, *[a.tolist() for a in angles]) != [[0, 3], [0, 3], [0, 1], [0, 1]]
+
+
+def test_a_threshold_of_one_renews_at_every_step():
+    selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0)
+    steps(selector, A, A, NEAR_A)
+    assert selector.renewals == 2
+    assert selector.step(torch.tensor(NEAR_A)).tolist() == [0, 1, 3]
+
+
+def test_without_recall_the_first_choice_stays():
+    selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0, recall=False)
+    assert steps(selector, A, B, B) == [[0, 1, 2]] * 3
+    assert selector.renewals == 0
+
+
+def test_ties_go_to_the_lower_index():
+    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9)
+    assert steps(selector, [0.1, 0.3, 0.1, 0.3, 0.1, 0.1]) == [[0, 1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("visual", "ratio", "active"),
+    [(10, 0.7, 3), (10, 0.9, 0), (10, 0.0, 10), (1, 0.7, 0), (2960, 0.7, 888), (7, 0.5, 3)],
+)
+def test_counts_are_int_of_double_precision(visual, ratio, active):
+    # (1 - 0.9) * 10 is 0.9999… and (1 - 0.7) * 10 is 3.0000…4
+    selector = VisualSelector(ratio, 0.9)
+    assert len(selector.step(torch.rand(visual))) == active
+
+
+def test_published_step_by_step():
+    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
+    assert steps(selector, A, NEAR_A, B, B, A) == [
+        [0, 1, 4],  # int(4 * .5) of the first four, and the last
+        [0, 1, 2, 3, 4],  # near the step before: the full cache
+        [2, 3, 4],
+        [0, 1, 2, 3, 4],
+        [0, 1, 4],
+    ]
+
+
+def test_published_leaves_the_last_token_out_of_the_comparison():
+    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
+    with_last = [0.4, 0.3, 0.2, 0.1, 9.0]
+    assert steps(selector, A, with_last) == [[0, 1, 4], [0, 1, 2, 3, 4]]

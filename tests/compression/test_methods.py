@@ -1,0 +1,85 @@
+"""Every method of the registry; parameters and their ranges."""
+
+import pytest
+import torch
+
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.errors import UsageError
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 9])
+def test_what_is_kept_is_a_choice_of_indices(name, frames):
+    method = create(name)
+    features = torch.randn(frames, 10, 8)
+    kept = method.select(features).tolist()
+    assert kept == sorted(set(kept))
+    assert set(kept) <= set(range(frames * 10))
+    assert len(kept) == method.kept_tokens(frames, 10)
+
+
+def test_none_keeps_everything():
+    assert create("none").select(torch.randn(3, 4, 2)).tolist() == list(range(12))
+    assert create("none").pruning() is None
+    assert create("none").parameters() == {}
+
+
+def test_random_is_a_draw_that_can_be_repeated():
+    features = torch.randn(8, 20, 4)
+    first, again = (create("random").select(features).tolist() for _ in range(2))
+    other = create("random", draw_seed=1).select(features).tolist()
+    assert first == again != other
+    assert len(first) == create("dycoke").kept_tokens(8, 20)
+    assert first != create("dycoke").select(features).tolist()
+
+
+def test_stages_can_be_switched_off():
+    assert create("dycoke", ttm=False).kept_tokens(8, 10) == 80
+    assert create("dycoke", kv_prune=False).pruning() is None
+    pruning = create("dycoke", prune_layer=5, recall=False, dp_cache="discard").pruning()
+    assert (pruning.layer, pruning.discard) == (5, True)
+
+
+def test_defaults_are_the_papers():
+    assert create("dycoke").parameters() == {
+        "ttm": True,
+        "merge_ratio": 0.7,
+        "window": 4,
+        "kv_prune": True,
+        "prune_ratio": 0.7,
+        "prune_layer": 3,
+        "recall": True,
+        "recall_threshold": 0.9,
+        "variant": "paper",
+        "positions": "renumbered",
+        "dp_cache": "device",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"merge_ratio": 1.0}, "merge_ratio must be at least 0 and below 1, not 1"),
+        ({"merge_ratio": -0.1}, "merge_ratio must be at least 0 and below 1, not -0.1"),
+        ({"prune_ratio": 1.5}, "prune_ratio must be at least 0 and below 1, not 1.5"),
+        ({"prune_ratio": float("nan")}, "prune_ratio must be at least 0 and below 1, not nan"),
+        ({"prune_layer": 0}, "prune_layer must be 1 or more, not 0"),
+        ({"window": 1}, "window must be 2 or more, not 1"),
+        ({"recall_threshold": -1}, "recall_threshold must be 0 or more, not -1"),
+        ({"variant": "new"}, "variant must be paper or published, not 'new'"),
+        ({"positions": "none"}, "positions must be kept or renumbered, not 'none'"),
+        ({"dp_cache": "disk"}, "dp_cache must be device or discard, not 'disk'"),
+        ({"dp_cache": "discard"}, "discard leaves nothing to recall"),
+        ({"variant": "published", "positions": "kept"}, "always renumbers"),
+        ({"variant": "published", "window": 8}, "has a window of 4, not 8"),
+        ({"ratio": 0.5}, "method dycoke has no parameter ratio"),
+    ],
+)
+def test_out_of_range(parameters, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        create("dycoke", **parameters)
+
+
+def test_an_unknown_method_gets_the_nearest_name():
+    with pytest.raises(UsageError, match="did you mean dycoke"):
+        create("dycok")

@@ -1,0 +1,112 @@
+"""TTM against loops, against counts worked out by hand, and on ties."""
+
+import pytest
+import torch
+
+from dycoke_cli.compression.ttm import keep_indices, kept_tokens
+from dycoke_cli.errors import UsageError
+
+PUBLISHED_COUNTS = {  # N=196, K=.7: int(0.3 * 196) = 58
+    5: 370, 6: 624, 7: 624, 8: 878, 9: 740, 10: 994, 16: 1618,
+    31: 2844, 32: 3098, 33: 2960, 64: 6058, 128: 11978,
+}  # fmt: skip
+
+
+def random_features(frames, per_frame, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, per_frame, 12, generator=generator)
+
+
+def loops(features, ratio, window):
+    """The rule as the paper says it, a token at a time."""
+    frames, per_frame, _ = features.shape
+    stay = int((1 - ratio) * per_frame)
+    kept = []
+    for start in range(0, frames, window):
+        for offset in range(min(window, frames - start)):
+            frame = start + offset
+            if offset == 0:
+                kept += range(frame * per_frame, (frame + 1) * per_frame)
+                continue
+            other = frame - 1 if offset % 2 else start
+            scores = []
+            for n in range(per_frame):
+                a, b = features[frame, n].double(), features[other, n].double()
+                scores.append((float(a @ b) / float(a.norm() * b.norm()), n))
+            kept += sorted(frame * per_frame + n for _, n in sorted(scores)[:stay])
+    return kept
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6, 7, 8, 13])
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("window", [2, 4, 6])
+def test_it_is_the_rule_by_loops(frames, ratio, window):
+    features = random_features(frames, 9, seed=frames)
+    chosen = keep_indices(features, ratio, window).tolist()
+    assert chosen == loops(features, ratio, window)
+    assert len(chosen) == kept_tokens(frames, 9, ratio, window)
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(0.3, 0.775), (0.5, 0.625), (0.7, 0.475)])
+def test_a_whole_window_keeps_the_shares_of_the_paper(ratio, share):
+    assert kept_tokens(4, 1000, ratio) / 4000 == pytest.approx(share, abs=1e-3)
+
+
+def test_kept_counts_have_no_epsilon():
+    # In double precision (1 - 0.9) * 10 is 0.9999…, so nothing of a compared frame stays.
+    assert kept_tokens(4, 10, 0.9) == 10
+    assert kept_tokens(4, 196, 0.7) == 196 + 3 * 58
+
+
+def test_static_footage_keeps_the_lowest_positions():
+    frame = random_features(1, 10)
+    chosen = keep_indices(frame.expand(4, 10, 12), 0.6).tolist()
+    assert chosen == [*range(10), 10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33]
+
+
+def test_bfloat16_is_ranked_in_float32():
+    # Angles so close that bfloat16 similarities tie; in float32 position 3 is the least like.
+    reference = torch.ones(1, 4, 64, dtype=torch.bfloat16)
+    frame = reference.clone()
+    for position in range(4):
+        frame[0, position, : position + 1] += 0.0625 * (position + 1)
+    features = torch.cat([reference, frame])
+    rounded = torch.nn.functional.cosine_similarity(frame[0], reference[0], dim=-1)
+    assert len(set(rounded.tolist())) < 4
+    assert keep_indices(features, 0.75).tolist() == [0, 1, 2, 3, 7]
+
+
+@pytest.mark.parametrize(("frames", "count"), PUBLISHED_COUNTS.items())
+def test_published_counts(frames, count):
+    assert kept_tokens(frames, 196, 0.7, variant="published") == count
+    features = random_features(frames, 196)
+    assert len(keep_indices(features, 0.7, variant="published")) == count
+
+
+def test_published_order_is_rising_similarity():
+    features = random_features(8, 10)
+    chosen = keep_indices(features, 0.5, variant="published").tolist()
+    paper = keep_indices(features, 0.5).tolist()
+
+    def of(frame, indices):
+        return [i - 10 * frame for i in indices if i // 10 == frame]
+
+    similarity = torch.nn.functional.cosine_similarity(features[3], features[2], dim=-1)
+    assert of(3, chosen) == sorted(of(3, paper), key=lambda n: similarity[n])
+    assert of(3, chosen) != of(3, paper)
+    assert [i // 10 for i in chosen] == sorted(i // 10 for i in chosen)
+    assert len(of(2, chosen)) == 5  # compared with frame 0
+    assert len(of(6, chosen)) == 10  # (a): not compared in the last window of 8 frames
+
+
+def test_published_drops_an_odd_trailing_frame():
+    chosen = keep_indices(random_features(7, 10), 0.5, variant="published")
+    assert {i // 10 for i in chosen.tolist()} == set(range(6))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_published_fails_on_four_frames_or_fewer(frames):
+    with pytest.raises(ValueError, match=f"more than 4 frames, not {frames}"):
+        keep_indices(random_features(frames, 10), 0.5, variant="published")
+    with pytest.raises(UsageError):
+        kept_tokens(frames, 10, 0.5, variant="published")
