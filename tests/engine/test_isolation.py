@@ -117,6 +117,25 @@ def test_a_thread_that_did_not_enter_runs_plain(model, inputs, alone):
     assert torch.equal(result[0], alone[0])
 
 
+def test_another_thread_in_the_middle_of_a_forward(inputs, alone):
+    # The embedding runs between the two hooks: there another thread answers a question of its own.
+    model = make_model(SHAPE)
+    embedding = model.get_input_embeddings()
+    result = []
+
+    def meanwhile(*_):
+        hook.remove()
+        thread = threading.Thread(target=lambda: result.append(answer(model, None, inputs)))
+        thread.start()
+        thread.join()
+
+    with METHODS[1](model):
+        hook = embedding.register_forward_hook(meanwhile)
+        compressed = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+    assert torch.equal(result[0], alone[0])
+    assert torch.equal(compressed, alone[1])
+
+
 def test_a_block_in_which_nothing_was_compressed_warns(model, inputs):
     def compress_in_another_thread():
         with METHODS[1](model):

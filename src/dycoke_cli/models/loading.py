@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.layouts import FAMILIES, Family, family_of
+from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.source import Source, explained, find, read_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -103,17 +101,19 @@ def load(
     config, commit = read_config(source, revision)
     family = _family(source, config)
     kind = _dtype(dtype, config, target)
-    with explained(source), _quiet_transformers():
-        where = {} if source.local else {"revision": commit}
-        processor = AutoProcessor.from_pretrained(source.location, trust_remote_code=False, **where)
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            source.location,
-            dtype=kind,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **where,
-        )
+    where = {"trust_remote_code": False} | ({} if source.local else {"revision": commit})
+    with quiet_libraries():
+        with explained(source, "its tokenizer and processor"):
+            processor = AutoProcessor.from_pretrained(source.location, **where)
+        with explained(source, "its weights"):
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                source.location,
+                dtype=kind,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
+                output_loading_info=True,
+                **where,
+            )
         model, info = loaded
         _check_complete(source, info)
         model = model.eval().to(target)
@@ -179,22 +179,9 @@ def _check_complete(source: Source, info: dict[str, Any]) -> None:
         ("has weights of a wrong shape", info["mismatched_keys"]),
     ):
         if keys:
-            first = sorted(str(key) for key in keys)[0]
-            raise ModelError(f"{source.name} {what}: {first} and {len(keys) - 1} more")
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep the library's bars and reports off stderr while a model loads."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+            first = min(str(key[0] if isinstance(key, tuple) else key) for key in keys)
+            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelError(f"{source.name} {what}: {first}{others}; download it again")
 
 
 __all__ = ["LoadedModel", "load", "tokens_per_frame"]

@@ -69,7 +69,9 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
-    with explained(source):
+    from dycoke_cli.models.quiet import quiet_libraries
+
+    with quiet_libraries(), explained(source, "its config.json"):
         if source.local:
             return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
@@ -78,8 +80,12 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
 
 
 @contextmanager
-def explained(source: Source) -> Iterator[None]:
+def explained(source: Source, part: str) -> Iterator[None]:
     """Turn what the hub and the loaders raise into one sentence.
+
+    Args:
+        source: the model.
+        part: what is being read of it.
 
     Raises:
         ModelError: in place of any of their errors.
@@ -89,10 +95,10 @@ def explained(source: Source) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(_sentence(source, error)) from error
+        raise ModelError(_sentence(source, part, error)) from error
 
 
-def _sentence(source: Source, error: Exception) -> str:
+def _sentence(source: Source, part: str, error: Exception) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,
@@ -115,14 +121,12 @@ def _sentence(source: Source, error: Exception) -> str:
             f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
             "a local folder with --model"
         )
-    if source.local and isinstance(error, OSError | ValueError):
-        return f"the folder {name!r} isn't a model that can be loaded: {_first_line(error)}"
-    return f"{name} can't be loaded: {_first_line(error)}"
+    return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_sentence(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,0 +1,26 @@
+"""Keeps the libraries' bars, retries and reports off stderr: what matters becomes our error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.utils import logging as hub_logging
+from transformers.utils import logging
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silence `transformers` and the hub client for the length of a block."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
+        if bars:
+            logging.enable_progress_bar()

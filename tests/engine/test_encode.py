@@ -1,0 +1,44 @@
+"""Encoding in chunks gives the rows that the stock model gives in one go."""
+
+import pytest
+import torch
+
+from dycoke_cli.engine import encode
+from dycoke_cli.models.layouts import family_of
+
+from .tiny import SHAPES, make_inputs, make_model, prompt_rows
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("frames_a_chunk", [1, 3, 100])
+def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
+    numbers = 3 * (shape.side * 4) ** 2
+    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", frames_a_chunk * numbers)
+    model = make_model(shape)
+    inputs = make_inputs(shape, 7)
+    embeds, visual = prompt_rows(model, shape, inputs)
+    calls = []
+    pixels = {"pixel_values_videos": inputs["pixel_values_videos"]}
+    rows = encode.encode_video(
+        model, family_of(model.config), pixels, lambda done, total: calls.append((done, total))
+    )
+    expected = embeds[visual.start : visual.stop + 1]  # with the newline
+    torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
+    assert (
+        calls
+        == {
+            1: [(n, 7) for n in range(1, 8)],
+            3: [(3, 7), (6, 7), (7, 7)],
+            100: [(7, 7)],
+        }[frames_a_chunk]
+    )
+
+
+def test_the_language_model_does_not_run():
+    model = make_model(SHAPES[0])
+    ran = []
+    model.get_decoder().layers[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    inputs = {"pixel_values_videos": make_inputs(SHAPES[0], 2)["pixel_values_videos"]}
+    encode.encode_video(model, family_of(model.config), inputs)
+    assert ran == []
+    assert not model.get_decoder()._forward_pre_hooks

@@ -1,0 +1,163 @@
+"""A session on the bundled checkpoint: answers are plain generate()'s, figures add up."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.prompt import make_prompt
+
+QUESTION = "What happens in the video?"
+KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def natural(frames):
+    """A pan over one of scikit-image's sample pictures."""
+    from skimage import data
+
+    picture = data.astronaut()
+    views = [picture[8 * i : 8 * i + 256, 6 * i : 6 * i + 256] for i in range(frames)]
+    return Pictures(np.stack(views), tuple(i / 4 for i in range(frames)))
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load("mini", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def session(loaded):
+    return VideoSession(loaded, natural(12), seconds_video_decode=2.0)
+
+
+def plain(loaded, clip, question, new_tokens):
+    prompt = make_prompt(loaded.processor, clip.frames)
+    ids = prompt.input_ids(question)
+    with torch.inference_mode():
+        output = loaded.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **prompt.inputs,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+        )
+    return loaded.processor.tokenizer.decode(
+        output[0, ids.shape[1] :], skip_special_tokens=True
+    ).strip()
+
+
+@pytest.mark.parametrize("frames", [1, 4, 12])
+@pytest.mark.parametrize("method", [Uncompressed(), KEEP_ALL])
+def test_answers_are_those_of_plain_generate(loaded, frames, method):
+    clip = natural(frames)
+    answer = VideoSession(loaded, clip).ask(QUESTION, method, max_new_tokens=40)
+    assert answer.answer == plain(loaded, clip, QUESTION, 40)
+
+
+def test_the_video_is_encoded_once(loaded):
+    calls = []
+    hook = loaded.model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
+    progress = []
+    session = VideoSession(loaded, natural(3), lambda *stage: progress.append(stage))
+    first = session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=3)
+    encoded = len(calls)
+    second = session.ask("What colour is it?", Uncompressed(), max_new_tokens=3)
+    hook.remove()
+    assert len(calls) == encoded >= 1
+    assert first.seconds["vision"] > 0 == second.seconds["vision"]
+    assert ("vision", 3, 3) in progress
+    assert ("decode", 1, 3) in progress
+
+
+def test_several_questions_are_independent_of_their_order(session):
+    method = DyCoke(prune_layer=2)
+    questions = [QUESTION, "How many shapes are there?", "What is the background?"]
+    once = [session.ask(q, method, max_new_tokens=20).answer for q in questions]
+    again = [session.ask(q, method, max_new_tokens=20).answer for q in reversed(questions)]
+    assert once == again[::-1]
+
+
+def test_text_streams_as_it_is_reported(session):
+    parts = []
+    answer = session.ask(QUESTION, DyCoke(prune_layer=2), on_text=parts.append)
+    assert "".join(parts).strip() == answer.answer
+
+
+def test_figures_add_up(session, loaded):
+    fresh = VideoSession(loaded, natural(12), seconds_load=1.5, seconds_video_decode=2.0)
+    answer = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=12)
+    tokens, seconds = answer.tokens, answer.seconds
+    assert tokens["visual"] == 12 * 16
+    assert tokens["visual_kept"] == 3 * (16 + 3 * int(0.3 * 16))
+    if answer.decode["steps"]:
+        assert tokens["visual_active_in_decode"] == int(tokens["visual_kept"] * 0.3)
+    assert answer.decode["steps"] == tokens["generated"] - 1
+    assert seconds["load"] == 1.5
+    assert seconds["video_decode"] == 2.0
+    assert 2.0 + seconds["vision"] + seconds["prefill"] <= seconds["first_token"]
+    assert seconds["first_token"] + seconds["decode"] <= seconds["total"]
+    assert answer.bytes["kv_active"] < answer.bytes["kv_cache"]
+    assert answer.bytes["weights"] == loaded.weights_bytes
+    assert answer.frames == {"count": 12, "timestamps_s": [i / 4 for i in range(12)]}
+    assert answer.flops["prefill"] + answer.flops["decode"] < answer.flops["uncompressed"]
+    later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
+    assert later.seconds["video_decode"] == later.seconds["vision"] == 0
+
+
+def test_a_cut_answer_says_so(session):
+    answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
+    assert answer.finish_reason == "length"
+    assert answer.tokens["generated"] == 1
+    assert answer.tokens_per_second is None
+    assert any("cut after 1 tokens (--max-new-tokens)" in text for text in answer.warnings)
+
+
+def test_sampling_can_be_repeated_by_its_seed(session):
+    drawn = session.ask(QUESTION, DyCoke(prune_layer=2), temperature=3.0, max_new_tokens=10)
+    again = session.ask(
+        QUESTION, DyCoke(prune_layer=2), temperature=3.0, seed=drawn.seed, max_new_tokens=10
+    )
+    assert drawn.answer == again.answer
+    assert session.ask(QUESTION, Uncompressed(), max_new_tokens=2).seed is None
+
+
+def test_sampling_leaves_the_global_generator_alone(session):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    session.ask(QUESTION, RandomMerge(prune_layer=2), temperature=1.0, seed=1, max_new_tokens=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
+    context = loaded.context_length
+    frames = context // 16 + 1
+    long = Pictures(np.zeros((frames, 8, 8, 3), np.uint8), tuple(range(frames)))
+    encoded = []
+    session = VideoSession(loaded, long, lambda *stage: encoded.append(stage))
+    with pytest.raises(UsageError, match=r"--frames (\d+) or fewer") as error:
+        session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
+    assert encoded == []
+    fits = int(str(error.value).split("--frames ")[1].split()[0])
+    text = session._prompt.input_ids(QUESTION).shape[1] - frames * 16
+    assert fits * 16 + text + 128 <= context < (fits + 1) * 16 + text + 128
+    # TTM halves the prompt, and renumbered positions close the gaps: it fits.
+    session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
+    with pytest.raises(UsageError, match="context"):
+        session.ask(QUESTION, DyCoke(prune_layer=2, positions="kept"), max_new_tokens=128)
+
+
+def test_warnings_of_the_clip_are_passed_on(loaded):
+    clip = Pictures(np.zeros((2, 8, 8, 3), np.uint8), (0.0, 1.0), ("it ends early",))
+    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    assert "it ends early" in answer.warnings
