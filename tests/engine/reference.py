@@ -35,7 +35,8 @@ def merge(features: torch.Tensor, ratio: float) -> list[int]:
         scored = []
         for n in range(per_frame):
             a, b = features[frame, n].double(), features[other, n].double()
-            scored.append((float(a @ b / (a.norm() * b.norm())), n))
+            # As a float32 number: equal pairs tie, and the lower position stays.
+            scored.append((float((a @ b / (a.norm() * b.norm())).float()), n))
         least = sorted(scored)[:stay]
         kept += sorted(frame * per_frame + n for _, n in least)
     return kept

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
+from tests.natural import CLIPS
 
 from .reference import Reference
 from .tiny import SHAPES, make_inputs, make_model, prompt_rows
@@ -42,10 +43,21 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shape", "frames", "parameters"), CASES)
-def test_tokens_logits_and_choices(shape, frames, parameters):
-    shape = SHAPES[shape]
+def test_noise(shape, frames, parameters):
+    check_equal(SHAPES[shape], make_inputs(SHAPES[shape], frames, seed=frames), frames, parameters)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("frames", [6, 9])
+def test_natural_pictures(clip, frames):
+    shape = SHAPES[1]
+    inputs = make_inputs(shape, frames, clip=CLIPS[clip](frames))
+    check_equal(shape, inputs, frames, {"prune_layer": 2})
+
+
+def check_equal(shape, inputs, frames, parameters):
+    """Tokens, logits and choices of an attached model are those of the reference."""
     model = make_model(shape, seed=frames)
-    inputs = make_inputs(shape, frames, seed=frames)
     embeds, visual = prompt_rows(model, shape, inputs)
     method = DyCoke(**parameters)
     tokens, logits, choice = Reference(model).generate(

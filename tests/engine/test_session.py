@@ -9,6 +9,7 @@ import torch
 from dycoke_cli import DyCoke, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompt import make_prompt
+from tests.natural import pan
 
 QUESTION = "What happens in the video?"
 KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
@@ -22,12 +23,7 @@ class Pictures:
 
 
 def natural(frames):
-    """A pan over one of scikit-image's sample pictures."""
-    from skimage import data
-
-    picture = data.astronaut()
-    views = [picture[8 * i : 8 * i + 256, 6 * i : 6 * i + 256] for i in range(frames)]
-    return Pictures(np.stack(views), tuple(i / 4 for i in range(frames)))
+    return Pictures(pan(frames), tuple(i / 4 for i in range(frames)))
 
 
 @pytest.fixture(scope="module")

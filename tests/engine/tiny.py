@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     LlavaOnevisionConfig,
@@ -83,10 +84,17 @@ def make_model(shape: Shape, seed: int = 0, **config: Any) -> Any:
     return model
 
 
-def make_inputs(shape: Shape, frames: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """A prompt of text, a video, and text."""
+def make_inputs(
+    shape: Shape, frames: int, seed: int = 0, clip: np.ndarray | None = None
+) -> dict[str, torch.Tensor]:
+    """A prompt of text, a video (noise, or a clip [F, H, W, 3] scaled to the model), and text."""
     generator = torch.Generator().manual_seed(seed)
     side = shape.side * 4
+    if clip is None:
+        pixels = torch.randn(1, frames, 3, side, side, generator=generator)
+    else:
+        video = torch.from_numpy(clip).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = torch.nn.functional.interpolate(video, (side, side), mode="area")[None]
     before = torch.randint(10, VOCABULARY, (3,), generator=generator)
     behind = torch.randint(10, VOCABULARY, (5,), generator=generator)
     run = torch.full((frames * shape.tokens_per_frame + 1,), VIDEO_TOKEN)
@@ -94,7 +102,7 @@ def make_inputs(shape: Shape, frames: int, seed: int = 0) -> dict[str, torch.Ten
     return {
         "input_ids": input_ids,
         "attention_mask": torch.ones_like(input_ids),
-        "pixel_values_videos": torch.randn(1, frames, 3, side, side, generator=generator),
+        "pixel_values_videos": pixels,
     }
 
 
