@@ -53,6 +53,25 @@ def cosine(a: list[float], b: list[float]) -> float:
     return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
+def published_merge(features: torch.Tensor, ratio: float) -> list[int]:
+    """TTM as the published loops run: order of rising similarity, an odd last frame dropped."""
+    frames, per_frame, _ = features.shape
+    stay = int((1 - ratio) * per_frame)
+
+    def least_like(frame: int, other: int) -> list[int]:
+        a, b = features[frame].double(), features[other].double()
+        scores = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+        ranked = sorted(range(per_frame), key=lambda n: (float(scores[n]), n))
+        return [frame * per_frame + n for n in ranked[:stay]]
+
+    whole = {f: [f * per_frame + n for n in range(per_frame)] for f in range(frames)}
+    for start in range(0, frames - 1, 2):
+        whole[start + 1] = least_like(start + 1, start)
+    for start in range(0, frames - 4, 4):
+        whole[start + 2] = least_like(start + 2, start)
+    return [index for f in range(frames - frames % 2) for index in whole[f]]
+
+
 class Reference:
     """A Qwen2 decoder by hand, run over the whole sequence for every new token."""
 
@@ -116,14 +135,17 @@ class Reference:
         threshold: float = 0.9,
         recall: bool = True,
         kept_positions: bool = False,
+        published: bool = False,
     ) -> tuple[list[int], list[torch.Tensor], ReferenceChoice]:
         """Greedy tokens, their logits [vocabulary], and the choices.
 
         embeds [S, D]: the whole prompt. visual: its visual rows. features [F, N, D]: the same.
         """
         choice = ReferenceChoice()
-        flat = range(len(visual)) if merge_ratio is None else merge(features, merge_ratio)
-        choice.kept = list(flat)
+        flat = list(range(len(visual)))
+        if merge_ratio is not None:
+            flat = (published_merge if published else merge)(features, merge_ratio)
+        choice.kept = flat
         rows = [
             *range(visual.start),
             *[visual.start + i for i in flat],
@@ -152,13 +174,21 @@ class Reference:
                 _, attentions = self.logits(seen, torch.tensor(places), masks)
                 row = attentions[prune_layer - 1].mean(0)[-1]
                 attention = [float(row[c]) for c in columns]
-                if last_choice is None or (
-                    recall and (threshold >= 1 or cosine(attention, last_attention) < threshold)
-                ):
-                    last_choice = top(attention, int(len(attention) * (1 - prune_ratio)))
-                    last_attention = attention
-                choice.active.append(last_choice)
-                waiting = [c for i, c in enumerate(columns) if i not in last_choice]
+                if published:
+                    scored = attention[:-1]
+                    active = list(range(len(attention)))
+                    if not last_attention or cosine(scored, last_attention) < threshold:
+                        active = [*top(scored, int(len(scored) * (1 - prune_ratio))), active[-1]]
+                    last_attention = scored
+                else:
+                    if last_choice is None or (
+                        recall and (threshold >= 1 or cosine(attention, last_attention) < threshold)
+                    ):
+                        last_choice = top(attention, int(len(attention) * (1 - prune_ratio)))
+                        last_attention = attention
+                    active = last_choice
+                choice.active.append(active)
+                waiting = [c for i, c in enumerate(columns) if i not in active]
                 pruned[size - 1, waiting] = -math.inf
             logits, _ = self.logits(seen, torch.tensor(places), masks)
             all_logits.append(logits[-1])

@@ -38,6 +38,10 @@ CASES = [
     (1, 8, {"kv_prune": False, "merge_ratio": 0.7}),
     (1, 8, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 2}),
     (1, 8, {"kv_prune": False, "merge_ratio": 0.7, "positions": "kept"}),
+    (1, 8, {"variant": "published", "prune_layer": 2}),
+    (0, 9, {"variant": "published", "prune_layer": 2, "recall_threshold": 0.7}),
+    (2, 7, {"variant": "published", "prune_layer": 3, "merge_ratio": 0.5, "prune_ratio": 0.3}),
+    (1, 6, {"variant": "published", "kv_prune": False}),
     (2, 4, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 4, "recall_threshold": 0.0}),
 ]
 
@@ -71,6 +75,7 @@ def check_equal(shape, inputs, frames, parameters):
         threshold=method.recall_threshold,
         recall=method.recall,
         kept_positions=method.positions == "kept",
+        published=method.variant == "published",
     )
     with method(model) as attachment:
         output = model.generate(
