@@ -1,0 +1,23 @@
+"""Videos in, RGB frames with true time stamps out. Knows nothing of models; never imports torch."""
+
+from dycoke_cli.video.decode import Clip, Plan, plan, read
+from dycoke_cli.video.naming import display_name
+from dycoke_cli.video.probe import StreamInfo, VideoInfo, probe
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.stdin import STDIN_NAME, spool
+from dycoke_cli.video.timecode import parse_time
+
+__all__ = [
+    "STDIN_NAME",
+    "Clip",
+    "Plan",
+    "Sampling",
+    "StreamInfo",
+    "VideoInfo",
+    "display_name",
+    "parse_time",
+    "plan",
+    "probe",
+    "read",
+    "spool",
+]

@@ -1,0 +1,163 @@
+"""Read the wanted frames of a video: plan from its packets, then decode near the wanted times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video.colour import to_rgb
+from dycoke_cli.video.nearest import nearest_pictures
+from dycoke_cli.video.probe import Geometry, VideoInfo, describe
+from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
+from dycoke_cli.video.source import Picture, VideoSource, open_video
+from dycoke_cli.video.span import measure_span, times_between
+
+MAX_CLIP_BYTES = 2 * 1024**3
+_EVERYTHING = Sampling()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which frames would be read, found without decoding more than the first.
+
+    Attributes:
+        times_s: wanted times in seconds from the first frame, ascending; the frames nearest to
+            them are read, each once, so there may be fewer frames.
+        info: what is known of the video, its `duration_s` measured.
+        warnings: one sentence each.
+    """
+
+    times_s: tuple[float, ...]
+    info: VideoInfo
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that were read.
+
+    Attributes:
+        frames: RGB as shown, uint8 [F, H, W, 3], at least one frame.
+        timestamps_s: the frames' own time stamps in seconds from the video's first frame, [F],
+            ascending.
+        info: what is known of the video, its `duration_s` measured.
+        warnings: one sentence each.
+    """
+
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    info: VideoInfo
+    warnings: tuple[str, ...]
+
+
+def plan(
+    path: str | os.PathLike[str], sampling: Sampling = _EVERYTHING, *, shown_as: str | None = None
+) -> Plan:
+    """Say what `read` would read, without reading it. Arguments and errors are those of `read`."""
+    with open_video(path, sampling.stream, shown_as) as source:
+        return _plan(source, sampling)[0]
+
+
+def read(
+    path: str | os.PathLike[str],
+    sampling: Sampling = _EVERYTHING,
+    *,
+    shown_as: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Clip:
+    """Read the frames of a video that `sampling` asks for.
+
+    Memory holds the wanted frames only, whatever the video's length.
+
+    Args:
+        path: the file.
+        sampling: which frames.
+        shown_as: what to call the file in errors and warnings; its escaped path if None.
+        on_progress: called after each frame with the number of frames read and of those planned
+            (fewer may come).
+
+    Raises:
+        VideoError: the file isn't there, isn't a video, or is too large.
+        UsageError: the sampling doesn't fit the video (start beyond its end, no such stream).
+    """
+    with open_video(path, sampling.stream, shown_as) as source:
+        planned, geometry, part = _plan(source, sampling)
+        width, height = geometry.shown_size
+        frames = np.empty((len(planned.times_s), height, width, 3), np.uint8)
+        times: list[float] = []
+        changes: list[str] = []
+        source.rewind()
+        for picture in nearest_pictures(source, planned.times_s, part):
+            changes = changes or _size_change(source.name, geometry, picture)
+            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
+            frames[len(times)] = geometry.orientation.apply(rgb)
+            times.append(picture.time_s)
+            if on_progress is not None:
+                on_progress(len(times), len(planned.times_s))
+        if not times:
+            raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
+        warnings = (*planned.warnings, *changes, *_damage(source))
+        return Clip(frames[: len(times)], tuple(times), planned.info, warnings)
+
+
+def _plan(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
+    info, geometry = describe(source)
+    span = measure_span(source)
+    part = window(sampling, span.last_s, span.end_s, float(source.interval))
+    times, warning = wanted_times(sampling, part)
+    if sampling.fps is None:
+        # Evenly spread times would miss some frames of a short part where they are bunched.
+        times = times_between(source, part.first_s, part.end_s, sampling.frames) or times
+    _check_memory(source.name, geometry.shown_size, len(times), sampling)
+    warnings = [warning] if warning else []
+    if span.declared_end_s is not None:
+        warnings.append(
+            f"{source.name} ends at {span.end_s:.1f} s of {span.declared_end_s:.1f} s: "
+            "it is cut off, and only what is there was used"
+        )
+    if info.hdr:
+        warnings.append(
+            f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
+            "on a screen"
+        )
+    info = replace(info, duration_s=span.end_s, frame_count=info.frame_count or span.frames)
+    return Plan(times, info, tuple(warnings)), geometry, part
+
+
+def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampling) -> None:
+    width, height = size
+    picture_bytes = width * height * 3
+    if count * picture_bytes <= MAX_CLIP_BYTES:
+        return
+    most = MAX_CLIP_BYTES // picture_bytes
+    advice = f"--frames to {most}" if sampling.fps is None else f"--fps, or --max-frames to {most}"
+    raise VideoError(
+        f"{count} frames of {name} ({_size(size)}) take {count * picture_bytes / 1024**3:.1f} "
+        f"GiB, above the limit of {MAX_CLIP_BYTES / 1024**3:g} GiB: lower {advice}"
+    )
+
+
+def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
+    stored = (picture.frame.width, picture.frame.height)
+    if stored == geometry.stored_size:
+        return []
+    return [
+        f"{name} changes its picture size from {_size(geometry.stored_size)} to {_size(stored)} "
+        f"at or before {picture.time_s:.1f} s: pictures are scaled to the first size"
+    ]
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _damage(source: VideoSource) -> list[str]:
+    count = len(source.damaged)
+    if count == 0:
+        return []
+    what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+    return [f"{source.name} is damaged: {what} left out"]

@@ -1,0 +1,226 @@
+"""What a video file says of itself, and what its first picture shows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import cast
+
+import av
+from av.sidedata.sidedata import SideData
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video.colour import is_full_range, is_hdr, matrix_name
+from dycoke_cli.video.opening import video_streams
+from dycoke_cli.video.orientation import Orientation, from_matrix
+from dycoke_cli.video.source import VideoSource, check_size, open_video
+
+# Enough to see whether the rate varies; the index of a day-long video has millions.
+_INDEX_ENTRIES = 1000
+# Beyond this, a pixel shape is a broken header, not a lens.
+_STRANGEST_PIXEL = 8
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """A video stream of the container.
+
+    Attributes:
+        index: its number in the container, as `--stream` takes it.
+        codec: name of its codec.
+        width: in pixels as stored, before turning.
+        height: in pixels as stored, before turning.
+        default: whether the container marks it as the default.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    default: bool
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video.
+
+    Attributes:
+        path: the file, escaped for a terminal.
+        container: FFmpeg's name of the container format.
+        stream: index of the video stream that is read.
+        codec: name of its codec.
+        width: in pixels as shown: turned, and with square pixels.
+        height: in pixels as shown.
+        rotation_deg: clockwise turn from stored to shown: 0, 90, 180 or 270.
+        mirrored: whether the stored picture is mirrored left-right before that turn.
+        pixel_aspect: width of a stored pixel over its height; 1 is square.
+        fps: average frames per second, None where the file doesn't say.
+        variable_rate: whether frames are unevenly spaced, None where that takes reading the file.
+        frame_count: number of frames, None where the file doesn't say.
+        duration_s: length in seconds: what the file declares, None where it doesn't. In a `Clip`
+            it is measured: the end of the last frame that is really there.
+        start_s: time of the first frame in the file's own clock; all other times count from there.
+        pixel_format: FFmpeg's name of the stored pixel format.
+        bit_depth: bits of a stored component.
+        full_range: whether stored values run from 0 to 255 rather than from 16 to 235.
+        matrix: the matrix of the stored YUV (ITU601, ITU709, BT2020, …), guessed where untagged.
+        hdr: whether brightness is coded for HDR screens (PQ or HLG).
+        video_streams: all video streams of the container, cover art left out.
+        audio_streams: number of audio streams.
+        subtitle_streams: number of subtitle streams.
+    """
+
+    path: str
+    container: str
+    stream: int
+    codec: str
+    width: int
+    height: int
+    rotation_deg: int
+    mirrored: bool
+    pixel_aspect: float
+    fps: float | None
+    variable_rate: bool | None
+    frame_count: int | None
+    duration_s: float | None
+    start_s: float
+    pixel_format: str
+    bit_depth: int
+    full_range: bool
+    matrix: str
+    hdr: bool
+    video_streams: tuple[StreamInfo, ...]
+    audio_streams: int
+    subtitle_streams: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a stored picture becomes the one that is shown.
+
+    Attributes:
+        width: in pixels with square pixels, before turning.
+        height: in pixels with square pixels, before turning.
+        stored_size: width and height of the first picture as stored.
+        orientation: the turn.
+    """
+
+    width: int
+    height: int
+    stored_size: tuple[int, int]
+    orientation: Orientation
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height as shown."""
+        return self.orientation.shown_size(self.width, self.height)
+
+
+def probe(
+    path: str | os.PathLike[str], stream: int | None = None, *, shown_as: str | None = None
+) -> VideoInfo:
+    """Describe a video; decodes its first picture only.
+
+    Args:
+        path: the file.
+        stream: index of the video stream in its container; None for the best.
+        shown_as: what to call the file in errors; its escaped path if None.
+
+    Raises:
+        VideoError: there is no file, no video in it, or no picture that can be decoded.
+        UsageError: `stream` isn't the index of a video stream.
+    """
+    with open_video(path, stream, shown_as) as source:
+        return describe(source)[0]
+
+
+def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
+    """Describe an open video and how its pictures are shown; sets the source's `origin`.
+
+    Raises:
+        VideoError: no picture can be decoded, or pictures are too large.
+    """
+    first = source.first_picture()
+    if first is None:
+        raise VideoError(
+            f"{source.name} has a video stream, but not one picture in it can be decoded: "
+            "is the file cut off?"
+        )
+    frame, stream = first.frame, source.stream
+    geometry = _geometry(frame, stream)
+    width, height = geometry.shown_size
+    check_size(source.name, width, height)
+    streams = source.container.streams
+    info = VideoInfo(
+        path=source.name,
+        container=source.container.format.name,
+        stream=stream.index,
+        codec=stream.codec_context.name,
+        width=width,
+        height=height,
+        rotation_deg=geometry.orientation.rotation_deg,
+        mirrored=geometry.orientation.mirrored,
+        pixel_aspect=float(_pixel_aspect(stream)),
+        fps=float(stream.average_rate) if stream.average_rate else None,
+        variable_rate=_varies(stream),
+        frame_count=stream.frames or None,
+        duration_s=_declared_duration(source),
+        start_s=float(source.origin),
+        pixel_format=frame.format.name,
+        bit_depth=max(component.bits for component in frame.format.components),
+        full_range=is_full_range(frame),
+        matrix=matrix_name(frame),
+        hdr=is_hdr(frame),
+        video_streams=tuple(_stream_info(one) for one in video_streams(source.container)),
+        audio_streams=len(streams.audio),
+        subtitle_streams=len(streams.subtitles),
+    )
+    return info, geometry
+
+
+def _geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
+    matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
+    aspect = _pixel_aspect(stream)
+    # Stretch the short side: shrinking the other would throw pixels away.
+    width = round(frame.width * aspect) if aspect > 1 else frame.width
+    height = round(frame.height / aspect) if aspect < 1 else frame.height
+    return Geometry(
+        width, height, (frame.width, frame.height), from_matrix(bytes(matrix) if matrix else None)
+    )
+
+
+def _pixel_aspect(stream: av.VideoStream) -> Fraction:
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    usual = Fraction(1, _STRANGEST_PIXEL) <= aspect <= _STRANGEST_PIXEL
+    return aspect if usual else Fraction(1)
+
+
+def _varies(stream: av.VideoStream) -> bool | None:
+    # Only an index that has every frame tells; that of a webm has its keyframes.
+    index = getattr(stream, "index_entries", None)
+    if index is None or len(index) < 3 or len(index) != stream.frames:
+        return None
+    times = [entry.timestamp for entry in index[:_INDEX_ENTRIES]]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    # Rounding to the stream's ticks moves a time stamp by one, and a steady camera has some jitter.
+    return max(gaps) - min(gaps) > max(2, 0.05 * sum(gaps) / len(gaps))
+
+
+def _declared_duration(source: VideoSource) -> float | None:
+    stream, container = source.stream, source.container
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _stream_info(stream: av.VideoStream) -> StreamInfo:
+    context = stream.codec_context
+    return StreamInfo(
+        index=stream.index,
+        codec=context.name if context else "unknown",
+        width=context.width if context else 0,
+        height=context.height if context else 0,
+        default=bool(stream.disposition & av.stream.Disposition.default),
+    )

@@ -1,0 +1,250 @@
+"""One video stream of an open file: its packets, its pictures, and moving about in time.
+
+Files in the wild are damaged, cut off, without an index or without time stamps. Everything here
+goes on after a bad packet and counts it; what can't be done is said by the return value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.logging
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video.files import check_file
+from dycoke_cli.video.naming import display_name
+from dycoke_cli.video.opening import choose_stream, open_container
+
+MAX_PICTURE_PIXELS = 64_000_000
+_LARGE_PIXELS = 1_000_000
+_SEEK_ATTEMPTS = 4
+# Seen with streams that carry no rate at all; only used where time stamps are missing too.
+_ASSUMED_RATE = Fraction(25)
+# AVI has no presentation times, and FFmpeg's stand-ins for them run backwards where a codec
+# reorders frames; decoding times, in the order of display, are right.
+_BY_DECODING_TIME = ("avi",)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame and its time, in seconds from the video's first frame."""
+
+    time_s: float
+    frame: av.VideoFrame
+
+
+class VideoSource:
+    """An open video. Made by `open_video`; not shared between threads.
+
+    Attributes:
+        name: the file's name, fit for a terminal.
+        container: the open container (another one after `rewind`).
+        stream: the video stream that is read (another one after `rewind`).
+        interval: usual time between two frames, in seconds.
+        origin: time of the first frame in the file's own clock, in seconds.
+        damaged: time stamps of the bad packets and pictures met so far.
+        packets_decoded: packets given to the decoder so far.
+        seekable: False once seeking has failed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], stream: int | None, name: str) -> None:
+        self.name = name
+        self.origin = Fraction(0)
+        self.damaged: set[int | None] = set()
+        self.packets_decoded = 0
+        self.seekable = True
+        self._path = path
+        self.container = open_container(path, name)
+        self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
+        try:
+            self.stream = choose_stream(self.container, stream, name)
+            self._prepare_decoder()
+        except BaseException:
+            self.container.close()
+            raise
+        self.interval = 1 / (self.stream.average_rate or self.stream.guessed_rate or _ASSUMED_RATE)
+        self._packets = self.demux()
+        self._last: Fraction | None = None
+
+    def _prepare_decoder(self) -> None:
+        context = self.stream.codec_context
+        if context is None:
+            raise VideoError(
+                f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
+            )
+        check_size(self.name, context.width, context.height)
+        # Decoding several frames at once pays off when they are large; otherwise it only decodes
+        # more of them than needed, and blurs which packet was the bad one.
+        large = context.width * context.height > _LARGE_PIXELS
+        context.thread_type = "AUTO" if large and not self._by_decoding_time else "SLICE"
+        # A picture that grows in mid-stream is refused by the decoder before it takes memory.
+        context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
+
+    def rewind(self) -> None:
+        """Go back to the beginning by opening the file again: works where seeking doesn't."""
+        index = self.stream.index
+        self.container.close()
+        self.container = open_container(self._path, self.name)
+        self.stream = choose_stream(self.container, index, self.name)
+        self._prepare_decoder()
+        self._packets = self.demux()
+        self._last = None
+
+    def demux(self, every_stream: bool = False) -> Iterator[av.Packet]:
+        """Read packets from where the file stands, up to its end or to where it can't be read."""
+        chosen = tuple(self.container.streams) if every_stream else (self.stream,)
+        try:
+            for packet in self.container.demux(*chosen):
+                if packet.size:  # an empty one only asks the decoder for what it still holds
+                    yield packet
+        except (av.FFmpegError, OSError):
+            return
+        except IndexError:
+            # Behind the last packet, PyAV trips over streams that appeared only while reading
+            # (broadcasts do that). Everything has been read by then.
+            return
+
+    def seek(self, time_s: float) -> float | None:
+        """Move to the keyframe at or before a time.
+
+        Returns:
+            the keyframe's time, or None when that can't be done; then the position is undefined
+            and `rewind` is the way on.
+        """
+        aim, step = time_s, 1.0
+        for _ in range(_SEEK_ATTEMPTS):
+            ticks = int((self._packet_origin() + Fraction(aim)) / self._time_base())
+            try:
+                self.container.seek(ticks, stream=self.stream)
+            except (av.FFmpegError, OSError):
+                return None
+            found = self._skip_to_keyframe()
+            if found is not None and found <= time_s + 1e-6:
+                return found
+            if aim <= 0:
+                return None
+            # Some containers land behind the aim (their index has decoding times): aim earlier.
+            aim = max(0.0, aim - step)
+            step *= 4
+        return None
+
+    def _skip_to_keyframe(self) -> float | None:
+        self._packets = self.demux()
+        for packet in self._packets:
+            time = self.packet_time(packet)
+            if packet.is_keyframe and time is not None:
+                self._packets = _put_back(packet, self._packets)
+                self._last = None
+                return float(time)
+        return None
+
+    def first_picture(self) -> Picture | None:
+        """Decode the first picture of a freshly opened file and let times count from it.
+
+        None when the whole file holds none that can be decoded.
+        """
+        picture = next(self.pictures(), None)
+        if picture is not None and self._last is not None:
+            self.origin, self._last = self._last, Fraction(0)
+            return Picture(0.0, picture.frame)
+        return None
+
+    def pictures(self) -> Iterator[Picture]:
+        """Decode from where the file stands to its end. Bad packets are counted and left out."""
+        for packet in self._packets:
+            self.packets_decoded += 1
+            yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
+        try:
+            frames = self.stream.codec_context.decode(packet)
+        except (av.FFmpegError, OSError):
+            self.damaged.add(packet.pts if packet else None)
+            return
+        for frame in frames:
+            time = self._frame_time(frame)
+            if frame.is_corrupt:
+                self.damaged.add(frame.pts)
+            else:
+                yield Picture(float(time), frame)
+
+    def _frame_time(self, frame: av.VideoFrame) -> Fraction:
+        # Raw streams have no time stamps: frames then follow each other at the usual interval.
+        ticks = frame.dts if self._by_decoding_time else frame.pts
+        if ticks is not None:
+            self._last = ticks * self._time_base() - self.origin
+        elif self._last is not None:
+            self._last += self.interval
+        else:
+            self.seekable = False
+            self._last = Fraction(0)
+        return self._last
+
+    def packet_time(self, packet: av.Packet) -> Fraction | None:
+        """Time of a packet of any stream, in seconds from the video's first frame."""
+        ticks = packet.pts
+        if ticks is None or self._by_decoding_time:
+            ticks = packet.dts
+        if ticks is None or packet.time_base is None:
+            return None
+        return ticks * packet.time_base - self._packet_origin()
+
+    def _packet_origin(self) -> Fraction:
+        # By decoding time a frame comes out some packets later than its own went in, so packets
+        # count from the first packet as frames do from the first frame.
+        if self._by_decoding_time:
+            return (self.stream.start_time or 0) * self._time_base()
+        return self.origin
+
+    def _time_base(self) -> Fraction:
+        return self.stream.time_base or Fraction(1, av.time_base)
+
+
+@contextmanager
+def open_video(
+    path: str | os.PathLike[str], stream: int | None = None, shown_as: str | None = None
+) -> Iterator[VideoSource]:
+    """Open a file's video stream, and close it afterwards.
+
+    Args:
+        path: the file.
+        stream: index of the stream in its container; None for the best.
+        shown_as: what to call the file in errors; its escaped path if None.
+
+    Raises:
+        VideoError: there is no file, or no video in it.
+        UsageError: `stream` isn't the index of a video stream.
+    """
+    name = shown_as or display_name(path)
+    check_file(path, name)
+    # FFmpeg's own lines on stderr say nothing that our errors and warnings don't say better.
+    av.logging.set_level(None)
+    source = VideoSource(path, stream, name)
+    try:
+        yield source
+    finally:
+        source.container.close()
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Refuse pictures above the pixel limit.
+
+    Raises:
+        VideoError: the sentence that says so, and what to do.
+    """
+    if width * height > MAX_PICTURE_PIXELS:
+        raise VideoError(
+            f"{name} has pictures of {width}×{height}, above the limit of "
+            f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels: scale it down first"
+        )
+
+
+def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    yield packet
+    yield from rest

@@ -1,0 +1,177 @@
+"""Videos made at test time. Each frame carries its own number as black and white blocks.
+
+So a test reads from the pixels which frame it was given, whatever the time stamps say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+WIDTH, HEIGHT = 64, 48
+_COLUMNS, _ROWS = 4, 4  # 16 bits
+REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
+
+
+@dataclass(frozen=True)
+class CodedClip:
+    """A video whose frame i shows the number i.
+
+    times_s: time of each frame relative to the first one, exact to a millisecond.
+    """
+
+    path: Path
+    times_s: tuple[float, ...]
+
+    def nearest(self, time_s: float) -> int:
+        """Number of the frame nearest to a time, the earlier of two: by brute force."""
+        return min(range(len(self.times_s)), key=lambda i: (abs(self.times_s[i] - time_s), i))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a clip is written. `times_ms` None: `frames` of them at a constant `rate`."""
+
+    suffix: str = ".mp4"
+    codec: str = "libx264"
+    frames: int = 50
+    rate: int = 25
+    times_ms: tuple[int, ...] | None = None
+    gop: int = 10
+    pix_fmt: str = "yuv420p"
+    options: tuple[tuple[str, str], ...] = ()
+    container_options: tuple[tuple[str, str], ...] = ()
+    sound_s: float = 0.0
+
+
+def coded_picture(number: int) -> np.ndarray:
+    """RGB [HEIGHT, WIDTH, 3] that shows a 16-bit number."""
+    bits = [(number >> bit) & 1 for bit in range(_COLUMNS * _ROWS)]
+    grid = np.array(bits, np.uint8).reshape(_ROWS, _COLUMNS) * 220 + 18
+    blocks = np.kron(grid, np.ones((HEIGHT // _ROWS, WIDTH // _COLUMNS), np.uint8))
+    return np.repeat(blocks[:, :, None], 3, axis=2)
+
+
+def number_in(picture: np.ndarray) -> int:
+    """The number that a picture [H, W, 3] of any size shows."""
+    height, width = picture.shape[0] // _ROWS, picture.shape[1] // _COLUMNS
+    number = 0
+    for bit in range(_COLUMNS * _ROWS):
+        row, column = divmod(bit, _COLUMNS)
+        block = picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        number |= int(block.mean() > 127) << bit
+    return number
+
+
+def numbers_in(frames: np.ndarray) -> list[int]:
+    """The numbers that pictures [F, H, W, 3] show."""
+    return [number_in(frame) for frame in frames]
+
+
+def write_coded(path: Path, recipe: Recipe) -> CodedClip:
+    """Write a coded clip by its recipe."""
+    times_ms = recipe.times_ms or tuple(
+        round(1000 * number / recipe.rate) for number in range(recipe.frames)
+    )
+    with av.open(str(path), "w", options=dict(recipe.container_options)) as container:
+        stream = container.add_stream(recipe.codec, rate=recipe.rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, recipe.pix_fmt
+        stream.codec_context.gop_size = recipe.gop
+        stream.options = dict(recipe.options)
+        uneven = recipe.times_ms is not None
+        if uneven:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("aac", rate=8000) if recipe.sound_s else None
+        for number, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
+            frame.pts = time_ms if uneven else number
+            frame.time_base = Fraction(1, 1000) if uneven else Fraction(1, recipe.rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            _add_silence(container, sound, recipe.sound_s)
+    first = times_ms[0]
+    return CodedClip(path, tuple((time - first) / 1000 for time in times_ms))
+
+
+def _add_silence(
+    container: av.container.OutputContainer, stream: av.AudioStream, seconds: float
+) -> None:
+    frame = av.AudioFrame.from_ndarray(
+        np.zeros((1, int(8000 * seconds)), np.float32), format="fltp", layout="mono"
+    )
+    frame.sample_rate = 8000
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def write_pictures(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    *,
+    codec: str = "libx264rgb",
+    pix_fmt: str = "rgb24",
+    prepare: Callable[[av.VideoStream], None] | None = None,
+) -> Path:
+    """Write RGB pictures [H, W, 3] at 10 frames per second, by default without loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.options = {"qp": "0"}
+        if prepare is not None:
+            prepare(stream)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_yuv(
+    path: Path,
+    values: tuple[int, int, int],
+    *,
+    pix_fmt: str = "yuv420p",
+    size: tuple[int, int] = (32, 16),
+    colorspace: int = 2,
+    color_range: int = 0,
+    color_trc: int = 2,
+) -> Path:
+    """Write 3 frames whose stored Y, U and V are these values in every pixel, without loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.options = {"qp": "0"}
+        context = stream.codec_context
+        context.colorspace, context.color_range, context.color_trc = (
+            colorspace,
+            color_range,
+            color_trc,
+        )
+        for number in range(3):
+            frame = av.VideoFrame(*size, pix_fmt)
+            wide = frame.format.components[0].bits > 8
+            for plane, value in zip(frame.planes, values, strict=True):
+                one = value.to_bytes(2 if wide else 1, "little")
+                plane.update(one * (plane.buffer_size // len(one)))
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            frame.colorspace, frame.color_range = colorspace, color_range
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_sound(path: Path, seconds: float = 1.0) -> Path:
+    """Write a file with sound and no video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        _add_silence(container, stream, seconds)
+    return path

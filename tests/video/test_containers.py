@@ -1,0 +1,123 @@
+"""The frame nearest to each wanted time, in every container: proven by the number in the pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dycoke_cli.video import Clip, Sampling, plan, read
+
+from .clips import CodedClip, Recipe, numbers_in
+from .conftest import MakeClip
+
+FRAGMENTED = (("movflags", "frag_keyframe+empty_moov"),)
+INDEX_FIRST = (("movflags", "faststart"),)
+BURSTS = (*range(0, 1000, 40), 1500, 1530, 2600, 4000, *range(5000, 5500, 20))
+
+RECIPES = {
+    "mp4": Recipe(),
+    "mp4, index first": Recipe(container_options=INDEX_FIRST),
+    "mp4, fragmented": Recipe(container_options=FRAGMENTED),
+    "mp4, one keyframe": Recipe(gop=1000),
+    "mp4, open groups": Recipe(options=(("x264-params", "open-gop=1:bframes=3"),)),
+    "mp4, variable rate": Recipe(times_ms=BURSTS),
+    "mp4 with longer sound": Recipe(sound_s=3.0),
+    "mov": Recipe(suffix=".mov"),
+    "hevc": Recipe(codec="libx265", options=(("x265-params", "log-level=none:keyint=10"),)),
+    "mkv": Recipe(suffix=".mkv"),
+    "mkv, late start": Recipe(suffix=".mkv", times_ms=tuple(range(700, 2700, 40))),
+    "mkv, variable rate": Recipe(suffix=".mkv", times_ms=BURSTS),
+    "webm vp8": Recipe(suffix=".webm", codec="libvpx", options=(("deadline", "realtime"),)),
+    "webm vp9": Recipe(suffix=".webm", codec="libvpx-vp9", options=(("deadline", "realtime"),)),
+    "ts": Recipe(suffix=".ts"),
+    "avi": Recipe(suffix=".avi", codec="mpeg4"),
+    "avi, frames reordered": Recipe(suffix=".avi"),
+    "flv": Recipe(suffix=".flv", codec="flv1"),
+    "raw h264, no time stamps": Recipe(suffix=".h264"),
+    "mjpeg": Recipe(suffix=".mkv", codec="mjpeg", pix_fmt="yuvj420p"),
+}
+
+
+@pytest.fixture(params=list(RECIPES))
+def coded(request: pytest.FixtureRequest, make_clip: MakeClip) -> CodedClip:
+    return make_clip(RECIPES[request.param])
+
+
+def assert_nearest(coded: CodedClip, clip: Clip, wanted: list[float]) -> None:
+    expected = sorted({coded.nearest(time) for time in wanted})
+    assert numbers_in(clip.frames) == expected
+    np.testing.assert_allclose(clip.timestamps_s, [coded.times_s[i] for i in expected], atol=0.0011)
+    assert clip.warnings == ()
+
+
+@pytest.mark.parametrize("frames", [2, 3, 7, 8])
+def test_evenly_spread(coded: CodedClip, frames: int) -> None:
+    wanted = list(np.linspace(0, coded.times_s[-1], frames))
+    assert_nearest(coded, read(coded.path, Sampling(frames=frames)), wanted)
+
+
+def test_one_frame_is_the_middle_one(coded: CodedClip) -> None:
+    middle = coded.times_s[-1] / 2
+    clip = read(coded.path, Sampling(frames=1))
+    (number,) = numbers_in(clip.frames)
+    assert (
+        abs(coded.times_s[number] - middle)
+        <= abs(coded.times_s[coded.nearest(middle)] - middle) + 0.0011
+    )
+
+
+@pytest.mark.parametrize("frames", [0, 1, 150])
+def test_fewer_than_asked_gives_all_and_none_twice(coded: CodedClip, frames: int) -> None:
+    clip = read(coded.path, Sampling(frames=len(coded.times_s) + frames))
+    assert numbers_in(clip.frames) == list(range(len(coded.times_s)))
+    np.testing.assert_allclose(clip.timestamps_s, coded.times_s, atol=0.0011)
+
+
+def test_part(coded: CodedClip) -> None:
+    clip = read(coded.path, Sampling(frames=100, start_s=0.5, end_s=1.0))
+    expected = [i for i, time in enumerate(coded.times_s) if 0.5 - 1e-3 <= time < 1.0]
+    assert numbers_in(clip.frames) == expected
+
+
+def test_frames_per_second(coded: CodedClip) -> None:
+    wanted = list(np.arange(0, coded.times_s[-1], 1 / 5))
+    clip = read(coded.path, Sampling(fps=5))
+    assert_nearest(coded, clip, wanted)
+
+
+def test_plan_is_what_is_read(coded: CodedClip) -> None:
+    for sampling in (Sampling(frames=8), Sampling(fps=2), Sampling(frames=1000)):
+        planned = plan(coded.path, sampling)
+        clip = read(coded.path, sampling)
+        assert planned.info == clip.info
+        assert {coded.nearest(t) for t in planned.times_s} == set(numbers_in(clip.frames))
+
+
+def test_part_between_two_frames_gives_the_frame_shown_then(make_clip: MakeClip) -> None:
+    coded = make_clip(RECIPES["mp4, variable rate"])
+    clip = read(coded.path, Sampling(start_s=3.0, end_s=3.5))
+    assert clip.timestamps_s == (2.6,)
+    assert numbers_in(clip.frames) == [coded.nearest(2.6)]
+
+
+def test_part_never_reaches_beyond_its_ends(make_clip: MakeClip) -> None:
+    coded = make_clip(RECIPES["mp4, variable rate"])
+    for frames in (1, 2, 5, 30):
+        clip = read(coded.path, Sampling(frames=frames, start_s=0.9, end_s=5.1))
+        assert all(0.9 - 0.001 <= time < 5.1 for time in clip.timestamps_s)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_very_short_videos(make_clip: MakeClip, frames: int) -> None:
+    for suffix in (".mp4", ".mkv", ".h264", ".avi"):
+        clip = read(make_clip(Recipe(suffix=suffix, frames=frames)).path)
+        assert numbers_in(clip.frames) == list(range(frames)), suffix
+
+
+def test_program_stream_is_right_to_a_frame(make_clip: MakeClip) -> None:
+    # After a seek in an MPEG program stream, FFmpeg's time stamps are off by half a frame.
+    coded = make_clip(Recipe(suffix=".mpg", codec="mpeg2video"))
+    for frames in (2, 3, 8):
+        numbers = numbers_in(read(coded.path, Sampling(frames=frames)).frames)
+        assert numbers == pytest.approx(np.linspace(0, 49, frames), abs=1.01)
+    assert numbers_in(read(coded.path, Sampling(frames=60)).frames) == list(range(50))

@@ -1,0 +1,164 @@
+"""Damaged and cut-off files: what is there is used, and a warning says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video import Sampling, plan, probe, read
+
+from .clips import CodedClip, Recipe, numbers_in
+from .conftest import MakeClip
+
+INDEX_FIRST = (("movflags", "faststart"),)
+ALL = Sampling(frames=1000)
+# Every frame on its own, so that a bad one spoils no other.
+STILLS = Recipe(gop=1, container_options=INDEX_FIRST)
+# FFmpeg keeps these marked as keyframes even where they are damaged.
+PNG = Recipe(suffix=".mov", codec="png", pix_fmt="rgb24", container_options=INDEX_FIRST)
+CUTTABLE = {
+    "mp4": STILLS,
+    "mp4, groups": Recipe(container_options=INDEX_FIRST, options=(("x264-params", "bframes=0"),)),
+    "png": PNG,
+    "mkv": Recipe(suffix=".mkv", gop=1),
+    "webm": Recipe(suffix=".webm", codec="libvpx", options=(("deadline", "realtime"),)),
+    "mjpeg": Recipe(
+        suffix=".mov", codec="mjpeg", pix_fmt="yuvj420p", container_options=INDEX_FIRST
+    ),
+    "with sound": Recipe(suffix=".mkv", gop=1, sound_s=2.0),
+}
+
+
+def packets_of(path: Path) -> list[av.Packet]:
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
+def damaged(coded: CodedClip, path: Path, *numbers: int) -> Path:
+    """A copy in which the packets of these frames are overwritten."""
+    content = bytearray(coded.path.read_bytes())
+    packets = packets_of(coded.path)
+    for number in numbers:
+        packet = packets[number]
+        content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+    return path
+
+
+def cut(coded: CodedClip, path: Path, number: int) -> Path:
+    """A copy that ends in the middle of the packet of a frame."""
+    packet = packets_of(coded.path)[number]
+    path.write_bytes(coded.path.read_bytes()[: packet.pos + packet.size // 2])
+    return path
+
+
+def test_one_damaged_packet(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 20)
+    clip = read(path, ALL)
+    assert numbers_in(clip.frames) == [*range(20), *range(21, 50)]
+    assert clip.warnings == (f"{path} is damaged: 1 damaged packet was left out",)
+
+
+def test_several_damaged_packets(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 1, 2, 30)
+    clip = read(path, ALL)
+    assert numbers_in(clip.frames) == [0, *range(3, 30), *range(31, 50)]
+    assert clip.warnings == (f"{path} is damaged: 3 damaged packets were left out",)
+
+
+def test_wanted_frame_is_damaged_then_the_nearest_sound_one(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 0, 49)
+    clip = read(path, Sampling(frames=2))
+    assert numbers_in(clip.frames) == [1, 48]
+
+
+def test_damaged_first_frame_times_count_from_the_first_sound_one(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = read(damaged(make_clip(STILLS), tmp_path / "bad.mp4", 0), ALL)
+    assert numbers_in(clip.frames) == list(range(1, 50))
+    assert clip.timestamps_s[0] == 0.0
+    assert clip.info.start_s == pytest.approx(0.04)
+
+
+def test_every_packet_damaged(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", *range(50))
+    for look in (probe, plan, read):
+        with pytest.raises(VideoError, match=r"not one picture in it can be decoded: is the file"):
+            look(path)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("recipe", [STILLS, PNG], ids=["h264", "png"])
+def test_last_frames_damaged_falls_back_to_those_before(
+    make_clip: MakeClip, tmp_path: Path, recipe: Recipe
+) -> None:
+    path = damaged(make_clip(recipe), tmp_path / f"bad{recipe.suffix}", *range(45, 50))
+    assert numbers_in(read(path, Sampling(start_s=1.9, frames=1)).frames) == [44]
+    assert numbers_in(read(path, Sampling(frames=2)).frames) == [0, 44]
+
+
+@pytest.mark.parametrize("kind", list(CUTTABLE))
+@pytest.mark.parametrize("frames", [3, 1000])
+def test_cut_file_ends_early_with_a_warning(
+    make_clip: MakeClip, tmp_path: Path, kind: str, frames: int
+) -> None:
+    coded = make_clip(CUTTABLE[kind])
+    path = cut(coded, tmp_path / f"cut{coded.path.suffix}", 25)
+    clip = read(path, Sampling(frames=frames))
+    numbers = numbers_in(clip.frames)
+    # The packet with the cut in it may be given, and may yield half a picture.
+    assert numbers[0] == 0
+    assert numbers[-1] in (23, 24, 25)
+    assert len(numbers) in ((3,) if frames == 3 else (24, 25, 26))
+    declared = "2.3" if kind == "with sound" else "2.0"
+    sentence = (
+        f"{path} ends at 1.0 s of {declared} s: it is cut off, and only what is there was used"
+    )
+    assert sentence in clip.warnings
+    assert sentence in plan(path).warnings
+
+
+@pytest.mark.parametrize("sound", [1.0, 3.5])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_of_another_length_is_no_damage(
+    make_clip: MakeClip, sound: float, suffix: str
+) -> None:
+    clip = read(make_clip(Recipe(suffix=suffix, sound_s=sound)).path)
+    assert clip.warnings == ()
+    assert clip.info.duration_s == pytest.approx(2.0, abs=0.001)
+
+
+def test_real_damage(real_video: Callable[[str], Path]) -> None:
+    clip = read(real_video("corrupted.mp4"), ALL)
+    assert len(clip.frames) == 49
+    assert clip.warnings[0].endswith("corrupted.mp4 is damaged: 1 damaged packet was left out")
+
+
+def test_real_file_cut_in_half(real_video: Callable[[str], Path], tmp_path: Path) -> None:
+    content = real_video("flower.mp4").read_bytes()
+    path = tmp_path / "half.mp4"
+    path.write_bytes(content[: len(content) // 2])
+    clip = read(path, Sampling(frames=8))
+    assert len(clip.frames) == 8
+    assert "s of 5.1 s: it is cut off" in clip.warnings[0]
+    assert 1.5 < clip.timestamps_s[-1] < 3.5
+    assert clip.info.duration_s == pytest.approx(clip.timestamps_s[-1], abs=0.2)
+
+
+def test_stream_that_appears_while_reading(make_clip: MakeClip, tmp_path: Path) -> None:
+    # The last picture of a transport stream is given to a stream of its own, number 0x177, which
+    # isn't known yet when the file is opened.
+    content = bytearray(make_clip(Recipe(suffix=".ts")).path.read_bytes())
+    video, begins = 0x100, 0x4000
+    heads = [int.from_bytes(content[at + 1 : at + 3]) for at in range(0, len(content), 188)]
+    last = max(number for number, head in enumerate(heads) if head == video | begins)
+    content[188 * last + 1 : 188 * last + 3] = (0x177 | begins).to_bytes(2)
+    path = tmp_path / "broadcast.ts"
+    path.write_bytes(content)
+    assert numbers_in(read(path, ALL).frames)[:48] == list(range(48))

@@ -1,0 +1,194 @@
+"""Each way in which a file can't be read has its own sentence, and exit code 3."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video import Sampling, probe, read
+
+from .clips import Recipe, number_in, write_sound
+from .conftest import MakeClip
+
+
+def refused(path: Path | str) -> str:
+    """The sentence with which both `probe` and `read` refuse a path."""
+    with pytest.raises(VideoError) as probed:
+        probe(path)
+    with pytest.raises(VideoError) as decoded:
+        read(path)
+    assert str(probed.value) == str(decoded.value)
+    assert probed.value.exit_code == 3
+    assert "\n" not in str(probed.value)
+    return str(probed.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    path = tmp_path / "none.mp4"
+    assert refused(path) == f"{path} doesn't exist: check the spelling and the folder"
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert refused(tmp_path) == f"{tmp_path} is a folder: name a video file in it"
+
+
+def test_file_used_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "doesn't exist" in refused(tmp_path / "file" / "clip.mp4")
+
+
+def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(tmp_path / "pipe").endswith(
+        "pipe is a pipe: give its content on stdin, with - as the video"
+    )
+
+
+def test_device_and_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused("/dev/zero") == "/dev/zero is a device or a socket: name a video file"
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(tmp_path)  # the name of a socket may be 107 bytes long
+        server.bind("s")
+        assert refused("s") == "s is a device or a socket: name a video file"
+
+
+def test_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    assert "is a link that leads back to itself" in refused(tmp_path / "loop.mp4")
+
+
+def test_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert "is a link to a file that isn't there" in refused(tmp_path / "link.mp4")
+
+
+def test_link_to_a_video_is_followed(tmp_path: Path, make_clip: MakeClip) -> None:
+    (tmp_path / "link.mp4").symlink_to(make_clip(Recipe()).path)
+    assert probe(tmp_path / "link.mp4").frame_count == 50
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret.mp4"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root may read everything
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("builtins.open", refuse)
+    sentence = refused(path)
+    monkeypatch.undo()
+    assert sentence == f"{path} may not be read: ask for permission, or copy it as its owner"
+
+
+def test_names_that_no_file_can_have() -> None:
+    assert "can't be the name of a file" in refused("a\0b.mp4")
+    assert "is too long for the name of a file" in refused("a" * 5000 + ".mp4")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://example.org/a.mp4", "https://example.org/a", "rtsp://camera/1", "s3://b/k"]
+)
+def test_address(address: str) -> None:
+    assert refused(address) == f"{address} is an address, not a file: download it first"
+    assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
+
+
+def test_zero_bytes(tmp_path: Path) -> None:
+    for name in ("empty.mp4", "empty.h264", "empty.webm"):
+        (tmp_path / name).touch()
+        assert "is empty (0 bytes)" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 400])
+def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -> None:
+    for suffix, codec in ((".mp4", "libx264"), (".webm", "libvpx"), (".mkv", "libx264")):
+        whole = make_clip(Recipe(suffix=suffix, codec=codec)).path.read_bytes()
+        path = tmp_path / f"cut{suffix}"
+        path.write_bytes(whole[:size])
+        sentence = refused(path)
+        assert "isn't a video that can be read" in sentence or "can be decoded" in sentence
+
+
+def test_text_renamed(tmp_path: Path) -> None:
+    for name in ("text.mp4", "text.webm", "text.mkv", "text"):
+        (tmp_path / name).write_text("Dear diary, today I filmed nothing.\n" * 50)
+        assert "isn't a video that can be read: it is another kind of file" in refused(
+            tmp_path / name
+        )
+
+
+def test_text_isnt_drawn_as_a_terminal_would(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Dear diary\n" * 50)
+    assert "video" in refused(tmp_path / "notes.txt")
+
+
+def test_playlist_cant_reach_out(tmp_path: Path) -> None:
+    called = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+
+        def answer() -> None:
+            with suppress(TimeoutError):
+                while True:
+                    server.accept()[0].close()
+                    called.set()
+
+        listener = threading.Thread(target=answer)
+        listener.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", address, "#EXT-X-ENDLIST", ""]
+        (tmp_path / "list.m3u8").write_text("\n".join(lines))
+        refused(tmp_path / "list.m3u8")
+        listener.join()
+    assert not called.is_set()
+
+
+def test_audio_only(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "song.m4a")
+    assert refused(path) == f"{path} has no video in it, only sound: name a video file"
+
+
+def test_stdin_name_stands_for_the_path(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"^the video on stdin doesn't exist"):
+        read(tmp_path / "x", shown_as="the video on stdin")
+
+
+NAMES = [
+    "-x.mp4",
+    "--frames.mp4",
+    "my clip.mp4",
+    "🎬.mp4",
+    "a\nb.mp4",
+    "\x1b[31m.mp4",
+    "concat:a|b.mp4",
+    "http:x.mp4",
+    "a%03d.mp4",
+    "b\udce9.mp4",
+    "a'b\"c$(d).mp4",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_read(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(make_clip(Recipe()).path.read_bytes())
+    clip = read(name, Sampling(frames=1, start_s=0.4, end_s=0.42))
+    assert number_in(clip.frames[0]) == 10
+    assert clip.info.path.isprintable()
+
+
+def test_errors_escape_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb\x1b[31m.mp4"
+    assert refused(path).endswith(
+        r"a\nb\x1b[31m.mp4 doesn't exist: check the spelling and the folder"
+    )

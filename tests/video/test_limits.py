@@ -1,0 +1,74 @@
+"""Videos too large for memory are refused before anything is decoded, with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video import Sampling, decode, plan, probe, read, source
+
+from .clips import Recipe, numbers_in, write_pictures
+from .conftest import MakeClip
+
+
+def test_picture_above_the_pixel_limit(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip(Recipe()).path
+    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
+    for look in (probe, plan, read):
+        with pytest.raises(VideoError, match="has pictures of 64×48, above the limit of 0 megapix"):
+            look(path)  # type: ignore[operator]
+
+
+def test_picture_at_the_pixel_limit(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 64 * 48)
+    assert len(read(make_clip(Recipe()).path, Sampling(frames=2)).frames) == 2
+
+
+def test_picture_that_grows_beyond_the_limit_is_left_out(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = make_clip(Recipe(suffix=".h264", frames=10)).path
+    picture = np.zeros((480, 640, 3), np.uint8)
+    large = write_pictures(tmp_path / "b.h264", [picture] * 5, codec="libx264", pix_fmt="yuv420p")
+    path = tmp_path / "both.h264"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 200 * 200)
+    clip = read(path, Sampling(frames=100))
+    assert numbers_in(clip.frames) == list(range(10))
+    assert any("is damaged" in warning for warning in clip.warnings)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "advice"),
+    [
+        (Sampling(frames=32), "lower --frames to 10"),
+        (Sampling(fps=16), "lower --fps, or --max-frames to 10"),
+    ],
+)
+def test_clip_above_the_memory_limit(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, advice: str
+) -> None:
+    path = make_clip(Recipe()).path
+    monkeypatch.setattr(decode, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
+    for look in (plan, read):
+        with pytest.raises(VideoError) as error:
+            look(path, sampling)  # type: ignore[operator]
+        assert str(error.value).startswith(f"32 frames of {path} (64×48) take 0.0 GiB, above the")
+        assert str(error.value).endswith(advice)
+
+
+def test_memory_counts_the_frames_that_are_there(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
+    assert len(read(make_clip(Recipe()).path, Sampling(frames=1000)).frames) == 50
+
+
+def test_limits_allow_8k() -> None:
+    assert 7680 * 4320 < source.MAX_PICTURE_PIXELS < 100_000_000
+    assert decode.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
+
+TEN_SECONDS = Window(0.0, 9.96, 10.0)  # 250 frames at 25 per second
+
+
+@pytest.mark.parametrize("frames", [2, 3, 8, 32, 249, 250])
+def test_frames_are_the_fields_linspace(frames: int) -> None:
+    times, warning = wanted_times(Sampling(frames=frames), TEN_SECONDS)
+    np.testing.assert_allclose(times, np.linspace(0, 249, frames) / 25, atol=1e-9)
+    assert warning is None
+
+
+def test_a_single_frame_comes_from_the_middle() -> None:
+    assert wanted_times(Sampling(frames=1), Window(2.0, 4.0, 4.1))[0] == (3.0,)
+
+
+def test_fps_takes_one_frame_each_step_and_none_at_the_end() -> None:
+    times, warning = wanted_times(Sampling(fps=2), TEN_SECONDS)
+    np.testing.assert_allclose(times, np.arange(20) / 2)
+    assert warning is None
+
+
+def test_fps_starts_at_the_part() -> None:
+    times, _ = wanted_times(Sampling(fps=1), Window(3.5, 6.0, 6.2))
+    np.testing.assert_allclose(times, [3.5, 4.5, 5.5])
+
+
+def test_slow_fps_takes_at_least_one() -> None:
+    assert wanted_times(Sampling(fps=0.01), TEN_SECONDS)[0] == (0.0,)
+
+
+def test_fps_above_max_frames_is_spread_evenly_and_says_so() -> None:
+    times, warning = wanted_times(Sampling(fps=2, max_frames=5), TEN_SECONDS)
+    np.testing.assert_allclose(times, np.linspace(0, 9.96, 5))
+    assert warning == (
+        "--fps 2 would take 20 frames: the 5 that --max-frames allows are spread evenly instead"
+    )
+
+
+def test_fps_up_to_max_frames_says_nothing() -> None:
+    times, warning = wanted_times(Sampling(fps=2, max_frames=20), TEN_SECONDS)
+    assert len(times) == 20
+    assert warning is None
+
+
+def test_fps_of_a_very_long_video_is_refused() -> None:
+    with pytest.raises(UsageError, match="--fps 30 would take 1080000 frames, the limit is 100000"):
+        wanted_times(Sampling(fps=30), Window(0.0, 35999.0, 36000.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"frames": 0}, "--frames must be 1 or more, not 0"),
+        ({"frames": 100_001}, "--frames must be 100000 or fewer, not 100001"),
+        ({"fps": 0}, "--fps must be above 0, not 0"),
+        ({"fps": -1.5}, "--fps must be above 0, not -1.5"),
+        ({"fps": float("nan")}, "--fps must be above 0, not nan"),
+        ({"fps": 1, "max_frames": 0}, "--max-frames must be 1 or more, not 0"),
+        ({"max_frames": 8}, "--max-frames limits --fps: give --fps too, or use --frames alone"),
+        ({"start_s": -1}, "--start must be 0 s or later, not -1 s"),
+        ({"end_s": float("inf")}, "--end must be 0 s or later, not inf s"),
+        ({"start_s": 5, "end_s": 5}, "--end must be later than --start (5 s), not 5 s"),
+        ({"start_s": 5, "end_s": 2.5}, "--end must be later than --start (5 s), not 2.5 s"),
+        ({"end_s": 0}, "--end must be later than --start (0 s), not 0 s"),
+        ({"stream": -1}, "--stream must be 0 or more, not -1"),
+    ],
+)
+def test_out_of_range_names_the_flag_and_the_range(
+    arguments: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        Sampling(**arguments)  # type: ignore[arg-type]
+    assert str(error.value) == sentence
+
+
+def test_window_is_the_whole_video_without_start_and_end() -> None:
+    assert window(Sampling(), 9.96, 10.0, 0.04) == TEN_SECONDS
+
+
+def test_window_ends_with_the_last_frame_before_the_end() -> None:
+    part = window(Sampling(start_s=2, end_s=4), 9.96, 10.0, 0.04)
+    assert part == Window(2, pytest.approx(3.96), 4)
+
+
+def test_window_end_beyond_the_video_is_the_videos_end() -> None:
+    assert window(Sampling(end_s=99), 9.96, 10.0, 0.04) == TEN_SECONDS
+
+
+def test_window_shorter_than_a_frame_has_one_moment() -> None:
+    part = window(Sampling(start_s=2, end_s=2.01), 9.96, 10.0, 0.04)
+    assert (part.first_s, part.last_s) == (2, 2)
+
+
+def test_start_in_the_last_frame_is_inside() -> None:
+    assert window(Sampling(start_s=9.98), 9.96, 10.0, 0.04).first_s == 9.98
+
+
+def test_start_beyond_the_end_is_refused() -> None:
+    with pytest.raises(UsageError, match="--start 10 s lies beyond the end of the video, which is"):
+        window(Sampling(start_s=10), 9.96, 10.0, 0.04)
