@@ -68,6 +68,8 @@ class KVLayer(CacheLayerMixin):
 
     def swap(self, first: torch.Tensor, second: torch.Tensor) -> None:
         """Exchange row `first[i]` with row `second[i]` for each i (int64, all distinct)."""
+        # Of a model spread over several devices, the choice may come from another one.
+        first, second = first.to(self.keys.device), second.to(self.keys.device)
         for rows in (self.keys, self.values):
             moved = rows.index_select(1, first)
             rows.index_copy_(1, first, rows.index_select(1, second))
