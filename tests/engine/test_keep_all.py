@@ -36,6 +36,27 @@ def test_positions_kept_and_left_padding_change_nothing_either():
         assert torch.equal(plain, attached), positions
 
 
+@pytest.mark.parametrize("positions", ["kept", "renumbered"])
+def test_forward_by_hand_without_position_ids(positions):
+    # Whoever calls the model step by step gives no positions; padding must not count as any.
+    shape = SHAPES[0]
+    model = make_model(shape)
+    inputs = make_inputs(shape, 6)
+    plain = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, -6:].tolist()
+    padded = inputs | {
+        "input_ids": torch.nn.functional.pad(inputs["input_ids"], (4, 0), value=1),
+        "attention_mask": torch.nn.functional.pad(inputs["attention_mask"], (4, 0), value=0),
+    }
+    tokens = []
+    with torch.no_grad(), DyCoke(**KEEP_ALL, positions=positions)(model):
+        output = model(**padded)
+        for _ in range(6):
+            token = output.logits[:, -1].argmax(-1, keepdim=True)
+            tokens.append(int(token))
+            output = model(input_ids=token, past_key_values=output.past_key_values)
+    assert tokens == plain
+
+
 def test_more_new_tokens_than_spare_rows():
     shape = SHAPES[0]
     model = make_model(shape)

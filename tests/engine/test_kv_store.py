@@ -19,6 +19,7 @@ def make_store(pruning):
     return KVStore(
         layers=3,
         sequence=PROMPT,
+        padding=0,
         visual=VISUAL,
         rows=PROMPT,
         position_shift=0,

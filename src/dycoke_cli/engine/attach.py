@@ -113,7 +113,7 @@ def _decode_step(store: KVStore, kwargs: dict[str, Any]) -> dict[str, Any]:
     positions = kwargs.get("position_ids")
     if positions is None:
         device = kwargs["inputs_embeds"].device
-        positions = torch.tensor([[store.get_seq_length()]], device=device)
+        positions = torch.tensor([[store.next_position()]], device=device)
     return kwargs | {
         "attention_mask": None,
         "position_ids": positions - store.position_shift,

@@ -19,6 +19,7 @@ class KVStore(Cache):
     Args:
         layers: of the language model.
         sequence: rows of the sequence before anything was dropped.
+        padding: of those, how many were padding.
         visual: rows `[visual.start, visual.stop)` of the shortened sequence are visual tokens.
         rows: of the shortened sequence.
         position_shift: how far the positions of generated tokens move back.
@@ -33,6 +34,7 @@ class KVStore(Cache):
         *,
         layers: int,
         sequence: int,
+        padding: int,
         visual: range,
         rows: int,
         position_shift: int,
@@ -44,6 +46,7 @@ class KVStore(Cache):
         self.position_shift = position_shift
         self.stats = stats
         self._sequence = sequence
+        self._padding = padding
         self._prompt_rows = rows
         first_pruned = layers if pruning is None else pruning.layer
         order = _visual_first(visual, rows) if pruning else None
@@ -126,6 +129,10 @@ class KVStore(Cache):
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """No maximum."""
         return -1
+
+    def next_position(self) -> int:
+        """Of the token to come, in a sequence in which nothing was dropped."""
+        return self.get_seq_length() - self._padding
 
     @property
     def nbytes(self) -> int:

@@ -38,8 +38,8 @@ def shorten(
 
     padding = _padding(kwargs.get("attention_mask"))
     positions = kwargs.get("position_ids")
-    if positions is None:
-        positions = torch.arange(sequence, device=embeds.device)[None]
+    if positions is None:  # as generate() makes them: padding is left, and doesn't count
+        positions = torch.arange(sequence, device=embeds.device)[None] - padding
     positions = positions.expand(*positions.shape[:-2], 1, sequence)
     if method.renumbers():
         if positions.dim() != 2:
@@ -53,6 +53,7 @@ def shorten(
     store = KVStore(
         layers=layers,
         sequence=sequence,
+        padding=padding,
         visual=visual,
         rows=len(rows),
         position_shift=shift,
