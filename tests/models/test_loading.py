@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -91,7 +93,7 @@ def test_a_truncated_weight_file(folder):
 
 def test_a_config_that_is_not_json(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="its config.json can't be read"):
+    with pytest.raises(ModelError, match=r"its config.json can't be read"):
         loading.load(str(folder), device="cpu")
 
 
@@ -122,3 +124,38 @@ def test_a_missing_tokenizer(folder):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="its tokenizer and processor can't be read"):
         loading.load(str(folder), device="cpu")
+
+
+def test_weights_are_in_memory_before_the_first_question(tmp_path):
+    # A big checkpoint is mapped from its file: unread, it would count as working memory.
+    script = f"""
+import json, shutil, sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.loading import load
+from dycoke_cli.engine.memory import PeakMemory
+folder = Path({str(tmp_path)!r}, "model")
+shutil.copytree(BUNDLED_CHECKPOINT, folder)
+path = folder / "model.safetensors"
+tensors = load_file(path)
+for name in [n for n in tensors if n.endswith(("embed_tokens.weight", "lm_head.weight"))]:
+    tensors[name] = torch.zeros(100_000, tensors[name].shape[1], dtype=torch.bfloat16)
+save_file(tensors, path, metadata={{"format": "pt"}})
+config = json.loads((folder / "config.json").read_text())
+config["text_config"]["vocab_size"] = 100_000
+(folder / "config.json").write_text(json.dumps(config))
+del tensors
+loaded = load(str(folder), device="cpu")
+peak = PeakMemory(loaded.model.device, loaded.weights_bytes)
+total = sum(float(p.sum()) for p in loaded.model.parameters())
+working = peak.read()[0]
+print(json.dumps([working, loaded.weights_bytes]))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    working, weights = json.loads(run.stdout)
+    assert weights > 50_000_000
+    if working is None:
+        pytest.skip("resident memory can't be measured here")
+    assert working < weights / 5

@@ -117,6 +117,8 @@ def load(
         model, info = loaded
         _check_complete(source, info)
         model = model.eval().to(target)
+        if target.type == "cpu":
+            _read_in(model)
     seconds = time.perf_counter() - started
     return LoadedModel(name, commit, source.entry, model, processor, family, seconds)
 
@@ -171,6 +173,16 @@ def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
     if stored == torch.float16 and device.type == "cpu":
         return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
     return stored
+
+
+def _read_in(model: Any) -> None:
+    """Touch a number of every page, for the weights are mapped from the file and not yet read.
+
+    Otherwise the first question pays for the reading, and its memory seems to hold the weights.
+    """
+    page = 4096
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.detach().flatten()[:: page // tensor.element_size()].sum()
 
 
 def _check_complete(source: Source, info: dict[str, Any]) -> None:
