@@ -1,0 +1,40 @@
+# make demo   set up .venv, then watch a question being answered
+# make test   lint and all tests
+# make lint   ruff and mypy
+# make bench  measure the start-up times and write them into README.md
+# make clean  remove what builds and tests left behind (not .venv)
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/startup.py --write README.md
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Once, and again when the dependencies change.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
+	@echo "Setting up .venv: downloads about 3 GB, nearly all of it PyTorch with its CUDA libraries (6 GB on disk)."
+	@echo "No GPU? README.md says how PyTorch's CPU build makes that 0.5 GB. Afterwards nothing is downloaded."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,113 @@
+"""Questions about one video, answered one after the other by one session."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
+from dycoke_cli.cli.failure import debugging
+from dycoke_cli.cli.presenter import Presenter
+from dycoke_cli.cli.source import read_video
+from dycoke_cli.models.source import find
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.engine.session import Answer, VideoSession
+    from dycoke_cli.video import Sampling
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All that is chosen before anything is read or loaded."""
+
+    video: str
+    questions: list[str]
+    sampling: Sampling
+    model: str
+    method: MethodChoice
+    answer: AnswerChoice
+    device: str = "auto"
+    dtype: str = "auto"
+    compare: bool = False
+
+
+def converse(conversation: Conversation, presenter: Presenter) -> None:
+    """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
+    session, method = _open_session(conversation, presenter)
+    for question in conversation.questions:
+        presenter.begin(question)
+        answer = _ask(session, question, method, conversation.answer, presenter.on_text)
+        document = _document(conversation, answer)
+        if conversation.compare:
+            presenter.begin_comparison()
+            # The same draws, so that all that differs is the compression.
+            same = replace(conversation.answer, seed=document["seed"])
+            other = _ask(session, question, uncompressed(), same, None)
+            document["compared_to"] = _document(conversation, other)
+        presenter.finish(document)
+
+
+def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Method]:
+    # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
+    source = find(conversation.model)
+    started = time.perf_counter()
+    clip = read_video(
+        conversation.video,
+        conversation.sampling,
+        lambda done, total: presenter.progress("video", done, total),
+    )
+    seconds_video_decode = time.perf_counter() - started
+
+    presenter.progress("load" if source.local else "fetch", 0, 0)
+    _quieten_libraries()
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.loading import load
+
+    loaded = load(conversation.model, device=conversation.device, dtype=conversation.dtype)
+    method = conversation.method.for_model(loaded)
+    session = VideoSession(
+        loaded,
+        clip,
+        on_progress=presenter.progress,
+        seconds_load=loaded.seconds_load,
+        seconds_video_decode=seconds_video_decode,
+    )
+    return session, method
+
+
+def _quieten_libraries() -> None:
+    """Keep what libraries have to say off stderr, where a user reads what `dycoke` says."""
+    if debugging():
+        return
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
+
+
+def _ask(
+    session: VideoSession,
+    question: str,
+    method: Method,
+    choice: AnswerChoice,
+    on_text: Callable[[str], None] | None,
+) -> Answer:
+    return session.ask(
+        question,
+        method,
+        max_new_tokens=choice.max_new_tokens,
+        temperature=choice.temperature,
+        seed=choice.seed,
+        on_text=on_text,
+    )
+
+
+def _document(conversation: Conversation, answer: Answer) -> dict[str, Any]:
+    """The object of the contract: what the engine knows, and which video it was."""
+    known = answer.to_dict()
+    first = {key: known[key] for key in ("schema", "version")}
+    return {**first, "video": conversation.video, **known}

@@ -1,0 +1,115 @@
+"""The `dycoke` command: its subcommands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from dycoke_cli import __version__
+from dycoke_cli.cli import ask, demo, failure, models, output, probe
+from dycoke_cli.errors import DycokeError, OutputError, UsageError
+
+app = typer.Typer(
+    help="Ask questions about videos: any video LLM, with the redundant tokens left out (DyCoke).",
+    pretty_exceptions_enable=False,
+)
+app.command("ask")(ask.ask)
+app.command("probe")(probe.probe)
+app.add_typer(models.app, name="models")
+app.command("demo")(demo.demo)
+
+_SCHEMAS = {"ask": ask.SCHEMA, "probe": probe.SCHEMA, "models": models.SCHEMA}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"dycoke {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Without a subcommand, show what there is."""
+    if context.invoked_subcommand is None:
+        output.write(context.get_help() + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code (README.md has the list)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = typer.main.get_command(app)
+    try:
+        _prepare_streams()
+        signal.signal(signal.SIGTERM, _terminate)
+        code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
+        # Typer turns Ctrl-C into this code on its own.
+        if code == failure.Interrupted.exit_code:
+            failure.say(failure.explain(KeyboardInterrupt()))
+        return int(code or 0)
+    except SystemExit as leaving:
+        # How Typer leaves when a pipe closes. Whoever read has what they wanted: nothing to say.
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        for descriptor in (1, 2):
+            output.silence(descriptor)
+        return OutputError.exit_code
+    except failure.Reported as error:
+        if failure.debugging():
+            traceback.print_exc()
+        failure.say(error.reason)
+        return error.reason.exit_code
+    except typer.TyperException as error:
+        return _report(_usage(error), arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        if failure.debugging():
+            traceback.print_exc()
+        return _report(failure.explain(error), arguments)
+
+
+def _report(error: DycokeError, arguments: list[str]) -> int:
+    """Say what failed, on stdout too where an object was asked for."""
+    if "--json" in arguments and sys.stdout is not None:
+        command = next((word for word in arguments if word in _SCHEMAS), "")
+        schema = _SCHEMAS.get(command, "dycoke.error/1")
+        with suppress(OSError, OutputError):
+            output.write_json(output.error_document(schema, error))
+    failure.say(error)
+    return error.exit_code
+
+
+def _usage(error: typer.TyperException) -> UsageError:
+    """Typer's own complaint as one sentence, with the page that helps."""
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    return UsageError(f"{error.format_message().rstrip('.')}{hint}")
+
+
+def _prepare_streams() -> None:
+    """Make text printable whatever the locale, and notice streams that are closed."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; the answer has nowhere to go")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    # As an exception, so that temporary files go and the terminal's cursor comes back.
+    raise SystemExit(128 + signum)

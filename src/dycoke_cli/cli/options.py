@@ -1,0 +1,270 @@
+"""The options that commands share, each declared once.
+
+A method's options are None where they weren't given: a method has its own defaults, and
+complains about parameters that it doesn't have.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+_VIDEO = "Video: what is read"
+_MODEL = "Model"
+_METHOD = "Method: what is left out"
+_ANSWER = "Answer"
+_OUTPUT = "Output"
+
+VideoArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO", help="A video file, or - to read it from stdin.", show_default=False
+    ),
+]
+QuestionArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        "-q",
+        help="A question; repeat it to ask several (the video is encoded once). "
+        "- reads questions from stdin, a line each.",
+        show_default=False,
+    ),
+]
+
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        help="How many frames, spread evenly over the video. Default: 32.",
+        show_default=False,
+        rich_help_panel=_VIDEO,
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        help="Frames a second, in place of --frames.", show_default=False, rich_help_panel=_VIDEO
+    ),
+]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option(
+        help="With --fps: read no more frames than this.",
+        show_default=False,
+        rich_help_panel=_VIDEO,
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Begin here: seconds or HH:MM:SS.mmm.",
+        show_default=False,
+        rich_help_panel=_VIDEO,
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="End here: seconds or HH:MM:SS.mmm.",
+        show_default=False,
+        rich_help_panel=_VIDEO,
+    ),
+]
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The video stream with this number, as `dycoke probe` lists them. Default: the best.",
+        show_default=False,
+        rich_help_panel=_VIDEO,
+    ),
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIR|HUB_ID",
+        help="A name from `dycoke models`, a folder with a checkpoint, or a hub id. Default: what "
+        "`dycoke models default` says, mini at first.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:1, mps, …", rich_help_panel=_MODEL),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(
+        metavar="NAME",
+        help="Number format of the weights: auto, float32, bfloat16 or float16.",
+        rich_help_panel=_MODEL,
+    ),
+]
+
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="dycoke; random (as many tokens as dycoke keeps, drawn at random); none "
+        "(uncompressed).",
+        rich_help_panel=_METHOD,
+    ),
+]
+Ttm = Annotated[
+    bool | None,
+    typer.Option(
+        "--ttm/--no-ttm",
+        help="Stage 1, temporal token merging: before the language model, drop what the frame "
+        "before already said. Default: on.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+MergeRatio = Annotated[
+    float | None,
+    typer.Option(
+        metavar="K",
+        help="Share of a compared frame's tokens that stage 1 drops, 0 ≤ K < 1. Default: 0.7.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Frames in a window of stage 1 (2 or more); the first of each is kept whole. "
+        "Default: 4.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+KvPrune = Annotated[
+    bool | None,
+    typer.Option(
+        "--kv-prune/--no-kv-prune",
+        help="Stage 2, dynamic KV pruning: each decoding step attends only to the visual tokens "
+        "that matter to it. Default: on.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+PruneRatio = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Share of the visual tokens that stage 2 prunes (not the share it keeps), 0 ≤ P < 1. "
+        "Default: 0.7.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+PruneLayer = Annotated[
+    int | None,
+    typer.Option(
+        metavar="L",
+        help="First layer that is pruned, from 1 to the model's layers - 1; the layer before it "
+        "chooses. Default: 3, or what suits the model.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+Recall = Annotated[
+    bool | None,
+    typer.Option(
+        "--recall/--no-recall",
+        help="Let pruned tokens come back when attention moves; otherwise the first choice stays. "
+        "Default: on.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+RecallThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Choose anew when the attention is less like that of the last choice than this "
+        "(cosine); 1 chooses at every step. Default: 0.9.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+Variant = Annotated[
+    Literal["paper", "published"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="paper, or published (with the quirks of the published code). Default: paper.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+Positions = Annotated[
+    Literal["kept", "renumbered"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of the tokens that stay: kept as they were, or renumbered without gaps. "
+        "Default: renumbered.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+DpCache = Annotated[
+    Literal["device", "host", "discard"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where pruned tokens wait: device, or discard (nowhere; implies --no-recall). host "
+        "isn't there yet. Default: device.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+
+MaxNewTokens = Annotated[
+    int, typer.Option(help="Cut the answer at this many tokens.", rich_help_panel=_ANSWER)
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        help="0 takes the likeliest token; higher draws more freely.", rich_help_panel=_ANSWER
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help="Of the draws, to repeat an answer. Default: a new one each time.",
+        show_default=False,
+        rich_help_panel=_ANSWER,
+    ),
+]
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Ask the uncompressed model too, and put the two side by side.",
+        rich_help_panel=_ANSWER,
+    ),
+]
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object on stdout for each result, errors included.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        help="Nothing on stderr but errors (warnings are in --json).",
+        rich_help_panel=_OUTPUT,
+    ),
+]

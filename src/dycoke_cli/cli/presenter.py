@@ -1,0 +1,156 @@
+"""How a conversation is shown: as text while it comes, or as JSON when it is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from dycoke_cli.cli import output, render
+
+
+class Presenter:
+    """What a conversation tells about itself. This one shows the progress and nothing else.
+
+    Args:
+        progress: the line on the terminal that says how far things are.
+        note: what to say when an answer is on its way.
+    """
+
+    def __init__(self, progress: render.Progress, note: str | None = None) -> None:
+        self._progress = progress
+        self._note = note
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    @property
+    def on_text(self) -> Callable[[str], None] | None:
+        """Takes the pieces of an answer as they come; None where only the whole counts."""
+        return None
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+        if stage == "prefill":
+            # From here on nothing is refused any more.
+            self._announce()
+        self._progress.update(stage, done, total)
+
+    def _announce(self) -> None:
+        """Say what has to be said before the answer."""
+        if self._note is not None:
+            self._progress.stop()
+            render.note(self._note)
+            self._note = None
+
+    def begin(self, question: str) -> None:
+        """A question is asked."""
+
+    def begin_comparison(self) -> None:
+        """The answer is there; now the uncompressed model is asked the same."""
+
+    def finish(self, document: dict[str, Any]) -> None:
+        """All that there is to say about the question."""
+
+
+class AsText(Presenter):
+    """Answers stream to stdout; progress, warnings and figures go to stderr.
+
+    Args:
+        questions: how many there are.
+        quiet: leave stderr to errors.
+        note: see `Presenter`.
+    """
+
+    def __init__(self, questions: int, quiet: bool, note: str | None = None) -> None:
+        # Where the answer streams to the screen, it is its own progress.
+        self._hidden = ("decode",) if sys.stdout.isatty() else ()
+        super().__init__(render.Progress(quiet, self._hidden), note)
+        self._question: str | None = None
+        self._several = questions > 1
+        self._quiet = quiet
+        self._answer = output.AnswerText(single_line=self._several)
+        self._warned: set[str] = set()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is not None and not issubclass(kind, OSError):
+            self._answer.abandon()
+
+    @property
+    def on_text(self) -> Callable[[str], None]:
+        """Takes the pieces of an answer as they come."""
+        return self._add
+
+    def _add(self, piece: str) -> None:
+        if sys.stdout.isatty():
+            self._progress.stop()
+        self._answer.add(piece)
+
+    def begin(self, question: str) -> None:
+        """Show the question where several answers follow each other."""
+        if self._several and not self._quiet:
+            self._question = question
+
+    def _announce(self) -> None:
+        super()._announce()
+        if self._question is not None:
+            self._progress.stop()
+            render.question(self._question)
+            self._question = None
+
+    def begin_comparison(self) -> None:
+        """End the answer; what follows is only measured."""
+        self._progress.stop()
+        self._answer.end()
+        self._progress.hidden = ()
+        self._progress.prefix = "Uncompressed, to compare: "
+
+    def finish(self, document: dict[str, Any]) -> None:
+        """End the answer; then come the warnings and the figures."""
+        self._progress.stop()
+        self._progress.hidden = self._hidden
+        self._progress.prefix = ""
+        if "compared_to" not in document:
+            self._answer.end()
+        if self._quiet:
+            return
+        for warning in document["warnings"]:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                render.warning(warning)
+        render.statistics(document)
+
+
+class AsJson(Presenter):
+    """One object a question on stdout; on stderr nothing but the progress, on a terminal.
+
+    Args:
+        waiting: what the objects still to come are about; each that was written is removed.
+        quiet: no progress either.
+        note: see `Presenter`.
+    """
+
+    def __init__(self, waiting: list[dict[str, Any]], quiet: bool, note: str | None = None) -> None:
+        super().__init__(render.Progress(quiet), note)
+        self._waiting = waiting
+
+    def finish(self, document: dict[str, Any]) -> None:
+        """Write the object."""
+        self._progress.stop()
+        output.write_json(document)
+        del self._waiting[0]

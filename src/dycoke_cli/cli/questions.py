@@ -1,0 +1,47 @@
+"""The questions of one call: from the argument, from -q, from stdin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from dycoke_cli.cli.source import STDIN
+from dycoke_cli.errors import UsageError
+
+
+def collect(argument: str | None, options: list[str] | None, video: str) -> list[str]:
+    """All questions in the order in which they were given.
+
+    Raises:
+        UsageError: there is none, one is empty, or stdin is wanted for two things.
+    """
+    given = [*([] if argument is None else [argument]), *(options or [])]
+    if not given:
+        raise UsageError('no question: put one behind the video, as in `dycoke ask VIDEO "…"`')
+    if given.count(STDIN) + (video == STDIN) > 1:
+        raise UsageError("stdin can be read for one thing only: the video, or -q - once")
+    questions: list[str] = []
+    for text in given:
+        questions += _lines_of_stdin() if text == STDIN else [text.strip()]
+    if "" in questions:
+        raise UsageError("a question is empty")
+    return questions
+
+
+def _lines_of_stdin() -> list[str]:
+    questions = list(_decoded_lines())
+    if not questions:
+        raise UsageError("no question came from stdin; -q - reads one a line")
+    return questions
+
+
+def _decoded_lines() -> Iterator[str]:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; -q - has nothing to read")
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError("the questions on stdin aren't UTF-8 text") from error
+    for line in text.splitlines():
+        if line.strip():
+            yield line.strip()

@@ -1,0 +1,46 @@
+"""What people see on stderr. The only place that knows Rich.
+
+Text from models, files and users arrives as plain `Text` with its control characters escaped:
+nothing in it is taken for markup.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dycoke_cli.cli.render.console import note, question, to_stderr, to_stdout, warning
+from dycoke_cli.cli.render.progress import Progress
+
+__all__ = [
+    "Progress",
+    "models_table",
+    "note",
+    "probe_table",
+    "question",
+    "statistics",
+    "warning",
+]
+
+
+def statistics(document: dict[str, Any]) -> None:
+    """The panel with the figures of one answer, and the comparison where there is one."""
+    from dycoke_cli.cli.render.comparison import comparison
+    from dycoke_cli.cli.render.panel import panel
+
+    to_stderr(panel(document))
+    if "compared_to" in document:
+        to_stderr(comparison(document, document["compared_to"]))
+
+
+def models_table(document: dict[str, Any]) -> None:
+    """The catalog, on stdout."""
+    from dycoke_cli.cli.render.tables import models
+
+    to_stdout(models(document))
+
+
+def probe_table(document: dict[str, Any]) -> None:
+    """What would be read of a video, on stdout."""
+    from dycoke_cli.cli.render.tables import probe
+
+    to_stdout(probe(document))

@@ -1,0 +1,57 @@
+"""The two consoles, and lines of plain text on stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from dycoke_cli.cli.text import one_line
+
+
+def stderr_console() -> Console:
+    """Made anew at each use, so that it follows what stderr is now."""
+    return _console(to_terminal=sys.stderr.isatty(), stderr=True)
+
+
+def to_stderr(renderable: RenderableType) -> None:
+    """Print to stderr."""
+    stderr_console().print(renderable)
+
+
+def to_stdout(renderable: RenderableType) -> None:
+    """Print to stdout."""
+    _console(to_terminal=sys.stdout.isatty(), stderr=False).print(renderable)
+
+
+def note(text: str) -> None:
+    """A line that is good to know."""
+    _line(Text(one_line(text), style="dim"))
+
+
+def question(text: str) -> None:
+    """The question that the next line on stdout answers."""
+    _line(Text(f"> {one_line(text)}", style="bold"))
+
+
+def warning(text: str) -> None:
+    """A line that says what the answer doesn't."""
+    _line(Text.assemble(("Warning: ", "yellow"), one_line(text)))
+
+
+def _line(text: Text) -> None:
+    # Off a terminal one line however long, so that a program finds it whole.
+    stderr_console().print(text, soft_wrap=not sys.stderr.isatty())
+
+
+def _console(*, to_terminal: bool, stderr: bool) -> Console:
+    return Console(
+        stderr=stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        # Off a terminal, Rich would take 80 columns and break names to fit.
+        width=None if to_terminal else max(100, shutil.get_terminal_size((100, 24)).columns),
+    )

@@ -1,0 +1,130 @@
+"""The panel below an answer: what was left out, and what that cost and saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.cli.render.units import count, flops, seconds, share, size
+from dycoke_cli.cli.text import one_line
+
+_NAMES = {"dycoke": "DyCoke", "random": "Random dropping"}
+
+
+def panel(document: dict[str, Any]) -> Panel:
+    """All figures of one answer (an object of the contract)."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in _rows(document):
+        table.add_row(name, Text(value))
+    body = Group(table, Text(), Text(saving(document), style="green"))
+    return Panel(body, title=Text(_title(document)), title_align="left", expand=False)
+
+
+def saving(document: dict[str, Any]) -> str:
+    """What the method saved, in a line for someone who has never heard of it."""
+    tokens, used = document["tokens"], document["flops"]
+    name = document["method"]["name"]
+    if name == "none":
+        return "Nothing was left out: this is the uncompressed model."
+    visual, kept, active = (
+        tokens[key] for key in ("visual", "visual_kept", "visual_active_in_decode")
+    )
+    did = []
+    if kept < visual:
+        did.append(f"left out {share(visual - kept, visual)} of the video")
+    if active < kept:
+        did.append(f"looked back at {share(active, visual)} of it for each word")
+    if not did:
+        return f"{_NAMES.get(name, name)} left nothing out."
+    saved = 1 - (used["prefill"] + used["decode"]) / used["uncompressed"]
+    return f"{_NAMES.get(name, name)} {' and '.join(did)}: {share(saved, 1)} less computing."
+
+
+def _title(document: dict[str, Any]) -> str:
+    method, model = document["method"], document["model"]
+    parts = [model["name"], _NAMES.get(method["name"], method["name"])]
+    if method.get("ttm"):
+        parts.append(f"K={method['merge_ratio']:g}")
+    if method.get("kv_prune"):
+        parts.append(f"P={method['prune_ratio']:g} L={method['prune_layer']}")
+    return one_line(" · ".join(parts))
+
+
+def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+    # Short enough for a terminal of 80 columns.
+    rows = [("Visual tokens", _tokens(document)), ("In decode", _decode(document))]
+    if document["method"].get("kv_prune"):
+        rows.append(("Choice", _choice(document["decode"])))
+    return [
+        *rows,
+        ("Paper FLOPs", _flops(document["flops"])),
+        ("Time", _time(document["seconds"])),
+        ("Speed", _speed(document)),
+        ("Memory", _memory(document["bytes"])),
+        ("Weights", _weights(document)),
+    ]
+
+
+def _tokens(document: dict[str, Any]) -> str:
+    visual, kept = document["tokens"]["visual"], document["tokens"]["visual_kept"]
+    frames = _counted(document["frames"]["count"], "frame")
+    method = document["method"]
+    how = "after TTM" if method["name"] == "dycoke" and method["ttm"] else "read"
+    return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
+
+
+def _decode(document: dict[str, Any]) -> str:
+    active = round(document["tokens"]["visual_active_in_decode"], 1)
+    steps = _counted(document["decode"]["steps"], "step")
+    return f"{count(active)} active ({share(active, document['tokens']['visual'])}) in {steps}"
+
+
+def _choice(decode: dict[str, Any]) -> str:
+    return (
+        f"renewed {_counted(decode['choices_renewed'], 'time')}"
+        f" · {count(decode['tokens_evicted'])} evicted"
+        f" · {count(decode['tokens_recalled'])} recalled"
+    )
+
+
+def _flops(used: dict[str, Any]) -> str:
+    total = used["prefill"] + used["decode"]
+    return (
+        f"{flops(total)} of {flops(used['uncompressed'])} uncompressed"
+        f" ({share(total, used['uncompressed'])})"
+    )
+
+
+def _time(taken: dict[str, Any]) -> str:
+    stages = (("video", "video_decode"), ("vision", "vision"), ("prefill",) * 2, ("decode",) * 2)
+    return " · ".join(f"{name} {seconds(taken[key])}" for name, key in stages)
+
+
+def _speed(document: dict[str, Any]) -> str:
+    taken, rate = document["seconds"], document["tokens_per_second"]
+    parts = [f"{seconds(taken['total'])} in all"]
+    parts.append(f"first token after {seconds(taken['first_token'])}")
+    if rate:
+        parts.append(f"{rate:.1f} tokens/s")
+    return " · ".join(parts)
+
+
+def _memory(held: dict[str, Any]) -> str:
+    cache = f"KV cache {size(held['kv_cache'])} ({size(held['kv_active'])} of it in use)"
+    peak = held["peak_working"]
+    return cache if peak is None else f"{cache} · peak {size(peak)}"
+
+
+def _weights(document: dict[str, Any]) -> str:
+    loaded = seconds(document["seconds"]["load"])
+    return f"{size(document['bytes']['weights'])}, loaded in {loaded}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"

@@ -1,0 +1,97 @@
+"""The tables of `dycoke models` and `dycoke probe`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.cli.render.units import count, share, size
+from dycoke_cli.cli.text import one_line
+
+
+def models(document: dict[str, Any]) -> Table:
+    """The catalog; the default is marked."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Name", no_wrap=True)
+    for heading in ("Parameters", "Download"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("State: note")
+    for model in document["models"]:
+        download = model["download_bytes"]
+        mark = "* " if model["name"] == document["default"] else "  "
+        table.add_row(
+            Text(mark + model["name"]),
+            _parameters(model["parameters"]),
+            size(download) if download else "bundled",
+            Text(one_line(f"{model['state']}: {model['note']}")),
+        )
+    if document["default"] not in {model["name"] for model in document["models"]}:
+        table.caption = Text(f"Default: {one_line(document['default'])}")
+    else:
+        table.caption = Text("* the default: `dycoke models default NAME` chooses another")
+    table.caption_justify = "left"
+    return table
+
+
+def probe(document: dict[str, Any]) -> Table:
+    """What would be read of a video."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _probe_rows(document):
+        table.add_row(name, Text(value))
+    return table
+
+
+def _probe_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+    info, frames, tokens = document["info"], document["frames"], document["tokens"]
+    turned = f", turned by {info['rotation_deg']}°" if info["rotation_deg"] else ""
+    mirrored = ", mirrored" if info["mirrored"] else ""
+    kept = tokens["visual_kept"]
+    return [
+        ("Video", one_line(document["video"])),
+        ("Container", info["container"]),
+        ("Stream", _streams(info)),
+        ("Picture", f"{info['width']} × {info['height']}{turned}{mirrored}"),
+        ("Rate", _rate(info["fps"], info["variable_rate"])),
+        ("Duration", _duration(info["duration_s"])),
+        ("Frames read", f"{frames['count']}, at {_times(frames['timestamps_s'])} s"),
+        (
+            "Visual tokens",
+            f"{count(tokens['visual'])} for {one_line(document['model'])}"
+            f" → {count(kept)} after TTM at K={tokens['merge_ratio']:g}"
+            f" ({share(kept, tokens['visual'])})",
+        ),
+    ]
+
+
+def _streams(info: dict[str, Any]) -> str:
+    read = f"{info['stream']} ({info['codec']})"
+    others = [
+        f"{stream['index']} ({stream['codec']}, {stream['width']} × {stream['height']})"
+        for stream in info["video_streams"]
+        if stream["index"] != info["stream"]
+    ]
+    return f"{read}; there is also {', '.join(others)}" if others else read
+
+
+def _rate(fps: float | None, varies: bool | None) -> str:
+    if fps is None:
+        return "not declared"
+    return f"{fps:.4g} frames a second" + (" on average; it varies" if varies else "")
+
+
+def _duration(seconds: float | None) -> str:
+    return "not declared" if seconds is None else f"{seconds:.2f} s"
+
+
+def _times(seconds: list[float], shown: int = 40) -> str:
+    text = " ".join(f"{second:.2f}" for second in seconds[:shown])
+    return text if len(seconds) <= shown else f"{text} … {seconds[-1]:.2f}"
+
+
+def _parameters(number: int) -> str:
+    return f"{number / 1e9:.3g} B" if number >= 1e9 else f"{number / 1e6:.3g} M"

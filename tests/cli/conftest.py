@@ -1,0 +1,31 @@
+"""Fixtures: settings of nobody's own, and the engine that only pretends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.models import settings
+
+from . import fake_engine
+
+
+@pytest.fixture(autouse=True)
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep every test away from the settings of whoever runs it, and from their terminal's."""
+    path = tmp_path / "settings" / "settings.json"
+    monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED", "DYCOKE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    return path
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> list[fake_engine.FakeSession]:
+    """Put the pretending engine in place; gives the sessions that were made."""
+    for name, module in fake_engine.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    fake_engine.FakeSession.made.clear()
+    return fake_engine.FakeSession.made

@@ -1,0 +1,216 @@
+"""Stands in for the engine and the loading of weights, so that the CLI is tested alone and fast.
+
+`install(monkeypatch)` for tests in this process; `python fake_engine.py ask …` is `dycoke ask …` as
+a process. The answer, its pace and its failures are chosen with FAKE_ANSWER, FAKE_PAUSE_S and
+FAKE_FAILURE.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from dycoke_cli.errors import ModelError
+
+LAYERS = 6
+FRAMES_TOKENS = 16
+FAILURES: dict[str, Callable[[], Exception]] = {
+    "memory": lambda: MemoryError(),
+    "torch_cpu": lambda: RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+    ),
+    "bug": lambda: KeyError("no such [bold]thing[/bold]"),
+    "disk": lambda: OSError(28, "No space left on device", "/somewhere"),
+}
+
+
+@dataclass
+class FakeLoaded:
+    name: str
+    entry: Any = None
+    layers: int = LAYERS
+    default_prune_layer: int = 2
+    seconds_load: float = 0.5
+    weights_bytes: int = 11_400_000
+    tokens_per_frame: int = FRAMES_TOKENS
+
+
+def load(name: str, device: str = "auto", dtype: str = "auto", revision: Any = None) -> FakeLoaded:
+    if os.environ.get("FAKE_FAILURE") == "model":
+        raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
+    return FakeLoaded(name)
+
+
+class FakeAnswer:
+    def __init__(self, **parts: Any) -> None:
+        self.parts = parts
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.parts
+
+
+class FakeSession:
+    """Says FAKE_ANSWER, word by word, and remembers how it was asked."""
+
+    made: list[FakeSession] = []  # noqa: RUF012 (what tests look at)
+
+    def __init__(
+        self,
+        loaded: FakeLoaded,
+        clip: Any,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        *,
+        seconds_load: float = 0.0,
+        seconds_video_decode: float = 0.0,
+    ) -> None:
+        self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
+        self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
+        self.asked: list[dict[str, Any]] = []
+        FakeSession.made.append(self)
+
+    def ask(
+        self,
+        question: str,
+        method: Any,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> FakeAnswer:
+        self.asked.append(
+            {
+                "question": question,
+                "method": method,
+                "max_new_tokens": max_new_tokens,
+                "temperature": temperature,
+                "seed": seed,
+            }
+        )
+        frames = len(self.clip.timestamps_s)
+        for frame in range(frames):
+            self._progress("vision", frame + 1, frames)
+        self._progress("prefill", 1, 1)
+        failure = os.environ.get("FAKE_FAILURE")
+        fail_after = int(os.environ.get("FAKE_FAIL_AFTER", "0"))
+        words = os.environ.get("FAKE_ANSWER", "a red circle moves right").split(" ")
+        cut = words[:max_new_tokens]
+        for number, word in enumerate(cut):
+            if failure in FAILURES and number == fail_after:
+                raise FAILURES[failure]()
+            self._progress("decode", number + 1, max_new_tokens)
+            if on_text is not None:
+                on_text(word if number == 0 else f" {word}")
+            time.sleep(float(os.environ.get("FAKE_PAUSE_S", "0")))
+        return self._answer(question, method, " ".join(cut), len(cut) < len(words), seed, frames)
+
+    def _progress(self, stage: str, done: int, total: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(stage, done, total)
+            time.sleep(float(os.environ.get("FAKE_PAUSE_S", "0")) / 4)
+
+    def _answer(
+        self, question: str, method: Any, text: str, cut: bool, seed: int | None, frames: int
+    ) -> FakeAnswer:
+        visual = frames * FRAMES_TOKENS
+        kept = method.kept_tokens(frames, FRAMES_TOKENS)
+        pruned = method.name != "none" and method.parameters()["kv_prune"]
+        active = int(kept * 0.3) if pruned else kept
+        generated = len(text.split()) + 1
+        warnings = list(self.clip.warnings)
+        return FakeAnswer(
+            schema="dycoke.answer/1",
+            version="0.1.0",
+            question=question,
+            answer=text,
+            finish_reason="length" if cut else "stop",
+            seed=seed,
+            model={
+                "name": self.loaded.name,
+                "revision": None,
+                "dtype": "bfloat16",
+                "device": "cpu",
+            },
+            method={"name": method.name, **method.parameters()},
+            frames={"count": frames, "timestamps_s": list(self.clip.timestamps_s)},
+            tokens={
+                "visual": visual,
+                "visual_kept": kept,
+                "visual_active_in_decode": float(active),
+                "text": 21,
+                "generated": generated,
+            },
+            decode={
+                "steps": generated - 1,
+                "choices_renewed": 2,
+                "tokens_evicted": 14,
+                "tokens_recalled": 12,
+            },
+            flops={"prefill": kept * 6.1e6, "decode": active * 2.0e5, "uncompressed": visual * 7e6},
+            seconds={
+                "load": self.seconds_load,
+                "video_decode": self.seconds_video_decode,
+                "vision": 0.21,
+                "prefill": 0.05,
+                "first_token": 0.31,
+                "decode": 0.12,
+                "total": 0.44,
+            },
+            tokens_per_second=(generated - 1) / 0.12,
+            bytes={
+                "weights": self.loaded.weights_bytes,
+                "kv_cache": kept * 2048,
+                "kv_active": active * 2048,
+                "peak_working": None,
+                "peak_total": None,
+            },
+            warnings=warnings,
+        )
+
+
+@dataclass(frozen=True)
+class FakeMethod:
+    """Has the shape of a method, and no torch behind it."""
+
+    name: ClassVar[str] = "dycoke"
+    ttm: bool = True
+    merge_ratio: float = 0.7
+    kv_prune: bool = True
+    prune_ratio: float = 0.7
+    prune_layer: int = 3
+
+    def parameters(self) -> dict[str, Any]:
+        return vars(self)
+
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        return frames * per_frame // 2
+
+
+def methods_without_torch() -> types.ModuleType:
+    """The registry for processes: importing torch would be most of what they do."""
+    registry = types.ModuleType("dycoke_cli.compression.registry")
+    registry.METHODS = {FakeMethod.name: FakeMethod}  # type: ignore[attr-defined]
+    registry.create = lambda name, **parameters: FakeMethod(**parameters)  # type: ignore[attr-defined]
+    return registry
+
+
+def modules() -> dict[str, types.ModuleType]:
+    """The modules that are put in place of the real ones."""
+    session = types.ModuleType("dycoke_cli.engine.session")
+    session.VideoSession = FakeSession  # type: ignore[attr-defined]
+    loading = types.ModuleType("dycoke_cli.models.loading")
+    loading.load = load  # type: ignore[attr-defined]
+    return {session.__name__: session, loading.__name__: loading}
+
+
+if __name__ == "__main__":
+    sys.modules.update(modules())
+    sys.modules["dycoke_cli.compression.registry"] = methods_without_torch()
+    from dycoke_cli.cli.main import main
+
+    sys.exit(main())

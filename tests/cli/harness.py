@@ -1,0 +1,133 @@
+"""Runs the command in this process and in others, and catches all that comes out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from dycoke_cli.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "sample_videos" / "move.mp4"
+FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+REAL = [sys.executable, "-m", "dycoke_cli"]
+PATIENCE_S = 120
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON objects on stdout, a line each."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        (only,) = self.objects
+        return only
+
+
+def run_here(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
+    """Run `dycoke` with these arguments in this process."""
+    out, err = _stream(b""), _stream(b"")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err):
+            code = main([str(argument) for argument in arguments])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return Outcome(code, _text(out), _text(err))
+
+
+def run_process(
+    command: Sequence[str], *arguments: str | Path, stdin: bytes = b"", **environment: str
+) -> Outcome:
+    """Run a command as a process, its streams connected to pipes."""
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_in_terminal(
+    command: Sequence[str],
+    *arguments: str | Path,
+    streams: str = "both",
+    interrupt_after: bytes | None = None,
+    environment: Mapping[str, str],
+) -> tuple[int, bytes, bytes]:
+    """Run a command with a pseudo-terminal as its stdout, stderr or both.
+
+    Args:
+        streams: "both", "out" or "err"; what isn't on the terminal is a pipe.
+        interrupt_after: type Ctrl-C once this has been seen on the terminal.
+
+    Returns:
+        exit code, what the terminal got, what the pipe got.
+    """
+    terminal, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdin=slave,
+        stdout=slave if streams in ("both", "out") else subprocess.PIPE,
+        stderr=slave if streams in ("both", "err") else subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment},
+        start_new_session=True,
+        # What runs in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.close(slave)
+    pipe = process.stdout or process.stderr
+    seen = {terminal: b""} | ({} if pipe is None else {pipe.fileno(): b""})
+    open_ones = set(seen)
+    deadline = time.monotonic() + PATIENCE_S
+    while open_ones and time.monotonic() < deadline:
+        for descriptor in select.select(list(open_ones), [], [], 1)[0]:
+            data = b""
+            with suppress(OSError):  # the terminal's way to say that nobody writes to it any more
+                data = os.read(descriptor, 65536)
+            seen[descriptor] += data
+            if not data:
+                open_ones.discard(descriptor)
+        if interrupt_after is not None and interrupt_after in seen[terminal]:
+            process.send_signal(signal.SIGINT)
+            interrupt_after = None
+    code = process.wait(timeout=10)
+    os.close(terminal)
+    return code, seen[terminal], b"" if pipe is None else seen[pipe.fileno()]
+
+
+def _stream(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    content = stream.buffer
+    assert isinstance(content, io.BytesIO)
+    return content.getvalue().decode()

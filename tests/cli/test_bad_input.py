@@ -1,0 +1,110 @@
+"""A video or a model that isn't one: one line that says so, and the exit code for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .fake_engine import FakeSession
+from .harness import CLIP, ROOT, Outcome, run_here
+
+pytestmark = pytest.mark.usefixtures("fake")
+REAL_VIDEOS = ROOT.parent / "shared" / "videos"
+
+
+def both_ways(video: str | Path, *flags: str) -> tuple[Outcome, dict[str, str]]:
+    """The run as text, and the error of the run with --json; both fail alike, with one line."""
+    text = run_here("ask", video, "What?", *flags)
+    as_json = run_here("ask", video, "What?", *flags, "--json")
+    assert text.out == ""
+    assert text.code == as_json.code
+    assert text.err == as_json.err
+    assert len(text.err.splitlines()) == 1
+    assert "Traceback" not in text.err
+    document = as_json.object
+    assert (document["video"], document["question"]) == (str(video), "What?")
+    assert text.err == f"Error: {document['error']['message']}\n"
+    return text, document["error"]
+
+
+def test_missing(tmp_path: Path) -> None:
+    run, error = both_ways(tmp_path / "none.mp4")
+    assert (run.code, error["code"]) == (3, "video_unreadable")
+    assert "none.mp4 doesn't exist" in run.err
+
+
+def test_directory(tmp_path: Path) -> None:
+    run, _ = both_ways(tmp_path)
+    assert run.code == 3
+    assert "is a folder" in run.err
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"Dear diary,\nnothing moved today.\n", b"\0\0\0\x18ftyp"]
+)
+def test_not_a_video(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "diary.mp4"
+    path.write_bytes(content)
+    run, error = both_ways(path)
+    assert (run.code, error["code"]) == (3, "video_unreadable")
+    assert "diary.mp4" in run.err
+
+
+def test_sound_only() -> None:
+    path = REAL_VIDEOS / "audio_only.mp3"
+    if not path.exists():
+        pytest.skip("the sample footage audio_only.mp3 isn't on this machine")
+    run, _ = both_ways(path)
+    assert run.code == 3
+    assert "only sound" in run.err
+
+
+def test_url() -> None:
+    run, _ = both_ways("https://example.org/video.mp4")
+    assert run.code == 3
+    assert "download it first" in run.err
+
+
+def test_name_with_everything_in_it(tmp_path: Path) -> None:
+    run, _ = both_ways(tmp_path / "a\x1b[2Jb\nc é🎈.mp4")
+    assert run.code == 3
+    assert "a\\x1b[2Jb\\nc é🎈.mp4" in run.err
+
+
+def test_empty_stdin() -> None:
+    run, _ = both_ways("-")
+    assert run.code == 3
+    assert "stdin is empty" in run.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("mimi", "mini"), ("llava-onevision-0.5", "llava-onevision-0.5b")]
+)
+def test_unknown_model(name: str, hint: str) -> None:
+    run, error = both_ways(CLIP, "--model", name)
+    assert (run.code, error["code"]) == (4, "model_unavailable")
+    assert f"did you mean {hint}?" in run.err
+
+
+def test_folder_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    run, _ = both_ways(CLIP, "--model", str(tmp_path))
+    assert run.code == 4
+    assert "has no weights" in run.err
+
+
+def test_settings_that_are_broken(settings_file: Path) -> None:
+    settings_file.parent.mkdir()
+    settings_file.write_text("{")
+    run, _ = both_ways(CLIP)
+    assert run.code == 4
+    assert "`dycoke models default NAME` writes them anew" in run.err
+
+
+def test_model_and_video_are_looked_at_before_anything_is_loaded(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "model")
+    assert "doesn't exist" in run_here("ask", "none.mp4", "What?").err
+    assert "did you mean mini?" in run_here("ask", "none.mp4", "What?", "--model", "mimi").err

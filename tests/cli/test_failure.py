@@ -1,0 +1,93 @@
+"""Whatever goes wrong is a sentence and an exit code; a traceback is for those who ask for it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+
+import pytest
+
+from dycoke_cli.cli import failure, output
+from dycoke_cli.errors import OutputError, VideoError
+
+from .fake_engine import FakeSession
+from .harness import CLIP, run_here
+
+
+@pytest.fixture(autouse=True)
+def _pretend(fake: list[FakeSession]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code", "sentence"),
+    [
+        ("memory", 5, "memory ran out; use fewer --frames"),
+        ("torch_cpu", 5, "memory ran out; use fewer --frames"),
+        ("disk", 6, "the disk is full at /somewhere"),
+        ("bug", 1, "something unexpected went wrong (KeyError: 'no such [bold]thing[/bold]')"),
+    ],
+)
+def test_one_line_and_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, name: str, exit_code: int, sentence: str
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", name)
+    run = run_here("ask", CLIP, "What?", "--model", "mini")
+    assert (run.code, run.out) == (exit_code, "")
+    assert run.err.startswith(f"Error: {sentence}")
+    assert len(run.err.splitlines()) == 1
+
+
+def test_what_was_streamed_before_a_failure_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    monkeypatch.setenv("FAKE_FAIL_AFTER", "2")
+    run = run_here("ask", CLIP, "What?")
+    assert (run.code, run.out) == (5, "a red\n")
+
+
+def test_debugging_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "bug")
+    assert "DYCOKE_DEBUG=1" in run_here("ask", CLIP, "What?").err
+    monkeypatch.setenv("DYCOKE_DEBUG", "1")
+    for flags in ([], ["--json"]):
+        run = run_here("ask", CLIP, "What?", *flags)
+        assert run.code == 1
+        assert "Traceback" in run.err
+        assert "fake_engine.py" in run.err
+        assert "Traceback" not in run.out
+
+
+def test_accelerator_memory() -> None:
+    import torch
+
+    assert failure.explain(torch.OutOfMemoryError("CUDA out of memory")).exit_code == 5
+    assert failure.explain(RuntimeError("shapes differ")).exit_code == 1
+
+
+def test_errors_for_people_pass_as_they_are() -> None:
+    error = VideoError("no video")
+    assert failure.explain(error) is error
+
+
+def test_other_trouble_with_files_is_not_a_full_disk() -> None:
+    assert failure.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
+    assert failure.explain(OSError(errno.EIO, "x")).exit_code == 1
+
+
+def test_closed_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dycoke_cli.cli.main import main
+
+    error = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", error)
+    assert main(["--version"]) == OutputError.exit_code
+    assert error.getvalue() == ("Error: standard output is closed; the answer has nowhere to go\n")
+
+
+def test_answer_text_ends_its_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = output.AnswerText(single_line=False)
+    answer.add("  ")
+    answer.add(" one")
+    answer.end()
+    answer.abandon()
+    assert capsys.readouterr().out == "one\n"

@@ -1,0 +1,120 @@
+"""Every flag does what it says: it arrives where it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.dycoke import DyCoke
+
+from . import fake_engine
+from .fake_engine import FakeSession
+from .harness import CLIP, run_here
+
+# The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
+DEFAULTS = {**DyCoke().parameters(), "prune_layer": 2}
+
+
+def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
+    run = run_here("ask", CLIP, "What?", "--quiet", *flags)
+    assert (run.code, run.err) == (0, "")
+    return fake[-1].asked[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        ([], {}),
+        (["--no-ttm"], {"ttm": False}),
+        (["--ttm"], {}),
+        (["--merge-ratio", "0.5"], {"merge_ratio": 0.5}),
+        (["--merge-ratio", "0"], {"merge_ratio": 0.0}),
+        (["--window", "8"], {"window": 8}),
+        (["--no-kv-prune"], {"kv_prune": False}),
+        (["--prune-ratio", "0.9"], {"prune_ratio": 0.9}),
+        (["--prune-layer", "1"], {"prune_layer": 1}),
+        (["--prune-layer", "5"], {"prune_layer": 5}),
+        (["--no-recall"], {"recall": False}),
+        (["--recall-threshold", "1"], {"recall_threshold": 1.0}),
+        (["--variant", "published"], {"variant": "published"}),
+        (["--positions", "renumbered"], {"positions": "renumbered"}),
+        (["--positions", "kept"], {"positions": "kept"}),
+        (["--dp-cache", "device"], {}),
+        (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
+        (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
+    ],
+)
+def test_parameters_of_the_method(
+    fake: list[FakeSession], flags: list[str], changed: dict[str, Any]
+) -> None:
+    method = asked(fake, *flags)["method"]
+    assert method.name == "dycoke"
+    assert method.parameters() == DEFAULTS | changed
+
+
+def test_other_methods(fake: list[FakeSession]) -> None:
+    assert asked(fake, "--method", "none")["method"].name == "none"
+    random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
+    assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "value"),
+    [
+        ([], "max_new_tokens", 128),
+        (["--max-new-tokens", "1"], "max_new_tokens", 1),
+        ([], "temperature", 0.0),
+        (["--temperature", "0.7"], "temperature", 0.7),
+        ([], "seed", None),
+        (["--seed", "0"], "seed", 0),
+    ],
+)
+def test_how_to_answer(fake: list[FakeSession], flags: list[str], key: str, value: object) -> None:
+    assert asked(fake, *flags)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("flags", "times"),
+    [
+        # move.mp4 has 2 s; a single frame is taken from the middle.
+        (["--frames", "3"], [0.0, 1.0, 2.0]),
+        (["--frames", "1"], [1.0]),
+        (["--fps", "2"], [0.0, 0.5, 1.0, 1.5]),
+        (["--fps", "10", "--max-frames", "3"], [0.0, 1.0, 2.0]),
+        (["--frames", "2", "--start", "1"], [1.0, 2.0]),
+        (["--frames", "2", "--start", "00:00:00.5", "--end", "0:01.5"], [0.5, 1.5]),
+    ],
+)
+def test_frames_that_are_read(
+    fake: list[FakeSession], flags: list[str], times: list[float]
+) -> None:
+    asked(fake, *flags)
+    # One frame of this clip takes an eighth of a second or less.
+    assert fake[0].clip.timestamps_s == pytest.approx(times, abs=0.13)
+
+
+def test_stream(fake: list[FakeSession]) -> None:
+    asked(fake, "--stream", "0")
+    assert fake[0].clip.info.stream == 0
+
+
+def test_model_device_and_dtype(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    seen: list[tuple[str, str, str]] = []
+
+    def load(name: str, device: str, dtype: str) -> fake_engine.FakeLoaded:
+        seen.append((name, device, dtype))
+        return fake_engine.FakeLoaded(name)
+
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.loading"], "load", load)
+    asked(fake)
+    asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
+    assert run_here("models", "default", "llava-onevision-7b").code == 0
+    asked(fake)
+    assert seen == [
+        ("mini", "auto", "auto"),
+        ("llava-onevision-0.5b", "cpu", "float32"),
+        ("llava-onevision-7b", "auto", "auto"),
+    ]

@@ -1,0 +1,93 @@
+"""The help pages: complete, true to the code, and shown without waiting for torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from dycoke_cli import __version__
+from dycoke_cli.cli import options
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.video import Sampling
+
+from .harness import run_here
+
+COMMANDS = [[], ["ask"], ["probe"], ["models"], ["models", "default"], ["demo"]]
+
+FLAGS = """
+    --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
+    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
+    --frames --fps --max-frames --start --end --stream --model --device --dtype
+    --max-new-tokens --temperature --seed --question --compare --json --quiet
+""".split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
+
+
+def page(*command: str) -> str:
+    """A help page as running text, without its frames."""
+    run = run_here(*command, "--help")
+    assert (run.code, run.err) == (0, "")
+    return re.sub(r"[│╭╮╰╯─\s]+", " ", run.out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_page(command: list[str]) -> None:
+    assert "Usage: dycoke" in page(*command)
+
+
+def test_flags_of_the_contract_are_all_there() -> None:
+    text = page("ask")
+    for flag in FLAGS:
+        assert f"{flag} " in text, flag
+
+
+def help_of(option: object) -> str:
+    """The help text of an option that `options` declares."""
+    text: str = typing.get_args(option)[1].help
+    return text
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(DyCoke), ids=lambda field: field.name)
+def test_defaults_in_the_help_are_those_of_the_method(field: dataclasses.Field[object]) -> None:
+    option = getattr(options, "".join(part.title() for part in field.name.split("_")))
+    default = {True: "on", False: "off"}.get(field.default, field.default)  # type: ignore[call-overload]
+    assert f"Default: {default}" in help_of(option)
+
+
+def test_other_defaults_in_the_help() -> None:
+    assert f"Default: {Sampling().frames}." in help_of(options.Frames)
+
+
+def test_every_method_is_named() -> None:
+    for name in METHODS:
+        assert re.search(rf"\b{name}\b", help_of(options.MethodName))
+
+
+def test_p_is_the_share_that_is_pruned() -> None:
+    assert "not the share it keeps" in help_of(options.PruneRatio)
+
+
+def test_no_command_shows_the_commands() -> None:
+    run = run_here()
+    assert (run.code, run.err) == (0, "")
+    for name in ("ask", "probe", "models", "demo"):
+        assert re.search(rf"│ {name} ", run.out)
+
+
+def test_version() -> None:
+    run = run_here("--version")
+    assert (run.code, run.out) == (0, f"dycoke {__version__}\n")
+
+
+def test_help_needs_neither_torch_nor_av() -> None:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main; main(['ask', '--help']);"
+        "sys.exit(bool({'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,95 @@
+"""`--json`: one object on stdout for each question, whatever happens."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from . import answer_schema
+from .fake_engine import FakeSession
+from .harness import CLIP, run_here
+
+
+@pytest.fixture(autouse=True)
+def _pretend(fake: list[FakeSession]) -> None: ...
+
+
+def test_object_has_the_keys_of_the_contract() -> None:
+    run = run_here("ask", CLIP, "What?", "--json", "--frames", "4")
+    assert run.code == 0
+    jsonschema.validate(run.object, answer_schema.UNCOMPARED)
+    assert run.object["video"] == str(CLIP)
+    assert run.object["answer"] == "a red circle moves right"
+    assert run.object["frames"]["count"] == len(run.object["frames"]["timestamps_s"]) == 4
+
+
+def test_one_object_a_question() -> None:
+    run = run_here("ask", CLIP, "One?", "-q", "Two?", "--json")
+    assert [document["question"] for document in run.objects] == ["One?", "Two?"]
+    for document in run.objects:
+        jsonschema.validate(document, answer_schema.UNCOMPARED)
+
+
+def test_comparison_is_inside_the_object() -> None:
+    document = run_here("ask", CLIP, "What?", "--json", "--compare").object
+    jsonschema.validate(document, answer_schema.ANSWER)
+    assert document["compared_to"]["method"] == {"name": "none"}
+    assert document["compared_to"]["video"] == document["video"]
+
+
+def test_stderr_has_nothing_but_the_note() -> None:
+    assert run_here("ask", CLIP, "What?", "--json", "--model", "mini").err == ""
+    assert len(run_here("ask", CLIP, "What?", "--json").err.splitlines()) == 1
+    assert run_here("ask", CLIP, "What?", "--json", "--quiet").err == ""
+
+
+def test_output_is_ascii_and_says_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ANSWER", "un œuf \x1b[1m🎈\u2028")
+    run = run_here("ask", CLIP, "Où?", "--json")
+    assert run.out.isascii()
+    assert json.loads(run.out)["answer"] == "un œuf \x1b[1m🎈\u2028"
+    assert json.loads(run.out)["question"] == "Où?"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "exit_code"),
+    [
+        ("memory", "out_of_memory", 5),
+        ("torch_cpu", "out_of_memory", 5),
+        ("disk", "output_failed", 6),
+        ("bug", "failed", 1),
+        ("model", "model_unavailable", 4),
+    ],
+)
+def test_failure_leaves_an_object_for_each_question(
+    monkeypatch: pytest.MonkeyPatch, failure: str, code: str, exit_code: int
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", failure)
+    run = run_here("ask", CLIP, "One?", "-q", "Two?", "--json")
+    assert run.code == exit_code
+    assert [document["question"] for document in run.objects] == ["One?", "Two?"]
+    for document in run.objects:
+        jsonschema.validate(document, answer_schema.ERROR)
+        assert document["error"]["code"] == code
+
+
+def test_what_was_answered_before_a_failure_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = FakeSession.ask
+
+    def ask(self: FakeSession, question: str, *rest: object, **options: object) -> object:
+        if question == "Two?":
+            raise MemoryError
+        return original(self, question, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeSession, "ask", ask)
+    run = run_here("ask", CLIP, "One?", "-q", "Two?", "-q", "Three?", "--json")
+    assert run.code == 5
+    jsonschema.validate(run.objects[0], answer_schema.UNCOMPARED)
+    assert [("answer" in document) for document in run.objects] == [True, False, False]
+
+
+def test_every_range_error_fits_the_schema() -> None:
+    document = run_here("ask", CLIP, "What?", "--frames", "0", "--json").object
+    jsonschema.validate(document, answer_schema.ERROR)

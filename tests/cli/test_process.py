@@ -1,0 +1,184 @@
+"""The command as a process: signals, pipes that close, full disks, terminals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from .harness import CLIP, FAKE, REAL, run_in_terminal, run_process
+
+SLOW = {"FAKE_PAUSE_S": "0.2"}
+ASK = ("ask", CLIP, "What?", "--frames", "4", "--model", "mini")
+COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7][0-9;]*m")
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
+
+
+def test_module_is_the_command() -> None:
+    run = run_process(REAL, "--version")
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith("dycoke ")
+
+
+def test_script_is_the_command() -> None:
+    script = Path(sys.executable).with_name("dycoke")
+    if not script.exists():
+        pytest.skip("the package isn't installed beside this Python")
+    assert run_process([str(script)], "--version").out.startswith("dycoke ")
+
+
+def test_exit_code_and_streams_of_a_process() -> None:
+    run = run_process(FAKE, *ASK)
+    assert (run.code, run.out) == (0, "a red circle moves right\n")
+    assert "Visual tokens" in run.err
+    assert "\x1b" not in run.err
+    failed = run_process(FAKE, "ask", "none.mp4", "What?")
+    assert (failed.code, failed.out) == (3, "")
+    assert failed.err.startswith("Error: none.mp4 doesn't exist")
+
+
+def test_terminal_sees_progress_then_the_answer_then_the_panel() -> None:
+    code, seen, _ = run_in_terminal(FAKE, *ASK, environment=SLOW)
+    assert code == 0
+    assert re.search(rb"Looking at frame [1-4] of 4", seen)
+    # The progress line is gone before the first word, and the words come one after the other.
+    progress, _, rest = seen.rpartition(SHOW_CURSOR)
+    assert HIDE_CURSOR in progress
+    assert rest.lstrip(b"\r\x1b[2K1A").startswith(b"a red circle moves right\r\n")
+    assert rest.index(b"moves right") < rest.index(b"Visual tokens")
+    assert b"Writing token" not in seen
+    assert COLOUR.search(rest)
+
+
+def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
+    answer = "a red circle " + "and on " * 200 + "end"
+    code, seen, _ = run_in_terminal(
+        FAKE, *ASK, environment={**SLOW, "FAKE_ANSWER": answer}, interrupt_after=b"circle"
+    )
+    assert code == 130
+    # What had come stays, on a line of its own; what hadn't never comes.
+    assert b"a red circle" in seen
+    assert b"end" not in seen
+    assert seen.replace(b"\r\n", b"\n").endswith(b"\nInterrupted\n")
+    assert b"Traceback" not in seen
+
+
+def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
+    code, seen, _ = run_in_terminal(FAKE, *ASK, "--compare", environment=SLOW)
+    assert code == 0
+    answer, comparing = seen.index(b"moves right\r\n"), seen.index(b"Uncompressed, to compare: ")
+    assert answer < comparing < seen.index(b"Visual tokens") < seen.index(b"KV cache in use")
+    assert re.search(rb"Uncompressed, to compare: Writing token [1-5]", seen)
+
+
+def test_stdout_piped_from_a_terminal_has_the_answer_and_no_escape_code() -> None:
+    code, seen, piped = run_in_terminal(FAKE, *ASK, streams="err", environment=SLOW)
+    assert (code, piped) == (0, b"a red circle moves right\n")
+    assert re.search(rb"Writing token [1-5]", seen)
+
+
+def test_stderr_piped_has_no_escape_code() -> None:
+    code, seen, piped = run_in_terminal(FAKE, *ASK, streams="out", environment={})
+    assert (code, seen) == (0, b"a red circle moves right\r\n")
+    assert b"\x1b" not in piped
+    assert b"Visual tokens" in piped
+
+
+def test_no_color_is_kept() -> None:
+    _, seen, _ = run_in_terminal(FAKE, *ASK, environment={**SLOW, "NO_COLOR": "1"})
+    assert not COLOUR.search(seen)
+    assert b"Visual tokens" in seen
+
+
+def test_quiet_in_a_terminal_is_the_answer_alone() -> None:
+    code, seen, _ = run_in_terminal(FAKE, *ASK, "--quiet", environment={})
+    assert (code, seen) == (0, b"a red circle moves right\r\n")
+
+
+def test_interrupt_while_working_is_one_word() -> None:
+    code, seen, piped = run_in_terminal(
+        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Looking"
+    )
+    assert code == 130
+    assert b'"code": "interrupted"' in piped
+    assert seen.rstrip().endswith(b"Interrupted")
+    assert SHOW_CURSOR in seen
+
+
+def test_reader_that_leaves_hears_nothing() -> None:
+    process = subprocess.Popen(
+        [*FAKE, *map(str, ASK)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **SLOW},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(1) == b"a"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=30) == 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_full_disk(flags: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*FAKE, *map(str, ASK), *flags],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 6
+    assert done.stderr.startswith(b"Error: standard output can't be written (No space left")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_termination_leaves_no_temporary_file(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*FAKE, "ask", "-", "What?"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdin is not None
+    process.stdin.write(CLIP.read_bytes())
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    process.stdin.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_in_a_locale_that_knows_no_accents() -> None:
+    run = run_process(
+        FAKE, *ASK, PYTHONIOENCODING="ascii", PYTHONUTF8="0", FAKE_ANSWER="déjà vu 🎈"
+    )
+    assert (run.code, run.out) == (0, "d\\xe9j\\xe0 vu \\U0001f388\n")
+    assert "Visual tokens" in run.err
+
+
+def test_name_with_a_dash_and_a_newline() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "-a b\n\x1b[2J🎈.mp4"
+        path.write_bytes(CLIP.read_bytes())
+        done = subprocess.run(
+            [*FAKE, "ask", "--json", "--model", "mini", "--", path.name, "What?"],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"-a b\\n\\u001b[2J\\ud83c\\udf88.mp4" in done.stdout

@@ -1,0 +1,82 @@
+"""What README.md tells a user to type works: every `sh` and `python` block is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .harness import PATIENCE_S, ROOT, run_here
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+VENV = ROOT / ".venv"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_shell_block(block: str) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        # The environment is there: `make` mustn't install it once more.
+        "MAKEFLAGS": "--old-file=.venv/.installed",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dycoke_cli import Sampling, load, read
+
+    monkeypatch.chdir(ROOT)
+    loaded = load("mini")
+    clip = read("sample_videos/move.mp4", Sampling(frames=8))
+    content = [{"type": "video"}, {"type": "text", "text": "What happens?"}]
+    prompt = loaded.processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    inputs = loaded.processor(text=[prompt], videos=[clip.frames], return_tensors="pt")
+    inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(loaded.model.dtype)
+    exec(compile(block, "README.md", "exec"), {"model": loaded.model, "inputs": inputs})
+
+
+def test_flags_in_examples_that_cannot_run_exist() -> None:
+    commands = re.findall(r"^\$ dycoke (\w+) (.*)$", "".join(blocks("console")), re.MULTILINE)
+    assert commands
+    for command, rest in commands:
+        text = run_here(command, "--help").out
+        for flag in re.findall(r"--[a-z-]+", rest):
+            assert flag in text
+
+
+def test_files_that_are_linked_exist() -> None:
+    for name in re.findall(r"\]\(([^):]+)\)", README):
+        assert Path(ROOT, name).exists(), name
+
+
+def test_constraints_pin_what_the_readme_says() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:torch|torchvision)==[\d.]+", README)
+    assert len(named) == 2
+    for pin in named:
+        assert pin in pins.splitlines()

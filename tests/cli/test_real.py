@@ -1,0 +1,143 @@
+"""The whole way, with the bundled model: from a file to what is printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from dycoke_cli.models.mini import __file__ as mini_package
+
+from . import answer_schema
+from .harness import CLIP, REAL, ROOT, run_here, run_in_terminal
+
+pytestmark = pytest.mark.slow
+REAL_VIDEOS = ROOT.parent / "shared" / "videos"
+SHORT = ("--frames", "8", "--max-new-tokens", "6", "--json", "--quiet")
+
+
+def test_object_of_a_real_answer_has_the_keys_of_the_contract() -> None:
+    run = run_here("ask", CLIP, "What happens?", "-q", "How many objects?", "--compare", "--json")
+    assert run.code == 0
+    first, second = run.objects
+    for document in (first, second):
+        jsonschema.validate(document, answer_schema.ANSWER)
+        assert document["model"]["name"] == "mini"
+        assert document["tokens"]["visual"] == 16 * document["frames"]["count"]
+        assert document["compared_to"]["tokens"]["visual_kept"] == document["tokens"]["visual"]
+    # The video is encoded once.
+    assert first["seconds"]["vision"] > 0
+    assert second["seconds"]["vision"] == 0
+    assert first["compared_to"]["seconds"]["vision"] == 0
+
+
+def test_text_and_json_give_the_same_answer() -> None:
+    text = run_here("ask", CLIP, "What happens?", "--quiet")
+    assert text.out == run_here("ask", CLIP, "What happens?", "--json").object["answer"] + "\n"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--method", "none"],
+        ["--method", "random"],
+        ["--no-ttm"],
+        ["--no-kv-prune"],
+        ["--no-recall"],
+        ["--dp-cache", "discard"],
+        ["--variant", "published"],
+        ["--positions", "kept"],
+        ["--merge-ratio", "0", "--prune-ratio", "0"],
+        ["--window", "8", "--prune-layer", "5", "--recall-threshold", "1"],
+        ["--temperature", "1", "--seed", "3"],
+        ["--dtype", "float32", "--device", "cpu"],
+    ],
+    ids=" ".join,
+)
+def test_every_choice_answers(flags: list[str]) -> None:
+    run = run_here("ask", CLIP, "What happens?", *SHORT, *flags)
+    assert run.code == 0, run.err
+    jsonschema.validate(run.object, answer_schema.UNCOMPARED)
+
+
+def test_draws_repeat_with_their_seed() -> None:
+    ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-new-tokens", "12")
+    drawn = run_here(*ask).object
+    again = run_here(*ask, "--seed", str(drawn["seed"])).object
+    assert again["answer"] == drawn["answer"]
+
+
+def test_answer_that_is_cut_says_so() -> None:
+    run = run_here("ask", CLIP, "What happens in the video?", "--max-new-tokens", "2")
+    assert run.code == 0
+    assert re.search(r"Warning: the answer was cut after 2 tokens \(--max-new-tokens\)", run.err)
+    document = run_here("ask", CLIP, "What happens?", "--max-new-tokens", "2", "--json").object
+    assert document["finish_reason"] == "length"
+    assert len(document["warnings"]) == 1
+
+
+def test_prompt_longer_than_the_context_is_refused_with_what_fits() -> None:
+    minute = ROOT / "sample_videos" / "minute.mp4"
+    ask = ("ask", minute, "What happens?", "--method", "none")
+    run = run_here(*ask, "--frames", "400")
+    assert (run.code, run.out) == (2, "")
+    found = re.search(r"use --frames (\d+) or fewer", run.err)
+    assert found is not None, run.err
+    assert len(run.err.splitlines()) == 1
+
+
+def test_layer_that_the_model_has_not() -> None:
+    run = run_here("ask", CLIP, "What?", "--prune-layer", "6")
+    assert run.code == 2
+    assert "--prune-layer must be from 1 to 5" in run.err
+
+
+def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:
+    folder = Path(mini_package).parent / "checkpoint"
+    run = run_here("ask", CLIP, "What happens?", *SHORT, "--model", str(folder))
+    assert run.code == 0
+    assert run.object["model"]["name"] == str(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bikes.mp4",
+        "corrupted.mp4",
+        "fire_vfr_rotated.mp4",
+        "flower.mp4",
+        "flower.webm",
+        "flower-fragmented.mp4",
+        "friday.mp4",
+        "hevc.mp4",
+        "nasa.mp4",
+        "no_duration.webm",
+        "one_pixel.mp4",
+        "rotated_90.mov",
+        "rotated_270.mov",
+        "upright.mov",
+    ],
+)
+def test_real_footage_is_answered(name: str) -> None:
+    path = REAL_VIDEOS / name
+    if not path.exists():
+        pytest.skip(f"the sample footage {name} isn't on this machine")
+    run = run_here("ask", path, "What happens?", *SHORT)
+    assert run.code == 0, run.err
+    jsonschema.validate(run.object, answer_schema.UNCOMPARED)
+    probed = run_here("probe", path, "--frames", "8", "--json").object
+    assert run.object["frames"] == probed["frames"]
+    assert run.object["tokens"]["visual_kept"] == probed["tokens"]["visual_kept"]
+
+
+def test_demo_in_a_terminal() -> None:
+    code, seen, _ = run_in_terminal(REAL, "demo", environment={})
+    assert code == 0
+    text = seen.decode()
+    assert text.count("DyCoke left out") == 2
+    assert "Now yours:" in text
+    assert "Traceback" not in text
+    # The library's own bars and warnings stay away.
+    assert "Loading weights" not in text

@@ -1,0 +1,180 @@
+"""Numbers and panels: what people read, checked against cases worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from dycoke_cli.cli.render import units
+from dycoke_cli.cli.render.comparison import comparison
+from dycoke_cli.cli.render.panel import panel, saving
+from dycoke_cli.cli.text import one_line, shown
+
+DOCUMENT: dict[str, Any] = {
+    "answer": "a red circle",
+    "model": {"name": "llava"},
+    "method": {
+        "name": "dycoke",
+        "ttm": True,
+        "merge_ratio": 0.7,
+        "kv_prune": True,
+        "prune_ratio": 0.7,
+        "prune_layer": 3,
+    },
+    "frames": {"count": 32},
+    "tokens": {"visual": 6272, "visual_kept": 2979, "visual_active_in_decode": 893.25},
+    "decode": {"steps": 1, "choices_renewed": 1, "tokens_evicted": 2086, "tokens_recalled": 0},
+    "flops": {"prefill": 17.4e12, "decode": 0.1e12, "uncompressed": 41.4e12},
+    "seconds": {
+        "load": 61.5,
+        "video_decode": 0.25,
+        "vision": 1.5,
+        "prefill": 2.0,
+        "first_token": 3.8,
+        "decode": 0.06,
+        "total": 12.25,
+    },
+    "tokens_per_second": 16.66,
+    "bytes": {
+        "weights": 16_060_000_000,
+        "kv_cache": 171_000_000,
+        "kv_active": 99_900_000,
+        "peak_working": 2_400_000_000,
+        "peak_total": 18_460_000_000,
+    },
+}
+
+
+def printed(renderable: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=120, color_system=None).print(renderable)
+    return stream.getvalue()
+
+
+def document(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The document above, with some keys of its parts changed."""
+    changed = copy.deepcopy(DOCUMENT)
+    for part, values in changes.items():
+        changed[part].update(values)
+    return changed
+
+
+def test_panel_line_by_line() -> None:
+    lines = [line.strip("│ \n") for line in printed(panel(DOCUMENT)).splitlines()]
+    assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")
+    assert lines[1:-1] == [
+        "Visual tokens  6,272 from 32 frames → 2,979 after TTM (47 %)",
+        "In decode      893.2 active (14 %) in 1 step",
+        "Choice         renewed 1 time · 2,086 evicted · 0 recalled",
+        "Paper FLOPs    17.5 T of 41.4 T uncompressed (42 %)",
+        "Time           video 0.25 s · vision 1.50 s · prefill 2.00 s · decode 60 ms",
+        "Speed          12.2 s in all · first token after 3.80 s · 16.7 tokens/s",
+        "Memory         KV cache 171 MB (99.9 MB of it in use) · peak 2.4 GB",
+        "Weights        16.1 GB, loaded in 61.5 s",
+        "",
+        "DyCoke left out 53 % of the video and looked back at 14 % of it for each word:"
+        " 58 % less computing.",
+    ]
+
+
+def test_panel_without_what_was_not_measured() -> None:
+    text = printed(
+        panel(
+            {
+                **document(bytes={"peak_working": None}, method={"kv_prune": False}),
+                "tokens_per_second": None,
+            }
+        )
+    )
+    assert "peak" not in text
+    assert "tokens/s" not in text
+    assert "Choice" not in text
+    assert "P=" not in text
+
+
+@pytest.mark.parametrize("method", [{"name": "none"}, {"name": "random"}, {"ttm": False}])
+def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
+    text = printed(panel(document(method=method)))
+    assert "TTM" not in text
+    assert "6,272 from 32 frames → 2,979 read (47 %)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"method": {"name": "none"}}, "Nothing was left out: this is the uncompressed model."),
+        (
+            {"tokens": {"visual_kept": 6272, "visual_active_in_decode": 6272}},
+            "DyCoke left nothing out.",
+        ),
+        (
+            {"tokens": {"visual_active_in_decode": 2979}},
+            "DyCoke left out 53 % of the video: 58 % less computing.",
+        ),
+        (
+            {"tokens": {"visual_kept": 6272}, "method": {"name": "random"}},
+            "Random dropping looked back at 14 % of it for each word: 58 % less computing.",
+        ),
+    ],
+)
+def test_saving_in_a_sentence(changes: dict[str, dict[str, Any]], sentence: str) -> None:
+    assert saving(document(**changes)) == sentence
+
+
+def test_model_and_answer_are_text_not_markup() -> None:
+    bad = {**document(model={"name": "[red]a[/red]\x1b[2J"}), "answer": "[b]\x07 x"}
+    assert "[red]a[/red]\\x1b[2J" in printed(panel(bad))
+    assert "[b]\\x07 x" in printed(comparison(bad, bad))
+
+
+def test_comparison_row_by_row() -> None:
+    other = document(
+        method={"name": "none"},
+        tokens={"visual_kept": 6272, "visual_active_in_decode": 6272},
+        flops={"prefill": 41.3e12},
+        seconds={"prefill": 8.0},
+    )
+    rows = {
+        cells[0]: cells[1:]
+        for line in printed(comparison(DOCUMENT, other)).splitlines()
+        if line.startswith("│")
+        for cells in [[cell.strip() for cell in line.strip("│").split("│")]]
+    }
+    assert rows["Answer"] == ["a red circle", "a red circle", "the same"]
+    assert rows["Tokens of the video read"] == ["2,979", "6,272", "47 %"]
+    assert rows["Prefill"] == ["2.00 s", "8.00 s", "25 %"]
+    assert rows["Paper FLOPs"] == ["17.5 T", "41.4 T", "42 %"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1536, "1.54 kB"), (99_960, "100 kB"),
+     (999_600, "1 MB"), (1.79e9, "1.79 GB"), (146.4e9, "146 GB"), (5e15, "5000 TB")],
+)  # fmt: skip
+def test_size(value: float, text: str) -> None:
+    assert units.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 ms"), (0.0994, "99 ms"), (0.1, "0.10 s"), (9.99, "9.99 s"),
+                        (10, "10.0 s"), (75.26, "75.3 s")],
+)  # fmt: skip
+def test_seconds(value: float, text: str) -> None:
+    assert units.seconds(value) == text
+
+
+def test_counts_and_shares() -> None:
+    assert [units.count(value) for value in (7, 1234.0, 66.5)] == ["7", "1,234", "66.5"]
+    assert [units.share(*pair) for pair in ((1, 3), (0, 5), (0, 0))] == ["33 %", "0 %", "–"]
+    assert units.flops(980) == "980"
+
+
+def test_text_that_could_move_the_cursor_is_visible() -> None:
+    assert shown("a\tb\nc\r\x1b\x7f\x9b\u202e\udc80é🎈") == (
+        "a\tb\nc\\r\\x1b\\x7f\\x9b\\u202e\\udc80é🎈"
+    )
+    assert one_line("  a\n\n b\x1b ") == "a b\\x1b"

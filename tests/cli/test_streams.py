@@ -1,0 +1,122 @@
+"""The answer alone on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import pytest
+
+from .fake_engine import FakeSession
+from .harness import CLIP, run_here
+
+ANSWER = "a red circle moves right\n"
+NOTE = "The bundled model answers"
+
+
+@pytest.fixture(autouse=True)
+def _pretend(fake: list[FakeSession]) -> None: ...
+
+
+def test_answer_alone_on_stdout() -> None:
+    run = run_here("ask", CLIP, "What happens?")
+    assert (run.code, run.out) == (0, ANSWER)
+
+
+def test_panel_says_what_was_left_out() -> None:
+    run = run_here("ask", CLIP, "What?", "--frames", "8")
+    # 8 frames of 16 tokens; a window of 4 keeps 16 + 3 * int(0.3 * 16) = 28 of 64.
+    for part in (
+        "128 from 8 frames → 56 after TTM (44 %)",
+        "16 active (12 %) in 5 steps",
+        "renewed 2 times · 14 evicted · 12 recalled",
+        "Paper FLOPs",
+        "tokens/s",
+        "KV cache",
+    ):
+        assert part in run.err
+    assert "DyCoke left out 56 % of the video" in run.err
+
+
+def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
+    run = run_here("ask", CLIP, "What?", "--compare")
+    assert "\x1b" not in run.out + run.err
+    assert "\r" not in run.out + run.err
+    assert "Looking at frame" not in run.err
+
+
+def test_quiet_leaves_stderr_empty() -> None:
+    run = run_here("ask", CLIP, "What?", "--quiet", "--max-new-tokens", "2")
+    assert (run.code, run.out, run.err) == (0, "a red\n", "")
+
+
+def test_note_on_the_bundled_model_is_one_line_with_the_way_out() -> None:
+    lines = run_here("ask", CLIP, "What?").err.splitlines()
+    (note,) = [line for line in lines if NOTE in line]
+    assert "dycoke models default llava-onevision-0.5b" in note
+    assert "--model" in note
+
+
+def test_no_note_once_a_model_was_chosen() -> None:
+    assert NOTE not in run_here("ask", CLIP, "What?", "--model", "mini").err
+    assert run_here("models", "default", "mini").code == 0
+    assert NOTE not in run_here("ask", CLIP, "What?").err
+
+
+def test_several_questions_have_a_line_each_and_one_session(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "One?", "-q", "Two?", "--question", "Three?")
+    assert run.out == ANSWER * 3
+    assert [asked["question"] for asked in fake[0].asked] == ["One?", "Two?", "Three?"]
+    assert len(fake) == 1
+    assert "> Two?" in run.err
+
+
+def test_answer_of_several_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ANSWER", "one\ntwo three\n")
+    assert run_here("ask", CLIP, "A?").out == "one\ntwo three\n"
+    assert run_here("ask", CLIP, "A?", "-q", "B?").out == "one two three \n" * 2
+
+
+def test_empty_answer_is_an_empty_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ANSWER", "")
+    assert run_here("ask", CLIP, "A?", "-q", "B?").out == "\n\n"
+
+
+def test_text_of_the_model_is_shown_and_never_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "FAKE_ANSWER", "[red]x[/red] \x1b]0;title\x07 :smile: \x9b31m \u202eabc é 🎈"
+    )
+    run = run_here("ask", CLIP, "[bold]What\x1b[2J?", "-q", "B", "--compare")
+    shown = "[red]x[/red] \\x1b]0;title\\x07 :smile: \\x9b31m \\u202eabc é 🎈\n"
+    assert run.out == shown * 2
+    assert "[bold]What\\x1b[2J?" in run.err
+    assert "[red]x[/red]" in run.err
+    assert "\x1b" not in run.err
+
+
+def test_questions_from_stdin() -> None:
+    questions = "First?\n\n  Second? \r\nThïrd?"
+    run = run_here("ask", CLIP, "-q", "-", stdin=questions.encode())
+    assert run.out == ANSWER * 3
+    assert "> Thïrd?" in run.err
+
+
+def test_video_from_stdin(fake: list[FakeSession]) -> None:
+    run = run_here("ask", "-", "What?", "--frames", "4", stdin=CLIP.read_bytes())
+    assert (run.code, run.out) == (0, ANSWER)
+    assert fake[0].clip.frames.shape[0] == 4
+
+
+def test_comparison_stands_side_by_side(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "What?", "--compare", "--temperature", "0.5", "--seed", "7")
+    assert run.out == ANSWER
+    names = [asked["method"].name for asked in fake[0].asked]
+    assert names == ["dycoke", "none"]
+    # Both drew with the same seed.
+    assert [asked["seed"] for asked in fake[0].asked] == [7, 7]
+    (row,) = [line for line in run.err.splitlines() if "Tokens of the video read" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[1:] == ["224", "512", "44 %"]
+
+
+def test_warning_of_the_video_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CLIP.read_bytes()
+    run = run_here("ask", "-", "A?", "-q", "B?", "--fps", "50", "--max-frames", "4", stdin=whole)
+    assert run.err.count("Warning: --fps 50 would take") == 1

@@ -1,0 +1,106 @@
+"""What is out of range or contradicts itself is refused with exit code 2, before anything runs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .fake_engine import FakeSession
+from .harness import CLIP, run_here
+
+CASES = [
+    (["--merge-ratio", "1"], r"--merge-ratio must be at least 0 and below 1, not 1"),
+    (["--merge-ratio", "-0.1"], r"--merge-ratio must be at least 0 and below 1, not -0.1"),
+    (["--merge-ratio", "nan"], r"--merge-ratio must be at least 0 and below 1, not nan"),
+    (["--prune-ratio", "1.5"], r"--prune-ratio must be at least 0 and below 1, not 1.5"),
+    (["--prune-layer", "0"], r"--prune-layer must be 1 or more, not 0"),
+    (["--window", "1"], r"--window must be 2 or more, not 1"),
+    (["--recall-threshold", "-1"], r"--recall-threshold must be 0 or more, not -1"),
+    (["--variant", "mine"], r"'mine' is not one of 'paper', 'published'"),
+    (["--positions", "lost"], r"'lost' is not one of 'kept', 'renumbered'"),
+    (["--dp-cache", "cloud"], r"'cloud' is not one of 'device', 'host', 'discard'"),
+    (["--dp-cache", "host"], r"--dp-cache host isn't there yet; use device or discard"),
+    (["--dp-cache", "discard", "--recall"], r"--dp-cache discard leaves nothing to recall"),
+    (["--method", "dicoke"], r"no method 'dicoke'.*did you mean dycoke\?"),
+    (["--method", "none", "--merge-ratio", "0.5"], r"--method none has no --merge-ratio"),
+    (["--method", "none", "--compare"], r"--compare compares with --method none"),
+    (["--frames", "0"], r"--frames must be 1 or more, not 0"),
+    (["--frames", "200000"], r"--frames must be 100000 or fewer, not 200000"),
+    (["--frames", "many"], r"--frames.*valid int"),
+    (["--frames", "8", "--fps", "1"], r"--frames and --fps exclude each other"),
+    (["--fps", "0"], r"--fps must be above 0, not 0"),
+    (["--max-frames", "4"], r"--max-frames limits --fps"),
+    (["--start", "later"], r'"later" isn\'t a time'),
+    (["--start", "2", "--end", "1"], r"--end must be later than --start"),
+    (["--stream", "-1"], r"--stream must be 0 or more, not -1"),
+    (["--max-new-tokens", "0"], r"--max-new-tokens must be 1 or more, not 0"),
+    (["--temperature", "-1"], r"--temperature must be 0 or more, not -1"),
+    (["--temperature", "inf"], r"--temperature must be 0 or more, not inf"),
+    (["--seed", "-1"], r"--seed must be from 0 to 9223372036854775807, not -1"),
+    (["--dtype", "int3"], r"'int3' is not one of 'auto', 'float32'"),
+    (["-q", " "], r"a question is empty"),
+    (["-q", "-", "-q", "-"], r"stdin can be read for one thing only"),
+    (["-q", "-"], r"no question came from stdin"),
+    (["--no-such-flag"], r"No such option: --no-such-flag.*dycoke ask --help"),
+]
+
+
+@pytest.mark.parametrize(("flags", "sentence"), CASES)
+def test_refused_with_the_allowed_range(
+    fake: list[FakeSession], flags: list[str], sentence: str
+) -> None:
+    run = run_here("ask", CLIP, "What?", *flags)
+    assert (run.code, run.out) == (2, "")
+    assert re.fullmatch(rf"Error: .*{sentence}.*\n", run.err)
+    assert fake == []
+
+
+@pytest.mark.parametrize(("flags", "sentence"), CASES)
+def test_refused_as_an_object_too(fake: list[FakeSession], flags: list[str], sentence: str) -> None:
+    run = run_here("ask", CLIP, "What?", *flags, "--json")
+    assert run.code == 2
+    document = run.objects[0]
+    assert document["schema"] == "dycoke.answer/1"
+    assert document["error"]["code"] == "usage"
+    assert re.search(sentence, document["error"]["message"])
+    assert "answer" not in document
+    assert len(run.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("layer", ["6", "7", "100"])
+def test_layer_that_the_model_has_not(fake: list[FakeSession], layer: str) -> None:
+    run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
+    assert (run.code, run.out) == (2, "")
+    assert run.err == (
+        f"Error: --prune-layer must be from 1 to 5 for mini, which has 6 layers, not {layer}\n"
+    )
+
+
+def test_no_question(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP)
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("Error: no question: put one behind the video")
+
+
+def test_stdin_for_video_and_questions(fake: list[FakeSession]) -> None:
+    run = run_here("ask", "-", "-q", "-", stdin=b"What?\n")
+    assert run.code == 2
+    assert "one thing only" in run.err
+
+
+def test_questions_that_are_not_text(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "-q", "-", stdin=b"\xff\xfe\x00")
+    assert (run.code, run.err) == (2, "Error: the questions on stdin aren't UTF-8 text\n")
+
+
+def test_nothing_at_all() -> None:
+    run = run_here("ask")
+    assert (run.code, run.out) == (2, "")
+    assert run.err == "Error: Missing argument 'VIDEO' (see `dycoke ask --help`)\n"
+
+
+def test_start_beyond_the_end(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "What?", "--start", "100")
+    assert run.code == 2
+    assert "--start 100 s lies beyond the end of the video" in run.err

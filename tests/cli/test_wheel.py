@@ -1,0 +1,91 @@
+"""The wheel: installed elsewhere, it answers with no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .harness import PATIENCE_S, ROOT
+
+pytestmark = pytest.mark.slow
+LARGEST_BYTES = 16_000_000
+NO_NETWORK = """
+import socket
+
+def refuse(*_):
+    raise OSError("this test has no network")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+def pip(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Built from a copy, so that no build folder is left in the tree.
+    source = tmp_path_factory.mktemp("source")
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    built = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", built, source)
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_what_is_inside(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "dycoke_cli/py.typed",
+        "dycoke_cli/models/mini/checkpoint/model.safetensors",
+        "dycoke_cli/models/mini/checkpoint/config.json",
+        "dycoke_cli/models/mini/demo.mp4",
+    ):
+        assert name in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if not name.startswith("dycoke_cli")]
+    assert wheel.stat().st_size < LARGEST_BYTES
+
+
+def test_demo_elsewhere_with_no_network(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    pip("install", "--no-deps", "--no-index", "--target", site, wheel)
+    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    where = subprocess.run(
+        [sys.executable, "-c", "import dycoke_cli; print(dycoke_cli.__file__)"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.startswith(str(site))
+    done = subprocess.run(
+        [sys.executable, str(site / "bin" / "dycoke"), "demo"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert "DyCoke left out" in done.stderr
