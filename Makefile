@@ -1,14 +1,15 @@
-# make demo   set up .venv, then watch a question being answered
-# make test   lint and all tests
-# make lint   ruff and mypy
-# make bench  measure the start-up times and write them into README.md
-# make clean  remove what builds and tests left behind (not .venv)
+# make demo     set up .venv, then watch a question being answered
+# make test     lint and all tests
+# make lint     ruff and mypy
+# make bench    measure the start-up times and write them into README.md
+# make mutants  break the engine on purpose and see which test goes red
+# make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench mutants clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
@@ -24,6 +25,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py --write README.md
+
+mutants: $(INSTALLED)
+	$(BIN)/python tests/mutations.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
