@@ -10,6 +10,13 @@ from .tiny import SHAPES, make_inputs, make_model
 KEEP_ALL = {"merge_ratio": 0.0, "prune_ratio": 0.0, "prune_layer": 2}
 
 
+def padded_left(inputs):
+    return inputs | {
+        "input_ids": torch.nn.functional.pad(inputs["input_ids"], (4, 0), value=1),
+        "attention_mask": torch.nn.functional.pad(inputs["attention_mask"], (4, 0), value=0),
+    }
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8, 16, 32, 33])
 def test_greedy_tokens_are_those_of_plain_generate(shape, frames):
@@ -26,13 +33,11 @@ def test_positions_kept_and_left_padding_change_nothing_either():
     model = make_model(shape)
     inputs = make_inputs(shape, 6)
     plain = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, -12:]
-    padded = inputs | {
-        "input_ids": torch.nn.functional.pad(inputs["input_ids"], (4, 0), value=1),
-        "attention_mask": torch.nn.functional.pad(inputs["attention_mask"], (4, 0), value=0),
-    }
     for positions in ("kept", "renumbered"):
         with DyCoke(**KEEP_ALL, positions=positions)(model):
-            attached = model.generate(**padded, max_new_tokens=12, do_sample=False)[0, -12:]
+            attached = model.generate(**padded_left(inputs), max_new_tokens=12, do_sample=False)[
+                0, -12:
+            ]
         assert torch.equal(plain, attached), positions
 
 
@@ -43,13 +48,9 @@ def test_forward_by_hand_without_position_ids(positions):
     model = make_model(shape)
     inputs = make_inputs(shape, 6)
     plain = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, -6:].tolist()
-    padded = inputs | {
-        "input_ids": torch.nn.functional.pad(inputs["input_ids"], (4, 0), value=1),
-        "attention_mask": torch.nn.functional.pad(inputs["attention_mask"], (4, 0), value=0),
-    }
     tokens = []
     with torch.no_grad(), DyCoke(**KEEP_ALL, positions=positions)(model):
-        output = model(**padded)
+        output = model(**padded_left(inputs))
         for _ in range(6):
             token = output.logits[:, -1].argmax(-1, keepdim=True)
             tokens.append(int(token))
