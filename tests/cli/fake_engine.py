@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from dycoke_cli.errors import ModelError
@@ -34,7 +34,7 @@ class FakeLoaded:
     name: str
     entry: Any = None
     layers: int = LAYERS
-    default_prune_layer: int = 2
+    method_defaults: dict = field(default_factory=lambda: {"prune_layer": 2, "positions": "kept"})
     seconds_load: float = 0.5
     weights_bytes: int = 11_400_000
     tokens_per_frame: int = FRAMES_TOKENS

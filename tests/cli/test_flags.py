@@ -13,7 +13,7 @@ from .fake_engine import FakeSession
 from .harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
-DEFAULTS = {**DyCoke().parameters(), "prune_layer": 2}
+DEFAULTS = {**DyCoke().parameters(), "prune_layer": 2, "positions": "kept"}
 
 
 def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--prune-layer", "5"], {"prune_layer": 5}),
         (["--no-recall"], {"recall": False}),
         (["--recall-threshold", "1"], {"recall_threshold": 1.0}),
-        (["--variant", "published"], {"variant": "published"}),
+        (["--variant", "published"], {"variant": "published", "positions": "renumbered"}),
         (["--positions", "renumbered"], {"positions": "renumbered"}),
         (["--positions", "kept"], {"positions": "kept"}),
         (["--dp-cache", "device"], {}),

@@ -24,20 +24,21 @@ class MethodChoice:
     given: dict[str, Any]
 
     def for_model(self, loaded: LoadedModel) -> Method:
-        """The method for a model: the layer that is pruned is the model's own unless given.
+        """The method for a model: what wasn't given is what suits the model.
 
         Raises:
             UsageError: the model hasn't got that layer.
         """
         layer = self.given.get("prune_layer")
-        if layer is None:
-            return self.create({"prune_layer": loaded.default_prune_layer})
-        if not 1 <= layer < loaded.layers:
+        if layer is not None and not 1 <= layer < loaded.layers:
             raise UsageError(
                 f"--prune-layer must be from 1 to {loaded.layers - 1} "
                 f"for {loaded.name}, which has {loaded.layers} layers, not {layer}"
             )
-        return self.create({})
+        # The published variant has a rule of its own for positions.
+        fixed = {"positions"} if self.given.get("variant") == "published" else set()
+        known = {*self.given, *fixed}
+        return self.create({k: v for k, v in loaded.method_defaults.items() if k not in known})
 
     def create(self, defaults: dict[str, Any]) -> Method:
         """The method itself, with `defaults` for what it has and wasn't given.

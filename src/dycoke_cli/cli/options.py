@@ -210,7 +210,7 @@ Positions = Annotated[
     typer.Option(
         metavar="NAME",
         help="Of the tokens that stay: kept as they were, or renumbered without gaps. "
-        "Default: renumbered.",
+        "Default: renumbered, or what suits the model.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),

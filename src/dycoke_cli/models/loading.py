@@ -57,11 +57,12 @@ class LoadedModel:
         return self.model.get_decoder().config.num_hidden_layers
 
     @property
-    def default_prune_layer(self) -> int:
-        """The catalog's, or the paper's where the model has that many layers."""
+    def method_defaults(self) -> dict[str, Any]:
+        """Parameters of methods that suit this model: the catalog's, or what the paper has."""
         if self.entry is not None:
-            return self.entry.prune_layer
-        return min(DEFAULT_PRUNE_LAYER, self.layers - 1)
+            return {"prune_layer": self.entry.prune_layer, "positions": self.entry.positions}
+        # A small model may have no layer of that number.
+        return {"prune_layer": min(DEFAULT_PRUNE_LAYER, self.layers - 1)}
 
     @property
     def tokens_per_frame(self) -> int:
