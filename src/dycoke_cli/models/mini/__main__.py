@@ -1,0 +1,8 @@
+"""`python -m dycoke_cli.models.mini`: train, evaluate and export the bundled model, make clips."""
+
+from __future__ import annotations
+
+from dycoke_cli.models.mini.command import app
+
+if __name__ == "__main__":
+    app()
