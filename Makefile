@@ -12,7 +12,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test lint bench mutants clean
 
 demo: $(INSTALLED)
-	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
+	$(BIN)/dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
 
 test: lint
 	$(BIN)/pytest -m "not slow"

@@ -113,7 +113,7 @@ Rendered by the project (`{command}` makes them again) from scripts that the bun
 never trained on. `samples.json` has questions about each clip, and their right answers.
 
 ```
-dycoke ask sample_videos/turn.mp4 "What happens in the video?"
+dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
 ```
 
 | clip | length | size | what happens | what is special |
