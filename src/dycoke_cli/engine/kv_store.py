@@ -95,7 +95,7 @@ class KVStore(Cache):
         """
         assert self.pruning is not None
         active = self.pruning.selector.step(attention)
-        self.stats.step(active, len(self.visual), self.pruning.selector.renewals)
+        self.stats.step(active, self.pruning.selector.renewals)
         if active is self._active:
             return
         if len(active) == len(self.visual):
@@ -107,8 +107,7 @@ class KVStore(Cache):
 
     def _arrange(self, active: torch.Tensor) -> None:
         """Plan the swaps that bring the active tokens into the slots before the text."""
-        if self._slot_of.device != active.device:
-            self._slot_of = self._slot_of.to(active.device)
+        self._slot_of = self._slot_of.to(active.device)
         self._start = len(self.visual) - len(active)
         is_active = torch.zeros_like(self._slot_of, dtype=torch.bool)
         is_active[active] = True

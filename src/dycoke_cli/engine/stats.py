@@ -28,20 +28,19 @@ class DecodeStats:
     tokens_recalled: int = 0
     _before: torch.Tensor | None = field(default=None, repr=False)
 
-    def step(self, active: torch.Tensor, visual: int, renewals: int) -> None:
+    def step(self, active: torch.Tensor, renewals: int) -> None:
         """Count one step.
 
         Args:
             active: `[A]`, int64, ascending: the tokens that the step attends to; the same object
                 as at the step before where the choice was not renewed.
-            visual: V, all tokens there are.
             renewals: choices made anew so far, the first not counted.
         """
         self.active.append(len(active))
         self.choices_renewed = renewals
         if active is self._before:
             return
-        everything = torch.arange(visual, device=active.device)
+        everything = torch.arange(self.visual_kept, device=active.device)
         before = everything if self._before is None else self._before
         stayed = int(torch.isin(active, before).sum())
         self.tokens_evicted += len(before) - stayed
