@@ -1,0 +1,180 @@
+"""Batches for training: clips with several questions packed behind each, masked from each other.
+
+A row is `<|im_start|> user <video>* | question answer | question answer | ... | padding`. Each
+question sees the video and itself, and its positions begin right behind the video: so what the
+model learns is what it is asked later, one question at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlavaOnevisionVideoProcessor
+
+from dycoke_cli.models.mini.training.architecture import FRAME_TOKENS
+from dycoke_cli.models.mini.training.facts import foreign_facts, known_facts, seen_facts
+from dycoke_cli.models.mini.training.packing import in_turns, pack
+from dycoke_cli.models.mini.training.tokenizer import Codec
+from dycoke_cli.shapes.draw.codec import through_encoder
+from dycoke_cli.shapes.draw.foreign import foreign_clip
+from dycoke_cli.shapes.draw.render import render
+from dycoke_cli.shapes.questions.ask import ask, ask_the_unknown
+from dycoke_cli.shapes.questions.question import Question
+from dycoke_cli.shapes.world.director import Limits, draw_script
+
+# Shares of clips that went through an encoder.
+ENCODED = 0.5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a batch holds.
+
+    Attributes:
+        videos: how many clips (B).
+        frames: frames a clip (F).
+        limits: what the scripts may hold.
+        text: tokens of questions and answers behind each video (T); may be 0.
+        eyes_only: only the vision tower is trained.
+        grid: 0, or the number of evenly spread frames of which only `frames` are shown, the first
+            among them. Positions then tell when a frame was: they skip what isn't shown.
+        first: kinds of questions that come before all others, so that they surely fit.
+        foreign: share of clips that show something else than the model's world.
+        sides: sides in pixels that frames are drawn at; the processor makes 64 of them.
+    """
+
+    videos: int
+    frames: int
+    limits: Limits = field(default_factory=Limits)
+    text: int = 256
+    eyes_only: bool = False
+    grid: int = 0
+    first: tuple[str, ...] = ()
+    foreign: float = 0.05
+    sides: tuple[int, ...] = (64, 64, 64, 64, 96, 128)
+
+
+@dataclass
+class Batch:
+    """Tensors of a batch; P is the length of the prefix (2 + F * 16 + 1), T that of the text.
+
+    Attributes:
+        eyes_only: only the vision tower is trained.
+        pixels: [B, F, 3, 64, 64] float32.
+        text: [B, T] int64, the tokens behind the video.
+        labels: [B, T] int64, the next token where it is learned, else -100.
+        answered: [B, T] bool, whether the label belongs to an answer.
+        weights: [B, T] float32, how much a label counts.
+        verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
+        segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
+        positions: [B, P + T] int64.
+        seen: [B, F, 16, 7] int64, what is at each visual token (see `facts`).
+        known: [B, F, 16, 14] int64, what has happened until then (see `facts`).
+        questions: the questions of each row, in order.
+    """
+
+    eyes_only: bool
+    pixels: Tensor
+    text: Tensor
+    labels: Tensor
+    answered: Tensor
+    weights: Tensor
+    verdicts: Tensor
+    segments: Tensor
+    positions: Tensor
+    seen: Tensor
+    known: Tensor
+    questions: list[list[Question]]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in held.items() if torch.is_tensor(value)}
+        return replace(self, **moved)  # type: ignore[arg-type]
+
+
+def make_batch(
+    seed: list[int], shape: Shape, split: str, codec: Codec, processor: LlavaOnevisionVideoProcessor
+) -> Batch:
+    """The batch of a seed; the same seed gives the same batch."""
+    rng = np.random.default_rng(seed)
+    rows, clips, seen, known = [], [], [], []
+    side = int(rng.choice(shape.sides))
+    shown = shown_frames(shape, rng)
+    for row in range(shape.videos):
+        script = draw_script([*seed, row], split, shape.limits)
+        times = frame_times(shape.grid or shape.frames, rng)[shown]
+        if rng.random() < shape.foreign:
+            questions = ask_the_unknown(script, rng)[:3] if shape.text else []
+            clip, facts = foreign_clip(len(times), side, rng), foreign_facts(len(times))
+        else:
+            asked = ask(script, rng) if shape.text else []
+            questions = in_turns(asked, shape.first, rng)
+            softness = float(rng.uniform(0.8, 1.6)) * side / 64
+            clip = render(script, times, side, softness=softness)
+            facts = seen_facts(script, times), known_facts(script, times)
+        if rng.random() < ENCODED and shape.frames > 1:
+            clip = through_encoder(clip, script.camera.quality)
+        rows.append(pack(questions, shape.text, codec))
+        clips.append(clip)
+        seen.append(facts[0])
+        known.append(facts[1])
+    pixels = to_pixels(np.concatenate(clips), processor)
+    pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
+    text, labels, verdicts, segments, offsets = (
+        torch.tensor([getattr(r, name) for r in rows], dtype=torch.long)
+        for name in ("text", "labels", "verdicts", "segments", "positions")
+    )
+    head = head_positions(shape, shown).expand(shape.videos, -1)
+    return Batch(
+        eyes_only=shape.eyes_only,
+        pixels=pixels,
+        text=text,
+        labels=labels,
+        answered=torch.tensor([r.answered for r in rows], dtype=torch.bool),
+        weights=torch.tensor([r.weights for r in rows], dtype=torch.float32),
+        verdicts=verdicts,
+        segments=segments,
+        positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),
+        seen=torch.from_numpy(np.stack(seen)),
+        known=torch.from_numpy(np.stack(known)),
+        questions=[r.questions for r in rows],
+    )
+
+
+def prefix_length(frames: int) -> int:
+    """Tokens up to the end of the video: the opening, the role, the frames, the newline."""
+    return 2 + frames * FRAME_TOKENS + 1
+
+
+def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Which frames of the grid are shown: [F] int, ascending."""
+    if not shape.grid:
+        return np.arange(shape.frames)
+    others = rng.choice(np.arange(1, shape.grid), size=shape.frames - 1, replace=False)
+    return np.array([0, *sorted(others)])
+
+
+def head_positions(shape: Shape, shown: np.ndarray) -> Tensor:
+    """Positions of the opening, the role, the shown frames and the newline: [P] int64."""
+    frames = torch.from_numpy(shown)[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)
+    newline = prefix_length(shape.grid or shape.frames) - 1
+    return torch.cat([torch.arange(2), 2 + frames.flatten(), torch.tensor([newline])])
+
+
+def frame_times(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Times spread evenly: from the very edges of the clip to the middles of equal parts."""
+    edge = rng.uniform(0, 0.5 / frames, size=2)
+    if frames == 1:
+        return np.array([0.5])
+    return np.linspace(edge[0], 1 - edge[1], frames)
+
+
+def to_pixels(frames: np.ndarray, processor: LlavaOnevisionVideoProcessor) -> Tensor:
+    """[N, side, side, 3] uint8 -> [N, 3, 64, 64] float32, by the stock video processor."""
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels: Tensor = processor([video], return_tensors="pt")["pixel_values_videos"][0]
+    return pixels

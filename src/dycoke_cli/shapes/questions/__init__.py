@@ -1,0 +1,1 @@
+"""Questions about scripts, and their right answers."""
