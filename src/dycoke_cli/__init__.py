@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method as Uncompressed
     from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.random_merge import RandomMerge
     from dycoke_cli.engine.answer import Answer
     from dycoke_cli.engine.session import VideoSession
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "DyCoke",
+    "FastV",
     "RandomMerge",
     "Sampling",
     "Uncompressed",
@@ -42,6 +44,7 @@ __all__ = [
 _HOMES = {
     "Answer": ("dycoke_cli.engine.answer", "Answer"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),
     "Sampling": ("dycoke_cli.video", "Sampling"),
     "Uncompressed": ("dycoke_cli.compression.base", "Method"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS, create, suited
 from dycoke_cli.errors import UsageError
 
 
@@ -31,6 +31,44 @@ def test_random_is_a_draw_that_can_be_repeated():
     assert first == again != other
     assert len(first) == create("dycoke").kept_tokens(8, 20)
     assert first != create("dycoke").select(features).tolist()
+
+
+def test_fastv_keeps_what_was_looked_at_most():
+    inside = create("fastv", prune_ratio=0.5, prune_layer=4).inside()
+    assert inside.layer == 4
+    assert inside.keep(torch.tensor([0.1, 0.3, 0.1, 0.3, 0.1])).tolist() == [1, 3]
+    assert inside.keep(torch.tensor([0.2, 0.1, 0.2, 0.1, 0.2, 0.2])).tolist() == [0, 2, 4]
+    assert create("fastv").parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
+    assert create("fastv", prune_ratio=0.0).inside().keep(torch.rand(7)).tolist() == [*range(7)]
+
+
+def test_fastv_counts_are_int_of_double_precision():
+    # (1 - 0.9) * 10 is 0.9999…
+    assert create("fastv", prune_ratio=0.9).inside().keep(torch.rand(10)).tolist() == []
+
+
+def test_a_models_defaults_count_for_the_methods_they_were_measured_with():
+    defaults = {"prune_layer": 4, "positions": "kept"}
+    assert suited("fastv", {}, defaults).prune_layer == 2
+    assert suited("fastv", {"prune_layer": 3}, defaults).prune_layer == 3
+    for name in ("dycoke", "random"):
+        method = suited(name, {}, defaults)
+        assert (method.prune_layer, method.positions) == (4, "kept")
+        assert suited(name, {"prune_layer": 1}, defaults).prune_layer == 1
+    assert suited("none", {}, defaults) == create("none")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"prune_ratio": 1.0}, "prune_ratio must be at least 0 and below 1, not 1"),
+        ({"prune_layer": 0}, "prune_layer must be 1 or more, not 0"),
+        ({"recall": True}, "method fastv has no parameter recall"),
+    ],
+)
+def test_fastv_out_of_range(parameters, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        create("fastv", **parameters)
 
 
 def test_stages_can_be_switched_off():

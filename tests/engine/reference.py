@@ -15,10 +15,11 @@ import torch
 
 @dataclass
 class ReferenceChoice:
-    """What the reference did: rows read in order, their positions, active tokens by step."""
+    """What the reference did: rows read in order; by step, active tokens and attention to all."""
 
     kept: list[int] = field(default_factory=list)
     active: list[list[int]] = field(default_factory=list)
+    attention: list[list[float]] = field(default_factory=list)
 
 
 def merge(features: torch.Tensor, ratio: float) -> list[int]:
@@ -61,7 +62,8 @@ def published_merge(features: torch.Tensor, ratio: float) -> list[int]:
     def least_like(frame: int, other: int) -> list[int]:
         a, b = features[frame].double(), features[other].double()
         scores = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
-        ranked = sorted(range(per_frame), key=lambda n: (float(scores[n]), n))
+        # As float32 numbers: equal pairs tie, and the lower position stays.
+        ranked = sorted(range(per_frame), key=lambda n: (float(scores[n].float()), n))
         return [frame * per_frame + n for n in ranked[:stay]]
 
     whole = {f: [f * per_frame + n for n in range(per_frame)] for f in range(frames)}
@@ -188,6 +190,7 @@ class Reference:
                         last_attention = attention
                     active = last_choice
                 choice.active.append(active)
+                choice.attention.append(attention)
                 waiting = [c for i, c in enumerate(columns) if i not in active]
                 pruned[size - 1, waiting] = -math.inf
             logits, _ = self.logits(seen, torch.tensor(places), masks)

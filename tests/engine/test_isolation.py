@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, RandomMerge
+from dycoke_cli import DyCoke, FastV, RandomMerge
 
 from .tiny import SHAPES, make_inputs, make_model
 
@@ -16,6 +16,8 @@ METHODS = [
     DyCoke(merge_ratio=0.7, prune_ratio=0.7, prune_layer=2),
     DyCoke(merge_ratio=0.3, prune_ratio=0.5, prune_layer=3, positions="kept"),
     RandomMerge(merge_ratio=0.7, kv_prune=False),
+    FastV(prune_ratio=0.5, prune_layer=2),
+    FastV(prune_ratio=0.8, prune_layer=3),
 ]
 
 
@@ -48,26 +50,26 @@ def test_the_methods_differ(alone):
 
 
 def test_one_after_the_other(model, inputs, alone):
-    for turn in (0, 1, 2, 3, 1, 0, 3, 2):
+    for turn in (0, 1, 2, 3, 4, 1, 5, 0, 3, 4, 2, 5):
         assert torch.equal(answer(model, METHODS[turn], inputs), alone[turn])
 
 
 def test_in_threads_at_the_same_time(model, inputs, alone):
-    wrong = []
+    right = []
     barrier = threading.Barrier(len(METHODS))
 
     def work(turn):
         barrier.wait()
         for _ in range(4):
-            if not torch.equal(answer(model, METHODS[turn], inputs), alone[turn]):
-                wrong.append(turn)
+            if torch.equal(answer(model, METHODS[turn], inputs), alone[turn]):
+                right.append(turn)
 
     threads = [threading.Thread(target=work, args=(turn,)) for turn in range(len(METHODS))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert sorted(right) == sorted([*range(len(METHODS))] * 4)
 
 
 def test_nested_attachments_of_two_models(inputs, alone):
@@ -81,9 +83,10 @@ def test_the_model_is_bit_for_bit_as_before(inputs):
     model = make_model(SHAPE)
     answer(model, None, inputs)  # a plain generate() may leave something of its own
     before = fingerprint(model)
-    answer(model, METHODS[1], inputs)
-    with pytest.raises(RuntimeError, match="in the block"), METHODS[2](model):
-        raise RuntimeError("in the block")
+    for method in METHODS[1:]:
+        answer(model, method, inputs)
+        with pytest.raises(RuntimeError, match="in the block"), method(model):
+            raise RuntimeError("in the block")
     assert fingerprint(model) == before
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompt import make_prompt
 from tests.natural import pan
@@ -53,7 +53,7 @@ def plain(loaded, clip, question, new_tokens):
 
 
 @pytest.mark.parametrize("frames", [1, 4, 12])
-@pytest.mark.parametrize("method", [Uncompressed(), KEEP_ALL])
+@pytest.mark.parametrize("method", [Uncompressed(), KEEP_ALL, FastV(prune_ratio=0.0)])
 def test_answers_are_those_of_plain_generate(loaded, frames, method):
     clip = natural(frames)
     answer = VideoSession(loaded, clip).ask(QUESTION, method, max_new_tokens=40)
@@ -108,6 +108,24 @@ def test_figures_add_up(session, loaded):
     assert answer.flops["prefill"] + answer.flops["decode"] < answer.flops["uncompressed"]
     later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
     assert later.seconds["video_decode"] == later.seconds["vision"] == 0
+
+
+@pytest.mark.parametrize("new_tokens", [1, 6])
+def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
+    whole = session.ask(QUESTION, Uncompressed(), max_new_tokens=new_tokens)
+    answer = session.ask(QUESTION, FastV(prune_ratio=0.75), max_new_tokens=new_tokens)
+    config = loaded.model.get_decoder().config
+    tokens = answer.tokens
+    assert answer.method == {"name": "fastv", "prune_ratio": 0.75, "prune_layer": 2}
+    assert (tokens["visual"], tokens["visual_kept"]) == (12 * 16, 12 * 16)
+    assert tokens["visual_active_in_decode"] == 12 * 16 // 4
+    read = tokens["text"] + answer.decode["steps"]
+    narrow = config.num_hidden_layers - 2
+    share = (2 * (192 + read) + narrow * (48 + read)) / (config.num_hidden_layers * (192 + read))
+    assert tokens["generated"] == whole.tokens["generated"]  # or the next line means nothing
+    assert answer.bytes["kv_active"] == pytest.approx(whole.bytes["kv_active"] * share)
+    assert answer.flops["prefill"] < whole.flops["prefill"]
+    assert answer.flops["uncompressed"] == whole.flops["uncompressed"]
 
 
 def test_a_cut_answer_says_so(session):

@@ -40,8 +40,11 @@ SHAPES = (
 )
 
 
-def make_model(shape: Shape, seed: int = 0, **config: Any) -> Any:
-    """A float32 model with random weights; attention is sharpened so that choices matter."""
+def make_model(shape: Shape, seed: int = 0, text: Any = Qwen2Config, **config: Any) -> Any:
+    """A float32 model with random weights; attention is sharpened so that choices matter.
+
+    text: the class of its language model's configuration.
+    """
     torch.manual_seed(seed)
     vision = SiglipVisionConfig(
         hidden_size=16,
@@ -51,7 +54,7 @@ def make_model(shape: Shape, seed: int = 0, **config: Any) -> Any:
         image_size=shape.side * 4,
         patch_size=4,
     )
-    text = Qwen2Config(
+    language = text(
         vocab_size=VOCABULARY,
         hidden_size=shape.heads * shape.head_width,
         intermediate_size=48,
@@ -67,7 +70,7 @@ def make_model(shape: Shape, seed: int = 0, **config: Any) -> Any:
     model = LlavaOnevisionForConditionalGeneration(
         LlavaOnevisionConfig(
             vision_config=vision,
-            text_config=text,
+            text_config=language,
             video_token_id=VIDEO_TOKEN,
             image_token_id=8,
             vision_feature_layer=-1,

@@ -1,11 +1,13 @@
-"""What a compression method is: a dataclass of parameters that makes up to two choices.
+"""What a compression method is: a dataclass of parameters that makes up to three choices.
 
 A method never touches a model. It says which visual tokens the language model reads
-(`select`), and which of those each decoding step attends to (`pruning`). The engine asks.
+(`select`), which of those its later layers go on with (`inside`), and which each decoding step
+attends to (`pruning`). The engine asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -49,10 +51,32 @@ class Pruning:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """A choice inside the language model, made once, while it reads the prompt.
+
+    Args:
+        layer: the first layer (0-based, 1 or more) that goes on with the tokens kept only; the
+            layer before it gives the attention.
+        keep: makes the choice. From the attention `[V]`, float32, of the prompt's last token to
+            each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
+    """
+
+    layer: int
+    keep: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Method:
-    """A compression method. As it stands, it keeps everything: the uncompressed model."""
+    """A compression method. As it stands, it keeps everything: the uncompressed model.
+
+    Attributes:
+        name: on the command line.
+        tuned: parameters whose default a model's catalog entry may replace, for it was measured
+            with this method.
+    """
 
     name: ClassVar[str] = "none"
+    tuned: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
@@ -78,6 +102,10 @@ class Method:
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions, or keep the positions they had."""
         return False
+
+    def inside(self) -> Inside | None:
+        """The choice inside the language model, or None where all layers read the same tokens."""
+        return None
 
     def pruning(self) -> Pruning | None:
         """Fresh decode pruning for one sequence, or None where every step attends to all."""

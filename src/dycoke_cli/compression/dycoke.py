@@ -10,6 +10,7 @@ import torch
 from dycoke_cli.compression import ttm
 from dycoke_cli.compression.base import Method, Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.ranges import check_at_least, check_choice, check_share
 from dycoke_cli.errors import UsageError
 
 
@@ -36,6 +37,7 @@ class DyCoke(Method):
     """
 
     name: ClassVar[str] = "dycoke"
+    tuned: ClassVar[tuple[str, ...]] = ("prune_layer", "positions")
 
     ttm: bool = True
     merge_ratio: float = 0.7
@@ -50,14 +52,14 @@ class DyCoke(Method):
     dp_cache: str = "device"
 
     def __post_init__(self) -> None:
-        _check_share("merge_ratio", self.merge_ratio)
-        _check_share("prune_ratio", self.prune_ratio)
-        _check_at_least("window", self.window, 2)
-        _check_at_least("prune_layer", self.prune_layer, 1)
-        _check_at_least("recall_threshold", self.recall_threshold, 0)
-        _check_choice("variant", self.variant, ("paper", "published"))
-        _check_choice("positions", self.positions, ("kept", "renumbered"))
-        _check_choice("dp_cache", self.dp_cache, ("device", "discard"))
+        check_share("merge_ratio", self.merge_ratio)
+        check_share("prune_ratio", self.prune_ratio)
+        check_at_least("window", self.window, 2)
+        check_at_least("prune_layer", self.prune_layer, 1)
+        check_at_least("recall_threshold", self.recall_threshold, 0)
+        check_choice("variant", self.variant, ("paper", "published"))
+        check_choice("positions", self.positions, ("kept", "renumbered"))
+        check_choice("dp_cache", self.dp_cache, ("device", "discard"))
         if self.dp_cache == "discard" and self.recall:
             raise UsageError(
                 "dp_cache discard leaves nothing to recall; use it together with no recall"
@@ -93,18 +95,3 @@ class DyCoke(Method):
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )
         return Pruning(self.prune_layer, selector, self.dp_cache == "discard")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise UsageError(f"{name} must be at least 0 and below 1, not {value:g}")
-
-
-def _check_at_least(name: str, value: float, least: int) -> None:
-    if not value >= least:
-        raise UsageError(f"{name} must be {least} or more, not {value:g}")
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} must be {' or '.join(allowed)}, not {value!r}")

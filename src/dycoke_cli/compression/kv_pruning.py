@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from dycoke_cli.compression.ranking import tokens_left, top
+
 
 class VisualSelector:
     """Chooses, step by step, the visual tokens that layers from the prune layer on attend to.
@@ -56,7 +58,7 @@ class VisualSelector:
             return self._published_step(attention)
         if self._active is None or self._moved(attention):
             self._reference = attention
-            self._renew(_top(attention, _active_tokens(len(attention), self.prune_ratio)))
+            self._renew(top(attention, tokens_left(len(attention), self.prune_ratio)))
         assert self._active is not None
         return self._active
 
@@ -70,7 +72,7 @@ class VisualSelector:
         self._reference = scored
         if not renew:
             return torch.arange(len(attention), device=attention.device)
-        chosen = _top(scored, _active_tokens(last, self.prune_ratio))
+        chosen = top(scored, tokens_left(last, self.prune_ratio))
         return self._renew(torch.cat([chosen, chosen.new_tensor([last])]))
 
     def _renew(self, active: torch.Tensor) -> torch.Tensor:
@@ -86,12 +88,3 @@ class VisualSelector:
         assert self._reference is not None
         similarity = F.cosine_similarity(attention.float(), self._reference.float(), dim=0)
         return bool(similarity < self.recall_threshold)
-
-
-def _active_tokens(visual: int, prune_ratio: float) -> int:
-    return int(visual * (1 - prune_ratio))
-
-
-def _top(attention: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` highest, ascending by index; among equals the lower index is chosen."""
-    return attention.argsort(descending=True, stable=True)[:count].sort().values

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dycoke_cli import __version__
+from dycoke_cli.engine.trace import Trace
 
 SCHEMA = "dycoke.answer/1"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered question; the fields are the keys of the `--json` object.
+    """One answered question; all fields but `trace` are keys of the `--json` object.
 
     Args:
         question: as asked.
@@ -29,6 +30,7 @@ class Answer:
         tokens_per_second: (generated - 1) / decode, or None for one token.
         bytes: weights, kv_cache, kv_active, peak_working, peak_total.
         warnings: sentences for a person.
+        trace: what each decoding step looked at, where it was asked for.
     """
 
     question: str
@@ -45,12 +47,14 @@ class Answer:
     tokens_per_second: float | None
     bytes: dict[str, int | None]
     warnings: tuple[str, ...]
+    trace: Trace | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`, without the keys that only the caller knows (video, id)."""
+        keys = {name: value for name, value in vars(self).items() if name != "trace"}
         return {
             "schema": SCHEMA,
             "version": __version__,
-            **vars(self),
+            **keys,
             "warnings": list(self.warnings),
         }

@@ -2,13 +2,15 @@
 
 A forward pre-hook on the text decoder drops the rows that the method doesn't keep and puts a
 `KVStore` in the place of the call's empty cache; a forward pre-hook on the model notes where the
-visual tokens stand. Like `torch.no_grad()`, an attachment holds for the thread that entered it.
+visual tokens stand; one on each decoder layer behind a choice inside the model drops rows there.
+Like `torch.no_grad()`, an attachment holds for the thread that entered it.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,10 +24,14 @@ from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import check_decode_step, check_decoder, check_prefill
+from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.models.layouts import Layout, family_of
 
 
-def attach(model: Any, method: Method, layout: Layout | None = None) -> Attachment:
+def attach(
+    model: Any, method: Method, layout: Layout | None = None, *, trace: bool = False
+) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
     Args:
@@ -33,14 +39,15 @@ def attach(model: Any, method: Method, layout: Layout | None = None) -> Attachme
         method: the choices.
         layout: where the visual tokens stand, for calls with `inputs_embeds`; otherwise it is
             read from `input_ids`.
+        trace: take down each decoding step of a method with decode pruning.
 
     Raises:
-        UsageError: a family without a layout, or a prune layer that the model doesn't have.
+        UsageError: a family without a layout, a prune layer that the model doesn't have, or a
+            method that chooses both inside the language model and in decode.
     """
     family_of(model.config)
-    pruning = method.pruning()
-    check_decoder(model.get_decoder().config, pruning.layer if pruning else None)
-    return Attachment(model, method, layout)
+    check_decoder(model.get_decoder(), method)
+    return Attachment(model, method, layout, trace)
 
 
 class Attachment:
@@ -48,25 +55,31 @@ class Attachment:
 
     Attributes:
         stats: counts of the newest `generate()` call, or None before the first.
+        recorder: the steps of that call, or None where they aren't taken down.
     """
 
-    def __init__(self, model: Any, method: Method, layout: Layout | None) -> None:
+    def __init__(self, model: Any, method: Method, layout: Layout | None, trace: bool) -> None:
         self.stats: DecodeStats | None = None
+        self.recorder: Recorder | None = None
         self._model = model
         self._decoder = model.get_decoder()
         self._method = method
         self._given_layout = layout
+        self._trace = trace
         self._layout: Layout | None = None
-        self._thread = 0
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Attachment:
-        self._thread = threading.get_ident()
         _switch.enter(self._decoder)
         self._hooks = [
-            self._model.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            self._decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+            before_forward(self._model, self._before_model),
+            before_forward(self._decoder, self._before_decoder),
         ]
+        inside = self._method.inside()
+        if inside is not None:
+            for number in range(inside.layer, len(self._decoder.layers)):
+                narrow = partial(_before_layer, number)
+                self._hooks.append(before_forward(self._decoder.layers[number], narrow))
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -82,8 +95,6 @@ class Attachment:
             )
 
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self._thread:
-            return
         input_ids = kwargs.get("input_ids", args[0] if args else None)
         self._layout = self._given_layout
         if self._layout is None and input_ids is not None and input_ids.shape[1] > 1:
@@ -92,9 +103,7 @@ class Attachment:
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        if threading.get_ident() != self._thread:
-            return None
+    ) -> Arguments | None:
         cache = kwargs.get("past_key_values")
         if isinstance(cache, KVStore):
             check_decode_step(kwargs)
@@ -102,9 +111,19 @@ class Attachment:
         if self._layout is None:
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs)
-        kwargs, store = shorten(kwargs, self._layout, self._method, module.config.num_hidden_layers)
-        self.stats = store.stats
+        layers = module.config.num_hidden_layers
+        kwargs, store = shorten(kwargs, self._layout, self._method, layers, trace=self._trace)
+        self.stats, self.recorder = store.stats, store.recorder
         return args, kwargs
+
+
+def _before_layer(
+    number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Arguments | None:
+    store: KVStore | None = kwargs.get(STORE_ARGUMENT)
+    if store is None or store.narrowing is None or not store.reading_prompt:
+        return None  # a prompt without a video, or a decoding step
+    return store.narrowing.narrow(args, kwargs, number)
 
 
 def _decode_step(store: KVStore, kwargs: dict[str, Any]) -> dict[str, Any]:

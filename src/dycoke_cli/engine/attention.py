@@ -45,12 +45,14 @@ def _scoring(stock: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         store: KVStore | None = kwargs.pop(STORE_ARGUMENT, None)
-        if store is not None and query.shape[2] == 1:
-            # One sequence without padding: a single query sees every key that is handed to it,
-            # and a mask made for layer 0 has the wrong length for a pruned layer.
-            attention_mask = None
+        if store is not None:
+            if query.shape[2] == 1:
+                # One sequence without padding: a single query sees every key that is handed to
+                # it, and a mask made for layer 0 has the wrong length for a pruned layer.
+                attention_mask = None
             if store.scores_at(module.layer_idx):
-                weights = attention_to_keys(query, key, kwargs["scaling"])
+                # The last query of a prompt sees every key, too.
+                weights = attention_to_keys(query[:, :, -1:], key, kwargs["scaling"])
                 store.choose(weights[store.visual.start : store.visual.stop])
         return stock(module, query, key, value, attention_mask, **kwargs)
 

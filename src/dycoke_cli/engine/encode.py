@@ -6,12 +6,12 @@ decoder, where the visual tokens already stand in `inputs_embeds`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.layouts import Family
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an
@@ -65,13 +65,10 @@ def _chunk_frames(inputs: dict[str, torch.Tensor], frames: int, device_type: str
 
 
 def _rows_at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    thread = threading.get_ident()
-
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == thread:
-            raise _Reached(kwargs["inputs_embeds"])
+        raise _Reached(kwargs["inputs_embeds"])
 
-    hook = model.get_decoder().register_forward_pre_hook(stop_here, with_kwargs=True)
+    hook = before_forward(model.get_decoder(), stop_here)
     try:
         model(**{name: _on(tensor, model) for name, tensor in inputs.items()})
     except _Reached as reached:

@@ -10,9 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def prefill_flops(tokens: int, *, layers: int, hidden: int, mlp: int) -> float:
-    """Of reading a prompt: layers · (4nd² + 2n²d + 2ndm)."""
-    return layers * (4 * tokens * hidden**2 + 2 * tokens**2 * hidden + 2 * tokens * hidden * mlp)
+def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
+    """Of reading a prompt: Σ over layers of 4nd² + 2n²d + 2ndm.
+
+    Args:
+        tokens_by_layer: n of each layer: the tokens that it reads.
+        hidden: d.
+        mlp: m.
+    """
+    return sum(
+        4 * n * hidden**2 + 2 * n**2 * hidden + 2 * n * hidden * mlp for n in tokens_by_layer
+    )
 
 
 def decode_flops(
@@ -36,6 +44,7 @@ def paper_flops(
     text: int,
     visual: int,
     visual_kept: int,
+    visual_last: int,
     visual_active: float,
     prune_layer: int,
     generated: int,
@@ -47,21 +56,23 @@ def paper_flops(
         text: tokens of the prompt that aren't visual.
         visual: visual tokens before the method.
         visual_kept: visual tokens that the language model read.
-        visual_active: visual tokens that a step attended to from `prune_layer` on, on average.
-        prune_layer: the number of layers without decode pruning below.
+        visual_last: visual tokens of the prompt that layers from `prune_layer` on read.
+        visual_active: visual tokens that a step attended to there, on average.
+        prune_layer: the number of layers below the choice, inside or in decode.
         generated: tokens written.
 
     Returns:
         `prefill`, `decode`, and `uncompressed` (both, with nothing dropped).
     """
     layers, hidden, mlp = config.num_hidden_layers, config.hidden_size, config.intermediate_size
-    below = [text + visual_kept] * min(prune_layer, layers)
-    above = [text + visual_active] * (layers - len(below))
-    whole = prefill_flops(text + visual, layers=layers, hidden=hidden, mlp=mlp) + decode_flops(
-        generated, [text + visual] * layers, hidden=hidden, mlp=mlp
-    )
+    whole = [text + visual] * layers
+    below = [text + visual_kept] * prune_layer
+    behind = layers - prune_layer
+    read = [*below, *[text + visual_last] * behind]
+    attended = [*below, *[text + visual_active] * behind]
     return {
-        "prefill": prefill_flops(text + visual_kept, layers=layers, hidden=hidden, mlp=mlp),
-        "decode": decode_flops(generated, below + above, hidden=hidden, mlp=mlp),
-        "uncompressed": whole,
+        "prefill": prefill_flops(read, hidden=hidden, mlp=mlp),
+        "decode": decode_flops(generated, attended, hidden=hidden, mlp=mlp),
+        "uncompressed": prefill_flops(whole, hidden=hidden, mlp=mlp)
+        + decode_flops(generated, whole, hidden=hidden, mlp=mlp),
     }

@@ -12,6 +12,7 @@ import torch
 from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
+from dycoke_cli.engine.trace import Trace
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Generated:
         kv_bytes: of keys and values held at the end, spare rows included.
         kv_active_bytes: of those that the last step read.
         stats: of the method, or None for the uncompressed model.
+        trace: of the decoding steps, or None where it wasn't asked for.
     """
 
     tokens: torch.Tensor
@@ -37,6 +39,7 @@ class Generated:
     kv_bytes: int
     kv_active_bytes: int
     stats: DecodeStats | None = None
+    trace: Trace | None = None
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The KV cache of one `generate()` call, with all state of its decode pruning.
+"""The KV cache of one `generate()` call, with all state of its choices inside the model.
 
 Nothing is kept on the model or in a global: two calls never mix.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import Cache
 
-from dycoke_cli.compression.base import Pruning
+from dycoke_cli.compression.base import Inside, Pruning
 from dycoke_cli.engine.kv_layer import KVLayer
+from dycoke_cli.engine.narrowing import Narrowing
 from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.trace import Recorder
 
 
 class KVStore(Cache):
@@ -23,8 +25,10 @@ class KVStore(Cache):
         visual: rows `[visual.start, visual.stop)` of the shortened sequence are visual tokens.
         rows: of the shortened sequence.
         position_shift: how far the positions of generated tokens move back.
+        inside: the choice while the prompt is read, or None.
         pruning: decode pruning, or None.
         stats: counts the choices.
+        recorder: takes down each step, or None.
     """
 
     layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
@@ -40,7 +44,12 @@ class KVStore(Cache):
         position_shift: int,
         pruning: Pruning | None,
         stats: DecodeStats,
+        inside: Inside | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
+        self.recorder = recorder
+        self.narrowing = None if inside is None else Narrowing(inside, visual, rows, stats)
+        self.reading_prompt = True
         self.pruning = pruning
         self.visual = visual
         self.position_shift = position_shift
@@ -80,22 +89,33 @@ class KVStore(Cache):
 
     def begin_step(self) -> None:
         """Forget the moves of the step before: each layer has made them."""
+        self.reading_prompt = False
         self._swap = None
         self._discard_now = False
 
     def scores_at(self, layer_idx: int) -> bool:
-        """Whether the attention of this layer, in this step, is what the choice is made from."""
-        return self.pruning is not None and layer_idx == self.pruning.layer - 1
+        """Whether the attention of this layer, in this forward, is what a choice is made from."""
+        choice = self.narrowing if self.reading_prompt else self.pruning
+        return choice is not None and layer_idx == choice.layer - 1
 
     def choose(self, attention: torch.Tensor) -> None:
-        """Make the choice of this step; layers from the prune layer on follow it.
+        """Make the choice of this forward; the layers behind follow it.
 
         Args:
-            attention: `[V]`, float32: of the step's query to each visual token.
+            attention: `[V]`, float32: of the last query to each visual token.
         """
+        if self.reading_prompt:
+            assert self.narrowing is not None
+            self.narrowing.choose(attention)
+        else:
+            self._choose_for_step(attention)
+
+    def _choose_for_step(self, attention: torch.Tensor) -> None:
         assert self.pruning is not None
         active = self.pruning.selector.step(attention)
         self.stats.step(active, self.pruning.selector.renewals)
+        if self.recorder is not None:
+            self.recorder.step(attention, active, self.pruning.selector.renewals)
         if active is self._active:
             return
         if len(active) == len(self.visual):

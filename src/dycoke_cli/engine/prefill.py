@@ -7,14 +7,16 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.attention import STORE_ARGUMENT
 from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import Layout
 
 
 def shorten(
-    kwargs: dict[str, Any], layout: Layout, method: Method, layers: int
+    kwargs: dict[str, Any], layout: Layout, method: Method, layers: int, *, trace: bool = False
 ) -> tuple[dict[str, Any], KVStore]:
     """Drop what the method doesn't keep from everything that has a row a token.
 
@@ -26,6 +28,7 @@ def shorten(
         layout: of the S rows.
         method: the choice.
         layers: of the text decoder.
+        trace: whether each decoding step is taken down.
 
     Returns:
         The arguments of the shortened prefill, and the store that is its cache.
@@ -50,6 +53,7 @@ def shorten(
         shift = 0
         positions = positions[..., rows]
 
+    pruning = method.pruning()
     store = KVStore(
         layers=layers,
         sequence=sequence,
@@ -57,14 +61,17 @@ def shorten(
         visual=visual,
         rows=len(rows),
         position_shift=shift,
-        pruning=method.pruning(),
+        inside=method.inside(),
+        pruning=pruning,
         stats=DecodeStats(visual=len(layout.index), visual_kept=len(kept)),
+        recorder=Recorder(pruning.layer - 1, layout, kept) if trace and pruning else None,
     )
     shortened = kwargs | {
         "inputs_embeds": embeds[:, rows],
         "position_ids": positions,
         "attention_mask": None,
         "past_key_values": store,
+        STORE_ARGUMENT: store,
     }
     return shortened, store
 

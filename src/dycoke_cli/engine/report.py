@@ -46,8 +46,7 @@ def make_answer(
     visual = len(layout.index)
     stats = generated.stats or DecodeStats(visual=visual, visual_kept=visual)
     steps = len(generated.tokens) - 1
-    active = sum(stats.active) / len(stats.active) if stats.active else stats.visual_kept
-    pruning = method.pruning()
+    choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
     warnings = list(clip.warnings)
@@ -64,7 +63,7 @@ def make_answer(
         tokens={
             "visual": visual,
             "visual_kept": stats.visual_kept,
-            "visual_active_in_decode": active,
+            "visual_active_in_decode": stats.mean_active,
             "text": prompt_tokens - visual,
             "generated": steps + 1,
         },
@@ -79,8 +78,9 @@ def make_answer(
             text=prompt_tokens - visual,
             visual=visual,
             visual_kept=stats.visual_kept,
-            visual_active=active,
-            prune_layer=pruning.layer if pruning else text_config.num_hidden_layers,
+            visual_last=stats.visual_last,
+            visual_active=stats.mean_active,
+            prune_layer=choice.layer if choice else text_config.num_hidden_layers,
             generated=steps + 1,
         ),
         # The watch started when the question was asked, after the frames had been decoded.
@@ -99,6 +99,7 @@ def make_answer(
             "peak_total": peak[1],
         },
         warnings=tuple(warnings),
+        trace=generated.trace,
     )
 
 

@@ -17,10 +17,11 @@ from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.memory import PeakMemory
 from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.models.layouts import Layout
 from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.prompt import make_prompt
+from dycoke_cli.models.prompt import Turns, make_prompt
 
 Progress = Callable[[str, int, int], None]
 
@@ -79,6 +80,8 @@ class VideoSession:
         temperature: float = 0.0,
         seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
+        history: Turns = (),
+        trace: bool = False,
     ) -> Answer:
         """Answer a question.
 
@@ -89,22 +92,28 @@ class VideoSession:
             temperature: 0 is greedy; above, tokens are drawn.
             seed: of the draw; None takes a fresh one, which is reported.
             on_text: called with each stretch of the answer as it is written.
+            history: earlier questions about the video with their answers, which the model reads
+                before this one.
+            trace: take down what each decoding step looked at, for `Answer.trace`.
 
         Raises:
-            UsageError: a combination that isn't supported, or a prompt longer than the model's
-                context (with the number of frames that fits).
+            UsageError: a combination that isn't supported (a trace of a method without decode
+                pruning, too), or a prompt longer than the model's context (with the number of
+                frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
+        if trace:
+            check_traceable(method)
         watch = Stopwatch(self.loaded.model.device)
         peak = PeakMemory(self.loaded.model.device, self.loaded.weights_bytes)
-        input_ids = self._prompt.input_ids(question)
+        input_ids = self._prompt.input_ids(question, history)
         layout = self.loaded.family.layout(self.loaded.model.config, input_ids[0])
         assert layout is not None
         self._check_fits(layout, input_ids.shape[1], method, max_new_tokens)
         try:
             video_decode, vision = self._encode(watch)
             generated = self._generate(
-                input_ids, layout, method, watch, max_new_tokens, temperature, seed, on_text
+                input_ids, layout, method, watch, max_new_tokens, temperature, seed, on_text, trace
             )
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
@@ -147,16 +156,19 @@ class VideoSession:
         temperature: float,
         seed: int | None,
         on_text: Callable[[str], None] | None,
+        trace: bool,
     ) -> Generated:
-        model = self.loaded.model
+        model, tokenizer = self.loaded.model, self.loaded.processor.tokenizer
         input_ids = input_ids.to(model.device)
         embeds = self._embed(input_ids)
         self._progress("prefill", 0, 1)
-        attached: Any = nullcontext() if method.name == "none" else attach(model, method, layout)
+        attached: Any = nullcontext()
+        if method.name != "none":
+            attached = attach(model, method, layout, trace=trace)
         with attached as attachment:
             generated = generate(
                 model,
-                self.loaded.processor.tokenizer,
+                tokenizer,
                 input_ids,
                 embeds,
                 watch,
@@ -168,6 +180,9 @@ class VideoSession:
             )
         if attachment is not None:
             generated.stats = attachment.stats
+        if trace:
+            pieces = text_pieces(tokenizer, generated.tokens.tolist())
+            generated.trace = attachment.recorder.trace(pieces)
         return generated
 
     @torch.inference_mode()

@@ -14,6 +14,8 @@ class DecodeStats:
     Args:
         visual: visual tokens before the method's choice.
         visual_kept: visual tokens that the language model read.
+        visual_narrowed: visual tokens that were left behind a choice inside the language model, or
+            None where there was none.
         active: visual tokens that each step attended to from the prune layer on.
         choices_renewed: steps at which the choice was made anew (the first choice isn't counted).
         tokens_evicted: tokens that left the active set, summed over steps.
@@ -22,11 +24,22 @@ class DecodeStats:
 
     visual: int = 0
     visual_kept: int = 0
+    visual_narrowed: int | None = None
     active: list[int] = field(default_factory=list)
     choices_renewed: int = 0
     tokens_evicted: int = 0
     tokens_recalled: int = 0
     _before: torch.Tensor | None = field(default=None, repr=False)
+
+    @property
+    def visual_last(self) -> int:
+        """Visual tokens that the last layer read of the prompt."""
+        return self.visual_kept if self.visual_narrowed is None else self.visual_narrowed
+
+    @property
+    def mean_active(self) -> float:
+        """Visual tokens that the last layer attended to, on average over steps."""
+        return sum(self.active) / len(self.active) if self.active else self.visual_last
 
     def step(self, active: torch.Tensor, renewals: int) -> None:
         """Count one step.

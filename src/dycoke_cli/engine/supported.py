@@ -6,30 +6,46 @@ from typing import Any
 
 from transformers import DynamicCache
 
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.errors import UsageError
 
 _ATTACHED = "isn't supported with a compression method attached"
 
 
-def check_decoder(config: Any, prune_layer: int | None) -> None:
-    """Check the configuration of a text decoder before anything runs.
+def check_decoder(decoder: Any, method: Method) -> None:
+    """Check a method against a text decoder, before anything runs.
 
     Args:
-        config: of the decoder.
-        prune_layer: the first layer with decode pruning, or None where there is none.
+        decoder: of the model.
+        method: that is about to be attached.
 
     Raises:
-        UsageError: layers that don't attend to the whole sequence, or no such prune layer.
+        UsageError: layers that don't attend to the whole sequence, no such prune layer, choices
+            both inside the language model and in decode, or a choice inside under FlexAttention.
     """
+    config = decoder.config
+    inside, pruning = method.inside(), method.pruning()
+    if inside is not None and pruning is not None:
+        raise UsageError(
+            f"the method {method.name} chooses both inside the language model and in decode, which "
+            "isn't supported yet"
+        )
+    # Its mask is compiled for one length, and without a mask it isn't causal.
+    if inside is not None and attention_implementation(decoder) == "flex_attention":
+        raise UsageError(
+            f"flex_attention isn't supported with the method {method.name}; load the model with "
+            "sdpa or flash_attention_2"
+        )
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if others:
         kinds = ", ".join(sorted(others))
         raise UsageError(f"a language model with layers of the kind {kinds} {_ATTACHED} yet")
-    layers = config.num_hidden_layers
-    if prune_layer is not None and prune_layer >= layers:
+    layers, choice = config.num_hidden_layers, inside or pruning
+    if choice is not None and choice.layer >= layers:
         raise UsageError(
             f"prune_layer must be between 1 and {layers - 1} for this model, which has {layers} "
-            f"layers, not {prune_layer}"
+            f"layers, not {choice.layer}"
         )
 
 

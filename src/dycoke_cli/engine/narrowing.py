@@ -1,0 +1,73 @@
+"""A choice inside the language model, for one sequence: layers behind it read fewer rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dycoke_cli.compression.base import Inside
+from dycoke_cli.engine.stats import DecodeStats
+
+
+class Narrowing:
+    """Takes the choice while the prompt is read, and drops the other rows from what layers read.
+
+    Args:
+        inside: the layer and the choice.
+        visual: rows `[visual.start, visual.stop)` of the sequence are visual tokens.
+        rows: of the sequence.
+        stats: notes how many tokens were kept.
+    """
+
+    def __init__(self, inside: Inside, visual: range, rows: int, stats: DecodeStats) -> None:
+        self.layer = inside.layer
+        self._keep = inside.keep
+        self._visual = visual
+        self._all_rows = rows
+        self._stats = stats
+        self._rows = torch.arange(rows)
+
+    def choose(self, attention: torch.Tensor) -> None:
+        """Make the choice.
+
+        Args:
+            attention: `[V]`, float32: of the prompt's last token to each visual token, in the
+                layer before `layer`.
+        """
+        kept = self._keep(attention)
+        before, visual, behind = (
+            torch.arange(self._visual.start, device=kept.device),
+            self._visual.start + kept,
+            torch.arange(self._visual.stop, self._all_rows, device=kept.device),
+        )
+        self._rows = torch.cat([before, visual, behind])
+        self._stats.visual_narrowed = len(kept)
+
+    def narrow(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a decoder layer, of those rows alone that go on.
+
+        Args:
+            args: hidden states `[1, S, D]`; behind the first narrowed layer they are short already.
+            kwargs: of the layer: `position_embeddings` (each `[..., S, D]`) and `position_ids`
+                `[..., S]`, both of the whole sequence.
+            layer: its number, `self.layer` or more.
+        """
+        hidden, *rest = args
+        if layer == self.layer:
+            hidden = self._gather(hidden, 1)
+        narrowed = {
+            "position_embeddings": tuple(
+                self._gather(turns, -2) for turns in kwargs["position_embeddings"]
+            ),
+            "position_ids": self._gather(kwargs["position_ids"], -1),
+            # One sequence without padding: attention is causal, which takes no mask.
+            "attention_mask": None,
+        }
+        return (hidden, *rest), kwargs | narrowed
+
+    def _gather(self, tensor: torch.Tensor, dimension: int) -> torch.Tensor:
+        # Of a model spread over several devices, the choice may come from another one.
+        return tensor.index_select(dimension, self._rows.to(tensor.device))

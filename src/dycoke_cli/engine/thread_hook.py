@@ -1,0 +1,39 @@
+"""Forward pre-hooks of one thread: others use the module as if there were none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.hooks import RemovableHandle
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a forward."""
+
+
+def before_forward(
+    module: Any, hook: Callable[[Any, tuple[Any, ...], dict[str, Any]], Arguments | None]
+) -> RemovableHandle:
+    """Register a hook that is called in this thread only, before each forward of `module`.
+
+    Args:
+        module: of the model.
+        hook: called with the module and the arguments; returns others, or None to leave them.
+
+    Returns:
+        The handle that removes it.
+    """
+    thread = threading.get_ident()
+
+    def here(
+        module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Arguments | None:
+        # torch adds a hook before it notes that the hook takes keyword arguments, and removes them
+        # one after the other: a thread that comes in between calls without.
+        if kwargs is None or threading.get_ident() != thread:
+            return None
+        return hook(module, args, kwargs)
+
+    handle: RemovableHandle = module.register_forward_pre_hook(here, with_kwargs=True)
+    return handle

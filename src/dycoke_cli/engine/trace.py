@@ -1,0 +1,153 @@
+"""Attention while it answers: what each decoding step looked at, and which tokens came and went."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.layouts import Layout
+
+SCHEMA = "dycoke.trace/1"
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """One decoding step.
+
+    Args:
+        text: what the token that the step wrote added to the answer; empty for an end token.
+        attention: a number a frame: the attention of the step's query to the frame's tokens that
+            the language model read, after softmax over all keys, averaged over heads.
+        active: a number a frame: tokens that layers from the prune layer on attended to.
+        evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
+            step evicts all that the first choice leaves out.
+        recalled: tokens that came back into it.
+        renewed: whether the choice was made anew (the first choice isn't counted).
+    """
+
+    text: str
+    attention: tuple[float, ...]
+    active: tuple[int, ...]
+    evicted: tuple[int, ...]
+    recalled: tuple[int, ...]
+    renewed: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All decoding steps of one answer.
+
+    Args:
+        layer: whose attention this is: the one before the prune layer.
+        frames: F.
+        tokens_per_frame: N, before any compression.
+        kept: a number a frame: tokens that the language model read.
+        first_text: what the first token added; it comes from the prompt, before any step.
+        steps: in order.
+    """
+
+    layer: int
+    frames: int
+    tokens_per_frame: int
+    kept: tuple[int, ...]
+    first_text: str
+    steps: tuple[TraceStep, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As an object for JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+class Recorder:
+    """Takes down the steps of one sequence; what they mean is worked out at the end.
+
+    Args:
+        layer: that gives the attention.
+        layout: of the prompt.
+        kept: `[V]`, int64: the visual tokens that the language model read, by `frame*N + position`.
+    """
+
+    def __init__(self, layer: int, layout: Layout, kept: torch.Tensor) -> None:
+        self._layer = layer
+        self._frames, self._per_frame = layout.frames, layout.tokens_per_frame
+        self._kept = kept.cpu()
+        self._steps: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+
+    def step(self, attention: torch.Tensor, active: torch.Tensor, renewals: int) -> None:
+        """Note one step.
+
+        Args:
+            attention: `[V]`, float32, of the step's query to each token that was read.
+            active: `[A]`, int64, ascending: those of them that are active.
+            renewals: choices made anew so far, the first not counted.
+        """
+        self._steps.append((attention, active, renewals))
+
+    def trace(self, pieces: list[str]) -> Trace:
+        """What happened; `pieces` has the text of each token, the first of them from the prompt."""
+        was_active = torch.ones(len(self._kept), dtype=torch.bool)
+        renewals_before = 0
+        steps = []
+        for text, (attention, active, renewals) in zip(pieces[1:], self._steps, strict=True):
+            is_active = torch.zeros_like(was_active)
+            is_active[active.cpu()] = True
+            steps.append(
+                TraceStep(
+                    text=text,
+                    attention=tuple(self._by_frame(attention.cpu()).tolist()),
+                    active=tuple(self._by_frame(is_active.long()).tolist()),
+                    evicted=self._tokens(was_active & ~is_active),
+                    recalled=self._tokens(is_active & ~was_active),
+                    renewed=renewals > renewals_before,
+                )
+            )
+            was_active, renewals_before = is_active, renewals
+        kept = self._by_frame(torch.ones_like(self._kept))
+        return Trace(
+            layer=self._layer,
+            frames=self._frames,
+            tokens_per_frame=self._per_frame,
+            kept=tuple(kept.tolist()),
+            first_text=pieces[0],
+            steps=tuple(steps),
+        )
+
+    def _by_frame(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers.new_zeros(self._frames).index_add(0, self._kept // self._per_frame, numbers)
+
+    def _tokens(self, which: torch.Tensor) -> tuple[int, ...]:
+        return tuple(self._kept[which].sort().values.tolist())
+
+
+def check_traceable(method: Method) -> None:
+    """Refuse a method without decode pruning, for no layer scores its tokens.
+
+    Raises:
+        UsageError: such a method.
+    """
+    if method.pruning() is None:
+        raise UsageError(
+            f"a trace shows decode pruning, which the method {method.name} doesn't do as it is "
+            "set; take dycoke (with a prune_ratio of 0 all tokens stay active)"
+        )
+
+
+def text_pieces(tokenizer: Any, tokens: list[int]) -> list[str]:
+    """The text that each token adds; one that ends within a character adds nothing yet.
+
+    Args:
+        tokenizer: of the model.
+        tokens: of the answer.
+    """
+    pieces, whole = [], ""
+    for end in range(1, len(tokens) + 1):
+        text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        if text.endswith("\ufffd"):
+            text = whole
+        pieces.append(text[len(whole) :])
+        whole = text
+    return pieces
