@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +41,20 @@ def choose(script: Script, number: int, rng: np.random.Generator) -> list[Questi
     return [next(q for q in fit if q.kind == kind) for kind in wanted]
 
 
+def build(index: int) -> dict[str, Any]:
+    """The video of that place in the file, with its questions."""
+    split, number = ("validation", index) if index < VIDEOS["validation"] else ("test", index)
+    number -= 0 if split == "validation" else VIDEOS["validation"]
+    # As it is stored, so that questions and pictures are made of the same numbers.
+    stored = to_json(draw_script([SEED, index], split))
+    questions = choose(from_json(stored), number, np.random.default_rng([SEED, index, 1]))
+    video = {"id": f"{split[0]}{number:03d}", "split": split, "script": stored}
+    return video | {"questions": [question_to_json(q) for q in questions]}
+
+
 def main() -> None:
     """Write the file."""
-    lines = []
-    for split, count in VIDEOS.items():
-        for number in range(count):
-            seed = [SEED, len(lines)]
-            # As it is stored, so that questions and pictures are made of the same numbers.
-            stored = to_json(draw_script(seed, split))
-            script = from_json(stored)
-            questions = choose(script, number, np.random.default_rng([*seed, 1]))
-            video = {"id": f"{split[0]}{number:03d}", "split": split, "script": stored}
-            lines.append(video | {"questions": [question_to_json(q) for q in questions]})
+    lines = [build(index) for index in range(sum(VIDEOS.values()))]
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     FILE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     asked = sum(len(line["questions"]) for line in lines)

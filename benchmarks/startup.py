@@ -7,17 +7,15 @@ byte on stdout. Prints a Markdown table; `--write FILE` also puts it between the
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-BEGIN = "<!-- startup: written by `make bench` -->"
-END = "<!-- /startup -->"
+from page import put, where
+
+NAME = "startup"
 DYCOKE = [sys.executable, "-m", "dycoke_cli"]
 
 
@@ -59,44 +57,7 @@ def table(runs: int) -> str:
         lines.append(
             f"| {name} | {statistics.median(taken):.2f} s | {max(taken):.2f} s | {aim:g} s |"
         )
-    return "\n".join([*lines, "", f"{runs} runs after one that warms the disk cache. {_where()}"])
-
-
-def _where() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (
-        f"Commit {_commit()}, {cores} cores of {_processor()}, Python {platform.python_version()}."
-    )
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def write(path: Path, measured: str) -> None:
-    """Put a table between the markers of a file."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no place for the table: {BEGIN} … {END}")
-    path.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+    return "\n".join([*lines, "", f"{runs} runs after one that warms the disk cache. {where()}"])
 
 
 def main() -> None:
@@ -108,7 +69,7 @@ def main() -> None:
     measured = table(arguments.runs)
     print(measured)
     if arguments.write is not None:
-        write(arguments.write, measured)
+        put(measured, NAME, arguments.write)
 
 
 if __name__ == "__main__":

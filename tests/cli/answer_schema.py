@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from .schema_parts import AMOUNT, COUNT, TEXT, closed, or_null
 
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-_AMOUNT = {"type": "number", "minimum": 0}
-
-
-def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """An object that has these keys and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [key for key in properties if key not in optional],
-        "additionalProperties": False,
-    }
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-_WHERE = {"schema": {"const": "dycoke.answer/1"}, "version": _TEXT, "video": _TEXT}
+_WHERE = {"schema": {"const": "dycoke.answer/1"}, "version": TEXT, "video": TEXT}
 
 _METHOD = {
     "type": "object",
-    "properties": {"name": {"enum": ["none", "dycoke", "random"]}},
+    "properties": {"name": {"enum": ["none", "dycoke", "random", "fastv"]}},
     "required": ["name"],
     "if": {"properties": {"name": {"enum": ["dycoke", "random"]}}},
     "then": {
@@ -49,66 +30,66 @@ _METHOD = {
 
 _KEYS = {
     **_WHERE,
-    "question": _TEXT,
-    "answer": _TEXT,
+    "question": TEXT,
+    "answer": TEXT,
     "finish_reason": {"enum": ["stop", "length"]},
-    "seed": _or_null(_COUNT),
-    "model": _object({"name": _TEXT, "revision": _or_null(_TEXT), "dtype": _TEXT, "device": _TEXT}),
+    "seed": or_null(COUNT),
+    "model": closed({"name": TEXT, "revision": or_null(TEXT), "dtype": TEXT, "device": TEXT}),
     "method": _METHOD,
-    "frames": _object(
+    "frames": closed(
         {
             "count": {"type": "integer", "minimum": 1},
-            "timestamps_s": {"type": "array", "items": _AMOUNT},
+            "timestamps_s": {"type": "array", "items": AMOUNT},
         }
     ),
-    "tokens": _object(
+    "tokens": closed(
         {
-            "visual": _COUNT,
-            "visual_kept": _COUNT,
-            "visual_active_in_decode": _AMOUNT,
-            "text": _COUNT,
+            "visual": COUNT,
+            "visual_kept": COUNT,
+            "visual_active_in_decode": AMOUNT,
+            "text": COUNT,
             "generated": {"type": "integer", "minimum": 1},
         }
     ),
-    "decode": _object(
+    "decode": closed(
         {
-            "steps": _COUNT,
-            "choices_renewed": _COUNT,
-            "tokens_evicted": _COUNT,
-            "tokens_recalled": _COUNT,
+            "steps": COUNT,
+            "choices_renewed": COUNT,
+            "tokens_evicted": COUNT,
+            "tokens_recalled": COUNT,
         }
     ),
-    "flops": _object({"prefill": _AMOUNT, "decode": _AMOUNT, "uncompressed": _AMOUNT}),
-    "seconds": _object(
+    "flops": closed({"prefill": AMOUNT, "decode": AMOUNT, "uncompressed": AMOUNT}),
+    "seconds": closed(
         {
-            "load": _AMOUNT,
-            "video_decode": _AMOUNT,
-            "vision": _AMOUNT,
-            "prefill": _AMOUNT,
-            "first_token": _AMOUNT,
-            "decode": _AMOUNT,
-            "total": _AMOUNT,
+            "load": AMOUNT,
+            "video_decode": AMOUNT,
+            "vision": AMOUNT,
+            "prefill": AMOUNT,
+            "first_token": AMOUNT,
+            "decode": AMOUNT,
+            "total": AMOUNT,
         }
     ),
-    "tokens_per_second": _or_null(_AMOUNT),
-    "bytes": _object(
+    "tokens_per_second": or_null(AMOUNT),
+    "bytes": closed(
         {
-            "weights": _COUNT,
-            "kv_cache": _COUNT,
-            "kv_active": _COUNT,
-            "peak_working": _or_null(_COUNT),
-            "peak_total": _or_null(_COUNT),
+            "weights": COUNT,
+            "kv_cache": COUNT,
+            "kv_active": COUNT,
+            "peak_working": or_null(COUNT),
+            "peak_total": or_null(COUNT),
         }
     ),
-    "warnings": {"type": "array", "items": _TEXT},
+    "warnings": {"type": "array", "items": TEXT},
 }
 
-UNCOMPARED = _object(_KEYS)
-ANSWER = _object({**_KEYS, "compared_to": UNCOMPARED}, optional=("compared_to",))
-ERROR = _object(
+UNCOMPARED = closed(_KEYS)
+ANSWER = closed({**_KEYS, "compared_to": UNCOMPARED}, optional=("compared_to",))
+ERROR = closed(
     {
         **_WHERE,
-        "question": _or_null(_TEXT),
-        "error": _object({"code": {"type": "string", "pattern": "^[a-z_]+$"}, "message": _TEXT}),
+        "question": or_null(TEXT),
+        "error": closed({"code": {"type": "string", "pattern": "^[a-z_]+$"}, "message": TEXT}),
     },
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli import cache
 from dycoke_cli.models import settings
 
 from . import fake_engine
@@ -14,9 +15,10 @@ from . import fake_engine
 
 @pytest.fixture(autouse=True)
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test away from the settings of whoever runs it, and from their terminal's."""
+    """Keep every test away from the settings and cache of whoever runs it, and their terminal's."""
     path = tmp_path / "settings" / "settings.json"
     monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED", "DYCOKE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     return path

@@ -119,7 +119,7 @@ class FakeSession:
     ) -> FakeAnswer:
         visual = frames * FRAMES_TOKENS
         kept = method.kept_tokens(frames, FRAMES_TOKENS)
-        pruned = method.name != "none" and method.parameters()["kv_prune"]
+        pruned = method.parameters().get("kv_prune", False)
         active = int(kept * 0.3) if pruned else kept
         generated = len(text.split()) + 1
         warnings = list(self.clip.warnings)
@@ -196,7 +196,13 @@ def methods_without_torch() -> types.ModuleType:
     registry = types.ModuleType("dycoke_cli.compression.registry")
     registry.METHODS = {FakeMethod.name: FakeMethod}  # type: ignore[attr-defined]
     registry.create = lambda name, **parameters: FakeMethod(**parameters)  # type: ignore[attr-defined]
+    registry.suited = _suited  # type: ignore[attr-defined]
     return registry
+
+
+def _suited(name: str, given: dict[str, Any], defaults: dict[str, Any]) -> FakeMethod:
+    known = {key: value for key, value in defaults.items() if key in vars(FakeMethod())}
+    return FakeMethod(**{**known, **given})
 
 
 def modules() -> dict[str, types.ModuleType]:

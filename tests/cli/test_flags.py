@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.cli.choice import method_choice
 from dycoke_cli.compression.dycoke import DyCoke
 
 from . import fake_engine
-from .fake_engine import FakeSession
+from .fake_engine import FakeLoaded, FakeSession
 from .harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
@@ -57,6 +58,17 @@ def test_other_methods(fake: list[FakeSession]) -> None:
     assert asked(fake, "--method", "none")["method"].name == "none"
     random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
     assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
+    assert random.parameters()["prune_layer"] == 2  # the model's own, as for dycoke
+
+
+def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
+    # A model's own prune layer was measured with DyCoke.
+    loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
+    method = method_choice("fastv", {}).for_model(loaded)
+    assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
+    flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
+    method = asked(fake, "--method", "fastv", *flags)["method"]
+    assert method.parameters() == {"prune_ratio": 0.625, "prune_layer": 3}
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,15 @@ import pytest
 from dycoke_cli import __version__
 from dycoke_cli.cli import options
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.specs import ABLATIONS
 from dycoke_cli.video import Sampling
 
 from .harness import run_here
 
-COMMANDS = [[], ["ask"], ["probe"], ["models"], ["models", "default"], ["demo"]]
+COMMANDS = [[], ["ask"], ["probe"], ["models"], ["models", "default"], ["eval"], ["demo"]]
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
@@ -59,6 +62,12 @@ def test_defaults_in_the_help_are_those_of_the_method(field: dataclasses.Field[o
     assert f"Default: {default}" in help_of(option)
 
 
+@pytest.mark.parametrize("field", dataclasses.fields(FastV), ids=lambda field: field.name)
+def test_fastv_defaults_in_the_help(field: dataclasses.Field[object]) -> None:
+    option = getattr(options, "".join(part.title() for part in field.name.split("_")))
+    assert f"fastv: {field.default}." in help_of(option)
+
+
 def test_other_defaults_in_the_help() -> None:
     assert f"Default: {Sampling().frames}." in help_of(options.Frames)
 
@@ -68,6 +77,13 @@ def test_every_method_is_named() -> None:
         assert re.search(rf"\b{name}\b", help_of(options.MethodName))
 
 
+def test_every_row_of_a_table_and_every_benchmark_is_named() -> None:
+    for name in (*METHODS, *ABLATIONS):
+        assert re.search(rf"\b{name}\b", help_of(options.Methods))
+    for name in DATASETS:
+        assert re.search(rf"\b{name}\b", help_of(options.Benchmark))
+
+
 def test_p_is_the_share_that_is_pruned() -> None:
     assert "not the share it keeps" in help_of(options.PruneRatio)
 
@@ -75,7 +91,7 @@ def test_p_is_the_share_that_is_pruned() -> None:
 def test_no_command_shows_the_commands() -> None:
     run = run_here()
     assert (run.code, run.err) == (0, "")
-    for name in ("ask", "probe", "models", "demo"):
+    for name in ("ask", "probe", "models", "eval", "demo"):
         assert re.search(rf"│ {name} ", run.out)
 
 
@@ -84,9 +100,10 @@ def test_version() -> None:
     assert (run.code, run.out) == (0, f"dycoke {__version__}\n")
 
 
-def test_help_needs_neither_torch_nor_av() -> None:
+@pytest.mark.parametrize("command", ["ask", "eval"])
+def test_help_needs_neither_torch_nor_av(command: str) -> None:
     code = (
-        "import sys; from dycoke_cli.cli.main import main; main(['ask', '--help']);"
+        f"import sys; from dycoke_cli.cli.main import main; main(['{command}', '--help']);"
         "sys.exit(bool({'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

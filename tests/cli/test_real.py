@@ -43,6 +43,8 @@ def test_text_and_json_give_the_same_answer() -> None:
     [
         ["--method", "none"],
         ["--method", "random"],
+        ["--method", "fastv"],
+        ["--method", "fastv", "--prune-ratio", "0.625", "--prune-layer", "3"],
         ["--no-ttm"],
         ["--no-kv-prune"],
         ["--no-recall"],

@@ -81,6 +81,20 @@ def test_panel_line_by_line() -> None:
     ]
 
 
+def test_panel_of_another_method() -> None:
+    text = printed(
+        panel(
+            {
+                **document(tokens={"visual_kept": 6272, "visual_active_in_decode": 3136}),
+                "method": {"name": "fastv", "prune_ratio": 0.5, "prune_layer": 2},
+            }
+        )
+    )
+    assert "llava · FastV · P=0.5 L=2" in text
+    assert "Choice" not in text
+    assert "FastV looked back at 50 % of it for each word" in text
+
+
 def test_panel_without_what_was_not_measured() -> None:
     text = printed(
         panel(

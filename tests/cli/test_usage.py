@@ -24,6 +24,8 @@ CASES = [
     (["--dp-cache", "discard", "--recall"], r"--dp-cache discard leaves nothing to recall"),
     (["--method", "dicoke"], r"no method 'dicoke'.*did you mean dycoke\?"),
     (["--method", "none", "--merge-ratio", "0.5"], r"--method none has no --merge-ratio"),
+    (["--method", "fastv", "--merge-ratio", "0.5"], r"--method fastv has no --merge-ratio"),
+    (["--method", "fastv", "--prune-layer", "0"], r"--prune-layer must be 1 or more, not 0"),
     (["--method", "none", "--compare"], r"--compare compares with --method none"),
     (["--frames", "0"], r"--frames must be 1 or more, not 0"),
     (["--frames", "200000"], r"--frames must be 100000 or fewer, not 200000"),

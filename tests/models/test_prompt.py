@@ -6,9 +6,30 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.loading import load
-from dycoke_cli.models.prompt import make_prompt
+from dycoke_cli.models.prompt import make_prompt, text_ids
 
 QUESTIONS = ["", "What happens?", "What does the red circle do?  ", "Ünï \n cöde 漢字 <b>"]
+
+
+HISTORIES = [
+    (),
+    (("What is there?", "A red circle."),),
+    (("Is there a star?", "No."), ("  And\na circle?", "Ünï: yes, 漢字. "), ("Sure?", "")),
+]
+
+
+def conversation(question, history, content):
+    """As a user of the stock template writes it down."""
+    texts = [text for turn in history for text in turn]
+    turns = [
+        {
+            "role": "assistant" if number % 2 else "user",
+            "content": [{"type": "text", "text": text}],
+        }
+        for number, text in enumerate([*texts, question])
+    ]
+    turns[0]["content"] = [*content, *turns[0]["content"]]
+    return turns
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +55,35 @@ def test_special_tokens_in_a_question_are_refused(loaded):
     prompt = make_prompt(loaded.processor, np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match=r"question contains '<video>'"):
         prompt.input_ids("What is <video>?")
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_follow_up_is_the_stock_rendering_of_the_whole_conversation(loaded, question, history):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 80, 3), dtype=np.uint8)
+    turns = conversation(question, history, [{"type": "video"}])
+    text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
+    stock = loaded.processor(text=[text], videos=[list(pixels)], return_tensors="pt")
+    prompt = make_prompt(loaded.processor, pixels)
+    assert torch.equal(prompt.input_ids(question, history), stock["input_ids"])
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_without_a_video_it_is_the_stock_rendering_of_the_text(loaded, question, history):
+    turns = conversation(question, history, [])
+    stock = loaded.processor.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    ids = text_ids(loaded.processor, question, history)
+    assert torch.equal(ids, stock["input_ids"])
+    assert loaded.processor.video_token_id not in ids
+
+
+@pytest.mark.parametrize("turn", [("What is <video>?", "A."), ("What?", "<|im_end|>")])
+def test_special_tokens_in_earlier_turns_are_refused(loaded, turn):
+    prompt = make_prompt(loaded.processor, np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(UsageError, match="has a meaning of its own"):
+        prompt.input_ids("And?", [turn])
+    with pytest.raises(UsageError, match="has a meaning of its own"):
+        text_ids(loaded.processor, "And?", [turn])

@@ -1,12 +1,13 @@
 """From what a user typed to where a model's files are; each error is a sentence."""
 
 import json
+import os
 
 import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
-from dycoke_cli.models.source import find
+from dycoke_cli.models.source import find, fingerprint
 
 
 def test_a_catalog_name():
@@ -71,3 +72,22 @@ def test_the_catalog_is_in_order_of_size():
     sizes = [entry.parameters for entry in CATALOG.values()]
     assert sizes == sorted(sizes)
     assert all(name == entry.name == name.lower() for name, entry in CATALOG.items())
+
+
+def test_a_fingerprint_changes_with_what_is_read_and_nothing_else(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    source = find(str(tmp_path))
+    before = fingerprint(source, None)
+    (tmp_path / "README.md").write_text("words")
+    os.utime(tmp_path / "model.safetensors", (0, 0))
+    assert fingerprint(source, None) == before
+    (tmp_path / "model.safetensors").write_bytes(b"1235")
+    assert fingerprint(source, None) != before
+    (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
+    (tmp_path / "other.safetensors").write_bytes(b"1234")
+    assert fingerprint(source, None) != before
+
+
+def test_the_fingerprint_of_a_hub_model_is_its_commit():
+    assert fingerprint(find("llava-onevision-7b"), "abc123") == "commit:abc123"

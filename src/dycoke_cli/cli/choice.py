@@ -35,27 +35,23 @@ class MethodChoice:
                 f"--prune-layer must be from 1 to {loaded.layers - 1} "
                 f"for {loaded.name}, which has {loaded.layers} layers, not {layer}"
             )
-        # The published variant has a rule of its own for positions.
-        fixed = {"positions"} if self.given.get("variant") == "published" else set()
-        known = {*self.given, *fixed}
-        return self.create({k: v for k, v in loaded.method_defaults.items() if k not in known})
+        return self.create(loaded.method_defaults)
 
     def create(self, defaults: dict[str, Any]) -> Method:
-        """The method itself, with `defaults` for what it has and wasn't given.
+        """The method itself, with `defaults` for what was tuned for it and wasn't given.
 
         Raises:
             UsageError: see `method_choice`.
         """
-        from dycoke_cli.compression.registry import METHODS, create
+        from dycoke_cli.compression.registry import METHODS, suited
 
         if self.name in METHODS:
             known = METHODS[self.name]().parameters()
             unknown = [name for name in self.given if name not in known]
             if unknown:
                 raise UsageError(f"--method {self.name} has no {_flag(unknown[0])}")
-            defaults = {name: value for name, value in defaults.items() if name in known}
         try:
-            return create(self.name, **defaults, **self.given)
+            return suited(self.name, self.given, defaults)
         except UsageError as error:
             raise UsageError(_with_flags(str(error), self.given)) from error
 

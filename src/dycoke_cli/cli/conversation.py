@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
-from dycoke_cli.cli.failure import debugging
+from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.source import read_video
 from dycoke_cli.models.source import find
@@ -63,7 +62,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     seconds_video_decode = time.perf_counter() - started
 
     presenter.progress("load" if source.local else "fetch", 0, 0)
-    _quieten_libraries()
+    quieten_libraries()
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.loading import load
 
@@ -77,16 +76,6 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         seconds_video_decode=seconds_video_decode,
     )
     return session, method
-
-
-def _quieten_libraries() -> None:
-    """Keep what libraries have to say off stderr, where a user reads what `dycoke` says."""
-    if debugging():
-        return
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
 
 
 def _ask(

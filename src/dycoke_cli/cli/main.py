@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli import __version__
-from dycoke_cli.cli import ask, demo, failure, models, output, probe
+from dycoke_cli.cli import ask, demo, eval, failure, models, output, probe
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 app = typer.Typer(
@@ -23,9 +23,15 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
+app.command("eval")(eval.evaluate)
 app.command("demo")(demo.demo)
 
-_SCHEMAS = {"ask": ask.SCHEMA, "probe": probe.SCHEMA, "models": models.SCHEMA}
+_SCHEMAS = {
+    "ask": ask.SCHEMA,
+    "probe": probe.SCHEMA,
+    "models": models.SCHEMA,
+    "eval": eval.SCHEMA,
+}
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,10 +6,12 @@ complains about parameters that it doesn't have.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+_BENCHMARK = "Benchmark: what is asked"
 _VIDEO = "Video: what is read"
 _MODEL = "Model"
 _METHOD = "Method: what is left out"
@@ -114,8 +116,8 @@ MethodName = Annotated[
     str,
     typer.Option(
         "--method",
-        help="dycoke; random (as many tokens as dycoke keeps, drawn at random); none "
-        "(uncompressed).",
+        help="dycoke; fastv (drops tokens for good, by attention at one layer); random (as many "
+        "tokens as dycoke keeps, drawn at random); none (uncompressed).",
         rich_help_panel=_METHOD,
     ),
 ]
@@ -161,8 +163,8 @@ PruneRatio = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help="Share of the visual tokens that stage 2 prunes (not the share it keeps), 0 ≤ P < 1. "
-        "Default: 0.7.",
+        help="Share of the visual tokens that stage 2, or fastv, prunes (not the share it keeps), "
+        "0 ≤ P < 1. Default: 0.7; fastv: 0.5.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),
@@ -172,7 +174,7 @@ PruneLayer = Annotated[
     typer.Option(
         metavar="L",
         help="First layer that is pruned, from 1 to the model's layers - 1; the layer before it "
-        "chooses. Default: 3, or what suits the model.",
+        "chooses. Default: 3, or what suits the model; fastv: 2.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),
@@ -223,6 +225,66 @@ DpCache = Annotated[
         "isn't there yet. Default: device.",
         show_default=False,
         rich_help_panel=_METHOD,
+    ),
+]
+
+Benchmark = Annotated[
+    str, typer.Argument(metavar="NAME", help="The benchmark: shapes.", show_default=False)
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:PARAMETER=VALUE…],…",
+        help="The rows of the table: none, dycoke, random, fastv; ttm (stage 1 alone), kv (stage 2 "
+        "alone), dycoke-once (no recall); no-video and one-frame (what can be answered without "
+        "seeing, and from one picture). As in none,dycoke:merge_ratio=0.5.",
+        rich_help_panel=_METHOD,
+    ),
+]
+SplitName = Annotated[
+    Literal["validation", "test"],
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="validation for every choice that is made; test for what is reported, once for each "
+        "edition.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The first N videos only (they stand in random order).",
+        show_default=False,
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Processes that share the videos, each with the model. Default: what suits both.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where all answers are kept, and found again by the next run. Default: a folder in "
+        "your cache.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ShowChanged = Annotated[
+    bool,
+    typer.Option(
+        "--show-changed",
+        help="List each answer that compression changed, with what was said without it.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 

@@ -19,7 +19,7 @@ class Entry:
         parameters: how many.
         download_bytes: size of its weight files.
         tokens_per_frame: visual tokens a frame before any compression.
-        prune_layer: the default of `--prune-layer`.
+        prune_layer: the default of `--prune-layer`, for DyCoke.
         positions: the default of `--positions`, except for the published variant.
         state: "config-tested" (tiny random configuration of the stock class) or "verified"
             (real weights).

@@ -6,17 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.layouts import FAMILIES, Family, family_of
+from dycoke_cli.models.choosing import choose, family_in, method_defaults
+from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.source import Source, explained, find, read_config
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEFAULT_PRUNE_LAYER = 3
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,8 @@ class LoadedModel:
 
     @property
     def method_defaults(self) -> dict[str, Any]:
-        """Parameters of methods that suit this model: the catalog's, or what the paper has."""
-        if self.entry is not None:
-            return {"prune_layer": self.entry.prune_layer, "positions": self.entry.positions}
-        # A small model may have no layer of that number.
-        return {"prune_layer": min(DEFAULT_PRUNE_LAYER, self.layers - 1)}
+        """Parameters of methods that suit this model."""
+        return method_defaults(self.entry, self.layers)
 
     @property
     def tokens_per_frame(self) -> int:
@@ -89,7 +83,8 @@ def load(
     Args:
         name: what `--model` takes.
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto" (as stored, but bfloat16 for float16 on a CPU), or a name in `DTYPES`.
+        dtype: "auto" (as stored, but bfloat16 for float16 on a CPU), or a name in
+            `choosing.DTYPES`.
         revision: branch, tag or commit of a hub model.
 
     Raises:
@@ -97,11 +92,8 @@ def load(
         UsageError: a device or dtype that isn't there.
     """
     started = time.perf_counter()
-    target = _device(device)
-    source = find(name)
-    config, commit = read_config(source, revision)
-    family = _family(source, config)
-    kind = _dtype(dtype, config, target)
+    chosen = choose(name, device, dtype, revision)
+    source, commit = chosen.source, chosen.revision
     where = {"trust_remote_code": False} | ({} if source.local else {"revision": commit})
     with quiet_libraries():
         with explained(source, "its tokenizer and processor"):
@@ -109,7 +101,7 @@ def load(
         with explained(source, "its weights"):
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 source.location,
-                dtype=kind,
+                dtype=chosen.dtype,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
                 output_loading_info=True,
@@ -117,11 +109,11 @@ def load(
             )
         model, info = loaded
         _check_complete(source, info)
-        model = model.eval().to(target)
-        if target.type == "cpu":
+        model = model.eval().to(chosen.device)
+        if chosen.device.type == "cpu":
             _read_in(model)
     seconds = time.perf_counter() - started
-    return LoadedModel(name, commit, source.entry, model, processor, family, seconds)
+    return LoadedModel(name, commit, source.entry, model, processor, chosen.family, seconds)
 
 
 def tokens_per_frame(name: str) -> int:
@@ -134,46 +126,7 @@ def tokens_per_frame(name: str) -> int:
     if source.entry is not None:
         return source.entry.tokens_per_frame
     config, _ = read_config(source)
-    return _family(source, config).tokens_per_frame(config)
-
-
-def _family(source: Source, config: Any) -> Family:
-    if config.model_type not in FAMILIES:
-        raise ModelError(
-            f"{source.name} is of the family {config.model_type!r}, which isn't supported "
-            f"(supported: {', '.join(FAMILIES)})"
-        )
-    return family_of(config)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}")
-    devices = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= devices:
-        raise UsageError(f"--device {name}: CUDA devices on this machine: {devices}")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: there is no such device on this machine")
-    return device
-
-
-def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
-    if name in DTYPES:
-        return DTYPES[name]
-    if name != "auto":
-        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
-    stored = config.dtype or config.get_text_config().dtype or torch.float32
-    if stored == torch.float16 and device.type == "cpu":
-        return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
-    return stored
+    return family_in(source, config).tokens_per_frame(config)
 
 
 def _read_in(model: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 
@@ -77,6 +79,24 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return config, path.parent.name
+
+
+def fingerprint(source: Source, revision: str | None) -> str:
+    """What changes when a model's files change: a hub model's commit, a folder's content.
+
+    Args:
+        source: the model.
+        revision: its commit, where it is on the hub.
+    """
+    if revision is not None:
+        return f"commit:{revision}"
+    content = hashlib.sha256()
+    for path in sorted(Path(source.location).iterdir()):
+        if path.suffix in _READ_SUFFIXES:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content.update(f"{path.name} {digest}\n".encode())
+    return f"sha256:{content.hexdigest()}"
 
 
 @contextmanager

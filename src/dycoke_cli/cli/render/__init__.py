@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from dycoke_cli.cli.render.console import note, question, to_stderr, to_stdout, warning
+from dycoke_cli.cli.render.counting import AnswerCount
 from dycoke_cli.cli.render.progress import Progress
 
 __all__ = [
+    "AnswerCount",
     "Progress",
+    "evaluation_tables",
     "models_table",
     "note",
     "probe_table",
@@ -44,3 +47,10 @@ def probe_table(document: dict[str, Any]) -> None:
     from dycoke_cli.cli.render.tables import probe
 
     to_stdout(probe(document))
+
+
+def evaluation_tables(document: dict[str, Any]) -> None:
+    """Methods compared on a benchmark, on stdout."""
+    from dycoke_cli.cli.render.evaluation import evaluation
+
+    to_stdout(evaluation(document))

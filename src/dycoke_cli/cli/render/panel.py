@@ -12,7 +12,7 @@ from rich.text import Text
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 
-_NAMES = {"dycoke": "DyCoke", "random": "Random dropping"}
+_NAMES = {"dycoke": "DyCoke", "random": "Random dropping", "fastv": "FastV"}
 
 
 def panel(document: dict[str, Any]) -> Panel:
@@ -51,7 +51,7 @@ def _title(document: dict[str, Any]) -> str:
     parts = [model["name"], _NAMES.get(method["name"], method["name"])]
     if method.get("ttm"):
         parts.append(f"K={method['merge_ratio']:g}")
-    if method.get("kv_prune"):
+    if method.get("kv_prune", "prune_ratio" in method):
         parts.append(f"P={method['prune_ratio']:g} L={method['prune_layer']}")
     return one_line(" · ".join(parts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,14 +99,20 @@ def in_turns(
 
 
 def _spans(question: Question, codec: Codec) -> list[tuple[int, int, bool]]:
-    """First and last token of each claim in the question's tokens, and whether it is true."""
+    """First and last token of each claim in the question's tokens, and whether it is true.
+
+    They are looked for from the last one back, as whole words: what an option says may stand in
+    the question as well, or inside another option.
+    """
     found, shift = [], 0
     for asked, answered in question.earlier:
         shift += len(codec.text(asked)) + len(codec.text(answered)) + 6
-    lower = question.text.lower()
-    for claim in question.claims:
-        start = lower.rindex(claim.text.lower())
-        first = len(codec.text(question.text[:start]))
+    rest = question.text.lower()
+    for claim in reversed(question.claims):
+        said = re.escape(claim.text.lower())
+        *_, last_found = re.finditer(rf"\b{said}\b", rest)
+        rest = rest[: last_found.start()]
+        first = len(codec.text(rest))
         last = first + len(codec.text(claim.text)) - 1
         found.append((shift + first, shift + last, claim.true))
     return found

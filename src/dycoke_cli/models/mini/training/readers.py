@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH
 
+# Most tokens of a frame show nothing: they would drown what the others have to tell.
+NOTHING_WEIGHT = 0.2
+
 
 class Reader(nn.Module):
     """Reads several facts off tokens, each one of a few classes.
@@ -27,8 +30,17 @@ class Reader(nn.Module):
         The share is over the tokens whose first judged fact isn't 0: where there is something.
         """
         parts = torch.split(self.read(tokens), self.sizes, dim=-1)
-        losses = [nn.functional.cross_entropy(p.float(), facts[:, i]) for i, p in enumerate(parts)]
+        losses = [
+            nn.functional.cross_entropy(part.float(), facts[:, i], _weights(part))
+            for i, part in enumerate(parts)
+        ]
         right = torch.stack([p.argmax(-1) == facts[:, i] for i, p in enumerate(parts)])
         something = facts[:, self.judged][:, 0] != 0
         share = right[self.judged].all(0)[something].float().mean()
         return torch.stack(losses).sum(), float(share.nan_to_num(0.0))
+
+
+def _weights(scores: Tensor) -> Tensor:
+    weights = torch.ones(scores.shape[-1], device=scores.device)
+    weights[0] = NOTHING_WEIGHT
+    return weights

@@ -14,7 +14,10 @@ EASY = ("static", "mixed")
 # With few frames an event must take longer to be seen at all.
 IN_8, IN_12, IN_16 = 0.34, 0.24, 0.18
 
-EYES = Shape(videos=120, frames=1, text=0, eyes_only=True, limits=Limits((1, 2)), foreign=0.04)
+# Every other picture shows a card.
+EYES = Shape(
+    videos=120, frames=1, text=0, eyes_only=True, limits=Limits((1, 1), shortest=0.5), foreign=0.04
+)
 SILENT_8 = Shape(videos=28, frames=8, text=0, limits=Limits((1, 2), 2, shortest=IN_8))
 SILENT_16 = Shape(videos=14, frames=16, text=0, limits=Limits((1, 4), 2, shortest=IN_16))
 SILENT_32 = Shape(videos=8, frames=32, text=0)
@@ -53,7 +56,12 @@ class Stage:
 
 CURRICULUM = (
     Stage("eyes", ((EYES, 1.0),), 0.8, 0.1),
-    Stage("what happened", ((SILENT_8, 0.6), (SILENT_16, 0.25), (SILENT_32, 0.15)), 0.8, 0.22),
+    Stage(
+        "what happened",
+        ((SILENT_8, 0.4), (SILENT_16, 0.2), (SILENT_32, 0.15), (EYES, 0.25)),
+        0.8,
+        0.22,
+    ),
     Stage(
         "first questions",
         ((EIGHT, 0.6), (STILL, 0.15), (SIXTEEN, 0.15), (SILENT_32, 0.1)),
@@ -103,7 +111,7 @@ class Recipe:
     weight_decay: float = 0.01
     warmup: int = 30
     warmdown: float = 0.35
-    seeing: float = 0.3
+    seeing: float = 0.6
     knowing: float = 0.3
     judging: float = 0.5
     clip: float = 1.0

@@ -1,0 +1,58 @@
+"""Measured tables in pages: where they were measured, and how they get between their markers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def where() -> str:
+    """Commit, cores, processor and Python version, as a sentence."""
+    return (
+        f"Commit {commit()}, {cores()} cores of {_processor()}, Python {platform.python_version()}."
+    )
+
+
+def commit() -> str:
+    """The checkout's commit, marked where it has changes."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def put(measured: str, name: str, page: Path) -> None:
+    """Puts a table between the markers `<!-- name: … -->` and `<!-- /name -->` of a page."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(f"<!-- {name}: ")
+    command, _, rest = rest.partition(" -->")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not begin or not end:
+        raise SystemExit(
+            f"{page} has no place for the table: <!-- {name}: … --> … <!-- /{name} -->"
+        )
+    page.write_text(f"{before}{begin}{command} -->\n{measured}\n{end}{after}", encoding="utf-8")
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,165 @@
+"""The tables of the benchmark `shapes`: what each method keeps of the bundled model's answers.
+
+`python benchmarks/shapes.py --quick` asks about 60 videos (minutes), without it about all 600
+(hours; it goes on where it was stopped). `--write` puts the tables into README.md and
+docs/shapes.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from page import ROOT, put, where
+
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.metrics import Mean
+from dycoke_cli.evaluation.plan import Plan
+from dycoke_cli.evaluation.report import Report, Row
+from dycoke_cli.evaluation.runner import evaluate
+from dycoke_cli.evaluation.specs import parse_specs
+
+QUICK_VIDEOS = 60
+BUDGETS = (0.3, 0.5, 0.7)
+POSITIONS = ("kept", "renumbered")
+CONTROLS = ("none", "no-video", "one-frame", "kv")
+LABELS = ("static", "mixed", "dynamic")
+KINDS = ("order", "letter", "needle", "action")
+NAMES = {
+    "none": "uncompressed", "no-video": "no video", "one-frame": "one frame", "ttm": "TTM only",
+    "kv": "KV pruning only", "dycoke": "DyCoke", "dycoke-once": "DyCoke, no recall",
+    "random": "random + KV pruning", "fastv": "FastV",
+}  # fmt: skip
+
+
+def specs(budgets: tuple[float, ...] = BUDGETS) -> list[str]:
+    """The rows: controls, then each method at each budget, FastV and random at the same share."""
+    rows = list(CONTROLS)
+    for ratio in budgets:
+        for name in ("ttm", "dycoke", "dycoke-once", "random"):
+            budget = f"{name}:merge_ratio={ratio}"
+            rows += [f"{budget}:positions={positions}" for positions in POSITIONS]
+        rows.append(f"fastv:prune_ratio={0.75 * ratio:g}")
+    return rows
+
+
+def full_table(report: Report) -> str:
+    """Every row, with accuracy by label and some kinds."""
+    kept, moved = ["read", "in decode"], ["changed", "fixed", "broken"]
+    head = ["method", "K", "positions", *kept, "all", *LABELS, *KINDS, "told in order", *moved]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in report.rows:
+        changes = row.changes
+        counts = (changes.changed, changes.fixed, changes.broken) if changes else ("", "", "")
+        lines.append(
+            _line(
+                [
+                    NAMES[row.name],
+                    _budget(row),
+                    _positions(row),
+                    _percent(row.kept_before_llm),
+                    _percent(row.kept_in_decode),
+                    _with_difference(row.accuracy),
+                    *(_accuracy(row.by_label.get(label)) for label in LABELS),
+                    *(_accuracy(row.by_type.get(kind)) for kind in KINDS),
+                    _accuracy(row.by_part.get("ordered")),
+                    *map(str, counts),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def short_table(report: Report) -> str:
+    """The rows at the largest budget, positions as the model has them by default."""
+    head = ["", "tokens read", "in decode", "right", *LABELS, "fixed / broken"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in report.rows:
+        if row.name not in CONTROLS and (_budget(row) not in ("", f"{BUDGETS[-1]:g}")):
+            continue
+        if _positions(row) == "renumbered" and row.name != "dycoke":
+            continue
+        name = NAMES[row.name] + (", renumbered" if _positions(row) == "renumbered" else "")
+        moved = f"{row.changes.fixed} / {row.changes.broken}" if row.changes else ""
+        lines.append(
+            _line(
+                [
+                    name,
+                    _percent(row.kept_before_llm),
+                    _percent(row.kept_in_decode),
+                    _with_difference(row.accuracy),
+                    *(_with_difference(row.by_label[label]) for label in LABELS),
+                    moved,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _budget(row: Row) -> str:
+    if row.name == "fastv":
+        return f"{row.parameters['prune_ratio'] / 0.75:g}"
+    if row.parameters.get("ttm", True) and "merge_ratio" in row.parameters:
+        return f"{row.parameters['merge_ratio']:g}"
+    return ""
+
+
+def _positions(row: Row) -> str:
+    return str(row.parameters["positions"]) if _budget(row) and row.name != "fastv" else ""
+
+
+def _with_difference(mean: Mean) -> str:
+    if mean.difference is None or mean.difference_error is None:
+        return f"{100 * mean.value:.1f}"
+    return (
+        f"{100 * mean.value:.1f} ({100 * mean.difference:+.1f} ± {100 * mean.difference_error:.1f})"
+    )
+
+
+def _accuracy(mean: Mean | None) -> str:
+    return "" if mean is None else f"{100 * mean.value:.1f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Ask, and print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_VIDEOS} videos of the 600")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--write", action="store_true", help="into README.md and docs/shapes.md")
+    arguments = parser.parse_args()
+    plan = Plan(
+        open_dataset("shapes"),
+        parse_specs(",".join(specs())),
+        split=arguments.split,
+        limit_videos=QUICK_VIDEOS if arguments.quick else None,
+    )
+    started = time.perf_counter()
+    report = evaluate(plan)
+    minutes = (time.perf_counter() - started) / 60
+    questions = report.rows[0].accuracy.questions
+    under = (
+        f"{report.videos} videos, {questions} questions each row, {report.split} split, "
+        f"{report.frames} frames; ± is one standard error of the paired difference, clustered by "
+        f"video. {minutes:.0f} minutes. {where()}"
+    )
+    tables = {
+        ROOT / "README.md": f"{short_table(report)}\n\n{under}",
+        ROOT / "docs" / "shapes.md": f"{full_table(report)}\n\n{under}",
+    }
+    for page, table in tables.items():
+        print(f"\n{table}")
+        if arguments.write:
+            put(table, "shapes", Path(page))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Benchmarks: questions with known answers, put to a model under several methods, and counted."""

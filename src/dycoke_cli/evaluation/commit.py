@@ -1,0 +1,28 @@
+"""Which commit of this program is running, where it runs from a checkout."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import dycoke_cli
+
+_HERE = Path(dycoke_cli.__file__).parent
+
+
+def running_commit() -> str | None:
+    """Such as "d5a0fa6", or "d5a0fa6-dirty" with changes; None where it isn't known."""
+    # A package that was installed below somebody's own repository isn't part of that repository.
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=_HERE, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None

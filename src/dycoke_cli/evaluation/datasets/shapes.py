@@ -1,0 +1,97 @@
+"""The benchmark `shapes`: events in time, held out from the bundled model's training.
+
+It ships as one small file of scripts and questions (`benchmarks/build_shapes.py` makes it); the
+clips are rendered when they are first needed, through an encoder, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.cache import cache_folder
+from dycoke_cli.evaluation.dataset import Item, Score, Split
+from dycoke_cli.evaluation.descriptions import share_in_order, share_told
+from dycoke_cli.shapes.stored import from_json, question_from_json
+
+if TYPE_CHECKING:
+    from dycoke_cli.video import Clip
+
+FILE = Path(__file__).with_name("shapes.jsonl.gz")
+EDITION = "1"
+LETTER = re.compile(r"\(?([A-D])(?:[).:,]|$)")
+
+
+class Shapes:
+    """The benchmark; see `Dataset`."""
+
+    name = "shapes"
+    edition = EDITION
+
+    def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
+        """See `Dataset.items`."""
+        videos = [v for v in _videos() if v["split"] == split][:limit_videos]
+        found = []
+        for video in videos:
+            for i, data in enumerate(video["questions"]):
+                asked = question_from_json(data)
+                found.append(
+                    Item(
+                        id=f"{video['id']}-{i}",
+                        video=video["id"],
+                        question=asked.text,
+                        answer=asked.answer,
+                        kind=asked.kind,
+                        label=video["script"]["label"],
+                        history=asked.earlier,
+                    )
+                )
+        return found
+
+    def clip(self, video: str, frames: int) -> Clip:
+        """See `Dataset.clip`; renders the video where it isn't in the cache."""
+        from dycoke_cli.video import Sampling, read
+
+        return read(self.file(video), Sampling(frames=frames))
+
+    def file(self, video: str) -> Path:
+        """The file of a video in the cache, rendered if need be."""
+        folder = cache_folder() / f"{self.name}-{self.edition}"
+        path = folder / f"{video}.mp4"
+        if not path.exists():
+            # Only here: reading questions needs no encoder.
+            from dycoke_cli.shapes.draw.files import Recording, write_clip
+
+            folder.mkdir(parents=True, exist_ok=True)
+            # Each process writes its own file; the last one to finish wins, and all are the same.
+            partial = folder / f".{os.getpid()}-{video}.mp4"
+            script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
+            write_clip(script, Recording(), partial)
+            os.replace(partial, path)
+        return path
+
+    def score(self, item: Item, said: str) -> Score:
+        """Right to the letter; a letter may stand alone or before its option.
+
+        A description also has `told`, the share of the events that it tells, and `ordered`, the
+        share that it tells in the right order.
+        """
+        if item.kind == "letter":
+            found = LETTER.match(said.strip())
+            return Score(found is not None and found[1] == item.answer)
+        parts = {}
+        if item.kind == "description":
+            parts["told"] = share_told(item.answer, said)
+            parts["ordered"] = share_in_order(item.answer, said)
+        return Score(said.strip() == item.answer, parts)
+
+
+@lru_cache(maxsize=1)
+def _videos() -> list[dict[str, Any]]:
+    with gzip.open(FILE, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

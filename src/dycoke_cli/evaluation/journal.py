@@ -1,0 +1,158 @@
+"""Every answer as it comes, a JSON object a line, so that nothing is asked twice.
+
+A line that opens with `{"setup": …, "about": …}` says what a setup is; all others are answers. Each
+line carries a checksum of itself: what a crash, a full disk or an editor left half done is found,
+dropped and asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
+
+from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+
+FILE = "answers.jsonl"
+
+
+class Journal:
+    """An open journal. Made by `open_journal`; nobody else writes to the file meanwhile.
+
+    Attributes:
+        path: the file.
+        damaged: lines that were dropped when it was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._setups: set[str] = set()
+        self._predictions: dict[str, dict[str, Prediction]] = {}
+        self._commits: dict[str, set[str]] = {}
+        sound, self.damaged = self._read()
+        if self.damaged:
+            _replace(path, sound)
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def predictions(self, setup: Setup) -> dict[str, Prediction]:
+        """The answers there are for a setup, by question."""
+        return self._predictions.get(setup.id, {})
+
+    def commits(self, setups: list[Setup]) -> set[str]:
+        """The commits of this program that gave the answers of these setups, where known."""
+        return {commit for setup in setups for commit in self._commits.get(setup.id, ())}
+
+    def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
+        """Write an answer down; when this returns, a crash of the process can't take it back.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        lines: list[dict[str, Any]] = []
+        if setup.id not in self._setups:
+            lines.append({"setup": setup.id, "about": asdict(setup)})
+        lines.append({"setup": setup.id, "commit": commit, **asdict(prediction)})
+        try:
+            self._file.writelines(_sealed(line) for line in lines)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} can't be written ({error.strerror}); free some space and run it "
+                "again: it goes on from there"
+            ) from error
+        for line in lines:
+            self._take(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        # What a full disk refused is still buffered, was reported, and would be refused again.
+        try:
+            self._file.close()
+        except OSError:
+            return
+
+    def _read(self) -> tuple[list[bytes], int]:
+        """Take in the file; return its sound lines, and how many others there are."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines = content.splitlines(keepends=True)
+        sound = [line for line in lines if line.endswith(b"\n") and self._understood(line)]
+        return sound, len(lines) - len(sound)
+
+    def _understood(self, line: bytes) -> bool:
+        try:
+            self._take(_opened(line))
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def _take(self, line: dict[str, Any]) -> None:
+        setup = line["setup"]
+        if "about" in line:
+            self._setups.add(setup)
+            return
+        fields = {name: line[name] for name in Prediction.__dataclass_fields__}
+        self._predictions.setdefault(setup, {})[line["item"]] = Prediction(**fields)
+        if line["commit"] is not None:
+            self._commits.setdefault(setup, set()).add(line["commit"])
+
+
+@contextmanager
+def open_journal(folder: Path) -> Iterator[Journal]:
+    """Open the journal in a folder, which is made where it isn't there, and lock it.
+
+    Raises:
+        OutputError: another run is writing to it, or nothing can be written there.
+    """
+    path = folder / FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock").acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"another run is writing to {path}; wait for it, or use another --out"
+        ) from error
+    except OSError as error:
+        raise OutputError(_unwritable(folder, error)) from error
+    with lock:
+        try:
+            journal = Journal(path)
+        except OSError as error:
+            raise OutputError(_unwritable(path, error)) from error
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path} can't be written ({error.strerror}); choose another folder with --out"
+
+
+def _replace(path: Path, lines: list[bytes]) -> None:
+    """Put a file with these lines in place of `path`, at once."""
+    beside = path.with_suffix(".tmp")
+    beside.write_bytes(b"".join(lines))
+    os.replace(beside, path)
+
+
+def _sealed(line: dict[str, Any]) -> str:
+    return json.dumps({**line, "check": _check(line)}) + "\n"
+
+
+def _opened(line: bytes) -> dict[str, Any]:
+    content = json.loads(line)
+    if not isinstance(content, dict) or content.pop("check") != _check(content):
+        raise ValueError("not a line of a journal, or no longer what was written")
+    return content
+
+
+def _check(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -1,0 +1,70 @@
+"""What a model said to one question, and under which conditions it was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that an answer depends on beside its question; two of a kind give the same answers.
+
+    Args:
+        version: of this package.
+        benchmark: its name.
+        edition: of the benchmark.
+        split: of the benchmark.
+        model: name, revision, weights (a fingerprint), dtype, device.
+        method: name and every parameter.
+        frames: how many the model sees; 0 is no video at all.
+        max_new_tokens: answers are cut there.
+    """
+
+    version: str
+    benchmark: str
+    edition: str
+    split: str
+    model: dict[str, Any]
+    method: dict[str, Any]
+    frames: int
+    max_new_tokens: int = MAX_NEW_TOKENS
+
+    @property
+    def id(self) -> str:
+        """Short, and another one for each other setup."""
+        content = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer, scored.
+
+    Args:
+        item: id of the question.
+        said: the answer.
+        right: whether it counts as right.
+        parts: see `dataset.Score`.
+        visual: visual tokens before any choice.
+        visual_kept: of those, read by the language model.
+        visual_active: of those, attended to in decode (mean over steps).
+        generated: tokens written, with the end token.
+        seconds: to answer, once the video is encoded.
+        bytes: of keys and values held at the end.
+    """
+
+    item: str
+    said: str
+    right: bool
+    parts: dict[str, float]
+    visual: int
+    visual_kept: int
+    visual_active: float
+    generated: int
+    seconds: float
+    bytes: int

@@ -1,0 +1,131 @@
+"""Which model, where it will run and in which number format: known before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.layouts import FAMILIES, Family, family_of
+from dycoke_cli.models.source import Source, find, fingerprint, read_config
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_PRUNE_LAYER = 3
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that was found; its weights are still where they were.
+
+    Args:
+        source: where its files are.
+        config: its `transformers` configuration.
+        revision: commit of a hub model, or None.
+        family: its layout.
+        device: where it will run.
+        dtype: of its weights, once loaded.
+    """
+
+    source: Source
+    config: Any
+    revision: str | None
+    family: Family
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def layers(self) -> int:
+        """Of the language model."""
+        return self.config.get_text_config().num_hidden_layers
+
+    @property
+    def method_defaults(self) -> dict[str, Any]:
+        """Parameters of methods that suit this model."""
+        return method_defaults(self.source.entry, self.layers)
+
+    def describe(self) -> dict[str, Any]:
+        """What tells it from every other: name, revision, weights, dtype and device."""
+        return {
+            "name": self.source.name,
+            "revision": self.revision,
+            "weights": fingerprint(self.source, self.revision),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
+
+
+def choose(
+    name: str, device: str = "auto", dtype: str = "auto", revision: str | None = None
+) -> ChosenModel:
+    """Find a model by catalog name, folder or hub id; see `loading.load` for the arguments.
+
+    Raises:
+        ModelError: it can't be found, or isn't supported.
+        UsageError: a device or dtype that isn't there.
+    """
+    target = _device(device)
+    source = find(name)
+    config, commit = read_config(source, revision)
+    return ChosenModel(
+        source, config, commit, family_in(source, config), target, _dtype(dtype, config, target)
+    )
+
+
+def method_defaults(entry: Entry | None, layers: int) -> dict[str, Any]:
+    """Parameters of methods that suit a model: the catalog's, or what the paper has.
+
+    Args:
+        entry: of the catalog, or None.
+        layers: of the language model.
+    """
+    if entry is not None:
+        return {"prune_layer": entry.prune_layer, "positions": entry.positions}
+    # A small model may have no layer of that number.
+    return {"prune_layer": min(DEFAULT_PRUNE_LAYER, layers - 1)}
+
+
+def family_in(source: Source, config: Any) -> Family:
+    """The layout of the model's family.
+
+    Raises:
+        ModelError: it isn't supported.
+    """
+    if config.model_type not in FAMILIES:
+        raise ModelError(
+            f"{source.name} is of the family {config.model_type!r}, which isn't supported "
+            f"(supported: {', '.join(FAMILIES)})"
+        )
+    return family_of(config)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}")
+    devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= devices:
+        raise UsageError(f"--device {name}: CUDA devices on this machine: {devices}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: there is no such device on this machine")
+    return device
+
+
+def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
+    stored = config.dtype or config.get_text_config().dtype or torch.float32
+    if stored == torch.float16 and device.type == "cpu":
+        return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
+    return stored

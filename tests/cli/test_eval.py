@@ -1,0 +1,146 @@
+"""`dycoke eval`: what goes where, and what is refused, on the bundled model and sample clips."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.journal import FILE, open_journal
+from tests.evaluation.samples import WHERE
+
+from . import eval_schema
+from .harness import Outcome, run_here
+
+SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
+
+
+def run(folder: Path, *flags: str) -> Outcome:
+    return run_here("eval", "samples", *SMALL, "--out", folder, *flags)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmark() -> Iterator[None]:
+    """Make the sample clips a benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all answers of two rows are."""
+    folder = tmp_path_factory.mktemp("done")
+    assert run(folder, "--methods", "none,dycoke,no-video", "--quiet").code == 0
+    return folder
+
+
+def test_table_on_stdout(done: Path) -> None:
+    outcome = run(done, "--methods", "none,dycoke:merge_ratio=0.7,no-video")
+    assert outcome.code == 0
+    assert "\x1b" not in outcome.out + outcome.err
+    table = outcome.out.splitlines()
+    assert table[0] == (
+        "samples, validation split: 2 questions about 2 videos, 2 frames, model mini"
+    )
+    assert re.search(r"^1 +none +[\d.]+ ± [\d.]+ +– +– +– +–$", outcome.out, re.MULTILINE)
+    assert re.search(
+        r"^2 +dycoke:merge_ratio=0.7 +[\d.]+ ± [\d.]+ +[-+][\d.]+ ± [\d.]+( +\d+){3}$",
+        outcome.out,
+        re.MULTILINE,
+    )
+    assert re.search(r"^action +2 +[\d.]+ +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
+    assert re.search(r"^2 +62 % +19 % .* frames=2 ttm=true merge_ratio=0.7", outcome.out, re.M)
+    assert re.search(r"^3 +– +– .* frames=0 *$", outcome.out, re.M)
+    assert "weights sha256:" in outcome.out
+    assert FILE in outcome.out.replace("\n", "")
+
+
+def test_object_has_the_keys_of_the_contract(done: Path) -> None:
+    outcome = run(done, "--methods", "none,dycoke", "--json")
+    assert outcome.code == 0
+    jsonschema.validate(outcome.object, eval_schema.REPORT)
+    none, dycoke = outcome.object["rows"]
+    assert "changes" not in outcome.object
+    assert [none[key] for key in ("changed", "fixed", "broken", "difference")] == [None] * 4
+    assert dycoke["changed"] >= dycoke["fixed"] + dycoke["broken"]
+    assert dycoke["parameters"]["prune_layer"] == 4
+    assert outcome.object["journal"] == str(done / FILE)
+
+
+def test_changed_answers_are_listed(done: Path) -> None:
+    flags = ("--methods", "none,no-video", "--show-changed")
+    document = run(done, *flags, "--json").object
+    jsonschema.validate(document, eval_schema.REPORT)
+    changed = document["changes"]
+    assert len(changed) == document["rows"][1]["changed"] > 0
+    text = run(done, *flags).out
+    _, _, listed = text.partition("\nno-video changed ")
+    row = document["rows"][1]
+    assert listed.startswith(
+        f"{len(changed)} of 2 answers: {row['fixed']} fixed, {row['broken']} broken\n"
+    )
+    for change in changed:
+        entry = listed[listed.index(f"  {change['item']} (video {change['video']}, action): ") :]
+        said = [line.split(None, 1)[1] for line in entry.splitlines()[1:3]]
+        assert said == [change["question"], change["answer"]]
+        assert f"all tokens  {change['uncompressed']}\n" in entry
+        assert f"compressed  {change['said']}\n" in entry
+
+
+def test_progress_is_a_plain_line_off_a_terminal(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "--methods", "none", "--limit", "1")
+    assert outcome.err == "0 of 1 answers are there\n"
+    assert run(tmp_path, "--methods", "none", "--limit", "1").err == ""
+
+
+def test_warnings_go_to_stderr_unless_quiet(tmp_path: Path) -> None:
+    flags = ("--methods", "none,dycoke:merge_ratio=0:kv_prune=false")
+    loud = run(tmp_path, *flags)
+    assert "Warning: dycoke:merge_ratio=0:kv_prune=false changed none of 2 answers" in loud.err
+    quiet = run(tmp_path, *flags, "--quiet", "--json")
+    assert quiet.err == ""
+    assert "changed none of 2 answers" in quiet.object["warnings"][0]
+
+
+def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
+    run_here("eval", "samples", *SMALL, "--methods", "none", "--quiet")
+    assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word", "sentence"),
+    [
+        (["shape"], 2, "usage", r"there is no benchmark 'shape'.*did you mean shapes\?"),
+        (["samples", "--methods", "dicoke"], 2, "usage", r"there is no 'dicoke'"),
+        (["samples", "--methods", "dycoke:window=1"], 2, "usage", r"window must be 2 or more"),
+        (["samples", "--methods", "kv:prune_layer=6"], 2, "usage", r"prune_layer must be from 1"),
+        (["samples", "--frames", "0"], 2, "usage", r"--frames must be 1 or more, not 0"),
+        (["samples", "--limit", "0"], 2, "usage", r"--limit must be 1 or more, not 0"),
+        (["samples", "--workers", "0"], 2, "usage", r"--workers must be 1 or more, not 0"),
+        (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
+        (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
+        (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
+        (["samples", "--out", "/dev/null/x"], 6, "output_failed", r"can't be written.*--out"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: str) -> None:
+    text = run_here("eval", *arguments)
+    assert (text.code, text.out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{sentence}.*\n", text.err)
+    document = run_here("eval", *arguments, "--json").object
+    assert document["error"]["code"] == word
+    assert re.search(sentence, document["error"]["message"])
+    if "train" not in arguments:  # which Typer refuses before there is a benchmark
+        jsonschema.validate(document, eval_schema.ERROR)
+
+
+def test_two_runs_on_one_journal(tmp_path: Path) -> None:
+    with open_journal(tmp_path):
+        outcome = run(tmp_path)
+    assert (outcome.code, outcome.out) == (6, "")
+    assert re.search(r"Error: another run is writing to .*; wait for it", outcome.err)

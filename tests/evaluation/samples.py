@@ -1,0 +1,68 @@
+"""A benchmark made of the sample clips; as a program, `dycoke` with this benchmark.
+
+`python -m tests.evaluation.samples eval samples …` is `dycoke eval samples …` as a process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycoke_cli.evaluation.dataset import Item, Score, Split
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.video import Clip, Sampling, read
+
+CLIPS = Path(__file__).parents[2] / "sample_videos"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Questions about the sample clips, the shortest clips first.
+
+    Args:
+        broken: the name of a clip that isn't there.
+    """
+
+    name: str = "samples"
+    edition: str = "1"
+    broken: str = ""
+
+    def items(self, split: Split, limit_videos: int | None) -> list[Item]:
+        clips = json.loads((CLIPS / "samples.json").read_text(encoding="utf-8"))
+        clips.sort(key=lambda clip: clip["seconds"])
+        return [
+            Item(
+                id=f"{clip['file']}_{number}",
+                video=clip["file"],
+                question=question["text"],
+                answer=question["answer"],
+                kind=question["kind"],
+                label="short" if clip["seconds"] < 5 else "long",
+            )
+            for clip in clips[:limit_videos]
+            for number, question in enumerate(clip["questions"])
+            if split == "test" or number == 0
+        ]
+
+    def clip(self, video: str, frames: int) -> Clip:
+        return read(CLIPS / ("no.mp4" if video == self.broken else video), Sampling(frames=frames))
+
+    def score(self, item: Item, said: str) -> Score:
+        if item.kind != "description":
+            return Score(said == item.answer)
+        sentences = item.answer.split(". ")
+        return Score(
+            said == item.answer, {"told": sum(s in said for s in sentences) / len(sentences)}
+        )
+
+
+WHERE = ("tests.evaluation.samples", "Samples")
+"""Its entry in `DATASETS`."""
+
+if __name__ == "__main__":
+    from dycoke_cli.cli.main import main
+
+    DATASETS["samples"] = WHERE
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The journal: what was written is there, what was damaged isn't, and one run writes at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation.journal import FILE, open_journal
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+
+SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
+
+
+def answer(number: int) -> Prediction:
+    return Prediction(
+        f"i{number}", f"réd\n{number} \ud800", True, {"told": 0.5}, 9, 4, 1.5, 3, 0.25, 7
+    )
+
+
+def fill(folder: Path, count: int = 4, commit: str | None = "abc") -> None:
+    with open_journal(folder) as journal:
+        for number in range(count):
+            journal.add(SETUP, answer(number), commit)
+
+
+def lines(folder: Path) -> list[bytes]:
+    return (folder / FILE).read_bytes().splitlines(keepends=True)
+
+
+def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    fill(tmp_path / "not" / "there")
+    with open_journal(tmp_path / "not" / "there") as journal:
+        assert journal.damaged == 0
+        assert journal.predictions(SETUP) == {f"i{n}": answer(n) for n in range(4)}
+        assert journal.commits([SETUP]) == {"abc"}
+
+
+def test_the_file_says_what_each_setup_is(tmp_path: Path) -> None:
+    fill(tmp_path)
+    fill(tmp_path)
+    first, *rest = [json.loads(line) for line in lines(tmp_path)]
+    assert first["about"] == dataclasses.asdict(SETUP)
+    assert all("about" not in line and line["setup"] == first["setup"] for line in rest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "0.2.0"},
+        {"benchmark": "other"},
+        {"edition": "2"},
+        {"split": "validation"},
+        {"model": {"name": "mini", "weights": "sha256:1"}},
+        {"method": {"name": "dycoke", "merge_ratio": 0.7}},
+        {"frames": 16},
+        {"max_new_tokens": 64},
+    ],
+)
+def test_answers_of_another_setup_are_others(tmp_path: Path, change: dict[str, object]) -> None:
+    fill(tmp_path)
+    with open_journal(tmp_path) as journal:
+        assert journal.predictions(dataclasses.replace(SETUP, **change)) == {}
+
+
+def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.add(SETUP, answer(0), None)
+        assert len(lines(tmp_path)) == 2
+        journal.add(SETUP, answer(1), None)
+        assert len(lines(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+    fill(tmp_path)
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes()[:-cut])
+    with open_journal(tmp_path) as journal:
+        assert journal.damaged == 1
+        assert sorted(journal.predictions(SETUP)) == ["i0", "i1", "i2"]
+        journal.add(SETUP, answer(3), None)
+    with open_journal(tmp_path) as journal:
+        assert journal.damaged == 0
+        assert len(journal.predictions(SETUP)) == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line.replace(b"true", b"false"),
+        lambda line: line.replace(b"0.25", b"0.75"),
+        lambda line: b"\xff\xfe\n",
+        lambda line: b"\n",
+        lambda line: b"null\n",
+        lambda line: b"[1]\n",
+        lambda line: b"{}\n",
+        lambda line: line[30:],
+        lambda line: line[:-1] + line,
+    ],
+)
+def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path: Path, damage: object) -> None:
+    fill(tmp_path)
+    content = lines(tmp_path)
+    content[2] = damage(content[2])  # type: ignore[operator]
+    (tmp_path / FILE).write_bytes(b"".join(content))
+    with open_journal(tmp_path) as journal:
+        assert journal.damaged == 1
+        assert sorted(journal.predictions(SETUP)) == ["i0", "i2", "i3"]
+    with open_journal(tmp_path) as journal:
+        assert journal.damaged == 0
+
+
+def test_every_single_byte_that_changes_is_noticed(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    sound = (tmp_path / FILE).read_bytes()
+    start = sound.index(b"\n") + 1
+    for position in range(start, len(sound), 7):
+        changed = bytearray(sound)
+        changed[position] ^= 1
+        (tmp_path / FILE).write_bytes(changed)
+        with open_journal(tmp_path) as journal:
+            assert (journal.predictions(SETUP), journal.damaged) == ({}, 1), position
+
+
+def test_a_second_run_is_refused(tmp_path: Path) -> None:
+    with (
+        open_journal(tmp_path),
+        pytest.raises(OutputError, match=r"another run is writing to .*--out"),
+        open_journal(tmp_path),
+    ):
+        pass
+    fill(tmp_path)  # and the lock is gone
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal._file.close()
+        journal._file = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115 (it closes it)
+        with pytest.raises(OutputError, match=r"\(No space left on device\); free some space"):
+            journal.add(SETUP, answer(0), None)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"can't be written.*choose another folder with --out"),
+        open_journal(tmp_path / "file" / "below"),
+    ):
+        pass
+
+
+def test_a_repair_that_fails_leaves_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    path = tmp_path / FILE
+    torn = path.read_bytes()[:-5]
+    path.write_bytes(torn)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left"), open_journal(tmp_path):
+        pass
+    assert path.read_bytes() == torn

@@ -1,0 +1,117 @@
+"""Figures against hand computation, and against draws that know nothing of the formula."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+
+from dycoke_cli.evaluation.changes import count_changes, list_changes
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.metrics import clustered_mean, grouped, kept_shares, mean_of
+from dycoke_cli.evaluation.prediction import Prediction
+
+
+def item(number: int, video: str, kind: str = "colour") -> Item:
+    return Item(str(number), video, f"question {number}", f"right {number}", kind, "static")
+
+
+def said(number: int, text: str, right: bool, visual: int = 100, kept: int = 40) -> Prediction:
+    return Prediction(str(number), text, right, {}, visual, kept, kept / 4, 5, 0.1, 1000)
+
+
+def right(prediction: Prediction) -> float:
+    return float(prediction.right)
+
+
+def test_clustered_error_by_hand() -> None:
+    # Mean 0.6; residuals add up to 0.4 + 0.4 - 0.6 = 0.2 and 0.4 - 0.6 = -0.2.
+    mean, error = clustered_mean([1, 1, 0, 1, 0], ["a", "a", "a", "b", "b"])
+    assert mean == pytest.approx(0.6)
+    assert error == pytest.approx((0.2**2 + 0.2**2) ** 0.5 / 5)
+
+
+def test_without_clusters_it_is_the_usual_error() -> None:
+    values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.25]
+    mean, error = clustered_mean(values, [str(number) for number in range(len(values))])
+    assert mean == pytest.approx(statistics.fmean(values))
+    assert error == pytest.approx(statistics.pstdev(values) / len(values) ** 0.5)
+
+
+def test_questions_that_always_agree_count_once() -> None:
+    values = [1.0, 0.0, 0.0, 1.0, 1.0]
+    alone = clustered_mean(values, list("abcde"))
+    fourfold = clustered_mean([v for v in values for _ in range(4)], list("aaaabbbbccccddddeeee"))
+    assert fourfold == pytest.approx(alone)
+
+
+def test_clustered_error_is_the_spread_of_means_over_drawn_videos() -> None:
+    rng = np.random.default_rng(0)
+    videos = 150
+    sizes = rng.integers(3, 12, videos)
+    easy = rng.beta(1, 1, videos)
+    answers = [rng.random(size) < p for size, p in zip(sizes, easy, strict=True)]
+    clusters = [str(video) for video, size in enumerate(sizes) for _ in range(size)]
+    _, error = clustered_mean([float(a) for video in answers for a in video], clusters)
+    sums, counts = np.array([a.sum() for a in answers]), np.array([a.size for a in answers])
+    drawn = rng.integers(0, videos, (4000, videos))
+    spread = (sums[drawn].sum(1) / counts[drawn].sum(1)).std()
+    assert error == pytest.approx(spread, rel=0.05)
+    # An error that ignored the videos would be far too small.
+    accuracy = sums.sum() / counts.sum()
+    assert error > 1.3 * (accuracy * (1 - accuracy) / counts.sum()) ** 0.5
+
+
+def test_differences_are_paired() -> None:
+    items = [item(0, "a"), item(1, "a"), item(2, "b"), item(3, "b")]
+    base = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
+    new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, True, False, True])}
+    mean = mean_of(right, items, new, base)
+    assert (mean.questions, mean.value) == (4, 0.75)
+    # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
+    assert mean.difference == 0
+    assert mean.difference_error == pytest.approx(2**0.5 / 4)
+    same = mean_of(right, items, base, base)
+    assert (same.difference, same.difference_error) == (0, 0)
+    alone = mean_of(right, items, new, None)
+    assert (alone.difference, alone.difference_error) == (None, None)
+
+
+def test_changed_fixed_and_broken_by_hand() -> None:
+    items = [item(number, "a") for number in range(6)]
+    texts = [("red", ok) for ok in (True, False, True, False, True, False)]
+    after = [
+        ("red", True),
+        ("blue", True),
+        ("blue", False),
+        ("blue", False),
+        ("Red", True),
+        ("blue", True),
+    ]
+    base = {str(n): said(n, *pair) for n, pair in enumerate(texts)}
+    new = {str(n): said(n, *pair) for n, pair in enumerate(after)}
+    counted = count_changes(items, new, base)
+    assert (counted.changed, counted.fixed, counted.broken) == (5, 2, 1)
+    listed = list_changes("dycoke", items, new, base)
+    assert [(change.item, change.outcome) for change in listed] == [
+        ("1", "fixed"),
+        ("2", "broken"),
+        ("3", "still wrong"),
+        ("4", "still right"),
+        ("5", "fixed"),
+    ]
+    assert (listed[0].uncompressed, listed[0].said, listed[0].answer) == ("red", "blue", "right 1")
+
+
+def test_groups_keep_the_order_in_which_they_come() -> None:
+    items = [item(0, "a", "shape"), item(1, "a", "colour"), item(2, "b", "shape")]
+    groups = grouped(items, lambda one: one.kind)
+    assert list(groups) == ["shape", "colour"]
+    assert [one.id for one in groups["shape"]] == ["0", "2"]
+
+
+def test_shares_are_means_over_answers_that_had_a_video() -> None:
+    answers = [said(0, "x", True, 100, 40), said(1, "x", True, 200, 120)]
+    assert kept_shares(answers) == (pytest.approx(0.5), pytest.approx(0.125))
+    assert kept_shares([said(0, "x", True, 0, 0)]) == (None, None)

@@ -1,0 +1,328 @@
+"""An evaluation asks each question once, goes on where it was broken off, and adds up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation.journal import FILE
+from dycoke_cli.evaluation.listener import Listener
+from dycoke_cli.evaluation.plan import Plan
+from dycoke_cli.evaluation.report import Report
+from dycoke_cli.evaluation.runner import evaluate
+from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.models.choosing import choose
+
+from .samples import Samples
+
+ROOT = Path(__file__).parents[2]
+
+
+def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Plan:
+    small = Plan(
+        Samples(), parse_specs(methods), device="cpu", frames=2, limit_videos=2, out=folder
+    )
+    return replace(small, **changes)  # type: ignore[arg-type]
+
+
+class Heard(Listener):
+    """Remembers what it heard; stops the run at an answer.
+
+    Args:
+        stop_at: as Ctrl-C would.
+    """
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.counts: list[tuple[int, int]] = []
+        self.warnings: list[str] = []
+        self._stop_at = stop_at
+
+    def warning(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def progress(self, done: int, total: int) -> None:
+        self.counts.append((done, total))
+        if done == self._stop_at:
+            raise KeyboardInterrupt
+
+
+def answers(folder: Path) -> list[tuple[str, str]]:
+    """(setup, question) of each answer in a journal whose line is whole."""
+    path = folder / FILE
+    content = path.read_text() if path.exists() else ""
+    written = [json.loads(line) for line in content.splitlines(True) if line.endswith("\n")]
+    return [(line["setup"], line["item"]) for line in written if "item" in line]
+
+
+def figures(report: Report) -> list[dict[str, object]]:
+    """All rows, without what takes another time each time."""
+    return [{**row.to_dict(), "seconds": None} for row in report.rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return evaluate(plan(tmp_path_factory.mktemp("whole")))
+
+
+def test_rows_add_up(whole: Report) -> None:
+    items = Samples().items("test", 2)
+    none, dycoke = whole.rows
+    assert (whole.videos, whole.frames, whole.split) == (2, 2, "test")
+    assert (none.kept_before_llm, none.kept_in_decode, none.changes) == (1, 1, None)
+    assert dycoke.kept_before_llm == (16 + 4) / 32
+    assert dycoke.kept_in_decode == pytest.approx(6 / 32)
+    for row in whole.rows:
+        assert row.accuracy.questions == len(items)
+        for groups in (row.by_type, row.by_label):
+            right = sum(mean.value * mean.questions for mean in groups.values())
+            assert right == pytest.approx(row.accuracy.value * len(items))
+        kinds = Counter(item.kind for item in items)
+        assert {kind: mean.questions for kind, mean in row.by_type.items()} == kinds
+        assert row.by_part["told"].questions == kinds["description"]
+    assert dycoke.accuracy.difference == pytest.approx(dycoke.accuracy.value - none.accuracy.value)
+    assert dycoke.changes is not None
+    assert len(whole.changed) == dycoke.changes.changed
+    gained = (dycoke.changes.fixed - dycoke.changes.broken) / len(items)
+    assert dycoke.accuracy.difference == pytest.approx(gained)
+
+
+def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) -> None:
+    chosen = choose("mini", device="cpu")
+    none, dycoke = whole.rows
+    assert none.parameters == {}
+    assert dycoke.parameters["merge_ratio"] == 0.7
+    assert dycoke.parameters.items() >= chosen.method_defaults.items()
+    assert whole.model == chosen.describe()
+
+
+def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, whole: Report) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(plan(tmp_path), Heard(stop_at=7))
+    assert len(answers(tmp_path)) == 7
+    heard = Heard()
+    report = evaluate(plan(tmp_path), heard)
+    assert heard.counts[0] == (7, 2 * 17)
+    assert heard.counts[-1] == (34, 34)
+    assert max(Counter(answers(tmp_path)).values()) == 1
+    assert len(answers(tmp_path)) == 34
+    assert figures(report) == figures(whole)
+
+
+def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate(plan(tmp_path, limit_videos=1))
+
+    def never(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(runner, "answers_here", never)
+    heard = Heard()
+    again = evaluate(plan(tmp_path, limit_videos=1), heard)
+    assert (figures(again), again.changed) == (figures(first), first.changed)
+    assert heard.counts == [(16, 16)]
+    # Fewer methods need no more answers; without `none` nothing can be compared.
+    (alone,) = evaluate(plan(tmp_path, "dycoke", limit_videos=1)).rows
+    assert (alone.changes, alone.accuracy.difference) == (None, None)
+    assert alone.accuracy.value == first.rows[1].accuracy.value
+
+
+def test_a_damaged_line_is_said_and_asked_again(tmp_path: Path) -> None:
+    first = evaluate(plan(tmp_path, limit_videos=1))
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes().replace(b'"right": true', b'"right": trve', 1))
+    heard = Heard()
+    again = evaluate(plan(tmp_path, limit_videos=1), heard)
+    assert heard.counts == [(15, 16), (16, 16)]
+    assert heard.warnings[0].startswith("1 damaged line in ")
+    assert list(again.warnings) == heard.warnings
+    assert figures(again) == figures(first)
+
+
+def test_all_methods_of_a_video_run_together(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(plan(tmp_path, "none,ttm", split="validation"), Heard(stop_at=2))
+    (first, one), (second, other) = answers(tmp_path)
+    assert one == other
+    assert first != second
+
+
+def test_rows_of_one_setup_are_asked_once(tmp_path: Path) -> None:
+    heard = Heard()
+    report = evaluate(plan(tmp_path, "dycoke,dycoke:merge_ratio=0.7", split="validation"), heard)
+    assert heard.counts[-1] == (2, 2)
+    one, other = report.rows
+    assert {**one.to_dict(), "spec": ""} == {**other.to_dict(), "spec": ""}
+
+
+def test_controls_see_less(tmp_path: Path) -> None:
+    none, blind, one = evaluate(plan(tmp_path, "none,no-video,one-frame", split="validation")).rows
+    assert [row.frames for row in (none, blind, one)] == [2, 0, 1]
+    assert (blind.kept_before_llm, blind.kept_in_decode) == (None, None)
+    assert none.bytes > one.bytes > blind.bytes
+
+
+def test_a_method_that_changes_nothing_is_named(tmp_path: Path) -> None:
+    heard = Heard()
+    keep_all = "dycoke:merge_ratio=0:kv_prune=false"
+    report = evaluate(plan(tmp_path, f"none,{keep_all}", split="validation"), heard)
+    assert heard.warnings == [f"{keep_all} changed none of 2 answers; make sure that it ran"]
+    assert list(report.warnings) == heard.warnings
+
+
+def test_answers_of_several_commits_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for commit in ("aaa", "bbb"):
+        monkeypatch.setattr(runner, "running_commit", lambda commit=commit: commit)
+        limit = 1 if commit == "aaa" else 2
+        report = evaluate(plan(tmp_path, "none", split="validation", limit_videos=limit))
+    assert report.commits == ("aaa", "bbb")
+    assert "made by several commits (aaa, bbb)" in report.warnings[0]
+
+
+def test_a_video_that_cannot_be_read_keeps_what_was_answered(tmp_path: Path) -> None:
+    clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
+    broken = Samples(broken=clips[1])
+    with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist"):
+        evaluate(plan(tmp_path, "none", split="validation", dataset=broken))
+    assert len(answers(tmp_path)) == 1
+
+
+def test_a_benchmark_without_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Samples, "items", lambda *_: [])
+    with pytest.raises(UsageError, match="samples has no questions in its test split"):
+        evaluate(plan(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"frames": 0}, "--frames must be 1 or more, not 0"),
+        ({"limit_videos": 0}, "--limit must be 1 or more, not 0"),
+        ({"workers": 0}, "--workers must be 1 or more, not 0"),
+    ],
+)
+def test_out_of_range(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        plan(tmp_path, **change)
+
+
+def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> None:
+    mini = choose("mini", device="cpu")
+    assert runner._suitable_workers(mini, cores=4, missing=10) == 1
+    assert runner._suitable_workers(mini, cores=4, missing=10_000) == 4
+    assert runner._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_answers(tmp_path: Path, whole: Report) -> None:
+    heard = Heard()
+    report = evaluate(plan(tmp_path, workers=2), heard)
+    assert heard.counts[-1] == (34, 34)
+    assert max(Counter(answers(tmp_path)).values()) == 1
+    assert figures(report) == figures(whole)
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_worker_is_raised_here(tmp_path: Path) -> None:
+    clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
+    broken = Samples(broken=clips[1])
+    with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist") as error:
+        evaluate(plan(tmp_path, "none", dataset=broken, workers=2))
+    assert "in ask_all" in error.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_noticed(tmp_path: Path) -> None:
+    process = start(tmp_path, "--workers", "2")
+    wait_for_answers(tmp_path, 3)
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    assert process.stderr is not None
+    assert process.wait(timeout=60) == 5
+    assert b"Error: a worker was killed" in process.stderr.read()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
+    process = start(tmp_path, "--workers", "2")
+    wait_for_answers(tmp_path, 5)
+    below = children(process.pid)
+    process.kill()
+    process.wait()
+    wait_for_the_end_of(below)
+    known = answers(tmp_path)
+    assert len(known) >= 5
+    process = start(tmp_path, "--workers", "1")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    after = answers(tmp_path)
+    assert max(Counter(after).values()) == 1
+    assert len(after) == 2 * len(Samples().items("test", 3))
+    assert after[: len(known)] == known
+    assert json.loads(out)["rows"][1]["questions"] == len(Samples().items("test", 3))
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
+    process = start(tmp_path, "--workers", "2", start_new_session=True)
+    wait_for_answers(tmp_path, 5)
+    below = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["code"] == "interrupted"
+    assert err.decode().splitlines()[-2:] == [
+        "What was answered is kept; the same command goes on from there.",
+        "Interrupted",
+    ]
+    assert b"Traceback" not in err
+    wait_for_the_end_of(below)
+    assert len(answers(tmp_path)) >= 5
+    assert (tmp_path / FILE).read_text().endswith("}\n")
+
+
+def start(folder: Path, *flags: str, start_new_session: bool = False) -> subprocess.Popen[bytes]:
+    """`dycoke eval samples` as a process."""
+    small = ("--limit", "3", "--frames", "4", "--out", str(folder), "--json")
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.evaluation.samples", "eval", "samples", *small, *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
+        # What runs in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for_answers(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(answers(folder)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_the_end_of(processes: list[int]) -> None:
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{process}").exists() for process in processes):
+        assert time.monotonic() < deadline, "a worker outlived the run"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """Processes below a process, the newest last."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return sorted(found)

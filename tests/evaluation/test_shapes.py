@@ -1,0 +1,177 @@
+"""The benchmark `shapes`: what the file holds, how answers are scored, and how clips are kept."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets.shapes import FILE, Shapes
+from dycoke_cli.shapes.stored import from_json
+from tests.shapes.oracle import Oracle
+
+BUILDER = Path(__file__).parents[2] / "benchmarks" / "build_shapes.py"
+VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]
+
+
+def kept(split: str) -> list[dict]:
+    return [v for v in VIDEOS if v["split"] == split]
+
+
+def test_how_much_there_is() -> None:
+    assert len(kept("test")) == 600
+    assert len(kept("validation")) == 200
+    assert abs(len(Shapes().items("test")) - 5000) < 100
+    assert FILE.stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_scripts_are_of_their_split_and_so_of_no_other(split: str) -> None:
+    """What a script says decides its split: training can't have drawn what says the same."""
+    scripts = [from_json(v["script"]) for v in kept(split)]
+    assert {s.split() for s in scripts} == {split}
+    assert len({s.content() for s in scripts}) == len(scripts)
+
+
+def test_validation_and_test_share_no_script_and_no_file() -> None:
+    said = [from_json(v["script"]).content() for v in VIDEOS]
+    assert len(said) == len(set(said))
+    assert len({v["id"] for v in VIDEOS}) == len(VIDEOS)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_letters_are_balanced_exactly(split: str) -> None:
+    letters = Counter(i.answer for i in Shapes().items(split) if i.kind == "letter")
+    assert set(letters) == set("ABCD")
+    assert len(set(letters.values())) == 1
+
+
+def test_labels_lengths_and_kinds() -> None:
+    scripts = [v["script"] for v in kept("test")]
+    labels = Counter(s["label"] for s in scripts)
+    assert labels["dynamic"] >= 200
+    assert min(labels.values()) >= 150
+    assert abs(sum(s["seconds"] >= 30 for s in scripts) - 300) < 40
+    kinds = Counter(i.kind for i in Shapes().items("test"))
+    assert set(kinds) == {
+        "description", "order", "action", "direction", "position", "colour", "shape", "count",
+        "existence", "needle", "letter", "subtitles", "follow-up",
+    }  # fmt: skip
+    assert min(kinds.values()) > 100
+    assert kinds["description"] == kinds["order"] == kinds["letter"] == 600
+
+
+def test_answers_are_those_of_an_independent_witness() -> None:
+    for video in VIDEOS:
+        oracle = Oracle(from_json(video["script"]))
+        for q in video["questions"]:
+            earlier = tuple((a, b) for a, b in q.get("earlier", ()))
+            assert oracle.answer(q["text"], earlier) == q["answer"], (video["id"], q)
+
+
+def test_the_file_is_what_the_program_builds() -> None:
+    spec = importlib.util.spec_from_file_location("build_shapes", BUILDER)
+    assert spec is not None
+    assert spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    for index in (0, 1, 66, 199, 200, 201, 450, 799):
+        assert json.loads(json.dumps(program.build(index))) == VIDEOS[index]
+
+
+def test_items_of_the_first_videos_stand_together() -> None:
+    items = Shapes().items("test", 3)
+    assert list(dict.fromkeys(i.video for i in items)) == ["t000", "t001", "t002"]
+    assert [i.id for i in items[:3]] == ["t000-0", "t000-1", "t000-2"]
+    videos = [i.video for i in items]
+    assert videos == sorted(videos)
+    for item in Shapes().items("test"):
+        assert bool(item.history) == (item.kind == "follow-up")
+
+
+def item(kind: str, answer: str) -> Item:
+    return Item("t000-0", "t000", "Which of these do you see?", answer, kind, "static")
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [("B", True), ("B.", True), (" B\n", True), ("(B)", True), ("(B) A red star.", True),
+     ("B. A red star.", True), ("B: a red star", True), ("b", False), ("A", False), ("C.", False),
+     ("Blue", False), ("", False), ("The answer is B", False), ("AB", False),
+     ("BA", False)],
+)  # fmt: skip
+def test_letters(said: str, fits: bool) -> None:
+    assert Shapes().score(item("letter", "B"), said).right == fits
+
+
+def test_an_article_is_no_letter() -> None:
+    assert not Shapes().score(item("letter", "A"), "A red star.").right
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [("It is a red star.", True), ("It is a red star. ", True), ("It is a red star", False),
+     ("it is a red star.", False), ("It is a blue star.", False)],
+)  # fmt: skip
+def test_all_else_is_right_to_the_letter(said: str, fits: bool) -> None:
+    score = Shapes().score(item("colour", "It is a red star."), said)
+    assert score.right == fits
+    assert not score.parts
+
+
+def test_descriptions_have_parts() -> None:
+    answer = "First the star grows, finally the star spins."
+    score = Shapes().score(item("description", answer), "First the star spins, finally it grows.")
+    assert not score.right
+    assert score.parts == {"told": 0.5, "ordered": 0.5}
+    assert Shapes().score(item("description", answer), answer).right
+
+
+def test_a_clip_is_rendered_once_and_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    video = min(kept("test"), key=lambda v: v["script"]["seconds"])
+    clip = Shapes().clip(video["id"], 32)
+    assert clip.frames.shape == (32, 128, 128, 3)
+    [path] = [p for p in tmp_path.rglob("*") if p.is_file()]
+    before = path.stat()
+    assert (Shapes().clip(video["id"], 32).frames == clip.frames).all()
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert Shapes().clip(video["id"], 1).frames.shape[0] == 1
+
+
+WORKER = """
+import sys
+from dycoke_cli.evaluation.datasets.shapes import Shapes
+sys.stdin.readline()
+print(Shapes().file(sys.argv[1]))
+"""
+
+
+def test_two_processes_at_once_leave_one_whole_file(tmp_path) -> None:
+    video = min(kept("test"), key=lambda v: v["script"]["seconds"])["id"]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, video],
+            env={"DYCOKE_CACHE": str(tmp_path), "PATH": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    said = {worker.communicate(timeout=120)[0].strip() for worker in workers}
+    assert [w.returncode for w in workers] == [0, 0]
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert said == {str(f) for f in files}
+    assert len(files) == 1

@@ -1,0 +1,80 @@
+"""What --methods may say, and every way in which it can be wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
+from dycoke_cli.models.choosing import choose
+
+
+def only(text: str) -> Spec:
+    (spec,) = parse_specs(text)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "frames"),
+    [
+        ("none", Uncompressed(), None),
+        ("dycoke", DyCoke(prune_layer=4, positions="kept"), None),
+        ("ttm", DyCoke(prune_layer=4, positions="kept", kv_prune=False), None),
+        ("kv", DyCoke(prune_layer=4, positions="kept", ttm=False), None),
+        ("dycoke-once", DyCoke(prune_layer=4, positions="kept", recall=False), None),
+        ("random", RandomMerge(prune_layer=4, positions="kept"), None),
+        ("fastv:prune_ratio=.625", FastV(prune_ratio=0.625), None),
+        ("no-video", Uncompressed(), 0),
+        ("one-frame", Uncompressed(), 1),
+        (
+            "dycoke:merge_ratio=0.3:window=8:recall=false:positions=renumbered:prune_layer=2",
+            DyCoke(merge_ratio=0.3, window=8, recall=False, positions="renumbered", prune_layer=2),
+            None,
+        ),
+        (
+            "dycoke:variant=published",
+            DyCoke(variant="published", positions="renumbered", prune_layer=4),
+            None,
+        ),
+    ],
+)
+def test_specs_on_the_bundled_model(text: str, method: object, frames: int | None) -> None:
+    spec = only(text)
+    assert (spec.text, spec.frames) == (text, frames)
+    assert spec.for_model(choose("mini", device="cpu")) == method
+
+
+def test_every_method_and_ablation_can_be_named() -> None:
+    names = [*METHODS, *ABLATIONS]
+    assert [spec.name for spec in parse_specs(", ".join(names))] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("dicoke", r"there is no 'dicoke' \(there are none, dycoke,.*did you mean dycoke\?"),
+        ("", r"there is no ''"),
+        ("none,,dycoke", r"there is no ''"),
+        ("none:merge_ratio=0.3", r"none has no 'merge_ratio' \(it has none\)"),
+        ("dycoke:merge-ratio=0.3", r"dycoke has no 'merge-ratio' \(it has ttm, merge_ratio,"),
+        ("dycoke:merge_ratio", r"write a parameter as name=value, not 'merge_ratio'"),
+        ("dycoke:merge_ratio=much", r"merge_ratio must be a number, not 'much'"),
+        ("dycoke:merge_ratio=1", r"merge_ratio must be at least 0 and below 1"),
+        ("dycoke:window=2.5", r"window must be a whole number, not '2.5'"),
+        ("dycoke:recall=yes", r"recall must be true or false, not 'yes'"),
+        ("dycoke:positions=lost", r"positions must be kept or renumbered, not 'lost'"),
+        ("dycoke:window=4:window=5", r"window is already set"),
+        ("ttm:kv_prune=true", r"kv_prune is already set by ttm"),
+        ("dycoke,none,dycoke", r"has dycoke twice"),
+    ],
+)
+def test_what_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=rf"--methods.*{sentence}"):
+        parse_specs(text)
+
+
+def test_a_layer_that_the_model_has_not() -> None:
+    with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 5 for mini, .* not 6"):
+        only("dycoke:prune_layer=6").for_model(choose("mini", device="cpu"))

@@ -1,0 +1,148 @@
+"""What is to be read off tokens while training runs: by hand, and against pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dycoke_cli.models.mini.training.batches import Shape
+from dycoke_cli.models.mini.training.facts import DOINGS, KNOWN, SEEN, known_facts, seen_facts
+from dycoke_cli.models.mini.training.objective import (
+    KNOWN_LAYER,
+    VERDICT_LAYER,
+    embed,
+    read,
+    visual_tokens,
+)
+from dycoke_cli.models.mini.training.readers import Reader
+from dycoke_cli.shapes.draw.render import render
+from dycoke_cli.shapes.world.director import draw_script
+from dycoke_cli.shapes.world.script import Event
+from dycoke_cli.shapes.world.vocabulary import COLOURS, GLYPHS, SHAPES, TONES
+from tests.shapes.pixels import mask, one_thing
+from tests.shapes.witness import Witness, filmed_plainly
+
+from .parts import batch_of, parts
+
+TIMES = np.linspace(0, 1, 9)
+
+
+def tokens_near(x: float, y: float) -> set[int]:
+    """The 4 x 4 tokens whose centres are at most .19 from a point, and surely the nearest one."""
+    line = [(i + 0.5) / 4 for i in range(4)]
+    gaps = {(r, c): float(np.hypot(line[c] - x, line[r] - y)) for r in range(4) for c in range(4)}
+    return {r * 4 + c for (r, c), gap in gaps.items() if gap < 0.19}
+
+
+def test_seen_by_hand() -> None:
+    script = replace(
+        one_thing(shape="star", colour="red", cell=(0, 0), radius=0.12),
+        events=(
+            Event("turn", 0.1, 0.4, 0, colour="blue"),
+            Event("show", 0.6, 0.8, cell=(2, 2), glyph="K"),
+        ),
+    )
+    seen = seen_facts(script, np.array([0.0, 0.5, 0.7]))
+    star = tokens_near(0.2, 0.2)
+    for frame, colour in ((0, "red"), (1, "blue"), (2, "blue")):
+        assert set(np.flatnonzero(seen[frame, :, 0])) == star
+        for token in star:
+            facts = (SHAPES.index("star") + 1, COLOURS.index(colour) + 1, 1)
+            # The third of the sizes (.11 to .155) and not tilted, each counted from 1.
+            assert tuple(seen[frame, token, :5]) == (*facts, 3, 1)
+    card = tokens_near(0.8, 0.8)
+    assert set(np.flatnonzero(seen[2, :, 5])) == card
+    assert {int(seen[2, t, 5]) for t in card} == {GLYPHS.index("K") + 1}
+    assert not seen[:2, :, 5].any()
+    assert (seen[..., 6] == TONES.index("gray")).all()
+
+
+def test_seen_colours_are_those_of_the_pixels() -> None:
+    """Between events: then nothing is half turned, half hidden or half outside."""
+    for i in range(12):
+        script = filmed_plainly(draw_script([i, 66], "train"))
+        edges = [0.0, *(x for e in script.events for x in (e.begin, e.finish)), 1.0]
+        times = np.array([(a + b) / 2 for a, b in zip(edges[::2], edges[1::2], strict=True)])
+        seen, frames = seen_facts(script, times), render(script, times, 64)
+        for facts, frame in zip(seen, frames, strict=True):
+            told = {COLOURS[c - 1] for c in facts[:, 1] if c}
+            assert told == {c for c in COLOURS if mask(frame, c).sum() > 20}
+
+
+def test_known_by_hand() -> None:
+    script = replace(
+        one_thing(shape="cross", colour="green", cell=(1, 1)),
+        events=(
+            Event("bounce", 0.1, 0.3, 0),
+            Event("show", 0.4, 0.6, cell=(0, 0), glyph="7"),
+            Event("move", 0.7, 0.9, 0, "left", (0, 1)),
+        ),
+    )
+    known = known_facts(script, np.array([0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95]))
+    cross, green = SHAPES.index("cross") + 1, COLOURS.index("green") + 1
+    there = known[:, tokens_near(0.5, 0.5).pop()]
+    assert there[0, :4].tolist() == [cross, green, 5, 0]
+    assert there[1:5, 3].tolist() == [DOINGS.index("bounce")] * 4
+    # The move's own place is the first one, wherever the cross is now.
+    left = known[6, tokens_near(0.2, 0.5).pop()]
+    assert left[:4].tolist() == [cross, green, 5, DOINGS.index("move left")]
+    assert known[:, 0, 4].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    last = [0, 0, *[DOINGS.index("bounce")] * 2, *[DOINGS.index("show")] * 2]
+    assert known[:, 0, 5].tolist() == [*last, DOINGS.index("move left")]
+    assert known[2, 0, 6:10].tolist() == [green, cross, 0, 0]
+    assert known[4, 0, 6:10].tolist() == [0, 0, 0, 0]
+    assert known[:, 0, 10].tolist() == [0, 0, 0, *[GLYPHS.index("7") + 1] * 4]
+    assert (known[..., 11] == 1).all()
+
+
+def test_known_counts_events_and_things_as_a_witness_does() -> None:
+    for i in range(20):
+        script = draw_script([i, 66], "train")
+        saw, known = Witness(script), known_facts(script, TIMES)
+        over = [sum(e.finish <= t for e in script.events) for t in TIMES]
+        assert (known[..., 4] == np.array(over)[:, None]).all()
+        for f in range(len(TIMES)):
+            met = {k for k in range(len(script.things)) for t in TIMES[: f + 1]
+                   if saw.look(k, t).visible[0] and not saw.look(k, t).hidden[0]}  # fmt: skip
+            assert (known[f, :, 11] == len(met)).all()
+        assert (known[-1, :, 12] == len(script.scenes) - 1).all()
+
+
+def test_the_future_is_never_told() -> None:
+    for i in range(20):
+        script = draw_script([i, 66], "train")
+        whole, part = known_facts(script, TIMES), known_facts(script, TIMES[:5])
+        assert (whole[:5] == part).all()
+        assert (whole.max((0, 1)) < KNOWN).all()
+        assert (seen_facts(script, TIMES).max((0, 1)) < SEEN).all()
+
+
+def test_they_are_read_where_they_say() -> None:
+    codec, _, model = parts()
+    batch = batch_of(1, Shape(videos=2, frames=2, text=40))
+    inputs, prefix = embed(model, batch, codec)
+    found = read(model, batch, inputs, prefix)
+    # The visual part sees no text, so the stock decoder gives it the same states without any.
+    states = model.model.language_model(
+        inputs_embeds=inputs[:, :prefix], output_hidden_states=True
+    ).hidden_states
+    for layer, ours in ((KNOWN_LAYER, found.known), (VERDICT_LAYER, found.judged)):
+        np.testing.assert_allclose(
+            ours[:, :prefix].detach(), states[layer].detach(), atol=1e-4, rtol=1e-3
+        )
+    assert visual_tokens(found.known, prefix, codec).shape == (2 * 2 * 16, 256)
+    assert torch.equal(visual_tokens(inputs, prefix, codec)[16], inputs[0, 2 + 16])
+
+
+def test_the_share_told_right_is_over_things_only() -> None:
+    reader = Reader((3, 4))
+    facts = torch.tensor([[0, 0], [2, 3], [1, 1]])
+    with torch.no_grad():
+        reader.read.weight.zero_()
+        reader.read.bias.zero_()
+        reader.read.bias[2] = reader.read.bias[3 + 3] = 9.0
+    loss, right = reader.loss(torch.zeros(3, 256), facts)
+    assert right == 0.5
+    assert loss > 0
