@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dycoke_cli.shapes.questions.question import Claim, Question
-from dycoke_cli.shapes.questions.telling import VERBS, article, named, sentence, told
+from dycoke_cli.shapes.questions.telling import VERBS, article, named, predicate, sentence, told
 from dycoke_cli.shapes.questions.wordings import INSTRUCTION, OPTIONS, PLACES, WORDINGS
 from dycoke_cli.shapes.world.script import Script
 from dycoke_cli.shapes.world.vocabulary import (
@@ -16,6 +16,14 @@ from dycoke_cli.shapes.world.vocabulary import (
     LETTERS,
     SHAPES,
     SIDES,
+)
+
+# What any thing could do by itself.
+PREDICATES = (
+    *(VERBS[deed].format(w=side) for deed in ("enter", "leave") for side in SIDES),
+    *(VERBS["move"].format(w=way) for way in DIRECTIONS),
+    *(VERBS["turn"].format(c=colour) for colour in COLOURS),
+    *(VERBS[deed] for deed in ("bounce", "spin", "grow", "shrink")),
 )
 
 
@@ -87,23 +95,11 @@ def _things(script: Script, rng: np.random.Generator) -> tuple[str, list[str]]:
 
 
 def _made_up(script: Script, rng: np.random.Generator) -> list[str]:
-    """Clauses of what doesn't happen, about things that are there; several, in random order."""
-    happened = {told(script, e) for e in script.events}
-    found: list[str] = []
-    # A thing that bounced "grows" or "moves" is plainly wrong; who enters isn't told to move.
+    """Clauses of what doesn't happen, about things that are there, in random order."""
+    found = []
     for k in range(len(script.things)):
+        # Under whatever name: a thing that turned green may have moved as the green one.
+        did = {predicate(script, e) for e in script.events if e.thing == k}
         who = f"the {named(script, k)}"
-        for deed in ("enter", "leave", "move", "bounce", "spin", "grow", "shrink", "turn"):
-            mine = [e for e in script.events if e.thing == k]
-            if deed in ("move", "leave", "enter"):
-                ways = DIRECTIONS if deed == "move" else SIDES
-                found += [f"{who} {VERBS[deed].format(w=way)}" for way in ways]
-            elif deed == "turn":
-                found += [f"{who} {VERBS[deed].format(c=colour)}" for colour in COLOURS]
-            elif not any(e.deed == deed for e in mine):
-                found.append(f"{who} {VERBS[deed]}")
-    firsts = [clause for clause in found if clause not in happened]
-    turned = {e.thing for e in script.events if e.deed == "turn"}
-    names = {f"the {named(script, k, 1.0)}" for k in turned}
-    kept = [c for c in firsts if not any(c.startswith(n) for n in names)]
-    return [kept[int(i)] for i in rng.permutation(len(kept))]
+        found += [f"{who} {deed}" for deed in PREDICATES if deed not in did]
+    return [found[int(i)] for i in rng.permutation(len(found))]

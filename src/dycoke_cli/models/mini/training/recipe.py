@@ -66,7 +66,7 @@ CURRICULUM = (
         "first questions",
         ((EIGHT, 0.6), (STILL, 0.15), (SIXTEEN, 0.15), (SILENT_32, 0.1)),
         0.7,
-        0.42,
+        0.32,
     ),
     Stage(
         "all of it",
@@ -113,7 +113,7 @@ class Recipe:
     warmdown: float = 0.35
     seeing: float = 0.6
     knowing: float = 0.3
-    judging: float = 0.5
+    judging: float = 1.0
     clip: float = 1.0
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
 
