@@ -57,7 +57,7 @@ def test_it_learns(tmp_path) -> None:
     """A few steps of the first lesson: what is read off tokens gets better than at the start."""
     losses = []
     lesson = Stage("eyes", ((replace(EYES, videos=12, foreign=0.0), 1.0),), 1.1, 1.0)
-    recipe = replace(RECIPE, steps=12, curriculum=(lesson,), warmdown=0.01)
+    recipe = replace(RECIPE, steps=12, curriculum=(lesson,), fall=0.0)
     Trainer(recipe, tmp_path).run(lambda p, _: losses.append(p.loss), save_every=1e9)
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
@@ -78,11 +78,11 @@ def test_a_lesson_is_over_in_time_and_forgets_what_it_counted(tmp_path) -> None:
     assert found[1] == ("a", 1, False)
 
 
-def test_learning_rate_rises_stays_and_falls_to_nothing() -> None:
-    recipe = replace(Recipe(), steps=100, warmup=10, warmdown=0.2)
+def test_learning_rate_rises_and_falls_to_nothing() -> None:
+    recipe = replace(Recipe(), steps=100, warmup=10, fall=1.5)
     assert recipe.rate(0) == pytest.approx(0.1)
-    assert recipe.rate(9) == recipe.rate(50) == recipe.rate(80) == 1
-    assert recipe.rate(90) == pytest.approx(0.5)
+    assert recipe.rate(4) == pytest.approx(0.5 * 0.96 * 0.96**0.5)
+    assert recipe.rate(75) == pytest.approx(0.125)
     assert recipe.rate(100) == 0
 
 
