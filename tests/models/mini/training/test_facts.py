@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from dycoke_cli.models.mini.training.batches import Shape
-from dycoke_cli.models.mini.training.facts import DOINGS, KNOWN, SEEN, known_facts, seen_facts
+from dycoke_cli.models.mini.training.facts import (
+    CHANGED,
+    DOINGS,
+    KNOWN,
+    SEEN,
+    changed_facts,
+    known_facts,
+    seen_facts,
+)
 from dycoke_cli.models.mini.training.objective import (
     KNOWN_LAYER,
     VERDICT_LAYER,
@@ -69,6 +78,53 @@ def test_seen_colours_are_those_of_the_pixels() -> None:
         for facts, frame in zip(seen, frames, strict=True):
             told = {COLOURS[c - 1] for c in facts[:, 1] if c}
             assert told == {c for c in COLOURS if mask(frame, c).sum() > 20}
+
+
+def test_the_finer_place_by_hand() -> None:
+    script = one_thing(shape="star", colour="red", cell=(2, 0), radius=0.12)
+    seen = seen_facts(script, np.array([0.0]))
+    # (.8, .2) of eight columns and rows: the seventh and the second.
+    assert {tuple(seen[0, t, 7:]) for t in tokens_near(0.8, 0.2)} == {(7, 2)}
+
+
+STILL, LEFT, RIGHT, UP, DOWN = range(1, 6)
+
+
+@pytest.mark.parametrize(
+    ("event", "at", "wanted"),
+    [
+        # From .2 to .8 in three steps of a tenth of the clip.
+        (Event("move", 0.2, 0.5, 0, "right", (2, 1)), (3, 4, 5), (RIGHT, 1, 1, 1, 1)),
+        (Event("leave", 0.2, 0.45, 0, "top"), (3,), (UP, 1, 1, 1, 1)),
+        (Event("grow", 0.2, 0.5, 0), (3, 4, 5), (STILL, 2, 1, 1, 1)),
+        (Event("shrink", 0.2, 0.5, 0), (3, 4, 5), (STILL, 3, 1, 1, 1)),
+        (Event("spin", 0.2, 0.5, 0), (3, 4, 5), (STILL, 1, 2, 1, 1)),
+        (Event("turn", 0.2, 0.5, 0, colour="blue"), (3, 4, 5), (STILL, 1, 1, 2, 1)),
+    ],
+)
+def test_changed_by_hand(event: Event, at: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    script = replace(
+        one_thing(shape="star", colour="red", cell=(0, 1), radius=0.12), events=(event,)
+    )
+    times = np.linspace(0, 1, 11)
+    changed = changed_facts(script, times)
+    seen = seen_facts(script, times)[..., 0] > 0
+    assert not changed[~seen].any()
+    assert not changed[0].any()
+    for frame in range(1, 11):
+        told = {tuple(facts) for facts in changed[frame, seen[frame]].tolist()}
+        assert told <= {wanted if frame in at else (STILL, 1, 1, 1, 1)}
+
+
+def test_what_enters_is_new_once() -> None:
+    enter = Event("enter", 0.3, 0.35, 0, "left", (1, 1))
+    alone = one_thing(shape="star", colour="red", cell=(0, 1), radius=0.12)
+    script = replace(alone, things=(replace(alone.things[0], cell=None),), events=(enter,))
+    changed = changed_facts(script, np.linspace(0, 1, 11))
+    news = [set(frame[frame[:, 4] > 0, 4].tolist()) for frame in changed]
+    # At .3 it is still outside.
+    assert news == [set()] * 4 + [{2}] + [{1}] * 6
+    assert len(CHANGED) == changed.shape[-1]
 
 
 def test_known_by_hand() -> None:

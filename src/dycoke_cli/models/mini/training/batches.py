@@ -15,7 +15,12 @@ from torch import Tensor
 from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.models.mini.training.architecture import FRAME_TOKENS
-from dycoke_cli.models.mini.training.facts import foreign_facts, known_facts, seen_facts
+from dycoke_cli.models.mini.training.facts import (
+    changed_facts,
+    foreign_facts,
+    known_facts,
+    seen_facts,
+)
 from dycoke_cli.models.mini.training.packing import in_turns, pack
 from dycoke_cli.models.mini.training.tokenizer import Codec
 from dycoke_cli.shapes.draw.codec import through_encoder
@@ -71,7 +76,8 @@ class Batch:
         verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
         positions: [B, P + T] int64.
-        seen: [B, F, 16, 7] int64, what is at each visual token (see `facts`).
+        seen: [B, F, 16, 9] int64, what is at each visual token (see `facts`).
+        changed: [B, F, 16, 5] int64, what is new since the frame before (see `facts`).
         known: [B, F, 16, 14] int64, what has happened until then (see `facts`).
         questions: the questions of each row, in order.
     """
@@ -86,6 +92,7 @@ class Batch:
     segments: Tensor
     positions: Tensor
     seen: Tensor
+    changed: Tensor
     known: Tensor
     questions: list[list[Question]]
 
@@ -101,7 +108,7 @@ def make_batch(
 ) -> Batch:
     """The batch of a seed; the same seed gives the same batch."""
     rng = np.random.default_rng(seed)
-    rows, clips, seen, known = [], [], [], []
+    rows, clips, known = [], [], []
     side = int(rng.choice(shape.sides))
     shown = shown_frames(shape, rng)
     for row in range(shape.videos):
@@ -115,13 +122,16 @@ def make_batch(
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / 64
             clip = render(script, times, side, softness=softness)
-            facts = seen_facts(script, times), known_facts(script, times)
+            facts = (
+                seen_facts(script, times),
+                changed_facts(script, times),
+                known_facts(script, times),
+            )
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec))
         clips.append(clip)
-        seen.append(facts[0])
-        known.append(facts[1])
+        known.append(facts)
     pixels = to_pixels(np.concatenate(clips), processor)
     pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
     text, labels, verdicts, segments, offsets = (
@@ -129,6 +139,9 @@ def make_batch(
         for name in ("text", "labels", "verdicts", "segments", "positions")
     )
     head = head_positions(shape, shown).expand(shape.videos, -1)
+    seen, changed, known_by_then = (
+        torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
+    )
     return Batch(
         eyes_only=shape.eyes_only,
         pixels=pixels,
@@ -139,8 +152,9 @@ def make_batch(
         verdicts=verdicts,
         segments=segments,
         positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),
-        seen=torch.from_numpy(np.stack(seen)),
-        known=torch.from_numpy(np.stack(known)),
+        seen=seen,
+        changed=changed,
+        known=known_by_then,
         questions=[r.questions for r in rows],
     )
 

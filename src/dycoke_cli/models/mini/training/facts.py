@@ -1,10 +1,11 @@
-"""Two lessons besides the answers: facts to be read off single tokens while training runs.
+"""Lessons besides the answers: facts to be read off single tokens while training runs.
 
 Answers alone teach slowly: a few words a clip, through the whole model. So linear layers read
-facts off visual tokens: behind the projector what is there (`seen`), and in the middle of the
-language model what has happened so far (`known`). The layers above then only have to look it up.
-Every frame's tokens learn all of it, not the last frame's alone: so no single token holds what an
-answer needs. The readers are no part of the model, and are thrown away with the run.
+facts off visual tokens: behind the projector what is there (`seen`), early in the language model
+what has just changed (`changed`), and in its middle what has happened so far (`known`). The layers
+above then only have to look it up. Every frame's tokens learn all of it, not the last frame's
+alone: so no single token holds what an answer needs. The readers are no part of the model, and are
+thrown away with the run.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ DOINGS = (
     "show",
 )  # fmt: skip
 OTHER_TONE = len(TONES)
-# Shape, colour, place, size and tilt of a thing, what a card shows: each with 0 for nothing; and
-# the background, which is everywhere.
+# Cells a side of the finer grid of places.
+FINE = 8
+# Shape, colour, place, size and tilt of a thing, what a card shows: each with 0 for nothing; the
+# background, which is everywhere; and where in an 8 x 8 grid the thing is (column, row).
 SEEN = (len(SHAPES) + 1, len(COLOURS) + 1, CELLS**2 + 1, len(SIZES_AT) + 2, 3, len(GLYPHS) + 1,
-        len(TONES) + 1)  # fmt: skip
+        len(TONES) + 1, FINE + 1, FINE + 1)  # fmt: skip
 # Of a thing: shape, first colour, first place, what it does or did last. Of the clip so far: how
 # many events are over; the last one's deed, doer (colour, shape) and aim (colour, shape); the
 # glyph, how many things, which scene; and whether it is the model's world at all.
@@ -49,10 +52,15 @@ KNOWN = (len(SHAPES) + 1, len(COLOURS) + 1, CELLS**2 + 1, len(DOINGS), 7, len(DO
          len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, len(SHAPES) + 1, len(GLYPHS) + 1,
          6, 3, 2)  # fmt: skip
 LAST_EVENT = slice(4, 10)
+# Since the frame before, of a thing: where it moved (still, left, right, up, down), its size (same,
+# larger, smaller), whether it was turned, changed its colour, is new: each with 0 for no thing.
+CHANGED = (6, 4, 3, 3, 3)
+# What counts as a move (sides of the picture), as another size (share of it), as a turn (radians).
+MOVED, RESIZED, TURNED, RECOLOURED = 0.03, 0.04, 0.1, 0.1
 
 
 def seen_facts(script: Script, times: np.ndarray) -> np.ndarray:
-    """What each token should tell of its own frame: [F] times -> [F, 16, 7] int64, see SEEN."""
+    """What each token should tell of its own frame: [F] times -> [F, 16, 9] int64, see SEEN."""
     found = np.zeros((len(times), FRAME_TOKENS, len(SEEN)), dtype=np.int64)
     for scene in script.scenes:
         inside = (times >= scene.begin) & ((times < scene.finish) | (scene.finish >= 1.0))
@@ -61,19 +69,51 @@ def seen_facts(script: Script, times: np.ndarray) -> np.ndarray:
     nearest = np.full((len(times), FRAME_TOKENS), NEAR)
     for k, thing in enumerate(script.things):
         where = track(script, k, times)
-        here = _claim_tokens(where.centres + jumps, where.visible & ~where.hidden, nearest)
+        here = tokens_near(where.centres + jumps, where.visible & ~where.hidden, nearest)
         size = np.searchsorted(SIZES_AT, where.radius)
         tilted = np.abs(np.sin(where.angle * 2)) > 0.15
         shape = np.array(SHAPES.index(thing.shape))
         places = _cells(where.centres + jumps)
-        for i, fact in enumerate((shape, where.colours, places, size, tilted)):
+        column, row = np.clip(((where.centres + jumps) * FINE).astype(int), 0, FINE - 1).T
+        facts = (shape, where.colours, places, size, tilted, column, row)
+        for i, fact in zip((0, 1, 2, 3, 4, 7, 8), facts, strict=True):
             found[here, i] = np.broadcast_to(np.reshape(fact, (-1, 1)), here.shape)[here] + 1
     for event in (e for e in script.events if e.deed == "show"):
         assert event.cell is not None
         shown = (times >= event.begin) & (times < event.finish)
         far = np.full((len(times), FRAME_TOKENS), NEAR)
-        here = _claim_tokens(at(event.cell, (0, 0)) + jumps, shown, far)
+        here = tokens_near(at(event.cell, (0, 0)) + jumps, shown, far)
         found[here, 5] = GLYPHS.index(event.glyph) + 1
+    return found
+
+
+def changed_facts(script: Script, times: np.ndarray) -> np.ndarray:
+    """What is new since the frame before: [F] times -> [F, 16, 5] int64, see CHANGED.
+
+    The shake of the camera is no move. Of a thing that wasn't seen just before, it is only told
+    that it is new; of the first frame nothing.
+    """
+    found = np.zeros((len(times), FRAME_TOKENS, len(CHANGED)), dtype=np.int64)
+    jumps = shake(script, times)
+    nearest = np.full((len(times), FRAME_TOKENS), NEAR)
+    for k in range(len(script.things)):
+        where = track(script, k, times)
+        visible = where.visible & ~where.hidden
+        here = tokens_near(where.centres + jumps, visible, nearest)
+        before = np.concatenate([[False], here.any(axis=1)[:-1]])
+        step = np.diff(where.centres, axis=0, prepend=where.centres[:1])
+        along = np.where(np.abs(step[:, 0]) >= np.abs(step[:, 1]), 0, 1)
+        size = np.take_along_axis(step, along[:, None], 1)[:, 0]
+        way = np.where(np.abs(size) < MOVED, 1, 2 + 2 * along + (size > 0))
+        growth = np.diff(where.radius, prepend=where.radius[0]) / where.radius
+        resized = 1 + (growth > RESIZED) + 2 * (growth < -RESIZED)
+        turned = 1 + (np.diff(where.angle, prepend=where.angle[0]) > TURNED)
+        recoloured = 1 + (np.diff(where.blend, prepend=where.blend[0]) > RECOLOURED)
+        new = np.where(before, 1, 2)
+        for i, fact in enumerate((way, resized, turned, recoloured)):
+            found[here, i] = np.broadcast_to((fact * before)[:, None], here.shape)[here]
+        found[here, 4] = np.broadcast_to(new[:, None], here.shape)[here]
+    found[0] = 0
     return found
 
 
@@ -90,7 +130,7 @@ def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
         where = track(script, k, times)
         visible = where.visible & ~where.hidden
         ever[k] = np.logical_or.accumulate(visible)
-        here = _claim_tokens(where.centres + jumps, visible, nearest)
+        here = tokens_near(where.centres + jumps, visible, nearest)
         place = 0 if thing.cell is None else thing.cell[1] * CELLS + thing.cell[0] + 1
         facts = (SHAPES.index(thing.shape) + 1, COLOURS.index(thing.colour) + 1, place)
         for i, fact in enumerate((*map(np.array, facts), _doing_now(script, k, times))):
@@ -116,13 +156,13 @@ def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
     return found
 
 
-def foreign_facts(frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """The facts of a clip that isn't of the model's world: `seen` and `known`."""
+def foreign_facts(frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The facts of a clip that isn't of the model's world: `seen`, `changed` and `known`."""
     seen = np.zeros((frames, FRAME_TOKENS, len(SEEN)), dtype=np.int64)
     known = np.zeros((frames, FRAME_TOKENS, len(KNOWN)), dtype=np.int64)
     seen[..., 6] = OTHER_TONE
     known[..., 13] = 1
-    return seen, known
+    return seen, np.zeros((frames, FRAME_TOKENS, len(CHANGED)), dtype=np.int64), known
 
 
 def token_centres() -> np.ndarray:
@@ -143,8 +183,17 @@ def _doing_now(script: Script, k: int, times: np.ndarray) -> np.ndarray:
     return now
 
 
-def _claim_tokens(centres: np.ndarray, visible: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """Tokens [F, 16] that a thing at centres [F, 2] (or [2]) is nearest to, so far."""
+def tokens_near(centres: np.ndarray, visible: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    """Which tokens a thing is there for.
+
+    Args:
+        centres: [F, 2] or [2], float, sides of the picture.
+        visible: [F] bool.
+        nearest: [F, 16] float: how near the nearest thing so far is; brought up to date.
+
+    Returns:
+        [F, 16] bool.
+    """
     gaps = np.linalg.norm(np.reshape(centres, (-1, 1, 2)) - token_centres(), axis=-1)
     here = (gaps < nearest) & visible[:, None]
     nearest[here] = np.broadcast_to(gaps, nearest.shape)[here]

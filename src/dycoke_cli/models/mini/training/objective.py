@@ -15,9 +15,9 @@ from dycoke_cli.models.mini.training.batches import Batch
 from dycoke_cli.models.mini.training.packing import IGNORED
 from dycoke_cli.models.mini.training.tokenizer import Codec
 
-# Layers of the language model (from 1) whose outputs are read: what has happened in the middle,
-# whether a question's claims are true near the end.
-KNOWN_LAYER, VERDICT_LAYER = 5, 7
+# Layers of the language model (from 1) whose outputs are read: what has changed early, what has
+# happened in the middle, whether a question's claims are true near the end.
+CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER = 3, 5, 7
 
 
 def embed(
@@ -47,11 +47,13 @@ class Read:
 
     Attributes:
         logits: [A, vocabulary] where a token is learned, in row-major order.
-        known: [B, P + T, D], what comes out of the layer that facts are read off.
+        changed: [B, P + T, D], what comes out of the layer that changes are read off.
+        known: [B, P + T, D], what comes out of the layer that what happened is read off.
         judged: [B, P + T, D], what comes out of the layer that verdicts are read off.
     """
 
     logits: Tensor
+    changed: Tensor
     known: Tensor
     judged: Tensor
 
@@ -70,7 +72,7 @@ def read(
         decoder.layers[layer - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
-        for layer in (KNOWN_LAYER, VERDICT_LAYER)
+        for layer in (CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER)
     ]
     hidden = decoder(
         inputs_embeds=inputs,

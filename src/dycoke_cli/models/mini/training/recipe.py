@@ -22,7 +22,9 @@ SILENT_8 = Shape(videos=28, frames=8, text=0, limits=Limits((1, 2), 2, shortest=
 SILENT_16 = Shape(videos=14, frames=16, text=0, limits=Limits((1, 4), 2, shortest=IN_16))
 SILENT_32 = Shape(videos=8, frames=32, text=0)
 # Single frames are for names and places: many pictures, few questions.
-STILL = Shape(videos=40, frames=1, text=96, limits=Limits(NO_EVENTS, 1), foreign=0.03)
+STILL = Shape(
+    videos=40, frames=1, text=96, limits=Limits(NO_EVENTS, 1), foreign=0.03, first=("position",)
+)
 EIGHT = Shape(videos=14, frames=8, text=224, limits=Limits((1, 2), 2, shortest=IN_8))
 SIXTEEN = Shape(videos=8, frames=16, text=256, limits=Limits((1, 4), 2, shortest=IN_16))
 THIRTY_TWO = Shape(videos=5, frames=32, text=320)
@@ -70,8 +72,8 @@ CURRICULUM = (
     ),
     Stage(
         "all of it",
-        ((EIGHT, 0.15), (SIXTEEN, 0.2), (THIRTY_TWO, 0.3), (SOME_OF_32, 0.15), (STILL, 0.05),
-         (EYES, 0.15)),
+        ((EIGHT, 0.15), (SIXTEEN, 0.2), (THIRTY_TWO, 0.3), (SOME_OF_32, 0.15), (STILL, 0.15),
+         (EYES, 0.12)),
         1.1,
         0.75,
     ),
@@ -98,7 +100,7 @@ class Recipe:
         fall: power of the share of steps left, with which it falls from the start on: from a
             rate that stays high the eyes forget shapes while the rest learns to use them.
         seeing: weight of the facts read behind the projector, next to the answers.
-        knowing: weight of the facts read in the middle of the language model.
+        knowing: weight of the facts read inside the language model.
         judging: weight of telling a question's true claims from false ones.
         clip: largest norm of a gradient.
         curriculum: the lessons in order.

@@ -18,7 +18,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH, build_model, build_processor
 from dycoke_cli.models.mini.training.batches import Batch, Shape, make_batch
-from dycoke_cli.models.mini.training.facts import KNOWN, LAST_EVENT, SEEN
+from dycoke_cli.models.mini.training.facts import CHANGED, KNOWN, LAST_EVENT, SEEN
 from dycoke_cli.models.mini.training.objective import (
     embed,
     exact,
@@ -36,7 +36,7 @@ from dycoke_cli.shapes.questions.question import KINDS
 STATE = "state.pt"
 LOG = "log.jsonl"
 # What the lessons on facts and claims are called among the kinds of questions.
-SEEING, KNOWING, JUDGING = "seeing", "knowing", "judging"
+SEEING, COMPARING, KNOWING, JUDGING = "seeing", "comparing", "knowing", "judging"
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
 MEMORY = 0.05
 
@@ -84,7 +84,9 @@ class Trainer:
         self.model.set_attn_implementation("eager")
         self.seer, self.knower = Reader(SEEN, slice(0, 2)), Reader(KNOWN, LAST_EVENT)
         self.judge = nn.Linear(TEXT_WIDTH, 1)
-        self.readers = nn.ModuleList([self.seer, self.knower, self.judge]).to(self.device)
+        self.comparer = Reader(CHANGED)
+        readers = [self.seer, self.knower, self.judge, self.comparer]
+        self.readers = nn.ModuleList(readers).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.readers, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if (folder / STATE).exists():
@@ -130,8 +132,11 @@ class Trainer:
                 found = read(self.model, batch, inputs, prefix)
                 tokens = visual_tokens(found.known, prefix, self.codec)
                 known, told = self.knower.loss(tokens, batch.known.flatten(0, 2))
-                loss = self.recipe.seeing * loss + self.recipe.knowing * known
                 answers.append((KNOWING, told))
+                tokens = visual_tokens(found.changed, prefix, self.codec)
+                changed, told = self.comparer.loss(tokens, batch.changed.flatten(0, 2))
+                answers.append((COMPARING, told))
+                loss = self.recipe.seeing * loss + self.recipe.knowing * (known + changed)
                 if len(found.logits):
                     verdict, told_apart = verdict_loss(self.judge, found.judged, batch)
                     loss = loss + loss_of(found.logits, batch) + self.recipe.judging * verdict
@@ -154,7 +159,7 @@ class Trainer:
     def _judge(self, answers: list[tuple[str, float]]) -> None:
         """Brings the running accuracy up to date, and moves on where the lesson is learned."""
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
-        for kind in (*KINDS, SEEING, KNOWING, JUDGING):
+        for kind in (*KINDS, SEEING, COMPARING, KNOWING, JUDGING):
             right = [ok for k, ok in answers if k == kind]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
