@@ -30,7 +30,7 @@ from dycoke_cli.models.mini.training.tokenizer import (
 SIDE = 64
 PATCH = 8
 VISION_WIDTH = 128
-TEXT_WIDTH, TEXT_LAYERS = 256, 8
+TEXT_WIDTH, TEXT_LAYERS = 256, 10
 PATCHES = (SIDE // PATCH) ** 2
 # What the pooling of LLaVA-OneVision leaves of a frame.
 FRAME_TOKENS = math.ceil(SIDE / PATCH / 2) ** 2
@@ -38,7 +38,7 @@ MEAN = STD = [0.5, 0.5, 0.5]
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
-    """The configuration: SigLIP 4 x 128 on 64 px in patches of 8, Qwen2 8 x 256 with 4 heads."""
+    """The configuration: SigLIP 4 x 128 on 64 px in patches of 8, Qwen2 10 x 256 with 4 heads."""
     ids = tokenizer.get_vocab()
     vision = SiglipVisionConfig(
         hidden_size=VISION_WIDTH,

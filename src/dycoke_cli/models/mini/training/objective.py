@@ -17,7 +17,7 @@ from dycoke_cli.models.mini.training.tokenizer import Codec
 
 # Layers of the language model (from 1) whose outputs are read: what has changed early, what has
 # happened in the middle, whether a question's claims are true near the end.
-CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER = 3, 5, 7
+CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER = 3, 7, 9
 
 
 def embed(
