@@ -100,7 +100,8 @@ def changed_facts(script: Script, times: np.ndarray) -> np.ndarray:
         where = track(script, k, times)
         visible = where.visible & ~where.hidden
         here = tokens_near(where.centres + jumps, visible, nearest)
-        before = np.concatenate([[False], here.any(axis=1)[:-1]])
+        shown = np.asarray(here.any(axis=1))
+        before = np.concatenate([[False], shown[:-1]])
         step = np.diff(where.centres, axis=0, prepend=where.centres[:1])
         along = np.where(np.abs(step[:, 0]) >= np.abs(step[:, 1]), 0, 1)
         size = np.take_along_axis(step, along[:, None], 1)[:, 0]
