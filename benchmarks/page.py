@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
+
+from dycoke_cli.evaluation.commit import running_commit
 
 ROOT = Path(__file__).parents[1]
 
 
 def where() -> str:
     """Commit, cores, processor and Python version, as a sentence."""
+    commit = running_commit() or "unknown"
     return (
-        f"Commit {commit()}, {cores()} cores of {_processor()}, Python {platform.python_version()}."
+        f"Commit {commit}, {cores()} cores of {_processor()}, Python {platform.python_version()}."
     )
-
-
-def commit() -> str:
-    """The checkout's commit, marked where it has changes."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def cores() -> int:

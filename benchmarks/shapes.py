@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from page import ROOT, put, where
 
@@ -158,7 +157,7 @@ def main() -> None:
     for page, table in tables.items():
         print(f"\n{table}")
         if arguments.write:
-            put(table, "shapes", Path(page))
+            put(table, "shapes", page)
 
 
 if __name__ == "__main__":

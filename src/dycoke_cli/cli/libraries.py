@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from dycoke_cli.cli.failure import debugging
 
 
@@ -11,7 +9,7 @@ def quieten_libraries() -> None:
     """Silence them for the rest of the process, unless tracebacks are wanted."""
     if debugging():
         return
-    import transformers
+    # Only here: it imports transformers, which takes a while.
+    from dycoke_cli.models.quiet import silence_libraries
 
-    transformers.utils.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
+    silence_libraries()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 
-def tokens_left(tokens: int, prune_ratio: float) -> int:
-    """How many of `tokens` stay: `int(tokens * (1 - prune_ratio))`, in double precision."""
-    return int(tokens * (1 - prune_ratio))
+def tokens_left(tokens: int, ratio: float) -> int:
+    """How many of `tokens` stay when that share goes: `int(tokens * (1 - ratio))`, in float64."""
+    return int(tokens * (1 - ratio))
 
 
 def top(attention: torch.Tensor, count: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
+from dycoke_cli.compression.ranking import tokens_left
 from dycoke_cli.errors import UsageError
 
 PUBLISHED_WINDOW = 4
@@ -42,7 +43,7 @@ def keep_indices(
         UsageError: (a ValueError) the published variant with 4 frames or fewer.
     """
     frames, per_frame = features.shape[:2]
-    kept = _kept_per_frame(per_frame, merge_ratio)
+    kept = tokens_left(per_frame, merge_ratio)
     whole = torch.arange(per_frame, device=features.device)
     chosen = []
     for frame, reference in _comparisons(frames, window, variant):
@@ -61,15 +62,11 @@ def kept_tokens(
     frames: int, per_frame: int, merge_ratio: float, window: int = 4, variant: str = "paper"
 ) -> int:
     """How many tokens `keep_indices` keeps of `frames` frames with `per_frame` tokens each."""
-    kept = _kept_per_frame(per_frame, merge_ratio)
+    kept = tokens_left(per_frame, merge_ratio)
     return sum(
         per_frame if reference is None else kept
         for _, reference in _comparisons(frames, window, variant)
     )
-
-
-def _kept_per_frame(per_frame: int, merge_ratio: float) -> int:
-    return int((1 - merge_ratio) * per_frame)
 
 
 def _similarity(tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

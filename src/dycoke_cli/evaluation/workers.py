@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dycoke_cli.evaluation.asking import Job, Question, ask_all
 from dycoke_cli.evaluation.dataset import Dataset
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.models.loading import load
+from dycoke_cli.models.quiet import silence_libraries
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,9 @@ def _receive(connection: Connection, process: SpawnProcess) -> Any:
 
 def _serve(connection: Connection, task: Task) -> None:
     import torch
-    from transformers.utils import logging
 
     torch.set_num_threads(task.threads)
-    logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
+    silence_libraries()
     try:
         loaded = load(task.model, task.device, task.dtype)
         while True:

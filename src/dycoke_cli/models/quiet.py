@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
+
+
+def silence_libraries() -> None:
+    """Silence `transformers`, and warnings of all libraries, for the rest of the process."""
+    logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
 
 
 @contextmanager

@@ -65,8 +65,7 @@ def _backdrop(script: Script, times: np.ndarray, jumps: np.ndarray, size: int) -
     pan = np.array(script.camera.pan)
     for scene in script.scenes:
         picture = tile(scene.tone, scene.texture, scene.contrast, scene.seed, size)
-        last = scene.finish >= 1.0
-        for f in np.flatnonzero((times >= scene.begin) & ((times < scene.finish) | last)):
+        for f in np.flatnonzero(scene.covers(times)):
             frames[f] = scrolled(picture, jumps[f] + pan * times[f])
     return frames
 

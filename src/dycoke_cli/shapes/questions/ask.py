@@ -8,7 +8,9 @@ from dycoke_cli.shapes.questions.letters import letter_questions
 from dycoke_cli.shapes.questions.question import Claim, Question
 from dycoke_cli.shapes.questions.telling import (
     UNKNOWN,
+    alone_in_shape,
     article,
+    capital,
     deeds_of,
     in_order,
     named,
@@ -17,7 +19,7 @@ from dycoke_cli.shapes.questions.telling import (
     subtitles,
     told,
 )
-from dycoke_cli.shapes.questions.wordings import NOUNS, NUMBERS, PLACES, WORDINGS
+from dycoke_cli.shapes.questions.wordings import NOUNS, NUMBERS, PLACES, WORDINGS, one_of
 from dycoke_cli.shapes.world.script import Event, Script
 from dycoke_cli.shapes.world.vocabulary import COLOURS, DIGITS, SHAPES
 
@@ -90,7 +92,7 @@ class Asker:
         answer = sentence(events[i + 1]) if i + 1 < len(events) else NOTHING_AFTER
         if events.count(events[i]) == 1:
             found.append(self._follow(earlier, "next", answer))
-        things = [k for k in range(len(self.script.things)) if self._alone_in_shape(k)]
+        things = [k for k in range(len(self.script.things)) if alone_in_shape(self.script, k)]
         if things:
             k = int(self.rng.choice(things))
             thing = self.script.things[k]
@@ -98,8 +100,8 @@ class Asker:
             if len(self.colours[k]) == 1:
                 asked = self._made("colour", "colour", f"It is {article(full)}.", n=thing.shape)
             else:
-                asked = self._made("existence", "existence", "", a=article(full))
-                asked = Question("existence", asked.text, f"Yes, there is {article(full)}.")
+                answer = f"Yes, there is {article(full)}."
+                asked = self._made("existence", "existence", answer, a=article(full))
             found.append(self._follow(asked, "it does", sentence(self._deeds(k))))
             for wording, answer in self._places(k):
                 if wording != "now":
@@ -161,7 +163,7 @@ class Asker:
         thing, full = self.script.things[k], named(self.script, k)
         found = []
         first = f"It is {article(full)}."
-        if self._alone_in_shape(k):
+        if alone_in_shape(self.script, k):
             if len(self.colours[k]) == 1:
                 found.append(self._made("colour", "colour", first, n=thing.shape))
             else:
@@ -172,27 +174,30 @@ class Asker:
         if self._alone_in_colour(k) and len(self.colours[k]) == 1:
             noun = f"{thing.colour} {self.rng.choice(NOUNS)}"
             found.append(self._made("shape", "shape", first, n=noun))
-        claim = self._claim
         for wording, answer in self._places(k):
             name = self._name(k)
-            found.append(self._made("position", wording, answer, claim(k, name), n=name))
+            found.append(
+                self._made("position", wording, answer, (Claim(f"the {name}", True),), n=name)
+            )
         for wording, answer in self._ways(k):
             name = self._name(k)
-            found.append(self._made("direction", wording, answer, claim(k, name), n=name))
+            found.append(
+                self._made("direction", wording, answer, (Claim(f"the {name}", True),), n=name)
+            )
         name = self._name(k)
         deeds = sentence(self._deeds(k))
-        found.append(self._made("action", "action", deeds, claim(k, name), n=name))
+        found.append(self._made("action", "action", deeds, (Claim(f"the {name}", True),), n=name))
         nicknames = [name for name, index in self.script.names if index == k]
         if nicknames:
-            told_of = [(w, a) for w, a in [*self._places(k), *self._ways(k)]]
-            for wording, answer in [*told_of, ("action", deeds), ("action", deeds)]:
+            told = [*self._places(k), *self._ways(k), ("action", deeds), ("action", deeds)]
+            for wording, answer in told:
                 if self.rng.random() < 0.5:
                     found.append(self._by_subtitles(nicknames[0], wording, answer))
         return found
 
     def _by_subtitles(self, nickname: str, wording: str, answer: str) -> Question:
         """A question that names a thing as the subtitles do."""
-        asked = self._one_of(wording).replace("the {n}", nickname)
+        asked = one_of(wording, self.rng).replace("the {n}", nickname)
         said = WORDINGS["subtitles"][0].format(l=" ".join(subtitles(self.script)))
         return Question("subtitles", f"{said}\n{asked}", answer)
 
@@ -229,7 +234,7 @@ class Asker:
         """What names a thing: mostly colour and shape, at times one of them where it suffices."""
         thing = self.script.things[k]
         draw = self.rng.random()
-        if draw < 0.15 and self._alone_in_shape(k):
+        if draw < 0.15 and alone_in_shape(self.script, k):
             return thing.shape
         if draw > 0.85 and self._alone_in_colour(k):
             return f"{thing.colour} {self.rng.choice(NOUNS)}"
@@ -261,28 +266,18 @@ class Asker:
         near = sorted(pairs - here)
         return " ".join(near[int(self.rng.integers(len(near)))])
 
-    def _alone_in_shape(self, k: int) -> bool:
-        shapes = [t.shape for t in self.script.things]
-        return shapes.count(shapes[k]) == 1
-
     def _alone_in_colour(self, k: int) -> bool:
         return not any(self.colours[k] & c for i, c in enumerate(self.colours) if i != k)
 
-    def _claim(self, k: int, name: str) -> tuple[Claim, ...]:
-        return (Claim(f"the {name}", True),)
-
     def _follow(self, earlier: Question, wording: str, answer: str) -> Question:
         turn = (earlier.text, earlier.answer)
-        return Question("follow-up", self._one_of(wording), answer, (), (turn,))
+        return Question("follow-up", one_of(wording, self.rng), answer, (), (turn,))
 
     def _made(
         self, kind: str, wording: str, answer: str, claims: tuple[Claim, ...] = (), **words: str
     ) -> Question:
-        text = self._one_of(wording).format(**words)
-        return Question(kind, text[0].upper() + text[1:], answer, claims)
-
-    def _one_of(self, wording: str) -> str:
-        return WORDINGS[wording][int(self.rng.integers(len(WORDINGS[wording])))]
+        text = one_of(wording, self.rng).format(**words)
+        return Question(kind, capital(text), answer, claims)
 
 
 def _there_are(number: int, noun: str) -> str:

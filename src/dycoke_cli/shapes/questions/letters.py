@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dycoke_cli.shapes.questions.question import Claim, Question
-from dycoke_cli.shapes.questions.telling import VERBS, article, named, predicate, sentence, told
-from dycoke_cli.shapes.questions.wordings import INSTRUCTION, OPTIONS, PLACES, WORDINGS
+from dycoke_cli.shapes.questions.telling import (
+    VERBS,
+    alone_in_shape,
+    article,
+    capital,
+    named,
+    predicate,
+    sentence,
+    told,
+)
+from dycoke_cli.shapes.questions.wordings import INSTRUCTION, OPTIONS, PLACES, one_of
 from dycoke_cli.shapes.world.script import Script
 from dycoke_cli.shapes.world.vocabulary import (
     COLOURS,
@@ -55,9 +64,8 @@ def letter_questions(script: Script, rng: np.random.Generator) -> list[Question]
             add("after", clauses[i + 1], others(i + 1), e=clauses[i])
     add("which thing", *_things(script, rng))
     for k, thing in enumerate(script.things):
-        alone = sum(t.shape == thing.shape for t in script.things) == 1
         turns = any(e.thing == k and e.deed == "turn" for e in script.events)
-        if alone and not turns and rng.random() < 0.3:
+        if alone_in_shape(script, k) and not turns and rng.random() < 0.3:
             wrong = [c for c in rng.permutation(COLOURS) if c != thing.colour]
             add("colour", thing.colour, wrong, n=thing.shape)
         if thing.cell is not None and rng.random() < 0.3:
@@ -73,11 +81,11 @@ def letter_questions(script: Script, rng: np.random.Generator) -> list[Question]
 def _lettered(
     wording: str, right: str, wrong: list[str], rng: np.random.Generator, **words: str
 ) -> Question:
-    text = WORDINGS[wording][int(rng.integers(len(WORDINGS[wording])))].format(**words)
+    text = one_of(wording, rng).format(**words)
     place = int(rng.integers(len(OPTIONS)))
     options = [*wrong[:place], right, *wrong[place:]]
     listed = [f"{letter}. {sentence(o)}" for letter, o in zip(OPTIONS, options, strict=True)]
-    text = "\n".join([text[0].upper() + text[1:], *listed, INSTRUCTION])
+    text = "\n".join([capital(text), *listed, INSTRUCTION])
     claims = tuple(
         Claim(line.partition(" ")[2].removesuffix("."), i == place) for i, line in enumerate(listed)
     )

@@ -62,7 +62,18 @@ def in_order(clauses: list[str]) -> str:
 
 def sentence(clause: str) -> str:
     """A clause with a capital and a full stop."""
-    return f"{clause[0].upper()}{clause[1:]}."
+    return f"{capital(clause)}."
+
+
+def capital(text: str) -> str:
+    """A text with a capital, its other letters as they are."""
+    return text[0].upper() + text[1:]
+
+
+def alone_in_shape(script: Script, index: int) -> bool:
+    """Whether its shape alone names a thing."""
+    shapes = [thing.shape for thing in script.things]
+    return shapes.count(shapes[index]) == 1
 
 
 def article(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from dycoke_cli.shapes.questions.telling import NAMED, SHOWN, STAYS, UNKNOWN, VERBS
 from dycoke_cli.shapes.world.vocabulary import (
     COLOURS,
@@ -86,6 +88,11 @@ ANSWERS = (
 # The words that an answer's sentences begin with: they have a token of their own, with a capital.
 OPENERS = ("It", "There", "The", "Yes", "No", "First", "Nothing", "I", "One", "Two", "Three",
            "Four", "Five", "Six", *OPTIONS)  # fmt: skip
+
+
+def one_of(wording: str, rng: np.random.Generator) -> str:
+    """One way to put a question, its gaps still open."""
+    return WORDINGS[wording][int(rng.integers(len(WORDINGS[wording])))]
 
 
 def lines() -> list[str]:

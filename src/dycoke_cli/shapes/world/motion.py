@@ -44,19 +44,14 @@ class Track:
 def track(script: Script, index: int, times: np.ndarray) -> Track:
     """The thing of that index at [T] times, 0-1."""
     thing = script.things[index]
-    scene = script.scenes[thing.scene]
     count = len(times)
     here = np.array([0.0, 0.0]) if thing.cell is None else at(thing.cell, thing.offset)
     centres = np.tile(here, (count, 1))
     radius, angle = np.full(count, thing.radius), np.zeros(count)
     blend, hidden = np.zeros(count), np.zeros(count, dtype=bool)
-    visible = (times >= scene.begin) & (times < scene.finish)
-    if scene.finish >= 1.0:
-        visible |= times >= 1.0
-    if thing.cell is None:
-        visible &= np.zeros(count, dtype=bool)
+    inside = script.scenes[thing.scene].covers(times)
+    visible = inside & (thing.cell is not None)
     before = after = COLOURS.index(thing.colour)
-    inside = (times >= scene.begin) & ((times < scene.finish) | (scene.finish >= 1.0))
     for event in (e for e in script.events if e.thing == index):
         done = progress(event, times)
         begun, over = times >= event.begin, times >= event.finish

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 SPLITS = {"train": range(0, 88), "validation": range(88, 92), "test": range(92, 96),
           "samples": range(96, 100)}  # fmt: skip
 Cell = tuple[int, int]
@@ -76,6 +78,10 @@ class Scene:
     texture: str
     contrast: float
     seed: int
+
+    def covers(self, times: np.ndarray) -> np.ndarray:
+        """Whether this scene is on at [T] times -> [T] bool; the last one has the end."""
+        return (times >= self.begin) & ((times < self.finish) | (self.finish >= 1.0))
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,7 @@ def seen_facts(script: Script, times: np.ndarray) -> np.ndarray:
     """What each token should tell of its own frame: [F] times -> [F, 16, 9] int64, see SEEN."""
     found = np.zeros((len(times), FRAME_TOKENS, len(SEEN)), dtype=np.int64)
     for scene in script.scenes:
-        inside = (times >= scene.begin) & ((times < scene.finish) | (scene.finish >= 1.0))
-        found[inside, :, 6] = TONES.index(scene.tone)
+        found[scene.covers(times), :, 6] = TONES.index(scene.tone)
     jumps = shake(script, times)
     nearest = np.full((len(times), FRAME_TOKENS), NEAR)
     for k, thing in enumerate(script.things):
@@ -77,7 +76,7 @@ def seen_facts(script: Script, times: np.ndarray) -> np.ndarray:
         column, row = np.clip(((where.centres + jumps) * FINE).astype(int), 0, FINE - 1).T
         facts = (shape, where.colours, places, size, tilted, column, row)
         for i, fact in zip((0, 1, 2, 3, 4, 7, 8), facts, strict=True):
-            found[here, i] = np.broadcast_to(np.reshape(fact, (-1, 1)), here.shape)[here] + 1
+            found[here, i] = _at_tokens(fact, here) + 1
     for event in (e for e in script.events if e.deed == "show"):
         assert event.cell is not None
         shown = (times >= event.begin) & (times < event.finish)
@@ -112,8 +111,8 @@ def changed_facts(script: Script, times: np.ndarray) -> np.ndarray:
         recoloured = 1 + (np.diff(where.blend, prepend=where.blend[0]) > RECOLOURED)
         new = np.where(before, 1, 2)
         for i, fact in enumerate((way, resized, turned, recoloured)):
-            found[here, i] = np.broadcast_to((fact * before)[:, None], here.shape)[here]
-        found[here, 4] = np.broadcast_to(new[:, None], here.shape)[here]
+            found[here, i] = _at_tokens(fact * before, here)
+        found[here, 4] = _at_tokens(new, here)
     found[0] = 0
     return found
 
@@ -135,7 +134,7 @@ def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
         place = 0 if thing.cell is None else thing.cell[1] * CELLS + thing.cell[0] + 1
         facts = (SHAPES.index(thing.shape) + 1, COLOURS.index(thing.colour) + 1, place)
         for i, fact in enumerate((*map(np.array, facts), _doing_now(script, k, times))):
-            found[here, i] = np.broadcast_to(np.reshape(fact, (-1, 1)), here.shape)[here]
+            found[here, i] = _at_tokens(fact, here)
     for i, event in enumerate(script.events):
         over = times >= event.finish
         found[over, :, 4] = i + 1
@@ -199,6 +198,11 @@ def tokens_near(centres: np.ndarray, visible: np.ndarray, nearest: np.ndarray) -
     here = (gaps < nearest) & visible[:, None]
     nearest[here] = np.broadcast_to(gaps, nearest.shape)[here]
     return here
+
+
+def _at_tokens(fact: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """A fact of a thing, [F] or one for all frames, for each of its tokens `here` [F, 16]."""
+    return np.broadcast_to(np.reshape(fact, (-1, 1)), here.shape)[here]
 
 
 def _cells(centres: np.ndarray) -> np.ndarray:
