@@ -36,12 +36,10 @@ def ask(script: Script, rng: np.random.Generator) -> list[Question]:
         *(q for i in range(len(script.things)) for q in asker.about(i)),
     ]
     if script.events:
-        found += [
-            *asker.order(),
-            *asker.follow_ups(),
-            *letter_questions(script, rng),
-            asker.description(),
-        ]
+        found += [*asker.order(), *asker.follow_ups()]
+    found += letter_questions(script, rng)
+    if script.events:
+        found.append(asker.description())
     return [found[int(i)] for i in rng.permutation(len(found))]
 
 

@@ -53,8 +53,8 @@ def letter_questions(script: Script, rng: np.random.Generator) -> list[Question]
         rest = [c for i, c in enumerate(clauses) if i != right]
         return [rest[int(i)] for i in rng.permutation(len(rest))] + made_up
 
-    event = int(rng.integers(len(clauses)))
-    add("which event", clauses[event], made_up)
+    if clauses:
+        add("which event", clauses[int(rng.integers(len(clauses)))], made_up)
     if 0 in once:
         add("which first", clauses[0], others(0))
     if len(clauses) - 1 in once:

@@ -15,10 +15,15 @@ from dycoke_cli.models.mini.training.facts import (
     KNOWN,
     SEEN,
     changed_facts,
+    earlier_facts,
+    facts_of,
+    foreign_facts,
     known_facts,
     seen_facts,
 )
 from dycoke_cli.models.mini.training.objective import (
+    CHANGED_LAYER,
+    EARLIER_LAYER,
     KNOWN_LAYER,
     VERDICT_LAYER,
     embed,
@@ -27,7 +32,7 @@ from dycoke_cli.models.mini.training.objective import (
 )
 from dycoke_cli.models.mini.training.readers import Reader
 from dycoke_cli.shapes.draw.render import render
-from dycoke_cli.shapes.world.director import draw_script
+from dycoke_cli.shapes.world.director import Limits, draw_script
 from dycoke_cli.shapes.world.script import Event
 from dycoke_cli.shapes.world.vocabulary import COLOURS, GLYPHS, SHAPES, TONES
 from tests.shapes.pixels import mask, one_thing
@@ -166,6 +171,39 @@ def test_known_counts_events_and_things_as_a_witness_does() -> None:
         assert (known[-1, :, 12] == len(script.scenes) - 1).all()
 
 
+def test_the_event_before_the_last_by_hand() -> None:
+    script = replace(
+        one_thing(shape="cross", colour="green", cell=(1, 1)),
+        events=(
+            Event("turn", 0.1, 0.2, 0, colour="blue"),
+            Event("show", 0.3, 0.4, cell=(0, 0), glyph="7"),
+            Event("move", 0.5, 0.6, 0, "left", (0, 1)),
+        ),
+    )
+    earlier = earlier_facts(script, np.array([0.25, 0.35, 0.45, 0.55, 0.65]))
+    cross, green, blue = SHAPES.index("cross") + 1, *(COLOURS.index(c) + 1 for c in
+                                                      ("green", "blue"))  # fmt: skip
+    turned = [DOINGS.index("turn"), green, cross, blue, 0]
+    shown = [DOINGS.index("show"), 0, 0, 0, 0]
+    assert earlier[:, 5].tolist() == [[0] * 5, [0] * 5, turned, turned, shown]
+
+
+def test_what_was_earlier_is_what_was_last_without_the_newest_event() -> None:
+    """Whatever is over at the end: the events but one tell the same as their last one."""
+    for i in range(20):
+        script = draw_script([i, 66], "train", Limits((2, 6)))
+        end = np.array([1.0])
+        one_less = replace(script, events=script.events[:-1])
+        earlier, last = earlier_facts(script, end), known_facts(one_less, end)[..., 5:10]
+        assert (earlier == last).all()
+
+
+def test_lessons_on_what_is_foreign_have_the_same_shapes() -> None:
+    script = draw_script([1, 66], "train")
+    ours, others = facts_of(script, TIMES), foreign_facts(len(TIMES))
+    assert [x.shape for x in ours] == [x.shape for x in others]
+
+
 def test_the_future_is_never_told() -> None:
     for i in range(20):
         script = draw_script([i, 66], "train")
@@ -184,7 +222,12 @@ def test_they_are_read_where_they_say() -> None:
     states = model.model.language_model(
         inputs_embeds=inputs[:, :prefix], output_hidden_states=True
     ).hidden_states
-    for layer, ours in ((KNOWN_LAYER, found.known), (VERDICT_LAYER, found.judged)):
+    for layer, ours in (
+        (CHANGED_LAYER, found.changed),
+        (KNOWN_LAYER, found.known),
+        (EARLIER_LAYER, found.earlier),
+        (VERDICT_LAYER, found.judged),
+    ):
         np.testing.assert_allclose(
             ours[:, :prefix].detach(), states[layer].detach(), atol=1e-4, rtol=1e-3
         )

@@ -15,12 +15,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.models.mini.training.architecture import FRAME_TOKENS
-from dycoke_cli.models.mini.training.facts import (
-    changed_facts,
-    foreign_facts,
-    known_facts,
-    seen_facts,
-)
+from dycoke_cli.models.mini.training.facts import facts_of, foreign_facts
 from dycoke_cli.models.mini.training.packing import in_turns, pack
 from dycoke_cli.models.mini.training.tokenizer import Codec
 from dycoke_cli.shapes.draw.codec import through_encoder
@@ -79,6 +74,7 @@ class Batch:
         seen: [B, F, 16, 9] int64, what is at each visual token (see `facts`).
         changed: [B, F, 16, 5] int64, what is new since the frame before (see `facts`).
         known: [B, F, 16, 14] int64, what has happened until then (see `facts`).
+        earlier: [B, F, 16, 5] int64, what had happened before that (see `facts`).
         questions: the questions of each row, in order.
     """
 
@@ -94,6 +90,7 @@ class Batch:
     seen: Tensor
     changed: Tensor
     known: Tensor
+    earlier: Tensor
     questions: list[list[Question]]
 
     def to(self, device: torch.device) -> Batch:
@@ -122,11 +119,7 @@ def make_batch(
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / 64
             clip = render(script, times, side, softness=softness)
-            facts = (
-                seen_facts(script, times),
-                changed_facts(script, times),
-                known_facts(script, times),
-            )
+            facts = facts_of(script, times)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec))
@@ -139,7 +132,7 @@ def make_batch(
         for name in ("text", "labels", "verdicts", "segments", "positions")
     )
     head = head_positions(shape, shown).expand(shape.videos, -1)
-    seen, changed, known_by_then = (
+    seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
     )
     return Batch(
@@ -155,6 +148,7 @@ def make_batch(
         seen=seen,
         changed=changed,
         known=known_by_then,
+        earlier=earlier,
         questions=[r.questions for r in rows],
     )
 

@@ -2,13 +2,16 @@
 
 Answers alone teach slowly: a few words a clip, through the whole model. So linear layers read
 facts off visual tokens: behind the projector what is there (`seen`), early in the language model
-what has just changed (`changed`), and in its middle what has happened so far (`known`). The layers
-above then only have to look it up. Every frame's tokens learn all of it, not the last frame's
-alone: so no single token holds what an answer needs. The readers are no part of the model, and are
-thrown away with the run.
+what has just changed (`changed`), in its middle what has happened so far (`known`), and right above
+what happened before that (`earlier`): so that what comes after an event, or before it, is one look
+away. The layers above then only have to look it up. Every frame's tokens learn all of it, not the
+last frame's alone: so no single token holds what an answer needs. The readers are no part of the
+model, and are thrown away with the run.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,6 +55,8 @@ KNOWN = (len(SHAPES) + 1, len(COLOURS) + 1, CELLS**2 + 1, len(DOINGS), 7, len(DO
          len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, len(SHAPES) + 1, len(GLYPHS) + 1,
          6, 3, 2)  # fmt: skip
 LAST_EVENT = slice(4, 10)
+# Of the event before the last one that is over: deed, doer (colour, shape), aim (colour, shape).
+EARLIER = KNOWN[5:10]
 # Since the frame before, of a thing: where it moved (still, left, right, up, down), its size (same,
 # larger, smaller), whether it was turned, changed its colour, is new: each with 0 for no thing.
 CHANGED = (6, 4, 3, 3, 3)
@@ -138,15 +143,7 @@ def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
     for i, event in enumerate(script.events):
         over = times >= event.finish
         found[over, :, 4] = i + 1
-        found[over, :, 5] = doing(event)
-        for at_fact, who in ((6, event.thing), (8, event.other)):
-            found[over, :, at_fact] = found[over, :, at_fact + 1] = 0
-            if who >= 0:
-                now = track(script, who, np.array([event.begin]))
-                found[over, :, at_fact] = int(now.colours[0]) + 1
-                found[over, :, at_fact + 1] = SHAPES.index(script.things[who].shape) + 1
-        if event.deed == "turn":
-            found[over, :, 8] = COLOURS.index(event.colour) + 1
+        found[over, :, 5:10] = _told_of(script, event)
         if event.deed == "show":
             begun = times >= event.begin
             found[begun, :, 10] = GLYPHS.index(event.glyph) + 1
@@ -156,13 +153,29 @@ def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
     return found
 
 
-def foreign_facts(frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The facts of a clip that isn't of the model's world: `seen`, `changed` and `known`."""
+def earlier_facts(script: Script, times: np.ndarray) -> np.ndarray:
+    """What happened before the last event that is over: [F] times -> [F, 16, 5] int64, EARLIER."""
+    found = np.zeros((len(times), FRAME_TOKENS, len(EARLIER)), dtype=np.int64)
+    for before, event in pairwise(script.events):
+        found[times >= event.finish] = _told_of(script, before)
+    return found
+
+
+def facts_of(script: Script, times: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All the lessons on a clip: `seen`, `changed`, `known` and `earlier`."""
+    return tuple(f(script, times) for f in (seen_facts, changed_facts, known_facts, earlier_facts))
+
+
+def foreign_facts(frames: int) -> tuple[np.ndarray, ...]:
+    """The same of a clip that isn't of the model's world."""
     seen = np.zeros((frames, FRAME_TOKENS, len(SEEN)), dtype=np.int64)
     known = np.zeros((frames, FRAME_TOKENS, len(KNOWN)), dtype=np.int64)
     seen[..., 6] = OTHER_TONE
     known[..., 13] = 1
-    return seen, np.zeros((frames, FRAME_TOKENS, len(CHANGED)), dtype=np.int64), known
+    changed, earlier = (
+        np.zeros((frames, FRAME_TOKENS, len(sizes)), dtype=np.int64) for sizes in (CHANGED, EARLIER)
+    )
+    return seen, changed, known, earlier
 
 
 def token_centres() -> np.ndarray:
@@ -174,6 +187,20 @@ def token_centres() -> np.ndarray:
 def doing(event: Event) -> int:
     """Index of an event's deed, with its way, in DOINGS."""
     return DOINGS.index(f"{event.deed} {event.way}" if event.way else event.deed)
+
+
+def _told_of(script: Script, event: Event) -> list[int]:
+    """Deed, doer (colour, shape) and aim (colour, shape) of an event, 0 for none."""
+    found = [doing(event)]
+    for who in (event.thing, event.other):
+        if who < 0:
+            found += [0, 0]
+            continue
+        now = track(script, who, np.array([event.begin]))
+        found += [int(now.colours[0]) + 1, SHAPES.index(script.things[who].shape) + 1]
+    if event.deed == "turn":
+        found[3] = COLOURS.index(event.colour) + 1
+    return found
 
 
 def _doing_now(script: Script, k: int, times: np.ndarray) -> np.ndarray:

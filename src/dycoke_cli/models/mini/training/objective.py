@@ -16,8 +16,8 @@ from dycoke_cli.models.mini.training.packing import IGNORED
 from dycoke_cli.models.mini.training.tokenizer import Codec
 
 # Layers of the language model (from 1) whose outputs are read: what has changed early, what has
-# happened in the middle, whether a question's claims are true near the end.
-CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER = 3, 7, 9
+# happened in the middle, what before that next, whether a question's claims are true near the end.
+CHANGED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 7, 8, 9
 
 
 def embed(
@@ -49,12 +49,15 @@ class Read:
         logits: [A, vocabulary] where a token is learned, in row-major order.
         changed: [B, P + T, D], what comes out of the layer that changes are read off.
         known: [B, P + T, D], what comes out of the layer that what happened is read off.
+        earlier: [B, P + T, D], what comes out of the layer that what happened before that is read
+            off.
         judged: [B, P + T, D], what comes out of the layer that verdicts are read off.
     """
 
     logits: Tensor
     changed: Tensor
     known: Tensor
+    earlier: Tensor
     judged: Tensor
 
 
@@ -72,7 +75,7 @@ def read(
         decoder.layers[layer - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
-        for layer in (CHANGED_LAYER, KNOWN_LAYER, VERDICT_LAYER)
+        for layer in (CHANGED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER)
     ]
     hidden = decoder(
         inputs_embeds=inputs,

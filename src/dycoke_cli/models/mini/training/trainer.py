@@ -18,7 +18,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH, build_model, build_processor
 from dycoke_cli.models.mini.training.batches import Batch, Shape, make_batch
-from dycoke_cli.models.mini.training.facts import CHANGED, KNOWN, LAST_EVENT, SEEN
+from dycoke_cli.models.mini.training.facts import CHANGED, EARLIER, KNOWN, LAST_EVENT, SEEN
 from dycoke_cli.models.mini.training.objective import (
     embed,
     exact,
@@ -36,7 +36,9 @@ from dycoke_cli.shapes.questions.question import KINDS
 STATE = "state.pt"
 LOG = "log.jsonl"
 # What the lessons on facts and claims are called among the kinds of questions.
-SEEING, COMPARING, KNOWING, JUDGING = "seeing", "comparing", "knowing", "judging"
+SEEING, COMPARING, KNOWING = "seeing", "comparing", "knowing"
+REMEMBERING, JUDGING = "remembering", "judging"
+LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, JUDGING)
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
 MEMORY = 0.05
 
@@ -84,8 +86,8 @@ class Trainer:
         self.model.set_attn_implementation("eager")
         self.seer, self.knower = Reader(SEEN, slice(0, 2)), Reader(KNOWN, LAST_EVENT)
         self.judge = nn.Linear(TEXT_WIDTH, 1)
-        self.comparer = Reader(CHANGED)
-        readers = [self.seer, self.knower, self.judge, self.comparer]
+        self.comparer, self.rememberer = Reader(CHANGED), Reader(EARLIER)
+        readers = [self.seer, self.knower, self.judge, self.comparer, self.rememberer]
         self.readers = nn.ModuleList(readers).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.readers, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
@@ -130,13 +132,16 @@ class Trainer:
             answers = [(SEEING, told)]
             if not batch.eyes_only:
                 found = read(self.model, batch, inputs, prefix)
-                tokens = visual_tokens(found.known, prefix, self.codec)
-                known, told = self.knower.loss(tokens, batch.known.flatten(0, 2))
-                answers.append((KNOWING, told))
-                tokens = visual_tokens(found.changed, prefix, self.codec)
-                changed, told = self.comparer.loss(tokens, batch.changed.flatten(0, 2))
-                answers.append((COMPARING, told))
-                loss = self.recipe.seeing * loss + self.recipe.knowing * (known + changed)
+                loss = self.recipe.seeing * loss
+                for lesson, reader, layer, facts in (
+                    (COMPARING, self.comparer, found.changed, batch.changed),
+                    (KNOWING, self.knower, found.known, batch.known),
+                    (REMEMBERING, self.rememberer, found.earlier, batch.earlier),
+                ):
+                    tokens = visual_tokens(layer, prefix, self.codec)
+                    lost, told = reader.loss(tokens, facts.flatten(0, 2))
+                    answers.append((lesson, told))
+                    loss = loss + self.recipe.knowing * lost
                 if len(found.logits):
                     verdict, told_apart = verdict_loss(self.judge, found.judged, batch)
                     loss = loss + loss_of(found.logits, batch) + self.recipe.judging * verdict
@@ -159,7 +164,7 @@ class Trainer:
     def _judge(self, answers: list[tuple[str, float]]) -> None:
         """Brings the running accuracy up to date, and moves on where the lesson is learned."""
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
-        for kind in (*KINDS, SEEING, COMPARING, KNOWING, JUDGING):
+        for kind in (*KINDS, *LESSONS):
             right = [ok for k, ok in answers if k == kind]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
