@@ -69,6 +69,7 @@ class Batch:
         answered: [B, T] bool, whether the label belongs to an answer.
         weights: [B, T] float32, how much a label counts.
         verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
+        named: [B, T, 3] int64, whom a name means where that is settled, else 0 (see `naming`).
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
         positions: [B, P + T] int64.
         seen: [B, F, 16, 9] int64, what is at each visual token (see `facts`).
@@ -85,6 +86,7 @@ class Batch:
     answered: Tensor
     weights: Tensor
     verdicts: Tensor
+    named: Tensor
     segments: Tensor
     positions: Tensor
     seen: Tensor
@@ -127,9 +129,9 @@ def make_batch(
         known.append(facts)
     pixels = to_pixels(np.concatenate(clips), processor)
     pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
-    text, labels, verdicts, segments, offsets = (
+    text, labels, verdicts, named, segments, offsets = (
         torch.tensor([getattr(r, name) for r in rows], dtype=torch.long)
-        for name in ("text", "labels", "verdicts", "segments", "positions")
+        for name in ("text", "labels", "verdicts", "named", "segments", "positions")
     )
     head = head_positions(shape, shown).expand(shape.videos, -1)
     seen, changed, known_by_then, earlier = (
@@ -143,6 +145,7 @@ def make_batch(
         answered=torch.tensor([r.answered for r in rows], dtype=torch.bool),
         weights=torch.tensor([r.weights for r in rows], dtype=torch.float32),
         verdicts=verdicts,
+        named=named,
         segments=segments,
         positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),
         seen=seen,

@@ -15,9 +15,10 @@ from dycoke_cli.models.mini.training.batches import Batch
 from dycoke_cli.models.mini.training.packing import IGNORED
 from dycoke_cli.models.mini.training.tokenizer import Codec
 
-# Layers of the language model (from 1) whose outputs are read: what has changed early, what has
-# happened in the middle, what before that next, whether a question's claims are true near the end.
-CHANGED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 7, 8, 9
+# Layers of the language model (from 1) whose outputs are read: what has changed early, whom a
+# name means, what has happened in the middle, what before that next, whether a question's claims
+# are true near the end.
+CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 4, 7, 8, 9
 
 
 def embed(
@@ -48,6 +49,7 @@ class Read:
     Attributes:
         logits: [A, vocabulary] where a token is learned, in row-major order.
         changed: [B, P + T, D], what comes out of the layer that changes are read off.
+        named: [B, P + T, D], what comes out of the layer that names are read off.
         known: [B, P + T, D], what comes out of the layer that what happened is read off.
         earlier: [B, P + T, D], what comes out of the layer that what happened before that is read
             off.
@@ -56,6 +58,7 @@ class Read:
 
     logits: Tensor
     changed: Tensor
+    named: Tensor
     known: Tensor
     earlier: Tensor
     judged: Tensor
@@ -75,7 +78,7 @@ def read(
         decoder.layers[layer - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
-        for layer in (CHANGED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER)
+        for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER)
     ]
     hidden = decoder(
         inputs_embeds=inputs,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dycoke_cli.models.mini.training.naming import UNNAMED, namings
 from dycoke_cli.models.mini.training.tokenizer import Codec
 from dycoke_cli.shapes.questions.question import KINDS, Question
 
@@ -26,6 +27,7 @@ class Row:
         answered: whether the label belongs to an answer.
         weights: how much a label counts.
         verdicts: TRUE or FALSE at the last word of a claim, else -100.
+        named: name, colour and shape where a name's thing is settled (see `naming`), else zeros.
         segments: which question a token belongs to; -1 for padding.
         positions: from 0 on in each question.
         questions: in order.
@@ -36,6 +38,7 @@ class Row:
     answered: list[bool] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     verdicts: list[int] = field(default_factory=list)
+    named: list[tuple[int, ...]] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
@@ -65,6 +68,8 @@ def pack(questions: list[Question], room: int, codec: Codec) -> Row:
         row.answered += [i >= before for i in range(len(ids))]
         row.weights += weights
         row.verdicts += verdicts
+        settled = namings(question, codec)
+        row.named += [settled.get(i, UNNAMED) for i in range(len(ids))]
         row.segments += [len(row.questions)] * len(ids)
         row.positions += range(len(ids))
         row.questions.append(question)
@@ -74,6 +79,7 @@ def pack(questions: list[Question], room: int, codec: Codec) -> Row:
     row.answered += [False] * left
     row.weights += [0.0] * left
     row.verdicts += [IGNORED] * left
+    row.named += [UNNAMED] * left
     row.segments += [-1] * left
     row.positions += [0] * left
     return row

@@ -19,6 +19,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH, build_model, build_processor
 from dycoke_cli.models.mini.training.batches import Batch, Shape, make_batch
 from dycoke_cli.models.mini.training.facts import CHANGED, EARLIER, KNOWN, LAST_EVENT, SEEN
+from dycoke_cli.models.mini.training.naming import NAMED
 from dycoke_cli.models.mini.training.objective import (
     embed,
     exact,
@@ -37,8 +38,8 @@ STATE = "state.pt"
 LOG = "log.jsonl"
 # What the lessons on facts and claims are called among the kinds of questions.
 SEEING, COMPARING, KNOWING = "seeing", "comparing", "knowing"
-REMEMBERING, JUDGING = "remembering", "judging"
-LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, JUDGING)
+REMEMBERING, NAMING, JUDGING = "remembering", "naming", "judging"
+LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, NAMING, JUDGING)
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
 MEMORY = 0.05
 
@@ -87,7 +88,8 @@ class Trainer:
         self.seer, self.knower = Reader(SEEN, slice(0, 2)), Reader(KNOWN, LAST_EVENT)
         self.judge = nn.Linear(TEXT_WIDTH, 1)
         self.comparer, self.rememberer = Reader(CHANGED), Reader(EARLIER)
-        readers = [self.seer, self.knower, self.judge, self.comparer, self.rememberer]
+        self.namer = Reader(NAMED)
+        readers = [self.seer, self.knower, self.judge, self.comparer, self.rememberer, self.namer]
         self.readers = nn.ModuleList(readers).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.readers, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
@@ -141,6 +143,12 @@ class Trainer:
                     tokens = visual_tokens(layer, prefix, self.codec)
                     lost, told = reader.loss(tokens, facts.flatten(0, 2))
                     answers.append((lesson, told))
+                    loss = loss + self.recipe.knowing * lost
+                settled = batch.named[..., 0] > 0
+                if bool(settled.any()):
+                    texts = found.named[:, prefix:][settled]
+                    lost, told = self.namer.loss(texts, batch.named[settled])
+                    answers.append((NAMING, told))
                     loss = loss + self.recipe.knowing * lost
                 if len(found.logits):
                     verdict, told_apart = verdict_loss(self.judge, found.judged, batch)
