@@ -88,5 +88,5 @@ def check_equal(shape, inputs, frames, parameters):
     assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
     for ours, theirs in zip(output.logits, logits, strict=True):
         torch.testing.assert_close(ours[0].double(), theirs, atol=1e-4, rtol=1e-4)
-    assert attachment.stats.visual_kept == len(choice.kept)
-    assert attachment.stats.active == [len(active) for active in choice.active]
+    assert attachment.stats[0].visual_kept == len(choice.kept)
+    assert attachment.stats[0].active == [len(active) for active in choice.active]

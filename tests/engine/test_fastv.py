@@ -66,7 +66,7 @@ def generate(model, inputs, method, new_tokens=NEW_TOKENS):
             return_dict_in_generate=True,
             output_logits=True,
         )
-    return output, attachment.stats
+    return output, attachment.stats[0]
 
 
 def check_equal(shape, inputs, seed, ratio, layer):

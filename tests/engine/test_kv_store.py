@@ -8,24 +8,26 @@ from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.engine.kv_layer import SPARE_ROWS
 from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.row import Row
 from dycoke_cli.engine.stats import DecodeStats
 
 from .tiny import SHAPES, make_inputs, make_model
 
-VISUAL, PROMPT = range(2, 8), 10  # six visual tokens in a prompt of ten
+VISUAL, PROMPT = torch.arange(2, 8), 10  # six visual tokens in a prompt of ten
 
 
 def make_store(pruning):
-    return KVStore(
+    """A store, and its only row."""
+    row = Row(0, VISUAL, DecodeStats(visual=6, visual_kept=6), pruning and pruning.selector)
+    store = KVStore(
         layers=3,
+        rows=[row],
+        length=PROMPT,
         sequence=PROMPT,
-        padding=0,
-        visual=VISUAL,
-        rows=PROMPT,
-        position_shift=0,
-        pruning=pruning,
-        stats=DecodeStats(visual=6, visual_kept=6),
+        first_pruned=pruning and pruning.layer,
+        discard=bool(pruning and pruning.discard),
     )
+    return store, row
 
 
 def rows(numbers):
@@ -38,59 +40,61 @@ def prefill(store):
         store.update(rows(range(PROMPT)), -rows(range(PROMPT)), layer)
 
 
-def step(store, attention, number):
+def step(store, row, attention, number, first_pruned=2):
     """One decoding step; the rows that layer 2, which is pruned, reads: (keys, values)."""
     store.begin_step()
     for layer in range(3):
         keys, values = store.update(rows([number]), -rows([number]), layer)
-        if store.scores_at(layer):
-            store.choose(torch.tensor(attention))
+        if layer + 1 == first_pruned:
+            store.arrange([row.choose(torch.tensor(attention))])
     return keys.flatten().tolist(), values.flatten().tolist()
 
 
 def test_a_token_leaves_and_returns():
-    store = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
     prefill(store)
     text = {0, 1, 8, 9}
-    keys, values = step(store, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, values = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == text | {2, 3, 4, 10}
     assert values == [-key for key in keys]
-    keys, _ = step(store, [0, 0, 0, 7.0, 8, 9], 11)
+    keys, _ = step(store, row, [0, 0, 0, 7.0, 8, 9], 11)
     assert set(keys) == text | {5, 6, 7, 10, 11}  # 2, 3 and 4 left
-    keys, values = step(store, [9.0, 0, 0, 8.0, 7.0, 0], 12)
+    keys, values = step(store, row, [9.0, 0, 0, 8.0, 7.0, 0], 12)
     assert set(keys) == text | {2, 5, 6, 10, 11, 12}  # and 2 is back
     assert values == [-key for key in keys]
-    assert store.stats.choices_renewed == 2
-    assert store.stats.tokens_evicted == 3 + 3 + 1
-    assert store.stats.tokens_recalled == 3 + 1
-    assert store.stats.active == [3, 3, 3]
+    assert row.stats.choices_renewed == 2
+    assert row.stats.tokens_evicted == 3 + 3 + 1
+    assert row.stats.tokens_recalled == 3 + 1
+    assert row.stats.active == [3, 3, 3]
 
 
 def test_a_choice_that_is_not_renewed_moves_nothing():
-    store = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
     prefill(store)
-    first, _ = step(store, [9.0, 8, 7, 0, 0, 0], 10)
-    second, _ = step(store, [9.0, 8, 6, 0, 0, 0], 11)
+    first, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
+    second, _ = step(store, row, [9.0, 8, 6, 0, 0, 0], 11)
     assert second == [*first, 11]
-    assert store.stats.choices_renewed == 0
+    assert row.stats.choices_renewed == 0
 
 
 def test_the_published_variant_falls_back_to_the_full_cache():
-    store = make_store(Pruning(2, VisualSelector(0.5, 0.9, variant="published"), discard=False))
+    store, row = make_store(
+        Pruning(2, VisualSelector(0.5, 0.9, variant="published"), discard=False)
+    )
     prefill(store)
-    keys, _ = step(store, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == {0, 1, 8, 9} | {2, 3, 7, 10}  # int(5 * 0.5) of the first five, and the last
-    keys, _ = step(store, [9.0, 8, 7, 0, 0, 0], 11)
+    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 11)
     assert set(keys) == set(range(12))
-    keys, _ = step(store, [0, 0, 7.0, 9, 0, 0], 12)
+    keys, _ = step(store, row, [0, 0, 7.0, 9, 0, 0], 12)
     assert set(keys) == {0, 1, 8, 9} | {4, 5, 7, 10, 11, 12}
 
 
 def test_layers_below_the_prune_layer_read_everything_in_order():
-    store = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
     prefill(store)
     for number in (10, 11):
-        step(store, [9.0, 8, 7, 0, 0, 0], number)
+        step(store, row, [9.0, 8, 7, 0, 0, 0], number)
     for layer in (0, 1):
         keys, _ = store.layers[layer].attended()
         assert keys.flatten().tolist() == list(range(12))
@@ -98,21 +102,21 @@ def test_layers_below_the_prune_layer_read_everything_in_order():
 
 def test_discard_frees_what_the_first_choice_leaves_out():
     selector = VisualSelector(0.5, 0.9, recall=False)
-    store = make_store(Pruning(2, selector, discard=True))
+    store, row = make_store(Pruning(2, selector, discard=True))
     prefill(store)
     held = store.layers[2].nbytes
-    keys, _ = step(store, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10}
-    keys, _ = step(store, [0, 0, 0, 7.0, 8, 9], 11)
+    keys, _ = step(store, row, [0, 0, 0, 7.0, 8, 9], 11)
     assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10, 11}
     assert store.layers[2].nbytes == held - 3 * 2 * 4
     assert store.layers[1].nbytes == held
 
 
 def test_nothing_active_is_legal():
-    store = make_store(Pruning(1, VisualSelector(0.9, 0.9), discard=False))
+    store, row = make_store(Pruning(1, VisualSelector(0.9, 0.9), discard=False))
     prefill(store)
-    keys, _ = step(store, [1.0] * 6, 10)
+    keys, _ = step(store, row, [1.0] * 6, 10, first_pruned=1)
     assert set(keys) == {0, 1, 8, 9, 10}
 
 
@@ -137,7 +141,7 @@ def test_bytes_reported_are_bytes_held(dp_cache):
     # By hand: rows of 2 heads of 8 float32, keys and values; 9 prompt tokens are text, and of the
     # five tokens written the last was never read.
     row = 2 * 2 * 8 * 4
-    kept = attachment.stats.visual_kept
+    kept = attachment.stats[0].visual_kept
     rest = 9 + 4
     assert kept == 4 * 2 + 6 * int(0.3 * 4)
     assert store.active_nbytes == row * (2 * (kept + rest) + 3 * (int(kept * 0.3) + rest))
@@ -148,7 +152,7 @@ def test_bytes_reported_are_bytes_held(dp_cache):
 
 
 def test_growing_keeps_what_is_there():
-    store = make_store(None)
+    store, _ = make_store(None)
     prefill(store)
     for number in range(PROMPT, PROMPT + SPARE_ROWS + 30):
         store.begin_step()

@@ -70,7 +70,7 @@ def test_it_is_what_the_reference_did(clip, parameters):
         assert list(step.evicted) == sorted(choice.kept[token] for token in before - now)
         assert list(step.recalled) == sorted(choice.kept[token] for token in now - before)
         before = now
-    stats = attachment.stats
+    stats = attachment.stats[0]
     assert sum(step.renewed for step in trace.steps) == stats.choices_renewed
     assert sum(len(step.evicted) for step in trace.steps) == stats.tokens_evicted
     assert sum(len(step.recalled) for step in trace.steps) == stats.tokens_recalled
@@ -81,8 +81,8 @@ def test_the_cases_renew_at_some_steps_and_recall():
     model, inputs = make_model(SHAPES[1], seed=3), make_inputs(SHAPES[1], 6, clip=CLIPS["cut"](6))
     with DyCoke(prune_layer=2, recall_threshold=0.5)(model) as attachment:
         model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-    assert 0 < attachment.stats.choices_renewed < NEW_TOKENS - 2
-    assert attachment.stats.tokens_recalled > 0
+    assert 0 < attachment.stats[0].choices_renewed < NEW_TOKENS - 2
+    assert attachment.stats[0].tokens_recalled > 0
 
 
 @pytest.fixture(scope="module")

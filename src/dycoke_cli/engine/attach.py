@@ -1,9 +1,9 @@
 """Attaches a method to a stock model through public seams, and leaves no trace on it.
 
-A forward pre-hook on the text decoder drops the rows that the method doesn't keep and puts a
-`KVStore` in the place of the call's empty cache; a forward pre-hook on the model notes where the
-visual tokens stand; one on each decoder layer behind a choice inside the model drops rows there.
-Like `torch.no_grad()`, an attachment holds for the thread that entered it.
+A forward pre-hook on the model notes where the visual tokens stand; one on the text decoder drops
+the rows that the method doesn't keep and puts a `KVStore` in the place of the call's empty cache;
+one on each decoder layer behind a choice inside the model drops rows there. Like
+`torch.no_grad()`, an attachment holds for the thread that entered it.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attention import STORE_ARGUMENT, scoring_name
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.attention import scoring_name
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.stats import DecodeStats
-from dycoke_cli.engine.supported import check_decode_step, check_decoder, check_prefill
+from dycoke_cli.engine.supported import (
+    check_cache,
+    check_decode_step,
+    check_decoder,
+    check_prefill,
+)
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import Layout, family_of
 
 
-def attach(
-    model: Any, method: Method, layout: Layout | None = None, *, trace: bool = False
-) -> Attachment:
+def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
     Args:
         model: a stock model of a family that has a layout.
-        method: the choices.
-        layout: where the visual tokens stand, for calls with `inputs_embeds`; otherwise it is
-            read from `input_ids`.
+        method: the choices, made for each sequence of a batch alone.
         trace: take down each decoding step of a method with decode pruning.
 
     Raises:
@@ -47,26 +48,27 @@ def attach(
     """
     family_of(model.config)
     check_decoder(model.get_decoder(), method)
-    return Attachment(model, method, layout, trace)
+    return Attachment(model, method, trace)
 
 
 class Attachment:
     """A method on a model, for the length of a `with` block in the thread that entered it.
 
     Attributes:
-        stats: counts of the newest `generate()` call, or None before the first.
+        stats: counts of the newest `generate()` call, for each sequence of its batch; empty before
+            the first call.
         recorder: the steps of that call, or None where they aren't taken down.
     """
 
-    def __init__(self, model: Any, method: Method, layout: Layout | None, trace: bool) -> None:
-        self.stats: DecodeStats | None = None
+    def __init__(self, model: Any, method: Method, trace: bool) -> None:
+        self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
         self._model = model
         self._decoder = model.get_decoder()
         self._method = method
-        self._given_layout = layout
         self._trace = trace
-        self._layout: Layout | None = None
+        self._layouts: list[Layout | None] = []
+        self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Attachment:
@@ -87,7 +89,7 @@ class Attachment:
             hook.remove()
         self._hooks = []
         _switch.leave(self._decoder)
-        if self.stats is None and error is None:
+        if not self.stats and error is None:
             warnings.warn(
                 f"the method {self._method.name!r} was attached, but no generate() with a video "
                 "ran in this thread before it was detached",
@@ -96,48 +98,39 @@ class Attachment:
 
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
-        self._layout = self._given_layout
-        if self._layout is None and input_ids is not None and input_ids.shape[1] > 1:
-            layouts = [family_of(module.config).layout(module.config, row) for row in input_ids]
-            self._layout = layouts[0]
+        self._layouts = []
+        if input_ids is not None and input_ids.shape[1] > 1:
+            family = family_of(module.config)
+            self._layouts = [family.layout(module.config, row) for row in input_ids]
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
         cache = kwargs.get("past_key_values")
-        if isinstance(cache, KVStore):
-            check_decode_step(kwargs)
-            return args, _decode_step(cache, kwargs)
-        if self._layout is None:
+        if cache is not None and cache in self._calls:
+            call = self._calls[cache]
+            check_decode_step(kwargs, len(call.rows))
+            return args, call.begin_step(kwargs)
+        check_cache(cache)
+        if all(layout is None for layout in self._layouts):
             return None  # a prompt without a video: nothing to compress
-        check_prefill(kwargs)
+        check_prefill(kwargs, self._method, module)
+        if self._trace and len(self._layouts) > 1:
+            raise UsageError("a trace is of one sequence, not of a batch")
         layers = module.config.num_hidden_layers
-        kwargs, store = shorten(kwargs, self._layout, self._method, layers, trace=self._trace)
-        self.stats, self.recorder = store.stats, store.recorder
+        kwargs, call = shorten(kwargs, self._layouts, self._method, layers, trace=self._trace)
+        self._calls[kwargs["past_key_values"]] = call
+        self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs
 
 
 def _before_layer(
     number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Arguments | None:
-    store: KVStore | None = kwargs.get(STORE_ARGUMENT)
-    if store is None or store.narrowing is None or not store.reading_prompt:
+    call: Call | None = kwargs.get(CALL_ARGUMENT)
+    if call is None or call.narrowing is None or not call.reading_prompt:
         return None  # a prompt without a video, or a decoding step
-    return store.narrowing.narrow(args, kwargs, number)
-
-
-def _decode_step(store: KVStore, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of one decoding step on a shortened sequence."""
-    store.begin_step()
-    positions = kwargs.get("position_ids")
-    if positions is None:
-        device = kwargs["inputs_embeds"].device
-        positions = torch.tensor([[store.next_position()]], device=device)
-    return kwargs | {
-        "attention_mask": None,
-        "position_ids": positions - store.position_shift,
-        STORE_ARGUMENT: store,
-    }
+    return call.narrowing.narrow(args, kwargs, number)
 
 
 class _AttentionSwitch:

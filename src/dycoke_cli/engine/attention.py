@@ -1,8 +1,8 @@
 """Attention functions that score visual tokens at one layer and otherwise step aside.
 
 Registered with `AttentionInterface` beside each stock implementation, under its own name with a
-prefix. The store of a call arrives as a keyword argument, so a call that has none (another thread
-on the same model) runs the stock function unchanged.
+prefix. What is known of a call arrives as a keyword argument, so a call that has none (another
+thread on the same model) runs the stock function unchanged.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 
 PREFIX = "dycoke_"
-STORE_ARGUMENT = "dycoke_store"
 
 
 def scoring_name(implementation: str) -> str:
@@ -30,12 +29,12 @@ def scoring_name(implementation: str) -> str:
     name = PREFIX + implementation
     if name not in ALL_ATTENTION_FUNCTIONS:
         stock = "sdpa" if implementation == "eager" else implementation
-        AttentionInterface.register(name, _scoring(ALL_ATTENTION_FUNCTIONS[stock]))
+        AttentionInterface.register(name, _scoring(ALL_ATTENTION_FUNCTIONS[stock], stock))
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[stock])
     return name
 
 
-def _scoring(stock: Callable[..., Any]) -> Callable[..., Any]:
+def _scoring(stock: Callable[..., Any], name: str) -> Callable[..., Any]:
     def attention(
         module: Any,
         query: torch.Tensor,
@@ -44,16 +43,24 @@ def _scoring(stock: Callable[..., Any]) -> Callable[..., Any]:
         attention_mask: torch.Tensor | None,
         **kwargs: Any,
     ) -> Any:
-        store: KVStore | None = kwargs.pop(STORE_ARGUMENT, None)
-        if store is not None:
-            if query.shape[2] == 1:
-                # One sequence without padding: a single query sees every key that is handed to
-                # it, and a mask made for layer 0 has the wrong length for a pruned layer.
-                attention_mask = None
-            if store.scores_at(module.layer_idx):
+        call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
+        if call is not None:
+            if call.store is not None and not call.reading_prompt:
+                # A mask made for layer 0 has the wrong length for a pruned layer.
+                attention_mask = call.store.mask(module.layer_idx, key)
+                if attention_mask is not None and "flash" not in name:
+                    attention_mask = attention_mask[:, None, None]
+            if call.scores_at(module.layer_idx):
                 # The last query of a prompt sees every key, too.
-                weights = attention_to_keys(query[:, :, -1:], key, kwargs["scaling"])
-                store.choose(weights[store.visual.start : store.visual.stop])
+                last = query[:, :, -1:]
+                call.choose(
+                    [
+                        attention_to_keys(
+                            last[i : i + 1], key[i : i + 1, :, row.padding :], kwargs["scaling"]
+                        )
+                        for i, row in enumerate(call.rows)
+                    ]
+                )
         return stock(module, query, key, value, attention_mask, **kwargs)
 
     return attention
@@ -71,6 +78,6 @@ def attention_to_keys(query: torch.Tensor, key: torch.Tensor, scaling: float) ->
         `[S]`, float32; sums to 1.
     """
     heads, width = key.shape[1], key.shape[3]
-    grouped = query.view(heads, -1, width)
+    grouped = query.reshape(heads, -1, width)
     logits = torch.matmul(grouped, key[0].transpose(1, 2)) * scaling
     return logits.softmax(dim=-1, dtype=torch.float32).flatten(0, 1).mean(dim=0)

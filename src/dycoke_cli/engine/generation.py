@@ -47,7 +47,6 @@ def generate(
     model: Any,
     tokenizer: Any,
     input_ids: torch.Tensor,
-    embeds: torch.Tensor,
     watch: Stopwatch,
     *,
     max_new_tokens: int,
@@ -56,13 +55,12 @@ def generate(
     on_text: Callable[[str], None] | None,
     on_token: Callable[[int], None] | None,
 ) -> Generated:
-    """Generate from a prompt whose video is already encoded.
+    """Generate from a prompt whose video comes with `inject.encoded`.
 
     Args:
         model: a stock model.
         tokenizer: of the model.
         input_ids: `[1, S]`, int64.
-        embeds: `[1, S, D]`: what the language model reads for them.
         watch: the clock of the answer.
         max_new_tokens: at most.
         temperature: 0 is greedy.
@@ -85,7 +83,6 @@ def generate(
             torch.manual_seed(seed)
         output = model.generate(
             input_ids=input_ids,
-            inputs_embeds=embeds,
             attention_mask=torch.ones_like(input_ids),
             max_new_tokens=max_new_tokens,
             streamer=streamer,

@@ -2,7 +2,8 @@
 
 A layer that attends to everything keeps reading order:  `[all rows | spare]`.
 A pruned layer keeps `[waiting | active | text and generated | spare]` and reads from the active
-part on. Softmax doesn't care for the order of keys, for their rotary positions are in them.
+part on. Softmax doesn't care for the order of keys, for their rotary positions are in them. In a
+batch, padding stands in front of each row, so that all rows end together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class KVLayer(CacheLayerMixin):
     Row-major, a swap of a few hundred rows moves whole lines of memory.
 
     Args:
-        order: `[S]`, int64: the order in which the rows of the prefill are stored, or None for
+        order: `[B, S]`, int64: the order in which the rows of the prefill are stored, or None for
             reading order.
     """
 
@@ -56,9 +57,12 @@ class KVLayer(CacheLayerMixin):
             self._append(key_states, value_states)
             return self.attended()
         self.lazy_initialization(key_states, value_states)
-        order = slice(None) if self.order is None else self.order.to(key_states.device)
         # The prefill itself attends in reading order, under the causal mask.
-        self._append(key_states[:, :, order], value_states[:, :, order])
+        if self.order is None:
+            self._append(key_states, value_states)
+        else:
+            order = self.order.to(key_states.device)
+            self._append(_in_order(key_states, order), _in_order(value_states, order))
         return key_states, value_states
 
     def attended(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,13 +71,21 @@ class KVLayer(CacheLayerMixin):
         return self.keys[:, stretch].transpose(1, 2), self.values[:, stretch].transpose(1, 2)
 
     def swap(self, first: torch.Tensor, second: torch.Tensor) -> None:
-        """Exchange row `first[i]` with row `second[i]` for each i (int64, all distinct)."""
+        """Exchange what is held at `first[i]` with what is held at `second[i]`, for each i.
+
+        Args:
+            first: `[n, 2]`, int64: (row of the batch, slot); all slots are distinct.
+            second: the same.
+        """
         # Of a model spread over several devices, the choice may come from another one.
-        first, second = first.to(self.keys.device), second.to(self.keys.device)
-        for rows in (self.keys, self.values):
-            moved = rows.index_select(1, first)
-            rows.index_copy_(1, first, rows.index_select(1, second))
-            rows.index_copy_(1, second, moved)
+        one, other = (self._flat(slots.to(self.keys.device)) for slots in (first, second))
+        for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
+            moved = rows.index_select(0, one)
+            rows.index_copy_(0, one, rows.index_select(0, other))
+            rows.index_copy_(0, other, moved)
+
+    def _flat(self, slots: torch.Tensor) -> torch.Tensor:
+        return slots[:, 0] * self.keys.shape[1] + slots[:, 1]
 
     def discard(self, rows: int) -> None:
         """Free the first `rows` rows for good."""
@@ -138,3 +150,9 @@ class KVLayer(CacheLayerMixin):
             "assisted generation and prompt lookup aren't supported with a compression method "
             "attached"
         )
+
+
+def _in_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Rows of `[B, H, S, D]` in the order `[B, S]` of their row of the batch."""
+    heads, width = states.shape[1], states.shape[3]
+    return states.gather(2, order[:, None, :, None].expand(-1, heads, -1, width))

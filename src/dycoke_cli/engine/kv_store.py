@@ -1,4 +1,4 @@
-"""The KV cache of one `generate()` call, with all state of its choices inside the model.
+"""The KV cache of one `generate()` call: what waits and what is active, row by row.
 
 Nothing is kept on the model or in a global: two calls never mix.
 """
@@ -8,27 +8,24 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import Cache
 
-from dycoke_cli.compression.base import Inside, Pruning
 from dycoke_cli.engine.kv_layer import KVLayer
-from dycoke_cli.engine.narrowing import Narrowing
-from dycoke_cli.engine.stats import DecodeStats
-from dycoke_cli.engine.trace import Recorder
+from dycoke_cli.engine.placement import Placement
+from dycoke_cli.engine.row import Row
 
 
 class KVStore(Cache):
     """A cache whose layers from the prune layer on hand out active visual tokens only.
 
+    The rows of a batch end at the same slot. Where they begin at different ones, for they have
+    padding in front or different numbers of active tokens, `mask` says who reads what.
+
     Args:
         layers: of the language model.
-        sequence: rows of the sequence before anything was dropped.
-        padding: of those, how many were padding.
-        visual: rows `[visual.start, visual.stop)` of the shortened sequence are visual tokens.
-        rows: of the shortened sequence.
-        position_shift: how far the positions of generated tokens move back.
-        inside: the choice while the prompt is read, or None.
-        pruning: decode pruning, or None.
-        stats: counts the choices.
-        recorder: takes down each step, or None.
+        rows: of the batch.
+        length: R, of the shortened sequences with their padding.
+        sequence: S, of the sequences before anything was dropped.
+        first_pruned: the first layer that hands out active tokens only; None where none does.
+        discard: free what the first choice leaves out.
     """
 
     layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
@@ -37,37 +34,26 @@ class KVStore(Cache):
         self,
         *,
         layers: int,
+        rows: list[Row],
+        length: int,
         sequence: int,
-        padding: int,
-        visual: range,
-        rows: int,
-        position_shift: int,
-        pruning: Pruning | None,
-        stats: DecodeStats,
-        inside: Inside | None = None,
-        recorder: Recorder | None = None,
+        first_pruned: int | None = None,
+        discard: bool = False,
     ) -> None:
-        self.recorder = recorder
-        self.narrowing = None if inside is None else Narrowing(inside, visual, rows, stats)
-        self.reading_prompt = True
-        self.pruning = pruning
-        self.visual = visual
-        self.position_shift = position_shift
-        self.stats = stats
-        self._sequence = sequence
-        self._padding = padding
-        self._prompt_rows = rows
-        first_pruned = layers if pruning is None else pruning.layer
-        order = _visual_first(visual, rows) if pruning else None
+        self._first_pruned = layers if first_pruned is None else first_pruned
+        order = None
+        if first_pruned is not None:
+            order = torch.stack([_visual_first(row, length) for row in rows])
         super().__init__(
-            layers=[KVLayer(order if i >= first_pruned else None) for i in range(layers)]
+            layers=[KVLayer(order if i >= self._first_pruned else None) for i in range(layers)]
         )
-        self._first_pruned = first_pruned
-        self._slot_of = torch.arange(len(visual))
-        self._active: torch.Tensor | None = None
+        self._length, self._sequence, self._discard = length, sequence, discard
+        self._paddings = [row.padding for row in rows]
+        self._places = [Placement(row.padding, len(row.visual)) for row in rows]
+        self._active: list[torch.Tensor | None] = [None] * len(rows)
         self._swap: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._start = 0
-        self._discard_now = False
+        self._freed = 0
+        self._free_now = False
 
     def update(
         self,
@@ -82,76 +68,71 @@ class KVStore(Cache):
         if layer_idx >= self._first_pruned and layer.is_initialized:
             if self._swap is not None:
                 layer.swap(*self._swap)
-            if self._discard_now:
-                layer.discard(self._start)
-            layer.start = 0 if self.pruning and self.pruning.discard else self._start
+            if self._free_now:
+                layer.discard(self._freed)
+            layer.start = self._start - self._freed
         return layer.update(key_states, value_states)
 
     def begin_step(self) -> None:
         """Forget the moves of the step before: each layer has made them."""
-        self.reading_prompt = False
         self._swap = None
-        self._discard_now = False
+        self._free_now = False
 
-    def scores_at(self, layer_idx: int) -> bool:
-        """Whether the attention of this layer, in this forward, is what a choice is made from."""
-        choice = self.narrowing if self.reading_prompt else self.pruning
-        return choice is not None and layer_idx == choice.layer - 1
-
-    def choose(self, attention: torch.Tensor) -> None:
-        """Make the choice of this forward; the layers behind follow it.
+    def arrange(self, active: list[torch.Tensor | None]) -> None:
+        """Plan the moves of a step; the layers make them as they are updated.
 
         Args:
-            attention: `[V]`, float32: of the last query to each visual token.
+            active: for each row of the batch the visual tokens `[A]`, int64, that it attends to,
+                the same object as at the step before where they are the same; None for a row
+                without any visual token.
         """
-        if self.reading_prompt:
-            assert self.narrowing is not None
-            self.narrowing.choose(attention)
-        else:
-            self._choose_for_step(attention)
-
-    def _choose_for_step(self, attention: torch.Tensor) -> None:
-        assert self.pruning is not None
-        active = self.pruning.selector.step(attention)
-        self.stats.step(active, self.pruning.selector.renewals)
-        if self.recorder is not None:
-            self.recorder.step(attention, active, self.pruning.selector.renewals)
-        if active is self._active:
-            return
-        if len(active) == len(self.visual):
-            self._start = 0  # everything is read where it lies; nothing moves
-        else:
-            self._arrange(active)
-        self._discard_now = self.pruning.discard and self._active is None
+        moves = []
+        for number, chosen in enumerate(active):
+            if chosen is None or chosen is self._active[number]:
+                continue
+            first, second = self._places[number].arrange(chosen)
+            moves.append(
+                [torch.stack([torch.full_like(s, number), s], dim=1) for s in (first, second)]
+            )
+        if self._discard and moves and not self._freed:
+            self._freed, self._free_now = self._start, True
+        if moves:
+            self._swap = torch.cat([m[0] for m in moves]), torch.cat([m[1] for m in moves])
         self._active = active
 
-    def _arrange(self, active: torch.Tensor) -> None:
-        """Plan the swaps that bring the active tokens into the slots before the text."""
-        self._slot_of = self._slot_of.to(active.device)
-        self._start = len(self.visual) - len(active)
-        is_active = torch.zeros_like(self._slot_of, dtype=torch.bool)
-        is_active[active] = True
-        waits = self._slot_of < self._start
-        entering = (is_active & waits).nonzero().flatten()
-        leaving = (~is_active & ~waits).nonzero().flatten()
-        first, second = self._slot_of[entering], self._slot_of[leaving]
-        self._swap = (first, second)
-        self._slot_of[entering], self._slot_of[leaving] = second, first
+    def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
+        """Which of the keys that `update` handed out each row attends to in a decoding step.
+
+        Args:
+            layer_idx: the layer.
+            key: `[B, H, K, D]`.
+
+        Returns:
+            `[B, K]`, bool, or None where all rows attend to all keys.
+        """
+        pruned = layer_idx >= self._first_pruned
+        firsts = [place.first for place in self._places] if pruned else self._paddings
+        start = self._start if pruned else 0
+        if all(first == start for first in firsts):
+            return None
+        slots = torch.arange(start, start + key.shape[2], device=key.device)
+        return slots >= torch.tensor(firsts, device=key.device)[:, None]
+
+    @property
+    def _start(self) -> int:
+        """The first slot that any row reads in a pruned layer."""
+        return min(place.first for place in self._places)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen, dropped ones included: what `generate()` counts by."""
         layer = self.layers[0]
         if not layer.is_initialized:
             return 0
-        return self._sequence + layer.rows - self._prompt_rows
+        return self._sequence + layer.rows - self._length
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """No maximum."""
         return -1
-
-    def next_position(self) -> int:
-        """Of the token to come, in a sequence in which nothing was dropped."""
-        return self.get_seq_length() - self._padding
 
     @property
     def nbytes(self) -> int:
@@ -164,12 +145,9 @@ class KVStore(Cache):
         return sum(layer.active_nbytes for layer in self.layers)
 
 
-def _visual_first(visual: range, rows: int) -> torch.Tensor:
-    """The storage order of a pruned layer: visual rows, then the text before and behind them."""
-    return torch.cat(
-        [
-            torch.arange(visual.start, visual.stop),
-            torch.arange(visual.start),
-            torch.arange(visual.stop, rows),
-        ]
-    )
+def _visual_first(row: Row, length: int) -> torch.Tensor:
+    """The order in which a pruned layer stores a row: padding, visual tokens, text."""
+    is_text = torch.ones(length, dtype=torch.bool)
+    is_text[: row.padding] = False
+    is_text[row.visual] = False
+    return torch.cat([torch.arange(row.padding), row.visual, is_text.nonzero().flatten()])

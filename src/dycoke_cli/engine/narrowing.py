@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import Inside
-from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.row import Row
 
 
 class Narrowing:
@@ -15,18 +15,15 @@ class Narrowing:
 
     Args:
         inside: the layer and the choice.
-        visual: rows `[visual.start, visual.stop)` of the sequence are visual tokens.
-        rows: of the sequence.
-        stats: notes how many tokens were kept.
+        row: the sequence.
+        length: how many rows it has.
     """
 
-    def __init__(self, inside: Inside, visual: range, rows: int, stats: DecodeStats) -> None:
+    def __init__(self, inside: Inside, row: Row, length: int) -> None:
         self.layer = inside.layer
         self._keep = inside.keep
-        self._visual = visual
-        self._all_rows = rows
-        self._stats = stats
-        self._rows = torch.arange(rows)
+        self._row = row
+        self._rows = torch.arange(length)
 
     def choose(self, attention: torch.Tensor) -> None:
         """Make the choice.
@@ -36,13 +33,12 @@ class Narrowing:
                 layer before `layer`.
         """
         kept = self._keep(attention)
-        before, visual, behind = (
-            torch.arange(self._visual.start, device=kept.device),
-            self._visual.start + kept,
-            torch.arange(self._visual.stop, self._all_rows, device=kept.device),
-        )
-        self._rows = torch.cat([before, visual, behind])
-        self._stats.visual_narrowed = len(kept)
+        visual = self._row.visual.to(kept.device)
+        stays = torch.ones(len(self._rows), dtype=torch.bool, device=kept.device)
+        stays[visual] = False
+        stays[visual[kept]] = True
+        self._rows = stays.nonzero().flatten()
+        self._row.stats.visual_narrowed = len(kept)
 
     def narrow(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int

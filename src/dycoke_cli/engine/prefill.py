@@ -1,14 +1,19 @@
-"""Shortens the prompt, as the text decoder is about to read it, to the rows a method keeps."""
+"""Shortens prompts, as the text decoder is about to read them, to the rows a method keeps."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attention import STORE_ARGUMENT
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.decoder_arguments import at_rows
 from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.narrowing import Narrowing
+from dycoke_cli.engine.row import Row
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
@@ -16,86 +21,146 @@ from dycoke_cli.models.layouts import Layout
 
 
 def shorten(
-    kwargs: dict[str, Any], layout: Layout, method: Method, layers: int, *, trace: bool = False
-) -> tuple[dict[str, Any], KVStore]:
+    kwargs: dict[str, Any],
+    layouts: Sequence[Layout | None],
+    method: Method,
+    layers: int,
+    *,
+    own_store: bool = True,
+    trace: bool = False,
+) -> tuple[dict[str, Any], Call]:
     """Drop what the method doesn't keep from everything that has a row a token.
 
-    Padding is dropped as well, so that no later step needs a mask.
-
     Args:
-        kwargs: of the text decoder: `inputs_embeds` [1, S, D], `position_ids` [..., 1, S] or None,
-            `attention_mask` [1, S] or None.
-        layout: of the S rows.
-        method: the choice.
+        kwargs: of the text decoder: `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None,
+            `attention_mask` [B, S] or None, and what else `decoder_arguments` knows.
+        layouts: of the S rows of each sequence; None for one without a video.
+        method: the choice, made for each sequence alone.
         layers: of the text decoder.
+        own_store: whether a `KVStore` takes the place of the cache.
         trace: whether each decoding step is taken down.
 
     Returns:
-        The arguments of the shortened prefill, and the store that is its cache.
+        The arguments of the shortened prefill, and what its decoding steps need. Sequences that
+        end up shorter than the longest are padded left.
     """
     embeds = kwargs["inputs_embeds"]
-    sequence = embeds.shape[1]
-    kept = method.select(layout.grid(embeds[0]))
-    rows, visual = _rows_to_read(layout, kept, kwargs.get("attention_mask"), sequence)
-    rows = rows.to(embeds.device)
+    batch, sequence = embeds.shape[:2]
+    stays = _not_padding(kwargs.get("attention_mask"), batch, sequence)
+    kept = [_kept(method, layout, embeds[i]) for i, layout in enumerate(layouts)]
+    read = [_rows_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
+    length = max(len(rows) for rows, _ in read)
+    paddings = [length - len(rows) for rows, _ in read]
+    at = torch.stack(
+        [torch.nn.functional.pad(r, (p, 0)) for (r, _), p in zip(read, paddings, strict=True)]
+    )
+    keep = None
+    if any(paddings):
+        keep = torch.arange(length) >= torch.tensor(paddings)[:, None]
+        keep = keep.to(embeds.device)
+    positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
 
-    padding = _padding(kwargs.get("attention_mask"))
-    positions = kwargs.get("position_ids")
-    if positions is None:  # as generate() makes them: padding is left, and doesn't count
-        positions = torch.arange(sequence, device=embeds.device)[None] - padding
-    positions = positions.expand(*positions.shape[:-2], 1, sequence)
-    if method.renumbers():
-        if positions.dim() != 2:
-            raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
-        shift = sequence - padding - len(rows)
-        positions = torch.arange(len(rows), device=embeds.device)[None]
-    else:
-        shift = 0
-        positions = positions[..., rows]
-
-    pruning = method.pruning()
+    pruning, inside = method.pruning(), method.inside()
+    rows = [
+        _row(padding, visual, layout, chosen, method, trace)
+        for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
+    ]
     store = KVStore(
         layers=layers,
+        rows=rows,
+        length=length,
         sequence=sequence,
-        padding=padding,
-        visual=visual,
-        rows=len(rows),
-        position_shift=shift,
-        inside=method.inside(),
-        pruning=pruning,
-        stats=DecodeStats(visual=len(layout.index), visual_kept=len(kept)),
-        recorder=Recorder(pruning.layer - 1, layout, kept) if trace and pruning else None,
+        first_pruned=pruning.layer if pruning else None,
+        discard=pruning is not None and pruning.discard,
     )
-    shortened = kwargs | {
-        "inputs_embeds": embeds[:, rows],
-        "position_ids": positions,
-        "attention_mask": None,
-        "past_key_values": store,
-        STORE_ARGUMENT: store,
-    }
-    return shortened, store
+    call = Call(
+        rows=rows,
+        next_positions=upcoming,
+        keep=keep,
+        held=weakref.ref(store) if own_store else None,
+        layer=pruning.layer - 1 if pruning else None,
+        narrowing=None if inside is None else Narrowing(inside, rows[0], length),
+    )
+    shortened = kwargs | at_rows(kwargs, at) | {"position_ids": positions, "attention_mask": keep}
+    if own_store:
+        shortened |= {"past_key_values": store, CALL_ARGUMENT: call}
+    return shortened, call
+
+
+def _not_padding(mask: torch.Tensor | None, batch: int, sequence: int) -> torch.Tensor:
+    if mask is None:
+        return torch.ones(batch, sequence, dtype=torch.bool)
+    return mask.bool().cpu()
+
+
+def _kept(method: Method, layout: Layout | None, embeds: torch.Tensor) -> torch.Tensor:
+    """The visual tokens of one sequence that stay, as the method orders them."""
+    if layout is None:
+        return torch.arange(0)
+    return method.select(layout.grid(embeds)).cpu()
 
 
 def _rows_to_read(
-    layout: Layout, kept: torch.Tensor, mask: torch.Tensor | None, sequence: int
-) -> tuple[torch.Tensor, range]:
-    """The rows of the shortened sequence, in order, and the stretch of it that is visual."""
-    device = layout.index.device
-    is_text = torch.ones(sequence, dtype=torch.bool, device=device)
-    is_text[layout.index] = False
-    if mask is not None:
-        is_text &= mask[0].to(device).bool()
-    text = is_text.nonzero().flatten()
-    first, last = layout.index[0], layout.index[-1]
-    before, behind = text[text < first], text[text > last]
-    if len(before) + len(behind) != len(text):
-        raise UsageError("text between the frames of a video isn't supported yet")
-    visual = layout.index[kept.to(device)]
-    return (
-        torch.cat([before, visual, behind]),
-        range(len(before), len(before) + len(visual)),
+    stays: torch.Tensor, layout: Layout | None, kept: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows of one shortened sequence in reading order, and which of them are visual.
+
+    Kept tokens take the places of the rows that stay in the order of the choice, which need not be
+    theirs.
+    """
+    if layout is None:
+        return stays.nonzero().flatten(), kept
+    index = layout.index.cpu()
+    is_read = stays.clone()
+    is_read[index] = False
+    is_read[index[kept]] = True
+    rows = is_read.nonzero().flatten()
+    visual = torch.isin(rows, index).nonzero().flatten()
+    rows[visual] = index[kept]
+    return rows, visual
+
+
+def _positions(
+    kwargs: dict[str, Any],
+    stays: torch.Tensor,
+    at: torch.Tensor,
+    keep: torch.Tensor | None,
+    method: Method,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions `[..., B, R]` of the shortened prompts, and `[..., B, 1]` of the next tokens."""
+    batch, length = at.shape
+    positions = kwargs.get("position_ids")
+    if positions is None:  # as generate() makes them: padding doesn't count
+        positions = (stays.long().cumsum(-1) - 1).clamp(min=0).to(at.device)
+    positions = positions.expand(*positions.shape[:-2], batch, stays.shape[1])
+    if not method.renumbers():
+        places = at.expand(*positions.shape[:-2], batch, length)
+        # The last token of a prompt is text, and what is written goes on from it.
+        return positions.gather(-1, places), positions[..., -1:] + 1
+    if positions.dim() != 2:
+        raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
+    numbers = torch.arange(length, device=at.device).expand(batch, length)
+    if keep is not None:
+        numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
+    return numbers, numbers[:, -1:] + 1
+
+
+def _row(
+    padding: int,
+    visual: torch.Tensor,
+    layout: Layout | None,
+    kept: torch.Tensor,
+    method: Method,
+    trace: bool,
+) -> Row:
+    pruning = method.pruning()
+    recorder = None
+    if trace and pruning is not None and layout is not None:
+        recorder = Recorder(pruning.layer - 1, layout, kept)
+    return Row(
+        padding=padding,
+        visual=visual + padding,
+        stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),
+        selector=pruning.selector if pruning else None,
+        recorder=recorder,
     )
-
-
-def _padding(mask: torch.Tensor | None) -> int:
-    return 0 if mask is None else int((mask == 0).sum())

@@ -14,6 +14,7 @@ from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.generation import Generated, generate
+from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
 from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
@@ -113,7 +114,7 @@ class VideoSession:
         try:
             video_decode, vision = self._encode(watch)
             generated = self._generate(
-                input_ids, layout, method, watch, max_new_tokens, temperature, seed, on_text, trace
+                input_ids, method, watch, max_new_tokens, temperature, seed, on_text, trace
             )
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
@@ -149,7 +150,6 @@ class VideoSession:
     def _generate(
         self,
         input_ids: torch.Tensor,
-        layout: Layout,
         method: Method,
         watch: Stopwatch,
         max_new_tokens: int,
@@ -160,17 +160,17 @@ class VideoSession:
     ) -> Generated:
         model, tokenizer = self.loaded.model, self.loaded.processor.tokenizer
         input_ids = input_ids.to(model.device)
-        embeds = self._embed(input_ids)
         self._progress("prefill", 0, 1)
         attached: Any = nullcontext()
         if method.name != "none":
-            attached = attach(model, method, layout, trace=trace)
-        with attached as attachment:
+            attached = attach(model, method, trace=trace)
+        assert self._features is not None
+        video = input_ids == self.loaded.family.placeholder(model.config)
+        with encoded(model, [self._features], video), attached as attachment:
             generated = generate(
                 model,
                 tokenizer,
                 input_ids,
-                embeds,
                 watch,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
@@ -179,20 +179,11 @@ class VideoSession:
                 on_token=lambda tokens: self._progress("decode", tokens, max_new_tokens),
             )
         if attachment is not None:
-            generated.stats = attachment.stats
+            generated.stats = attachment.stats[0]
         if trace:
             pieces = text_pieces(tokenizer, generated.tokens.tolist())
             generated.trace = attachment.recorder.trace(pieces)
         return generated
-
-    @torch.inference_mode()
-    def _embed(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """`inputs_embeds` [1, S, D] with the video's rows where its placeholders stand."""
-        assert self._features is not None
-        embeds = self.loaded.model.get_input_embeddings()(input_ids)
-        first = len(self._prompt.head) - len(self._features)
-        embeds[0, first : first + len(self._features)] = self._features
-        return embeds
 
     def _check_fits(self, layout: Layout, prompt: int, method: Method, max_new_tokens: int) -> None:
         context = self.loaded.context_length

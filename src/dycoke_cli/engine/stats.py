@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 
 @dataclass
 class DecodeStats:
-    """Counts over the decoding steps of one sequence.
+    """Counts over the decoding steps of one sequence, step by step.
 
     Args:
         visual: visual tokens before the method's choice.
@@ -17,19 +17,19 @@ class DecodeStats:
         visual_narrowed: visual tokens that were left behind a choice inside the language model, or
             None where there was none.
         active: visual tokens that each step attended to from the prune layer on.
-        choices_renewed: steps at which the choice was made anew (the first choice isn't counted).
-        tokens_evicted: tokens that left the active set, summed over steps.
-        tokens_recalled: tokens that came back into it, summed over steps.
+        evicted: tokens that left the active set at each step.
+        recalled: tokens that came back into it at each step.
+        renewals: choices made anew by then (the first choice isn't counted).
     """
 
     visual: int = 0
     visual_kept: int = 0
     visual_narrowed: int | None = None
     active: list[int] = field(default_factory=list)
-    choices_renewed: int = 0
-    tokens_evicted: int = 0
-    tokens_recalled: int = 0
-    _before: torch.Tensor | None = field(default=None, repr=False)
+    evicted: list[int] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
+    renewals: list[int] = field(default_factory=list)
+    _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def visual_last(self) -> int:
@@ -41,6 +41,21 @@ class DecodeStats:
         """Visual tokens that the last layer attended to, on average over steps."""
         return sum(self.active) / len(self.active) if self.active else self.visual_last
 
+    @property
+    def choices_renewed(self) -> int:
+        """Steps at which the choice was made anew (the first choice isn't counted)."""
+        return self.renewals[-1] if self.renewals else 0
+
+    @property
+    def tokens_evicted(self) -> int:
+        """Tokens that left the active set, summed over steps."""
+        return sum(self.evicted)
+
+    @property
+    def tokens_recalled(self) -> int:
+        """Tokens that came back into it, summed over steps."""
+        return sum(self.recalled)
+
     def step(self, active: torch.Tensor, renewals: int) -> None:
         """Count one step.
 
@@ -50,12 +65,23 @@ class DecodeStats:
             renewals: choices made anew so far, the first not counted.
         """
         self.active.append(len(active))
-        self.choices_renewed = renewals
-        if active is self._before:
-            return
-        everything = torch.arange(self.visual_kept, device=active.device)
-        before = everything if self._before is None else self._before
-        stayed = int(torch.isin(active, before).sum())
-        self.tokens_evicted += len(before) - stayed
-        self.tokens_recalled += len(active) - stayed
+        self.renewals.append(renewals)
+        left, back = 0, 0
+        if active is not self._before:
+            everything = torch.arange(self.visual_kept, device=active.device)
+            before = everything if self._before is None else self._before
+            stayed = int(torch.isin(active, before).sum())
+            left, back = len(before) - stayed, len(active) - stayed
+        self.evicted.append(left)
+        self.recalled.append(back)
         self._before = active
+
+    def until(self, steps: int) -> DecodeStats:
+        """The counts of the first steps alone: a batch goes on until its longest answer ends."""
+        return replace(
+            self,
+            active=self.active[:steps],
+            evicted=self.evicted[:steps],
+            recalled=self.recalled[:steps],
+            renewals=self.renewals[:steps],
+        )

@@ -7,10 +7,15 @@ from typing import Any
 from transformers import DynamicCache
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.errors import UsageError
 
 _ATTACHED = "isn't supported with a compression method attached"
+_SECOND_TURN = (
+    "a prompt behind a cache that already holds tokens (a second turn, or prefill_chunk_size) "
+    f"{_ATTACHED}; give the whole conversation as one prompt"
+)
 
 
 def check_decoder(decoder: Any, method: Method) -> None:
@@ -49,32 +54,45 @@ def check_decoder(decoder: Any, method: Method) -> None:
         )
 
 
-def check_prefill(kwargs: dict[str, Any]) -> None:
-    """Check the arguments with which the text decoder is about to read a prompt.
+def check_cache(cache: Any) -> None:
+    """Check the cache of a forward that doesn't go on with a prompt of this attachment.
 
     Raises:
-        UsageError: several sequences, a cache that isn't fresh and dynamic, a ready-made mask,
-            attention weights asked for.
+        UsageError: it was shortened by another one.
+    """
+    if isinstance(cache, KVStore):
+        raise UsageError(_SECOND_TURN)
+
+
+def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
+    """Check the arguments with which the text decoder is about to read prompts.
+
+    Args:
+        kwargs: of the text decoder.
+        method: that is attached.
+        decoder: of the model.
+
+    Raises:
+        UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic, a
+            ready-made mask, attention weights asked for.
     """
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
     if kwargs["inputs_embeds"].shape[0] != 1:
-        raise UsageError(
-            "one sequence at a time with a compression method attached: batches, num_beams and "
-            "num_return_sequences above 1 aren't supported, for each row needs its own choice"
-        )
-    cache = kwargs.get("past_key_values")
+        if method.inside() is not None:
+            raise UsageError(f"the method {method.name} reads one sequence at a time, not a batch")
+        # Each of its decoding steps would need a mask compiled anew.
+        if "flex" in attention_implementation(decoder):
+            raise UsageError(f"a batch under flex_attention {_ATTACHED}; load with sdpa")
     if kwargs.get("use_cache") is False:
         raise UsageError(f"generate() without a cache (use_cache=False) {_ATTACHED}")
+    cache = kwargs.get("past_key_values")
     if cache is not None and (type(cache) is not DynamicCache or cache.offloading):
         raise UsageError(
             f"a {type(cache).__name__} as cache {_ATTACHED}; leave cache_implementation unset"
         )
     if cache is not None and cache.get_seq_length() > 0:
-        raise UsageError(
-            f"a prompt behind a cache that already holds tokens (a second turn, or "
-            f"prefill_chunk_size) {_ATTACHED}; give the whole conversation as one prompt"
-        )
+        raise UsageError(_SECOND_TURN)
     mask = kwargs.get("attention_mask")
     if mask is not None and (isinstance(mask, dict) or mask.dim() != 2):
         raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
@@ -82,16 +100,20 @@ def check_prefill(kwargs: dict[str, Any]) -> None:
         raise UsageError(f"output_attentions {_ATTACHED}")
 
 
-def check_decode_step(kwargs: dict[str, Any]) -> None:
-    """Check the arguments of a forward on a shortened sequence.
+def check_decode_step(kwargs: dict[str, Any], batch: int) -> None:
+    """Check the arguments of a forward on shortened sequences.
+
+    Args:
+        kwargs: of the text decoder.
+        batch: how many sequences there are.
 
     Raises:
-        UsageError: more than the one new token of one sequence.
+        UsageError: more than the one new token of each sequence.
     """
     embeds = kwargs.get("inputs_embeds")
     new = embeds if embeds is not None else kwargs["input_ids"]
-    if new.shape[0] != 1:
-        raise UsageError(f"more than one sequence on a shortened cache {_ATTACHED}")
+    if new.shape[0] != batch:
+        raise UsageError(f"{new.shape[0]} sequences on a cache of {batch} {_ATTACHED}")
     if new.shape[1] != 1:
         raise UsageError(
             "several tokens behind a shortened prompt (a second turn, prefill_chunk_size, "

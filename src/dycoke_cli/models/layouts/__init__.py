@@ -14,6 +14,9 @@ from dycoke_cli.models.layouts.layout import Layout
 class Family(Protocol):
     """What a family's file has."""
 
+    def placeholder(self, config: Any) -> int:
+        """The token id that stands for a visual token in a prompt."""
+
     def tokens_per_frame(self, config: Any) -> int:
         """Visual tokens a frame."""
 

@@ -10,6 +10,11 @@ import torch
 from dycoke_cli.models.layouts.layout import Layout, equal_frames
 
 
+def placeholder(config: Any) -> int:
+    """The token id that stands for a visual token in a prompt."""
+    return config.video_token_id
+
+
 def tokens_per_frame(config: Any) -> int:
     """Visual tokens a frame: the patch grid, halved on each side by bilinear pooling.
 
@@ -22,7 +27,7 @@ def tokens_per_frame(config: Any) -> int:
 
 def layout(config: Any, input_ids: torch.Tensor) -> Layout | None:
     """Where the visual tokens of `input_ids[S]` stand, or None where there is no video."""
-    return equal_frames(input_ids, config.video_token_id, tokens_per_frame(config))
+    return equal_frames(input_ids, placeholder(config), tokens_per_frame(config))
 
 
 def frames(inputs: dict[str, torch.Tensor]) -> int:
@@ -47,6 +52,6 @@ def chunk(
     """
     pixels = inputs["pixel_values_videos"]
     tokens = (stop - start) * tokens_per_frame(config)
-    placeholders = torch.full((1, tokens + 1), config.video_token_id)
+    placeholders = torch.full((1, tokens + 1), placeholder(config))
     keep = slice(None) if stop == pixels.shape[1] else slice(tokens)
     return {"input_ids": placeholders, "pixel_values_videos": pixels[:, start:stop]}, keep

@@ -1,0 +1,160 @@
+"""Several sequences at once: each gets the tokens, logits and choices that it gets alone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, RandomMerge
+from dycoke_cli.errors import UsageError
+
+from .tiny import SHAPES, make_inputs, make_model
+
+NEW_TOKENS = 8
+KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
+METHODS = [
+    DyCoke(prune_layer=2),
+    DyCoke(prune_layer=1, merge_ratio=0.3, prune_ratio=0.9, recall_threshold=1.0),
+    DyCoke(prune_layer=3, positions="kept"),
+    DyCoke(prune_layer=2, recall=False, dp_cache="discard"),
+    DyCoke(prune_layer=2, recall=False),
+    DyCoke(prune_layer=2, variant="published"),
+    DyCoke(kv_prune=False),
+    DyCoke(ttm=False, prune_layer=2),
+    RandomMerge(merge_ratio=0.5, prune_layer=2),
+    KEEP_ALL,
+]
+
+
+def batch_of(rows):
+    """Prompts of unequal lengths as one batch, padded left; the videos in the order of the rows."""
+    longest = max(row["input_ids"].shape[1] for row in rows)
+
+    def padded(name, value):
+        return torch.cat(
+            [
+                torch.nn.functional.pad(row[name], (longest - row[name].shape[1], 0), value=value)
+                for row in rows
+            ]
+        )
+
+    return {
+        "input_ids": padded("input_ids", 1),
+        "attention_mask": padded("attention_mask", 0),
+        "pixel_values_videos": torch.cat([r["pixel_values_videos"] for r in rows]),
+    }
+
+
+def prompts(shape, frames, texts):
+    """Videos of equally many frames, for the stock class stacks them, and texts of some lengths."""
+    found = []
+    for seed, text in enumerate(texts):
+        row = make_inputs(shape, frames, seed=seed)
+        more = torch.arange(20, 20 + text)[None]
+        row["input_ids"] = torch.cat([row["input_ids"], more], dim=1)
+        row["attention_mask"] = torch.ones_like(row["input_ids"])
+        found.append(row)
+    return found
+
+
+def answer(model, method, inputs):
+    with method(model) as attachment:
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    return output, attachment.stats
+
+
+@pytest.mark.parametrize(
+    "method", METHODS, ids=lambda m: m.name + str(sorted(vars(m).values(), key=str))
+)
+@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (4, (2, 2)), (1, (0, 1, 2, 3, 4))])
+def test_each_row_is_as_it_is_alone(method, frames, texts):
+    shape = SHAPES[0]
+    model = make_model(shape, seed=frames)
+    rows = prompts(shape, frames, texts)
+    together, stats = answer(model, method, batch_of(rows))
+    assert len(stats) == len(rows)
+    for number, row in enumerate(rows):
+        alone, [counts] = answer(model, method, row)
+        assert (
+            together.sequences[number, -NEW_TOKENS:].tolist()
+            == alone.sequences[0, -NEW_TOKENS:].tolist()
+        )
+        for ours, theirs in zip(together.logits, alone.logits, strict=True):
+            torch.testing.assert_close(ours[number], theirs[0], atol=2e-4, rtol=2e-4)
+        assert stats[number] == counts
+
+
+@pytest.mark.parametrize("frames", [1, 4, 5, 9])
+def test_with_everything_kept_a_batch_is_that_of_plain_generate(frames):
+    model = make_model(SHAPES[1], seed=frames)
+    inputs = batch_of(prompts(SHAPES[1], frames, (4, 0, 7)))
+    plain = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+    with KEEP_ALL(model):
+        attached = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+    assert torch.equal(plain, attached)
+
+
+def test_a_row_without_a_video():
+    shape, method = SHAPES[0], DyCoke(prune_layer=2)
+    model = make_model(shape)
+    rows = prompts(shape, 5, (1, 3))
+    text = {
+        "input_ids": torch.tensor([[11, 12, 13, 14]]),
+        "attention_mask": torch.ones(1, 4).long(),
+    }
+    batch = batch_of([*rows, text | {"pixel_values_videos": rows[0]["pixel_values_videos"][:0]}])
+    together, stats = answer(model, method, batch)
+    plain = model.generate(**text, max_new_tokens=NEW_TOKENS, do_sample=False)
+    assert together.sequences[2, -NEW_TOKENS:].tolist() == plain[0, -NEW_TOKENS:].tolist()
+    assert (stats[2].visual, stats[2].active) == (0, [])
+    for number, row in enumerate(rows):
+        alone, [counts] = answer(model, method, row)
+        assert (
+            together.sequences[number, -NEW_TOKENS:].tolist()
+            == alone.sequences[0, -NEW_TOKENS:].tolist()
+        )
+        assert stats[number] == counts
+
+
+def test_several_draws_of_one_prompt_choose_for_themselves():
+    model = make_model(SHAPES[0])
+    inputs = make_inputs(SHAPES[0], 9)
+    with DyCoke(prune_layer=2)(model) as attachment:
+        torch.manual_seed(0)
+        output = model.generate(
+            **inputs, max_new_tokens=20, do_sample=True, temperature=3.0, num_return_sequences=3
+        )
+    assert len({tuple(row.tolist()) for row in output}) == 3
+    renewals = [tuple(stats.recalled) for stats in attachment.stats]
+    assert len(set(renewals)) == 3
+
+
+def test_what_reads_one_sequence_at_a_time_says_so():
+    model = make_model(SHAPES[0])
+    inputs = batch_of(prompts(SHAPES[0], 4, (1, 2)))
+    with pytest.raises(UsageError, match="fastv reads one sequence at a time"), FastV()(model):
+        model.generate(**inputs, max_new_tokens=2)
+
+
+def test_the_store_of_a_finished_call_is_freed():
+    model = make_model(SHAPES[0])
+    with DyCoke(prune_layer=2)(model):
+        gc.disable()
+        try:
+            output = model.generate(
+                **make_inputs(SHAPES[0], 4), max_new_tokens=3, return_dict_in_generate=True
+            )
+            store = weakref.ref(output.past_key_values)
+            del output
+            assert store() is None
+        finally:
+            gc.enable()
