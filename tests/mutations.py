@@ -33,9 +33,9 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "scores come from the wrong layer",
-        "engine/kv_store.py",
-        "layer_idx == choice.layer - 1",
-        "layer_idx == choice.layer - 2 or layer_idx == choice.layer == 1",
+        "engine/prefill.py",
+        "layer=pruning.layer - 1 if pruning else None",
+        "layer=max(pruning.layer - 2, 0) if pruning else None",
     ),
     Mutation(
         "pruning starts one layer late",
@@ -45,27 +45,27 @@ MUTATIONS = (
     ),
     Mutation(
         "rows swap into the wrong slots",
-        "engine/kv_store.py",
-        "self._slot_of[entering], self._slot_of[leaving] = second, first",
-        "self._slot_of[entering], self._slot_of[leaving] = first, second",
+        "engine/placement.py",
+        "slot_of[entering], slot_of[leaving] = second, first",
+        "slot_of[entering], slot_of[leaving] = first, second",
     ),
     Mutation(
         "the active part starts one row late",
-        "engine/kv_store.py",
-        "self._start = len(self.visual) - len(active)",
-        "self._start = len(self.visual) - len(active) + 1",
+        "engine/placement.py",
+        "self._padding + len(slot_of) - len(active)",
+        "self._padding + len(slot_of) - len(active) + 1",
     ),
     Mutation(
         "moves of the step before are made again",
         "engine/kv_store.py",
-        "        self._swap = None\n        self._discard_now = False\n\n    def scores_at",
-        "        self._discard_now = False\n\n    def scores_at",
+        "        self._swap = None\n        self._free_now = False\n\n    def arrange",
+        "        self._free_now = False\n\n    def arrange",
     ),
     Mutation(
         "values stay behind when keys swap",
         "engine/kv_layer.py",
-        "for rows in (self.keys, self.values):",
-        "for rows in (self.keys,):",
+        "for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
+        "for rows in (self.keys.flatten(0, 1),):",
     ),
     Mutation(
         "growing forgets the last row",
@@ -120,9 +120,9 @@ MUTATIONS = (
     ),
     Mutation(
         "generated tokens don't move back over the gaps",
-        "engine/attach.py",
-        "positions - store.position_shift",
-        "positions",
+        "engine/prefill.py",
+        "return numbers, numbers[:, -1:] + 1",
+        "return numbers, positions[:, -1:] + 1",
     ),
     Mutation(
         "kept tokens keep their positions though renumbered",
@@ -132,15 +132,15 @@ MUTATIONS = (
     ),
     Mutation(
         "scores take in a text token",
-        "engine/attention.py",
-        "weights[store.visual.start : store.visual.stop]",
-        "weights[store.visual.start + 1 : store.visual.stop + 1]",
+        "engine/call.py",
+        "weights[row.visual.to(weights.device) - row.padding]",
+        "weights[row.visual.to(weights.device) - row.padding + 1]",
     ),
     Mutation(
         "heads share the scores of the wrong group",
         "engine/attention.py",
-        "grouped = query.view(heads, -1, width)",
-        "grouped = query.view(-1, heads, width).transpose(0, 1)",
+        "grouped = query.reshape(heads, -1, width)",
+        "grouped = query.reshape(-1, heads, width).transpose(0, 1)",
     ),
     Mutation(
         "attention is not switched back",
@@ -167,10 +167,34 @@ MUTATIONS = (
         "self.keys = self.keys[:, rows:]",
     ),
     Mutation(
-        "several rows get the choice of the first",
-        "engine/supported.py",
-        'if kwargs["inputs_embeds"].shape[0] != 1:',
-        "if False:",
+        "the sequences of a batch share their choice",
+        "engine/call.py",
+        "row.choose(weights) if len(weights) else None",
+        "self.rows[0].choose(weights) if len(weights) else None",
+    ),
+    Mutation(
+        "padding is read as if it were text",
+        "engine/kv_store.py",
+        "return slots >= torch.tensor(firsts, device=key.device)[:, None]",
+        "return None",
+    ),
+    Mutation(
+        "pruned layers get the mask of the others",
+        "engine/kv_store.py",
+        "if pruned else self._paddings",
+        "if pruned and False else self._paddings",
+    ),
+    Mutation(
+        "swaps land in the first sequence of a batch",
+        "engine/kv_layer.py",
+        "slots[:, 0] * self.keys.shape[1] + slots[:, 1]",
+        "slots[:, 1]",
+    ),
+    Mutation(
+        "a finished call keeps its memory",
+        "engine/prefill.py",
+        "weakref.ref(store) if own_store else None",
+        "(lambda: store) if own_store else None",
     ),
     Mutation(
         "FastV ranks by the first query of the prompt",
@@ -187,8 +211,8 @@ MUTATIONS = (
     Mutation(
         "FastV keeps the tokens behind the ones it chose",
         "engine/narrowing.py",
-        "self._visual.start + kept,",
-        "(self._visual.start + kept + 1).clamp(max=self._visual.stop - 1),",
+        "stays[visual[kept]] = True",
+        "stays[visual[(kept + 1).clamp(max=len(visual) - 1)]] = True",
     ),
     Mutation(
         "FastV closes the gaps in the positions",
