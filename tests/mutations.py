@@ -97,8 +97,8 @@ MUTATIONS = (
     Mutation(
         "one token too many is active",
         "compression/ranking.py",
-        "return int(tokens * (1 - prune_ratio))",
-        "return int(tokens * (1 - prune_ratio)) + 1",
+        "return int(tokens * (1 - ratio))",
+        "return int(tokens * (1 - ratio)) + 1",
     ),
     Mutation(
         "frame 2 is compared with frame 1",
@@ -127,8 +127,8 @@ MUTATIONS = (
     Mutation(
         "kept tokens keep their positions though renumbered",
         "engine/prefill.py",
-        "if method.renumbers():",
-        "if False:",
+        "if not method.renumbers():",
+        "if True:",
     ),
     Mutation(
         "scores take in a text token",
