@@ -218,7 +218,7 @@ MUTATIONS = (
         "FastV closes the gaps in the positions",
         "engine/narrowing.py",
         "self._gather(turns, -2) for turns",
-        "turns[..., : len(self._rows), :] for turns",
+        "turns[..., : len(self.rows), :] for turns",
     ),
     Mutation(
         "FastV leaves its hooks on the layers",

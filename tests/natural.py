@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from skimage import data
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Frames with their times, as the engine wants a video."""
+
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> Pictures:
+        """Four frames a second."""
+        return cls(frames, tuple(i / 4 for i in range(len(frames))))
 
 
 def pan(frames: int, size: int = 128) -> np.ndarray:

@@ -1,12 +1,28 @@
 """Encoding in chunks gives the rows that the stock model gives in one go."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from dycoke_cli.engine import encode
 from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.prompt import VideoPrompt
 
 from .tiny import SHAPES, make_inputs, make_model, prompt_rows
+
+
+def prompt_of(shape, inputs, frames):
+    """As if a processor had made it."""
+    return VideoPrompt(
+        processor=SimpleNamespace(video_processor=None),
+        expanded="",
+        inputs={"pixel_values_videos": inputs["pixel_values_videos"]},
+        frames=frames,
+        placeholders=frames * shape.tokens_per_frame + 1,
+        tokens_per_frame=shape.tokens_per_frame,
+        typed=False,
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -18,10 +34,14 @@ def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
     inputs = make_inputs(shape, 7)
     embeds, visual = prompt_rows(model, shape, inputs)
     calls = []
-    pixels = {"pixel_values_videos": inputs["pixel_values_videos"]}
-    rows = encode.encode_video(
-        model, family_of(model.config), pixels, lambda done, total: calls.append((done, total))
+    encoded = encode.encode_video(
+        model,
+        family_of(model.config),
+        prompt_of(shape, inputs, 7),
+        lambda done, total: calls.append((done, total)),
     )
+    rows = encoded.rows
+    assert encoded.deepstack == ()
     expected = embeds[visual.start : visual.stop + 1]  # with the newline
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
     assert (
@@ -38,7 +58,7 @@ def test_the_language_model_does_not_run():
     model = make_model(SHAPES[0])
     ran = []
     model.get_decoder().layers[0].register_forward_pre_hook(lambda *_: ran.append(1))
-    inputs = {"pixel_values_videos": make_inputs(SHAPES[0], 2)["pixel_values_videos"]}
-    encode.encode_video(model, family_of(model.config), inputs)
+    prompt = prompt_of(SHAPES[0], make_inputs(SHAPES[0], 2), 2)
+    encode.encode_video(model, family_of(model.config), prompt)
     assert ran == []
     assert not model.get_decoder()._forward_pre_hooks

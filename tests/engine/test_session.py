@@ -1,29 +1,19 @@
 """A session on the bundled checkpoint: answers are plain generate()'s, figures add up."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompt import make_prompt
-from tests.natural import pan
+from tests.natural import Pictures, pan
 
 QUESTION = "What happens in the video?"
 KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
 
 
-@dataclass(frozen=True)
-class Pictures:
-    frames: np.ndarray
-    timestamps_s: tuple[float, ...]
-    warnings: tuple[str, ...] = ()
-
-
 def natural(frames):
-    return Pictures(pan(frames), tuple(i / 4 for i in range(frames)))
+    return Pictures.of(pan(frames))
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +27,12 @@ def session(loaded):
 
 
 def plain(loaded, clip, question, new_tokens):
-    prompt = make_prompt(loaded.processor, clip.frames)
-    ids = prompt.input_ids(question)
+    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
+    text = loaded.processor.apply_chat_template([turn], add_generation_prompt=True)
+    inputs = loaded.processor(text=[text], videos=[list(clip.frames)], return_tensors="pt")
+    ids = inputs["input_ids"]
     with torch.inference_mode():
-        output = loaded.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            **prompt.inputs,
-            max_new_tokens=new_tokens,
-            do_sample=False,
-        )
+        output = loaded.model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
     return loaded.processor.tokenizer.decode(
         output[0, ids.shape[1] :], skip_special_tokens=True
     ).strip()

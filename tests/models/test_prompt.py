@@ -6,7 +6,9 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.loading import load
+from dycoke_cli.models.normalising import normalised
 from dycoke_cli.models.prompt import make_prompt, text_ids
+from tests.natural import Pictures
 
 QUESTIONS = ["", "What happens?", "What does the red circle do?  ", "Ünï \n cöde 漢字 <b>"]
 
@@ -16,6 +18,10 @@ HISTORIES = [
     (("What is there?", "A red circle."),),
     (("Is there a star?", "No."), ("  And\na circle?", "Ünï: yes, 漢字. "), ("Sure?", "")),
 ]
+
+
+def prompt_of(loaded, pixels):
+    return make_prompt(loaded.processor, loaded.family, loaded.model.config, Pictures.of(pixels))
 
 
 def conversation(question, history, content):
@@ -41,18 +47,21 @@ def loaded():
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_ids_and_pixels_are_the_stock_processors(loaded, frames, question):
     pixels = np.random.default_rng(0).integers(0, 256, (frames, 48, 80, 3), dtype=np.uint8)
-    prompt = make_prompt(loaded.processor, pixels)
+    prompt = prompt_of(loaded, pixels)
     content = [{"type": "video"}, {"type": "text", "text": question}]
     text = loaded.processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
     stock = loaded.processor(text=[text], videos=[list(pixels)], return_tensors="pt")
     assert torch.equal(prompt.input_ids(question), stock["input_ids"])
-    assert torch.equal(prompt.inputs["pixel_values_videos"], stock["pixel_values_videos"])
+    given = prompt.inputs["pixel_values_videos"]
+    assert given.dtype == torch.uint8
+    made = normalised(given, loaded.processor.video_processor, loaded.family.pixels)
+    assert torch.equal(made, stock["pixel_values_videos"])
 
 
 def test_special_tokens_in_a_question_are_refused(loaded):
-    prompt = make_prompt(loaded.processor, np.zeros((1, 8, 8, 3), np.uint8))
+    prompt = prompt_of(loaded, np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match=r"question contains '<video>'"):
         prompt.input_ids("What is <video>?")
 
@@ -64,7 +73,7 @@ def test_a_follow_up_is_the_stock_rendering_of_the_whole_conversation(loaded, qu
     turns = conversation(question, history, [{"type": "video"}])
     text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
     stock = loaded.processor(text=[text], videos=[list(pixels)], return_tensors="pt")
-    prompt = make_prompt(loaded.processor, pixels)
+    prompt = prompt_of(loaded, pixels)
     assert torch.equal(prompt.input_ids(question, history), stock["input_ids"])
 
 
@@ -82,7 +91,7 @@ def test_without_a_video_it_is_the_stock_rendering_of_the_text(loaded, question,
 
 @pytest.mark.parametrize("turn", [("What is <video>?", "A."), ("What?", "<|im_end|>")])
 def test_special_tokens_in_earlier_turns_are_refused(loaded, turn):
-    prompt = make_prompt(loaded.processor, np.zeros((1, 8, 8, 3), np.uint8))
+    prompt = prompt_of(loaded, np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="has a meaning of its own"):
         prompt.input_ids("And?", [turn])
     with pytest.raises(UsageError, match="has a meaning of its own"):

@@ -21,6 +21,7 @@ from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.private_api import attention_implementation
+from dycoke_cli.engine.seen import Prompt
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import (
     check_cache,
@@ -31,7 +32,7 @@ from dycoke_cli.engine.supported import (
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout, family_of
+from dycoke_cli.models.layouts import family_of
 
 
 def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:
@@ -67,7 +68,7 @@ class Attachment:
         self._decoder = model.get_decoder()
         self._method = method
         self._trace = trace
-        self._layouts: list[Layout | None] = []
+        self._prompt: Prompt | None = None
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
@@ -77,11 +78,9 @@ class Attachment:
             before_forward(self._model, self._before_model),
             before_forward(self._decoder, self._before_decoder),
         ]
-        inside = self._method.inside()
-        if inside is not None:
-            for number in range(inside.layer, len(self._decoder.layers)):
-                narrow = partial(_before_layer, number)
-                self._hooks.append(before_forward(self._decoder.layers[number], narrow))
+        for number in self._layers_to_change():
+            hook = partial(_before_layer, number)
+            self._hooks.append(before_forward(self._decoder.layers[number], hook))
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -96,12 +95,16 @@ class Attachment:
                 stacklevel=2,
             )
 
+    def _layers_to_change(self) -> list[int]:
+        """The decoder layers that read something else than what the layer before put out."""
+        inside, layers = self._method.inside(), len(self._decoder.layers)
+        narrowed = range(layers if inside is None else inside.layer, layers)
+        vision = getattr(self._model.config, "vision_config", None)
+        stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
+        return sorted({*range(1, stacked + 1), *narrowed})
+
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        input_ids = kwargs.get("input_ids", args[0] if args else None)
-        self._layouts = []
-        if input_ids is not None and input_ids.shape[1] > 1:
-            family = family_of(module.config)
-            self._layouts = [family.layout(module.config, row) for row in input_ids]
+        self._prompt = Prompt.of(args, kwargs)
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -112,13 +115,14 @@ class Attachment:
             check_decode_step(kwargs, len(call.rows))
             return args, call.begin_step(kwargs)
         check_cache(cache)
-        if all(layout is None for layout in self._layouts):
+        prompt, self._prompt = self._prompt, None
+        layouts = [] if prompt is None else prompt.layouts(self._model.config, kwargs)
+        if all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
-        if self._trace and len(self._layouts) > 1:
+        if self._trace and len(layouts) > 1:
             raise UsageError("a trace is of one sequence, not of a batch")
-        layers = module.config.num_hidden_layers
-        kwargs, call = shorten(kwargs, self._layouts, self._method, layers, trace=self._trace)
+        kwargs, call = shorten(kwargs, layouts, self._method, module.config, trace=self._trace)
         self._calls[kwargs["past_key_values"]] = call
         self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs
@@ -128,9 +132,9 @@ def _before_layer(
     number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Arguments | None:
     call: Call | None = kwargs.get(CALL_ARGUMENT)
-    if call is None or call.narrowing is None or not call.reading_prompt:
+    if call is None or not call.reading_prompt:
         return None  # a prompt without a video, or a decoding step
-    return call.narrowing.narrow(args, kwargs, number)
+    return call.before_layer(number, args, kwargs)
 
 
 class _AttentionSwitch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine.deepstack import DeepStack
 from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.narrowing import Narrowing
 from dycoke_cli.engine.row import Row
@@ -27,6 +28,7 @@ class Call:
             alive: when the call is over, its memory is free at once.
         layer: whose attention the choice of a decoding step is made from, or None.
         narrowing: the choice while the prompt is read, or None.
+        deepstack: what is added behind the first layers while the prompt is read, or None.
         reading_prompt: whether no decoding step was made yet.
     """
 
@@ -36,6 +38,7 @@ class Call:
     held: weakref.ref[KVStore] | None
     layer: int | None = None
     narrowing: Narrowing | None = None
+    deepstack: DeepStack | None = None
     reading_prompt: bool = True
 
     @property
@@ -54,6 +57,19 @@ class Call:
         if self.keep is not None:  # the new token is no padding
             self.keep = torch.nn.functional.pad(self.keep, (0, 1), value=True)
         return step | {"attention_mask": self.keep}
+
+    def before_layer(
+        self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a decoder layer while the prompt is read."""
+        narrowing = self.narrowing
+        if self.deepstack is not None:
+            behind = narrowing is not None and number > narrowing.layer
+            rows = narrowing.rows if narrowing is not None and behind else None
+            args = (self.deepstack.add(args[0], number, rows), *args[1:])
+        if narrowing is not None and number >= narrowing.layer:
+            return narrowing.narrow(args, kwargs, number)
+        return args, kwargs
 
     def scores_at(self, layer_idx: int) -> bool:
         """Whether the attention of this layer, in this forward, is what a choice is made from."""

@@ -7,72 +7,90 @@ decoder, where the visual tokens already stand in `inputs_embeds`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.prompt import VideoPrompt
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an
 # accelerator wants several. Smaller frames go together up to the same size.
 CHUNK_NUMBERS_CPU = 3 * 384 * 384
 CHUNK_NUMBERS_ACCELERATOR = 8 * CHUNK_NUMBERS_CPU
+DEEPSTACK, VISUAL_ROWS = "deepstack_visual_embeds", "visual_pos_masks"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A video as the language model reads it.
+
+    Args:
+        rows: `[R, D]`, in the model's dtype and on its device: one a placeholder.
+        deepstack: more rows `[R, D]`, which are added behind each of the first decoder layers.
+    """
+
+    rows: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
 
 
 class _Reached(Exception):
-    """Carries `inputs_embeds` out of a forward that has done all we want of it."""
+    """Carries the decoder's arguments out of a forward that has done all we want of it."""
 
-    def __init__(self, embeds: torch.Tensor) -> None:
+    def __init__(self, kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self.embeds = embeds
+        self.kwargs = kwargs
 
 
 @torch.inference_mode()
 def encode_video(
     model: Any,
     family: Family,
-    inputs: dict[str, torch.Tensor],
+    prompt: VideoPrompt,
     on_frames: Callable[[int, int], None] | None = None,
-) -> torch.Tensor:
+) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
 
     Args:
         model: a stock model.
         family: its layout, which knows how its inputs are cut into frames.
-        inputs: what the processor made of one video.
+        prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in all).
-
-    Returns:
-        `[R, D]`, in the model's dtype and on its device: one row a placeholder.
     """
-    frames = family.frames(inputs)
-    size = _chunk_frames(inputs, frames, model.device.type)
-    rows = []
+    inputs, frames = prompt.inputs, prompt.frames
+    pixels = inputs[family.pixels.key]
+    budget = CHUNK_NUMBERS_CPU if model.device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
+    size = max(1, budget * frames // pixels.numel())
+    parts = []
     for start in range(0, frames, size):
         stop = min(start + size, frames)
-        chunk, keep = family.chunk(model.config, inputs, start, stop)
-        rows.append(_rows_at_decoder(model, chunk)[keep])
+        chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
+        chunk[family.pixels.key] = normalised(
+            chunk[family.pixels.key].to(model.device),
+            prompt.processor.video_processor,
+            family.pixels,
+        )
+        kwargs = _at_decoder(model, chunk)
+        deepstack = [rows[keep] for rows in kwargs.get(DEEPSTACK) or ()]
+        parts.append([kwargs["inputs_embeds"][0][keep], *deepstack])
         if on_frames is not None:
             on_frames(stop, frames)
-    return torch.cat(rows)
+    rows, *deepstack = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    return Encoded(rows, tuple(deepstack))
 
 
-def _chunk_frames(inputs: dict[str, torch.Tensor], frames: int, device_type: str) -> int:
-    numbers = sum(tensor.numel() for tensor in inputs.values() if tensor.is_floating_point())
-    budget = CHUNK_NUMBERS_CPU if device_type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
-    return max(1, budget * frames // numbers)
-
-
-def _rows_at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        raise _Reached(kwargs["inputs_embeds"])
+        raise _Reached(kwargs)
 
     hook = before_forward(model.get_decoder(), stop_here)
     try:
         model(**{name: _on(tensor, model) for name, tensor in inputs.items()})
     except _Reached as reached:
-        return reached.embeds[0]
+        return reached.kwargs
     finally:
         hook.remove()
     raise AssertionError("the model answered without calling its text decoder")

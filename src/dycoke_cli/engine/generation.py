@@ -47,6 +47,7 @@ def generate(
     model: Any,
     tokenizer: Any,
     input_ids: torch.Tensor,
+    beside: dict[str, torch.Tensor],
     watch: Stopwatch,
     *,
     max_new_tokens: int,
@@ -61,6 +62,7 @@ def generate(
         model: a stock model.
         tokenizer: of the model.
         input_ids: `[1, S]`, int64.
+        beside: what goes with the ids: kinds of tokens, the grid that positions are made from.
         watch: the clock of the answer.
         max_new_tokens: at most.
         temperature: 0 is greedy.
@@ -84,6 +86,7 @@ def generate(
         output = model.generate(
             input_ids=input_ids,
             attention_mask=torch.ones_like(input_ids),
+            **{name: tensor.to(model.device) for name, tensor in beside.items()},
             max_new_tokens=max_new_tokens,
             streamer=streamer,
             return_dict_in_generate=True,

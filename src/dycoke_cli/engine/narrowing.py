@@ -13,6 +13,10 @@ from dycoke_cli.engine.row import Row
 class Narrowing:
     """Takes the choice while the prompt is read, and drops the other rows from what layers read.
 
+    Attributes:
+        layer: the first that goes on with fewer rows.
+        rows: `[R']`, int64: which rows of the sequence those are; all, before the choice.
+
     Args:
         inside: the layer and the choice.
         row: the sequence.
@@ -22,8 +26,8 @@ class Narrowing:
     def __init__(self, inside: Inside, row: Row, length: int) -> None:
         self.layer = inside.layer
         self._keep = inside.keep
-        self._row = row
-        self._rows = torch.arange(length)
+        self._row, self._length = row, length
+        self.rows = torch.arange(length)
 
     def choose(self, attention: torch.Tensor) -> None:
         """Make the choice.
@@ -34,10 +38,10 @@ class Narrowing:
         """
         kept = self._keep(attention)
         visual = self._row.visual.to(kept.device)
-        stays = torch.ones(len(self._rows), dtype=torch.bool, device=kept.device)
+        stays = torch.ones(len(self.rows), dtype=torch.bool, device=kept.device)
         stays[visual] = False
         stays[visual[kept]] = True
-        self._rows = stays.nonzero().flatten()
+        self.rows = stays.nonzero().flatten()
         self._row.stats.visual_narrowed = len(kept)
 
     def narrow(
@@ -47,23 +51,25 @@ class Narrowing:
 
         Args:
             args: hidden states `[1, S, D]`; behind the first narrowed layer they are short already.
-            kwargs: of the layer: `position_embeddings` (each `[..., S, D]`) and `position_ids`
-                `[..., S]`, both of the whole sequence.
+            kwargs: of the layer, of the whole sequence: `position_embeddings` (each `[..., S, D]`)
+                and, in some families, more with a number a row, `[..., S]`.
             layer: its number, `self.layer` or more.
         """
         hidden, *rest = args
         if layer == self.layer:
             hidden = self._gather(hidden, 1)
-        narrowed = {
-            "position_embeddings": tuple(
-                self._gather(turns, -2) for turns in kwargs["position_embeddings"]
-            ),
-            "position_ids": self._gather(kwargs["position_ids"], -1),
-            # One sequence without padding: attention is causal, which takes no mask.
-            "attention_mask": None,
+        narrowed: dict[str, Any] = {
+            name: self._gather(value, -1)
+            for name, value in kwargs.items()
+            if torch.is_tensor(value) and value.dim() and value.shape[-1] == self._length
         }
+        narrowed["position_embeddings"] = tuple(
+            self._gather(turns, -2) for turns in kwargs["position_embeddings"]
+        )
+        # One sequence without padding: attention is causal, which takes no mask.
+        narrowed["attention_mask"] = None
         return (hidden, *rest), kwargs | narrowed
 
     def _gather(self, tensor: torch.Tensor, dimension: int) -> torch.Tensor:
         # Of a model spread over several devices, the choice may come from another one.
-        return tensor.index_select(dimension, self._rows.to(tensor.device))
+        return tensor.index_select(dimension, self.rows.to(tensor.device))

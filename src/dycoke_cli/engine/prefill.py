@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import at_rows
+from dycoke_cli.engine.deepstack import taken_out
 from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.narrowing import Narrowing
 from dycoke_cli.engine.row import Row
 from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import Layout
@@ -24,9 +27,8 @@ def shorten(
     kwargs: dict[str, Any],
     layouts: Sequence[Layout | None],
     method: Method,
-    layers: int,
+    config: Any,
     *,
-    own_store: bool = True,
     trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
     """Drop what the method doesn't keep from everything that has a row a token.
@@ -36,13 +38,14 @@ def shorten(
             `attention_mask` [B, S] or None, and what else `decoder_arguments` knows.
         layouts: of the S rows of each sequence; None for one without a video.
         method: the choice, made for each sequence alone.
-        layers: of the text decoder.
-        own_store: whether a `KVStore` takes the place of the cache.
+        config: of the text decoder.
         trace: whether each decoding step is taken down.
 
     Returns:
         The arguments of the shortened prefill, and what its decoding steps need. Sequences that
-        end up shorter than the longest are padded left.
+        end up shorter than the longest are padded left. A `KVStore` takes the place of the cache,
+        unless there are layers that don't keep a row a token: to those a shortened prompt is just
+        a shorter one.
     """
     embeds = kwargs["inputs_embeds"]
     batch, sequence = embeds.shape[:2]
@@ -60,13 +63,15 @@ def shorten(
         keep = keep.to(embeds.device)
     positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
 
-    pruning, inside = method.pruning(), method.inside()
     rows = [
         _row(padding, visual, layout, chosen, method, trace)
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
+    kwargs, deepstack = taken_out(kwargs, at.to(embeds.device), [row.visual for row in rows])
+    pruning, inside = method.pruning(), method.inside()
+    own_store = not other_caches(config)
     store = KVStore(
-        layers=layers,
+        layers=config.num_hidden_layers,
         rows=rows,
         length=length,
         sequence=sequence,
@@ -80,10 +85,21 @@ def shorten(
         held=weakref.ref(store) if own_store else None,
         layer=pruning.layer - 1 if pruning else None,
         narrowing=None if inside is None else Narrowing(inside, rows[0], length),
+        deepstack=deepstack,
     )
-    shortened = kwargs | at_rows(kwargs, at) | {"position_ids": positions, "attention_mask": keep}
+    shortened = (
+        kwargs
+        | at_rows(kwargs, at)
+        | {
+            "position_ids": positions,
+            "attention_mask": keep,
+            CALL_ARGUMENT: call,
+        }
+    )
     if own_store:
-        shortened |= {"past_key_values": store, CALL_ARGUMENT: call}
+        shortened["past_key_values"] = store
+    elif kwargs.get("past_key_values") is None:
+        shortened["past_key_values"] = DynamicCache(config=config)
     return shortened, call
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.stats import DecodeStats
-from dycoke_cli.models.layouts import Layout
 from dycoke_cli.models.loading import LoadedModel
-
-if TYPE_CHECKING:
-    from dycoke_cli.engine.session import Frames
+from dycoke_cli.models.prompt import Frames
 
 
 def make_answer(
@@ -22,7 +19,7 @@ def make_answer(
     method: Method,
     clip: Frames,
     generated: Generated,
-    layout: Layout,
+    visual: int,
     *,
     prompt_tokens: int,
     seconds: dict[str, float],
@@ -37,13 +34,12 @@ def make_answer(
         method: what was left out.
         clip: the frames.
         generated: what was written.
-        layout: of the prompt.
-        prompt_tokens: before anything was dropped.
+        visual: tokens before anything was dropped.
+        prompt_tokens: the same, of the whole prompt.
         seconds: load, video_decode and vision.
         total: seconds since the question was asked.
         peak: bytes (working, total).
     """
-    visual = len(layout.index)
     stats = generated.stats or DecodeStats(visual=visual, visual_kept=visual)
     steps = len(generated.tokens) - 1
     choice = method.inside() or method.pruning()
@@ -59,7 +55,7 @@ def make_answer(
         seed=generated.seed,
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
-        frames={"count": layout.frames, "timestamps_s": list(clip.timestamps_s)},
+        frames={"count": len(clip.timestamps_s), "timestamps_s": list(clip.timestamps_s)},
         tokens={
             "visual": visual,
             "visual_kept": stats.visual_kept,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
@@ -20,27 +19,10 @@ from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.models.layouts import Layout
 from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.prompt import Turns, make_prompt
+from dycoke_cli.models.prompt import Frames, Turns, make_prompt
 
 Progress = Callable[[str, int, int], None]
-
-
-class Frames(Protocol):
-    """What a session needs of a video; `dycoke_cli.video.Clip` has it."""
-
-    @property
-    def frames(self) -> np.ndarray:
-        """`[F, H, W, 3]`, uint8, RGB."""
-
-    @property
-    def timestamps_s(self) -> tuple[float, ...]:
-        """True time of each frame, seconds."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences for a person."""
 
 
 class VideoSession:
@@ -69,8 +51,8 @@ class VideoSession:
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
         self._progress = on_progress or (lambda stage, done, total: None)
-        self._prompt = make_prompt(loaded.processor, clip.frames)
-        self._features: torch.Tensor | None = None
+        self._prompt = make_prompt(loaded.processor, loaded.family, loaded.model.config, clip)
+        self._encoded: Encoded | None = None
 
     def ask(
         self,
@@ -108,9 +90,7 @@ class VideoSession:
         watch = Stopwatch(self.loaded.model.device)
         peak = PeakMemory(self.loaded.model.device, self.loaded.weights_bytes)
         input_ids = self._prompt.input_ids(question, history)
-        layout = self.loaded.family.layout(self.loaded.model.config, input_ids[0])
-        assert layout is not None
-        self._check_fits(layout, input_ids.shape[1], method, max_new_tokens)
+        self._check_fits(input_ids.shape[1], method, max_new_tokens)
         try:
             video_decode, vision = self._encode(watch)
             generated = self._generate(
@@ -127,7 +107,7 @@ class VideoSession:
             method,
             self.clip,
             generated,
-            layout,
+            self._prompt.visual,
             prompt_tokens=input_ids.shape[1],
             seconds={"load": self.seconds_load, "video_decode": video_decode, "vision": vision},
             total=watch.read(),
@@ -136,13 +116,13 @@ class VideoSession:
 
     def _encode(self, watch: Stopwatch) -> tuple[float, float]:
         """Encode the video unless that is done; return seconds (of decoding, of vision)."""
-        if self._features is not None:
+        if self._encoded is not None:
             return 0.0, 0.0
         started = watch.read()
-        self._features = encode_video(
+        self._encoded = encode_video(
             self.loaded.model,
             self.loaded.family,
-            self._prompt.inputs,
+            self._prompt,
             lambda done, total: self._progress("vision", done, total),
         )
         return self._seconds_video_decode, watch.read() - started
@@ -164,13 +144,16 @@ class VideoSession:
         attached: Any = nullcontext()
         if method.name != "none":
             attached = attach(model, method, trace=trace)
-        assert self._features is not None
-        video = input_ids == self.loaded.family.placeholder(model.config)
-        with encoded(model, [self._features], video), attached as attachment:
+        assert self._encoded is not None
+        family = self.loaded.family
+        beside = self._prompt.beside(input_ids, family.rope)
+        placeholders = family.placeholders(model.config, input_ids, beside)
+        with encoded(model, [self._encoded], placeholders), attached as attachment:
             generated = generate(
                 model,
                 tokenizer,
                 input_ids,
+                beside,
                 watch,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
@@ -185,26 +168,27 @@ class VideoSession:
             generated.trace = attachment.recorder.trace(pieces)
         return generated
 
-    def _check_fits(self, layout: Layout, prompt: int, method: Method, max_new_tokens: int) -> None:
-        context = self.loaded.context_length
-        room = context - max_new_tokens - (prompt - len(layout.index))
+    def _check_fits(self, length: int, method: Method, max_new_tokens: int) -> None:
+        context, prompt = self.loaded.context_length, self._prompt
+        room = context - max_new_tokens - (length - prompt.visual)
 
-        def length(frames: int) -> int:
-            whole = frames * layout.tokens_per_frame
-            # Positions that are kept run on over the gaps, up to the uncompressed length.
-            if not method.renumbers():
-                return whole
-            return method.kept_tokens(frames, layout.tokens_per_frame)
+        def visual(frames: int) -> int:
+            # Positions that count tokens and are kept run on over the gaps, up to the uncompressed
+            # length.
+            if self.loaded.family.counts_tokens and not method.renumbers():
+                return frames * prompt.tokens_per_frame
+            return method.kept_tokens(frames, prompt.tokens_per_frame)
 
-        if length(layout.frames) <= room:
+        if visual(prompt.frames) <= room:
             return
-        fits = next((f for f in range(layout.frames - 1, 0, -1) if length(f) <= room), 0)
+        fits = next((f for f in range(prompt.frames - 1, 0, -1) if visual(f) <= room), 0)
+        fits = fits * len(self.clip.timestamps_s) // prompt.frames
         advice = (
             f"use --frames {fits} or fewer"
             if fits
             else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
         )
         raise UsageError(
-            f"{layout.frames} frames make a prompt longer than the model's context of {context} "
-            f"tokens; {advice}"
+            f"{len(self.clip.timestamps_s)} frames make a prompt longer than the model's context "
+            f"of {context} tokens; {advice}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.kv_store import KVStore
@@ -12,6 +13,11 @@ from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.errors import UsageError
 
 _ATTACHED = "isn't supported with a compression method attached"
+# By whether the choice is one of decoding steps.
+_WAY_OUT = {
+    True: "--no-kv-prune leaves temporal merging, which works",
+    False: "--method dycoke --no-kv-prune works",
+}
 _SECOND_TURN = (
     "a prompt behind a cache that already holds tokens (a second turn, or prefill_chunk_size) "
     f"{_ATTACHED}; give the whole conversation as one prompt"
@@ -42,16 +48,31 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if others:
-        kinds = ", ".join(sorted(others))
-        raise UsageError(f"a language model with layers of the kind {kinds} {_ATTACHED} yet")
     layers, choice = config.num_hidden_layers, inside or pruning
+    if choice is not None and (others := other_caches(config)):
+        raise UsageError(
+            f"the language model has layers that don't keep every token ({', '.join(others)}), so "
+            f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
+        )
     if choice is not None and choice.layer >= layers:
         raise UsageError(
             f"prune_layer must be between 1 and {layers - 1} for this model, which has {layers} "
             f"layers, not {choice.layer}"
         )
+
+
+def other_caches(config: Any) -> list[str]:
+    """What kinds of layers a text decoder has whose cache doesn't hold a row a token; [] for none.
+
+    Sliding windows, linear attention, layers that share what others keep.
+
+    Args:
+        config: of the text decoder.
+    """
+    if all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers):
+        return []
+    named = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    return sorted(named) or ["sliding_attention"]
 
 
 def check_cache(cache: Any) -> None:

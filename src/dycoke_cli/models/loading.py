@@ -59,11 +59,6 @@ class LoadedModel:
         return method_defaults(self.entry, self.layers)
 
     @property
-    def tokens_per_frame(self) -> int:
-        """Visual tokens a frame."""
-        return self.family.tokens_per_frame(self.model.config)
-
-    @property
     def context_length(self) -> int:
         """Positions that the language model was made for."""
         return self.model.get_decoder().config.max_position_embeddings
@@ -126,7 +121,9 @@ def tokens_per_frame(name: str) -> int:
     if source.entry is not None:
         return source.entry.tokens_per_frame
     config, _ = read_config(source)
-    return family_in(source, config).tokens_per_frame(config)
+    per_frame = family_in(source, config).per_frame
+    assert per_frame is not None
+    return per_frame(config)
 
 
 def _read_in(model: Any) -> None:

@@ -1,18 +1,38 @@
-"""The prompts of one video: made by the stock processor once, then one tail a question."""
+"""The prompts of one video: made by the stock processor once, then one text a question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.layouts import Family
 
 Turns = Sequence[tuple[str, str]]
 """Questions with their answers, in the order in which they were asked."""
+
+# Time stamps go to the processor as frame numbers of a video with this rate.
+FRAMES_PER_SECOND = 1000
+
+
+class Frames(Protocol):
+    """What is needed of a video; `dycoke_cli.video.Clip` has it."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """`[F, H, W, 3]`, uint8, RGB."""
+
+    @property
+    def timestamps_s(self) -> tuple[float, ...]:
+        """True time of each frame, seconds."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for a person."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +41,30 @@ class VideoPrompt:
 
     Args:
         processor: the stock processor of the model.
-        head: `[H]`, int64: the token ids up to and with the last placeholder.
-        inputs: what the processor made of the video: the tensors that the model takes beside
-            token ids, such as `pixel_values_videos` [1, F, 3, height, width], float32.
+        expanded: the text that stands for the video: placeholders, time stamps, separators.
+        inputs: what the processor made of the video: the tensors that the model takes beside token
+            ids; pixels as uint8, neither rescaled nor normalised.
+        frames: of the video as the model sees them: pairs, where it merges pairs.
+        placeholders: tokens of the prompt that the vision side fills.
+        tokens_per_frame: N.
+        typed: whether the model is told which tokens are visual (`mm_token_type_ids`).
     """
 
     processor: Any
-    head: torch.Tensor
+    expanded: str
     inputs: dict[str, torch.Tensor]
+    frames: int
+    placeholders: int
+    tokens_per_frame: int
+    typed: bool
+
+    @property
+    def visual(self) -> int:
+        """V: visual tokens before any compression."""
+        return self.frames * self.tokens_per_frame
 
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
         """The token ids `[1, S]`, int64, of the prompt with this question.
-
-        A tokenizer splits at special tokens before anything else, so the ids behind the last
-        placeholder are those of the text behind it.
 
         Args:
             question: plain text.
@@ -45,24 +75,68 @@ class VideoPrompt:
         """
         _check_plain(self.processor, question, history)
         chat = _chat(self.processor, question, history)
-        tail = chat.rpartition(self.processor.video_token)[2]
-        ids = self.processor.tokenizer(tail, add_special_tokens=False, return_tensors="pt")
-        return torch.cat([self.head, ids["input_ids"][0]])[None]
+        text = chat.replace(self.processor.video_token, self.expanded, 1)
+        return self.processor.tokenizer([text], return_tensors="pt")["input_ids"]
+
+    def beside(self, input_ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """What goes with the ids where the pixels don't: those of `names` that there are.
+
+        Args:
+            input_ids: `[1, S]`, int64.
+            names: of `inputs`.
+        """
+        found = {name: self.inputs[name] for name in names if name in self.inputs}
+        if self.typed:
+            types = self.processor.create_mm_token_type_ids(input_ids.tolist())
+            found["mm_token_type_ids"] = torch.tensor(types)
+        return found
 
 
-def make_prompt(processor: Any, frames: np.ndarray) -> VideoPrompt:
+def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
     """Run the stock processor on a video.
 
     Args:
         processor: of the model.
-        frames: `[F, H, W, 3]`, uint8, RGB.
+        family: of the model.
+        config: of the model.
+        clip: the frames with their times.
     """
+    frames, times = _at_least(clip, family.least_frames)
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    inputs = dict(processor(text=[_chat(processor, "")], videos=[video], return_tensors="pt"))
-    ids = inputs.pop("input_ids")[0]
-    inputs.pop("attention_mask", None)
-    last = int((ids == processor.video_token_id).nonzero()[-1])
-    return VideoPrompt(processor, ids[: last + 1], inputs)
+    chat = _chat(processor, "")
+    made = dict(
+        processor(
+            text=[chat],
+            videos=[[video]],
+            return_text_replacement_offsets=True,
+            videos_kwargs={
+                "return_tensors": "pt",
+                "do_sample_frames": False,
+                "video_metadata": [_metadata(frames, times)],
+                "do_rescale": False,
+                "do_normalize": False,
+                **family.video_options(config),
+            },
+        )
+    )
+    [[replaced]] = made.pop("text_replacement_offsets")
+    made.pop("attention_mask", None)
+    typed = made.pop("mm_token_type_ids", None) is not None
+    ids = torch.as_tensor(made.pop("input_ids"))
+    inputs = {name: torch.as_tensor(value) for name, value in made.items()}
+    count = family.pixels.frames(inputs)
+    placeholders = int((ids == family.token(config)).sum())
+    prompt = VideoPrompt(
+        processor=processor,
+        expanded=replaced["replacement"],
+        inputs=inputs,
+        frames=count,
+        placeholders=placeholders,
+        tokens_per_frame=(placeholders - family.tail) // count,
+        typed=typed,
+    )
+    assert torch.equal(prompt.input_ids(""), ids), "a prompt differs from the processor's"
+    return prompt
 
 
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
@@ -81,12 +155,36 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
     return processor(text=[chat], return_tensors="pt")["input_ids"]
 
 
+def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
+    """Frames and times, the last one again where there are too few."""
+    frames, times = clip.frames, list(clip.timestamps_s)
+    while len(frames) < count:
+        frames, times = np.concatenate([frames, frames[-1:]]), [*times, times[-1]]
+    return frames, times
+
+
+def _metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
+    """What processors that write time stamps read them from."""
+    numbers = [round(FRAMES_PER_SECOND * time) for time in times]
+    step = (numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else 0
+    length = step * len(numbers) or FRAMES_PER_SECOND
+    return {
+        "total_num_frames": max(round(length), 1),
+        "fps": float(FRAMES_PER_SECOND),
+        "duration": length / FRAMES_PER_SECOND,
+        "frames_indices": numbers,
+        "height": frames.shape[1],
+        "width": frames.shape[2],
+    }
+
+
 def _check_plain(processor: Any, question: str, history: Turns) -> None:
     texts = [question, *(text for turn in history for text in turn)]
+    own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
     special = next(
         (
             token
-            for token in processor.tokenizer.all_special_tokens
+            for token in (*processor.tokenizer.all_special_tokens, *filter(None, own))
             if any(token in text for text in texts)
         ),
         None,

@@ -1,4 +1,4 @@
-"""A family is a layout: where, in the sequence its language model reads, visual tokens stand."""
+"""A layout: where, in the sequence its language model reads, visual tokens stand."""
 
 from __future__ import annotations
 
@@ -41,26 +41,62 @@ class Layout:
         return visual.view(self.frames, self.tokens_per_frame, -1)
 
 
-def equal_frames(input_ids: torch.Tensor, token_id: int, tokens_per_frame: int) -> Layout | None:
-    """The layout of one run of placeholders that holds equal frames; a remainder is text.
+def a_run_a_frame(index: torch.Tensor) -> Layout:
+    """Frames that something else stands between: time stamps, separators.
 
     Args:
-        input_ids: `[S]`, int64.
-        token_id: the placeholder.
-        tokens_per_frame: N.
+        index: `[V]`, int64, ascending: the rows of all placeholders.
 
-    Returns:
-        None where the sequence has no placeholder.
+    Raises:
+        UsageError: runs of unequal length.
+    """
+    return _equal(index, (index.diff(prepend=index[:1] - 2) > 1).nonzero().flatten())
+
+
+def one_run(index: torch.Tensor, tokens_per_frame: int) -> Layout:
+    """Frames of a known size in one run; a remainder is text.
+
+    Args:
+        index: `[V]`, int64, ascending: the rows of all placeholders.
+        tokens_per_frame: N.
 
     Raises:
         UsageError: more than one run: more than one video.
     """
-    rows = (input_ids == token_id).nonzero().flatten()
-    if not len(rows):
-        return None
-    if int(rows[-1] - rows[0]) + 1 != len(rows):
-        raise UsageError("a prompt with more than one video isn't supported yet")
-    frames = len(rows) // tokens_per_frame
-    index = rows[: frames * tokens_per_frame]
+    _check_one_run(index)
+    frames = len(index) // tokens_per_frame
+    index = index[: frames * tokens_per_frame]
+    return _equal(index, torch.arange(frames, device=index.device) * tokens_per_frame)
+
+
+def one_run_of_grids(index: torch.Tensor, places: torch.Tensor) -> Layout:
+    """Frames in one run whose tokens have places: a frame starts where the first place comes back.
+
+    Args:
+        index: `[V]`, int64, ascending: the rows of all placeholders.
+        places: `[2, V]`, int64: height and width of each in its frame.
+
+    Raises:
+        UsageError: more than one run: more than one video.
+    """
+    _check_one_run(index)
+    starts = (places == places[:, :1]).all(0).nonzero().flatten()
+    return _equal(index, starts)
+
+
+def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
+    """The layout of frames that begin at `starts` in `index`."""
+    frames = len(starts)
+    tokens = len(index) // frames
+    if not torch.equal(starts, torch.arange(frames, device=starts.device) * tokens):
+        raise UsageError(
+            "the frames of this prompt have unequal numbers of tokens (more than one video, or "
+            "frames that were thinned out before)"
+        )
     order = torch.arange(len(index), device=index.device)
-    return Layout(index, order // tokens_per_frame, order % tokens_per_frame)
+    return Layout(index, order // tokens, order % tokens)
+
+
+def _check_one_run(index: torch.Tensor) -> None:
+    if int(index[-1] - index[0]) + 1 != len(index):
+        raise UsageError("a prompt with more than one video isn't supported yet")

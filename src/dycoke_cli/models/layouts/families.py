@@ -1,0 +1,74 @@
+"""The families, by `model_type` of the configuration. To add one: docs/families.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dycoke_cli.models.layouts.family import Family
+from dycoke_cli.models.layouts.pixels import Grid, Stacked
+
+_GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
+# What a frame of a video may have in pixels, by the stock class. Checkpoints carry the limits of
+# pictures only, which make up to 12.8 million of them.
+_QWEN2_SIZE = {"size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}}
+
+
+def _pooled(config: Any) -> int:
+    """LLaVA-OneVision: the patch grid, halved on each side by bilinear pooling, rounded up."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return math.ceil(side / 2) ** 2
+
+
+def _strided(config: Any) -> int:
+    """LLaVA-NeXT-Video: the patch grid, halved on each side by pooling with stride 2."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return (side // config.spatial_pool_stride) ** 2
+
+
+def _with_class_token(config: Any) -> int:
+    """Video-LLaVA: the patch grid and the class token, which stays in for videos."""
+    return (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
+
+
+def _square(config: Any) -> dict[str, Any]:
+    side = config.vision_config.image_size
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    return {"size": {"height": height, "width": width}}
+
+
+FAMILIES = {
+    # One newline behind the last frame.
+    "llava_onevision": Family(per_frame=_pooled, one_run=True, tail=1),
+    "llava_next_video": Family(per_frame=_strided, one_run=True),
+    "video_llava": Family(per_frame=_with_class_token, one_run=True),
+    "qwen2_vl": Family(
+        pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=lambda config: _QWEN2_SIZE
+    ),
+    "qwen2_5_vl": Family(
+        pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=lambda config: _QWEN2_SIZE
+    ),
+    # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
+    "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2),
+    "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2),
+    "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
+    "glm4v_moe": Family(
+        pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"
+    ),
+    "glm46v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
+    # Its own compression of still pixels is off: that is what a method is for.
+    "video_llama_3": Family(
+        pixels=Grid(whole=("video_merge_sizes",)),
+        video_options=lambda config: {"use_token_compression": False},
+    ),
+    # Some checkpoints carry a size for videos that doesn't fit their vision tower.
+    "internvl": Family(
+        pixels=Stacked("pixel_values", axis=0),
+        placeholder="image_token_id",
+        video_options=_square,
+    ),
+    "smolvlm": Family(
+        pixels=Stacked("pixel_values", beside=("pixel_attention_mask",)),
+        placeholder="image_token_id",
+    ),
+}

@@ -1,0 +1,87 @@
+"""How what the processor made of one video is cut into frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+Inputs = dict[str, torch.Tensor]
+
+
+class Pixels(Protocol):
+    """One way in which processors hand over frames."""
+
+    @property
+    def key(self) -> str:
+        """The input that holds the pixels."""
+
+    def frames(self, inputs: Inputs) -> int:
+        """How many frames (or pairs of frames, where the model merges pairs) there are."""
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """The inputs of frames `start` … `stop` alone."""
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """One number a channel, `[3]`, so that it meets the channels of `pixels`."""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Frames one behind the other along an axis of each input.
+
+    Args:
+        key: the input that holds the pixels.
+        axis: of the frames.
+        beside: other inputs with the same axis.
+    """
+
+    key: str = "pixel_values_videos"
+    axis: int = 1
+    beside: tuple[str, ...] = ()
+
+    def frames(self, inputs: Inputs) -> int:
+        """How many frames there are."""
+        return inputs[self.key].shape[self.axis]
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """The inputs of frames `start` … `stop` alone."""
+        return {
+            name: inputs[name].narrow(self.axis, start, stop - start)
+            for name in (self.key, *self.beside)
+        }
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """One number a channel, for pixels [..., 3, height, width]."""
+        return numbers[:, None, None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches `[T · h · w, C]`, frame by frame, and `video_grid_thw` [1, 3] = (T, h, w).
+
+    Where the model merges pairs of frames, T counts the pairs, and each is cut as one frame.
+
+    Args:
+        key: the input that holds the pixels.
+        whole: inputs that go with each part unchanged.
+    """
+
+    key: str = "pixel_values_videos"
+    whole: tuple[str, ...] = ()
+
+    def frames(self, inputs: Inputs) -> int:
+        """How many frames, or pairs of frames, there are."""
+        return int(inputs["video_grid_thw"][0, 0])
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """The inputs of frames `start` … `stop` alone."""
+        _, height, width = inputs["video_grid_thw"][0].tolist()
+        patches = inputs[self.key][start * height * width : stop * height * width]
+        grid = torch.tensor([[stop - start, height, width]])
+        return {self.key: patches, "video_grid_thw": grid} | {n: inputs[n] for n in self.whole}
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """One number a channel, for patches [N, C] that hold one channel after the other."""
+        return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
