@@ -115,7 +115,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
                 "video_metadata": [_metadata(frames, times)],
                 "do_rescale": False,
                 "do_normalize": False,
-                **family.video_options(config),
+                **family.video_options(config, processor.video_processor),
             },
         )
     )

@@ -9,9 +9,8 @@ from dycoke_cli.models.layouts.family import Family
 from dycoke_cli.models.layouts.pixels import Grid, Stacked
 
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
-# What a frame of a video may have in pixels, by the stock class. Checkpoints carry the limits of
-# pictures only, which make up to 12.8 million of them.
-_QWEN2_SIZE = {"size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}}
+# What a frame of a video may have in pixels, by the stock class.
+_QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
 
 
 def _pooled(config: Any) -> int:
@@ -31,7 +30,27 @@ def _with_class_token(config: Any) -> int:
     return (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
 
 
-def _square(config: Any) -> dict[str, Any]:
+def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Checkpoints carry the limits of pictures only: up to 12.8 million pixels a frame."""
+    options = _uncapped(config, video_processor)
+    if video_processor.size["longest_edge"] > _QWEN2_PIXELS["longest_edge"]:
+        options["size"] = _QWEN2_PIXELS
+    return options
+
+
+def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Says what some versions warn of when it isn't said; changes nothing."""
+    known = getattr(video_processor.valid_kwargs, "__annotations__", {})
+    return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in known else {}
+
+
+def _uncompressed(config: Any, video_processor: Any) -> dict[str, Any]:
+    """VideoLLaMA 3's own compression of still pixels is off: that is what a method is for."""
+    return {"use_token_compression": False}
+
+
+def _square(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Some checkpoints of InternVL carry a size for videos that doesn't fit their vision tower."""
     side = config.vision_config.image_size
     height, width = side if isinstance(side, list | tuple) else (side, side)
     return {"size": {"height": height, "width": width}}
@@ -42,26 +61,20 @@ FAMILIES = {
     "llava_onevision": Family(per_frame=_pooled, one_run=True, tail=1),
     "llava_next_video": Family(per_frame=_strided, one_run=True),
     "video_llava": Family(per_frame=_with_class_token, one_run=True),
-    "qwen2_vl": Family(
-        pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=lambda config: _QWEN2_SIZE
-    ),
-    "qwen2_5_vl": Family(
-        pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=lambda config: _QWEN2_SIZE
-    ),
+    "qwen2_vl": Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size),
+    "qwen2_5_vl": Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size),
     # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
-    "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2),
-    "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2),
+    "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
     "glm4v_moe": Family(
         pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"
     ),
     "glm46v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
-    # Its own compression of still pixels is off: that is what a method is for.
     "video_llama_3": Family(
         pixels=Grid(whole=("video_merge_sizes",)),
-        video_options=lambda config: {"use_token_compression": False},
+        video_options=_uncompressed,
     ),
-    # Some checkpoints carry a size for videos that doesn't fit their vision tower.
     "internvl": Family(
         pixels=Stacked("pixel_values", axis=0),
         placeholder="image_token_id",

@@ -28,7 +28,8 @@ class Family:
         rope: inputs beside the token ids from which positions in time, height and width are made;
             empty where positions count tokens.
         least_frames: a shorter clip is shown its last frame again.
-        video_options: more options for the processor, by the model's configuration.
+        video_options: more options for the processor, by the model's configuration and its stock
+            video processor.
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -38,7 +39,7 @@ class Family:
     placeholder: str = "video_token_id"
     rope: tuple[str, ...] = ()
     least_frames: int = 1
-    video_options: Callable[[Any], dict[str, Any]] = lambda config: {}
+    video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
 
     @property
     def counts_tokens(self) -> bool:

@@ -1,0 +1,201 @@
+"""What stock transformers does, and a reference that keeps everything and masks what is pruned.
+
+The reference runs the stock decoder over the whole sequence for every new token, without a cache.
+It shares no code with `dycoke_cli`: its choices are those of `tests.engine.reference`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from tests.engine.reference import cosine, merge, top
+from tests.natural import Pictures
+
+QUESTION = "What is it?"
+# What a checkpoint's processor is told, beside the video; see docs/families.md.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "video_llama_3": {"use_token_compression": False},
+}
+
+
+def clip(frames: int, seed: int = 0) -> Pictures:
+    """Noise over a gradient that moves: no two frames are alike, neighbours are similar."""
+    generator = torch.Generator().manual_seed(seed)
+    ramp = torch.linspace(0, 200, 32).expand(24, 32)
+    noise = torch.randint(0, 56, (frames, 24, 32, 3), generator=generator)
+    moved = torch.stack([ramp.roll(3 * i, 1) for i in range(frames)])[..., None]
+    return Pictures.of((moved + noise).to(torch.uint8).numpy())
+
+
+def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = QUESTION) -> Any:
+    """What a user of stock transformers gives to `generate()`: floats, true times."""
+    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
+    text = processor.apply_chat_template([turn], add_generation_prompt=True)
+    frames = list(shown.frames)
+    times = [round(1000 * t) for t in shown.timestamps_s]
+    if len(frames) == 1 and family.startswith(("qwen3", "glm")):
+        frames, times = frames * 2, times * 2
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0
+    metadata = {
+        "total_num_frames": round(step * len(times)) or 1000,
+        "fps": 1000.0,
+        "duration": (step * len(times) or 1000) / 1000,
+        "frames_indices": times,
+        "height": 24,
+        "width": 32,
+    }
+    video = torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames])
+    made = processor(
+        text=[text],
+        videos=[[video]],
+        videos_kwargs={
+            "return_tensors": "pt",
+            "do_sample_frames": False,
+            "video_metadata": [metadata],
+            **OPTIONS.get(family, {}),
+        },
+    )
+    return {name: torch.as_tensor(value) for name, value in made.items()}
+
+
+def placeholders(model: Any, inputs: dict[str, torch.Tensor]) -> list[int]:
+    """The rows of the prompt that show the video, in order; LLaVA-OneVision's newline left out."""
+    config = model.config
+    uses_pictures = config.model_type in ("internvl", "smolvlm", "glm4v", "glm46v", "glm4v_moe")
+    token = config.image_token_id if uses_pictures else config.video_token_id
+    rows = (inputs["input_ids"][0] == token).nonzero().flatten().tolist()
+    return rows[:-1] if config.model_type == "llava_onevision" else rows
+
+
+def at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What the stock decoder is given of a prompt."""
+    seen: list[dict[str, Any]] = []
+
+    def note(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if not seen:
+            seen.append(dict(kwargs))
+
+    hook = model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
+    with torch.no_grad():
+        # generate() gives positions, which a bare forward may leave to the decoder.
+        model.generate(**inputs, max_new_tokens=1, do_sample=False)
+    hook.remove()
+    return seen[0]
+
+
+class Masked:
+    """Greedy decoding with nothing dropped from memory: what is pruned is masked."""
+
+    def __init__(self, model: Any, inputs: dict[str, torch.Tensor], frames: int) -> None:
+        self.model, self.decoder = model, model.get_decoder()
+        given = at_decoder(model, inputs)
+        self.embeds = given["inputs_embeds"][0]
+        length = len(self.embeds)
+        positions = given.get("position_ids")
+        if positions is None:
+            positions = torch.arange(length)[None]
+        self.positions = positions[..., :1, :]
+        self.visual = placeholders(model, inputs)
+        self.frames, self.per_frame = frames, len(self.visual) // frames
+        self.deepstack = list(given.get("deepstack_visual_embeds") or ())
+
+    @torch.no_grad()
+    def generate(
+        self,
+        new_tokens: int,
+        *,
+        merge_ratio: float | None,
+        prune_ratio: float | None,
+        prune_layer: int,
+        renumbered: bool,
+    ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
+        """Tokens, their logits, and at each step which of the tokens read are active."""
+        kept = list(range(len(self.visual)))
+        if merge_ratio is not None:
+            features = self.embeds[self.visual].view(self.frames, self.per_frame, -1)
+            kept = merge(features, merge_ratio)
+        dropped = {self.visual[i] for i in range(len(self.visual)) if i not in set(kept)}
+        rows = [r for r in range(len(self.embeds)) if r not in dropped]
+        columns = [rows.index(self.visual[i]) for i in kept]
+        seen = self.embeds[rows]
+        places = self.positions[..., rows]
+        upcoming = self.positions[..., -1:] + 1
+        if renumbered:
+            places = torch.arange(len(rows))[None]
+            upcoming = torch.tensor([[len(rows)]])
+        stacked = [values[kept] for values in self.deepstack]
+        tokens, logits, actives = [], [], []
+        reference: list[float] = []
+        for step in range(new_tokens):
+            if step and prune_ratio is not None:
+                # What the scoring layer sees doesn't depend on the choice of this step.
+                _, weights = self._forward(
+                    seen, places, columns, stacked, len(rows), actives, prune_layer
+                )
+                attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
+                if not actives or cosine(attention, reference) < 0.9:
+                    active = top(attention, int(len(attention) * (1 - prune_ratio)))
+                    reference = attention
+                else:
+                    active = actives[-1]
+                actives.append(active)
+            hidden, _ = self._forward(
+                seen, places, columns, stacked, len(rows), actives, prune_layer
+            )
+            logits.append(self.model.lm_head(hidden[0, -1]))
+            tokens.append(int(logits[-1].argmax()))
+            new = self.model.get_input_embeddings()(torch.tensor([tokens[-1]]))
+            seen = torch.cat([seen, new])
+            places = torch.cat([places, upcoming + step], dim=-1)
+        return tokens, logits, actives
+
+    def _forward(
+        self,
+        seen: torch.Tensor,
+        places: torch.Tensor,
+        columns: list[int],
+        stacked: list[torch.Tensor],
+        prompt: int,
+        actives: list[list[int]],
+        prune_layer: int,
+    ) -> tuple[torch.Tensor, Any]:
+        size = len(seen)
+        causal = torch.full((size, size), -math.inf).triu(1)
+        pruned = causal.clone()
+        for step, active in enumerate(actives):
+            waiting = [c for i, c in enumerate(columns) if i not in set(active)]
+            pruned[prompt + step, waiting] = -math.inf
+
+        def mask(number: int) -> Any:
+            def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+                chosen = pruned if number >= prune_layer else causal
+                return args, kwargs | {"attention_mask": chosen[None, None]}
+
+            return hook
+
+        hooks = [
+            layer.register_forward_pre_hook(mask(n), with_kwargs=True)
+            for n, layer in enumerate(self.decoder.layers)
+        ]
+        more: dict[str, Any] = {}
+        if stacked:
+            shown = torch.zeros(1, size, dtype=torch.bool)
+            shown[0, columns] = True
+            more = {"visual_pos_masks": shown, "deepstack_visual_embeds": stacked}
+        self.model.set_attn_implementation("eager")
+        try:
+            output = self.decoder(
+                inputs_embeds=seen[None],
+                position_ids=places,
+                use_cache=False,
+                output_attentions=True,
+                **more,
+            )
+        finally:
+            self.model.set_attn_implementation("sdpa")
+            for hook in hooks:
+                hook.remove()
+        return output.last_hidden_state, output.attentions

@@ -1,0 +1,148 @@
+"""Each family × method × number of frames: tokens and logits are those of stock transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.engine import encode
+from dycoke_cli.models.layouts import FAMILIES, family_of
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.prompt import make_prompt
+
+from .stock import QUESTION, Masked, at_decoder, clip, stock_inputs
+from .tiny import MAKERS, make
+
+FRAMES = (1, 4, 5, 32)
+NEW_TOKENS = 6
+# Ratios, and the method that has them.
+METHODS: dict[str, tuple[float | None, float | None]] = {
+    "ttm": (0.5, None),
+    "kv": (None, 0.5),
+    "dycoke": (0.5, 0.5),
+}
+
+
+def method_of(name: str, positions: str) -> DyCoke:
+    merge_ratio, prune_ratio = METHODS[name]
+    return DyCoke(
+        merge_ratio=0.0 if merge_ratio is None else merge_ratio,
+        prune_ratio=0.0 if prune_ratio is None else prune_ratio,
+        ttm=merge_ratio is not None,
+        kv_prune=prune_ratio is not None,
+        prune_layer=2,
+        positions=positions,
+    )
+
+
+def positions_of(family: str) -> tuple[str, ...]:
+    return ("kept", "renumbered") if FAMILIES[family].counts_tokens else ("kept",)
+
+
+def plain(model: Any, inputs: Any, new_tokens: int = NEW_TOKENS) -> list[int]:
+    output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+    return output[0, -new_tokens:].tolist()
+
+
+def test_every_family_is_in_the_matrix() -> None:
+    assert set(MAKERS) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("frames", FRAMES)
+def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatch) -> None:
+    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
+    model, processor = make(family)
+    shown = clip(frames)
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, shown)
+    stock = stock_inputs(family, processor, shown)
+    assert torch.equal(prompt.input_ids(QUESTION), stock["input_ids"])
+    pixels = prompt.inputs[known.pixels.key]
+    assert pixels.dtype == torch.uint8
+    floats = normalised(pixels, processor.video_processor, known.pixels)
+    assert torch.equal(floats, stock[known.pixels.key])
+    given = at_decoder(model, stock)
+    beside = prompt.beside(stock["input_ids"], known.rope)
+    shown_at = known.placeholders(model.config, stock["input_ids"], beside)
+    encoded = encode.encode_video(model, known, prompt)
+    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    stacked = given.get("deepstack_visual_embeds") or []
+    assert len(encoded.deepstack) == len(stacked)
+    for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("frames", FRAMES)
+def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(frames))
+    expected = plain(model, inputs, 12)
+    for positions in positions_of(family):
+        keep_all = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2, positions=positions)
+        with keep_all(model):
+            assert plain(model, inputs, 12) == expected
+    for layer in (1, 2, 3):
+        with FastV(prune_ratio=0.0, prune_layer=layer)(model):
+            assert plain(model, inputs, 12) == expected
+
+
+@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("frames", FRAMES)
+@pytest.mark.parametrize("method", METHODS)
+def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(frames))
+    frames = make_prompt(processor, family_of(model.config), model.config, clip(frames)).frames
+    merge_ratio, prune_ratio = METHODS[method]
+    for positions in positions_of(family):
+        tokens, logits, actives = Masked(model, inputs, frames).generate(
+            NEW_TOKENS,
+            merge_ratio=merge_ratio,
+            prune_ratio=prune_ratio,
+            prune_layer=2,
+            renumbered=positions == "renumbered",
+        )
+        with method_of(method, positions)(model) as attachment:
+            output = model.generate(
+                **inputs,
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
+        for ours, theirs in zip(output.logits, logits, strict=True):
+            torch.testing.assert_close(ours[0], theirs, atol=2e-4, rtol=2e-4)
+        assert attachment.stats[0].active == [len(active) for active in actives]
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_a_session_answers_as_the_attached_model_does(family) -> None:
+    model, processor = make(family)
+    known = family_of(model.config)
+    loaded = LoadedModel(family, None, None, model, processor, known, 0.0)
+    shown = clip(5)
+    session = VideoSession(loaded, shown)
+    inputs = stock_inputs(family, processor, shown)
+    for method in (
+        Uncompressed(),
+        method_of("dycoke", "kept"),
+        method_of("ttm", "kept"),
+        FastV(prune_ratio=0.5, prune_layer=1),
+    ):
+        answer = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
+        if method.name == "none":
+            expected = plain(model, inputs)
+        else:
+            with method(model):
+                expected = plain(model, inputs)
+        assert (
+            answer.answer == processor.tokenizer.decode(expected, skip_special_tokens=True).strip()
+        )
+        assert answer.frames["count"] == 5

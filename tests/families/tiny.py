@@ -1,0 +1,361 @@
+"""Tiny random models of the stock classes of each family, with their stock processors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+import transformers as tf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+SPECIAL = (
+    "<pad>", "<|im_start|>", "<|im_end|>", "<image>", "<video>", "<|vision_start|>",
+    "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|image|>", "<|video|>",
+    "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>",
+    "<img>", "</img>", "<IMG_CONTEXT>", "<fake_token_around_image>", "<global-img>",
+    "<end_of_utterance>",
+)  # fmt: skip
+ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+VOCABULARY = len(ALPHABET) + len(SPECIAL)
+SIDE = 16
+TEXT: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 4,
+}
+CHANNELS_OF_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+ASKS = "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+def template(video: str) -> str:
+    """A chat template that writes `video` where a turn shows one."""
+    return (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{% for part in message['content'] %}{% if part['type'] == 'video' %}"
+        + video
+        + "{% endif %}"
+        "{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+        "{{ part['text'] }}{% endif %}{% endfor %}" + ASKS
+    )
+
+
+def tokenizer(**extra: str) -> Any:
+    """One byte a token, and all families' special tokens."""
+    vocabulary = {letter: i for i, letter in enumerate([*ALPHABET, *SPECIAL])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(SPECIAL))
+    return tf.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        padding_side="left",
+        additional_special_tokens=list(SPECIAL),
+        extra_special_tokens=extra,
+        model_max_length=4096,
+    )
+
+
+def number(token: str) -> int:
+    return len(ALPHABET) + SPECIAL.index(token)
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    config = tf.LlavaOnevisionConfig(
+        vision_config=tf.SiglipVisionConfig(**VISION, image_size=SIDE),
+        text_config=tf.Qwen2Config(**TEXT),
+        video_token_id=number("<video>"),
+        image_token_id=number("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    size = {"height": SIDE, "width": SIDE}
+    processor = tf.LlavaOnevisionProcessor(
+        tf.LlavaOnevisionImageProcessor(size=size),
+        tokenizer(image_token="<image>", video_token="<video>"),
+        tf.LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=template("<video>\n"),
+    )
+    return tf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def llava_next_video() -> tuple[Any, Any]:
+    config = tf.LlavaNextVideoConfig(
+        vision_config=tf.CLIPVisionConfig(**VISION, image_size=SIDE, projection_dim=16),
+        text_config=tf.LlamaConfig(**TEXT),
+        video_token_index=number("<video>"),
+        image_token_index=number("<image>"),
+        vision_feature_layer=-2,
+    )
+    size = {"shortest_edge": SIDE}
+    crop = {"height": SIDE, "width": SIDE}
+    processor = tf.LlavaNextVideoProcessor(
+        tf.LlavaNextVideoVideoProcessor(size=size, crop_size=crop),
+        tf.LlavaNextImageProcessor(size=size, crop_size=crop),
+        tokenizer(image_token="<image>", video_token="<video>"),
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<video>\n"),
+    )
+    return tf.LlavaNextVideoForConditionalGeneration(config), processor
+
+
+def video_llava() -> tuple[Any, Any]:
+    config = tf.VideoLlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**VISION, image_size=SIDE, projection_dim=16),
+        text_config=tf.LlamaConfig(**TEXT),
+        video_token_index=number("<video>"),
+        image_token_index=number("<image>"),
+    )
+    size = {"shortest_edge": SIDE}
+    crop = {"height": SIDE, "width": SIDE}
+    processor = tf.VideoLlavaProcessor(
+        tf.VideoLlavaImageProcessor(size=size, crop_size=crop),
+        tf.VideoLlavaVideoProcessor(size=size, crop_size=crop),
+        tokenizer(image_token="<image>", video_token="<video>"),
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<video>\n"),
+    )
+    return tf.VideoLlavaForConditionalGeneration(config), processor
+
+
+QWEN_IDS = {
+    "image_token_id": number("<|image_pad|>"),
+    "video_token_id": number("<|video_pad|>"),
+    "vision_start_token_id": number("<|vision_start|>"),
+    "vision_end_token_id": number("<|vision_end|>"),
+}
+QWEN_TEMPLATE = template("<|vision_start|><|video_pad|><|vision_end|>")
+QWEN_SIZE = {"shortest_edge": 256, "longest_edge": 768}
+
+
+def qwen2_vl() -> tuple[Any, Any]:
+    config = tf.Qwen2VLConfig(
+        text_config=TEXT | {"rope_parameters": CHANNELS_OF_ROPE},
+        vision_config={
+            "depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
+        },
+        **QWEN_IDS,
+    )  # fmt: skip
+    processor = tf.Qwen2VLProcessor(
+        tf.Qwen2VLImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
+        chat_template=QWEN_TEMPLATE,
+    )
+    return tf.Qwen2VLForConditionalGeneration(config), processor
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    config = tf.Qwen2_5_VLConfig(
+        text_config=TEXT | {"rope_parameters": CHANNELS_OF_ROPE},
+        vision_config={
+            "depth": 2, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2,
+            "patch_size": 4, "window_size": 16, "out_hidden_size": 32, "fullatt_block_indexes": [1],
+            "tokens_per_second": 2,
+        },
+        **QWEN_IDS,
+    )  # fmt: skip
+    processor = tf.Qwen2_5_VLProcessor(
+        tf.Qwen2VLImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
+        chat_template=QWEN_TEMPLATE,
+    )
+    return tf.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+QWEN3_TEXT = {k: v for k, v in TEXT.items() if k not in ("bos_token_id", "eos_token_id")} | {
+    "head_dim": 8,
+    "rope_parameters": CHANNELS_OF_ROPE | {"mrope_interleaved": True},
+}
+QWEN3_VISION = {
+    "depth": 3, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "patch_size": 4,
+    "out_hidden_size": 32, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
+}  # fmt: skip
+
+
+def qwen3_processor() -> Any:
+    return tf.Qwen3VLProcessor(
+        tf.Qwen2VLImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.Qwen3VLVideoProcessor(patch_size=4, size={"shortest_edge": 256, "longest_edge": 30720}),
+        chat_template=QWEN_TEMPLATE,
+    )
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    config = tf.Qwen3VLConfig(text_config=QWEN3_TEXT, vision_config=QWEN3_VISION, **QWEN_IDS)
+    return tf.Qwen3VLForConditionalGeneration(config), qwen3_processor()
+
+
+def qwen3_vl_moe() -> tuple[Any, Any]:
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = tf.Qwen3VLMoeConfig(
+        text_config=QWEN3_TEXT | experts, vision_config=QWEN3_VISION, **QWEN_IDS
+    )
+    return tf.Qwen3VLMoeForConditionalGeneration(config), qwen3_processor()
+
+
+GLM_IDS = {
+    "image_token_id": number("<|image|>"),
+    "video_token_id": number("<|video|>"),
+    "image_start_token_id": number("<|begin_of_image|>"),
+    "image_end_token_id": number("<|end_of_image|>"),
+    "video_start_token_id": number("<|begin_of_video|>"),
+    "video_end_token_id": number("<|end_of_video|>"),
+}
+GLM_TEXT = {k: v for k, v in TEXT.items() if k not in ("bos_token_id", "eos_token_id")} | {
+    "rope_parameters": CHANNELS_OF_ROPE | {"partial_rotary_factor": 1.0},
+}
+GLM_VISION = {
+    "depth": 2, "hidden_size": 16, "num_heads": 2, "image_size": 16, "patch_size": 4,
+    "out_hidden_size": 32, "intermediate_size": 24,
+}  # fmt: skip
+GLM_TEMPLATE = template("<|begin_of_video|><|video|><|end_of_video|>")
+GLM_SIZE = {"shortest_edge": 256, "longest_edge": 30720}
+
+
+def glm_processor(kind: str) -> Any:
+    return getattr(tf, f"{kind}Processor")(
+        getattr(tf, f"{kind}ImageProcessor")(patch_size=4),
+        tokenizer(image_token="<|image|>", video_token="<|video|>"),
+        getattr(tf, f"{kind}VideoProcessor")(patch_size=4, size=GLM_SIZE),
+        chat_template=GLM_TEMPLATE,
+    )
+
+
+def glm4v() -> tuple[Any, Any]:
+    config = tf.Glm4vConfig(text_config=GLM_TEXT, vision_config=GLM_VISION, **GLM_IDS)
+    return tf.Glm4vForConditionalGeneration(config), glm_processor("Glm4v")
+
+
+def glm46v() -> tuple[Any, Any]:
+    config = tf.Glm46VConfig(
+        text_config=GLM_TEXT | {"model_type": "glm4v_text"},
+        vision_config=GLM_VISION | {"model_type": "glm4v_vision"},
+        **GLM_IDS,
+    )
+    return tf.Glm46VForConditionalGeneration(config), glm_processor("Glm46V")
+
+
+def glm4v_moe() -> tuple[Any, Any]:
+    experts = {
+        "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2,
+        "first_k_dense_replace": 1,
+    }  # fmt: skip
+    config = tf.Glm4vMoeConfig(text_config=GLM_TEXT | experts, vision_config=GLM_VISION, **GLM_IDS)
+    return tf.Glm4vMoeForConditionalGeneration(config), glm_processor("Glm4v")
+
+
+def video_llama_3() -> tuple[Any, Any]:
+    config = tf.VideoLlama3Config(
+        text_config=TEXT | {"model_type": "qwen2"},
+        vision_config=VISION,
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+    )
+    processor = tf.VideoLlama3Processor(
+        tf.VideoLlama3ImageProcessor(patch_size=4),
+        tokenizer(image_token="<|image_pad|>", video_token="<|video_pad|>"),
+        tf.VideoLlama3VideoProcessor(
+            patch_size=4, size={"shortest_edge": 256, "longest_edge": 30720}
+        ),
+        chat_template=template("<|video_pad|>\n"),
+    )
+    return tf.VideoLlama3ForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    config = tf.InternVLConfig(
+        text_config=TEXT | {"model_type": "qwen2"},
+        vision_config=VISION | {"image_size": SIDE},
+        image_token_id=number("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    size = {"height": SIDE, "width": SIDE}
+    words = tokenizer(
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    processor = tf.InternVLProcessor(
+        tf.GotOcr2ImageProcessor(size=size),
+        words,
+        tf.InternVLVideoProcessor(size=size),
+        image_seq_length=4,
+        chat_template=template("<video>\n"),
+    )
+    return tf.InternVLForConditionalGeneration(config), processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    config = tf.SmolVLMConfig(
+        text_config=TEXT | {"model_type": "llama"},
+        vision_config=VISION | {"image_size": SIDE},
+        image_token_id=number("<image>"),
+        scale_factor=2,
+    )
+    size = {"longest_edge": SIDE}
+    words = tokenizer(
+        image_token="<image>",
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>",
+        video_token="<video>",
+    )
+    processor = tf.SmolVLMProcessor(
+        tf.SmolVLMImageProcessor(size=size, max_image_size=size),
+        words,
+        tf.SmolVLMVideoProcessor(size=size, max_image_size=size, num_frames=64, fps=1),
+        image_seq_len=4,
+        chat_template=template("<video>"),
+    )
+    return tf.SmolVLMForConditionalGeneration(config), processor
+
+
+MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    maker.__name__: maker
+    for maker in (
+        llava_onevision, llava_next_video, video_llava, qwen2_vl, qwen2_5_vl, qwen3_vl,
+        qwen3_vl_moe, glm4v, glm46v, glm4v_moe, video_llama_3, internvl, smolvlm,
+    )
+}  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def make(family: str) -> tuple[Any, Any]:
+    """A float32 model with random weights, sharpened so that choices matter, and its processor."""
+    torch.manual_seed(0)
+    model, processor = MAKERS[family]()
+    model = model.eval().float()
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    with torch.no_grad():
+        for layer in model.get_decoder().layers:
+            layer.self_attn.q_proj.weight *= 20
+            layer.self_attn.k_proj.weight *= 20
+            layer.self_attn.v_proj.weight *= 6
+    return model, processor
