@@ -149,7 +149,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
         session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
     assert encoded == []
     fits = int(str(error.value).split("--frames ")[1].split()[0])
-    text = session._prompt.input_ids(QUESTION).shape[1] - frames * 16
+    text = session.video.input_ids(QUESTION).shape[1] - frames * 16
     assert fits * 16 + text + 128 <= context < (fits + 1) * 16 + text + 128
     # TTM halves the prompt, and renumbered positions close the gaps: it fits.
     session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)

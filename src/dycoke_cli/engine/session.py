@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
-
-import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
-from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.asking import Asked, ask_together
+from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
-from dycoke_cli.engine.generation import Generated, generate
-from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.memory import PeakMemory
-from dycoke_cli.engine.report import make_answer
+from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
-from dycoke_cli.engine.trace import check_traceable, text_pieces
-from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.prompt import Frames, Turns, make_prompt
+from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
 
 Progress = Callable[[str, int, int], None]
 
 
 class VideoSession:
     """Questions about one video. The video is encoded at the first question, once.
+
+    Attributes:
+        video: what the stock processor made of it.
 
     Args:
         loaded: the model.
@@ -50,8 +46,10 @@ class VideoSession:
         self.clip = clip
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
-        self._progress = on_progress or (lambda stage, done, total: None)
-        self._prompt = make_prompt(loaded.processor, loaded.family, loaded.model.config, clip)
+        self.on_progress = on_progress or (lambda stage, done, total: None)
+        self.video: VideoPrompt = make_prompt(
+            loaded.processor, loaded.family, loaded.model.config, clip
+        )
         self._encoded: Encoded | None = None
 
     def ask(
@@ -85,36 +83,30 @@ class VideoSession:
                 frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
-        if trace:
-            check_traceable(method)
-        watch = Stopwatch(self.loaded.model.device)
-        peak = PeakMemory(self.loaded.model.device, self.loaded.weights_bytes)
-        input_ids = self._prompt.input_ids(question, history)
-        self._check_fits(input_ids.shape[1], method, max_new_tokens)
-        try:
-            video_decode, vision = self._encode(watch)
-            generated = self._generate(
-                input_ids, method, watch, max_new_tokens, temperature, seed, on_text, trace
-            )
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                "the accelerator's memory ran out; lower --frames, raise --merge-ratio, or use a "
-                "smaller model"
-            ) from error
-        return make_answer(
-            question,
-            self.loaded,
-            method,
-            self.clip,
-            generated,
-            self._prompt.visual,
-            prompt_tokens=input_ids.shape[1],
-            seconds={"load": self.seconds_load, "video_decode": video_decode, "vision": vision},
-            total=watch.read(),
-            peak=peak.read(),
-        )
+        decoding = Decoding(max_new_tokens, temperature, seed, trace)
+        return ask_together([Asked(self, question, history)], method, decoding, on_text)[0]
 
-    def _encode(self, watch: Stopwatch) -> tuple[float, float]:
+    def prompt(
+        self, question: str, history: Turns, method: Method, decoding: Decoding
+    ) -> Callable[[], Prompt]:
+        """The prompt of a question, made when it is called for: then the video must be encoded.
+
+        Raises:
+            UsageError: it is longer than the model's context.
+        """
+        input_ids = self.video.input_ids(question, history)
+        self._check_fits(input_ids.shape[1], method, decoding.max_new_tokens)
+
+        def make() -> Prompt:
+            assert self._encoded is not None
+            family, config = self.loaded.family, self.loaded.model.config
+            beside = self.video.beside(input_ids, family.rope)
+            placeholders = family.placeholders(config, input_ids, beside)
+            return Prompt(input_ids, beside, placeholders, self._encoded)
+
+        return make
+
+    def encode(self, watch: Stopwatch) -> tuple[float, float]:
         """Encode the video unless that is done; return seconds (of decoding, of vision)."""
         if self._encoded is not None:
             return 0.0, 0.0
@@ -122,54 +114,13 @@ class VideoSession:
         self._encoded = encode_video(
             self.loaded.model,
             self.loaded.family,
-            self._prompt,
-            lambda done, total: self._progress("vision", done, total),
+            self.video,
+            lambda done, total: self.on_progress("vision", done, total),
         )
         return self._seconds_video_decode, watch.read() - started
 
-    def _generate(
-        self,
-        input_ids: torch.Tensor,
-        method: Method,
-        watch: Stopwatch,
-        max_new_tokens: int,
-        temperature: float,
-        seed: int | None,
-        on_text: Callable[[str], None] | None,
-        trace: bool,
-    ) -> Generated:
-        model, tokenizer = self.loaded.model, self.loaded.processor.tokenizer
-        input_ids = input_ids.to(model.device)
-        self._progress("prefill", 0, 1)
-        attached: Any = nullcontext()
-        if method.name != "none":
-            attached = attach(model, method, trace=trace)
-        assert self._encoded is not None
-        family = self.loaded.family
-        beside = self._prompt.beside(input_ids, family.rope)
-        placeholders = family.placeholders(model.config, input_ids, beside)
-        with encoded(model, [self._encoded], placeholders), attached as attachment:
-            generated = generate(
-                model,
-                tokenizer,
-                input_ids,
-                beside,
-                watch,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
-                on_text=on_text,
-                on_token=lambda tokens: self._progress("decode", tokens, max_new_tokens),
-            )
-        if attachment is not None:
-            generated.stats = attachment.stats[0]
-        if trace:
-            pieces = text_pieces(tokenizer, generated.tokens.tolist())
-            generated.trace = attachment.recorder.trace(pieces)
-        return generated
-
     def _check_fits(self, length: int, method: Method, max_new_tokens: int) -> None:
-        context, prompt = self.loaded.context_length, self._prompt
+        context, prompt = self.loaded.context_length, self.video
         room = context - max_new_tokens - (length - prompt.visual)
 
         def visual(frames: int) -> int:

@@ -30,6 +30,8 @@ class Stopwatch:
 class TimedStreamer(TextStreamer):
     """Streams finished words, notes when the first token came, and counts tokens.
 
+    Of a batch no words are streamed.
+
     Args:
         tokenizer: of the model.
         watch: the clock.
@@ -56,7 +58,8 @@ class TimedStreamer(TextStreamer):
         self._tokens += 1
         if self._tokens == 1:
             self.first_token = self._watch.read()
-        super().put(value)
+        if len(value) == 1:
+            super().put(value)
         if self._tokens and self._on_token is not None:
             self._on_token(self._tokens)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.generation import generate
+from dycoke_cli.engine.prompts import without_video
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.evaluation.dataset import Dataset, Item
@@ -78,19 +78,14 @@ def _with_video(session: VideoSession, dataset: Dataset, method: Method, item: I
     )
 
 
-@torch.inference_mode()
 def _without_video(loaded: LoadedModel, dataset: Dataset, item: Item) -> Prediction:
     watch = Stopwatch(loaded.model.device)
-    ids = text_ids(loaded.processor, item.question, item.history).to(loaded.model.device)
-    generated = generate(
+    [generated] = generate(
         loaded.model,
         loaded.processor.tokenizer,
-        ids,
-        loaded.model.get_input_embeddings()(ids),
+        without_video(text_ids(loaded.processor, item.question, item.history)),
+        Decoding(MAX_NEW_TOKENS),
         watch,
-        max_new_tokens=MAX_NEW_TOKENS,
-        temperature=0.0,
-        seed=None,
         on_text=None,
         on_token=None,
     )

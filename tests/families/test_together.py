@@ -1,0 +1,82 @@
+"""Questions asked together, about videos and in words of unequal length: as one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli.engine.asking import Asked, ask_together
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.loading import LoadedModel
+
+from .stock import clip
+from .test_matrix import METHODS, method_of, positions_of
+from .tiny import MAKERS, make
+
+QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?")
+
+
+def loaded_of(family: str) -> LoadedModel:
+    model, processor = make(family)
+    return LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+
+
+def same(ours, theirs) -> bool:
+    keys = ("answer", "tokens", "decode", "finish_reason", "question", "flops", "frames")
+    return all(getattr(ours, key) == getattr(theirs, key) for key in keys)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("frames", [(1, 4, 5), (32, 5, 32)])
+@pytest.mark.parametrize("name", ["none", *METHODS])
+def test_three_unequal_ones_are_answered_as_alone(family, frames, name) -> None:
+    loaded = loaded_of(family)
+    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(frames)]
+    for positions in positions_of(family):
+        method = Uncompressed() if name == "none" else method_of(name, positions)
+        asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+        together = ask_together(asked, method, Decoding(max_new_tokens=6))
+        for item, answer in zip(asked, together, strict=True):
+            alone = item.session.ask(item.question, method, max_new_tokens=6)
+            assert same(answer, alone)
+
+
+def test_one_video_several_questions_and_a_history() -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    history = (("What is it?", "A dog."),)
+    asked = [Asked(session, "Why?"), Asked(session, "And then?", history), Asked(session, "Who?")]
+    method = DyCoke(prune_layer=2)
+    together = ask_together(asked, method, Decoding(max_new_tokens=5))
+    for item, answer in zip(asked, together, strict=True):
+        alone = session.ask(item.question, method, max_new_tokens=5, history=item.history)
+        assert same(answer, alone)
+
+
+def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
+    loaded = loaded_of("llava_onevision")
+    sessions = [VideoSession(loaded, clip(f, f)) for f in (5, 8)]
+    asked = [Asked(s, "Why?") for s in sessions]
+    method = DyCoke(prune_layer=2, recall_threshold=1.0)
+    first = ask_together(asked, method, Decoding(max_new_tokens=12))
+    pieces = [loaded.processor.tokenizer.encode(a.answer) for a in first]
+    config = loaded.model.generation_config
+    # A token that the first answer has in its middle, and the second one doesn't have, ends it.
+    end = next(t for t in pieces[0][3:8] if t not in pieces[1] and pieces[0].index(t) > 2)
+    config.eos_token_id = end
+    try:
+        together = ask_together(asked, method, Decoding(max_new_tokens=12))
+        alone = [s.ask("Why?", method, max_new_tokens=12) for s in sessions]
+    finally:
+        config.eos_token_id = None
+    assert [a.finish_reason for a in together] == ["stop", "length"]
+    assert together[0].tokens["generated"] < together[1].tokens["generated"] == 12
+    assert all(same(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_two_models_are_refused() -> None:
+    sessions = [VideoSession(loaded_of(f), clip(2)) for f in ("llava_onevision", "internvl")]
+    with pytest.raises(UsageError, match="need one model"):
+        ask_together([Asked(s, "Why?") for s in sessions], DyCoke())
