@@ -36,7 +36,7 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     frames = list(shown.frames)
     times = [round(1000 * t) for t in shown.timestamps_s]
-    if len(frames) == 1 and family.startswith(("qwen3", "glm")):
+    if len(frames) == 1 and family.startswith(("qwen3", "glm", "cosmos3_omni")):
         frames, times = frames * 2, times * 2
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0
     metadata = {
@@ -126,6 +126,7 @@ class Masked:
         if renumbered:
             places = torch.arange(len(rows))[None]
             upcoming = torch.tensor([[len(rows)]])
+        masked = prune_ratio is not None
         stacked = [values[kept] for values in self.deepstack]
         tokens, logits, actives = [], [], []
         reference: list[float] = []
@@ -133,7 +134,7 @@ class Masked:
             if step and prune_ratio is not None:
                 # What the scoring layer sees doesn't depend on the choice of this step.
                 _, weights = self._forward(
-                    seen, places, columns, stacked, len(rows), actives, prune_layer
+                    seen, places, columns, stacked, len(rows), actives, prune_layer, masked
                 )
                 attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
                 if not actives or cosine(attention, reference) < 0.9:
@@ -143,7 +144,7 @@ class Masked:
                     active = actives[-1]
                 actives.append(active)
             hidden, _ = self._forward(
-                seen, places, columns, stacked, len(rows), actives, prune_layer
+                seen, places, columns, stacked, len(rows), actives, prune_layer, masked
             )
             logits.append(self.model.lm_head(hidden[0, -1]))
             tokens.append(int(logits[-1].argmax()))
@@ -161,6 +162,7 @@ class Masked:
         prompt: int,
         actives: list[list[int]],
         prune_layer: int,
+        masked: bool,
     ) -> tuple[torch.Tensor, Any]:
         size = len(seen)
         causal = torch.full((size, size), -math.inf).triu(1)
@@ -178,7 +180,8 @@ class Masked:
 
         hooks = [
             layer.register_forward_pre_hook(mask(n), with_kwargs=True)
-            for n, layer in enumerate(self.decoder.layers)
+            # Without anything to mask, stock masks do: other kinds of layers have their own.
+            for n, layer in enumerate(self.decoder.layers if masked else ())
         ]
         more: dict[str, Any] = {}
         if stacked:
@@ -187,11 +190,13 @@ class Masked:
             more = {"visual_pos_masks": shown, "deepstack_visual_embeds": stacked}
         self.model.set_attn_implementation("eager")
         try:
+            if len(places) == 4:  # the first row counts tokens; gaps in it mean packed sequences
+                places = torch.cat([torch.arange(size).expand(1, 1, size), places[1:]])
             output = self.decoder(
                 inputs_embeds=seen[None],
                 position_ids=places,
                 use_cache=False,
-                output_attentions=True,
+                output_attentions=masked,
                 **more,
             )
         finally:

@@ -9,6 +9,8 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import encode
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import FAMILIES, family_of
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.normalising import normalised
@@ -77,6 +79,14 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+def runs(family: str) -> list[str]:
+    """The methods of the matrix that a family can serve."""
+    model, _ = make(family)
+    if other_caches(model.get_decoder().config):
+        return ["ttm"]
+    return list(METHODS)
+
+
 @pytest.mark.parametrize("family", MAKERS)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames) -> None:
@@ -84,10 +94,16 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
     inputs = stock_inputs(family, processor, clip(frames))
     expected = plain(model, inputs, 12)
     for positions in positions_of(family):
-        keep_all = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2, positions=positions)
+        keep_all = DyCoke(
+            merge_ratio=0.0,
+            prune_ratio=0.0,
+            prune_layer=2,
+            positions=positions,
+            kv_prune="kv" in runs(family),
+        )
         with keep_all(model):
             assert plain(model, inputs, 12) == expected
-    for layer in (1, 2, 3):
+    for layer in (1, 2, 3) if "kv" in runs(family) else ():
         with FastV(prune_ratio=0.0, prune_layer=layer)(model):
             assert plain(model, inputs, 12) == expected
 
@@ -98,6 +114,11 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
 def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
+    if method not in runs(family):
+        refused = pytest.raises(UsageError, match="--no-kv-prune leaves temporal merging")
+        with refused, method_of(method, "kept")(model):
+            pass
+        return
     frames = make_prompt(processor, family_of(model.config), model.config, clip(frames)).frames
     merge_ratio, prune_ratio = METHODS[method]
     for positions in positions_of(family):
@@ -130,12 +151,10 @@ def test_a_session_answers_as_the_attached_model_does(family) -> None:
     shown = clip(5)
     session = VideoSession(loaded, shown)
     inputs = stock_inputs(family, processor, shown)
-    for method in (
-        Uncompressed(),
-        method_of("dycoke", "kept"),
-        method_of("ttm", "kept"),
-        FastV(prune_ratio=0.5, prune_layer=1),
-    ):
+    methods = [Uncompressed(), *(method_of(name, "kept") for name in runs(family))]
+    if "kv" in runs(family):
+        methods.append(FastV(prune_ratio=0.5, prune_layer=1))
+    for method in methods:
         answer = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
         if method.name == "none":
             expected = plain(model, inputs)

@@ -218,6 +218,43 @@ def qwen3_vl_moe() -> tuple[Any, Any]:
     return tf.Qwen3VLMoeForConditionalGeneration(config), qwen3_processor()
 
 
+def cosmos3_omni() -> tuple[Any, Any]:
+    config = tf.Cosmos3OmniConfig(
+        text_config=QWEN3_TEXT | {"model_type": "qwen3_vl_text"},
+        vision_config=QWEN3_VISION | {"model_type": "qwen3_vl_vision"},
+        **QWEN_IDS,
+    )
+    return tf.Cosmos3OmniForConditionalGeneration(config), qwen3_processor()
+
+
+QWEN3_5_TEXT = TEXT | {
+    "num_hidden_layers": 8,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "head_dim": 16,
+    "rope_parameters": CHANNELS_OF_ROPE | {"partial_rotary_factor": 0.5, "mrope_interleaved": True},
+}
+QWEN3_5_VISION = {k: v for k, v in QWEN3_VISION.items() if k != "deepstack_visual_indexes"}
+
+
+def qwen3_5() -> tuple[Any, Any]:
+    config = tf.Qwen3_5Config(text_config=QWEN3_5_TEXT, vision_config=QWEN3_5_VISION, **QWEN_IDS)
+    return tf.Qwen3_5ForConditionalGeneration(config), qwen3_processor()
+
+
+def qwen3_5_moe() -> tuple[Any, Any]:
+    experts = {
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    }  # fmt: skip
+    config = tf.Qwen3_5MoeConfig(
+        text_config=QWEN3_5_TEXT | experts, vision_config=QWEN3_5_VISION, **QWEN_IDS
+    )
+    return tf.Qwen3_5MoeForConditionalGeneration(config), qwen3_processor()
+
+
 GLM_IDS = {
     "image_token_id": number("<|image|>"),
     "video_token_id": number("<|video|>"),
@@ -340,7 +377,8 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     maker.__name__: maker
     for maker in (
         llava_onevision, llava_next_video, video_llava, qwen2_vl, qwen2_5_vl, qwen3_vl,
-        qwen3_vl_moe, glm4v, glm46v, glm4v_moe, video_llama_3, internvl, smolvlm,
+        qwen3_vl_moe, cosmos3_omni, qwen3_5, qwen3_5_moe, glm4v, glm46v, glm4v_moe, video_llama_3,
+        internvl, smolvlm,
     )
 }  # fmt: skip
 
@@ -355,6 +393,8 @@ def make(family: str) -> tuple[Any, Any]:
     model.generation_config.pad_token_id = 0
     with torch.no_grad():
         for layer in model.get_decoder().layers:
+            if not hasattr(layer, "self_attn"):
+                continue
             layer.self_attn.q_proj.weight *= 20
             layer.self_attn.k_proj.weight *= 20
             layer.self_attn.v_proj.weight *= 6

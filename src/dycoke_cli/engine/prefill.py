@@ -149,16 +149,22 @@ def _positions(
     if positions is None:  # as generate() makes them: padding doesn't count
         positions = (stays.long().cumsum(-1) - 1).clamp(min=0).to(at.device)
     positions = positions.expand(*positions.shape[:-2], batch, stays.shape[1])
-    if not method.renumbers():
-        places = at.expand(*positions.shape[:-2], batch, length)
-        # The last token of a prompt is text, and what is written goes on from it.
-        return positions.gather(-1, places), positions[..., -1:] + 1
-    if positions.dim() != 2:
-        raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
     numbers = torch.arange(length, device=at.device).expand(batch, length)
     if keep is not None:
         numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
-    return numbers, numbers[:, -1:] + 1
+    if method.renumbers():
+        if positions.dim() != 2:
+            raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
+        return numbers, numbers[:, -1:] + 1
+    places = at.expand(*positions.shape[:-2], batch, length)
+    # The last token of a prompt is text, and what is written goes on from it.
+    kept, upcoming = positions.gather(-1, places), positions[..., -1:] + 1
+    if positions.dim() == 3 and len(positions) == 4:
+        # Time, height and width, and in front of them a count of tokens: gaps there would mean
+        # several sequences in one.
+        kept = torch.cat([numbers[None], kept[1:]])
+        upcoming = torch.cat([numbers[None, :, -1:] + 1, upcoming[1:]])
+    return kept, upcoming
 
 
 def _row(

@@ -66,6 +66,10 @@ FAMILIES = {
     # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
     "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    # Three of four layers are linear attention, which keeps no row a token.
+    "qwen3_5": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "qwen3_5_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "cosmos3_omni": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
     "glm4v_moe": Family(
         pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"
