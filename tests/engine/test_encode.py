@@ -16,7 +16,9 @@ def prompt_of(shape, inputs, frames):
     """As if a processor had made it."""
     return VideoPrompt(
         processor=SimpleNamespace(video_processor=None),
+        shown="",
         expanded="",
+        prefix=torch.zeros(1, 0, dtype=torch.long),
         inputs={"pixel_values_videos": inputs["pixel_values_videos"]},
         frames=frames,
         placeholders=frames * shape.tokens_per_frame + 1,

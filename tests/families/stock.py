@@ -1,7 +1,8 @@
-"""What stock transformers does, and a reference that keeps everything and masks what is pruned.
+"""What stock transformers does, and two references for what compression does to it.
 
-The reference runs the stock decoder over the whole sequence for every new token, without a cache.
-It shares no code with `dycoke_cli`: its choices are those of `tests.engine.reference`.
+One gives a shorter prompt to stock `generate()`. The other keeps everything, masks what is pruned,
+and runs the stock decoder over the whole sequence for every new token, without a cache. They share
+no code with `dycoke_cli`: their choices are those of `tests.engine.reference`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ QUESTION = "What is it?"
 # What a checkpoint's processor is told, beside the video; see docs/families.md.
 OPTIONS: dict[str, dict[str, Any]] = {
     "video_llama_3": {"use_token_compression": False},
+    "cosmos3_edge": {"return_metadata": True},
 }
+# Processors that refuse a single frame; the last one is shown twice.
+PAIRS = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "cosmos3_omni", "cohere_compass",
+         "glm4v", "glm46v", "glm4v_moe")  # fmt: skip
+# All frames of a video see each other both ways.
+BOTH_WAYS = ("molmo2",)
 
 
 def clip(frames: int, seed: int = 0) -> Pictures:
@@ -36,7 +43,7 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     frames = list(shown.frames)
     times = [round(1000 * t) for t in shown.timestamps_s]
-    if len(frames) == 1 and family.startswith(("qwen3", "glm", "cosmos3_omni")):
+    if len(frames) == 1 and family in PAIRS:
         frames, times = frames * 2, times * 2
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0
     metadata = {
@@ -51,6 +58,7 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
     made = processor(
         text=[text],
         videos=[[video]],
+        text_kwargs={"return_mm_token_type_ids": True} if family == "cosmos3_edge" else {},
         videos_kwargs={
             "return_tensors": "pt",
             "do_sample_frames": False,
@@ -58,6 +66,7 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
             **OPTIONS.get(family, {}),
         },
     )
+    made.pop("video_metadata", None)
     return {name: torch.as_tensor(value) for name, value in made.items()}
 
 
@@ -86,11 +95,11 @@ def at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
     return seen[0]
 
 
-class Masked:
-    """Greedy decoding with nothing dropped from memory: what is pruned is masked."""
+class Shorter:
+    """Stock `generate()` on a prompt from which tokens were taken out."""
 
     def __init__(self, model: Any, inputs: dict[str, torch.Tensor], frames: int) -> None:
-        self.model, self.decoder = model, model.get_decoder()
+        self.model, self.decoder, self.inputs = model, model.get_decoder(), inputs
         given = at_decoder(model, inputs)
         self.embeds = given["inputs_embeds"][0]
         length = len(self.embeds)
@@ -102,39 +111,89 @@ class Masked:
         self.frames, self.per_frame = frames, len(self.visual) // frames
         self.deepstack = list(given.get("deepstack_visual_embeds") or ())
 
-    @torch.no_grad()
-    def generate(
-        self,
-        new_tokens: int,
-        *,
-        merge_ratio: float | None,
-        prune_ratio: float | None,
-        prune_layer: int,
-        renumbered: bool,
-    ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
-        """Tokens, their logits, and at each step which of the tokens read are active."""
+    def _kept(self, merge_ratio: float | None) -> tuple[list[int], list[int], list[int]]:
+        """Visual tokens that stay, the rows that are read, and where the former are among them."""
         kept = list(range(len(self.visual)))
         if merge_ratio is not None:
             features = self.embeds[self.visual].view(self.frames, self.per_frame, -1)
             kept = merge(features, merge_ratio)
         dropped = {self.visual[i] for i in range(len(self.visual)) if i not in set(kept)}
         rows = [r for r in range(len(self.embeds)) if r not in dropped]
-        columns = [rows.index(self.visual[i]) for i in kept]
+        return kept, rows, [rows.index(self.visual[i]) for i in kept]
+
+    @torch.no_grad()
+    def generate_shorter(
+        self, new_tokens: int, merge_ratio: float, renumbered: bool
+    ) -> tuple[list[int], list[torch.Tensor]]:
+        """Tokens and their logits."""
+        kept, rows, columns = self._kept(merge_ratio)
+        positions = torch.arange(len(rows))[None] if renumbered else self.positions[..., rows]
+        short = {"input_ids": self.inputs["input_ids"][:, rows], "position_ids": positions}
+        if "mm_token_type_ids" in self.inputs:
+            short["mm_token_type_ids"] = self.inputs["mm_token_type_ids"][:, rows]
+        first = [True]
+
+        def write(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            if not first:
+                return None
+            first.clear()
+            kwargs["inputs_embeds"][0] = self.embeds[rows]
+            if not self.deepstack:
+                return None
+            shown = torch.zeros(1, len(rows), dtype=torch.bool)
+            shown[0, columns] = True
+            stacked = [values[kept] for values in self.deepstack]
+            return args, kwargs | {
+                "visual_pos_masks": shown,
+                "deepstack_visual_embeds": stacked,
+            }
+
+        hook = self.decoder.register_forward_pre_hook(write, with_kwargs=True)
+        output = self.model.generate(
+            **short,
+            attention_mask=torch.ones_like(short["input_ids"]),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        hook.remove()
+        tokens = output.sequences[0, -new_tokens:].tolist()
+        return tokens, [logits[0] for logits in output.logits]
+
+
+class Masked(Shorter):
+    """Greedy decoding with nothing dropped from memory: what is pruned is masked."""
+
+    @torch.no_grad()
+    def generate(
+        self,
+        new_tokens: int,
+        *,
+        merge_ratio: float | None,
+        prune_ratio: float,
+        prune_layer: int,
+        renumbered: bool,
+    ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
+        """Tokens, their logits, and at each step which of the tokens read are active."""
+        kept, rows, columns = self._kept(merge_ratio)
+        self._types = torch.zeros(len(rows), dtype=torch.bool)
+        if self.model.config.model_type in BOTH_WAYS:
+            self._types = self.inputs["mm_token_type_ids"][0, rows] > 0
         seen = self.embeds[rows]
         places = self.positions[..., rows]
         upcoming = self.positions[..., -1:] + 1
         if renumbered:
             places = torch.arange(len(rows))[None]
             upcoming = torch.tensor([[len(rows)]])
-        masked = prune_ratio is not None
         stacked = [values[kept] for values in self.deepstack]
         tokens, logits, actives = [], [], []
         reference: list[float] = []
         for step in range(new_tokens):
-            if step and prune_ratio is not None:
+            if step:
                 # What the scoring layer sees doesn't depend on the choice of this step.
                 _, weights = self._forward(
-                    seen, places, columns, stacked, len(rows), actives, prune_layer, masked
+                    seen, places, columns, stacked, len(rows), actives, prune_layer
                 )
                 attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
                 if not actives or cosine(attention, reference) < 0.9:
@@ -144,7 +203,7 @@ class Masked:
                     active = actives[-1]
                 actives.append(active)
             hidden, _ = self._forward(
-                seen, places, columns, stacked, len(rows), actives, prune_layer, masked
+                seen, places, columns, stacked, len(rows), actives, prune_layer
             )
             logits.append(self.model.lm_head(hidden[0, -1]))
             tokens.append(int(logits[-1].argmax()))
@@ -162,10 +221,11 @@ class Masked:
         prompt: int,
         actives: list[list[int]],
         prune_layer: int,
-        masked: bool,
     ) -> tuple[torch.Tensor, Any]:
         size = len(seen)
         causal = torch.full((size, size), -math.inf).triu(1)
+        typed = torch.nn.functional.pad(self._types, (0, size - len(self._types)))
+        causal[typed[:, None] & typed[None]] = 0
         pruned = causal.clone()
         for step, active in enumerate(actives):
             waiting = [c for i, c in enumerate(columns) if i not in set(active)]
@@ -180,8 +240,7 @@ class Masked:
 
         hooks = [
             layer.register_forward_pre_hook(mask(n), with_kwargs=True)
-            # Without anything to mask, stock masks do: other kinds of layers have their own.
-            for n, layer in enumerate(self.decoder.layers if masked else ())
+            for n, layer in enumerate(self.decoder.layers)
         ]
         more: dict[str, Any] = {}
         if stacked:
@@ -190,13 +249,11 @@ class Masked:
             more = {"visual_pos_masks": shown, "deepstack_visual_embeds": stacked}
         self.model.set_attn_implementation("eager")
         try:
-            if len(places) == 4:  # the first row counts tokens; gaps in it mean packed sequences
-                places = torch.cat([torch.arange(size).expand(1, 1, size), places[1:]])
             output = self.decoder(
                 inputs_embeds=seen[None],
                 position_ids=places,
                 use_cache=False,
-                output_attentions=masked,
+                output_attentions=True,
                 **more,
             )
         finally:

@@ -15,7 +15,10 @@ SPECIAL = (
     "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|image|>", "<|video|>",
     "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>",
     "<img>", "</img>", "<IMG_CONTEXT>", "<fake_token_around_image>", "<global-img>",
-    "<end_of_utterance>",
+    "<end_of_utterance>", "<|IMAGE_PAD|>", "<|VIDEO_PAD|>", "<|VISION_START|>",
+    "<|VISION_END|>", "<|audio|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<im_patch>",
+    "<im_col>", "<im_start>", "<low_res_im_start>", "<frame_start>", "<im_end>", "<frame_end>",
+    "<im_low>",
 )  # fmt: skip
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 VOCABULARY = len(ALPHABET) + len(SPECIAL)
@@ -255,6 +258,157 @@ def qwen3_5_moe() -> tuple[Any, Any]:
     return tf.Qwen3_5MoeForConditionalGeneration(config), qwen3_processor()
 
 
+def perception_lm() -> tuple[Any, Any]:
+    tower = {
+        "model_type": "timm_wrapper",
+        "architecture": "vit_pe_core_large_patch14_336",
+        "model_args": {
+            "embed_dim": 64, "img_size": (28, 28), "depth": 2, "num_heads": 4, "global_pool": "",
+            "use_post_transformer_norm": False, "init_values": 0.1, "ref_feat_shape": (2, 2),
+        },
+    }  # fmt: skip
+    config = tf.PerceptionLMConfig(
+        vision_config=tower,
+        text_config=tf.LlamaConfig(**TEXT),
+        vision_use_cls_token=True,
+        projector_pooling_ratio=1,
+        image_token_id=number("<|image|>"),
+        video_token_id=number("<|video|>"),
+    )
+    processor = tf.PerceptionLMProcessor(
+        tf.PerceptionLMVideoProcessor(size={"height": 28, "width": 28}),
+        tf.PerceptionLMImageProcessor(),
+        tokenizer(image_token="<|image|>", video_token="<|video|>"),
+        patch_size=14,
+        pooling_ratio=1,
+        chat_template=template("<|video|>"),
+    )
+    return tf.PerceptionLMForConditionalGeneration(config), processor
+
+
+def cosmos3_edge() -> tuple[Any, Any]:
+    config = tf.Cosmos3EdgeConfig(
+        vision_config=VISION | {"num_patches": 16, "spatial_merge_size": 2},
+        text_config=tf.Cosmos3EdgeTextConfig(
+            **{k: v for k, v in TEXT.items() if k != "pad_token_id"},
+            head_dim=8,
+            rope_parameters=CHANNELS_OF_ROPE,
+        ),
+        **QWEN_IDS,
+    )
+    processor = tf.Cosmos3EdgeProcessor(
+        tf.Cosmos3EdgeImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.Cosmos3EdgeVideoProcessor(
+            patch_size=4, size={"shortest_edge": 256, "longest_edge": 30720}
+        ),
+        chat_template=QWEN_TEMPLATE,
+    )
+    return tf.Cosmos3EdgeForConditionalGeneration(config), processor
+
+
+def cohere_compass() -> tuple[Any, Any]:
+    config = tf.CohereCompassConfig(
+        vision_config=QWEN3_VISION,
+        text_config=tf.CohereCompassTextConfig(
+            **TEXT,
+            rope_parameters={"full_attention": CHANNELS_OF_ROPE},
+            logit_scale=1.0,
+        ),
+        image_token_id=number("<|IMAGE_PAD|>"),
+        video_token_id=number("<|VIDEO_PAD|>"),
+        vision_start_token_id=number("<|VISION_START|>"),
+        vision_end_token_id=number("<|VISION_END|>"),
+    )
+    processor = tf.CohereCompassProcessor(
+        tf.CohereCompassImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.CohereCompassVideoProcessor(
+            patch_size=4, size={"shortest_edge": 256, "longest_edge": 30720}
+        ),
+        chat_template=template("<|VISION_START|><|VIDEO_PAD|><|VISION_END|>"),
+    )
+    return tf.CohereCompassForConditionalGeneration(config), processor
+
+
+GEMMA_TEXT = TEXT | {
+    "num_hidden_layers": 6, "head_dim": 8, "global_head_dim": 16, "sliding_window": 8,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+    "vocab_size_per_layer_input": VOCABULARY, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def gemma_processor(kind: str) -> Any:
+    words = tokenizer(
+        image_token="<|image|>", boi_token="<|begin_of_image|>", eoi_token="<|end_of_image|>",
+        audio_token="<|audio|>", boa_token="<|begin_of_audio|>", eoa_token="<|end_of_audio|>",
+        video_token="<|video|>",
+    )  # fmt: skip
+    return getattr(tf, f"{kind}Processor")(
+        getattr(tf, f"{kind}AudioFeatureExtractor")(),
+        getattr(tf, f"{kind}ImageProcessor")(),
+        words,
+        getattr(tf, f"{kind}VideoProcessor")(patch_size=4, max_soft_tokens=70),
+        chat_template=template("<|video|>"),
+    )
+
+
+def gemma4() -> tuple[Any, Any]:
+    """As E2B: layers with inputs of their own, others that share keys and values."""
+    config = tf.Gemma4Config(
+        text_config=tf.Gemma4TextConfig(
+            **GEMMA_TEXT, hidden_size_per_layer_input=8, num_kv_shared_layers=2
+        ),
+        vision_config=tf.Gemma4VisionConfig(
+            **VISION, num_key_value_heads=2, head_dim=8, pooling_kernel_size=3,
+            position_embedding_size=64,
+        ),
+        audio_config=None,
+        **GEMMA_IDS,
+    )  # fmt: skip
+    return tf.Gemma4ForConditionalGeneration(config), gemma_processor("Gemma4")
+
+
+GEMMA_IDS = {
+    "image_token_id": number("<|image|>"),
+    "video_token_id": number("<|video|>"),
+    "audio_token_id": number("<|audio|>"),
+    "boi_token_id": number("<|begin_of_image|>"),
+    "eoi_token_id": number("<|end_of_image|>"),
+}
+
+
+def molmo2() -> tuple[Any, Any]:
+    text = {k: v for k, v in TEXT.items() if not k.endswith("_token_id")}
+    config = tf.Molmo2Config(
+        text_config=tf.Molmo2TextConfig(**text, additional_vocab_size=8, head_dim=8),
+        vision_config=tf.Molmo2VisionConfig(
+            **{k: v for k, v in VISION.items() if k != "num_hidden_layers"},
+            num_hidden_layers=4, num_key_value_heads=2, head_dim=8, image_size=[SIDE, SIDE],
+        ),
+        adapter_config=tf.Molmo2AdapterConfig(
+            vision_feature_layer=[-1, -2], hidden_size=16, num_attention_heads=2,
+            num_key_value_heads=2, head_dim=8, intermediate_size=32, text_hidden_size=32,
+        ),
+        image_start_token_id=number("<im_start>"),
+        low_res_image_start_token_id=number("<low_res_im_start>"),
+        image_end_token_id=number("<im_end>"),
+        image_patch_id=number("<im_patch>"),
+        frame_start_token_id=number("<frame_start>"),
+        frame_end_token_id=number("<frame_end>"),
+    )  # fmt: skip
+    processor = tf.Molmo2Processor(
+        tf.Molmo2ImageProcessor(),
+        tf.Molmo2VideoProcessor(
+            size={"height": SIDE, "width": SIDE}, patch_size=4, do_resize=True, do_rescale=True,
+            do_normalize=True, do_convert_rgb=True,
+        ),
+        tokenizer(video_token="<|video|>", bos_token="<|im_start|>"),
+        chat_template=template("<|video|>"),
+    )  # fmt: skip
+    return tf.Molmo2ForConditionalGeneration(config), processor
+
+
 GLM_IDS = {
     "image_token_id": number("<|image|>"),
     "video_token_id": number("<|video|>"),
@@ -376,9 +530,9 @@ def smolvlm() -> tuple[Any, Any]:
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     maker.__name__: maker
     for maker in (
-        llava_onevision, llava_next_video, video_llava, qwen2_vl, qwen2_5_vl, qwen3_vl,
-        qwen3_vl_moe, cosmos3_omni, qwen3_5, qwen3_5_moe, glm4v, glm46v, glm4v_moe, video_llama_3,
-        internvl, smolvlm,
+        llava_onevision, llava_next_video, video_llava, perception_lm, qwen2_vl, qwen2_5_vl,
+        qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe, cosmos3_omni, cosmos3_edge, cohere_compass,
+        glm4v, glm46v, glm4v_moe, gemma4, molmo2, video_llama_3, internvl, smolvlm,
     )
 }  # fmt: skip
 
@@ -395,7 +549,7 @@ def make(family: str) -> tuple[Any, Any]:
         for layer in model.get_decoder().layers:
             if not hasattr(layer, "self_attn"):
                 continue
-            layer.self_attn.q_proj.weight *= 20
-            layer.self_attn.k_proj.weight *= 20
-            layer.self_attn.v_proj.weight *= 6
+            for name, factor in (("q_proj", 20), ("k_proj", 20), ("v_proj", 6)):
+                if hasattr(layer.self_attn, name):
+                    getattr(layer.self_attn, name).weight *= factor
     return model, processor

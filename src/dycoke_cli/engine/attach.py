@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.decoder_arguments import take
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.seen import Prompt
@@ -117,15 +120,42 @@ class Attachment:
         check_cache(cache)
         prompt, self._prompt = self._prompt, None
         layouts = [] if prompt is None else prompt.layouts(self._model.config, kwargs)
-        if all(layout is None for layout in layouts):
+        if prompt is None or all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
         if self._trace and len(layouts) > 1:
             raise UsageError("a trace is of one sequence, not of a batch")
-        kwargs, call = shorten(kwargs, layouts, self._method, module.config, trace=self._trace)
+        kwargs, call = shorten(
+            kwargs,
+            layouts,
+            self._method,
+            module.config,
+            mask=prompt.mask,
+            make_mask=self._own_mask(prompt),
+            trace=self._trace,
+        )
         self._calls[kwargs["past_key_values"]] = call
         self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs
+
+    def _own_mask(self, prompt: Prompt) -> Callable[[dict[str, Any], torch.Tensor], Any] | None:
+        """Makes the mask of a model that isn't just causal: frames see each other in it."""
+        if "create_masks_for_generate" not in vars(type(self._model)):
+            return None
+
+        def make(kwargs: dict[str, Any], at: torch.Tensor) -> Any:
+            types = prompt.types
+            return self._model.create_masks_for_generate(
+                config=self._model.config,
+                inputs_embeds=kwargs["inputs_embeds"],
+                attention_mask=kwargs["attention_mask"],
+                past_key_values=kwargs["past_key_values"],
+                position_ids=kwargs["position_ids"],
+                mm_token_type_ids=None if types is None else take(types, at),
+                is_first_iteration=True,
+            )
+
+        return make
 
 
 def _before_layer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,16 +29,21 @@ def shorten(
     method: Method,
     config: Any,
     *,
+    mask: torch.Tensor | None,
+    make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
     trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
     """Drop what the method doesn't keep from everything that has a row a token.
 
     Args:
         kwargs: of the text decoder: `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None,
-            `attention_mask` [B, S] or None, and what else `decoder_arguments` knows.
+            and what else `decoder_arguments` knows.
         layouts: of the S rows of each sequence; None for one without a video.
         method: the choice, made for each sequence alone.
         config: of the text decoder.
+        mask: `[B, S]`: 0 in the padding; None without padding.
+        make_mask: makes the decoder's attention mask from its other arguments and the rows
+            `[B, R]` that are read; None where the decoder makes its own from the padding.
         trace: whether each decoding step is taken down.
 
     Returns:
@@ -49,7 +54,7 @@ def shorten(
     """
     embeds = kwargs["inputs_embeds"]
     batch, sequence = embeds.shape[:2]
-    stays = _not_padding(kwargs.get("attention_mask"), batch, sequence)
+    stays = _not_padding(mask, batch, sequence)
     kept = [_kept(method, layout, embeds[i]) for i, layout in enumerate(layouts)]
     read = [_rows_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     length = max(len(rows) for rows, _ in read)
@@ -100,6 +105,8 @@ def shorten(
         shortened["past_key_values"] = store
     elif kwargs.get("past_key_values") is None:
         shortened["past_key_values"] = DynamicCache(config=config)
+    if make_mask is not None:
+        shortened["attention_mask"] = make_mask(shortened, at.to(embeds.device))
     return shortened, call
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine.supported import check_mask
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import Layout, family_of
 from dycoke_cli.models.layouts.family import TYPES
@@ -18,11 +19,13 @@ class Prompt:
 
     Args:
         input_ids: `[B, S]`, int64.
+        mask: the same shape: 0 in the padding; None without padding.
         types: the same shape: which tokens are visual, or None.
         videos: how many there are, where that can be told.
     """
 
     input_ids: torch.Tensor
+    mask: torch.Tensor | None
     types: torch.Tensor | None
     videos: int | None
 
@@ -32,7 +35,9 @@ class Prompt:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
         if input_ids is None or input_ids.shape[1] == 1:
             return None
-        return cls(input_ids, kwargs.get(TYPES), _videos(kwargs))
+        mask = kwargs.get("attention_mask")
+        check_mask(mask)
+        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs))
 
     def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
         """Where the visual tokens stand in each sequence; None for one without a video.

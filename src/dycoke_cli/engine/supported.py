@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -85,6 +86,16 @@ def check_cache(cache: Any) -> None:
         raise UsageError(_SECOND_TURN)
 
 
+def check_mask(mask: Any) -> None:
+    """Check the attention mask that a model is called with.
+
+    Raises:
+        UsageError: it isn't the padding mask.
+    """
+    if mask is not None and (isinstance(mask, dict) or mask.dim() != 2):
+        raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
+
+
 def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
     """Check the arguments with which the text decoder is about to read prompts.
 
@@ -94,8 +105,8 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
         decoder: of the model.
 
     Raises:
-        UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic, a
-            ready-made mask, attention weights asked for.
+        UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic,
+            attention weights asked for, a choice inside a model whose frames see each other.
     """
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
@@ -107,6 +118,12 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
             raise UsageError(f"a batch under flex_attention {_ATTACHED}; load with sdpa")
     if kwargs.get("use_cache") is False:
         raise UsageError(f"generate() without a cache (use_cache=False) {_ATTACHED}")
+    mask = kwargs.get("attention_mask")
+    if method.inside() is not None and torch.is_tensor(mask) and mask.dim() == 4:
+        raise UsageError(
+            f"the method {method.name} doesn't work with a model whose frames see each other both "
+            "ways; --method dycoke does"
+        )
     cache = kwargs.get("past_key_values")
     if cache is not None and (type(cache) is not DynamicCache or cache.offloading):
         raise UsageError(
@@ -114,9 +131,6 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
         )
     if cache is not None and cache.get_seq_length() > 0:
         raise UsageError(_SECOND_TURN)
-    mask = kwargs.get("attention_mask")
-    if mask is not None and (isinstance(mask, dict) or mask.dim() != 2):
-        raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
     if kwargs.get("output_attentions"):
         raise UsageError(f"output_attentions {_ATTACHED}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,7 +41,9 @@ class VideoPrompt:
 
     Args:
         processor: the stock processor of the model.
+        shown: how the chat template writes the video.
         expanded: the text that stands for the video: placeholders, time stamps, separators.
+        prefix: `[1, P]`, int64: what the processor puts before the whole text.
         inputs: what the processor made of the video: the tensors that the model takes beside token
             ids; pixels as uint8, neither rescaled nor normalised.
         frames: of the video as the model sees them: pairs, where it merges pairs.
@@ -51,7 +53,9 @@ class VideoPrompt:
     """
 
     processor: Any
+    shown: str
     expanded: str
+    prefix: torch.Tensor
     inputs: dict[str, torch.Tensor]
     frames: int
     placeholders: int
@@ -75,8 +79,9 @@ class VideoPrompt:
         """
         _check_plain(self.processor, question, history)
         chat = _chat(self.processor, question, history)
-        text = chat.replace(self.processor.video_token, self.expanded, 1)
-        return self.processor.tokenizer([text], return_tensors="pt")["input_ids"]
+        text = chat.replace(self.shown, self.expanded, 1)
+        ids = self.processor.tokenizer([text], return_tensors="pt")["input_ids"]
+        return torch.cat([self.prefix, ids], dim=1)
 
     def beside(self, input_ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """What goes with the ids where the pixels don't: those of `names` that there are.
@@ -120,21 +125,26 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         )
     )
     [[replaced]] = made.pop("text_replacement_offsets")
-    made.pop("attention_mask", None)
-    typed = made.pop("mm_token_type_ids", None) is not None
+    for name in ("attention_mask", "video_metadata"):
+        made.pop(name, None)
+    # Cosmos 3 Edge needs them, but makes them only when it is asked to.
+    typed = made.pop("mm_token_type_ids", None) is not None or bool(family.rope)
     ids = torch.as_tensor(made.pop("input_ids"))
     inputs = {name: torch.as_tensor(value) for name, value in made.items()}
     count = family.pixels.frames(inputs)
     placeholders = int((ids == family.token(config)).sum())
     prompt = VideoPrompt(
         processor=processor,
+        shown=replaced["text"],
         expanded=replaced["replacement"],
+        prefix=ids[:, :0],
         inputs=inputs,
         frames=count,
         placeholders=placeholders,
         tokens_per_frame=(placeholders - family.tail) // count,
         typed=typed,
     )
+    prompt = replace(prompt, prefix=ids[:, : ids.shape[1] - prompt.input_ids("").shape[1]])
     assert torch.equal(prompt.input_ids(""), ids), "a prompt differs from the processor's"
     return prompt
 

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from dycoke_cli.models.layouts.family import Family
-from dycoke_cli.models.layouts.pixels import Grid, Stacked
+from dycoke_cli.models.layouts.pixels import Grid, Patched, Pooled, Stacked
 
+_GEMMA = Patched(beside=("video_position_ids",), counts=("num_frames_per_video",))
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
 # What a frame of a video may have in pixels, by the stock class.
 _QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
@@ -23,6 +24,12 @@ def _strided(config: Any) -> int:
     """LLaVA-NeXT-Video: the patch grid, halved on each side by pooling with stride 2."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return (side // config.spatial_pool_stride) ** 2
+
+
+def _pooled_features(config: Any) -> int:
+    """PerceptionLM: the tower's grid, pooled."""
+    side = config.vision_config.model_args["ref_feat_shape"][0]
+    return (side // config.projector_pooling_ratio) ** 2
 
 
 def _with_class_token(config: Any) -> int:
@@ -42,6 +49,11 @@ def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
     """Says what some versions warn of when it isn't said; changes nothing."""
     known = getattr(video_processor.valid_kwargs, "__annotations__", {})
     return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in known else {}
+
+
+def _with_metadata(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Cosmos 3 Edge reads time stamps off what others hand on by themselves."""
+    return {"return_metadata": True}
 
 
 def _uncompressed(config: Any, video_processor: Any) -> dict[str, Any]:
@@ -66,10 +78,19 @@ FAMILIES = {
     # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
     "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "perception_lm": Family(per_frame=_pooled_features, one_run=True),
     # Three of four layers are linear attention, which keeps no row a token.
     "qwen3_5": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "qwen3_5_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
     "cosmos3_omni": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "cosmos3_edge": Family(pixels=Grid(), rope=_GRID_ROPE, video_options=_with_metadata),
+    "cohere_compass": Family(
+        pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped
+    ),
+    # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
+    "gemma4": Family(pixels=_GEMMA),
+    # All frames see each other both ways.
+    "molmo2": Family(pixels=Pooled()),
     "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
     "glm4v_moe": Family(
         pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"

@@ -85,3 +85,45 @@ class Grid:
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """One number a channel, for patches [N, C] that hold one channel after the other."""
         return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
+
+
+@dataclass(frozen=True)
+class Patched(Stacked):
+    """Frames of patches `[..., F, patches, C]`, channels last in each patch.
+
+    Args:
+        key: the input that holds the pixels.
+        axis: of the frames.
+        beside: other inputs with the same axis.
+        counts: inputs `[1]` that say how many frames there are.
+    """
+
+    axis: int = -3
+    counts: tuple[str, ...] = ()
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """The inputs of frames `start` … `stop` alone."""
+        counts = {name: torch.tensor([stop - start]) for name in self.counts if name in inputs}
+        return super().part(inputs, start, stop) | counts
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """One number a channel, for patches that hold one pixel after the other."""
+        return numbers.repeat(pixels.shape[-1] // len(numbers))
+
+
+@dataclass(frozen=True)
+class Pooled(Patched):
+    """Molmo2: patches, and for each visual token the patches `[F · N, K]` it is pooled from.
+
+    Those are counted over all frames; -1 is none.
+    """
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """The inputs of frames `start` … `stop` alone."""
+        _, height, width = inputs["video_grids"][0].tolist()
+        tokens, patches = height * width, inputs[self.key].shape[-2]
+        pooling = inputs["video_token_pooling"][start * tokens : stop * tokens]
+        return super().part(inputs, start, stop) | {
+            "video_token_pooling": torch.where(pooling < 0, pooling, pooling - start * patches),
+            "video_grids": torch.tensor([[stop - start, height, width]]),
+        }
