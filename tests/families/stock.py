@@ -24,6 +24,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # Processors that refuse a single frame; the last one is shown twice.
 PAIRS = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "cosmos3_omni", "cohere_compass",
          "glm4v", "glm46v", "glm4v_moe")  # fmt: skip
+# Layers that keep no row a token: sliding windows, linear attention.
+MERGING_ONLY = ("gemma4", "gemma4_large", "qwen3_5", "qwen3_5_moe")
+NONE_ONLY = ("gemma4_unified",)
 # All frames of a video see each other both ways.
 BOTH_WAYS = ("molmo2",)
 

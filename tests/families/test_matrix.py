@@ -16,7 +16,16 @@ from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.normalising import normalised
 from dycoke_cli.models.prompt import make_prompt
 
-from .stock import BOTH_WAYS, QUESTION, Masked, at_decoder, clip, stock_inputs
+from .stock import (
+    BOTH_WAYS,
+    MERGING_ONLY,
+    NONE_ONLY,
+    QUESTION,
+    Masked,
+    at_decoder,
+    clip,
+    stock_inputs,
+)
 from .tiny import MAKERS, make
 
 FRAMES = (1, 4, 5, 32)
@@ -42,7 +51,8 @@ def method_of(name: str, positions: str) -> DyCoke:
 
 
 def positions_of(family: str) -> tuple[str, ...]:
-    return ("kept", "renumbered") if FAMILIES[family].counts_tokens else ("kept",)
+    known = family_of(make(family)[0].config)
+    return ("kept", "renumbered") if known.counts_tokens else ("kept",)
 
 
 def plain(model: Any, inputs: Any, new_tokens: int = NEW_TOKENS) -> list[int]:
@@ -51,7 +61,7 @@ def plain(model: Any, inputs: Any, new_tokens: int = NEW_TOKENS) -> list[int]:
 
 
 def test_every_family_is_in_the_matrix() -> None:
-    assert set(MAKERS) == set(FAMILIES)
+    assert {make(name)[0].config.model_type for name in MAKERS} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -81,10 +91,17 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
 
 def runs(family: str) -> list[str]:
     """The methods of the matrix that a family can serve."""
+    if family in NONE_ONLY:
+        return []
+    return ["ttm"] if family in MERGING_ONLY else list(METHODS)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_what_a_family_can_serve_is_what_its_layers_allow(family) -> None:
     model, _ = make(family)
-    if other_caches(model.get_decoder().config):
-        return ["ttm"]
-    return list(METHODS)
+    assert bool(family_of(model.config).only_none) == (family in NONE_ONLY)
+    others = bool(other_caches(model.get_decoder().config))
+    assert others == (family in (*MERGING_ONLY, *NONE_ONLY))
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -93,7 +110,7 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
     expected = plain(model, inputs, 12)
-    for positions in positions_of(family):
+    for positions in positions_of(family) if runs(family) else ():
         keep_all = DyCoke(
             merge_ratio=0.0,
             prune_ratio=0.0,
@@ -115,7 +132,9 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
     if method not in runs(family):
-        refused = pytest.raises(UsageError, match="--no-kv-prune leaves temporal merging")
+        known = family_of(model.config)
+        sentence = "--method none works" if known.only_none else "--no-kv-prune leaves temporal"
+        refused = pytest.raises(UsageError, match=sentence)
         with refused, method_of(method, "kept")(model):
             pass
         return

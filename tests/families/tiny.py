@@ -369,6 +369,37 @@ def gemma4() -> tuple[Any, Any]:
     return tf.Gemma4ForConditionalGeneration(config), gemma_processor("Gemma4")
 
 
+def gemma4_large() -> tuple[Any, Any]:
+    """As 31B: the tokens of a frame see each other both ways in the sliding layers."""
+    config = tf.Gemma4Config(
+        text_config=tf.Gemma4TextConfig(
+            **GEMMA_TEXT, hidden_size_per_layer_input=0, num_kv_shared_layers=0,
+            use_bidirectional_attention="vision",
+        ),
+        vision_config=tf.Gemma4VisionConfig(
+            **VISION, num_key_value_heads=2, head_dim=8, pooling_kernel_size=3,
+            position_embedding_size=64,
+        ),
+        audio_config=None,
+        **GEMMA_IDS,
+    )  # fmt: skip
+    return tf.Gemma4ForConditionalGeneration(config), gemma_processor("Gemma4")
+
+
+def gemma4_unified() -> tuple[Any, Any]:
+    text = {k: v for k, v in GEMMA_TEXT.items() if k != "vocab_size_per_layer_input"}
+    config = tf.Gemma4UnifiedConfig(
+        text_config=tf.Gemma4UnifiedTextConfig(**text, use_bidirectional_attention="vision"),
+        vision_config=tf.Gemma4UnifiedVisionConfig(
+            patch_size=4, pooling_kernel_size=3, mm_embed_dim=16, mm_posemb_size=64,
+            output_proj_dims=16,
+        ),
+        audio_config=None,
+        **GEMMA_IDS,
+    )  # fmt: skip
+    return tf.Gemma4UnifiedForConditionalGeneration(config), gemma_processor("Gemma4Unified")
+
+
 GEMMA_IDS = {
     "image_token_id": number("<|image|>"),
     "video_token_id": number("<|video|>"),
@@ -532,7 +563,8 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     for maker in (
         llava_onevision, llava_next_video, video_llava, perception_lm, qwen2_vl, qwen2_5_vl,
         qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe, cosmos3_omni, cosmos3_edge, cohere_compass,
-        glm4v, glm46v, glm4v_moe, gemma4, molmo2, video_llama_3, internvl, smolvlm,
+        glm4v, glm46v, glm4v_moe, gemma4,
+        gemma4_large, gemma4_unified, molmo2, video_llama_3, internvl, smolvlm,
     )
 }  # fmt: skip
 

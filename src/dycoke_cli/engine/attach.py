@@ -50,7 +50,12 @@ def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:
         UsageError: a family without a layout, a prune layer that the model doesn't have, or a
             method that chooses both inside the language model and in decode.
     """
-    family_of(model.config)
+    why_not = family_of(model.config).only_none
+    if why_not:
+        raise UsageError(
+            f"no method can be attached to a model of the family {model.config.model_type!r}: "
+            f"{why_not}; --method none works"
+        )
     check_decoder(model.get_decoder(), method)
     return Attachment(model, method, trace)
 

@@ -89,6 +89,11 @@ FAMILIES = {
     ),
     # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
     "gemma4": Family(pixels=_GEMMA),
+    "gemma4_unified": Family(
+        pixels=_GEMMA,
+        only_none="its stock class masks a prompt in another way than the function it offers for "
+        "making masks, so a shortened prompt can't be given the right one",
+    ),
     # All frames see each other both ways.
     "molmo2": Family(pixels=Pooled()),
     "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),

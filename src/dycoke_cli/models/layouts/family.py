@@ -30,6 +30,7 @@ class Family:
         least_frames: a shorter clip is shown its last frame again.
         video_options: more options for the processor, by the model's configuration and its stock
             video processor.
+        only_none: why no method can be attached; empty where one can.
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -40,6 +41,7 @@ class Family:
     rope: tuple[str, ...] = ()
     least_frames: int = 1
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
+    only_none: str = ""
 
     @property
     def counts_tokens(self) -> bool:
