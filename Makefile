@@ -3,13 +3,18 @@
 # make lint     ruff and mypy
 # make bench    measure the start-up times and write them into README.md
 # make mutants  break the engine on purpose and see which test goes red
+# make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench mutants clean
+OLDEST := .venv-oldest
+# On every push one cell a family is enough: the newest transformers runs the whole matrix.
+CELLS := tests/families
+
+.PHONY: demo test lint bench mutants test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
@@ -29,6 +34,9 @@ bench: $(INSTALLED)
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutations.py
 
+test-versions: $(OLDEST)/.installed
+	PYTHONPATH=src $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(CELLS)
+
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -41,4 +49,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "No GPU? README.md says how PyTorch's CPU build makes that 0.5 GB. Afterwards nothing is downloaded."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+# All but transformers and its hub client comes from .venv.
+$(OLDEST)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv $(OLDEST)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
+	$(OLDEST)/bin/pip install --disable-pip-version-check "transformers==5.17.*" "huggingface_hub<2"
 	@touch $@

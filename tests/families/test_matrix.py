@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CONFIG_MAPPING
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import encode
@@ -61,7 +62,8 @@ def plain(model: Any, inputs: Any, new_tokens: int = NEW_TOKENS) -> list[int]:
 
 
 def test_every_family_is_in_the_matrix() -> None:
-    assert {make(name)[0].config.model_type for name in MAKERS} == set(FAMILIES)
+    here = {name for name in FAMILIES if name in CONFIG_MAPPING}
+    assert {make(name)[0].config.model_type for name in MAKERS} == here
 
 
 @pytest.mark.parametrize("family", MAKERS)

@@ -558,7 +558,7 @@ def smolvlm() -> tuple[Any, Any]:
     return tf.SmolVLMForConditionalGeneration(config), processor
 
 
-MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
+_MAKERS = {
     maker.__name__: maker
     for maker in (
         llava_onevision, llava_next_video, video_llava, perception_lm, qwen2_vl, qwen2_5_vl,
@@ -567,6 +567,15 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
         gemma4_large, gemma4_unified, molmo2, video_llama_3, internvl, smolvlm,
     )
 }  # fmt: skip
+
+
+# Not in the oldest transformers that is supported: the class that tells.
+_SINCE = {"molmo2": "Molmo2Config"}
+MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    name: maker
+    for name, maker in _MAKERS.items()
+    if name not in _SINCE or hasattr(tf, _SINCE[name])
+}
 
 
 @lru_cache(maxsize=4)
