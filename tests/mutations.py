@@ -241,13 +241,13 @@ MUTATIONS = (
     Mutation(
         "a trace takes up the attention of the wrong frame",
         "engine/trace.py",
-        "self._kept // self._per_frame",
-        "torch.arange(len(self._kept)) // self._per_frame",
+        "self.kept // self._per_frame",
+        "torch.arange(len(self.kept)) // self._per_frame",
     ),
     Mutation(
         "a trace names tokens by their place among the kept",
         "engine/trace.py",
-        "tuple(self._kept[which].sort().values.tolist())",
+        "tuple(self.kept[which].sort().values.tolist())",
         "tuple(which.nonzero().flatten().tolist())",
     ),
     Mutation(

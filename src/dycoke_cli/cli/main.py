@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli import __version__
-from dycoke_cli.cli import ask, demo, eval, failure, models, output, probe
+from dycoke_cli.cli import ask, demo, eval, failure, models, output, probe, verify
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("ask")(ask.ask)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("eval")(eval.evaluate)
+app.command("verify")(verify.verify)
 app.command("demo")(demo.demo)
 
 _SCHEMAS = {
@@ -31,6 +32,7 @@ _SCHEMAS = {
     "probe": probe.SCHEMA,
     "models": models.SCHEMA,
     "eval": eval.SCHEMA,
+    "verify": verify.SCHEMA,
 }
 
 

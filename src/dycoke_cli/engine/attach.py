@@ -30,6 +30,7 @@ from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,
     check_decoder,
+    check_mask,
     check_prefill,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
@@ -128,6 +129,7 @@ class Attachment:
         if prompt is None or all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
+        check_mask(prompt.mask)
         if self._trace and len(layouts) > 1:
             raise UsageError("a trace is of one sequence, not of a batch")
         kwargs, call = shorten(

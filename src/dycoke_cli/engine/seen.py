@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.supported import check_mask
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import Layout, family_of
 from dycoke_cli.models.layouts.family import TYPES
@@ -35,9 +34,7 @@ class Prompt:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
         if input_ids is None or input_ids.shape[1] == 1:
             return None
-        mask = kwargs.get("attention_mask")
-        check_mask(mask)
-        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs))
+        return cls(input_ids, kwargs.get("attention_mask"), kwargs.get(TYPES), _videos(kwargs))
 
     def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
         """Where the visual tokens stand in each sequence; None for one without a video.

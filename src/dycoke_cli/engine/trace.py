@@ -65,6 +65,9 @@ class Trace:
 class Recorder:
     """Takes down the steps of one sequence; what they mean is worked out at the end.
 
+    Attributes:
+        kept: `[V]`, int64: the visual tokens that the language model read.
+
     Args:
         layer: that gives the attention.
         layout: of the prompt.
@@ -74,7 +77,7 @@ class Recorder:
     def __init__(self, layer: int, layout: Layout, kept: torch.Tensor) -> None:
         self._layer = layer
         self._frames, self._per_frame = layout.frames, layout.tokens_per_frame
-        self._kept = kept.cpu()
+        self.kept = kept.cpu()
         self._steps: list[tuple[torch.Tensor, torch.Tensor, int]] = []
 
     def step(self, attention: torch.Tensor, active: torch.Tensor, renewals: int) -> None:
@@ -87,9 +90,14 @@ class Recorder:
         """
         self._steps.append((attention, active, renewals))
 
+    @property
+    def active(self) -> tuple[torch.Tensor, ...]:
+        """For each step `[A]`, int64, ascending: which of the tokens that were read are active."""
+        return tuple(active for _, active, _ in self._steps)
+
     def trace(self, pieces: list[str]) -> Trace:
         """What happened; `pieces` has the text of each token, the first of them from the prompt."""
-        was_active = torch.ones(len(self._kept), dtype=torch.bool)
+        was_active = torch.ones(len(self.kept), dtype=torch.bool)
         renewals_before = 0
         steps = []
         for text, (attention, active, renewals) in zip(pieces[1:], self._steps, strict=True):
@@ -106,7 +114,7 @@ class Recorder:
                 )
             )
             was_active, renewals_before = is_active, renewals
-        kept = self._by_frame(torch.ones_like(self._kept))
+        kept = self._by_frame(torch.ones_like(self.kept))
         return Trace(
             layer=self._layer,
             frames=self._frames,
@@ -117,10 +125,10 @@ class Recorder:
         )
 
     def _by_frame(self, numbers: torch.Tensor) -> torch.Tensor:
-        return numbers.new_zeros(self._frames).index_add(0, self._kept // self._per_frame, numbers)
+        return numbers.new_zeros(self._frames).index_add(0, self.kept // self._per_frame, numbers)
 
     def _tokens(self, which: torch.Tensor) -> tuple[int, ...]:
-        return tuple(self._kept[which].sort().values.tolist())
+        return tuple(self.kept[which].sort().values.tolist())
 
 
 def check_traceable(method: Method) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.cli.render.console import note, question, to_stderr, to_stdout, warning
+from dycoke_cli.cli.render.console import check, note, question, to_stderr, to_stdout, warning
 from dycoke_cli.cli.render.counting import AnswerCount
 from dycoke_cli.cli.render.progress import Progress
 
 __all__ = [
     "AnswerCount",
     "Progress",
+    "check",
     "evaluation_tables",
     "models_table",
     "note",

@@ -41,6 +41,12 @@ def warning(text: str) -> None:
     _line(Text.assemble(("Warning: ", "yellow"), one_line(text)))
 
 
+def check(name: str, verdict: str, detail: str) -> None:
+    """A check and what came of it."""
+    style = {"ok": "green", "failed": "red"}.get(verdict, "yellow")
+    _line(Text.assemble((f"{verdict:8}", style), f"{one_line(name)}: {one_line(detail)}"))
+
+
 def _line(text: Text) -> None:
     # Off a terminal one line however long, so that a program finds it whole.
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())

@@ -1,0 +1,85 @@
+"""`dycoke verify`: is what is attached to this model right, on its real weights?"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.errors import OutputError, UsageError
+
+SCHEMA = "dycoke.verify/1"
+FRAMES = 8
+
+
+def verify(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME|DIR|HUB_ID", help="The model.", show_default=False)
+    ],
+    frames: Annotated[
+        int, typer.Option("--frames", min=1, help="Frames of the clip that it is shown.")
+    ] = FRAMES,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the report goes [default: verify-NAME.json]."),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Check a model on its real weights, and write a report that can be sent in.
+
+    With everything kept, answers must be those of plain generate(); pruned ones those of a
+    reference that keeps all and masks. Nothing is sent anywhere.
+    """
+    path = out or Path(f"verify-{_file_name(model)}.json")
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; give a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
+        if not quiet:
+            render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
+        quieten_libraries()
+        from dycoke_cli.engine.session import VideoSession
+        from dycoke_cli.models.loading import load
+        from dycoke_cli.verification.fixed import clip
+        from dycoke_cli.verification.report import verify as run
+
+        session = VideoSession(load(model, device, dtype), clip(frames))
+        report = run(
+            session,
+            lambda step: None if quiet else render.check(step.name, step.verdict, step.detail),
+        )
+        _write(path, report)
+        if as_json:
+            output.write_json(report)
+        else:
+            output.line(f"{model}: {report['verdict']}")
+        if not quiet:
+            render.note(f"The report: {path}")
+    if report["verdict"] != "verified":
+        raise typer.Exit(1)
+
+
+def _file_name(model: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(model).name) or "model"
+
+
+def _write(path: Path, report: dict[str, object]) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} can't be written ({error.strerror}); give another --out"
+        ) from error

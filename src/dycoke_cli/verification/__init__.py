@@ -1,0 +1,1 @@
+"""Checks on real weights: what is attached to a model changes nothing but what it is meant to."""

@@ -1,0 +1,99 @@
+"""The report of a verification: what was checked, what it answered, on what."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+
+from dycoke_cli import __version__
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.engine.answer import Answer
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.verification.checks import checks
+from dycoke_cli.verification.fixed import QUESTIONS
+from dycoke_cli.verification.step import FAILED, Step
+
+SCHEMA = "dycoke.verify/1"
+NEW_TOKENS = 64
+
+
+def verify(
+    session: VideoSession, on_step: Callable[[Step], None] = lambda step: None
+) -> dict[str, Any]:
+    """Check a model, and put down what it answers with and without compression.
+
+    Args:
+        session: the fixed clip with the model; nothing was asked yet.
+        on_step: called with each check when it is done.
+
+    Returns:
+        The report; its `verdict` is "verified" when no check failed.
+    """
+    steps = []
+    for step in checks(session):
+        steps.append(step)
+        on_step(step)
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "verdict": "not verified" if any(s.verdict == FAILED for s in steps) else "verified",
+        "model": _model(session.loaded),
+        "frames": len(session.clip.timestamps_s),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "machine": _machine(session.loaded.model.device),
+        },
+        "steps": [step.to_dict() for step in steps],
+        "answers": _answers(session),
+    }
+
+
+def _answers(session: VideoSession) -> list[dict[str, Any]]:
+    """The fixed questions under each method, with time and memory."""
+    layer = session.loaded.method_defaults["prune_layer"]
+    methods = {"none": Method(), "ttm": DyCoke(kv_prune=False, positions="kept")}
+    if not other_caches(session.loaded.model.get_decoder().config):
+        methods["dycoke"] = DyCoke(prune_layer=layer, positions="kept")
+    return [
+        _row(name, session.ask(question, method, max_new_tokens=NEW_TOKENS))
+        for question in QUESTIONS
+        for name, method in methods.items()
+    ]
+
+
+def _row(method: str, answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "method": method,
+        "answer": answer.answer,
+        "tokens": answer.tokens,
+        "seconds": {name: answer.seconds[name] for name in ("prefill", "decode")},
+        "tokens_per_second": answer.tokens_per_second,
+        "bytes": answer.bytes,
+    }
+
+
+def _model(loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "name": loaded.name,
+        "revision": loaded.revision,
+        "family": loaded.model.config.model_type,
+        "layers": loaded.layers,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+    }
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

@@ -1,0 +1,73 @@
+"""`dycoke verify`: end to end with the bundled model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.engine.placement import Placement
+
+from .harness import run_here
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_bundled_model_is_verified(here: Path) -> None:
+    run = run_here("verify", "mini", "--dtype", "float32")
+    assert run.code == 0
+    assert run.out == "mini: verified\n"
+    assert run.err.count("\nok ") == 4
+    report = json.loads((here / "verify-mini.json").read_text())
+    assert report["schema"] == "dycoke.verify/1"
+    assert report["verdict"] == "verified"
+    assert report["model"]["dtype"] == "float32"
+    methods = [answer["method"] for answer in report["answers"]]
+    assert methods == ["none", "ttm", "dycoke"] * 3
+    whole, merged, pruned = report["answers"][:3]
+    assert merged["tokens"]["visual_kept"] < whole["tokens"]["visual_kept"]
+    assert pruned["tokens"]["visual_active_in_decode"] < pruned["tokens"]["visual_kept"]
+    assert all(answer["answer"] for answer in report["answers"])
+
+
+def test_as_json_and_quiet(here: Path) -> None:
+    run = run_here("verify", "mini", "--json", "--quiet", "--out", "mine.json")
+    assert (run.code, run.err) == (0, "")
+    assert run.object == json.loads((here / "mine.json").read_text())
+    assert run.object["verdict"] == "verified"
+
+
+def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    arrange = Placement.arrange
+
+    def wrong(self, active):
+        first, second = arrange(self, active)
+        return first, second.roll(1)
+
+    monkeypatch.setattr(Placement, "arrange", wrong)
+    run = run_here("verify", "mini", "--dtype", "float32", "--frames", "16")
+    assert run.code == 1
+    assert run.out == "mini: not verified\n"
+    assert "failed  pruned, an answer is that of the masked reference" in run.err
+    assert (here / "verify-mini.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["verify", "nosuch"], 4, "there is no model 'nosuch'"),
+        (["verify", "mini", "--out", "."], 2, "--out . is a folder"),
+        (["verify", "mini", "--out", "no/such/folder/x.json"], 6, "there is no folder no/such/folder"),
+        (["verify", "mini", "--frames", "0"], 2, "--frames"),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence(arguments, code, says) -> None:
+    run = run_here(*arguments)
+    assert run.code == code
+    assert says in run.err
+    assert "Traceback" not in run.err

@@ -1,0 +1,84 @@
+"""What verification says of models that are right, and of an engine that was broken on purpose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli import VideoSession
+from dycoke_cli.engine.kv_layer import KVLayer
+from dycoke_cli.engine.placement import Placement
+from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.verification.checks import checks
+from dycoke_cli.verification.comparing import compared
+from dycoke_cli.verification.report import verify
+from dycoke_cli.verification.running import Run
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
+from tests.families.tiny import MAKERS, make
+
+
+def session_of(family: str, frames: int = 6) -> VideoSession:
+    model, processor = make(family)
+    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    return VideoSession(loaded, clip(frames))
+
+
+@pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
+def test_stock_models_of_each_family_pass(family) -> None:
+    steps = list(checks(session_of(family)))
+    skipped = ["skipped"] if family in MERGING_ONLY else ["ok"]
+    assert [step.verdict for step in steps] == ["ok", "ok", *skipped, "ok"]
+    for step in steps[:2]:
+        for figures in step.figures["questions"]:
+            assert figures["tokens"] == figures["tokens_alike"] > 0
+
+
+def wrong_slots(self: Placement, active: torch.Tensor):
+    first, second = original_arrange(self, active)
+    return first, second.roll(1)
+
+
+original_arrange = Placement.arrange
+
+
+def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
+    monkeypatch.setattr(Placement, "arrange", wrong_slots)
+    report = verify(session_of("llava_onevision", frames=16))
+    assert report["verdict"] == "not verified"
+    by_name = {step["name"]: step["verdict"] for step in report["steps"]}
+    assert by_name["pruned, an answer is that of the masked reference"] == "failed"
+    assert by_name["attached with everything kept, an answer is that of plain generate()"] == "ok"
+
+
+def test_values_that_lag_behind_are_found(monkeypatch) -> None:
+    append = KVLayer._append
+
+    def shifted(self, key_states, value_states):
+        append(self, key_states, value_states.roll(1, dims=2))
+
+    monkeypatch.setattr(KVLayer, "_append", shifted)
+    verdicts = [step.verdict for step in checks(session_of("qwen3_vl"))]
+    assert verdicts[:2] == ["ok", "failed"]
+
+
+def run_of(tokens: list[int], logits: list[list[float]]) -> Run:
+    return Run(torch.tensor(tokens), torch.tensor(logits))
+
+
+def test_a_close_call_is_told_from_a_wrong_answer() -> None:
+    theirs = run_of([1, 0], [[0.0, 10.0], [5.0, 4.9]])
+    tipped = run_of([1, 1], [[0.0, 10.0], [4.9, 5.0]])
+    wrong = run_of([1, 1], [[0.0, 10.0], [0.0, 5.0]])
+    assert compared(tipped, theirs, torch.bfloat16)[0] == "ok"
+    assert compared(wrong, theirs, torch.bfloat16)[0] == "failed"
+    verdict, figures = compared(tipped, theirs, torch.float32)
+    assert verdict == "failed"
+    assert (figures["tokens"], figures["tokens_alike"]) == (2, 1)
+    assert figures["logits_apart"] == pytest.approx(0.01)
+
+
+def test_what_comes_behind_a_parting_isn_t_compared() -> None:
+    theirs = run_of([1, 0, 1], [[0.0, 10.0], [5.0, 4.9], [0.0, 9.0]])
+    tipped = run_of([1, 1, 0], [[0.0, 10.0], [4.9, 5.0], [9.0, 0.0]])
+    assert compared(tipped, theirs, torch.bfloat16)[0] == "ok"
