@@ -34,7 +34,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device))
     prompts = [session.prompt(q, (), Method(), Decoding(NEW_TOKENS))() for q in QUESTIONS]
-    stock = [plain(session, prompt, NEW_TOKENS) for prompt in prompts]
+    stock = [plain(session, question, NEW_TOKENS) for question in QUESTIONS]
     yield _against(
         "encoded in chunks, an answer is that of plain generate()",
         session,

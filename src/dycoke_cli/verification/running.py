@@ -34,13 +34,14 @@ class Run:
     active: tuple[torch.Tensor, ...] = ()
 
 
-def plain(session: VideoSession, prompt: Prompt, new_tokens: int) -> Run:
+def plain(session: VideoSession, question: str, new_tokens: int) -> Run:
     """Stock `generate()` on all that the stock processor makes; nothing was encoded before."""
     loaded, video = session.loaded, session.video
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
-    inputs = video.inputs | {key: pixels.to(loaded.model.dtype)} | prompt.beside
-    return generated(loaded.model, inputs | {"input_ids": prompt.input_ids}, new_tokens)
+    ids = video.input_ids(question)
+    inputs = {"input_ids": ids, **video.inputs, **video.beside(ids, loaded.family.rope)}
+    return generated(loaded.model, inputs | {key: pixels.to(loaded.model.dtype)}, new_tokens)
 
 
 def attached(session: VideoSession, prompt: Prompt, method: Method, new_tokens: int) -> Run:
