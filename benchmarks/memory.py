@@ -92,14 +92,15 @@ def table(model: str, rows: list[dict[str, Any]]) -> str:
 
 def main(
     model: Annotated[str, typer.Argument(help="As --model takes it.")],
-    frames: Annotated[list[int], typer.Option("--frames", help="May be given several times.")] = [
-        32
-    ],
+    frames: Annotated[
+        list[int] | None, typer.Option("--frames", help="32; may be given several times.")
+    ] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights")] = False,
     write: Annotated[bool, typer.Option("--write", help="Into docs/memory.md.")] = False,
     one: Annotated[str | None, typer.Option("--one", hidden=True)] = None,
 ) -> None:
     """Measure, print the table, and put it into its page."""
+    frames = frames or [32]
     if one is not None:
         print(json.dumps(measured(model, one, frames[0], random_weights=random_weights)))
         return
