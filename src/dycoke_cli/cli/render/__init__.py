@@ -8,14 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.cli.render.console import note, question, to_stderr, to_stdout, warning
+from dycoke_cli.cli.render.console import (
+    confirm,
+    note,
+    question,
+    stdout_console,
+    to_stderr,
+    to_stdout,
+    warning,
+)
 from dycoke_cli.cli.render.counting import AnswerCount
+from dycoke_cli.cli.render.downloading import Download
 from dycoke_cli.cli.render.progress import Progress
 
 __all__ = [
     "AnswerCount",
+    "Download",
     "Progress",
+    "confirm",
     "evaluation_tables",
+    "model_table",
     "models_table",
     "note",
     "probe_table",
@@ -37,9 +49,17 @@ def statistics(document: dict[str, Any]) -> None:
 
 def models_table(document: dict[str, Any]) -> None:
     """The catalog, on stdout."""
-    from dycoke_cli.cli.render.tables import models
+    from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES, models
 
-    to_stdout(models(document))
+    console = stdout_console(at_least=WITH_REPOSITORIES)
+    console.print(models(document, console.width))
+
+
+def model_table(document: dict[str, Any]) -> None:
+    """Everything known of one model, on stdout."""
+    from dycoke_cli.cli.render.catalog import model
+
+    to_stdout(model(document))
 
 
 def probe_table(document: dict[str, Any]) -> None:
