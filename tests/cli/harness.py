@@ -79,6 +79,7 @@ def run_in_terminal(
     *arguments: str | Path,
     streams: str = "both",
     interrupt_after: bytes | None = None,
+    typed: bytes = b"",
     environment: Mapping[str, str],
 ) -> tuple[int, bytes, bytes]:
     """Run a command with a pseudo-terminal as its stdout, stderr or both.
@@ -86,6 +87,7 @@ def run_in_terminal(
     Args:
         streams: "both", "out" or "err"; what isn't on the terminal is a pipe.
         interrupt_after: type Ctrl-C once this has been seen on the terminal.
+        typed: on the terminal, before the command starts to read.
 
     Returns:
         exit code, what the terminal got, what the pipe got.
@@ -102,6 +104,8 @@ def run_in_terminal(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(slave)
+    if typed:
+        os.write(terminal, typed)
     pipe = process.stdout or process.stderr
     seen = {terminal: b""} | ({} if pipe is None else {pipe.fileno(): b""})
     open_ones = set(seen)

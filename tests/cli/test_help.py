@@ -21,7 +21,10 @@ from dycoke_cli.video import Sampling
 
 from .harness import run_here
 
-COMMANDS = [[], ["ask"], ["probe"], ["models"], ["models", "default"], ["eval"], ["demo"]]
+COMMANDS = [
+    [], ["ask"], ["probe"], ["models"], ["models", "default"], ["models", "info"],
+    ["models", "pull"], ["models", "rm"], ["eval"], ["demo"],
+]  # fmt: skip
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dycoke_cli.cli.render import catalog
+from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import settings
-from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 
 from .harness import run_here
 
@@ -20,17 +27,119 @@ def test_table_has_all_models_and_marks_the_default() -> None:
     for entry in CATALOG.values():
         assert entry.name in run.out
     (marked,) = [
-        line for line in run.out.splitlines() if line.startswith("* ") and "default" not in line
+        line for line in run.out.splitlines() if line.startswith("* ") and "the default" not in line
     ]
     assert "mini" in marked
     assert "\x1b" not in run.out
 
 
+def test_table_says_what_is_known_and_what_is_not() -> None:
+    rows = {line[2:].split(" ")[0]: line.split() for line in run_here("models").out.splitlines()}
+    assert rows["qwen2.5-vl-7b"][:6] == ["qwen2.5-vl-7b", "8.29", "B", "16.6", "GB", "–"]
+    assert rows["qwen2.5-vl-7b"][-2:] == ["config-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
+    assert rows["qwen3.5-4b"][:5] == ["qwen3.5-4b", "?", "?", "–", "?"]
+    assert "verified" in rows["mini"]
+    text = " ".join(run_here("models").out.split())
+    for state, meaning in STATES.items():
+        assert f"{state}: {meaning}" in text
+
+
+def test_on_a_narrow_terminal_repositories_are_left_out() -> None:
+    document = run_here("models", "--json").object
+    for width, there in [(80, False), (WITH_REPOSITORIES, True)]:
+        console = Console(width=width, file=io.StringIO())
+        console.print(catalog.models(document, width))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert max(map(len, lines)) <= width
+        assert sum("SmolVLM2-256M-Video-Instruct" in line for line in lines) == there
+        assert sum(line.startswith("  smolvlm2-256m ") for line in lines) == 1
+
+
 def test_json_has_the_catalog() -> None:
     document = run_here("models", "--json").object
     assert (document["schema"], document["default"]) == ("dycoke.models/1", "mini")
+    assert set(document["machine"]) == {"ram_bytes", "gpu_bytes"}
     assert [model["name"] for model in document["models"]] == list(CATALOG)
     assert document["models"][1]["download_bytes"] == CATALOG["llava-onevision-0.5b"].download_bytes
+    for model in document["models"]:
+        assert set(model) == {field.name for field in dataclasses.fields(Entry)} | {
+            "fits",
+            "on_disk",
+        }
+        assert model["fits"] in ("gpu", "ram", "no", None)
+    (mini,) = [model for model in document["models"] if model["name"] == "mini"]
+    assert mini["on_disk"]["complete"]
+    assert mini["on_disk"]["bytes"] > 10_000_000
+    (qwen,) = [model for model in document["models"] if model["name"] == "qwen3-vl-8b"]
+    assert (qwen["tokens_per_frame"], qwen["positions"]) == (None, "kept")
+    assert qwen["shape"] == {
+        "side": 32,
+        "least": 4096,
+        "most": 25165824,
+        "limits": "clip",
+        "merged": 2,
+    }
+
+
+def test_info_of_the_bundled_model() -> None:
+    (model,) = run_here("models", "info", "mini", "--json").object["models"]
+    assert model["configuration"]["text"]["num_hidden_layers"] == 6
+    assert model["configuration"]["vision"]["image_size"] == 64
+    run = run_here("models", "info", "mini")
+    assert (run.code, run.err) == (0, "")
+    text = " ".join(run.out.split())
+    assert "Visual tokens 16 a frame" in text
+    assert "Defaults --prune-layer 4 --positions kept" in text
+    assert "num_hidden_layers 6" in text
+
+
+def test_info_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 5, '
+        '"torch_dtype": "float16"}'
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    (model,) = run_here("models", "info", tmp_path, "--json").object["models"]
+    assert (model["name"], model["repo"], model["parameters"]) == (str(tmp_path), None, None)
+    assert model["on_disk"]["complete"]
+    assert model["configuration"] == {
+        "family": "llama",
+        "dtype": "float16",
+        "text": {"hidden_size": 64, "num_hidden_layers": 5},
+        "vision": {},
+    }
+    text = " ".join(run_here("models", "info", tmp_path).out.split())
+    assert "Note not in the catalog Family llama Size ? parameters" in text
+
+
+@pytest.mark.parametrize(("command", "name"), [("info", "mimi"), ("pull", "mimi"), ("rm", "mimi")])
+def test_a_name_that_is_none(command: str, name: str) -> None:
+    run = run_here("models", command, name)
+    assert (run.code, run.out) == (4, "")
+    assert "did you mean mini?" in run.err
+
+
+def test_what_is_here_already_is_neither_pulled_nor_removed(tmp_path: Path) -> None:
+    run = run_here("models", "pull", "mini")
+    assert (run.code, run.out) == (0, "")
+    assert "nothing to pull" in run.err
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for name, what in [("mini", "is part of the package"), (tmp_path, "is a folder of yours")]:
+        run = run_here("models", "rm", name, "--yes")
+        assert (run.code, run.out) == (4, "")
+        assert f"{name} {what}" in run.err
+    assert (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["info", "mini"], ["default"], ["pull", "mini"]])
+def test_neither_torch_nor_transformers_is_waited_for(arguments: list[str]) -> None:
+    code = (
+        f"import sys; from dycoke_cli.cli.main import main; main({['models', *arguments]});"
+        "sys.exit(bool({'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_default_is_remembered(settings_file: Path) -> None:
@@ -44,7 +153,7 @@ def test_default_is_remembered(settings_file: Path) -> None:
     (marked,) = [
         line
         for line in run_here("models").out.splitlines()
-        if line.startswith("* ") and "default" not in line
+        if line.startswith("* ") and "the default" not in line
     ]
     assert "llava-onevision-0.5b" in marked
 

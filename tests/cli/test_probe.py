@@ -17,7 +17,7 @@ def test_what_would_be_read() -> None:
     assert rows["Video"] == str(CLIP)
     assert rows["Stream"] == "0 (h264)"
     assert rows["Frames read"].startswith("8, at 0.00 ")
-    assert rows["Visual tokens"] == "128 for mini → 56 after TTM at K=0.7 (44 %)"
+    assert rows["Visual tokens"] == "128 for mini (8 × 16) → 56 after TTM at K=0.7 (44 %)"
 
 
 def test_numbers_as_json() -> None:

@@ -62,7 +62,11 @@ def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Pat
     [
         (["verify", "nosuch"], 4, "there is no model 'nosuch'"),
         (["verify", "mini", "--out", "."], 2, "--out . is a folder"),
-        (["verify", "mini", "--out", "no/such/folder/x.json"], 6, "there is no folder no/such/folder"),
+        (
+            ["verify", "mini", "--out", "no/such/folder/x.json"],
+            6,
+            "there is no folder no/such/folder",
+        ),
         (["verify", "mini", "--frames", "0"], 2, "--frames"),
     ],
 )

@@ -53,6 +53,7 @@ def test_what_is_inside(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "dycoke_cli/py.typed",
+        "dycoke_cli/models/catalog.toml",
         "dycoke_cli/models/mini/checkpoint/model.safetensors",
         "dycoke_cli/models/mini/checkpoint/config.json",
         "dycoke_cli/models/mini/demo.mp4",

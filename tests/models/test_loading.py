@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models import loading
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
+from dycoke_cli.models.counting import count_tokens
+from dycoke_cli.models.source import find
+from tests.families.stock import clip
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_the_bundled_model_loads_as_stored(mini):
 
 def test_the_catalog_tells_the_truth_about_it(mini):
     entry = CATALOG["mini"]
-    assert entry.tokens_per_frame == loading.tokens_per_frame("mini")
+    assert count_tokens(find("mini"), clip(4)) == entry.clip_tokens(4, 24, 32)
     parameters = sum(p.numel() for p in mini.model.parameters())
     assert entry.parameters == pytest.approx(parameters, rel=0.05)
     assert mini.method_defaults == {"prune_layer": entry.prune_layer, "positions": "kept"}

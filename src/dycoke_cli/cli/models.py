@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dycoke_cli import __version__
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import model_info, options, output, pull, remove, render
+from dycoke_cli.cli.model_documents import SCHEMA, all_models, default_name
 from dycoke_cli.models import settings
-from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.source import find
 
-SCHEMA = "dycoke.models/1"
-
-app = typer.Typer(help="The models there are, and which one answers by default.")
+app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
+app.command("info")(model_info.info)
+app.command("pull")(pull.pull)
+app.command("rm")(remove.remove)
 
 
 @app.callback(invoke_without_command=True)
@@ -24,7 +23,7 @@ def models(context: typer.Context, as_json: options.Json = False) -> None:
     """List the models that have a short name; the default is marked."""
     if context.invoked_subcommand is not None:
         return
-    document = _document()
+    document = all_models()
     if as_json:
         output.write_json(document)
     else:
@@ -44,7 +43,7 @@ def default(
 ) -> None:
     """Choose the model that answers where --model isn't given."""
     if name is None:
-        output.line(_default())
+        output.line(default_name())
         return
     source = find(name)
     # A folder is meant as it is seen from here, wherever the next command runs.
@@ -53,14 +52,4 @@ def default(
     render.note(f"{chosen} answers from now on (remembered in {path})")
 
 
-def _default() -> str:
-    return settings.default_model() or settings.BUNDLED
-
-
-def _document() -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "default": _default(),
-        "models": [dataclasses.asdict(entry) for entry in CATALOG.values()],
-    }
+__all__ = ["SCHEMA", "app", "default", "models"]

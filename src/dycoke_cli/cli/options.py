@@ -99,6 +99,14 @@ Model = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|DIR|HUB_ID",
+        help="A name from `dycoke models`, a folder with a checkpoint, or a hub id.",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(help="auto, cpu, cuda, cuda:1, mps, …", rich_help_panel=_MODEL),

@@ -10,9 +10,10 @@ from dycoke_cli import __version__
 from dycoke_cli.cli import choice, options, output, render
 from dycoke_cli.cli.source import read_video
 from dycoke_cli.models import settings
-from dycoke_cli.models.source import find
+from dycoke_cli.models.source import Source, find
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.frame_sizes import ClipTokens
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -40,8 +41,9 @@ def probe(
             frames=frames, fps=fps, max_frames=max_frames, start=start, end=end, stream=stream
         )
         name = model if model is not None else settings.default_model() or settings.BUNDLED
-        per_frame = _tokens_per_frame(name)
-        document = _document(video, name, per_frame, read_video(video, sampling))
+        source = find(name)
+        clip = read_video(video, sampling)
+        document = _document(video, name, clip, _count(source, clip))
         if as_json:
             output.write_json(document)
             return
@@ -50,32 +52,33 @@ def probe(
         render.probe_table(document)
 
 
-def _tokens_per_frame(name: str) -> int:
-    entry = find(name).entry
-    if entry is not None:
-        return entry.tokens_per_frame
-    from dycoke_cli.models.loading import tokens_per_frame
+def _count(source: Source, clip: Clip) -> ClipTokens:
+    count, height, width = clip.frames.shape[:3]
+    known = source.entry.clip_tokens(count, height, width) if source.entry is not None else None
+    if known is not None:
+        return known
+    from dycoke_cli.models.counting import count_tokens
 
-    return tokens_per_frame(name)
+    return count_tokens(source, clip)
 
 
-def _document(video: str, model: str, per_frame: int, clip: Clip) -> dict[str, Any]:
+def _document(video: str, model: str, clip: Clip, tokens: ClipTokens) -> dict[str, Any]:
     from dycoke_cli.compression.dycoke import DyCoke
 
     method = DyCoke()
-    count = len(clip.timestamps_s)
     info = {name: value for name, value in dataclasses.asdict(clip.info).items() if name != "path"}
     return {
         "schema": SCHEMA,
         "version": __version__,
         "video": video,
         "info": info,
-        "frames": {"count": count, "timestamps_s": list(clip.timestamps_s)},
+        "frames": {"count": len(clip.timestamps_s), "timestamps_s": list(clip.timestamps_s)},
         "model": model,
         "tokens": {
-            "per_frame": per_frame,
-            "visual": count * per_frame,
-            "visual_kept": method.kept_tokens(count, per_frame),
+            "frames": tokens.frames,
+            "per_frame": tokens.per_frame,
+            "visual": tokens.visual,
+            "visual_kept": method.kept_tokens(tokens.frames, tokens.per_frame),
             "merge_ratio": method.merge_ratio,
         },
         "warnings": list(clip.warnings),

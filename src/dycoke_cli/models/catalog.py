@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from dycoke_cli.models.frame_sizes import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
+DEFAULT_PRUNE_LAYER = 3
+
+STATES = {
+    "config-tested": "its stock class ran with a small random configuration",
+    "layout-tested": "so did its true configuration, with random weights",
+    "verified": "its real weights answered",
+}
+"""How far a model was tested, and what that means; each includes the one before it."""
+
+_DATA = Path(__file__).with_name("catalog.toml")
+_SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the catalog.
+    """A model of the catalog. None stands for what isn't known.
 
     Args:
         name: short name: family, version, size.
@@ -18,78 +33,64 @@ class Entry:
         family: `model_type` of its configuration.
         parameters: how many.
         download_bytes: size of its weight files.
-        tokens_per_frame: visual tokens a frame before any compression.
+        tokens_per_frame: visual tokens a frame before any compression, where that is one number.
+        shape: how the tokens of a frame follow from its shape, where they do.
         prune_layer: the default of `--prune-layer`, for DyCoke.
         positions: the default of `--positions`, except for the published variant.
-        state: "config-tested" (tiny random configuration of the stock class) or "verified"
-            (real weights).
+        state: how far it was tested, one of `STATES`.
         note: one line for a person who chooses.
     """
 
     name: str
     repo: str | None
     family: str
-    parameters: int
-    download_bytes: int
-    tokens_per_frame: int
+    parameters: int | None
+    download_bytes: int | None
+    tokens_per_frame: int | None
+    shape: KeptShape | FittedShape | None
     prune_layer: int
     positions: str
     state: str
     note: str
 
+    def clip_tokens(self, frames: int, height: int, width: int) -> ClipTokens | None:
+        """The visual tokens of a clip, or None where its files have to be asked.
 
-_ENTRIES = (
-    Entry(
-        name="mini",
-        repo=None,
-        family="llava_onevision",
-        parameters=5_500_000,
-        download_bytes=0,
-        tokens_per_frame=16,
-        # Measured on held-out clips (docs/mini.md): earlier layers don't know yet what matters, and
-        # renumbered tokens no longer say when they were.
-        prune_layer=4,
-        positions="kept",
-        state="verified",
-        note="in the package; knows only a world of moving shapes",
-    ),
-    Entry(
-        name="llava-onevision-0.5b",
-        repo="llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
-        family="llava_onevision",
-        parameters=894_000_000,
-        download_bytes=1_790_000_000,
-        tokens_per_frame=196,
-        prune_layer=3,
-        positions="renumbered",
-        state="config-tested",
-        note="the paper's smallest; runs on a CPU",
-    ),
-    Entry(
-        name="llava-onevision-7b",
-        repo="llava-hf/llava-onevision-qwen2-7b-ov-hf",
-        family="llava_onevision",
-        parameters=8_030_000_000,
-        download_bytes=16_100_000_000,
-        tokens_per_frame=196,
-        prune_layer=3,
-        positions="renumbered",
-        state="config-tested",
-        note="the paper's main model; 24 GB of GPU memory",
-    ),
-    Entry(
-        name="llava-onevision-72b",
-        repo="llava-hf/llava-onevision-qwen2-72b-ov-hf",
-        family="llava_onevision",
-        parameters=73_200_000_000,
-        download_bytes=146_400_000_000,
-        tokens_per_frame=196,
-        prune_layer=3,
-        positions="renumbered",
-        state="config-tested",
-        note="the paper's largest; several GPUs",
-    ),
-)
+        Args:
+            frames: pictures that are shown.
+            height: of each, in pixels.
+            width: of each, in pixels.
 
-CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
-"""By name, smallest first."""
+        Raises:
+            UsageError: a picture that the model refuses.
+        """
+        if self.tokens_per_frame is not None:
+            return ClipTokens(frames, self.tokens_per_frame)
+        return self.shape.tokens(frames, height, width) if self.shape is not None else None
+
+
+def _read() -> dict[str, Entry]:
+    data = tomllib.loads(_DATA.read_text(encoding="utf-8"))
+    entries = [_entry(data["families"][model["family"]] | model) for model in data["models"]]
+    return {entry.name: entry for entry in entries}
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    shape = dict(values.get("shape", {}))
+    return Entry(
+        name=values["name"],
+        repo=values.get("repo"),
+        family=values["family"],
+        parameters=values.get("parameters"),
+        download_bytes=values.get("download_bytes"),
+        tokens_per_frame=values.get("tokens_per_frame"),
+        shape=_SHAPES[shape.pop("rule")](**shape) if shape else None,
+        prune_layer=values.get("prune_layer", DEFAULT_PRUNE_LAYER),
+        positions=values["positions"],
+        state=values.get("state", "config-tested"),
+        note=values["note"],
+    )
+
+
+CATALOG: dict[str, Entry] = _read()
+"""By name: the bundled model, then family by family, the smallest of each first."""

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.catalog import DEFAULT_PRUNE_LAYER, Entry
 from dycoke_cli.models.layouts import FAMILIES, Family, family_of
 from dycoke_cli.models.source import Source, find, fingerprint, read_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEFAULT_PRUNE_LAYER = 3
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class ChosenModel:
     @property
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
-        return method_defaults(self.source.entry, self.layers)
+        return method_defaults(self.source.entry, self.family, self.layers)
 
     def describe(self) -> dict[str, Any]:
         """What tells it from every other: name, revision, weights, dtype and device."""
@@ -74,17 +73,21 @@ def choose(
     )
 
 
-def method_defaults(entry: Entry | None, layers: int) -> dict[str, Any]:
-    """Parameters of methods that suit a model: the catalog's, or what the paper has.
+def method_defaults(entry: Entry | None, family: Family, layers: int) -> dict[str, Any]:
+    """Parameters of methods that suit a model: the catalog's, or what suits its family.
 
     Args:
         entry: of the catalog, or None.
+        family: of the model.
         layers: of the language model.
     """
     if entry is not None:
         return {"prune_layer": entry.prune_layer, "positions": entry.positions}
     # A small model may have no layer of that number.
-    return {"prune_layer": min(DEFAULT_PRUNE_LAYER, layers - 1)}
+    defaults: dict[str, Any] = {"prune_layer": min(DEFAULT_PRUNE_LAYER, layers - 1)}
+    if not family.counts_tokens:
+        defaults["positions"] = "kept"  # places in time, height and width can't be renumbered
+    return defaults
 
 
 def family_in(source: Source, config: Any) -> Family:

@@ -10,10 +10,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.choosing import choose, family_in, method_defaults
+from dycoke_cli.models.choosing import choose, method_defaults
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.source import Source, explained, find, read_config
+from dycoke_cli.models.source import Source, explained
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LoadedModel:
     @property
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
-        return method_defaults(self.entry, self.layers)
+        return method_defaults(self.entry, self.family, self.layers)
 
     @property
     def context_length(self) -> int:
@@ -111,21 +111,6 @@ def load(
     return LoadedModel(name, commit, source.entry, model, processor, chosen.family, seconds)
 
 
-def tokens_per_frame(name: str) -> int:
-    """Visual tokens a frame of a model, without loading its weights.
-
-    Raises:
-        ModelError: it can't be found.
-    """
-    source = find(name)
-    if source.entry is not None:
-        return source.entry.tokens_per_frame
-    config, _ = read_config(source)
-    per_frame = family_in(source, config).per_frame
-    assert per_frame is not None
-    return per_frame(config)
-
-
 def _read_in(model: Any) -> None:
     """Touch a number of every page, for the weights are mapped from the file and not yet read.
 
@@ -147,4 +132,4 @@ def _check_complete(source: Source, info: dict[str, Any]) -> None:
             raise ModelError(f"{source.name} {what}: {first}{others}; download it again")
 
 
-__all__ = ["LoadedModel", "load", "tokens_per_frame"]
+__all__ = ["LoadedModel", "load"]

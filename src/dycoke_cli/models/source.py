@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import DycokeError, ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
+READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""Of the files that loading reads."""
+
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 
@@ -55,7 +57,7 @@ def find(name: str) -> Source:
     near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return Source(name, name, None, local=False)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(CATALOG)}"
+    hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists the names there are"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
 
 
@@ -92,7 +94,7 @@ def fingerprint(source: Source, revision: str | None) -> str:
         return f"commit:{revision}"
     content = hashlib.sha256()
     for path in sorted(Path(source.location).iterdir()):
-        if path.suffix in _READ_SUFFIXES:
+        if path.suffix in READ_SUFFIXES:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             content.update(f"{path.name} {digest}\n".encode())
@@ -112,31 +114,40 @@ def explained(source: Source, part: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModelError:
+    except DycokeError:
         raise
     except Exception as error:
         raise ModelError(_sentence(source, part, error)) from error
 
 
-def _sentence(source: Source, part: str, error: Exception) -> str:
+def unreachable(error: BaseException) -> bool:
+    """Whether an error of the hub client means that the hub couldn't be asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
+        return True
+    # By name: which package its client takes to connect depends on its version.
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _sentence(source: Source, part: str, error: BaseException) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     name = source.location
+    # Asked for a file, the hub client hides this one in what it says about its cache.
+    if isinstance(error.__cause__, RevisionNotFoundError):
+        error = error.__cause__
     if isinstance(error, GatedRepoError):
         return f"{name} asks for a login; accept its licence on the hub and run `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
         return f"the hub has no model {name!r}; see `dycoke models` for the names there are"
     if isinstance(error, RevisionNotFoundError):
-        return f"{name} has no such revision"
-    if not source.local and isinstance(
-        error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
-    ):
+        return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
+    if not source.local and unreachable(error):
         return (
             f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
             "a local folder with --model"
@@ -144,7 +155,7 @@ def _sentence(source: Source, part: str, error: Exception) -> str:
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
 
 
-def _first_sentence(error: Exception) -> str:
+def _first_sentence(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
 

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.cli.render.console import check, note, question, to_stderr, to_stdout, warning
+from dycoke_cli.cli.render.console import (
+    check,
+    confirm,
+    note,
+    question,
+    stdout_console,
+    to_stderr,
+    to_stdout,
+    warning,
+)
 from dycoke_cli.cli.render.counting import AnswerCount
+from dycoke_cli.cli.render.downloading import Download
 from dycoke_cli.cli.render.progress import Progress
 
 __all__ = [
     "AnswerCount",
+    "Download",
     "Progress",
     "check",
+    "confirm",
     "evaluation_tables",
+    "model_table",
     "models_table",
     "note",
     "probe_table",
@@ -38,9 +51,17 @@ def statistics(document: dict[str, Any]) -> None:
 
 def models_table(document: dict[str, Any]) -> None:
     """The catalog, on stdout."""
-    from dycoke_cli.cli.render.tables import models
+    from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES, models
 
-    to_stdout(models(document))
+    console = stdout_console(at_least=WITH_REPOSITORIES)
+    console.print(models(document, console.width))
+
+
+def model_table(document: dict[str, Any]) -> None:
+    """Everything known of one model, on stdout."""
+    from dycoke_cli.cli.render.catalog import model
+
+    to_stdout(model(document))
 
 
 def probe_table(document: dict[str, Any]) -> None:

@@ -23,7 +23,16 @@ def to_stderr(renderable: RenderableType) -> None:
 
 def to_stdout(renderable: RenderableType) -> None:
     """Print to stdout."""
-    _console(to_terminal=sys.stdout.isatty(), stderr=False).print(renderable)
+    stdout_console().print(renderable)
+
+
+def stdout_console(at_least: int = 100) -> Console:
+    """Made anew at each use, so that it follows what stdout is now.
+
+    Args:
+        at_least: its columns, off a terminal.
+    """
+    return _console(to_terminal=sys.stdout.isatty(), stderr=False, at_least=at_least)
 
 
 def note(text: str) -> None:
@@ -47,17 +56,23 @@ def check(name: str, verdict: str, detail: str) -> None:
     _line(Text.assemble((f"{verdict:8}", style), f"{one_line(name)}: {one_line(detail)}"))
 
 
+def confirm(text: str) -> bool:
+    """Ask a question on stderr; only a yes on stdin is one."""
+    print(f"{one_line(text)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _line(text: Text) -> None:
     # Off a terminal one line however long, so that a program finds it whole.
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())
 
 
-def _console(*, to_terminal: bool, stderr: bool) -> Console:
+def _console(*, to_terminal: bool, stderr: bool, at_least: int = 100) -> Console:
     return Console(
         stderr=stderr,
         markup=False,
         highlight=False,
         emoji=False,
         # Off a terminal, Rich would take 80 columns and break names to fit.
-        width=None if to_terminal else max(100, shutil.get_terminal_size((100, 24)).columns),
+        width=None if to_terminal else max(at_least, shutil.get_terminal_size((100, 24)).columns),
     )

@@ -1,39 +1,14 @@
-"""The tables of `dycoke models` and `dycoke probe`."""
+"""The table of `dycoke probe`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.render.units import count, share, size
+from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.text import one_line
-
-
-def models(document: dict[str, Any]) -> Table:
-    """The catalog; the default is marked."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("Name", no_wrap=True)
-    for heading in ("Parameters", "Download"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("State: note")
-    for model in document["models"]:
-        download = model["download_bytes"]
-        mark = "* " if model["name"] == document["default"] else "  "
-        table.add_row(
-            Text(mark + model["name"]),
-            _parameters(model["parameters"]),
-            size(download) if download else "bundled",
-            Text(one_line(f"{model['state']}: {model['note']}")),
-        )
-    if document["default"] not in {model["name"] for model in document["models"]}:
-        table.caption = Text(f"Default: {one_line(document['default'])}")
-    else:
-        table.caption = Text("* the default: `dycoke models default NAME` chooses another")
-    table.caption_justify = "left"
-    return table
 
 
 def probe(document: dict[str, Any]) -> Table:
@@ -62,6 +37,7 @@ def _probe_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "Visual tokens",
             f"{count(tokens['visual'])} for {one_line(document['model'])}"
+            f" ({count(tokens['frames'])} × {count(tokens['per_frame'])})"
             f" → {count(kept)} after TTM at K={tokens['merge_ratio']:g}"
             f" ({share(kept, tokens['visual'])})",
         ),
@@ -91,7 +67,3 @@ def _duration(seconds: float | None) -> str:
 def _times(seconds: list[float], shown: int = 40) -> str:
     text = " ".join(f"{second:.2f}" for second in seconds[:shown])
     return text if len(seconds) <= shown else f"{text} … {seconds[-1]:.2f}"
-
-
-def _parameters(number: int) -> str:
-    return f"{number / 1e9:.3g} B" if number >= 1e9 else f"{number / 1e6:.3g} M"

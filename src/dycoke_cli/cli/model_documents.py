@@ -1,0 +1,98 @@
+"""What is known of models, as objects for `--json` and for the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli import __version__
+from dycoke_cli.models import settings
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, STATES, Entry
+from dycoke_cli.models.machine import Machine, this_machine
+from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
+from dycoke_cli.models.sizes import configured_sizes
+from dycoke_cli.models.source import Source
+
+SCHEMA = "dycoke.models/1"
+
+
+def all_models() -> dict[str, Any]:
+    """The catalog, what this machine holds of it, and what would fit."""
+    machine, stored = this_machine(), stored_models()
+    models = [_of_entry(entry, machine, stored) for entry in CATALOG.values()]
+    return _document(machine, models)
+
+
+def one_model(source: Source) -> dict[str, Any]:
+    """Everything that is known of one model.
+
+    Args:
+        source: of the catalog, a folder, or a hub id.
+    """
+    machine, stored = this_machine(), stored_models()
+    if source.entry is not None:
+        model = _of_entry(source.entry, machine, stored)
+    else:
+        model = {name.name: None for name in dataclasses.fields(Entry)}
+        model |= {"name": source.name, "repo": None if source.local else source.location}
+        model |= {"fits": None, "on_disk": _on_disk(stored.get(source.location))}
+        if source.local:
+            model["on_disk"] = _folder(Path(source.location))
+    on_disk = model["on_disk"]
+    folder = None if on_disk is None else Path(on_disk["revisions"][0]["folder"])
+    model["configuration"] = None if folder is None else configured_sizes(folder)
+    return _document(machine, [model])
+
+
+def default_name() -> str:
+    """The model that answers where none is named."""
+    return settings.default_model() or settings.BUNDLED
+
+
+def _document(machine: Machine, models: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "default": default_name(),
+        "machine": {"ram_bytes": machine.ram_bytes, "gpu_bytes": list(machine.gpu_bytes)},
+        "states": STATES,
+        "models": models,
+    }
+
+
+def _of_entry(entry: Entry, machine: Machine, stored: dict[str, Stored]) -> dict[str, Any]:
+    on_disk = (
+        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(stored.get(entry.repo))
+    )
+    return dataclasses.asdict(entry) | {"fits": machine.holds(entry), "on_disk": on_disk}
+
+
+def _on_disk(stored: Stored | None) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    return {
+        "bytes": stored.bytes,
+        "complete": stored.complete,
+        "revisions": [
+            {
+                "commit": revision.commit,
+                "names": list(revision.names),
+                "folder": str(revision.folder),
+                "complete": revision.complete,
+            }
+            for revision in stored.revisions
+        ],
+    }
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    """The same of a folder that isn't the hub client's."""
+    complete = not missing_parts(folder)
+    return {
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "complete": complete,
+        "revisions": [
+            {"commit": None, "names": [], "folder": str(folder), "complete": complete},
+        ],
+    }

@@ -1,0 +1,80 @@
+"""What is free on this machine, and what fits: from files and a program that the test makes."""
+
+from dataclasses import replace
+
+import pytest
+
+from dycoke_cli.models import machine
+from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.machine import Machine, this_machine
+
+GB = 10**9
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """A system with 8 GiB to spare, no limit and no GPU."""
+    (tmp_path / "meminfo").write_text("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n")
+    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_main_memory(system):
+    assert this_machine() == Machine(8 * 1024**3, ())
+
+
+def test_a_container_that_may_have_less(system):
+    (system / "memory.current").write_text("1000\n")
+    (system / "memory.max").write_text("max\n")
+    assert this_machine().ram_bytes == 8 * 1024**3
+    (system / "memory.max").write_text("5000\n")
+    assert this_machine().ram_bytes == 4000
+
+
+def test_no_way_to_ask(system):
+    (system / "meminfo").unlink()
+    assert this_machine() == Machine(None, ())
+
+
+@pytest.mark.parametrize(
+    ("script", "free"),
+    [
+        ("echo 81000; echo 40000", (81000 * 1024**2, 40000 * 1024**2)),
+        ("echo 'No devices were found'", ()),
+        ("exit 9", ()),
+    ],
+)
+def test_gpus(system, script, free):
+    path = system / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    assert this_machine().gpu_bytes == free
+
+
+SEVEN = replace(CATALOG["llava-onevision-7b"], download_bytes=16 * GB)
+
+
+@pytest.mark.parametrize(
+    ("ram", "gpus", "place"),
+    [
+        (64 * GB, (24 * GB,), "gpu"),
+        (64 * GB, (10 * GB, 24 * GB), "gpu"),
+        (64 * GB, (10 * GB, 10 * GB), "ram"),
+        (64 * GB, (), "ram"),
+        (19 * GB, (19 * GB,), "no"),
+        (None, (24 * GB,), "gpu"),
+        (None, (8 * GB,), None),
+        (None, (), None),
+    ],
+)
+def test_where_a_model_fits(ram, gpus, place):
+    assert Machine(ram, gpus).holds(SEVEN) == place
+
+
+def test_sixteen_bits_a_parameter_where_the_download_is_unknown():
+    unknown = replace(SEVEN, download_bytes=None, parameters=8 * GB)
+    assert Machine(19 * GB, ()).holds(unknown) == "no"
+    assert Machine(20 * GB, ()).holds(unknown) == "ram"
+    assert Machine(20 * GB, ()).holds(replace(unknown, parameters=None)) is None
