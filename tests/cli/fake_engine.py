@@ -40,7 +40,7 @@ class FakeLoaded:
     tokens_per_frame: int = FRAMES_TOKENS
 
 
-def load(name: str, device: str = "auto", dtype: str = "auto", revision: Any = None) -> FakeLoaded:
+def load(name: str, **options: Any) -> FakeLoaded:
     if os.environ.get("FAKE_FAILURE") == "model":
         raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
     return FakeLoaded(name)

@@ -111,13 +111,13 @@ def test_stream(fake: list[FakeSession]) -> None:
     assert fake[0].clip.info.stream == 0
 
 
-def test_model_device_and_dtype(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    seen: list[tuple[str, str, str]] = []
+    seen: list[tuple[str, dict[str, Any]]] = []
 
-    def load(name: str, device: str, dtype: str) -> fake_engine.FakeLoaded:
-        seen.append((name, device, dtype))
+    def load(name: str, **options: Any) -> fake_engine.FakeLoaded:
+        seen.append((name, {key: value for key, value in options.items() if value}))
         return fake_engine.FakeLoaded(name)
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.loading"], "load", load)
@@ -125,8 +125,13 @@ def test_model_device_and_dtype(fake: list[FakeSession], monkeypatch: pytest.Mon
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
     assert run_here("models", "default", "llava-onevision-7b").code == 0
     asked(fake)
+    asked(fake, "--device-map", "auto", "--quantize", "int4")
+    asked(fake, "--random-weights", "--model", "qwen3-vl-2b")
+    auto = {"device": "auto", "dtype": "auto"}
     assert seen == [
-        ("mini", "auto", "auto"),
-        ("llava-onevision-0.5b", "cpu", "float32"),
-        ("llava-onevision-7b", "auto", "auto"),
+        ("mini", auto),
+        ("llava-onevision-0.5b", {"device": "cpu", "dtype": "float32"}),
+        ("llava-onevision-7b", auto),
+        ("llava-onevision-7b", auto | {"device_map": "auto", "quantize": "int4"}),
+        ("qwen3-vl-2b", auto | {"random_weights": True}),
     ]

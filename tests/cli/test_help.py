@@ -30,6 +30,7 @@ FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
     --frames --fps --max-frames --start --end --stream --model --device --dtype
+    --device-map --quantize --random-weights
     --max-new-tokens --temperature --seed --question --compare --json --quiet
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 

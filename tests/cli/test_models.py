@@ -36,7 +36,7 @@ def test_table_has_all_models_and_marks_the_default() -> None:
 def test_table_says_what_is_known_and_what_is_not() -> None:
     rows = {line[2:].split(" ")[0]: line.split() for line in run_here("models").out.splitlines()}
     assert rows["qwen2.5-vl-7b"][:6] == ["qwen2.5-vl-7b", "8.29", "B", "16.6", "GB", "–"]
-    assert rows["qwen2.5-vl-7b"][-2:] == ["config-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
+    assert rows["qwen2.5-vl-7b"][-2:] == ["layout-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
     assert rows["qwen3.5-4b"][:5] == ["qwen3.5-4b", "?", "?", "–", "?"]
     assert "verified" in rows["mini"]
     text = " ".join(run_here("models").out.split())

@@ -57,6 +57,8 @@ def test_what_is_inside(wheel: Path) -> None:
         "dycoke_cli/models/mini/checkpoint/model.safetensors",
         "dycoke_cli/models/mini/checkpoint/config.json",
         "dycoke_cli/models/mini/demo.mp4",
+        "dycoke_cli/models/configurations/qwen3-vl-2b.json",
+        "dycoke_cli/models/configurations/processors/qwen3-vl.json",
     ):
         assert name in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

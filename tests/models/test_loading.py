@@ -152,7 +152,7 @@ config["text_config"]["vocab_size"] = 100_000
 (folder / "config.json").write_text(json.dumps(config))
 del tensors
 loaded = load(str(folder), device="cpu")
-peak = PeakMemory(loaded.model.device, loaded.weights_bytes)
+peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
 total = sum(float(p.sum()) for p in loaded.model.parameters())
 working = peak.read()[0]
 print(json.dumps([working, loaded.weights_bytes]))

@@ -10,6 +10,7 @@ from dycoke_cli.cli.conversation import Conversation, converse
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import settings
+from dycoke_cli.models.load_options import LoadOptions
 
 SCHEMA = "dycoke.answer/1"
 BUNDLED_NOTE = (
@@ -31,6 +32,9 @@ def ask(
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    device_map: options.DeviceMap = None,
+    quantize: options.Quantize = None,
+    random_weights: options.RandomWeights = False,
     method: options.MethodName = "dycoke",
     ttm: options.Ttm = None,
     merge_ratio: options.MergeRatio = None,
@@ -75,6 +79,13 @@ def ask(
         if compare and method == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         answer_choice = choice.AnswerChoice(max_new_tokens, temperature, seed)
+        loading = LoadOptions(
+            device=device,
+            dtype=dtype,
+            random_weights=random_weights,
+            device_map=device_map,
+            quantize=quantize,
+        )
         sampling = choice.sampling(
             frames=frames, fps=fps, max_frames=max_frames, start=start, end=end, stream=stream
         )
@@ -94,8 +105,7 @@ def ask(
             model=settings.BUNDLED if chosen is None else chosen,
             method=choice.method_choice(method, method_flags),
             answer=answer_choice,
-            device=device,
-            dtype=dtype,
+            loading=loading,
             compare=compare,
         )
         converse(conversation, presenter)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.source import read_video
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.published import published
 from dycoke_cli.models.source import find
 
 if TYPE_CHECKING:
@@ -29,8 +31,7 @@ class Conversation:
     model: str
     method: MethodChoice
     answer: AnswerChoice
-    device: str = "auto"
-    dtype: str = "auto"
+    loading: LoadOptions = field(default_factory=LoadOptions)
     compare: bool = False
 
 
@@ -52,7 +53,7 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
 
 def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Method]:
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
-    source = find(conversation.model)
+    local = _is_here(conversation)
     started = time.perf_counter()
     clip = read_video(
         conversation.video,
@@ -61,12 +62,12 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     )
     seconds_video_decode = time.perf_counter() - started
 
-    presenter.progress("load" if source.local else "fetch", 0, 0)
+    presenter.progress("load" if local else "fetch", 0, 0)
     quieten_libraries()
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.loading import load
 
-    loaded = load(conversation.model, device=conversation.device, dtype=conversation.dtype)
+    loaded = load(conversation.model, **asdict(conversation.loading))
     method = conversation.method.for_model(loaded)
     session = VideoSession(
         loaded,
@@ -76,6 +77,14 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         seconds_video_decode=seconds_video_decode,
     )
     return session, method
+
+
+def _is_here(conversation: Conversation) -> bool:
+    """Whether nothing has to be fetched for the model; a wrong name ends it here."""
+    if conversation.loading.random_weights:
+        published(conversation.model)
+        return True
+    return find(conversation.model).local
 
 
 def _ask(

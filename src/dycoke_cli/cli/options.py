@@ -120,6 +120,36 @@ Dtype = Annotated[
     ),
 ]
 
+DeviceMap = Annotated[
+    Literal["auto"] | None,
+    typer.Option(
+        metavar="auto",
+        help="Spread the layers over all GPUs, and what doesn't fit there over main memory (needs "
+        "the extra big). Default: one device holds the model.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Quantize = Annotated[
+    Literal["int8", "int4"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Hold the language model's weights in 8 or 4 bits: int8 or int4 (needs the extra "
+        "big). Default: as they are.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights",
+        help="Build the model that --model names with random weights, without a download: its "
+        "speed and memory are real, its answers mean nothing.",
+        rich_help_panel=_MODEL,
+    ),
+]
+
 MethodName = Annotated[
     str,
     typer.Option(

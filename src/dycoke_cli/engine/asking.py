@@ -69,8 +69,8 @@ def ask_together(
         raise UsageError("questions that are asked together need one model")
     if decoding.trace:
         check_traceable(method)
-    watch = Stopwatch(loaded.model.device)
-    peak = PeakMemory(loaded.model.device, loaded.weights_bytes)
+    watch = Stopwatch(loaded.input_device)
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     prompts = [a.session.prompt(a.question, a.history, method, decoding) for a in asked]
     try:
         seconds = [item.session.encode(watch) for item in asked]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.normalising import normalised
 from dycoke_cli.models.prompt import VideoPrompt
@@ -62,14 +63,15 @@ def encode_video(
     """
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
-    budget = CHUNK_NUMBERS_CPU if model.device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
+    device = input_device(model)
+    budget = CHUNK_NUMBERS_CPU if device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
     size = max(1, budget * frames // pixels.numel())
     parts = []
     for start in range(0, frames, size):
         stop = min(start + size, frames)
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
-            chunk[family.pixels.key].to(model.device),
+            chunk[family.pixels.key].to(device),
             prompt.processor.video_processor,
             family.pixels,
         )
@@ -98,5 +100,5 @@ def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 def _on(tensor: torch.Tensor, model: Any) -> torch.Tensor:
     if tensor.is_floating_point():
-        return tensor.to(model.device, model.dtype)
-    return tensor.to(model.device)
+        return tensor.to(input_device(model), model.dtype)
+    return tensor.to(input_device(model))

@@ -15,6 +15,7 @@ from dycoke_cli.engine.prompts import Batch
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.engine.trace import Trace
+from dycoke_cli.models.devices import input_device
 
 
 @dataclass
@@ -78,12 +79,13 @@ def generate(
         how = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.mask, **batch.beside}
     started = watch.read()
-    devices = [model.device] if model.device.type == "cuda" else []
+    device = input_device(model)
+    devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
             torch.manual_seed(seed)
         output = model.generate(
-            **{name: tensor.to(model.device) for name, tensor in inputs.items()},
+            **{name: tensor.to(device) for name, tensor in inputs.items()},
             max_new_tokens=decoding.max_new_tokens,
             streamer=streamer,
             return_dict_in_generate=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,27 +16,27 @@ class PeakMemory:
     """Measures from its making on.
 
     Args:
-        device: where the work runs.
-        weights_bytes: of the model, which stand outside the working memory.
+        devices: where the work runs: several of a model that is spread over GPUs.
+        weights_bytes: of the model on these devices, which stand outside the working memory.
     """
 
-    def __init__(self, device: torch.device, weights_bytes: int) -> None:
-        self._device = device
+    def __init__(self, devices: Sequence[torch.device], weights_bytes: int) -> None:
+        self._gpus = [device for device in devices if device.type == "cuda"]
         self._weights = weights_bytes
         self._resident = None
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        elif _reset_resident_peak():
+        for gpu in self._gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
+        if all(device.type == "cpu" for device in devices) and _reset_resident_peak():
             self._resident = _status_bytes("VmRSS")
 
     def read(self) -> tuple[int | None, int | None]:
         """Bytes (working, total) at the peak so far, None where they can't be measured.
 
-        Working is everything but the weights: on CUDA by the allocator, on a CPU the rise of
-        resident memory since the start.
+        Working is everything but the weights: on CUDA by the allocator, each GPU at its own peak,
+        on a CPU the rise of resident memory since the start.
         """
-        if self._device.type == "cuda":
-            total = torch.cuda.max_memory_allocated(self._device)
+        if self._gpus:
+            total = sum(torch.cuda.max_memory_allocated(gpu) for gpu in self._gpus)
             return total - self._weights, total
         if self._resident is None:
             return None, None

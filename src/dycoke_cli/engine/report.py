@@ -45,7 +45,7 @@ def make_answer(
     choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
-    warnings = list(clip.warnings)
+    warnings = [*loaded.warnings, *clip.warnings]
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
     return Answer(

@@ -79,7 +79,7 @@ def _with_video(session: VideoSession, dataset: Dataset, method: Method, item: I
 
 
 def _without_video(loaded: LoadedModel, dataset: Dataset, item: Item) -> Prediction:
-    watch = Stopwatch(loaded.model.device)
+    watch = Stopwatch(loaded.input_device)
     [generated] = generate(
         loaded.model,
         loaded.processor.tokenizer,

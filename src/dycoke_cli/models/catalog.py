@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.models.frame_sizes import ClipTokens, FittedShape, KeptShape
+from dycoke_cli.models.published import published_names
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
 DEFAULT_PRUNE_LAYER = 3
@@ -20,6 +21,7 @@ STATES = {
 """How far a model was tested, and what that means; each includes the one before it."""
 
 _DATA = Path(__file__).with_name("catalog.toml")
+_PUBLISHED = published_names()
 _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 
@@ -77,6 +79,8 @@ def _read() -> dict[str, Entry]:
 
 def _entry(values: dict[str, Any]) -> Entry:
     shape = dict(values.get("shape", {}))
+    # A configuration that is in the package is held against its layout by the tests.
+    tested = "layout-tested" if values["name"] in _PUBLISHED else "config-tested"
     return Entry(
         name=values["name"],
         repo=values.get("repo"),
@@ -87,7 +91,7 @@ def _entry(values: dict[str, Any]) -> Entry:
         shape=_SHAPES[shape.pop("rule")](**shape) if shape else None,
         prune_layer=values.get("prune_layer", DEFAULT_PRUNE_LAYER),
         positions=values["positions"],
-        state=values.get("state", "config-tested"),
+        state=values.get("state", tested),
         note=values["note"],
     )
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import DEFAULT_PRUNE_LAYER, Entry
+from dycoke_cli.models.catalog import CATALOG, DEFAULT_PRUNE_LAYER, Entry
 from dycoke_cli.models.layouts import FAMILIES, Family, family_of
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.packages import check_family_packages
+from dycoke_cli.models.published import CONFIGURATIONS, published
+from dycoke_cli.models.quantizing import check_quantize
 from dycoke_cli.models.source import Source, find, fingerprint, read_config
+from dycoke_cli.models.spreading import check_device_map
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -20,20 +27,24 @@ class ChosenModel:
     """A model that was found; its weights are still where they were.
 
     Args:
+        name: as it was given.
         source: where its files are.
         config: its `transformers` configuration.
         revision: commit of a hub model, or None.
         family: its layout.
         device: where it will run.
         dtype: of its weights, once loaded.
+        options: how it is to be loaded.
     """
 
+    name: str
     source: Source
     config: Any
     revision: str | None
     family: Family
     device: torch.device
     dtype: torch.dtype
+    options: LoadOptions
 
     @property
     def layers(self) -> int:
@@ -56,21 +67,26 @@ class ChosenModel:
         }
 
 
-def choose(
-    name: str, device: str = "auto", dtype: str = "auto", revision: str | None = None
-) -> ChosenModel:
-    """Find a model by catalog name, folder or hub id; see `loading.load` for the arguments.
+def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
+    """Find a model, and check that it can be loaded like that here.
+
+    Args:
+        name: of the catalog, a folder or a hub id.
+        options: how it is to be loaded; None for the defaults.
 
     Raises:
-        ModelError: it can't be found, or isn't supported.
-        UsageError: a device or dtype that isn't there.
+        ModelError: it can't be found, isn't supported, or needs a package that isn't here.
+        UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
     """
-    target = _device(device)
-    source = find(name)
-    config, commit = read_config(source, revision)
-    return ChosenModel(
-        source, config, commit, family_in(source, config), target, _dtype(dtype, config, target)
-    )
+    options = options or LoadOptions()
+    target = _device(options.device)
+    source, config, commit = _described(name, options)
+    family = family_in(source, config)
+    dtype = _dtype(options.dtype, config, target)
+    check_family_packages(source.name, config.model_type)
+    check_quantize(options.quantize, source.name, config, target)
+    check_device_map(options.device_map, options.quantize)
+    return ChosenModel(name, source, config, commit, family, target, dtype, options)
 
 
 def method_defaults(entry: Entry | None, family: Family, layers: int) -> dict[str, Any]:
@@ -102,6 +118,16 @@ def family_in(source: Source, config: Any) -> Family:
             f"(supported: {', '.join(FAMILIES)})"
         )
     return family_of(config)
+
+
+def _described(name: str, options: LoadOptions) -> tuple[Source, Any, str | None]:
+    """Where a model is, its configuration, and its commit on the hub."""
+    if not options.random_weights:
+        source = find(name)
+        return source, *read_config(source, options.revision)
+    config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
+    shown = f"{name} (random weights)"
+    return Source(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
 
 
 def _device(name: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""Loads a model and its processor, stock `from_pretrained`: safetensors only, no remote code."""
+"""Loads a model and its processor, and says what the rest needs to know of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor
+import torch
 
-from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose, method_defaults
+from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.quantizing import held_bytes
 from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.source import Source, explained
+from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
+from dycoke_cli.models.stored import stored_model
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class LoadedModel:
         processor: its stock processor.
         family: its layout.
         seconds_load: from the call to the model being ready.
+        quantize: "int8" or "int4" where its language model was quantized by us, or None.
+        warnings: what must be said with every answer of this model.
     """
 
     name: str
@@ -37,16 +42,28 @@ class LoadedModel:
     processor: Any
     family: Family
     seconds_load: float
+    quantize: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def device(self) -> str:
-        """Where the language model runs, such as "cpu" or "cuda:0"."""
-        return str(self.model.device)
+        """Where the model runs, such as "cpu" or "cuda:0"; all devices where it is spread."""
+        return device_names(self.model)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids and pixels go in."""
+        return input_device(self.model)
+
+    @property
+    def working_devices(self) -> list[torch.device]:
+        """Where the model computes."""
+        return working_devices(self.model)
 
     @property
     def dtype(self) -> str:
-        """Of the weights, such as "bfloat16"."""
-        return str(self.model.dtype).removeprefix("torch.")
+        """Of the language model's weights, such as "bfloat16" or "int8"."""
+        return self.quantize or str(self.model.dtype).removeprefix("torch.")
 
     @property
     def layers(self) -> int:
@@ -66,70 +83,63 @@ class LoadedModel:
     @property
     def weights_bytes(self) -> int:
         """Bytes of all parameters and buffers."""
-        held = [*self.model.parameters(), *self.model.buffers()]
-        return sum(tensor.nbytes for tensor in held)
+        return sum(map(held_bytes, self._held))
+
+    @property
+    def working_weights_bytes(self) -> int:
+        """The same, of those that lie where the model computes."""
+        if not is_spread(self.model):
+            return self.weights_bytes
+        devices = self.working_devices
+        return sum(held_bytes(tensor) for tensor in self._held if tensor.device in devices)
+
+    @property
+    def _held(self) -> list[torch.Tensor]:
+        return [*self.model.parameters(), *self.model.buffers()]
 
 
 def load(
-    name: str, device: str = "auto", dtype: str = "auto", revision: str | None = None
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    *,
+    random_weights: bool = False,
+    device_map: str | None = None,
+    quantize: str | None = None,
 ) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
     Args:
         name: what `--model` takes.
-        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto" (as stored, but bfloat16 for float16 on a CPU), or a name in
-            `choosing.DTYPES`.
-        revision: branch, tag or commit of a hub model.
+        device: see `LoadOptions`, as all that follow.
+        dtype: number format of the weights.
+        revision: of a hub model.
+        random_weights: the published configuration, without its weights.
+        device_map: "auto" spreads the layers over all devices.
+        quantize: "int8" or "int4".
 
     Raises:
         ModelError: it can't be found or loaded.
-        UsageError: a device or dtype that isn't there.
+        UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    chosen = choose(name, device, dtype, revision)
-    source, commit = chosen.source, chosen.revision
-    where = {"trust_remote_code": False} | ({} if source.local else {"revision": commit})
+    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize)
+    chosen = choose(name, options)
     with quiet_libraries():
-        with explained(source, "its tokenizer and processor"):
-            processor = AutoProcessor.from_pretrained(source.location, **where)
-        with explained(source, "its weights"):
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                source.location,
-                dtype=chosen.dtype,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
-                output_loading_info=True,
-                **where,
-            )
-        model, info = loaded
-        _check_complete(source, info)
-        model = model.eval().to(chosen.device)
-        if chosen.device.type == "cpu":
-            _read_in(model)
-    seconds = time.perf_counter() - started
-    return LoadedModel(name, commit, source.entry, model, processor, chosen.family, seconds)
-
-
-def _read_in(model: Any) -> None:
-    """Touch a number of every page, for the weights are mapped from the file and not yet read.
-
-    Otherwise the first question pays for the reading, and its memory seems to hold the weights.
-    """
-    page = 4096
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.detach().flatten()[:: page // tensor.element_size()].sum()
-
-
-def _check_complete(source: Source, info: dict[str, Any]) -> None:
-    for what, keys in (
-        ("lacks weights", info["missing_keys"]),
-        ("has weights of a wrong shape", info["mismatched_keys"]),
-    ):
-        if keys:
-            first = min(str(key[0] if isinstance(key, tuple) else key) for key in keys)
-            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise ModelError(f"{source.name} {what}: {first}{others}; download it again")
+        model, processor = (unlearned_model if random_weights else stored_model)(chosen)
+    source = chosen.source
+    return LoadedModel(
+        source.name,
+        chosen.revision,
+        source.entry,
+        model,
+        processor,
+        chosen.family,
+        time.perf_counter() - started,
+        quantize=quantize,
+        warnings=(MEANINGLESS,) if random_weights else (),
+    )
 
 
 __all__ = ["LoadedModel", "load"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 """Of the files that loading reads."""
 
+_INDEX = "model.safetensors.index.json"
+# What from_pretrained says, on 5.17.0 and 5.23.0, of a folder and of a repository.
+_NO_SAFETENSORS = "file named model.safetensors"
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 
@@ -74,11 +78,14 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
     from transformers import AutoConfig
 
     from dycoke_cli.models.quiet import quiet_libraries
+    from dycoke_cli.models.unknown_families import check_known
 
     with quiet_libraries(), explained(source, "its config.json"):
         if source.local:
+            check_known(source.name, Path(source.location))
             return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
+        check_known(source.name, path.parent)
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return config, path.parent.name
 
@@ -152,6 +159,11 @@ def _sentence(source: Source, part: str, error: BaseException) -> str:
             f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
             "a local folder with --model"
         )
+    if _NO_SAFETENSORS in str(error):
+        return (
+            f"{name} has no weights as safetensors, the only format that is loaded; take a "
+            "repository that has them, or convert them"
+        )
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
 
 
@@ -164,6 +176,7 @@ def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(f"the folder {str(folder)!r} has no config.json, so it isn't a model")
     if any(folder.glob("*.safetensors")):
+        _check_parts(folder)
         return
     if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
         raise ModelError(
@@ -171,3 +184,24 @@ def _check_folder(folder: Path) -> None:
             "that is loaded; convert them"
         )
     raise ModelError(f"the folder {str(folder)!r} has no weights (*.safetensors)")
+
+
+def _check_parts(folder: Path) -> None:
+    """Of weights in several files, an index tells which there are."""
+    index = folder / _INDEX
+    if not index.is_file():
+        return
+    try:
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"the folder {str(folder)!r} has an index of its weights, {_INDEX}, that can't be read;"
+            " download it again"
+        ) from error
+    missing = sorted(str(part) for part in parts if not (folder / str(part)).is_file())
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"the folder {str(folder)!r} lacks the weight file {missing[0]}{others}; download it "
+            "again"
+        )

@@ -1,0 +1,60 @@
+"""Where a model is: on one device, or spread over several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_WAITING = ("cpu", "disk")
+
+
+def input_device(model: Any) -> torch.device:
+    """Where token ids and pixels go in.
+
+    Of a spread model that is the first accelerator: there accelerate runs what is kept elsewhere,
+    and the first parameter, which `model.device` asks, may be on no device at all.
+
+    Args:
+        model: a stock model.
+    """
+    return working_devices(model)[0]
+
+
+def working_devices(model: Any) -> list[torch.device]:
+    """Where a model computes: what waits in main memory or on the disk is brought there.
+
+    Args:
+        model: a stock model.
+    """
+    spread = _spread_over(model)
+    if len(spread) < 2:
+        return [model.device]
+    compute = [torch.device(name) for name in spread if name not in _WAITING]
+    return compute or [torch.device("cpu")]
+
+
+def device_names(model: Any) -> str:
+    """All devices that hold a part of a model, such as "cuda:0, cuda:1, cpu".
+
+    Args:
+        model: a stock model.
+    """
+    spread = _spread_over(model)
+    return ", ".join(spread) if len(spread) > 1 else str(model.device)
+
+
+def is_spread(model: Any) -> bool:
+    """Whether a model is on more than one device.
+
+    Args:
+        model: a stock model.
+    """
+    return len(_spread_over(model)) > 1
+
+
+def _spread_over(model: Any) -> list[str]:
+    """The devices in the order of the layers; [] where the model was put on one by us."""
+    places = getattr(model, "hf_device_map", {}).values()
+    named = [f"cuda:{place}" if isinstance(place, int) else str(place) for place in places]
+    return list(dict.fromkeys(named))

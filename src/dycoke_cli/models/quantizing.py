@@ -1,0 +1,125 @@
+"""Weights of the language model in 8 or 4 bits: by which package, and what stays whole.
+
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; torchao has those for 8 bits on a CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.packages import need
+
+EXTRA = "big"
+
+
+def check_quantize(quantize: str | None, name: str, config: Any, device: torch.device) -> None:
+    """Check that a model can be quantized here.
+
+    Args:
+        quantize: "int8", "int4" or None.
+        name: of the model.
+        config: of the model.
+        device: where it will run.
+
+    Raises:
+        UsageError: it is quantized already, or the device can't.
+        ModelError: a package isn't installed.
+    """
+    if quantize is None:
+        return
+    if stored_quantized(config):
+        raise UsageError(f"{name} is stored with quantized weights; drop --quantize {quantize}")
+    if device.type not in ("cuda", "cpu"):
+        raise UsageError(
+            f"--quantize works on CUDA and on a CPU, not on {device.type}; add --device cpu"
+        )
+    both = ("accelerate", "bitsandbytes")
+    for package in both if by_bitsandbytes(quantize, device) else ("torchao",):
+        need(package, EXTRA, f"--quantize {quantize} on {device.type}")
+
+
+def stored_quantized(config: Any) -> bool:
+    """Whether a checkpoint's own weights are quantized.
+
+    Args:
+        config: of the model.
+    """
+    return getattr(config, "quantization_config", None) is not None
+
+
+def quantization(quantize: str, config: Any, device: torch.device) -> Any:
+    """What `from_pretrained` takes as `quantization_config`.
+
+    Args:
+        quantize: "int8" or "int4".
+        config: of the model.
+        device: where it will run.
+    """
+    whole = kept_whole(config)
+    if not by_bitsandbytes(quantize, device):
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=whole)
+    if quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=whole,
+    )
+
+
+def kept_whole(config: Any) -> list[str]:
+    """The modules outside the text decoder: vision tower, projector, output layer.
+
+    Merging compares what the vision side makes of a frame, and that must not change. A list given
+    to a quantizer takes the place of its own, which has the output layer in it.
+
+    Args:
+        config: of the model.
+    """
+    with torch.device("meta"):  # which notes the dtype in the configuration that it is given
+        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config))
+    return _beside(model, model.get_decoder())
+
+
+def held_bytes(tensor: torch.Tensor) -> int:
+    """Bytes that a tensor holds; of a quantized one, those of what it is made of.
+
+    Args:
+        tensor: of any kind; one that says how it is taken apart claims the size it had before.
+    """
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    names, _ = tensor.__tensor_flatten__()
+    return sum(held_bytes(getattr(tensor, name)) for name in names)
+
+
+def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
+    """Whether bitsandbytes quantizes, through accelerate; else torchao does.
+
+    Args:
+        quantize: "int8" or "int4".
+        device: where the model will run.
+    """
+    return quantize == "int4" or device.type == "cuda"
+
+
+def _beside(module: Any, decoder: Any, prefix: str = "") -> list[str]:
+    """The largest parts of a module that the decoder isn't a part of, by their full names."""
+    names = []
+    for name, child in module.named_children():
+        if child is decoder:
+            continue
+        if any(part is decoder for part in child.modules()):
+            names += _beside(child, decoder, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names

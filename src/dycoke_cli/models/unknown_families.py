@@ -1,0 +1,69 @@
+"""Checkpoints whose family the installed transformers doesn't know, and the way out of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import transformers
+from packaging.version import InvalidVersion, Version
+from transformers import CONFIG_MAPPING
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.layouts import FAMILIES
+
+# Families with a layout that came after the oldest transformers that is supported, and a release
+# that was seen to have them.
+_SEEN_IN = {"molmo2": "5.23.0"}
+# Families of repositories that hold code, and where the same models are in stock format.
+_STOCK_REPOSITORIES = {
+    "internvl_chat": "the repository of the same name that ends in -hf",
+    "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
+}
+_ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
+
+
+def check_known(name: str, folder: Path) -> None:
+    """Check that transformers has a class for a checkpoint.
+
+    Args:
+        name: of the model.
+        folder: that holds its config.json.
+
+    Raises:
+        ModelError: it has none.
+        ValueError: the file isn't JSON.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING:
+        return
+    if kind is None:
+        raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
+    installed = transformers.__version__
+    if kind in FAMILIES:
+        raise ModelError(
+            f"{name} is of the family {kind!r}, which is newer than the installed transformers "
+            f"{installed}; {_SEEN_IN.get(kind, 'the newest release')} has it: "
+            "pip install --upgrade transformers"
+        )
+    if kind in _STOCK_REPOSITORIES or "auto_map" in config:
+        stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
+        raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
+    made = config.get("transformers_version")
+    if made is not None and _newer(str(made), installed):
+        raise ModelError(
+            f"{name} is of the family {kind!r} and was stored by transformers {made}; {installed} "
+            "is installed and doesn't know it: pip install --upgrade transformers"
+        )
+    raise ModelError(
+        f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "
+        f"isn't supported (supported: {', '.join(FAMILIES)})"
+    )
+
+
+def _newer(version: str, other: str) -> bool:
+    try:
+        return Version(version) > Version(other)
+    except InvalidVersion:
+        return False

@@ -1,0 +1,143 @@
+"""Checkpoints that can't be loaded: one sentence each, with what is wrong and the way out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from safetensors.torch import load_file, save_file
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models import packages, unknown_families
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.loading import load
+from dycoke_cli.models.source import find
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the bundled checkpoint, to break."""
+    return Path(shutil.copytree(BUNDLED_CHECKPOINT, tmp_path / "model"))
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def in_two_files(folder: Path) -> None:
+    """The weights in two files with an index, as large checkpoints have them."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    places = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(part, file)
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_two_files_load_and_one_of_them_does_not(folder: Path) -> None:
+    in_two_files(folder)
+    load(str(folder), device="cpu")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"lacks the weight file model-00002-of.*; download"):
+        find(str(folder))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": []}', "{}", '{"weight_map": 1}'])
+def test_an_index_that_cannot_be_read(content: str, folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"has an index of its weights, .* that can't be read"):
+        find(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"model_type": "gpt2"}, "family 'gpt2', which isn't supported"),
+        (
+            {"model_type": "frodo", "transformers_version": "99.1.0"},
+            r"'frodo' and was stored by transformers 99.1.0; .* pip install --upgrade transformers",
+        ),
+        (
+            {"model_type": "frodo", "transformers_version": "4.2.0"},
+            r"'frodo', which transformers \d.* doesn't know and which isn't supported \(suppo",
+        ),
+        ({"model_type": "frodo", "transformers_version": "?"}, "'frodo', which transformers"),
+        (
+            {"model_type": "frodo", "auto_map": {"AutoModel": "modeling.Frodo"}},
+            "needs code from its repository, which is never run; take one of the same model",
+        ),
+        (
+            {"model_type": "internvl_chat", "auto_map": {"AutoModel": "modeling.InternVLChat"}},
+            "never run; take the repository of the same name that ends in -hf",
+        ),
+        ({"model_type": "videollama3_qwen2"}, "take lkhl/VideoLLaMA3-2B-Image-HF or"),
+        ({"model_type": None}, "names no model_type"),
+    ],
+)
+def test_a_family_that_cannot_be_loaded(
+    folder: Path, values: dict[str, Any], sentence: str
+) -> None:
+    change_config(folder, **values)
+    with pytest.raises(ModelError, match=sentence):
+        load(str(folder), device="cpu")
+
+
+def test_a_family_that_came_later_than_this_transformers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_config(folder, model_type="molmo2")
+    older = {name: None for name in transformers.CONFIG_MAPPING if name != "molmo2"}
+    monkeypatch.setattr(unknown_families, "CONFIG_MAPPING", older)
+    with pytest.raises(ModelError, match=r"newer than the installed transformers .*; 5.23.0 has i"):
+        load(str(folder), device="cpu")
+
+
+def test_code_beside_a_stock_family_is_left_alone(folder: Path) -> None:
+    # Some repositories carry the code that they needed before transformers had the class.
+    change_config(folder, auto_map={"AutoModelForImageTextToText": "modeling.Mine"})
+    (folder / "modeling.py").write_text("raise SystemExit('this must not run')")
+    load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("family", "package", "extra"),
+    [("smolvlm", "num2words", "smolvlm"), ("perception_lm", "timm", "perception")],
+)
+def test_a_package_of_the_family_that_is_missing(
+    family: str, package: str, extra: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"model_type": family}
+    (folder / "config.json").write_text(json.dumps(config))
+    here = importlib.util.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else here(name))
+    sentence = rf"needs the package {package}, which isn't .*pip install 'dycoke-cli\[{extra}\]'"
+    with pytest.raises(ModelError, match=sentence):
+        load(str(folder), device="cpu")
+
+
+def test_weights_in_another_format(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="not as safetensors, the only format that is loaded"):
+        find(str(folder))
+
+
+def test_a_repository_with_weights_in_another_format(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A repository is read file by file: that there is none of these is known at the end only.
+    from dycoke_cli.models import source
+
+    monkeypatch.setattr(source, "_check_folder", lambda folder: None)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="has no weights as safetensors, the only format that is"):
+        load(str(folder), device="cpu")

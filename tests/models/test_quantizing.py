@@ -1,0 +1,181 @@
+"""`--quantize`: which package gets which arguments, what stays whole, what is refused.
+
+bitsandbytes and torchao aren't installed where the tests run: stand-ins note what they are given.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models import packages, quantizing, spreading, stored
+from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.loading import load
+from dycoke_cli.models.published import published
+from tests.families.tiny import MAKERS
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+# What stands beside the text decoder, written down from the stock classes.
+BESIDE = {
+    "llava_onevision": {"model.vision_tower", "model.multi_modal_projector", "lm_head"},
+    "video_llava": {
+        "model.video_tower", "model.image_tower", "model.multi_modal_projector", "lm_head",
+    },
+    "qwen2_5_vl": {"model.visual", "lm_head"},
+    "qwen3_vl": {"model.visual", "lm_head"},
+    "internvl": {"model.vision_tower", "model.multi_modal_projector", "lm_head"},
+    "smolvlm": {"model.vision_model", "model.connector", "lm_head"},
+}  # fmt: skip
+
+
+class Noted:
+    """Stands in for a quantization config, or one of torchao's; notes its arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All packages seem to be there."""
+    import sys
+    import types
+
+    torchao = types.ModuleType("torchao.quantization")
+    torchao.Int8WeightOnlyConfig = Noted  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchao", types.ModuleType("torchao"))
+    monkeypatch.setitem(sys.modules, "torchao.quantization", torchao)
+    monkeypatch.setattr(packages, "find_spec", lambda name: object())
+    monkeypatch.setattr(quantizing, "TorchAoConfig", Noted)
+    monkeypatch.setattr(quantizing, "BitsAndBytesConfig", Noted)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What reaches `from_pretrained`; the model itself is loaded as it is."""
+    seen: dict[str, Any] = {}
+    stock = stored.AutoModelForImageTextToText.from_pretrained
+
+    def from_pretrained(where: str, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        return stock(where, **{k: v for k, v in kwargs.items() if k not in NOT_HERE})
+
+    monkeypatch.setattr(stored.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    return seen
+
+
+NOT_HERE = ("device_map", "quantization_config")
+
+
+@pytest.mark.parametrize("family", BESIDE)
+def test_the_vision_side_and_the_output_layer_stay_whole(family: str) -> None:
+    config = MAKERS[family]()[0].config
+    config.dtype = torch.float16
+    assert set(quantizing.kept_whole(config)) == BESIDE[family]
+    assert config.dtype == torch.float16  # the configuration is left as it was
+
+
+def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
+    config = AutoConfig.for_model(**published("qwen2.5-vl-3b").config)
+    assert set(quantizing.kept_whole(config)) == {"model.visual", "lm_head"}
+
+
+def test_int8_on_a_cpu_is_torchaos(installed: None, given: dict[str, Any]) -> None:
+    loaded = load("mini", device="cpu", quantize="int8")
+    config = given["quantization_config"]
+    assert isinstance(config.args[0], Noted)
+    assert config.kwargs == {"modules_to_not_convert": quantizing.kept_whole(loaded.model.config)}
+    assert "device_map" not in given
+    assert loaded.dtype == "int8"
+
+
+def test_int4_on_a_cpu_is_bitsandbytes(installed: None, given: dict[str, Any]) -> None:
+    moved: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Module, "to", lambda self, *args, **kw: moved.append(args) or self)
+        loaded = load("mini", device="cpu", quantize="int4")
+    assert given["quantization_config"].kwargs == {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": torch.bfloat16,
+        "llm_int8_skip_modules": quantizing.kept_whole(loaded.model.config),
+    }
+    # Such a model can't be moved: it is put in its place while it is loaded.
+    assert given["device_map"] == {"": "cpu"}
+    assert moved == []
+
+
+def test_int8_on_cuda_is_bitsandbytes(installed: None) -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    made = quantizing.quantization("int8", config, CUDA)
+    assert made.kwargs == {
+        "load_in_8bit": True,
+        "llm_int8_skip_modules": quantizing.kept_whole(config),
+    }
+    assert spreading.placement(None, "int8", config, CUDA) == {"device_map": {"": "cuda:0"}}
+    assert spreading.placement("auto", "int8", config, CUDA) == {"device_map": "auto"}
+
+
+def test_unquantized_models_are_moved_by_us() -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    assert spreading.placement(None, None, config, CUDA) == {}
+    assert not quantizing.stored_quantized(config)
+
+
+def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
+        quantizing.check_quantize("int8", "someone/it", config, CPU)
+    quantizing.check_quantize(None, "someone/it", config, CPU)
+    assert spreading.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
+
+
+@pytest.mark.parametrize(
+    ("quantize", "package"), [("int8", "torchao"), ("int4", "accelerate|bitsandbytes")]
+)
+def test_a_package_that_is_missing(
+    quantize: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = importlib.util.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in package else here(name))
+    sentence = rf"--quantize {quantize} on cpu needs the package ({package}), .*pip install 'dyc"
+    with pytest.raises(ModelError, match=sentence):
+        choose("mini", LoadOptions(device="cpu", quantize=quantize))
+
+
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_a_device_that_cannot(quantize: str) -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    with pytest.raises(UsageError, match="not on mps; add --device cpu"):
+        quantizing.check_quantize(quantize, "mini", config, torch.device("mps"))
+    with pytest.raises(UsageError, match="not on mps"):
+        LoadOptions(device="mps", quantize=quantize)
+
+
+def test_an_unknown_number_of_bits() -> None:
+    with pytest.raises(UsageError, match="--quantize must be int8 or int4, not 'int3'"):
+        load("mini", quantize="int3")
+
+
+def test_bytes_of_a_tensor_that_is_made_of_others() -> None:
+    class Quantized:
+        """As torchao's: it claims the size it had before."""
+
+        nbytes = 1000
+
+        def __init__(self) -> None:
+            self.data, self.scale = torch.zeros(100, dtype=torch.int8), torch.zeros(10)
+
+        def __tensor_flatten__(self) -> tuple[list[str], None]:
+            return ["data", "scale"], None
+
+    assert quantizing.held_bytes(Quantized()) == 100 + 40  # type: ignore[arg-type]
+    assert quantizing.held_bytes(torch.zeros(3, 5)) == 60
