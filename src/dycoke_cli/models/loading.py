@@ -11,9 +11,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose, family_in, method_defaults
+from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.source import Source, explained, find, read_config
+from dycoke_cli.models.weights_size import check_room
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class LoadedModel:
         processor: its stock processor.
         family: its layout.
         seconds_load: from the call to the model being ready.
+        free_bytes: of the device, before the weights were there; None where nobody says.
     """
 
     name: str
@@ -37,6 +40,7 @@ class LoadedModel:
     processor: Any
     family: Family
     seconds_load: float
+    free_bytes: int | None = None
 
     @property
     def device(self) -> str:
@@ -84,11 +88,14 @@ def load(
 
     Raises:
         ModelError: it can't be found or loaded.
+        OutOfMemoryError: its weights alone don't fit on the device.
         UsageError: a device or dtype that isn't there.
     """
     started = time.perf_counter()
     chosen = choose(name, device, dtype, revision)
     source, commit = chosen.source, chosen.revision
+    free = free_memory(chosen.device)
+    check_room(chosen, free)
     where = {"trust_remote_code": False} | ({} if source.local else {"revision": commit})
     with quiet_libraries():
         with explained(source, "its tokenizer and processor"):
@@ -108,7 +115,7 @@ def load(
         if chosen.device.type == "cpu":
             _read_in(model)
     seconds = time.perf_counter() - started
-    return LoadedModel(name, commit, source.entry, model, processor, chosen.family, seconds)
+    return LoadedModel(name, commit, source.entry, model, processor, chosen.family, seconds, free)
 
 
 def tokens_per_frame(name: str) -> int:
