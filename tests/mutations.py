@@ -40,14 +40,14 @@ MUTATIONS = (
     Mutation(
         "pruning starts one layer late",
         "engine/kv_store.py",
-        "if layer_idx >= self._first_pruned and",
-        "if layer_idx > self._first_pruned and",
+        "*(KVLayer() for _ in range(self._first_pruned)),",
+        "*(KVLayer() for _ in range(self._first_pruned + 1)),",
     ),
     Mutation(
         "rows swap into the wrong slots",
         "engine/placement.py",
-        "slot_of[entering], slot_of[leaving] = second, first",
-        "slot_of[entering], slot_of[leaving] = first, second",
+        "slot_of[entering], slot_of[leaving] = target, source",
+        "slot_of[entering], slot_of[leaving] = source, target",
     ),
     Mutation(
         "the active part starts one row late",
@@ -58,12 +58,12 @@ MUTATIONS = (
     Mutation(
         "moves of the step before are made again",
         "engine/kv_store.py",
-        "        self._swap = None\n        self._free_now = False\n\n    def arrange",
-        "        self._free_now = False\n\n    def arrange",
+        "        self._reading_prompt = False\n        self._moves = None\n",
+        "        self._reading_prompt = False\n",
     ),
     Mutation(
         "values stay behind when keys swap",
-        "engine/kv_layer.py",
+        "engine/pruned_layer.py",
         "for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
         "for rows in (self.keys.flatten(0, 1),):",
     ),
@@ -162,9 +162,9 @@ MUTATIONS = (
     ),
     Mutation(
         "discard keeps the rows",
-        "engine/kv_layer.py",
-        "self.keys = self.keys[:, rows:].clone()",
-        "self.keys = self.keys[:, rows:]",
+        "engine/pruned_layer.py",
+        "self.keys = self.keys[:, freed:].clone()",
+        "self.keys = self.keys[:, freed:]",
     ),
     Mutation(
         "the sequences of a batch share their choice",
@@ -186,9 +186,27 @@ MUTATIONS = (
     ),
     Mutation(
         "swaps land in the first sequence of a batch",
-        "engine/kv_layer.py",
-        "slots[:, 0] * self.keys.shape[1] + slots[:, 1]",
-        "slots[:, 1]",
+        "engine/pruned_layer.py",
+        "slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base",
+        "slots[:, 1] - self.base",
+    ),
+    Mutation(
+        "other tokens come back from the host",
+        "engine/hosted_layer.py",
+        "host.fetch(moves.tokens)",
+        "host.fetch(moves.tokens.flip(0))",
+    ),
+    Mutation(
+        "the sequences of a batch fetch each other's tokens",
+        "engine/kv_store.py",
+        "before += len(row.visual)",
+        "before += 0",
+    ),
+    Mutation(
+        "on the host, text moves up when the active tokens come in",
+        "engine/hosted_layer.py",
+        "wider[:, more : more + self.rows] = held[:, : self.rows]",
+        "wider[:, : self.rows] = held[:, : self.rows]",
     ),
     Mutation(
         "a finished call keeps its memory",
@@ -223,8 +241,8 @@ MUTATIONS = (
     Mutation(
         "FastV leaves its hooks on the layers",
         "engine/attach.py",
-        "self._hooks.append(before_forward(self._decoder.layers[number], narrow))",
-        "before_forward(self._decoder.layers[number], narrow)",
+        "self._hooks.append(before_forward(self._decoder.layers[number], hook))",
+        "before_forward(self._decoder.layers[number], hook)",
     ),
     Mutation(
         "FLOPs forget that later layers read less of the prompt",

@@ -76,6 +76,7 @@ _KEYS = {
         {
             "weights": COUNT,
             "kv_cache": COUNT,
+            "kv_host": COUNT,
             "kv_active": COUNT,
             "peak_working": or_null(COUNT),
             "peak_total": or_null(COUNT),

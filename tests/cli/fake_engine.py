@@ -73,6 +73,9 @@ class FakeSession:
         self.asked: list[dict[str, Any]] = []
         FakeSession.made.append(self)
 
+    def memory_warning(self, question: str, method: Any) -> str | None:
+        return os.environ.get("FAKE_MEMORY_WARNING")
+
     def ask(
         self,
         question: str,
@@ -123,6 +126,8 @@ class FakeSession:
         active = int(kept * 0.3) if pruned else kept
         generated = len(text.split()) + 1
         warnings = list(self.clip.warnings)
+        if expected := self.memory_warning(question, method):
+            warnings.append(expected)
         return FakeAnswer(
             schema="dycoke.answer/1",
             version="0.1.0",
@@ -165,6 +170,7 @@ class FakeSession:
             bytes={
                 "weights": self.loaded.weights_bytes,
                 "kv_cache": kept * 2048,
+                "kv_host": 0,
                 "kv_active": active * 2048,
                 "peak_working": None,
                 "peak_total": None,

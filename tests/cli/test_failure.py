@@ -61,6 +61,7 @@ def test_accelerator_memory() -> None:
     import torch
 
     assert failure.explain(torch.OutOfMemoryError("CUDA out of memory")).exit_code == 5
+    assert failure.explain(RuntimeError("MPS backend out of memory (…)")).exit_code == 5
     assert failure.explain(RuntimeError("shapes differ")).exit_code == 1
 
 

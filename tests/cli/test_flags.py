@@ -42,6 +42,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--positions", "renumbered"], {"positions": "renumbered"}),
         (["--positions", "kept"], {"positions": "kept"}),
         (["--dp-cache", "device"], {}),
+        (["--dp-cache", "host"], {"dp_cache": "host"}),
         (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
         (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
     ],

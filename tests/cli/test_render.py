@@ -42,6 +42,7 @@ DOCUMENT: dict[str, Any] = {
     "bytes": {
         "weights": 16_060_000_000,
         "kv_cache": 171_000_000,
+        "kv_host": 0,
         "kv_active": 99_900_000,
         "peak_working": 2_400_000_000,
         "peak_total": 18_460_000_000,
@@ -93,6 +94,11 @@ def test_panel_of_another_method() -> None:
     assert "llava · FastV · P=0.5 L=2" in text
     assert "Choice" not in text
     assert "FastV looked back at 50 % of it for each word" in text
+
+
+def test_panel_says_what_is_in_main_memory() -> None:
+    text = printed(panel(document(bytes={"kv_host": 120_000_000})))
+    assert "KV cache 171 MB (99.9 MB of it in use, 120 MB in main memory) · peak" in text
 
 
 def test_panel_without_what_was_not_measured() -> None:

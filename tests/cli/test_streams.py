@@ -47,6 +47,22 @@ def test_quiet_leaves_stderr_empty() -> None:
     assert (run.code, run.out, run.err) == (0, "a red\n", "")
 
 
+def test_that_memory_may_not_do_is_said_once_and_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sentence = "this may not fit: it needs about 19 GB, 16 GB free on cpu"
+    monkeypatch.setenv("FAKE_MEMORY_WARNING", sentence)
+    run = run_here("ask", CLIP, "What?", "-q", "Why?")
+    assert run.err.count(sentence) == 1
+    assert run.err.index(sentence) < run.err.index(NOTE)
+    assert run_here("ask", CLIP, "What?", "--quiet").err == ""
+    run = run_here("ask", CLIP, "What?", "--json")
+    assert sentence in run.objects[0]["warnings"]
+    assert sentence not in run.err
+    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    assert run_here("ask", CLIP, "What?").err.count(sentence) == 1
+
+
 def test_note_on_the_bundled_model_is_one_line_with_the_way_out() -> None:
     lines = run_here("ask", CLIP, "What?").err.splitlines()
     (note,) = [line for line in lines if NOTE in line]

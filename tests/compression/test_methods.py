@@ -75,7 +75,7 @@ def test_stages_can_be_switched_off():
     assert create("dycoke", ttm=False).kept_tokens(8, 10) == 80
     assert create("dycoke", kv_prune=False).pruning() is None
     pruning = create("dycoke", prune_layer=5, recall=False, dp_cache="discard").pruning()
-    assert (pruning.layer, pruning.discard) == (5, True)
+    assert (pruning.layer, pruning.dp_cache) == (5, "discard")
 
 
 def test_defaults_are_the_papers():
@@ -106,8 +106,10 @@ def test_defaults_are_the_papers():
         ({"recall_threshold": -1}, "recall_threshold must be 0 or more, not -1"),
         ({"variant": "new"}, "variant must be paper or published, not 'new'"),
         ({"positions": "none"}, "positions must be kept or renumbered, not 'none'"),
-        ({"dp_cache": "disk"}, "dp_cache must be device or discard, not 'disk'"),
+        ({"dp_cache": "disk"}, "dp_cache must be device, host or discard, not 'disk'"),
         ({"dp_cache": "discard"}, "discard leaves nothing to recall"),
+        ({"dp_cache": "host", "recall": False}, "host keeps pruned tokens for a recall"),
+        ({"dp_cache": "host", "variant": "published"}, "host isn't for the published variant"),
         ({"variant": "published", "positions": "kept"}, "always renumbers"),
         ({"variant": "published", "window": 8}, "has a window of 4, not 8"),
         ({"ratio": 0.5}, "method dycoke has no parameter ratio"),

@@ -25,7 +25,7 @@ def make_store(pruning):
         length=PROMPT,
         sequence=PROMPT,
         first_pruned=pruning and pruning.layer,
-        discard=bool(pruning and pruning.discard),
+        dp_cache=pruning.dp_cache if pruning else "device",
     )
     return store, row
 
@@ -50,8 +50,9 @@ def step(store, row, attention, number, first_pruned=2):
     return keys.flatten().tolist(), values.flatten().tolist()
 
 
-def test_a_token_leaves_and_returns():
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+@pytest.mark.parametrize("dp_cache", ["device", "host"])
+def test_a_token_leaves_and_returns(dp_cache):
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
     prefill(store)
     text = {0, 1, 8, 9}
     keys, values = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
@@ -68,8 +69,9 @@ def test_a_token_leaves_and_returns():
     assert row.stats.active == [3, 3, 3]
 
 
-def test_a_choice_that_is_not_renewed_moves_nothing():
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+@pytest.mark.parametrize("dp_cache", ["device", "host"])
+def test_a_choice_that_is_not_renewed_moves_nothing(dp_cache):
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
     prefill(store)
     first, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
     second, _ = step(store, row, [9.0, 8, 6, 0, 0, 0], 11)
@@ -78,9 +80,7 @@ def test_a_choice_that_is_not_renewed_moves_nothing():
 
 
 def test_the_published_variant_falls_back_to_the_full_cache():
-    store, row = make_store(
-        Pruning(2, VisualSelector(0.5, 0.9, variant="published"), discard=False)
-    )
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9, variant="published")))
     prefill(store)
     keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == {0, 1, 8, 9} | {2, 3, 7, 10}  # int(5 * 0.5) of the first five, and the last
@@ -91,7 +91,7 @@ def test_the_published_variant_falls_back_to_the_full_cache():
 
 
 def test_layers_below_the_prune_layer_read_everything_in_order():
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), discard=False))
+    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
     prefill(store)
     for number in (10, 11):
         step(store, row, [9.0, 8, 7, 0, 0, 0], number)
@@ -102,7 +102,7 @@ def test_layers_below_the_prune_layer_read_everything_in_order():
 
 def test_discard_frees_what_the_first_choice_leaves_out():
     selector = VisualSelector(0.5, 0.9, recall=False)
-    store, row = make_store(Pruning(2, selector, discard=True))
+    store, row = make_store(Pruning(2, selector, dp_cache="discard"))
     prefill(store)
     held = store.layers[2].nbytes
     keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
@@ -113,8 +113,9 @@ def test_discard_frees_what_the_first_choice_leaves_out():
     assert store.layers[1].nbytes == held
 
 
-def test_nothing_active_is_legal():
-    store, row = make_store(Pruning(1, VisualSelector(0.9, 0.9), discard=False))
+@pytest.mark.parametrize("dp_cache", ["device", "host"])
+def test_nothing_active_is_legal(dp_cache):
+    store, row = make_store(Pruning(1, VisualSelector(0.9, 0.9), dp_cache))
     prefill(store)
     keys, _ = step(store, row, [1.0] * 6, 10, first_pruned=1)
     assert set(keys) == {0, 1, 8, 9, 10}

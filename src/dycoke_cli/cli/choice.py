@@ -63,8 +63,6 @@ def method_choice(name: str, flags: dict[str, Any]) -> MethodChoice:
         UsageError: a parameter that the method doesn't have, out of range, or in contradiction.
     """
     given = {parameter: value for parameter, value in flags.items() if value is not None}
-    if given.get("dp_cache") == "host":
-        raise UsageError("--dp-cache host isn't there yet; use device or discard")
     if given.get("dp_cache") == "discard":
         if given.get("recall"):
             raise UsageError("--dp-cache discard leaves nothing to recall; drop --recall")

@@ -38,6 +38,9 @@ class Conversation:
 def converse(conversation: Conversation, presenter: Presenter) -> None:
     """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
     session, method = _open_session(conversation, presenter)
+    # Before anything runs: a system that has no memory left may kill us without a word.
+    if warning := session.memory_warning(max(conversation.questions, key=len), method):
+        presenter.warn(warning)
     for question in conversation.questions:
         presenter.begin(question)
         answer = _ask(session, question, method, conversation.answer, presenter.on_text)

@@ -50,12 +50,9 @@ def explain(error: BaseException) -> DycokeError:
 def _is_torch_out_of_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:
         return False
-    import torch
+    from dycoke_cli.engine.out_of_memory import is_out_of_memory
 
-    # On the CPU, torch raises a plain RuntimeError whose text is all there is to go by.
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    return is_out_of_memory(error)
 
 
 def say(error: DycokeError) -> None:

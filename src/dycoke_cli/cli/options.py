@@ -259,8 +259,8 @@ DpCache = Annotated[
     Literal["device", "host", "discard"] | None,
     typer.Option(
         metavar="NAME",
-        help="Where pruned tokens wait: device, or discard (nowhere; implies --no-recall). host "
-        "isn't there yet. Default: device.",
+        help="Where pruned tokens wait: device; host (main memory, which frees that of a GPU); "
+        "discard (nowhere; implies --no-recall). Default: device.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),

@@ -52,6 +52,9 @@ class Presenter:
             render.note(self._note)
             self._note = None
 
+    def warn(self, warning: str) -> None:
+        """Say what can't wait for the answer, whose document has it, too."""
+
     def begin(self, question: str) -> None:
         """A question is asked."""
 
@@ -101,6 +104,14 @@ class AsText(Presenter):
             self._progress.stop()
         self._answer.add(piece)
 
+    def warn(self, warning: str) -> None:
+        """Say it once."""
+        if self._quiet or warning in self._warned:
+            return
+        self._progress.stop()
+        self._warned.add(warning)
+        render.warning(warning)
+
     def begin(self, question: str) -> None:
         """Show the question where several answers follow each other."""
         if self._several and not self._quiet:
@@ -130,9 +141,7 @@ class AsText(Presenter):
         if self._quiet:
             return
         for warning in document["warnings"]:
-            if warning not in self._warned:
-                self._warned.add(warning)
-                render.warning(warning)
+            self.warn(warning)
         render.statistics(document)
 
 

@@ -42,12 +42,14 @@ class Pruning:
         layer: the first layer (0-based, 1 or more) that attends to active tokens only; the layer
             before it gives the attention that the selector sees.
         selector: the choice of each step.
-        discard: free what the first choice leaves out, instead of keeping it for a recall.
+        dp_cache: where what isn't active waits for a recall: on the "device", or on the "host";
+            or "discard" what the first choice leaves out. On the host, or discarded, each choice
+            of a sequence takes as many tokens as its first.
     """
 
     layer: int
     selector: Selector
-    discard: bool
+    dp_cache: str = "device"
 
 
 @dataclass(frozen=True)

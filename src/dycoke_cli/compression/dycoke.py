@@ -30,7 +30,8 @@ class DyCoke(Method):
         recall_threshold: renew the choice below this cosine similarity of attention.
         variant: "paper", or "published" with the quirks of the published code.
         positions: of kept tokens, "renumbered" without gaps or "kept" as they were.
-        dp_cache: where the tokens that wait are: on the "device", or "discard" them.
+        dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
+            memory of an accelerator; or "discard" them.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -59,10 +60,19 @@ class DyCoke(Method):
         check_at_least("recall_threshold", self.recall_threshold, 0)
         check_choice("variant", self.variant, ("paper", "published"))
         check_choice("positions", self.positions, ("kept", "renumbered"))
-        check_choice("dp_cache", self.dp_cache, ("device", "discard"))
+        check_choice("dp_cache", self.dp_cache, ("device", "host", "discard"))
         if self.dp_cache == "discard" and self.recall:
             raise UsageError(
                 "dp_cache discard leaves nothing to recall; use it together with no recall"
+            )
+        if self.dp_cache == "host" and not self.recall:
+            raise UsageError(
+                "dp_cache host keeps pruned tokens for a recall; without recall, use discard"
+            )
+        if self.dp_cache == "host" and self.variant == "published":
+            raise UsageError(
+                "dp_cache host isn't for the published variant, most of whose steps read every "
+                "token; use device"
             )
         if self.variant == "published" and self.ttm and self.window != ttm.PUBLISHED_WINDOW:
             raise UsageError(
@@ -94,4 +104,4 @@ class DyCoke(Method):
         selector = VisualSelector(
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )
-        return Pruning(self.prune_layer, selector, self.dp_cache == "discard")
+        return Pruning(self.prune_layer, selector, self.dp_cache)

@@ -32,4 +32,5 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         UsageError: (a ValueError) another word.
     """
     if value not in allowed:
-        raise UsageError(f"{name} must be {' or '.join(allowed)}, not {value!r}")
+        *others, last = allowed
+        raise UsageError(f"{name} must be {', '.join(others)} or {last}, not {value!r}")

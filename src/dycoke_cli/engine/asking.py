@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
@@ -16,11 +13,13 @@ from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
+from dycoke_cli.engine.out_of_memory import Stage, explained
+from dycoke_cli.engine.pieces import in_pieces
 from dycoke_cli.engine.prompts import Batch, together
 from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.trace import check_traceable, text_pieces
-from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompt import Turns
 
 if TYPE_CHECKING:
@@ -72,16 +71,12 @@ def ask_together(
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     prompts = [a.session.prompt(a.question, a.history, method, decoding) for a in asked]
-    try:
+    stage = Stage()
+    with explained(stage, method, loaded.model):
         seconds = [item.session.encode(watch) for item in asked]
         pad = loaded.processor.tokenizer.pad_token_id or 0
         batch = together([make() for make in prompts], pad)
-        written = _generate(asked, batch, method, decoding, watch, on_text)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            "the accelerator's memory ran out; lower --frames, raise --merge-ratio, or use a "
-            "smaller model"
-        ) from error
+        written = _generate(asked, batch, method, decoding, watch, stage, on_text)
     total, most = watch.read(), peak.read()
     return [
         make_answer(
@@ -99,6 +94,7 @@ def ask_together(
             },
             total=total,
             peak=most,
+            memory_warning=item.session.memory_warning(item.question, method, item.history),
         )
         for item, generated, mask, (video_decode, vision) in zip(
             asked, written, batch.mask, seconds, strict=True
@@ -112,12 +108,18 @@ def _generate(
     method: Method,
     decoding: Decoding,
     watch: Stopwatch,
+    stage: Stage,
     on_text: Callable[[str], None] | None,
 ) -> list[Generated]:
     session = asked[0].session
     model, tokenizer = session.loaded.model, session.loaded.processor.tokenizer
-    session.on_progress("prefill", 0, 1)
-    attached: Any = nullcontext()
+
+    def report(name: str, done: int, total: int) -> None:
+        stage.name = name
+        session.on_progress(name, done, total)
+
+    report("prefill", 0, 1)
+    attached: Any = in_pieces(model)
     if method.name != "none":
         attached = attach(model, method, trace=decoding.trace)
     with encoded(model, batch.videos, batch.placeholders), attached as attachment:
@@ -128,7 +130,7 @@ def _generate(
             decoding,
             watch,
             on_text=on_text,
-            on_token=lambda n: session.on_progress("decode", n, decoding.max_new_tokens),
+            on_token=lambda n: report("decode", n, decoding.max_new_tokens),
         )
     if attachment is not None:
         for generated, stats in zip(written, attachment.stats, strict=True):

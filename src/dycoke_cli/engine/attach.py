@@ -22,6 +22,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import take
+from dycoke_cli.engine.pieces import InPieces, fit
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.seen import Prompt
@@ -32,6 +33,7 @@ from dycoke_cli.engine.supported import (
     check_decoder,
     check_mask,
     check_prefill,
+    makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
@@ -78,6 +80,7 @@ class Attachment:
         self._method = method
         self._trace = trace
         self._prompt: Prompt | None = None
+        self._pieces = InPieces()
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
@@ -118,6 +121,8 @@ class Attachment:
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
+        if self._pieces.reading:
+            return None
         cache = kwargs.get("past_key_values")
         if cache is not None and cache in self._calls:
             call = self._calls[cache]
@@ -141,13 +146,17 @@ class Attachment:
             make_mask=self._own_mask(prompt),
             trace=self._trace,
         )
+        if not args and prompt.last_alone and self._method.inside() is None and fit(module, kwargs):
+            if call.store is not None:
+                call.store.expect_pieces()
+            kwargs = self._pieces.last(module, kwargs)
         self._calls[kwargs["past_key_values"]] = call
         self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs
 
     def _own_mask(self, prompt: Prompt) -> Callable[[dict[str, Any], torch.Tensor], Any] | None:
         """Makes the mask of a model that isn't just causal: frames see each other in it."""
-        if "create_masks_for_generate" not in vars(type(self._model)):
+        if not makes_own_masks(self._model):
             return None
 
         def make(kwargs: dict[str, Any], at: torch.Tensor) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,11 @@ class Call:
         if self.keep is not None:  # the new token is no padding
             self.keep = torch.nn.functional.pad(self.keep, (0, 1), value=True)
         return step | {"attention_mask": self.keep}
+
+    def of_stretch(self, start: int, stop: int) -> Call:
+        """What layers need to know while the rows `start` … `stop` - 1 are read alone."""
+        stacked = self.deepstack
+        return replace(self, deepstack=stacked and stacked.of_stretch(start, stop))
 
     def before_layer(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -41,6 +41,26 @@ def at_rows(kwargs: dict[str, Any], at: torch.Tensor) -> dict[str, Any]:
     }
 
 
+def stretch(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The arguments of a stretch of a prompt whose earlier rows are in the cache.
+
+    Args:
+        kwargs: of the text decoder, for the whole prompt.
+        start: its first row.
+        stop: behind its last row.
+
+    Returns:
+        Those of BY_ROW that are there, and `position_ids`, of these rows; the 2-D
+        `attention_mask` of all rows up to them.
+    """
+    cut = {name: kwargs[name][:, start:stop] for name in BY_ROW if kwargs.get(name) is not None}
+    if kwargs.get("position_ids") is not None:
+        cut["position_ids"] = kwargs["position_ids"][..., start:stop]
+    if kwargs.get("attention_mask") is not None:
+        cut["attention_mask"] = kwargs["attention_mask"][:, :stop]
+    return cut
+
+
 def take(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Of `rows[B, S, ...]` those at `at[B, R]`: `[B, R, ...]`."""
     return rows[torch.arange(len(at), device=at.device)[:, None], at]

@@ -24,6 +24,11 @@ class DeepStack:
     def __init__(self, places: torch.Tensor, stacked: list[torch.Tensor]) -> None:
         self._places, self._stacked = places, stacked
 
+    def of_stretch(self, start: int, stop: int) -> DeepStack:
+        """What is added to the rows `start` … `stop` - 1, read alone."""
+        places, stacked = _cut(self._places, self._stacked, start, stop)
+        return DeepStack(places, stacked)
+
     def add(self, hidden: torch.Tensor, layer: int, rows: torch.Tensor | None) -> torch.Tensor:
         """The input `[B, R, D]` of a layer, with what is added behind the layer before it.
 
@@ -56,10 +61,44 @@ def taken_out(
     stacked, mask = kwargs.get(DEEPSTACK), kwargs.get(VISUAL_ROWS)
     if stacked is None or mask is None:
         return kwargs, None
-    number = (mask.flatten().cumsum(0) - 1).view(mask.shape).to(at.device)
+    number = _numbers(mask).to(at.device)
     places = torch.zeros(at.shape, dtype=torch.bool, device=at.device)
     for row, index in enumerate(visual):
         places[row, index.to(at.device)] = True
     which = number.gather(1, at)[places]
     deepstack = DeepStack(places, [values[which.to(values.device)] for values in stacked])
     return kwargs | {DEEPSTACK: None, VISUAL_ROWS: None}, deepstack
+
+
+def deepstack_of_stretch(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """DeepStack's arguments of the text decoder for the rows `start` … `stop` - 1, read alone.
+
+    Args:
+        kwargs: of the text decoder, for the whole prompt.
+        start: the first row.
+        stop: behind the last row.
+
+    Returns:
+        None for both where no row is visual; nothing where the call has none.
+    """
+    stacked, mask = kwargs.get(DEEPSTACK), kwargs.get(VISUAL_ROWS)
+    if stacked is None or mask is None:
+        return {}
+    places, values = _cut(mask, stacked, start, stop)
+    if not places.any():
+        return {VISUAL_ROWS: None, DEEPSTACK: None}
+    return {VISUAL_ROWS: places, DEEPSTACK: values}
+
+
+def _cut(
+    places: torch.Tensor, stacked: list[torch.Tensor], start: int, stop: int
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Of places `[B, R]` those from `start` to `stop`, and what is added there."""
+    cut = places[:, start:stop]
+    which = _numbers(places)[:, start:stop][cut]
+    return cut, [values[which.to(values.device)] for values in stacked]
+
+
+def _numbers(places: torch.Tensor) -> torch.Tensor:
+    """For each true place of `[B, R]` its number among them."""
+    return (places.flatten().cumsum(0) - 1).view(places.shape)

@@ -46,6 +46,11 @@ class _Reached(Exception):
         self.kwargs = kwargs
 
 
+def chunk_numbers(device: torch.device) -> int:
+    """How many numbers of pixels go through the vision tower together."""
+    return CHUNK_NUMBERS_CPU if device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
+
+
 @torch.inference_mode()
 def encode_video(
     model: Any,
@@ -64,8 +69,7 @@ def encode_video(
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
     device = input_device(model)
-    budget = CHUNK_NUMBERS_CPU if device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
-    size = max(1, budget * frames // pixels.numel())
+    size = max(1, chunk_numbers(device) * frames // pixels.numel())
     parts = []
     for start in range(0, frames, size):
         stop = min(start + size, frames)

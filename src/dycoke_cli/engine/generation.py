@@ -30,6 +30,7 @@ class Generated:
         seconds: prefill (to the first token), first_token (since the watch's start), decode; of
             the whole batch.
         kv_bytes: of keys and values held at the end, spare rows included: this prompt's share.
+        kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step read.
         stats: of the method, or None for the uncompressed model.
         trace: of the decoding steps, or None where it wasn't asked for.
@@ -41,6 +42,7 @@ class Generated:
     seed: int | None
     seconds: dict[str, float]
     kv_bytes: int
+    kv_host_bytes: int
     kv_active_bytes: int
     stats: DecodeStats | None = None
     trace: Trace | None = None
@@ -94,7 +96,7 @@ def generate(
     ended = watch.read()
     assert streamer.first_token is not None
     ends = _end_tokens(model)
-    held, active = _kv_bytes(output.past_key_values)
+    held, on_host, active = _kv_bytes(output.past_key_values)
     rows = len(batch.input_ids)
     written = []
     for row in output.sequences[:, batch.input_ids.shape[1] :].cpu():
@@ -111,6 +113,7 @@ def generate(
                     "decode": ended - streamer.first_token,
                 },
                 kv_bytes=held // rows,
+                kv_host_bytes=on_host // rows,
                 kv_active_bytes=active // rows,
             )
         )
@@ -123,13 +126,13 @@ def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:
     return tokens[: stop + 1]
 
 
-def _kv_bytes(cache: Any) -> tuple[int, int]:
-    """Bytes (held, read by the last step) of a cache."""
+def _kv_bytes(cache: Any) -> tuple[int, int, int]:
+    """Bytes (held, those of them on the host, read by the last step) of a cache."""
     if isinstance(cache, KVStore):
-        return cache.nbytes, cache.active_nbytes
+        return cache.nbytes, cache.host_nbytes, cache.active_nbytes
     tensors = [value for layer in cache.layers for value in vars(layer).values()]
     held = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return held, held
+    return held, 0, held
 
 
 def _end_tokens(model: Any) -> set[int]:

@@ -1,9 +1,6 @@
-"""The KV rows of one layer, laid out so that a step reads one contiguous stretch of them.
+"""The KV rows of one layer in reading order: `[all rows | spare]`.
 
-A layer that attends to everything keeps reading order:  `[all rows | spare]`.
-A pruned layer keeps `[waiting | active | text and generated | spare]` and reads from the active
-part on. Softmax doesn't care for the order of keys, for their rotary positions are in them. In a
-batch, padding stands in front of each row, so that all rows end together.
+In a batch, padding stands in front of each row, so that all rows end together.
 """
 
 from __future__ import annotations
@@ -21,9 +18,11 @@ class KVLayer(CacheLayerMixin):
 
     Row-major, a swap of a few hundred rows moves whole lines of memory.
 
-    Args:
-        order: `[B, S]`, int64: the order in which the rows of the prefill are stored, or None for
-            reading order.
+    Attributes:
+        rows: how many are held.
+        start: the first of them that a step reads.
+        expected: rows of a prompt that comes in pieces, for which memory is taken at once; 0 for
+            one that comes whole.
     """
 
     keys: torch.Tensor
@@ -32,17 +31,15 @@ class KVLayer(CacheLayerMixin):
     is_compileable = False
     is_croppable = False
 
-    def __init__(self, order: torch.Tensor | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.order = order
         self.start = 0
         self.rows = 0
+        self.expected = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate for the rows of a prefill, `[B, H, S, D]`, and some to come."""
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = self._allocate(key_states, key_states.shape[2] + SPARE_ROWS)
-        self.values = self._allocate(value_states, key_states.shape[2] + SPARE_ROWS)
+        """Allocate for the rows of a prompt, `[B, H, S, D]` or a piece of it, and some to come."""
+        self._allocate(key_states, value_states, max(self.expected, key_states.shape[2]))
         self.is_initialized = True
 
     def update(
@@ -52,51 +49,27 @@ class KVLayer(CacheLayerMixin):
         *args: object,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append rows `[B, H, S, D]`; return the keys and values that the step attends to."""
-        if self.is_initialized:
-            self._append(key_states, value_states)
-            return self.attended()
-        self.lazy_initialization(key_states, value_states)
-        # The prefill itself attends in reading order, under the causal mask.
-        if self.order is None:
-            self._append(key_states, value_states)
-        else:
-            order = self.order.to(key_states.device)
-            self._append(_in_order(key_states, order), _in_order(value_states, order))
-        return key_states, value_states
+        """Append rows `[B, H, S, D]`; return the keys and values that they attend to."""
+        first = not self.is_initialized
+        if first:
+            self.lazy_initialization(key_states, value_states)
+        self._append(key_states, value_states)
+        return (key_states, value_states) if first else self.attended()
 
     def attended(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values `[B, H, rows - start, D]` from `start` on, as views."""
         stretch = slice(self.start, self.rows)
         return self.keys[:, stretch].transpose(1, 2), self.values[:, stretch].transpose(1, 2)
 
-    def swap(self, first: torch.Tensor, second: torch.Tensor) -> None:
-        """Exchange what is held at `first[i]` with what is held at `second[i]`, for each i.
-
-        Args:
-            first: `[n, 2]`, int64: (row of the batch, slot); all slots are distinct.
-            second: the same.
-        """
-        # Of a model spread over several devices, the choice may come from another one.
-        one, other = (self._flat(slots.to(self.keys.device)) for slots in (first, second))
-        for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
-            moved = rows.index_select(0, one)
-            rows.index_copy_(0, one, rows.index_select(0, other))
-            rows.index_copy_(0, other, moved)
-
-    def _flat(self, slots: torch.Tensor) -> torch.Tensor:
-        return slots[:, 0] * self.keys.shape[1] + slots[:, 1]
-
-    def discard(self, rows: int) -> None:
-        """Free the first `rows` rows for good."""
-        self.keys = self.keys[:, rows:].clone()
-        self.values = self.values[:, rows:].clone()
-        self.rows -= rows
-
     @property
     def nbytes(self) -> int:
-        """Bytes held, spare rows included."""
+        """Bytes held on the device, spare rows included."""
         return self.keys.nbytes + self.values.nbytes if self.is_initialized else 0
+
+    @property
+    def host_nbytes(self) -> int:
+        """Bytes held in main memory beside them."""
+        return 0
 
     @property
     def active_nbytes(self) -> int:
@@ -119,10 +92,13 @@ class KVLayer(CacheLayerMixin):
         grown[:, : self.rows] = rows[:, : self.rows]
         return grown
 
-    @staticmethod
-    def _allocate(states: torch.Tensor, capacity: int) -> torch.Tensor:
-        batch, heads, _, width = states.shape
-        return states.new_empty(batch, capacity, heads, width)
+    def _allocate(self, key_states: torch.Tensor, value_states: torch.Tensor, rows: int) -> None:
+        """Take memory for `rows` rows like these, `[B, H, *, D]`, and some to come."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            states.new_empty(states.shape[0], rows + SPARE_ROWS, states.shape[1], states.shape[3])
+            for states in (key_states, value_states)
+        )
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(key length, offset) for the mask of a query of `query_length` tokens."""
@@ -150,9 +126,3 @@ class KVLayer(CacheLayerMixin):
             "assisted generation and prompt lookup aren't supported with a compression method "
             "attached"
         )
-
-
-def _in_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Rows of `[B, H, S, D]` in the order `[B, S]` of their row of the batch."""
-    heads, width = states.shape[1], states.shape[3]
-    return states.gather(2, order[:, None, :, None].expand(-1, heads, -1, width))

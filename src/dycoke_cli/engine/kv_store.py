@@ -5,11 +5,15 @@ Nothing is kept on the model or in a global: two calls never mix.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from transformers.cache_utils import Cache
 
+from dycoke_cli.engine.hosted_layer import HostedLayer
 from dycoke_cli.engine.kv_layer import KVLayer
-from dycoke_cli.engine.placement import Placement
+from dycoke_cli.engine.placement import Moves, Placement
+from dycoke_cli.engine.pruned_layer import DiscardingLayer, PrunedLayer
 from dycoke_cli.engine.row import Row
 
 
@@ -25,7 +29,7 @@ class KVStore(Cache):
         length: R, of the shortened sequences with their padding.
         sequence: S, of the sequences before anything was dropped.
         first_pruned: the first layer that hands out active tokens only; None where none does.
-        discard: free what the first choice leaves out.
+        dp_cache: where the tokens that wait are: on the "device", on the "host", or "discard" them.
     """
 
     layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
@@ -38,22 +42,43 @@ class KVStore(Cache):
         length: int,
         sequence: int,
         first_pruned: int | None = None,
-        discard: bool = False,
+        dp_cache: str = "device",
     ) -> None:
         self._first_pruned = layers if first_pruned is None else first_pruned
-        order = None
-        if first_pruned is not None:
-            order = torch.stack([_visual_first(row, length) for row in rows])
-        super().__init__(
-            layers=[KVLayer(order if i >= self._first_pruned else None) for i in range(layers)]
-        )
-        self._length, self._sequence, self._discard = length, sequence, discard
+        self._length, self._sequence = length, sequence
+        self._hosted = dp_cache == "host"
         self._paddings = [row.padding for row in rows]
-        self._places = [Placement(row.padding, len(row.visual)) for row in rows]
+        self._places = []
+        before = 0
+        for number, row in enumerate(rows):
+            self._places.append(
+                Placement(number, row.padding, len(row.visual), before, filled=not self._hosted)
+            )
+            before += len(row.visual)
         self._active: list[torch.Tensor | None] = [None] * len(rows)
-        self._swap: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._freed = 0
-        self._free_now = False
+        self._moves: Moves | None = None
+        self._reading_prompt = True
+        pruned = layers - self._first_pruned
+        super().__init__(
+            layers=[
+                *(KVLayer() for _ in range(self._first_pruned)),
+                *(self._pruned_layers(rows, dp_cache, pruned) if pruned else ()),
+            ]
+        )
+
+    def _pruned_layers(self, rows: list[Row], dp_cache: str, layers: int) -> list[PrunedLayer]:
+        order = torch.stack([_visual_first(row, self._length) for row in rows])
+        if dp_cache == "host":
+            visual = torch.cat([_with_row(i, row.visual) for i, row in enumerate(rows)])
+            text = min(place.behind for place in self._places)
+            return [HostedLayer(order, visual, text) for _ in range(layers)]
+        kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
+        return [kind(order) for _ in range(layers)]
+
+    def expect_pieces(self) -> None:
+        """The prompt will come in pieces."""
+        for layer in self.layers:
+            layer.expected = self._length
 
     def update(
         self,
@@ -63,20 +88,16 @@ class KVStore(Cache):
         *args: object,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append rows `[B, H, S, D]` to a layer; return what the step attends to there."""
+        """Append rows `[B, H, S, D]` to a layer; return what they attend to there."""
         layer = self.layers[layer_idx]
-        if layer_idx >= self._first_pruned and layer.is_initialized:
-            if self._swap is not None:
-                layer.swap(*self._swap)
-            if self._free_now:
-                layer.discard(self._freed)
-            layer.start = self._start - self._freed
+        if isinstance(layer, PrunedLayer) and not self._reading_prompt:
+            layer.begin_step(self._moves, self._start)
         return layer.update(key_states, value_states)
 
     def begin_step(self) -> None:
-        """Forget the moves of the step before: each layer has made them."""
-        self._swap = None
-        self._free_now = False
+        """Begin a decoding step: each layer has made the moves of the step before."""
+        self._reading_prompt = False
+        self._moves = None
 
     def arrange(self, active: list[torch.Tensor | None]) -> None:
         """Plan the moves of a step; the layers make them as they are updated.
@@ -86,18 +107,15 @@ class KVStore(Cache):
                 the same object as at the step before where they are the same; None for a row
                 without any visual token.
         """
-        moves = []
-        for number, chosen in enumerate(active):
-            if chosen is None or chosen is self._active[number]:
-                continue
-            first, second = self._places[number].arrange(chosen)
-            moves.append(
-                [torch.stack([torch.full_like(s, number), s], dim=1) for s in (first, second)]
-            )
-        if self._discard and moves and not self._freed:
-            self._freed, self._free_now = self._start, True
+        moves = [
+            place.arrange(chosen)
+            for place, chosen, before in zip(self._places, active, self._active, strict=True)
+            if chosen is not None and chosen is not before
+        ]
         if moves:
-            self._swap = torch.cat([m[0] for m in moves]), torch.cat([m[1] for m in moves])
+            self._moves = Moves.together(moves)
+            if self._hosted:  # here once, and not in each layer: it waits for the device
+                self._moves = replace(self._moves, tokens=self._moves.tokens.cpu())
         self._active = active
 
     def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
@@ -124,11 +142,10 @@ class KVStore(Cache):
         return min(place.first for place in self._places)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens seen, dropped ones included: what `generate()` counts by."""
-        layer = self.layers[0]
-        if not layer.is_initialized:
-            return 0
-        return self._sequence + layer.rows - self._length
+        """Tokens seen, behind the prompt with the dropped ones: what `generate()` counts by."""
+        rows = self.layers[0].rows
+        # Between its pieces a prompt is masked by the rows that were read.
+        return rows if rows < self._length else self._sequence + rows - self._length
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """No maximum."""
@@ -136,8 +153,13 @@ class KVStore(Cache):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on all devices, spare rows included."""
-        return sum(layer.nbytes for layer in self.layers)
+        """Bytes held on all devices and in main memory, spare rows included."""
+        return sum(layer.nbytes for layer in self.layers) + self.host_nbytes
+
+    @property
+    def host_nbytes(self) -> int:
+        """Bytes of them that are held in main memory, for the device."""
+        return sum(layer.host_nbytes for layer in self.layers)
 
     @property
     def active_nbytes(self) -> int:
@@ -151,3 +173,8 @@ def _visual_first(row: Row, length: int) -> torch.Tensor:
     is_text[: row.padding] = False
     is_text[row.visual] = False
     return torch.cat([torch.arange(row.padding), row.visual, is_text.nonzero().flatten()])
+
+
+def _with_row(number: int, places: torch.Tensor) -> torch.Tensor:
+    """`[n, 2]`: the number of a row of the batch, and each of the places `[n]`."""
+    return torch.stack([torch.full_like(places, number), places], dim=1)

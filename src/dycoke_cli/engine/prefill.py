@@ -81,7 +81,7 @@ def shorten(
         length=length,
         sequence=sequence,
         first_pruned=pruning.layer if pruning else None,
-        discard=pruning is not None and pruning.discard,
+        dp_cache=pruning.dp_cache if pruning else "device",
     )
     call = Call(
         rows=rows,

@@ -25,6 +25,7 @@ def make_answer(
     seconds: dict[str, float],
     total: float,
     peak: tuple[int | None, int | None],
+    memory_warning: str | None = None,
 ) -> Answer:
     """Make the answer object from what the stages measured.
 
@@ -39,15 +40,22 @@ def make_answer(
         seconds: load, video_decode and vision.
         total: seconds since the question was asked.
         peak: bytes (working, total).
+        memory_warning: that memory might not be enough, or None.
     """
     stats = generated.stats or DecodeStats(visual=visual, visual_kept=visual)
     steps = len(generated.tokens) - 1
     choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
-    warnings = [*loaded.warnings, *clip.warnings]
+    warnings = [*loaded.warnings, *clip.warnings, *([memory_warning] if memory_warning else ())]
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
+    pruning = method.pruning()
+    if pruning and pruning.dp_cache == "host" and not loaded.device.startswith("cuda"):
+        warnings.append(
+            f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
+            "memory; --dp-cache device answers the same with less"
+        )
     return Answer(
         question=question,
         answer=generated.text,
@@ -90,6 +98,7 @@ def make_answer(
         bytes={
             "weights": loaded.weights_bytes,
             "kv_cache": generated.kv_bytes,
+            "kv_host": generated.kv_host_bytes,
             "kv_active": generated.kv_active_bytes,
             "peak_working": peak[0],
             "peak_total": peak[1],

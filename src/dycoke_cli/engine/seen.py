@@ -21,12 +21,14 @@ class Prompt:
         mask: the same shape: 0 in the padding; None without padding.
         types: the same shape: which tokens are visual, or None.
         videos: how many there are, where that can be told.
+        last_alone: whether nothing is made of any row but the last, as `generate()` wants it.
     """
 
     input_ids: torch.Tensor
     mask: torch.Tensor | None
     types: torch.Tensor | None
     videos: int | None
+    last_alone: bool
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prompt | None:
@@ -34,7 +36,10 @@ class Prompt:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
         if input_ids is None or input_ids.shape[1] == 1:
             return None
-        return cls(input_ids, kwargs.get("attention_mask"), kwargs.get(TYPES), _videos(kwargs))
+        kept = kwargs.get("logits_to_keep")
+        last_alone = isinstance(kept, int) and kept == 1
+        mask = kwargs.get("attention_mask")
+        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs), last_alone)
 
     def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
         """Where the visual tokens stand in each sequence; None for one without a video.

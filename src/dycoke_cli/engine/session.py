@@ -9,6 +9,7 @@ from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
+from dycoke_cli.engine.expected_memory import memory_warning
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.errors import UsageError
@@ -118,6 +119,14 @@ class VideoSession:
             lambda done, total: self.on_progress("vision", done, total),
         )
         return self._seconds_video_decode, watch.read() - started
+
+    def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
+        """A sentence where the answer will hardly fit on the device; None where it will.
+
+        Args: as of `ask`.
+        """
+        text = self.video.input_ids(question, history).shape[1] - self.video.visual
+        return memory_warning(self.loaded, self.video, method, text)
 
     def _check_fits(self, length: int, method: Method, max_new_tokens: int) -> None:
         context, prompt = self.loaded.context_length, self.video

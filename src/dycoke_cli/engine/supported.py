@@ -76,6 +76,11 @@ def other_caches(config: Any) -> list[str]:
     return sorted(named) or ["sliding_attention"]
 
 
+def makes_own_masks(model: Any) -> bool:
+    """Whether a model makes masks that aren't just causal: frames see each other in them."""
+    return "create_masks_for_generate" in vars(type(model))
+
+
 def check_cache(cache: Any) -> None:
     """Check the cache of a forward that doesn't go on with a prompt of this attachment.
 

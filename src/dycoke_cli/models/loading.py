@@ -11,12 +11,14 @@ import torch
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose, method_defaults
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quantizing import held_bytes
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
 from dycoke_cli.models.stored import stored_model
+from dycoke_cli.models.weights_size import check_room
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class LoadedModel:
         seconds_load: from the call to the model being ready.
         quantize: "int8" or "int4" where its language model was quantized by us, or None.
         warnings: what must be said with every answer of this model.
+        free_bytes: of the device, before the weights were there; None where nobody says, and of a
+            model that is spread over several.
     """
 
     name: str
@@ -44,6 +48,7 @@ class LoadedModel:
     seconds_load: float
     quantize: str | None = None
     warnings: tuple[str, ...] = ()
+    free_bytes: int | None = None
 
     @property
     def device(self) -> str:
@@ -121,11 +126,14 @@ def load(
 
     Raises:
         ModelError: it can't be found or loaded.
+        OutOfMemoryError: its weights alone don't fit on the device.
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
     options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize)
     chosen = choose(name, options)
+    free = None if device_map is not None else free_memory(chosen.device)
+    check_room(chosen, free)
     with quiet_libraries():
         model, processor = (unlearned_model if random_weights else stored_model)(chosen)
     source = chosen.source
@@ -139,6 +147,7 @@ def load(
         time.perf_counter() - started,
         quantize=quantize,
         warnings=(MEANINGLESS,) if random_weights else (),
+        free_bytes=free,
     )
 
 

@@ -116,7 +116,10 @@ def _speed(document: dict[str, Any]) -> str:
 
 
 def _memory(held: dict[str, Any]) -> str:
-    cache = f"KV cache {size(held['kv_cache'])} ({size(held['kv_active'])} of it in use)"
+    used = f"{size(held['kv_active'])} of it in use"
+    if held["kv_host"]:
+        used += f", {size(held['kv_host'])} in main memory"
+    cache = f"KV cache {size(held['kv_cache'])} ({used})"
     peak = held["peak_working"]
     return cache if peak is None else f"{cache} · peak {size(peak)}"
 

@@ -1,0 +1,95 @@
+"""What memory an answer will take, against numbers worked out by hand and against what is held."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli.engine.estimate import CUDA_CONTEXT, Sizes, Work, estimate
+from dycoke_cli.engine.expected_memory import expected, sizes_of
+from tests.families.stock import QUESTION, clip
+from tests.families.test_together import loaded_of
+
+# LLaVA-OneVision 7B in bfloat16: 4 KV heads of 128; SigLIP.
+LLAVA_7B = Sizes(
+    weights=16_062_000_000,
+    number=2,
+    layers=28,
+    hidden=3584,
+    mlp=18944,
+    kv=2 * 4 * 128,
+    vocabulary=152128,
+    vision_hidden=1152,
+    vision_mlp=4304,
+)
+
+
+def work(frames, kept, **changes):
+    read = kept + 21
+    return Work(**{"visual": frames * 196, "kept": kept, "text": 21, "at_once": read, "spare": 0,
+                   "patches": 6019, **changes})  # fmt: skip
+
+
+def test_a_row_of_keys_and_values_of_the_7b_takes_57344_bytes():
+    assert estimate(LLAVA_7B, work(32, 6272)).kv == 57_344 * 6293
+    assert estimate(LLAVA_7B, work(32, 6272, spare=128)).kv == 57_344 * (6293 + 128)
+
+
+def test_32_frames_in_the_7b_by_hand():
+    found = estimate(LLAVA_7B, work(32, 6272))
+    features = 6272 * 3584 * 2  # 45 MB
+    prompt = 6293 * 3584 * 2
+    mlp = 3 * 6293 * 18944 * 2  # 715 MB
+    rows = 6 * 6293 * 3584 * 2  # 271 MB
+    assert found.prefill == features + prompt + mlp + rows + 57_344 * 6293 + 12 * 152128
+    assert found.working == found.prefill == pytest.approx(1.44e9, rel=0.01)
+    assert found.vision == features + 6019 * (7 * 1152 + 2 * 4304) * 2
+    assert found.total(CUDA_CONTEXT) == pytest.approx(19.0e9, rel=0.005)
+
+
+def test_128_frames_in_the_7b_take_a_third_when_merged_and_read_in_pieces():
+    plain = estimate(LLAVA_7B, work(128, 25088))
+    merged = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58)))
+    pieces = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58), at_once=1024))
+    assert plain.working == pytest.approx(5.7e9, rel=0.02)
+    assert merged.working == pytest.approx(2.9e9, rel=0.02)
+    assert pieces.working < plain.working / 3
+
+
+def test_what_deepstack_adds_is_as_many_rows_again():
+    one, four = (estimate(replace(LLAVA_7B, stacked=n), work(32, 6272)) for n in (0, 3))
+    assert four.vision - one.vision == 3 * 6272 * 3584 * 2
+
+
+def test_it_needs_no_torch():
+    code = "import sys, dycoke_cli.engine.estimate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "per_frame"), [("llava_onevision", 4), ("qwen3_vl", 4), ("molmo2", 4)]
+)
+@pytest.mark.parametrize("method", [Uncompressed(), DyCoke(prune_layer=2, positions="kept")])
+def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method):
+    loaded = loaded_of(family)
+    session = VideoSession(loaded, clip(32))
+    answer = session.ask(QUESTION, method, max_new_tokens=6)
+    found = expected(loaded, session.video, method, answer.tokens["text"])
+    held = answer.bytes["kv_cache"]
+    if method.name == "none":  # the stock cache has no spare rows, and one for each step
+        row = sizes_of(loaded).layers * sizes_of(loaded).kv * 4
+        held += (128 - 5) * row
+    assert found.kv == pytest.approx(held, rel=0.05)
+    assert found.weights == loaded.weights_bytes
+
+
+def test_a_warning_where_it_will_hardly_fit():
+    roomy = replace(loaded_of("llava_onevision"), free_bytes=10**9)
+    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, DyCoke()) is None
+    tight = VideoSession(replace(roomy, free_bytes=roomy.weights_bytes + 1000), clip(5))
+    method = DyCoke(prune_layer=2)
+    warning = tight.memory_warning(QUESTION, method)
+    assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
+    assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings

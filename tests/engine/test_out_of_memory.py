@@ -1,0 +1,101 @@
+"""When memory runs out, the sentence names the flags that help at that stage."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.engine.out_of_memory import Stage, explained, is_out_of_memory
+from dycoke_cli.errors import OutOfMemoryError
+from tests.families.stock import QUESTION, clip
+from tests.families.test_together import loaded_of
+
+METHOD = DyCoke(prune_layer=2)
+CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+ERRORS = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError(CPU),
+    RuntimeError("alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory: you tried to "
+                 "allocate 17179869184 bytes."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 17.71 GB, max allowed: 18.13 GB)."),
+    RuntimeError("CUDA error: out of memory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=range(len(ERRORS)))
+def test_what_allocators_raise_is_known(error):
+    assert is_out_of_memory(error)
+    with pytest.raises(OutOfMemoryError) as found, explained(Stage(), METHOD, model("cpu")):
+        raise error
+    assert found.value.__cause__ is error
+
+
+def test_other_errors_pass_as_they_are():
+    error = RuntimeError("shapes differ")
+    assert not is_out_of_memory(error)
+    with (
+        pytest.raises(RuntimeError, match="shapes differ"),
+        explained(Stage(), METHOD, model("cpu")),
+    ):
+        raise error
+
+
+def model(device, dtype=torch.bfloat16):
+    return SimpleNamespace(device=torch.device(device), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("stage", "method", "machine", "ways"),
+    [
+        ("vision", METHOD, model("cuda"), "a smaller --model"),
+        ("vision", METHOD, model("cpu", torch.float32), "--dtype bfloat16 or a smaller --model"),
+        ("prefill", METHOD, model("cuda"),
+         "fewer --frames, a larger --merge-ratio or a smaller --model"),
+        ("prefill", FastV(), model("cuda"), "fewer --frames or a smaller --model"),
+        ("prefill", Uncompressed(), model("cuda"),
+         "fewer --frames, --method dycoke or a smaller --model"),
+        ("decode", METHOD, model("cuda"),
+         "--dp-cache host, fewer --frames, a larger --merge-ratio, fewer --max-new-tokens or a "
+         "smaller --model"),
+        ("decode", replace(METHOD, recall=False, ttm=False), model("cuda"),
+         "--dp-cache discard, fewer --frames, fewer --max-new-tokens or a smaller --model"),
+        ("decode", replace(METHOD, dp_cache="host", ttm=False), model("cuda"),
+         "fewer --frames, fewer --max-new-tokens or a smaller --model"),
+        ("decode", replace(METHOD, ttm=False), model("cpu"),
+         "fewer --frames, fewer --max-new-tokens or a smaller --model"),
+    ],
+)  # fmt: skip
+def test_the_flags_that_help(stage, method, machine, ways):
+    at = Stage()
+    at.name = stage
+    with pytest.raises(OutOfMemoryError) as found, explained(at, method, machine):
+        raise MemoryError
+    assert str(found.value).endswith(f"; use {ways}")
+
+
+@pytest.mark.parametrize(
+    ("part", "call", "doing"),
+    [
+        (lambda model: model.model.vision_tower, 0, "the video was encoded"),
+        (lambda model: model.get_decoder().layers[-1], 0, "the prompt was read"),
+        (lambda model: model.get_decoder().layers[-1], 2, "the answer was written"),
+    ],
+)
+def test_a_session_knows_how_far_it_was(part, call, doing):
+    loaded = loaded_of("llava_onevision")
+    calls = []
+
+    def fail(module, args):
+        calls.append(1)
+        if len(calls) == call + 1:
+            raise RuntimeError(CPU)
+
+    hook = part(loaded.model).register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(OutOfMemoryError, match=f"memory ran out while {doing}"):
+            VideoSession(loaded, clip(5)).ask(QUESTION, METHOD, max_new_tokens=6)
+    finally:
+        hook.remove()
