@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,8 @@ def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Pat
     arrange = Placement.arrange
 
     def wrong(self, active):
-        first, second = arrange(self, active)
-        return first, second.roll(1)
+        moves = arrange(self, active)
+        return replace(moves, target=moves.target.roll(1, dims=0))
 
     monkeypatch.setattr(Placement, "arrange", wrong)
     run = run_here("verify", "mini", "--dtype", "float32", "--frames", "16")

@@ -14,6 +14,7 @@ from dycoke_cli.models import free_memory as module
 from dycoke_cli.models import loading
 from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.free_memory import free_memory, in_words
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.source import find
 from dycoke_cli.models.weights_size import check_room, weights_bytes
 
@@ -116,7 +117,7 @@ def test_files_that_are_not_loaded_do_not_count(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_the_flag_that_helps() -> None:
-    chosen = choose("mini", "cpu", "float32")
+    chosen = choose("mini", LoadOptions(device="cpu", dtype="float32"))
     needed = weights_bytes(chosen.source, torch.float32)
     assert needed is not None
     check_room(chosen, needed)
@@ -127,13 +128,14 @@ def test_what_does_not_fit_is_refused_with_the_flag_that_helps() -> None:
     assert str(error.value).endswith("use --dtype bfloat16 or a smaller --model")
     with pytest.raises(OutOfMemoryError, match=r"use a smaller --model$"):
         check_room(chosen, needed // 2 - 1)
-    with pytest.raises(OutOfMemoryError, match=r"use a smaller --model or --device cpu$"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"use a smaller --model or --device-map auto or --device cpu$"
+    ):
         check_room(replace(chosen, device=torch.device("cuda")), 0)
 
 
 def test_nothing_is_loaded_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "free_memory", lambda device: 10)
-    monkeypatch.setattr(loading, "AutoProcessor", None)
-    monkeypatch.setattr(loading, "AutoModelForImageTextToText", None)
+    monkeypatch.setattr(loading, "stored_model", None)
     with pytest.raises(OutOfMemoryError, match="the model mini needs about"):
         loading.load("mini", device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,8 +37,8 @@ def test_stock_models_of_each_family_pass(family) -> None:
 
 
 def wrong_slots(self: Placement, active: torch.Tensor):
-    first, second = original_arrange(self, active)
-    return first, second.roll(1)
+    moves = original_arrange(self, active)
+    return replace(moves, target=moves.target.roll(1, dims=0))
 
 
 original_arrange = Placement.arrange

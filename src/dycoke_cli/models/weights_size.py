@@ -51,11 +51,11 @@ def check_room(chosen: ChosenModel, free: int | None) -> None:
     needed = weights_bytes(chosen.source, chosen.dtype)
     if needed is None or free is None or needed <= free:
         return
-    ways = ["--device-map auto", "a smaller --model"]
+    ways = ["a smaller --model"]
     if chosen.dtype == torch.float32 and needed // 2 <= free:
         ways.insert(0, "--dtype bfloat16")
     if chosen.device.type != "cpu":
-        ways.append("--device cpu")
+        ways += ["--device-map auto", "--device cpu"]
     raise OutOfMemoryError(
         f"the model {chosen.source.name} {in_words(needed, free)} on {chosen.device}; "
         f"use {' or '.join(ways)}"
