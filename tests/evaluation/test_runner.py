@@ -24,6 +24,7 @@ from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load_options import LoadOptions
 
 from .samples import Samples
 
@@ -99,7 +100,7 @@ def test_rows_add_up(whole: Report) -> None:
 
 
 def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) -> None:
-    chosen = choose("mini", device="cpu")
+    chosen = choose("mini", LoadOptions(device="cpu"))
     none, dycoke = whole.rows
     assert none.parameters == {}
     assert dycoke.parameters["merge_ratio"] == 0.7
@@ -219,7 +220,7 @@ def test_out_of_range(tmp_path: Path, change: dict[str, object], sentence: str) 
 
 
 def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> None:
-    mini = choose("mini", device="cpu")
+    mini = choose("mini", LoadOptions(device="cpu"))
     assert runner._suitable_workers(mini, cores=4, missing=10) == 1
     assert runner._suitable_workers(mini, cores=4, missing=10_000) == 4
     assert runner._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1

@@ -9,6 +9,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
 from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load_options import LoadOptions
 
 
 def only(text: str) -> Spec:
@@ -43,7 +44,7 @@ def only(text: str) -> Spec:
 def test_specs_on_the_bundled_model(text: str, method: object, frames: int | None) -> None:
     spec = only(text)
     assert (spec.text, spec.frames) == (text, frames)
-    assert spec.for_model(choose("mini", device="cpu")) == method
+    assert spec.for_model(choose("mini", LoadOptions(device="cpu"))) == method
 
 
 def test_every_method_and_ablation_can_be_named() -> None:
@@ -77,4 +78,4 @@ def test_what_is_refused(text: str, sentence: str) -> None:
 
 def test_a_layer_that_the_model_has_not() -> None:
     with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 5 for mini, .* not 6"):
-        only("dycoke:prune_layer=6").for_model(choose("mini", device="cpu"))
+        only("dycoke:prune_layer=6").for_model(choose("mini", LoadOptions(device="cpu")))
