@@ -97,8 +97,8 @@ MUTATIONS = (
     Mutation(
         "one token too many is active",
         "compression/ranking.py",
-        "return int(tokens * (1 - prune_ratio))",
-        "return int(tokens * (1 - prune_ratio)) + 1",
+        "return int(tokens * (1 - ratio))",
+        "return int(tokens * (1 - ratio)) + 1",
     ),
     Mutation(
         "frame 2 is compared with frame 1",
