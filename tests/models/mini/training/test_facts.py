@@ -245,3 +245,9 @@ def test_the_share_told_right_is_over_things_only() -> None:
     loss, right = reader.loss(torch.zeros(3, 256), facts)
     assert right == 0.5
     assert loss > 0
+
+
+def test_where_there_is_nothing_there_is_no_share() -> None:
+    loss, right = Reader((3, 4)).loss(torch.zeros(2, 256), torch.tensor([[0, 1], [0, 2]]))
+    assert right is None
+    assert loss > 0

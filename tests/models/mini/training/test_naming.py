@@ -24,7 +24,8 @@ def test_names_by_hand() -> None:
     found = namings(Question("subtitles", text, "The red star starts at the top."), codec)
     # subtitles : i call the red star ben . look , dan is the blue circle . where does ben start ?
     ben, dan = facts("Ben", "red", "star"), facts("Dan", "blue", "circle")
-    assert found == {7: ben, 15: dan, 19: ben}
+    # start ? <|im_end|> <|im_start|> assistant
+    assert found == {7: ben, 15: dan, 19: ben, 24: ben}
 
 
 def test_other_questions_settle_nothing() -> None:
@@ -40,9 +41,9 @@ def test_each_name_in_a_batch_is_settled_and_fits_what_the_row_says() -> None:
     for row in range(6):
         words = [ids.get(int(i), "") for i in batch.text[row]]
         for at in np.flatnonzero(batch.named[row, :, 0]):
-            told = facts_in(words[: at + 1])
+            told = facts_in(words[max(0, at - 40) : at + 1])
             assert tuple(batch.named[row, at].tolist()) in told
-            assert words[at] in (*NAMES, *SHAPES)
+            assert words[at] in (*NAMES, *SHAPES) or batch.text[row, at] == codec.question("")[-1]
             settled += 1
     assert settled >= 6
     assert (batch.named.amax((0, 1)).numpy() < NAMED).all()

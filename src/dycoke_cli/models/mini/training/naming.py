@@ -16,8 +16,9 @@ UNNAMED = (0,) * len(NAMED)
 def namings(question: Question, codec: Codec) -> dict[int, tuple[int, ...]]:
     """Where a name's thing is settled: token of the question -> (name, colour, shape), see NAMED.
 
-    That is the last word of the sentence that names the thing, and the name wherever it is used
-    behind the subtitles. Empty for a question without subtitles.
+    That is the last word of the sentence that names the thing, the name wherever it is used behind
+    the subtitles, and the last token of the prompt, where the answer begins. Empty for a question
+    without subtitles.
     """
     if question.kind != "subtitles":
         return {}
@@ -39,4 +40,5 @@ def namings(question: Question, codec: Codec) -> dict[int, tuple[int, ...]]:
     for word in re.finditer(r"\w+", asked):
         if word[0] in meant:
             found[token(len(subtitles) + 1 + word.end())] = meant[word[0]]
+            found[len(codec.question(question.text)) - 1] = meant[word[0]]
     return found

@@ -18,7 +18,7 @@ from dycoke_cli.models.mini.training.tokenizer import Codec
 # Layers of the language model (from 1) whose outputs are read: what has changed early, whom a
 # name means, what has happened in the middle, what before that next, whether a question's claims
 # are true near the end.
-CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 4, 7, 8, 9
+CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 6, 7, 8, 9
 
 
 def embed(

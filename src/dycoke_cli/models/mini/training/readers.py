@@ -24,10 +24,11 @@ class Reader(nn.Module):
         self.sizes, self.judged = list(sizes), judged
         self.read = nn.Linear(TEXT_WIDTH, sum(sizes))
 
-    def loss(self, tokens: Tensor, facts: Tensor) -> tuple[Tensor, float]:
+    def loss(self, tokens: Tensor, facts: Tensor) -> tuple[Tensor, float | None]:
         """Loss of tokens [N, width] against facts [N, facts], and the share told right.
 
-        The share is over the tokens whose first judged fact isn't 0: where there is something.
+        The share is over the tokens whose first judged fact isn't 0: where there is something; None
+        where there is nothing anywhere.
         """
         parts = torch.split(self.read(tokens), self.sizes, dim=-1)
         losses = [
@@ -36,8 +37,10 @@ class Reader(nn.Module):
         ]
         right = torch.stack([p.argmax(-1) == facts[:, i] for i, p in enumerate(parts)])
         something = facts[:, self.judged][:, 0] != 0
+        if not bool(something.any()):
+            return torch.stack(losses).sum(), None
         share = right[self.judged].all(0)[something].float().mean()
-        return torch.stack(losses).sum(), float(share.nan_to_num(0.0))
+        return torch.stack(losses).sum(), float(share)
 
 
 def _weights(scores: Tensor) -> Tensor:

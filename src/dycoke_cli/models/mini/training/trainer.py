@@ -131,7 +131,7 @@ class Trainer:
             inputs, prefix = embed(self.model, batch, self.codec)
             tokens = visual_tokens(inputs, prefix, self.codec)
             loss, told = self.seer.loss(tokens, batch.seen.flatten(0, 2))
-            answers = [(SEEING, told)]
+            answers: list[tuple[str, float | None]] = [(SEEING, told)]
             if not batch.eyes_only:
                 found = read(self.model, batch, inputs, prefix)
                 loss = self.recipe.seeing * loss
@@ -153,8 +153,7 @@ class Trainer:
                 if len(found.logits):
                     verdict, told_apart = verdict_loss(self.judge, found.judged, batch)
                     loss = loss + loss_of(found.logits, batch) + self.recipe.judging * verdict
-                    if told_apart is not None:
-                        answers.append((JUDGING, told_apart))
+                    answers.append((JUDGING, told_apart))
                     answers += [(k, float(ok)) for k, ok in exact(found.logits.detach(), batch)]
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -169,11 +168,15 @@ class Trainer:
         now.seconds += time.monotonic() - begun
         self._judge(answers)
 
-    def _judge(self, answers: list[tuple[str, float]]) -> None:
-        """Brings the running accuracy up to date, and moves on where the lesson is learned."""
+    def _judge(self, answers: list[tuple[str, float | None]]) -> None:
+        """Brings the running accuracy up to date, and moves on where the lesson is learned.
+
+        Args:
+            answers: (kind, share told right), None where there was nothing to tell.
+        """
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
         for kind in (*KINDS, *LESSONS):
-            right = [ok for k, ok in answers if k == kind]
+            right = [ok for k, ok in answers if k == kind and ok is not None]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
                 now.accuracy[kind] = before + MEMORY * (sum(right) / len(right) - before)
