@@ -211,8 +211,8 @@ MUTATIONS = (
     Mutation(
         "a finished call keeps its memory",
         "engine/prefill.py",
-        "weakref.ref(store) if own_store else None",
-        "(lambda: store) if own_store else None",
+        "None if store is None else weakref.ref(store)",
+        "None if store is None else (lambda: store)",
     ),
     Mutation(
         "FastV ranks by the first query of the prompt",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dycoke_cli.models import machine
+from dycoke_cli.models import main_memory
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.machine import Machine, this_machine
 
@@ -15,8 +15,11 @@ GB = 10**9
 def system(tmp_path, monkeypatch):
     """A system with 8 GiB to spare, no limit and no GPU."""
     (tmp_path / "meminfo").write_text("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n")
-    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "memory.stat").write_text("inactive_file 0\n")
+    monkeypatch.setattr(main_memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(main_memory, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(main_memory, "_MOUNTED", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 

@@ -12,8 +12,8 @@ import typer
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.verification import SCHEMA
 
-SCHEMA = "dycoke.verify/1"
 FRAMES = 8
 
 

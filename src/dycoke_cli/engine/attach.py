@@ -24,7 +24,6 @@ from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import take
 from dycoke_cli.engine.pieces import InPieces, fit
 from dycoke_cli.engine.prefill import shorten
-from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.seen import Prompt
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import (
@@ -39,6 +38,7 @@ from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.private_api import attention_implementation
 
 
 def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:

@@ -18,9 +18,9 @@ from transformers import DynamicCache
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import stretch
 from dycoke_cli.engine.deepstack import deepstack_of_stretch
-from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.models.private_api import attention_implementation
 
 # Rows of a prompt that is read whole: it needs no mask, for which attention is fastest, and its
 # MLPs take half a gigabyte in a model of 7 B.

@@ -74,20 +74,21 @@ def shorten(
     ]
     kwargs, deepstack = taken_out(kwargs, at.to(embeds.device), [row.visual for row in rows])
     pruning, inside = method.pruning(), method.inside()
-    own_store = not other_caches(config)
-    store = KVStore(
-        layers=config.num_hidden_layers,
-        rows=rows,
-        length=length,
-        sequence=sequence,
-        first_pruned=pruning.layer if pruning else None,
-        dp_cache=pruning.dp_cache if pruning else "device",
-    )
+    store = None
+    if not other_caches(config):
+        store = KVStore(
+            layers=config.num_hidden_layers,
+            rows=rows,
+            length=length,
+            sequence=sequence,
+            first_pruned=pruning.layer if pruning else None,
+            dp_cache=pruning.dp_cache if pruning else "device",
+        )
     call = Call(
         rows=rows,
         next_positions=upcoming,
         keep=keep,
-        held=weakref.ref(store) if own_store else None,
+        held=None if store is None else weakref.ref(store),
         layer=pruning.layer - 1 if pruning else None,
         narrowing=None if inside is None else Narrowing(inside, rows[0], length),
         deepstack=deepstack,
@@ -101,7 +102,7 @@ def shorten(
             CALL_ARGUMENT: call,
         }
     )
-    if own_store:
+    if store is not None:
         shortened["past_key_values"] = store
     elif kwargs.get("past_key_values") is None:
         shortened["past_key_values"] = DynamicCache(config=config)

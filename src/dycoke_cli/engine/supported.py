@@ -10,8 +10,8 @@ from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.kv_store import KVStore
-from dycoke_cli.engine.private_api import attention_implementation
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.private_api import attention_implementation
 
 _ATTACHED = "isn't supported with a compression method attached"
 # By whether the choice is one of decoding steps.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.main_memory import free_main_memory
 
 HEADROOM = 1.2
 """Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
 
 BYTES_PER_PARAMETER = 2
 _PATIENCE_S = 5.0
-_MEMORY = Path("/proc/meminfo")
-_GROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Ask the system."""
-    return Machine(_ram(), _gpus())
-
-
-def _ram() -> int | None:
-    try:
-        lines = dict(line.split(":") for line in _MEMORY.read_text(encoding="ascii").splitlines())
-        free = 1024 * int(lines["MemAvailable"].split()[0])
-    except (OSError, ValueError, KeyError):
-        return None
-    try:  # a container may have less
-        limit = int((_GROUP / "memory.max").read_text(encoding="ascii"))
-        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return free
-    return max(0, min(free, limit - used))
+    return Machine(free_main_memory(), _gpus())
 
 
 def _gpus() -> tuple[int, ...]:

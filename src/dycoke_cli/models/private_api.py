@@ -1,5 +1,7 @@
-"""What is used of transformers without being documented, with the versions it was checked on.
+"""What is used of transformers that is private or undocumented, with the versions checked.
 
+- `config._attn_implementation` (read only; set through the public `set_attn_implementation`):
+  5.17.0, 5.23.0. There is no public getter.
 - `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0. Its name is public, but no page
   tells of it; without it a model is drawn at random, three to four times more slowly, before it is
   filled.
@@ -17,3 +19,8 @@ def without_initialisation() -> AbstractContextManager[Any]:
     """Within the block, stock models are built without weights being drawn or tied."""
     context: AbstractContextManager[Any] = no_init_weights()
     return context
+
+
+def attention_implementation(module: Any) -> str:
+    """The name of the attention implementation that a model runs with."""
+    return module.config._attn_implementation

@@ -68,25 +68,27 @@ def _square(config: Any, video_processor: Any) -> dict[str, Any]:
     return {"size": {"height": height, "width": width}}
 
 
+_QWEN2 = Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size)
+# A pair of frames has a time stamp before it. One frame alone is refused by the processor.
+_PAIRS = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped)
+_GLM = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id")
+
 FAMILIES = {
     # One newline behind the last frame.
     "llava_onevision": Family(per_frame=_pooled, one_run=True, tail=1),
     "llava_next_video": Family(per_frame=_strided, one_run=True),
     "video_llava": Family(per_frame=_with_class_token, one_run=True),
-    "qwen2_vl": Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size),
-    "qwen2_5_vl": Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size),
-    # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
-    "qwen3_vl": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
-    "qwen3_vl_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "qwen2_vl": _QWEN2,
+    "qwen2_5_vl": _QWEN2,
+    "qwen3_vl": _PAIRS,
+    "qwen3_vl_moe": _PAIRS,
     "perception_lm": Family(per_frame=_pooled_features, one_run=True),
     # Three of four layers are linear attention, which keeps no row a token.
-    "qwen3_5": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
-    "qwen3_5_moe": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
-    "cosmos3_omni": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped),
+    "qwen3_5": _PAIRS,
+    "qwen3_5_moe": _PAIRS,
+    "cosmos3_omni": _PAIRS,
     "cosmos3_edge": Family(pixels=Grid(), rope=_GRID_ROPE, video_options=_with_metadata),
-    "cohere_compass": Family(
-        pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped
-    ),
+    "cohere_compass": _PAIRS,
     # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
     "gemma4": Family(pixels=_GEMMA),
     "gemma4_unified": Family(
@@ -96,11 +98,9 @@ FAMILIES = {
     ),
     # All frames see each other both ways.
     "molmo2": Family(pixels=Pooled()),
-    "glm4v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
-    "glm4v_moe": Family(
-        pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"
-    ),
-    "glm46v": Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id"),
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+    "glm46v": _GLM,
     "video_llama_3": Family(
         pixels=Grid(whole=("video_merge_sizes",)),
         video_options=_uncompressed,

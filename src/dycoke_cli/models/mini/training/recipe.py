@@ -110,7 +110,7 @@ class Recipe:
         curriculum: the lessons in order.
     """
 
-    steps: int = 14_000
+    steps: int = 12_000
     seed: int = 2
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
