@@ -14,13 +14,13 @@ from dycoke_cli.engine.kv_layer import SPARE_ROWS
 from .stock import QUESTION, clip, stock_inputs
 from .test_matrix import NEW_TOKENS, method_of, positions_of
 from .test_together import QUESTIONS, loaded_of, same
-from .tiny import make
+from .tiny import MAKERS, make
 
 # Positions that count tokens, with a run of placeholders and with a run a frame; in three
 # dimensions; in four with DeepStack; without a mask of the decoder's own.
 FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "cosmos3_omni", "glm4v")
 # Masks that aren't just causal, or layers that don't keep every token.
-WHOLE = ("molmo2", "gemma4", "qwen3_5")
+WHOLE = [name for name in ("molmo2", "gemma4", "qwen3_5") if name in MAKERS]
 PIECE = 7
 HOST = DyCoke(prune_layer=2, dp_cache="host", recall_threshold=1.0, positions="kept")
 
