@@ -22,6 +22,16 @@ QWEN_TEMPLATE = template("<|vision_start|><|video_pad|><|vision_end|>")
 QWEN_SIZE = {"shortest_edge": 256, "longest_edge": 768}
 
 
+def with_qwen2_pictures(processor: Any) -> Any:
+    """A processor whose pictures and videos are those of Qwen2-VL, in small patches."""
+    return processor(
+        tf.Qwen2VLImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
+        chat_template=QWEN_TEMPLATE,
+    )
+
+
 def qwen2_vl() -> tuple[Any, Any]:
     config = tf.Qwen2VLConfig(
         text_config=TEXT | {"rope_parameters": CHANNELS_OF_ROPE},
@@ -30,12 +40,7 @@ def qwen2_vl() -> tuple[Any, Any]:
         },
         **QWEN_IDS,
     )  # fmt: skip
-    processor = tf.Qwen2VLProcessor(
-        tf.Qwen2VLImageProcessor(patch_size=4),
-        tokenizer(),
-        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
-        chat_template=QWEN_TEMPLATE,
-    )
+    processor = with_qwen2_pictures(tf.Qwen2VLProcessor)
     return tf.Qwen2VLForConditionalGeneration(config), processor
 
 
@@ -49,12 +54,7 @@ def qwen2_5_vl() -> tuple[Any, Any]:
         },
         **QWEN_IDS,
     )  # fmt: skip
-    processor = tf.Qwen2_5_VLProcessor(
-        tf.Qwen2VLImageProcessor(patch_size=4),
-        tokenizer(),
-        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
-        chat_template=QWEN_TEMPLATE,
-    )
+    processor = with_qwen2_pictures(tf.Qwen2_5_VLProcessor)
     return tf.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
