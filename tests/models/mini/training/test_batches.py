@@ -87,3 +87,14 @@ def test_a_share_of_the_clips_is_of_something_else() -> None:
     assert batch.pixels.shape == (60, 1, 3, 64, 64)
     assert batch.pixels.dtype == torch.float32
     assert -1 <= batch.pixels.min() < batch.pixels.max() <= 1
+
+
+def test_some_of_each_frame_is_overlooked_and_nothing_else() -> None:
+    batch = batch_of(4, Shape(videos=20, frames=4, text=40, overlooked=0.8))
+    frames = batch.overlooked[:, 2 : 2 + 4 * 16].unflatten(1, (4, 16)).float().mean(-1)
+    assert batch.overlooked.shape == batch.positions.shape
+    assert not batch.overlooked[:, :2].any()
+    assert not batch.overlooked[:, 2 + 4 * 16 :].any()
+    assert 0.3 < frames.mean() < 0.5
+    assert frames.max() > 0.6
+    assert not batch_of(4, Shape(videos=2, frames=4, text=40)).overlooked.any()

@@ -25,7 +25,7 @@ from dycoke_cli.models.mini.training.objective import (
     CHANGED_LAYER,
     EARLIER_LAYER,
     KNOWN_LAYER,
-    VERDICT_LAYER,
+    LATE_LAYER,
     embed,
     read,
     visual_tokens,
@@ -226,7 +226,7 @@ def test_they_are_read_where_they_say() -> None:
         (CHANGED_LAYER, found.changed),
         (KNOWN_LAYER, found.known),
         (EARLIER_LAYER, found.earlier),
-        (VERDICT_LAYER, found.judged),
+        (LATE_LAYER, found.late),
     ):
         np.testing.assert_allclose(
             ours[:, :prefix].detach(), states[layer].detach(), atol=1e-4, rtol=1e-3

@@ -31,7 +31,7 @@ def test_a_row_by_hand() -> None:
                  (Claim("a blue star", False),)),
         Question("follow-up", "What does it do?", "The red star spins.", (), earlier),
     ]  # fmt: skip
-    row = pack(questions, 80, codec)
+    row = pack(questions, 80, codec, [])
     text = words(row.text)
     assert text[:9] == ["is", "there", "a", "red", "circle", "?", "<|im_end|>", "<|im_start|>",
                         "assistant"]  # fmt: skip
@@ -52,16 +52,17 @@ def test_a_row_by_hand() -> None:
     assert row.positions[:17] == row.positions[17:34] == list(range(17))
     assert row.weights[2] < row.weights[8] == pytest.approx(9**-0.5)
     assert {len(part) for part in (row.text, row.labels, row.answered, row.weights,
-                                   row.verdicts, row.segments, row.positions)} == {80}  # fmt: skip
+                                   row.verdicts, row.placed, row.sought, row.segments,
+                                   row.positions)} == {80}  # fmt: skip
 
 
 def test_what_does_not_fit_is_left_out_and_the_next_is_tried() -> None:
     codec, _, _ = parts()
     long = Question("action", "What does the red circle do?" * 4, "The red circle spins.")
     short = Question("action", "What does it do?", "The red circle spins.")
-    row = pack([short, long, short], 32, codec)
+    row = pack([short, long, short], 32, codec, [])
     assert row.questions == [short, short]
-    assert pack([], 0, codec).text == []
+    assert pack([], 0, codec, []).text == []
 
 
 def test_claims_are_found_where_they_stand() -> None:
@@ -70,7 +71,7 @@ def test_claims_are_found_where_they_stand() -> None:
     kinds = set()
     for seed in range(80):
         for question in (q for q in asked(seed) if q.claims):
-            row = pack([question], 400, codec)
+            row = pack([question], 400, codec, [])
             ends = [(i, v) for i, v in enumerate(row.verdicts) if v != IGNORED]
             assert [v == TRUE for _, v in ends] == [c.true for c in question.claims]
             lines = [codec.text(line) for line in question.text.split("\n")]

@@ -97,7 +97,8 @@ def test_a_question_sees_nothing_of_the_others() -> None:
 
 
 def test_mask_by_hand() -> None:
-    mask = attention_mask(torch.tensor([[0, 0, 1, -1]]), prefix=2)[0, 0].int().tolist()
+    segments, nobody = torch.tensor([[0, 0, 1, -1]]), torch.zeros(1, 6, dtype=torch.bool)
+    mask = attention_mask(segments, 2, nobody)[0, 0].int().tolist()
     assert mask == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -106,6 +107,14 @@ def test_mask_by_hand() -> None:
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 0, 1],
     ]
+
+
+def test_what_is_overlooked_sees_itself_alone_and_all_it_may() -> None:
+    overlooked = torch.tensor([[False, True, False, False, False, False]])
+    mask = attention_mask(torch.tensor([[0, 0, 1, -1]]), 2, overlooked)[0, 0].int()
+    assert mask[:, 1].tolist() == [0, 1, 0, 0, 0, 0]
+    assert mask[1].tolist() == [1, 1, 0, 0, 0, 0]
+    assert mask[5].tolist() == [1, 0, 0, 0, 0, 1]
 
 
 def test_exact_counts_a_question_right_only_if_every_token_of_its_answer_is() -> None:

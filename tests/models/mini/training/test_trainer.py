@@ -48,7 +48,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
     assert again.progress.stage == whole.progress.stage == 1
     assert again.progress.videos == whole.progress.videos
     assert again.progress.accuracy == whole.progress.accuracy
-    for part in ("model", "readers"):
+    for part in ("model", "lessons"):
         ours, theirs = (getattr(t, part).state_dict() for t in (again, whole))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

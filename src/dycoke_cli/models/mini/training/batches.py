@@ -16,6 +16,7 @@ from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.models.mini.training.architecture import FRAME_TOKENS
 from dycoke_cli.models.mini.training.facts import facts_of, foreign_facts
+from dycoke_cli.models.mini.training.naming import NAMED
 from dycoke_cli.models.mini.training.packing import in_turns, pack
 from dycoke_cli.models.mini.training.tokenizer import Codec
 from dycoke_cli.shapes.draw.codec import through_encoder
@@ -23,6 +24,7 @@ from dycoke_cli.shapes.draw.foreign import foreign_clip
 from dycoke_cli.shapes.draw.render import render
 from dycoke_cli.shapes.questions.ask import ask, ask_the_unknown
 from dycoke_cli.shapes.questions.question import Question
+from dycoke_cli.shapes.questions.telling import told
 from dycoke_cli.shapes.world.director import Limits, draw_script
 
 # Shares of clips that went through an encoder.
@@ -43,6 +45,7 @@ class Shape:
             among them. Positions then tell when a frame was: they skip what isn't shown.
         first: kinds of questions that come before all others, so that they surely fit.
         foreign: share of clips that show something else than the model's world.
+        overlooked: largest share of a frame's tokens that no other token sees.
         sides: sides in pixels that frames are drawn at; the processor makes 64 of them.
     """
 
@@ -54,6 +57,7 @@ class Shape:
     grid: int = 0
     first: tuple[str, ...] = ()
     foreign: float = 0.05
+    overlooked: float = 0.0
     sides: tuple[int, ...] = (64, 64, 64, 64, 96, 128)
 
 
@@ -70,6 +74,9 @@ class Batch:
         weights: [B, T] float32, how much a label counts.
         verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
         named: [B, T, 3] int64, whom a name means where that is settled, else 0 (see `naming`).
+        placed: [B, T] int64, number of the event named to its end here, else 0 (see `placing`).
+        sought: [B, T] int64, number of the event that the answer beginning here tells, else 0.
+        overlooked: [B, P + T] bool, tokens that no other token sees.
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
         positions: [B, P + T] int64.
         seen: [B, F, 16, 9] int64, what is at each visual token (see `facts`).
@@ -87,6 +94,9 @@ class Batch:
     weights: Tensor
     verdicts: Tensor
     named: Tensor
+    placed: Tensor
+    sought: Tensor
+    overlooked: Tensor
     segments: Tensor
     positions: Tensor
     seen: Tensor
@@ -111,6 +121,7 @@ def make_batch(
     side = int(rng.choice(shape.sides))
     shown = shown_frames(shape, rng)
     for row in range(shape.videos):
+        events: list[str] = []
         script = draw_script([*seed, row], split, shape.limits)
         times = frame_times(shape.grid or shape.frames, rng)[shown]
         if rng.random() < shape.foreign:
@@ -118,21 +129,32 @@ def make_batch(
             clip, facts = foreign_clip(len(times), side, rng), foreign_facts(len(times))
         else:
             asked = ask(script, rng) if shape.text else []
+            events = [told(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / 64
             clip = render(script, times, side, softness=softness)
             facts = facts_of(script, times)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
-        rows.append(pack(questions, shape.text, codec))
+        rows.append(pack(questions, shape.text, codec, events))
         clips.append(clip)
         known.append(facts)
     pixels = to_pixels(np.concatenate(clips), processor)
     pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
-    text, labels, verdicts, named, segments, offsets = (
+    text, labels, verdicts, named, placed, sought, segments, offsets = (
         torch.tensor([getattr(r, name) for r in rows], dtype=torch.long)
-        for name in ("text", "labels", "verdicts", "named", "segments", "positions")
+        for name in (
+            "text",
+            "labels",
+            "verdicts",
+            "named",
+            "placed",
+            "sought",
+            "segments",
+            "positions",
+        )
     )
+    named = named.view(shape.videos, shape.text, len(NAMED))
     head = head_positions(shape, shown).expand(shape.videos, -1)
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
@@ -146,6 +168,9 @@ def make_batch(
         weights=torch.tensor([r.weights for r in rows], dtype=torch.float32),
         verdicts=verdicts,
         named=named,
+        placed=placed,
+        sought=sought,
+        overlooked=overlooked_tokens(shape, rng),
         segments=segments,
         positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),
         seen=seen,
@@ -174,6 +199,18 @@ def head_positions(shape: Shape, shown: np.ndarray) -> Tensor:
     frames = torch.from_numpy(shown)[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)
     newline = prefix_length(shape.grid or shape.frames) - 1
     return torch.cat([torch.arange(2), 2 + frames.flatten(), torch.tensor([newline])])
+
+
+def overlooked_tokens(shape: Shape, rng: np.random.Generator) -> Tensor:
+    """Which tokens no other one sees: [B, P + T] bool, each frame its own share of them.
+
+    So what a token tells is told by others too, as it must be where some are dropped or wait.
+    """
+    shares = rng.uniform(0, shape.overlooked, size=(shape.videos, shape.frames, 1))
+    drawn = rng.random((shape.videos, shape.frames, FRAME_TOKENS)) < shares
+    before, behind = prefix_length(0) - 1, 1 + shape.text
+    found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
+    return torch.from_numpy(found)
 
 
 def frame_times(frames: int, rng: np.random.Generator) -> np.ndarray:

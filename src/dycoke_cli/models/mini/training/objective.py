@@ -16,9 +16,9 @@ from dycoke_cli.models.mini.training.packing import IGNORED
 from dycoke_cli.models.mini.training.tokenizer import Codec
 
 # Layers of the language model (from 1) whose outputs are read: what has changed early, whom a
-# name means, what has happened in the middle, what before that next, whether a question's claims
-# are true near the end.
-CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER = 3, 6, 7, 8, 9
+# name means, what has happened in the middle, what before that and which event is named next;
+# near the end whether a question's claims are true, and which event its answer tells.
+CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER = 3, 6, 7, 8, 9
 
 
 def embed(
@@ -32,14 +32,18 @@ def embed(
     return torch.cat([prefix, table(batch.text).to(video.dtype)], dim=1), prefix.shape[1]
 
 
-def attention_mask(segments: Tensor, prefix: int) -> Tensor:
-    """Who sees whom: [B, T] segments -> [B, 1, P + T, P + T] bool, true where seen."""
+def attention_mask(segments: Tensor, prefix: int, overlooked: Tensor) -> Tensor:
+    """Who sees whom: [B, T] segments -> [B, 1, P + T, P + T] bool, true where seen.
+
+    `overlooked` [B, P + T]: seen by themselves alone.
+    """
     rows, text = segments.shape
     length = prefix + text
     mask = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     mask = mask.expand(rows, 1, length, length).clone()
     mask[:, :, prefix:, prefix:] &= (segments[:, :, None] == segments[:, None, :])[:, None]
-    return mask
+    themselves = torch.eye(length, dtype=torch.bool, device=segments.device)
+    return mask & (~overlooked[:, None, None] | themselves)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Read:
         known: [B, P + T, D], what comes out of the layer that what happened is read off.
         earlier: [B, P + T, D], what comes out of the layer that what happened before that is read
             off.
-        judged: [B, P + T, D], what comes out of the layer that verdicts are read off.
+        late: [B, P + T, D], what comes out of the last layer but one, where verdicts are read.
     """
 
     logits: Tensor
@@ -61,14 +65,14 @@ class Read:
     named: Tensor
     known: Tensor
     earlier: Tensor
-    judged: Tensor
+    late: Tensor
 
 
 def read(
     model: LlavaOnevisionForConditionalGeneration, batch: Batch, inputs: Tensor, prefix: int
 ) -> Read:
     """Runs the language model on what `embed` gives."""
-    seen = attention_mask(batch.segments, prefix)
+    seen = attention_mask(batch.segments, prefix, batch.overlooked)
     # What is added to the scores, as plain (eager) attention wants it.
     mask = torch.zeros(seen.shape, dtype=inputs.dtype, device=inputs.device)
     mask.masked_fill_(~seen, torch.finfo(inputs.dtype).min)
@@ -78,7 +82,7 @@ def read(
         decoder.layers[layer - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
-        for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, VERDICT_LAYER)
+        for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER)
     ]
     hidden = decoder(
         inputs_embeds=inputs,

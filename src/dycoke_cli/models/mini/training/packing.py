@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dycoke_cli.models.mini.training.naming import UNNAMED, namings
+from dycoke_cli.models.mini.training.placing import placed, sought
 from dycoke_cli.models.mini.training.tokenizer import Codec
 from dycoke_cli.shapes.questions.question import KINDS, Question
 
@@ -28,6 +29,8 @@ class Row:
         weights: how much a label counts.
         verdicts: TRUE or FALSE at the last word of a claim, else -100.
         named: name, colour and shape where a name's thing is settled (see `naming`), else zeros.
+        placed: number of the event that is named to its end here, else 0 (see `placing`).
+        sought: number of the event that the answer tells, where the answer begins, else 0.
         segments: which question a token belongs to; -1 for padding.
         positions: from 0 on in each question.
         questions: in order.
@@ -39,13 +42,18 @@ class Row:
     weights: list[float] = field(default_factory=list)
     verdicts: list[int] = field(default_factory=list)
     named: list[tuple[int, ...]] = field(default_factory=list)
+    placed: list[int] = field(default_factory=list)
+    sought: list[int] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
 
 
-def pack(questions: list[Question], room: int, codec: Codec) -> Row:
-    """As many of the questions as fit into `room` tokens, in the order given."""
+def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) -> Row:
+    """As many of the questions as fit into `room` tokens, in the order given.
+
+    `events` are the clip's, in order, as clauses.
+    """
     row = Row()
     for question in questions:
         asked = codec.question(question.text, question.earlier)
@@ -70,6 +78,9 @@ def pack(questions: list[Question], room: int, codec: Codec) -> Row:
         row.verdicts += verdicts
         settled = namings(question, codec)
         row.named += [settled.get(i, UNNAMED) for i in range(len(ids))]
+        places = placed(question, events, codec)
+        row.placed += [places.get(i, 0) for i in range(len(ids))]
+        row.sought += [sought(question, events) if i == before else 0 for i in range(len(ids))]
         row.segments += [len(row.questions)] * len(ids)
         row.positions += range(len(ids))
         row.questions.append(question)
@@ -80,6 +91,8 @@ def pack(questions: list[Question], room: int, codec: Codec) -> Row:
     row.weights += [0.0] * left
     row.verdicts += [IGNORED] * left
     row.named += [UNNAMED] * left
+    row.placed += [0] * left
+    row.sought += [0] * left
     row.segments += [-1] * left
     row.positions += [0] * left
     return row

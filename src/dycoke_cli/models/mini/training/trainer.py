@@ -13,33 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH, build_model, build_processor
+from dycoke_cli.models.mini.training import attention
+from dycoke_cli.models.mini.training.architecture import build_model, build_processor
 from dycoke_cli.models.mini.training.batches import Batch, Shape, make_batch
-from dycoke_cli.models.mini.training.facts import CHANGED, EARLIER, KNOWN, LAST_EVENT, SEEN
-from dycoke_cli.models.mini.training.naming import NAMED
-from dycoke_cli.models.mini.training.objective import (
-    embed,
-    exact,
-    loss_of,
-    read,
-    verdict_loss,
-    visual_tokens,
-)
+from dycoke_cli.models.mini.training.lessons import LESSONS, Lessons
+from dycoke_cli.models.mini.training.objective import embed, exact, loss_of, read
 from dycoke_cli.models.mini.training.patches import PatchProduct
-from dycoke_cli.models.mini.training.readers import Reader
 from dycoke_cli.models.mini.training.recipe import Recipe, Stage
 from dycoke_cli.models.mini.training.tokenizer import Codec, build_tokenizer
+from dycoke_cli.models.mini.training.warm_start import start_from
 from dycoke_cli.shapes.questions.question import KINDS
 
 STATE = "state.pt"
 LOG = "log.jsonl"
-# What the lessons on facts and claims are called among the kinds of questions.
-SEEING, COMPARING, KNOWING = "seeing", "comparing", "knowing"
-REMEMBERING, NAMING, JUDGING = "remembering", "naming", "judging"
-LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, NAMING, JUDGING)
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
 MEMORY = 0.05
 
@@ -72,28 +61,27 @@ class Progress:
 class Trainer:
     """A model, its optimizers, and how far they are."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: str = "cpu") -> None:
-        """Starts anew, or from `folder` where a run was saved there."""
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: str = "cpu", begin: Path | None = None
+    ) -> None:
+        """Goes on with the run in `folder`, or starts one: with a checkpoint's weights or anew."""
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         tokenizer = build_tokenizer()
         self.codec = Codec(tokenizer)
         self.video_processor = build_processor(tokenizer).video_processor
         torch.manual_seed(recipe.seed)
         self.model = build_model(tokenizer)
+        resumed = (folder / STATE).exists()
+        if begin is not None and not resumed:
+            start_from(self.model, tokenizer, begin)
         embeddings = self.model.model.vision_tower.embeddings
         embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
         nn.Module.to(self.model, self.device)
-        # On CPUs, sequences this short are faster in plain matrix products than in a fused kernel.
-        self.model.set_attn_implementation("eager")
-        self.seer, self.knower = Reader(SEEN, slice(0, 2)), Reader(KNOWN, LAST_EVENT)
-        self.judge = nn.Linear(TEXT_WIDTH, 1)
-        self.comparer, self.rememberer = Reader(CHANGED), Reader(EARLIER)
-        self.namer = Reader(NAMED)
-        readers = [self.seer, self.knower, self.judge, self.comparer, self.rememberer, self.namer]
-        self.readers = nn.ModuleList(readers).to(self.device)
-        self.muon, self.adam = optimizers(self.model, self.readers, recipe)
+        self.model.set_attn_implementation(attention.NAME)
+        self.lessons = Lessons(recipe, self.codec).to(self.device)
+        self.muon, self.adam = optimizers(self.model, self.lessons, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
-        if (folder / STATE).exists():
+        if resumed:
             self._load()
 
     def run(self, each: Callable[[Progress, Stage], None], save_every: float = 60.0) -> None:
@@ -129,32 +117,17 @@ class Trainer:
                 group["lr"] = group["initial_lr"] * rate
         with torch.autocast(self.device.type, torch.bfloat16):
             inputs, prefix = embed(self.model, batch, self.codec)
-            tokens = visual_tokens(inputs, prefix, self.codec)
-            loss, told = self.seer.loss(tokens, batch.seen.flatten(0, 2))
-            answers: list[tuple[str, float | None]] = [(SEEING, told)]
+            lessons = [self.lessons.seeing(inputs, prefix, batch)]
+            answers: list[tuple[str, float | None]] = []
+            costs: list[Tensor] = []
             if not batch.eyes_only:
                 found = read(self.model, batch, inputs, prefix)
-                loss = self.recipe.seeing * loss
-                for lesson, reader, layer, facts in (
-                    (COMPARING, self.comparer, found.changed, batch.changed),
-                    (KNOWING, self.knower, found.known, batch.known),
-                    (REMEMBERING, self.rememberer, found.earlier, batch.earlier),
-                ):
-                    tokens = visual_tokens(layer, prefix, self.codec)
-                    lost, told = reader.loss(tokens, facts.flatten(0, 2))
-                    answers.append((lesson, told))
-                    loss = loss + self.recipe.knowing * lost
-                settled = batch.named[..., 0] > 0
-                if bool(settled.any()):
-                    texts = found.named[:, prefix:][settled]
-                    lost, told = self.namer.loss(texts, batch.named[settled])
-                    answers.append((NAMING, told))
-                    loss = loss + self.recipe.knowing * lost
+                lessons += self.lessons.inside(found, prefix, batch)
                 if len(found.logits):
-                    verdict, told_apart = verdict_loss(self.judge, found.judged, batch)
-                    loss = loss + loss_of(found.logits, batch) + self.recipe.judging * verdict
-                    answers.append((JUDGING, told_apart))
+                    costs.append(loss_of(found.logits, batch))
                     answers += [(k, float(ok)) for k, ok in exact(found.logits.detach(), batch)]
+            answers += [(lesson, told) for lesson, _, told in lessons]
+            loss = torch.stack([*costs, *(cost for _, cost, _ in lessons)]).sum()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.muon.step()
@@ -197,7 +170,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
-            "readers": self.readers.state_dict(),
+            "lessons": self.lessons.state_dict(),
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
@@ -209,7 +182,7 @@ class Trainer:
     def _load(self) -> None:
         state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.readers.load_state_dict(state["readers"])
+        self.lessons.load_state_dict(state["lessons"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):
             base = [group["initial_lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state[name])
@@ -220,7 +193,7 @@ class Trainer:
 
 
 def optimizers(
-    model: LlavaOnevisionForConditionalGeneration, readers: nn.Module, recipe: Recipe
+    model: LlavaOnevisionForConditionalGeneration, lessons: nn.Module, recipe: Recipe
 ) -> tuple[torch.optim.Muon, torch.optim.AdamW]:
     """Muon for the matrices of the layers and the projector, AdamW for the rest."""
     matrices: list[nn.Parameter] = []
@@ -228,7 +201,7 @@ def optimizers(
     for name, weight in model.named_parameters():
         inner = "layers" in name or "multi_modal_projector" in name
         (matrices if inner and weight.ndim == 2 else rest).append(weight)
-    rest += readers.parameters()
+    rest += lessons.parameters()
     muon = torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)
     adam = torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     for optimizer in (muon, adam):
