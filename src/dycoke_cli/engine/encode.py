@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine.repeats import first_alike, stretches
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.layouts import Family
@@ -60,6 +61,8 @@ def encode_video(
 ) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
 
+    Frames that are the same as one before are not run again.
+
     Args:
         model: a stock model.
         family: its layout, which knows how its inputs are cut into frames.
@@ -70,9 +73,9 @@ def encode_video(
     pixels = inputs[family.pixels.key]
     device = input_device(model)
     size = max(1, chunk_numbers(device) * frames // pixels.numel())
-    parts = []
-    for start in range(0, frames, size):
-        stop = min(start + size, frames)
+    alike, count = first_alike(family, inputs, frames), prompt.tokens_per_frame
+    found: dict[int, list[torch.Tensor]] = {}
+    for start, stop in stretches(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
             chunk[family.pixels.key].to(device),
@@ -80,11 +83,17 @@ def encode_video(
             family.pixels,
         )
         kwargs = _at_decoder(model, chunk)
-        deepstack = [rows[keep] for rows in kwargs.get(DEEPSTACK) or ()]
-        parts.append([kwargs["inputs_embeds"][0][keep], *deepstack])
+        kinds = [kwargs["inputs_embeds"][0], *(kwargs.get(DEEPSTACK) or ())]
+        for frame in range(start, stop):
+            behind = (frame - start + 1) * count
+            # What follows the last frame of all belongs to it.
+            mine = slice(behind - count, None if stop == frames == frame + 1 else behind)
+            found[frame] = [rows[keep][mine] for rows in kinds]
         if on_frames is not None:
             on_frames(stop, frames)
-    rows, *deepstack = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    rows, *deepstack = (
+        torch.cat(pieces) for pieces in zip(*(found[i] for i in alike), strict=True)
+    )
     return Encoded(rows, tuple(deepstack))
 
 

@@ -8,6 +8,7 @@ from dycoke_cli.errors import UsageError
 
 DEVICE_MAPS = ("auto",)
 QUANTIZED = ("int8", "int4")
+KERNELS = ("fast", "stock")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class LoadOptions:
             downloaded.
         device_map: "auto" spreads the layers over all devices; None keeps them on one.
         quantize: "int8" or "int4" for the language model's weights; None leaves them as they are.
+        kernels: "fast" computes attention on a CPU in ways of our own (`dycoke_cli.kernels`),
+            "stock" in torch's.
 
     Raises:
         UsageError: a value that isn't known, or two that don't go together.
@@ -34,10 +37,12 @@ class LoadOptions:
     random_weights: bool = False
     device_map: str | None = None
     quantize: str | None = None
+    kernels: str = "fast"
 
     def __post_init__(self) -> None:
         _check_known("--device-map", self.device_map, DEVICE_MAPS)
         _check_known("--quantize", self.quantize, QUANTIZED)
+        _check_known("--kernels", self.kernels, KERNELS)
         if self.device_map is not None and self.device != "auto":
             raise UsageError(
                 f"--device-map auto chooses the devices itself; drop --device {self.device}"

@@ -11,6 +11,7 @@ import torch
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose, method_defaults
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.load_options import LoadOptions
@@ -112,6 +113,7 @@ def load(
     random_weights: bool = False,
     device_map: str | None = None,
     quantize: str | None = None,
+    kernels: str = "fast",
 ) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
@@ -123,6 +125,7 @@ def load(
         random_weights: the published configuration, without its weights.
         device_map: "auto" spreads the layers over all devices.
         quantize: "int8" or "int4".
+        kernels: "fast" or "stock".
 
     Raises:
         ModelError: it can't be found or loaded.
@@ -130,12 +133,14 @@ def load(
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize)
+    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
     chosen = choose(name, options)
     free = None if device_map is not None else free_memory(chosen.device)
     check_room(chosen, free)
     with quiet_libraries():
         model, processor = (unlearned_model if random_weights else stored_model)(chosen)
+    if kernels == "fast":
+        use_kernels(model)
     source = chosen.source
     return LoadedModel(
         source.name,

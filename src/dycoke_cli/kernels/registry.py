@@ -1,0 +1,98 @@
+"""Our attention under a name, in the public registry of attention functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from dycoke_cli.kernels.causal import causal_attention
+from dycoke_cli.kernels.frames import frame_attention, odd_heads
+from dycoke_cli.kernels.single import single_attention
+
+NAME = "dycoke_kernels"
+STOCK = "sdpa"
+
+
+def attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls; hands on to stock SDPA what isn't one of our shapes.
+
+    Args:
+        module: an attention layer.
+        query: `[B, Hq, N, D]`.
+        key: `[B, Hk, S, D]`.
+        value: `[B, Hk, S, E]`.
+        attention_mask: `[B, 1, N, S]`, or None: then a causal layer's queries are the last N of S
+            tokens (`mask` below makes no mask for those).
+        scaling: of the scores; None for the usual one.
+        is_causal: None asks the layer.
+        dropout: of training.
+
+    Returns:
+        `[B, N, Hq, E]`, and no weights.
+    """
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    plain = not dropout and not torch.is_grad_enabled()
+    plain &= all(kwargs.get(name) is None for name in ("softcap", "position_bias", "cache"))
+    if plain and query.shape[2] == 1 and (attention_mask is None or attention_mask.shape[1] == 1):
+        return single_attention(query, key, value, scale, attention_mask), None
+    if plain and attention_mask is None and causal:
+        return causal_attention(query, key, value, scale), None
+    same_heads = query.shape[1] == key.shape[1]
+    if plain and attention_mask is None and not causal and same_heads and odd_heads(query):
+        return frame_attention(query, key, value, scale), None
+    if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
+        # Stock SDPA would take them for the first N of S tokens.
+        attention_mask = _causal(query.shape[2], key.shape[2], query.device)
+    return ALL_ATTENTION_FUNCTIONS[STOCK](
+        module, query, key, value, attention_mask,
+        dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
+    )  # fmt: skip
+
+
+def mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: Any = 0,
+    kv_offset: int = 0,
+    mask_function: Any = causal_mask_function,
+    attention_mask: torch.Tensor | None = None,
+    local_size: int | None = None,
+    **kwargs: Any,
+) -> torch.Tensor | None:
+    """The mask of stock SDPA; None also where new tokens see all of a cache and are just causal."""
+    behind = isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length
+    whole = attention_mask is None or bool(attention_mask.all())
+    if mask_function is causal_mask_function and local_size is None and behind and whole:
+        return None
+    if q_length > 1:
+        # None would mean the last of the keys; in a static cache, new tokens are the first.
+        kwargs["allow_is_causal_skip"] = False
+    return sdpa_mask(
+        batch_size, q_length, kv_length, q_offset, kv_offset, mask_function, attention_mask,
+        local_size, **kwargs,
+    )  # fmt: skip
+
+
+def _causal(length: int, keys: int, device: torch.device) -> torch.Tensor:
+    seen = torch.ones(length, keys, dtype=torch.bool, device=device)
+    return seen.tril(keys - length)[None, None]
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, mask)

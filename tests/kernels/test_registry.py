@@ -1,0 +1,134 @@
+"""A stock model with our attention writes the tokens that it writes without."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV
+from dycoke_cli.kernels import registry
+from dycoke_cli.kernels.registry import NAME
+from dycoke_cli.models.fast_attention import use_kernels
+from dycoke_cli.models.private_api import attention_implementation
+
+from ..families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from ..families.tiny import MAKERS, make
+
+NEW_TOKENS = 8
+
+
+@contextmanager
+def with_kernels(model):
+    """The model is shared between tests: it goes back to SDPA."""
+    assert use_kernels(model)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation("sdpa")
+
+
+@pytest.fixture
+def used(monkeypatch) -> Counter[str]:
+    """How often each shape of attention was computed."""
+    counts: Counter[str] = Counter()
+
+    def counting(name, function):
+        def count(*args, **kwargs):
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    for name in ("causal_attention", "single_attention", "frame_attention"):
+        monkeypatch.setattr(registry, name, counting(name, getattr(registry, name)))
+    return counts
+
+
+def written(model, inputs, method=None):
+    def generate():
+        return model.generate(
+            **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True,
+            output_logits=True,
+        )  # fmt: skip
+
+    if method is None:
+        return generate()
+    with method(model):
+        return generate()
+
+
+def methods_of(family: str) -> list:
+    if family in NONE_ONLY:
+        return [None]
+    merging = DyCoke(kv_prune=False, positions="kept")
+    if family in MERGING_ONLY:
+        return [None, merging]
+    pruning = DyCoke(prune_layer=2, positions="kept", recall_threshold=0.99)
+    inside = [] if family in BOTH_WAYS else [FastV(prune_layer=1)]
+    return [None, merging, pruning, *inside]
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_every_family_writes_the_tokens_of_stock_attention(family: str, used) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(5))
+    for method in methods_of(family):
+        stock = written(model, inputs, method)
+        with with_kernels(model):
+            ours = written(model, inputs, method)
+        assert torch.equal(ours.sequences, stock.sequences)
+        for a, b in zip(ours.logits, stock.logits, strict=True):
+            torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-4)
+    assert used["single_attention"]
+    assert attention_implementation(model) == "sdpa"
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def test_prompts_take_the_causal_shape_and_answers_the_single_one(family: str, used) -> None:
+    model, processor = make(family)
+    layers = model.get_decoder().config.num_hidden_layers
+    with with_kernels(model):
+        written(model, stock_inputs(family, processor, clip(4)))
+    assert used["causal_attention"] == layers
+    assert used["single_attention"] == layers * (NEW_TOKENS - 1)
+
+
+def test_padding_and_static_caches_are_left_to_the_stock_function(used) -> None:
+    """What no mask means differs there: prompts in a static cache are its first rows."""
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(4))
+    padded = {**inputs, "attention_mask": inputs["attention_mask"].clone()}
+    padded["attention_mask"][:, 0] = 0
+    for given, more in ((padded, {}), (inputs, {"cache_implementation": "static"})):
+        how = {"max_new_tokens": NEW_TOKENS, "do_sample": False, **more}
+        stock = model.generate(**given, **how)
+        with with_kernels(model):
+            ours = model.generate(**given, **how)
+        assert torch.equal(ours, stock)
+        assert not used["causal_attention"]
+
+
+def test_a_prompt_read_in_two_calls_needs_no_mask(used) -> None:
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(4))
+    how = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "prefill_chunk_size": 19}
+    stock = model.generate(**inputs, **how)
+    with with_kernels(model):
+        ours = model.generate(**inputs, **how)
+    assert torch.equal(ours, stock)
+
+
+def test_who_asks_for_other_attention_keeps_it() -> None:
+    model, _ = make("llava_onevision")
+    model.set_attn_implementation("eager")
+    try:
+        assert not use_kernels(model)
+        assert attention_implementation(model) == "eager"
+    finally:
+        model.set_attn_implementation("sdpa")
+    with with_kernels(model):
+        assert attention_implementation(model.get_decoder()) == NAME
+        assert not use_kernels(model)
