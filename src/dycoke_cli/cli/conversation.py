@@ -78,6 +78,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         on_progress=presenter.progress,
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
+        reuse=len(conversation.questions) > 1,
     )
     return session, method
 

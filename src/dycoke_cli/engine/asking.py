@@ -119,9 +119,10 @@ def _generate(
         session.on_progress(name, done, total)
 
     report("prefill", 0, 1)
-    attached: Any = in_pieces(model)
+    prefix = session.prefix_of(method) if len(asked) == 1 else None
+    attached: Any = in_pieces(model, prefix, batch.placeholders)
     if method.name != "none":
-        attached = attach(model, method, trace=decoding.trace)
+        attached = attach(model, method, trace=decoding.trace, prefix=prefix)
     with encoded(model, batch.videos, batch.placeholders), attached as attachment:
         written = generate(
             model,

@@ -22,8 +22,9 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import take
-from dycoke_cli.engine.pieces import InPieces, fit
+from dycoke_cli.engine.pieces import InPieces, last_of
 from dycoke_cli.engine.prefill import shorten
+from dycoke_cli.engine.prefix import VideoPrefix
 from dycoke_cli.engine.seen import Prompt
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import (
@@ -41,13 +42,17 @@ from dycoke_cli.models.layouts import family_of
 from dycoke_cli.models.private_api import attention_implementation
 
 
-def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:
+def attach(
+    model: Any, method: Method, *, trace: bool = False, prefix: VideoPrefix | None = None
+) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
     Args:
         model: a stock model of a family that has a layout.
         method: the choices, made for each sequence of a batch alone.
         trace: take down each decoding step of a method with decode pruning.
+        prefix: of the video that every prompt is about: what was read of it isn't read again, and
+            nothing is made of any row of a prompt but the last.
 
     Raises:
         UsageError: a family without a layout, a prune layer that the model doesn't have, or a
@@ -60,7 +65,7 @@ def attach(model: Any, method: Method, *, trace: bool = False) -> Attachment:
             f"{why_not}; --method none works"
         )
     check_decoder(model.get_decoder(), method)
-    return Attachment(model, method, trace)
+    return Attachment(model, method, trace, prefix)
 
 
 class Attachment:
@@ -72,7 +77,7 @@ class Attachment:
         recorder: the steps of that call, or None where they aren't taken down.
     """
 
-    def __init__(self, model: Any, method: Method, trace: bool) -> None:
+    def __init__(self, model: Any, method: Method, trace: bool, prefix: VideoPrefix | None) -> None:
         self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
         self._model = model
@@ -80,7 +85,8 @@ class Attachment:
         self._method = method
         self._trace = trace
         self._prompt: Prompt | None = None
-        self._pieces = InPieces()
+        self._prefix = prefix
+        self._pieces = InPieces(prefix)
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
@@ -146,10 +152,9 @@ class Attachment:
             make_mask=self._own_mask(prompt),
             trace=self._trace,
         )
-        if not args and prompt.last_alone and self._method.inside() is None and fit(module, kwargs):
-            if call.store is not None:
-                call.store.expect_pieces()
-            kwargs = self._pieces.last(module, kwargs)
+        last_alone = prompt.last_alone or self._prefix is not None
+        if not args and last_alone and self._method.inside() is None:
+            kwargs = self._pieces.last(module, kwargs, last_of(call.rows[0].visual))
         self._calls[kwargs["past_key_values"]] = call
         self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs

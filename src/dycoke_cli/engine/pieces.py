@@ -3,7 +3,8 @@
 The middle of an MLP is several times as wide as the rows that a layer reads: of a video of 128
 frames in a model of 7 B, 1.3 GB, where the keys and values of the whole prompt take 0.7. A piece
 reads what came before from the cache. So all pieces but the last go through the text decoder in a
-hook before its forward, and the last one is what that forward is called with.
+hook before its forward, and the last one is what that forward is called with. The same way, what
+all questions about a video begin with is read once (`prefix.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from transformers import DynamicCache
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import stretch
 from dycoke_cli.engine.deepstack import deepstack_of_stretch
+from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.prefix import VideoPrefix, key_of
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.private_api import attention_implementation
@@ -39,40 +42,61 @@ class InPieces:
 
     Attributes:
         reading: whether a piece is being read; hooks before the decoder leave it as it is.
+
+    Args:
+        prefix: of the video that the prompts are about: what was read of it isn't read again; None
+            to read each prompt as a whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: VideoPrefix | None = None) -> None:
         self.reading = False
+        self._prefix = prefix
 
-    def last(self, decoder: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
         """Read a prompt up to its last piece; return the arguments for that one.
 
         Args:
             decoder: the text decoder.
-            kwargs: with which it is about to read the whole prompt, `[B, S, D]`.
+            kwargs: with which it is about to read the whole prompt, `[B, R, D]`.
+            visual: rows up to the last visual one.
         """
         length = kwargs["inputs_embeds"].shape[1]
-        *starts, last = range(0, length, PIECE)
+        shared = self._prefix is not None and len(kwargs["inputs_embeds"]) == 1 and visual > 0
+        if not can_be_cut(decoder, kwargs) or not (shared or length > LONGEST_WHOLE):
+            return kwargs
+        cache = kwargs["past_key_values"]
+        if isinstance(cache, KVStore):
+            cache.expect_pieces()
+        begin = 0
+        if shared:
+            assert self._prefix is not None
+            begin, key = visual, key_of(kwargs, visual)
+            if not self._prefix.restore(key, cache):
+                self._read(decoder, kwargs, _cut(0, visual))
+                self._prefix.keep(key, cache)
+        *pieces, last = _cut(begin, length)
+        self._read(decoder, kwargs, pieces)
+        return _piece(kwargs, *last)
+
+    def _read(self, decoder: Any, kwargs: dict[str, Any], pieces: list[tuple[int, int]]) -> None:
         self.reading = True
         try:
-            for start in starts:
-                decoder(**_piece(kwargs, start, start + PIECE))
+            for piece in pieces:
+                decoder(**_piece(kwargs, *piece))
         finally:
             self.reading = False
-        return _piece(kwargs, last, length)
 
 
-def fit(decoder: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a prompt is long, and can be read in pieces: under a mask that is just causal.
+def can_be_cut(decoder: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a prompt can be read in pieces: under a mask that is just causal.
 
     Args:
         decoder: the text decoder.
         kwargs: with which it is about to read the prompt.
     """
-    embeds, mask = kwargs.get("inputs_embeds"), kwargs.get("attention_mask")
+    mask = kwargs.get("attention_mask")
     return (
-        embeds is not None
-        and embeds.shape[1] > LONGEST_WHOLE
+        kwargs.get("inputs_embeds") is not None
         and (mask is None or (torch.is_tensor(mask) and mask.dim() == 2))
         and kwargs.get("use_cache") is not False
         # What is asked of all rows would come of the last piece alone.
@@ -87,25 +111,41 @@ def fit(decoder: Any, kwargs: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def in_pieces(model: Any) -> Iterator[None]:
-    """Within the block, this thread's `generate()` without a method reads long prompts in pieces.
+def in_pieces(
+    model: Any, prefix: VideoPrefix | None = None, placeholders: torch.Tensor | None = None
+) -> Iterator[None]:
+    """Within the block, this thread's `generate()` without a method reads prompts in pieces.
 
     Args:
         model: a stock model.
+        prefix: of the video that the prompts are about, or None.
+        placeholders: `[B, S]`, bool: where it stands; None where that isn't known.
     """
-    pieces = InPieces()
+    pieces = InPieces(prefix)
+    visual = 0 if placeholders is None else last_of(placeholders[0].nonzero().flatten())
 
     def read(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         cache = kwargs.get("past_key_values")
         if pieces.reading or args or type(cache) is not DynamicCache or cache.get_seq_length():
             return None
-        return (args, pieces.last(module, kwargs)) if fit(module, kwargs) else None
+        return args, pieces.last(module, kwargs, visual)
 
     hook = before_forward(model.get_decoder(), read)
     try:
         yield
     finally:
         hook.remove()
+
+
+def last_of(rows: torch.Tensor) -> int:
+    """How many rows there are up to the last of these, `[V]`, ascending; 0 for none."""
+    return int(rows[-1]) + 1 if len(rows) else 0
+
+
+def _cut(begin: int, end: int) -> list[tuple[int, int]]:
+    """First and last row of each piece."""
+    size = rows_at_once(end - begin)
+    return [(start, min(start + size, end)) for start in range(begin, end, size)]
 
 
 def _piece(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.expected_memory import memory_warning
+from dycoke_cli.engine.prefix import VideoPrefix
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.errors import UsageError
@@ -20,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class VideoSession:
-    """Questions about one video. The video is encoded at the first question, once.
+    """Questions about one video, which is encoded at the first question, and read but once.
 
     Attributes:
         video: what the stock processor made of it.
@@ -32,6 +33,8 @@ class VideoSession:
             and "decode" (tokens).
         seconds_load: how long the model took to load, for the report.
         seconds_video_decode: how long the frames took to decode; part of the first answer's time.
+        reuse: whether keys and values of the video are kept for the next question, which then
+            costs only its own text; one that comes alone has no use for them.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class VideoSession:
         *,
         seconds_load: float | None = None,
         seconds_video_decode: float = 0.0,
+        reuse: bool = True,
     ) -> None:
         self.loaded = loaded
         self.clip = clip
@@ -52,6 +56,7 @@ class VideoSession:
             loaded.processor, loaded.family, loaded.model.config, clip
         )
         self._encoded: Encoded | None = None
+        self._prefix = VideoPrefix() if reuse else None
 
     def ask(
         self,
@@ -119,6 +124,11 @@ class VideoSession:
             lambda done, total: self.on_progress("vision", done, total),
         )
         return self._seconds_video_decode, watch.read() - started
+
+    def prefix_of(self, method: Method) -> VideoPrefix | None:
+        """What was read of the video; None where a method wants that to be off the device."""
+        pruning = method.pruning()
+        return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
     def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
