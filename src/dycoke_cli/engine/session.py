@@ -13,6 +13,7 @@ from dycoke_cli.engine.expected_memory import memory_warning
 from dycoke_cli.engine.prefix import VideoPrefix
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
@@ -35,6 +36,7 @@ class VideoSession:
         seconds_video_decode: how long the frames took to decode; part of the first answer's time.
         reuse: whether keys and values of the video are kept for the next question, which then
             costs only its own text; one that comes alone has no use for them.
+        cache: of encoded videos on disk, or None.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class VideoSession:
         seconds_load: float | None = None,
         seconds_video_decode: float = 0.0,
         reuse: bool = True,
+        cache: VisualCache | None = None,
     ) -> None:
         self.loaded = loaded
         self.clip = clip
@@ -57,6 +60,7 @@ class VideoSession:
         )
         self._encoded: Encoded | None = None
         self._prefix = VideoPrefix() if reuse else None
+        self._cache = cache if loaded.identity else None
 
     def ask(
         self,
@@ -117,12 +121,18 @@ class VideoSession:
         if self._encoded is not None:
             return 0.0, 0.0
         started = watch.read()
-        self._encoded = encode_video(
-            self.loaded.model,
-            self.loaded.family,
-            self.video,
-            lambda done, total: self.on_progress("vision", done, total),
-        )
+        key = key_of(self.loaded.identity or {}, self.video.inputs) if self._cache else ""
+        if self._cache is not None:
+            self._encoded = self._cache.get(key, self.loaded.input_device)
+        if self._encoded is None:
+            self._encoded = encode_video(
+                self.loaded.model,
+                self.loaded.family,
+                self.video,
+                lambda done, total: self.on_progress("vision", done, total),
+            )
+            if self._cache is not None:
+                self._cache.put(key, self._encoded)
         return self._seconds_video_decode, watch.read() - started
 
     def prefix_of(self, method: Method) -> VideoPrefix | None:

@@ -38,6 +38,7 @@ class LoadedModel:
         warnings: what must be said with every answer of this model.
         free_bytes: of the device, before the weights were there; None where nobody says, and of a
             model that is spread over several.
+        identity: what tells its weights and dtype from others'; None where nothing does.
     """
 
     name: str
@@ -50,6 +51,7 @@ class LoadedModel:
     quantize: str | None = None
     warnings: tuple[str, ...] = ()
     free_bytes: int | None = None
+    identity: dict[str, Any] | None = None
 
     @property
     def device(self) -> str:
@@ -153,6 +155,7 @@ def load(
         quantize=quantize,
         warnings=(MEANINGLESS,) if random_weights else (),
         free_bytes=free,
+        identity=None if random_weights else {**chosen.describe(), "device": None},
     )
 
 
