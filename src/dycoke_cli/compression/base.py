@@ -68,6 +68,24 @@ class Inside:
 
 
 @dataclass(frozen=True)
+class BeforeVision:
+    """The choice of `select`, made early, so that what it drops needn't be encoded.
+
+    Args:
+        parameters: what the choice depends on.
+        window: frames that are chosen from together; windows don't look at each other.
+        keep: as `Method.select`, of the frames of a few whole windows (the last may be shorter).
+        references: for as many frames: for each the earlier one that it is compared with, or None
+            where it is kept whole.
+    """
+
+    parameters: tuple[float, ...]
+    window: int
+    keep: Callable[[torch.Tensor], torch.Tensor]
+    references: Callable[[int], list[int | None]]
+
+
+@dataclass(frozen=True)
 class Method:
     """A compression method. As it stands, it keeps everything: the uncompressed model.
 
@@ -96,6 +114,10 @@ class Method:
         """
         frames, per_frame = features.shape[:2]
         return torch.arange(frames * per_frame, device=features.device)
+
+    def before_vision(self) -> BeforeVision | None:
+        """The same choice made inside the vision tower; None where it is made behind it."""
+        return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens `select` keeps; known before anything is encoded."""

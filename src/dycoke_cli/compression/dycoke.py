@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import Method, Pruning
+from dycoke_cli.compression.base import BeforeVision, Method, Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.ranges import check_at_least, check_choice, check_share
 from dycoke_cli.errors import UsageError
@@ -32,6 +32,8 @@ class DyCoke(Method):
         positions: of kept tokens, "renumbered" without gaps or "kept" as they were.
         dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
             memory of an accelerator; or "discard" them.
+        merge_stage: stage 1 chooses behind the vision tower ("llm"), or early in it ("vision"):
+            then what is dropped isn't encoded, and the choice is a little worse.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -51,6 +53,7 @@ class DyCoke(Method):
     variant: str = "paper"
     positions: str = "renumbered"
     dp_cache: str = "device"
+    merge_stage: str = "llm"
 
     def __post_init__(self) -> None:
         check_share("merge_ratio", self.merge_ratio)
@@ -61,6 +64,9 @@ class DyCoke(Method):
         check_choice("variant", self.variant, ("paper", "published"))
         check_choice("positions", self.positions, ("kept", "renumbered"))
         check_choice("dp_cache", self.dp_cache, ("device", "host", "discard"))
+        check_choice("merge_stage", self.merge_stage, ("llm", "vision"))
+        if self.merge_stage == "vision" and not (self.ttm and self.variant == "paper"):
+            raise UsageError("merge_stage vision needs ttm, in the paper variant")
         if self.dp_cache == "discard" and self.recall:
             raise UsageError(
                 "dp_cache discard leaves nothing to recall; use it together with no recall"
@@ -86,6 +92,17 @@ class DyCoke(Method):
         if not self.ttm:
             return super().select(features)
         return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
+
+    def before_vision(self) -> BeforeVision | None:
+        """Stage 1 inside the vision tower, or None where it comes behind."""
+        if self.merge_stage == "llm":
+            return None
+
+        def references(frames: int) -> list[int | None]:
+            return [other for _, other in ttm.comparisons(frames, self.window, self.variant)]
+
+        parameters = (self.merge_ratio, self.window)
+        return BeforeVision(parameters, self.window, self.select, references)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens stage 1 keeps."""

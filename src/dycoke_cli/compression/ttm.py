@@ -46,7 +46,7 @@ def keep_indices(
     kept = tokens_left(per_frame, merge_ratio)
     whole = torch.arange(per_frame, device=features.device)
     chosen = []
-    for frame, reference in _comparisons(frames, window, variant):
+    for frame, reference in comparisons(frames, window, variant):
         if reference is None:
             positions = whole
         else:
@@ -65,7 +65,7 @@ def kept_tokens(
     kept = tokens_left(per_frame, merge_ratio)
     return sum(
         per_frame if reference is None else kept
-        for _, reference in _comparisons(frames, window, variant)
+        for _, reference in comparisons(frames, window, variant)
     )
 
 
@@ -79,7 +79,7 @@ def _similarity(tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return F.cosine_similarity(tokens.to(wide), others.to(wide), dim=-1).float()
 
 
-def _comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:
+def comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:
     """Yield (frame, the frame it is compared with, or None to keep it whole), in reading order."""
     if variant == "published":
         if frames <= PUBLISHED_WINDOW:

@@ -73,7 +73,7 @@ def ask_together(
     prompts = [a.session.prompt(a.question, a.history, method, decoding) for a in asked]
     stage = Stage()
     with explained(stage, method, loaded.model):
-        seconds = [item.session.encode(watch) for item in asked]
+        seconds = [item.session.encode(watch, method) for item in asked]
         pad = loaded.processor.tokenizer.pad_token_id or 0
         batch = together([make() for make in prompts], pad)
         written = _generate(asked, batch, method, decoding, watch, stage, on_text)
@@ -122,7 +122,8 @@ def _generate(
     prefix = session.prefix_of(method) if len(asked) == 1 else None
     attached: Any = in_pieces(model, prefix, batch.placeholders)
     if method.name != "none":
-        attached = attach(model, method, trace=decoding.trace, prefix=prefix)
+        chosen = [video.kept for video in batch.videos]
+        attached = attach(model, method, trace=decoding.trace, prefix=prefix, chosen=chosen)
     with encoded(model, batch.videos, batch.placeholders), attached as attachment:
         written = generate(
             model,

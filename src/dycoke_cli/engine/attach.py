@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,7 +43,12 @@ from dycoke_cli.models.private_api import attention_implementation
 
 
 def attach(
-    model: Any, method: Method, *, trace: bool = False, prefix: VideoPrefix | None = None
+    model: Any,
+    method: Method,
+    *,
+    trace: bool = False,
+    prefix: VideoPrefix | None = None,
+    chosen: Sequence[torch.Tensor | None] = (),
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
@@ -53,6 +58,7 @@ def attach(
         trace: take down each decoding step of a method with decode pruning.
         prefix: of the video that every prompt is about: what was read of it isn't read again, and
             nothing is made of any row of a prompt but the last.
+        chosen: for each sequence the tokens that merging before vision has kept.
 
     Raises:
         UsageError: a family without a layout, a prune layer that the model doesn't have, or a
@@ -65,7 +71,11 @@ def attach(
             f"{why_not}; --method none works"
         )
     check_decoder(model.get_decoder(), method)
-    return Attachment(model, method, trace, prefix)
+    if method.before_vision() is not None and not chosen:
+        raise UsageError(
+            "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
+        )
+    return Attachment(model, method, trace, prefix, chosen)
 
 
 class Attachment:
@@ -77,13 +87,21 @@ class Attachment:
         recorder: the steps of that call, or None where they aren't taken down.
     """
 
-    def __init__(self, model: Any, method: Method, trace: bool, prefix: VideoPrefix | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        method: Method,
+        trace: bool,
+        prefix: VideoPrefix | None,
+        chosen: Sequence[torch.Tensor | None],
+    ) -> None:
         self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
         self._model = model
         self._decoder = model.get_decoder()
         self._method = method
         self._trace = trace
+        self._chosen = chosen
         self._prompt: Prompt | None = None
         self._prefix = prefix
         self._pieces = InPieces(prefix)
@@ -149,6 +167,7 @@ class Attachment:
             self._method,
             module.config,
             mask=prompt.mask,
+            chosen=self._chosen,
             make_mask=self._own_mask(prompt),
             trace=self._trace,
         )

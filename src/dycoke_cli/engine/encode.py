@@ -7,11 +7,14 @@ decoder, where the visual tokens already stand in `inputs_embeds`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.merged_vision import MergedVision
 from dycoke_cli.engine.repeats import first_alike, stretches
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
@@ -33,10 +36,13 @@ class Encoded:
     Args:
         rows: `[R, D]`, in the model's dtype and on its device: one a placeholder.
         deepstack: more rows `[R, D]`, which are added behind each of the first decoder layers.
+        kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
+            `frame*N + position`; rows of the others stand there for nothing.
     """
 
     rows: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
+    kept: torch.Tensor | None = None
 
 
 class _Reached(Exception):
@@ -58,6 +64,7 @@ def encode_video(
     family: Family,
     prompt: VideoPrompt,
     on_frames: Callable[[int, int], None] | None = None,
+    merging: BeforeVision | None = None,
 ) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
 
@@ -68,13 +75,25 @@ def encode_video(
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in all).
+        merging: what the vision tower leaves out; None for nothing.
+
+    Raises:
+        UsageError: a tower that can't leave anything out.
     """
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
     device = input_device(model)
     size = max(1, chunk_numbers(device) * frames // pixels.numel())
-    alike, count = first_alike(family, inputs, frames), prompt.tokens_per_frame
+    count = prompt.tokens_per_frame
+    alike = list(range(frames))
+    merged: Any = nullcontext()
+    if merging is None:
+        alike = first_alike(family, inputs, frames)
+    else:
+        size = max(1, size // merging.window) * merging.window
+        merged = MergedVision(model, merging)
     found: dict[int, list[torch.Tensor]] = {}
+    kept: list[torch.Tensor] = []
     for start, stop in stretches(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
@@ -82,7 +101,10 @@ def encode_video(
             prompt.processor.video_processor,
             family.pixels,
         )
-        kwargs = _at_decoder(model, chunk)
+        with merged:
+            kwargs = _at_decoder(model, chunk)
+        if merging is not None:
+            kept.append(merged.kept.cpu() + start * count)
         kinds = [kwargs["inputs_embeds"][0], *(kwargs.get(DEEPSTACK) or ())]
         for frame in range(start, stop):
             behind = (frame - start + 1) * count
@@ -94,7 +116,7 @@ def encode_video(
     rows, *deepstack = (
         torch.cat(pieces) for pieces in zip(*(found[i] for i in alike), strict=True)
     )
-    return Encoded(rows, tuple(deepstack))
+    return Encoded(rows, tuple(deepstack), torch.cat(kept) if kept else None)
 
 
 def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:

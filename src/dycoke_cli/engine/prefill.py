@@ -30,6 +30,7 @@ def shorten(
     config: Any,
     *,
     mask: torch.Tensor | None,
+    chosen: Sequence[torch.Tensor | None] = (),
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
     trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
@@ -42,6 +43,7 @@ def shorten(
         method: the choice, made for each sequence alone.
         config: of the text decoder.
         mask: `[B, S]`: 0 in the padding; None without padding.
+        chosen: for each sequence the tokens that stay, where that is settled already.
         make_mask: makes the decoder's attention mask from its other arguments and the rows
             `[B, R]` that are read; None where the decoder makes its own from the padding.
         trace: whether each decoding step is taken down.
@@ -55,7 +57,11 @@ def shorten(
     embeds = kwargs["inputs_embeds"]
     batch, sequence = embeds.shape[:2]
     stays = _not_padding(mask, batch, sequence)
-    kept = [_kept(method, layout, embeds[i]) for i, layout in enumerate(layouts)]
+    settled = chosen or [None] * batch
+    kept = [
+        _kept(method, layout, embeds[i]) if known is None else known
+        for i, (layout, known) in enumerate(zip(layouts, settled, strict=True))
+    ]
     read = [_rows_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     length = max(len(rows) for rows, _ in read)
     paddings = [length - len(rows) for rows, _ in read]

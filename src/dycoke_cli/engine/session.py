@@ -58,7 +58,7 @@ class VideoSession:
         self.video: VideoPrompt = make_prompt(
             loaded.processor, loaded.family, loaded.model.config, clip
         )
-        self._encoded: Encoded | None = None
+        self._encoded: dict[tuple[float, ...], Encoded] = {}
         self._prefix = VideoPrefix() if reuse else None
         self._cache = cache if loaded.identity else None
 
@@ -108,32 +108,43 @@ class VideoSession:
         self._check_fits(input_ids.shape[1], method, decoding.max_new_tokens)
 
         def make() -> Prompt:
-            assert self._encoded is not None
+            video = self._encoded[_merging(method)]
             family, config = self.loaded.family, self.loaded.model.config
             beside = self.video.beside(input_ids, family.rope)
             placeholders = family.placeholders(config, input_ids, beside)
-            return Prompt(input_ids, beside, placeholders, self._encoded)
+            return Prompt(input_ids, beside, placeholders, video)
 
         return make
 
-    def encode(self, watch: Stopwatch) -> tuple[float, float]:
-        """Encode the video unless that is done; return seconds (of decoding, of vision)."""
-        if self._encoded is not None:
+    def encode(self, watch: Stopwatch, method: Method) -> tuple[float, float]:
+        """Encode the video unless that is done; return seconds (of decoding, of vision).
+
+        Raises:
+            UsageError: the method merges before vision, which the model's family can't.
+        """
+        if _merging(method) in self._encoded:
             return 0.0, 0.0
         started = watch.read()
-        key = key_of(self.loaded.identity or {}, self.video.inputs) if self._cache else ""
-        if self._cache is not None:
-            self._encoded = self._cache.get(key, self.loaded.input_device)
-        if self._encoded is None:
-            self._encoded = encode_video(
+        self._encoded[_merging(method)] = self._encode(method)
+        return self._seconds_video_decode, watch.read() - started
+
+    def _encode(self, method: Method) -> Encoded:
+        merging = method.before_vision()
+        # What merging leaves of a video isn't kept on disk: it depends on the method as well.
+        cache = self._cache if merging is None else None
+        key = key_of(self.loaded.identity or {}, self.video.inputs) if cache else ""
+        found = cache.get(key, self.loaded.input_device) if cache else None
+        if found is None:
+            found = encode_video(
                 self.loaded.model,
                 self.loaded.family,
                 self.video,
                 lambda done, total: self.on_progress("vision", done, total),
+                merging,
             )
-            if self._cache is not None:
-                self._cache.put(key, self._encoded)
-        return self._seconds_video_decode, watch.read() - started
+            if cache is not None:
+                cache.put(key, found)
+        return found
 
     def prefix_of(self, method: Method) -> VideoPrefix | None:
         """What was read of the video; None where a method wants that to be off the device."""
@@ -172,3 +183,9 @@ class VideoSession:
             f"{len(self.clip.timestamps_s)} frames make a prompt longer than the model's context "
             f"of {context} tokens; {advice}"
         )
+
+
+def _merging(method: Method) -> tuple[float, ...]:
+    """What tells one way of encoding from another: nothing for that of whole frames."""
+    merging = method.before_vision()
+    return () if merging is None else merging.parameters

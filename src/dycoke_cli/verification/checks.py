@@ -32,7 +32,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     loaded = session.loaded
     layer = loaded.method_defaults["prune_layer"]
     prunes = not other_caches(loaded.model.get_decoder().config)
-    session.encode(Stopwatch(loaded.model.device))
+    session.encode(Stopwatch(loaded.model.device), Method())
     prompts = [session.prompt(q, (), Method(), Decoding(NEW_TOKENS))() for q in QUESTIONS]
     stock = [plain(session, question, NEW_TOKENS) for question in QUESTIONS]
     yield _against(

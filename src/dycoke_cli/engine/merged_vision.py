@@ -1,0 +1,188 @@
+"""Merging before vision: patches of tokens that merging drops are not run through the tower.
+
+The first layers see every patch, for their output says better than raw pixels what is new. Behind
+them the choice is made, and a frame that is compared with another one goes on with the patches of
+its kept tokens alone; for the rest they attend to the keys and values of that other frame. So the
+tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the rows
+are exact.
+
+All kept patches of a window are one sequence to the stock layers, which work row by row; an
+attention function keeps the frames apart.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.errors import UsageError
+from dycoke_cli.kernels.frames import frame_attention, odd_heads
+from dycoke_cli.models.private_api import attention_implementation
+
+# Layers that run on all patches before the choice.
+LAYERS_BEFORE = 2
+PREFIX = "dycoke_merging_"
+# A projector behind a tower without a class token, and pooling that can be asked for its weights.
+FAMILIES = ("llava_onevision",)
+_here = threading.local()
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames that go through the tower together.
+
+    Args:
+        patches: for each frame the patches `[n]`, int64, ascending, that go on.
+        references: for each frame the earlier one that stands for its other patches, or None where
+            it goes on whole.
+        per_frame: P, patches of a whole frame.
+    """
+
+    patches: list[torch.Tensor]
+    references: list[int | None]
+    per_frame: int
+
+    def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
+        return torch.cat([rows[at] for rows, at in zip(hidden, self.patches, strict=True)])[None]
+
+    def widen(self, rows: torch.Tensor) -> torch.Tensor:
+        """Whole frames `[F, ..., P, D]` of `rows[..., Σn, D]`: the rest is the other frame's."""
+        whole: list[torch.Tensor] = []
+        parts = rows.split([len(at) for at in self.patches], dim=-2)
+        for part, at, reference in zip(parts, self.patches, self.references, strict=True):
+            frame = part if reference is None else whole[reference].index_copy(-2, at, part)
+            whole.append(frame)
+        return torch.stack(whole)
+
+
+class MergedVision:
+    """Within the block, this thread's videos run through the tower of a model in part.
+
+    Attributes:
+        kept: of the window that ran last: flat indices `frame*N + position`, int64.
+
+    Args:
+        model: a stock model.
+        merging: the choice.
+
+    Raises:
+        UsageError: a family whose tower can't be run in part.
+    """
+
+    def __init__(self, model: Any, merging: BeforeVision) -> None:
+        if model.config.model_type not in FAMILIES or not _whole_frames(model.config):
+            raise UsageError(
+                f"--merge-stage vision isn't supported for the family {model.config.model_type!r} "
+                "yet; leave it out, or use llm"
+            )
+        self.kept = torch.arange(0)
+        self._model, self._merging = model, merging
+        self._tower = model.model.vision_tower
+        self._weights: torch.Tensor | None = None
+        self._hooks: list[RemovableHandle] = []
+        self._stock = ""
+
+    def __enter__(self) -> MergedVision:
+        layers = self._tower.encoder.layers
+        self._hooks = [
+            before_forward(layers[min(LAYERS_BEFORE, len(layers) - 1)], self._before_layer),
+            before_forward(self._model.model.multi_modal_projector, self._before_projector),
+        ]
+        self._stock = attention_implementation(self._tower)
+        self._tower.set_attn_implementation(_merging_name(self._stock))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._tower.set_attn_implementation(self._stock)
+        _here.window = None
+
+    def _before_layer(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
+        hidden = args[0]
+        frames, patches, _ = hidden.shape
+        weights = self._pooling(hidden)
+        self.kept = self._merging.keep(weights.to(hidden) @ hidden)
+        is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
+        is_kept.view(-1)[self.kept] = True
+        needed = (is_kept.float() @ (weights > 0).float()) > 0
+        window = Window(
+            [row.nonzero().flatten() for row in needed], self._merging.references(frames), patches
+        )
+        _here.window = window
+        return (window.narrow(hidden), *args[1:]), kwargs
+
+    def _before_projector(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
+        window: Window = _here.window
+        _here.window = None
+        return (window.widen(args[0][0]), *args[1:]), kwargs
+
+    def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[N, P]`: how much of each patch is in each visual token."""
+        if self._weights is None:
+            each = torch.eye(hidden.shape[1], device=hidden.device)
+            self._weights = self._model.model.apply_pooling(each[None])[0]
+        return self._weights
+
+
+def _whole_frames(config: Any) -> bool:
+    # With a class token in front, patches aren't where their numbers say.
+    return config.vision_feature_select_strategy == "full"
+
+
+def _merging_name(stock: str) -> str:
+    """Register the twin of an attention implementation that keeps frames apart; its name."""
+    name = PREFIX + stock
+    if name not in ALL_ATTENTION_FUNCTIONS:
+        plain = "sdpa" if stock == "eager" else stock
+        AttentionInterface.register(name, _keeping_apart(ALL_ATTENTION_FUNCTIONS[plain]))
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[plain])
+    return name
+
+
+def _keeping_apart(stock: Any) -> Any:
+    def attention(
+        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+        attention_mask: torch.Tensor | None, scaling: float, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        window: Window | None = getattr(_here, "window", None)
+        if window is None:
+            return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        keys, values = window.widen(key[0]), window.widen(value[0])
+        queries = query.split([len(at) for at in window.patches], dim=2)
+        found = [
+            _within(part, keys[i : i + 1], values[i : i + 1], scaling)
+            for i, part in enumerate(queries)
+        ]
+        return torch.cat(found, dim=1), None
+
+    return attention
+
+
+def _within(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    if query.device.type == "cpu" and odd_heads(query):
+        return frame_attention(query, key, value, scaling)
+    return scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2)
