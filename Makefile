@@ -17,7 +17,7 @@ CELLS := tests/families
 .PHONY: demo test lint bench mutants test-versions clean
 
 demo: $(INSTALLED)
-	$(BIN)/dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
+	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
 
 test: lint
 	$(BIN)/pytest -m "not slow"
