@@ -77,12 +77,12 @@ def test_refused_as_an_object_too(fake: list[FakeSession], flags: list[str], sen
     assert len(run.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("layer", ["10", "11", "100"])
+@pytest.mark.parametrize("layer", ["6", "7", "100"])
 def test_layer_that_the_model_has_not(fake: list[FakeSession], layer: str) -> None:
     run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
     assert (run.code, run.out) == (2, "")
     assert run.err == (
-        f"Error: --prune-layer must be from 1 to 9 for mini, which has 10 layers, not {layer}\n"
+        f"Error: --prune-layer must be from 1 to 5 for mini, which has 6 layers, not {layer}\n"
     )
 
 

@@ -84,8 +84,10 @@ def _draw(axes: Axes, points: list[Point], kinds: list[str]) -> None:
         steps, shares = [], []
         for stage in stages:
             of_stage = [p for p in points if p.stage == stage and kind in p.accuracy]
+            if not of_stage:
+                continue
             # Each stage counts anew: a gap, so that no line joins what doesn't belong together.
-            steps += [point.step for point in of_stage] + [points[-1].step]
+            steps += [point.step for point in of_stage] + [of_stage[-1].step]
             shares += [point.accuracy[kind] for point in of_stage] + [float("nan")]
         style = ("-", "--")[number // 7]
         axes.plot(steps, shares, style, color=f"C{number % 7}", linewidth=1, label=kind)
