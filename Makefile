@@ -2,6 +2,7 @@
 # make test     lint and all tests
 # make lint     ruff and mypy
 # make bench    measure the start-up times and write them into README.md
+# make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make mutants  break the engine on purpose and see which test goes red
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
 # make clean    remove what builds and tests left behind (not .venv)
@@ -14,10 +15,10 @@ OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
-.PHONY: demo test lint bench mutants test-versions clean
+.PHONY: demo test lint bench tables mutants test-versions clean
 
 demo: $(INSTALLED)
-	$(BIN)/dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
+	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
 
 test: lint
 	$(BIN)/pytest -m "not slow"
@@ -30,6 +31,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py --write README.md
+
+tables: $(INSTALLED)
+	$(BIN)/python benchmarks/shapes.py --write $(QUICK)
 
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutations.py

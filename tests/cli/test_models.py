@@ -83,14 +83,14 @@ def test_json_has_the_catalog() -> None:
 
 def test_info_of_the_bundled_model() -> None:
     (model,) = run_here("models", "info", "mini", "--json").object["models"]
-    assert model["configuration"]["text"]["num_hidden_layers"] == 6
+    assert model["configuration"]["text"]["num_hidden_layers"] == 10
     assert model["configuration"]["vision"]["image_size"] == 64
     run = run_here("models", "info", "mini")
     assert (run.code, run.err) == (0, "")
     text = " ".join(run.out.split())
     assert "Visual tokens 16 a frame" in text
     assert "Defaults --prune-layer 4 --positions kept" in text
-    assert "num_hidden_layers 6" in text
+    assert "num_hidden_layers 10" in text
 
 
 def test_info_of_a_folder(tmp_path: Path) -> None:

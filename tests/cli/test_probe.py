@@ -47,7 +47,9 @@ def test_no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sampling_flags() -> None:
     document = run_here("probe", CLIP, "--fps", "2", "--start", "1", "--json").object
-    assert document["frames"]["timestamps_s"] == pytest.approx([1.0, 1.5], abs=0.13)
+    assert document["frames"]["timestamps_s"] == pytest.approx(
+        [1.0, 1.5, 2.0, 2.5, 3.0, 3.5], abs=0.13
+    )
 
 
 def test_video_from_stdin() -> None:

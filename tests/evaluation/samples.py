@@ -39,6 +39,7 @@ class Samples:
                 question=question["text"],
                 answer=question["answer"],
                 kind=question["kind"],
+                history=tuple((asked, said) for asked, said in question.get("earlier", ())),
                 label="short" if clip["seconds"] < 5 else "long",
             )
             for clip in clips[:limit_videos]

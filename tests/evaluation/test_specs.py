@@ -77,5 +77,5 @@ def test_what_is_refused(text: str, sentence: str) -> None:
 
 
 def test_a_layer_that_the_model_has_not() -> None:
-    with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 5 for mini, .* not 6"):
-        only("dycoke:prune_layer=6").for_model(choose("mini", LoadOptions(device="cpu")))
+    with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 9 for mini, .* not 10"):
+        only("dycoke:prune_layer=10").for_model(choose("mini", LoadOptions(device="cpu")))

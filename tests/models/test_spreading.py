@@ -71,7 +71,7 @@ def test_a_spread_model_is_not_moved_and_answers(
     spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = Pictures.of(pan(4))
-    question = "What does the red cross do?"
+    question = "What happens in the video?"
     whole = VideoSession(load("mini", device="cpu"), clip).ask(question, DyCoke(prune_layer=4))
     with monkeypatch.context() as patch:
         # accelerate raises for a model that is moved after it was spread.

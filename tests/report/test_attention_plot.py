@@ -6,12 +6,8 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.report.attention_plot import (
-    HEIGHT_PX,
-    WIDTH_PX,
-    attention_figure,
-    write_attention_plot,
-)
+from dycoke_cli.plotting import HEIGHT_PX, WIDTH_PX
+from dycoke_cli.report.attention_plot import attention_figure, write_attention_plot
 
 
 def step(text, attention, evicted=(), recalled=()):

@@ -12,24 +12,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.errors import UsageError
+from dycoke_cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_PX, HEIGHT_PX = 1800, 960  # twice the width of a README, for sharp screens
-_DPI = 200
 _MOST_LABELS = 56  # words that stand side by side without touching
 _TITLE_COLUMNS = 95
-_RECALLED, _EVICTED, _TEXT = "#1b7f5c", "#c8553d", "#444444"
+_RECALLED, _EVICTED = "#1b7f5c", "#c8553d"
 _CENTRED: dict[str, Any] = {"fontsize": 8.5, "ha": "center", "va": "center"}
 
 
 def write_attention_plot(
     trace: Mapping[str, Any], path: str | Path, *, title: str | None = None
 ) -> None:
-    """Write the figure of a trace as a PNG of `WIDTH_PX` x `HEIGHT_PX`.
+    """Write the figure of a trace as a PNG.
 
     Args:
         trace: what `Trace.to_dict()` gave.
@@ -40,31 +39,20 @@ def write_attention_plot(
         UsageError: matplotlib isn't installed, or a trace without decoding steps.
         OutputError: the file can't be written.
     """
-    figure = attention_figure(trace, title=title)
-    try:
-        figure.savefig(path, format="png", dpi=_DPI)
-    except OSError as error:
-        raise OutputError(f"{path} can't be written: {error.strerror}") from error
+    write_figure(attention_figure(trace, title=title), path)
 
 
 def attention_figure(trace: Mapping[str, Any], *, title: str | None = None) -> Figure:
     """The figure itself: a heat map over bars; see `write_attention_plot`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(
-            "drawing a plot needs matplotlib, which isn't installed: "
-            "pip install 'dycoke-cli[plots]'"
-        ) from error
+    figure = new_figure()
     steps = trace["steps"]
     if not steps:
         raise UsageError("an answer of a single token has no decoding steps to draw")
-    figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), layout="constrained")
     heat, bars = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
     if title is not None:
         # A question is text; two dollar signs in it aren't a formula.
         lines = textwrap.fill(title, _TITLE_COLUMNS)
-        figure.suptitle(lines, fontsize=11, color=_TEXT, parse_math=False)
+        figure.suptitle(lines, fontsize=11, color=TEXT_COLOUR, parse_math=False)
     _draw_attention(figure, heat, trace)
     _draw_moves(bars, steps)
     _label_steps(bars, steps)
@@ -75,17 +63,17 @@ def _draw_attention(figure: Figure, axes: Axes, trace: Mapping[str, Any]) -> Non
     columns = [_shares(step["attention"]) for step in trace["steps"]]
     frames = [list(row) for row in zip(*columns, strict=True)]
     image = axes.imshow(frames, aspect="auto", cmap="BuPu", vmin=0, interpolation="nearest")
-    axes.set_ylabel("frame", fontsize=9, color=_TEXT)
+    axes.set_ylabel("frame", fontsize=9, color=TEXT_COLOUR)
     every = math.ceil(trace["frames"] / 8)
     numbers = range(0, trace["frames"], every)
-    axes.set_yticks(numbers, [str(number + 1) for number in numbers], fontsize=8, color=_TEXT)
+    axes.set_yticks(numbers, [str(number + 1) for number in numbers], fontsize=8, color=TEXT_COLOUR)
     axes.tick_params(axis="x", bottom=False, labelbottom=False)
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=18)
-    bar.set_label(f"share of attention (layer {trace['layer']})", fontsize=9, color=_TEXT)
-    bar.ax.tick_params(labelsize=8, labelcolor=_TEXT)
+    bar.set_label(f"share of attention (layer {trace['layer']})", fontsize=9, color=TEXT_COLOUR)
+    bar.ax.tick_params(labelsize=8, labelcolor=TEXT_COLOUR)
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     bar.outline.set_visible(False)
-    _unframe(axes)
+    unframe(axes)
 
 
 def _shares(attention: list[float]) -> list[float]:
@@ -106,14 +94,14 @@ def _draw_moves(axes: Axes, steps: list[Mapping[str, Any]]) -> None:
     axes.set_ylim(-1.1 * most, 1.1 * most)
     if evicted[0] > most:
         axes.text(0, 0.5 * most, f"−{evicted[0]:,}", **_CENTRED, rotation=90, color=_EVICTED)
-    axes.axhline(0, color=_TEXT, linewidth=0.6)
+    axes.axhline(0, color=TEXT_COLOUR, linewidth=0.6)
     beside = axes.get_yaxis_transform()
     for y, word, color in ((0.6, "recalled", _RECALLED), (-0.6, "evicted", _EVICTED)):
         axes.text(-0.055, y * most, word, **_CENTRED, rotation=90, color=color, transform=beside)
     axes.locator_params(axis="y", nbins=5, integer=True)
     axes.yaxis.set_major_formatter(lambda count, _: f"{abs(count):,.0f}")
-    axes.tick_params(axis="y", labelsize=8, labelcolor=_TEXT)
-    _unframe(axes)
+    axes.tick_params(axis="y", labelsize=8, labelcolor=TEXT_COLOUR)
+    unframe(axes)
 
 
 def _label_steps(axes: Axes, steps: list[Mapping[str, Any]]) -> None:
@@ -127,12 +115,7 @@ def _label_steps(axes: Axes, steps: list[Mapping[str, Any]]) -> None:
         ha="right",
         rotation_mode="anchor",
         fontsize=9,
-        color=_TEXT,
+        color=TEXT_COLOUR,
         parse_math=False,
     )
     axes.set_xlim(-0.5, len(steps) - 0.5)
-
-
-def _unframe(axes: Axes) -> None:
-    for spine in axes.spines.values():
-        spine.set_visible(False)

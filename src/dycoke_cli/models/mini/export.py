@@ -5,38 +5,44 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.models.mini.architecture import build_model, build_processor
-from dycoke_cli.models.mini.tokenizer import build_tokenizer
-from dycoke_cli.models.mini.train import STATE
+from dycoke_cli.models.mini.training.architecture import build_model, build_processor
+from dycoke_cli.models.mini.training.kept import State, Tell, is_kept, take_up
+from dycoke_cli.models.mini.training.tokenizer import build_tokenizer
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-MOST_BYTES = 15_000_000
+MOST_BYTES = 20_000_000
 
 
-def export_run(run: Path, out: Path = CHECKPOINT) -> int:
+def export_run(run: Path, out: Path = CHECKPOINT, tell: Tell = warnings.warn) -> int:
     """Writes the weights of a run, in bfloat16, with all that stock classes need to load them.
 
     Args:
         run: folder of a training run.
         out: the checkpoint folder; replaced as a whole, at the end.
+        tell: gets a sentence where the run's last state is damaged.
 
     Returns:
         Bytes of the folder.
 
     Raises:
         OutputError: no run is kept in `run`, or the folder would be too large to ship.
+        ModelError: what is kept can't be used.
     """
-    if not (run / STATE).exists():
+    if not is_kept(run):
         raise OutputError(f"{run} holds no training run: train one first.")
     model = build_model(build_tokenizer())
-    state = torch.load(run / STATE, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
+
+    def use(state: State) -> None:
+        model.load_state_dict(state["model"])
+
+    take_up(run, use, tell)
     return write_checkpoint(model, out)
 
 

@@ -3,73 +3,120 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from dycoke_cli.models.mini.questions import Question, ask, deed, describe
-from dycoke_cli.models.mini.video_files import Recording, write_clip
-from dycoke_cli.models.mini.world import Script, draw_script
+from dycoke_cli.shapes.draw.files import Recording, write_clip
+from dycoke_cli.shapes.questions.ask import ask
+from dycoke_cli.shapes.questions.question import Question
+from dycoke_cli.shapes.questions.telling import deeds_of, in_order, named, sentence, told
+from dycoke_cli.shapes.stored import question_to_json
+from dycoke_cli.shapes.world.director import Limits, draw_script
+from dycoke_cli.shapes.world.script import Script
 
 SPLIT = "samples"
 DEMO = Path(__file__).parent / "demo.mp4"
 COMMAND = "python -m dycoke_cli.models.mini samples"
+USUAL = Recording(fps=12, side=256)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A sample clip: what its things do, how long it is, and how it is recorded."""
+    """A sample clip.
 
-    how: Recording
-    actions: tuple[str, ...]
+    Attributes:
+        file: its name.
+        deeds: what happens in it among other things (of DEEDS).
+        events: how many things happen.
+        seconds: how long it is.
+        label: how much changes from frame to frame (of LABELS).
+        things: how many things there are; 0 for any number.
+        scenes: how many scenes.
+        quality: what it is encoded at; higher loses more.
+        how: how it is recorded.
+        note: what is special about the file.
+        seed: where the search for the script begins: where it was found, which saves minutes.
+    """
+
+    file: str
+    deeds: tuple[str, ...]
+    events: int
     seconds: float
+    label: str = "static"
+    things: int = 0
+    scenes: int = 1
+    quality: int = 24
+    how: Recording = field(default=USUAL)
     note: str = ""
+    seed: int = 0
+
+    def fits(self, script: Script) -> bool:
+        """Whether a script shows what is wanted."""
+        happening = [event.deed for event in script.events]
+        return (
+            all(happening.count(deed) >= self.deeds.count(deed) for deed in self.deeds)
+            and len(script.things) == (self.things or len(script.things))
+            and len(script.scenes) == self.scenes
+            # Told once, every event can be asked about.
+            and len({told(script, event) for event in script.events}) == len(happening)
+        )
 
 
 WANTED = (
-    Wanted(Recording("move.mp4", fps=16), ("right",), 2, "the shortest"),
-    Wanted(Recording("appear.mp4"), ("appear", "stay"), 4),
-    Wanted(Recording("vanish.mp4"), ("vanish", "left"), 5),
-    Wanted(Recording("turn.mp4"), ("turn", "up"), 6),
-    Wanted(Recording("three.mp4"), ("down", "right", "turn"), 8, "three objects"),
-    Wanted(Recording("phone.mp4", turned=90), ("down", "stay"), 5,
-           "stored turned by 90 degrees, as phones do; a display matrix turns it back"),
-    Wanted(Recording("uneven.mp4", uneven=True), ("left", "vanish"), 9, "variable frame rate"),
-    Wanted(Recording("web.webm"), ("up", "turn"), 7, "VP9 in WebM"),
-    Wanted(Recording("minute.mp4", fps=10), ("appear", "left", "stay"), 60, "the longest"),
-    Wanted(Recording("large.mp4", fps=24, side=512), ("turn", "right"), 10, "512 px"),
+    Wanted("move.mp4", ("move",), 2, 4, note="the shortest"),
+    Wanted("appear.mp4", ("enter", "show"), 3, 6),
+    Wanted("vanish.mp4", ("hide", "leave"), 3, 8, "mixed", seed=148),
+    Wanted("turn.mp4", ("turn", "move", "show"), 3, 10, seed=17),
+    Wanted("three.mp4", ("hit", "bounce"), 4, 14, "mixed", things=3, note="three objects", seed=25),
+    Wanted("phone.mp4", ("spin", "show"), 4, 12, "mixed", how=replace(USUAL, turned=90),
+           note="stored turned by 90 degrees, as phones do; a display matrix turns it back",
+           seed=18),
+    Wanted("uneven.mp4", ("grow", "leave"), 3, 9, how=replace(USUAL, uneven=True),
+           note="variable frame rate", seed=124),
+    Wanted("web.webm", ("shrink", "enter"), 3, 7, quality=32, note="VP9 in WebM", seed=59),
+    Wanted("minute.mp4", ("show", "move", "turn"), 6, 60, scenes=3,
+           note="the longest; three scenes", seed=19),
+    Wanted("large.mp4", ("bounce", "move"), 4, 16, "dynamic", quality=35,
+           how=Recording(fps=24, side=512), note="512 px, a camera that never rests", seed=12),
 )  # fmt: skip
-DEMO_WANTED = Wanted(Recording("demo.mp4"), ("right", "turn"), 8)
+DEMO_WANTED = Wanted("demo.mp4", ("turn", "move", "show"), 4, 12, seed=1)
 
 
-def sample_script(wanted: Wanted, seed: int) -> Script:
-    """The first script of the samples' split, from a seed on, whose things do what is wanted."""
-    while True:
-        script = draw_script([seed, 77], SPLIT, len(wanted.actions))
-        if sorted(t.action for t in script.things) == sorted(wanted.actions):
-            return replace(script, seconds=float(wanted.seconds))
-        seed += 1
+def sample_script(wanted: Wanted) -> Script:
+    """The first script of the samples' split, from the seed on, that shows what is wanted."""
+    limits = Limits((wanted.events, wanted.events), wanted.scenes, labels=(wanted.label,))
+    number = wanted.seed
+    # Each clip tries seeds of its own, whatever becomes of the others.
+    while not wanted.fits(script := draw_script([*wanted.file.encode(), number], SPLIT, limits)):
+        number += 1
+    camera = replace(script.camera, quality=wanted.quality)
+    return replace(script, seconds=float(wanted.seconds), camera=camera)
 
 
 def sample_questions(script: Script) -> list[Question]:
     """What every object does, what happens, and one question of each other kind."""
-    rng = np.random.default_rng(0)
     kept = [
         Question(
             "action",
-            f"What does the {t.colour} {t.shape} do?",
-            f"The {t.colour} {t.shape} {deed(t)}.",
+            f"What does the {named(script, k)} do?",
+            sentence(f"the {named(script, k)} {deeds_of(script, k)}"),
         )
-        for t in script.things
+        for k in range(len(script.things))
     ]
     kept.append(Question("description", "What happens in the video?", describe(script)))
-    seen = {q.kind for q in kept}
-    for question in ask(script, rng):
+    seen = {question.kind for question in kept}
+    for question in ask(script, np.random.default_rng(script.seed)):
         if question.kind not in seen:
             seen.add(question.kind)
             kept.append(question)
     return kept
+
+
+def describe(script: Script) -> str:
+    """All that happens, in order."""
+    return in_order([told(script, event) for event in script.events])
 
 
 def write_samples(folder: Path, demo: Path = DEMO) -> list[Path]:
@@ -84,22 +131,16 @@ def write_samples(folder: Path, demo: Path = DEMO) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows, entries, written = [], [], []
-    for i, wanted in enumerate(WANTED):
-        script = sample_script(wanted, 1000 * (i + 1))
-        path = folder / wanted.how.name
+    for wanted in WANTED:
+        script, path = sample_script(wanted), folder / wanted.file
         write_clip(script, wanted.how, path)
         written.append(path)
-        said = describe(script)
         size = f"{path.stat().st_size / 1000:.0f} kB"
-        rows.append(f"| `{path.name}` | {wanted.seconds:g} s | {size} | {said} | {wanted.note} |")
-        entries.append(
-            {
-                "file": path.name,
-                "seconds": wanted.seconds,
-                "questions": [asdict(q) for q in sample_questions(script)],
-            }
-        )
-    script = sample_script(DEMO_WANTED, 500)
+        cells = (f"`{path.name}`", f"{wanted.seconds:g} s", size, describe(script), wanted.note)
+        rows.append(f"| {' | '.join(cells)} |")
+        asked = [question_to_json(question) for question in sample_questions(script)]
+        entries.append({"file": path.name, "seconds": wanted.seconds, "questions": asked})
+    script = sample_script(DEMO_WANTED)
     write_clip(script, DEMO_WANTED.how, demo)
     readme, questions = folder / "README.md", folder / "samples.json"
     readme.write_text(README.format(command=COMMAND, rows="\n".join(rows), demo=describe(script)))
@@ -113,7 +154,7 @@ Rendered by the project (`{command}` makes them again) from scripts that the bun
 never trained on. `samples.json` has questions about each clip, and their right answers.
 
 ```
-dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
+dycoke ask sample_videos/turn.mp4 "What happens in the video?"
 ```
 
 | clip | length | size | what happens | what is special |

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.mini.export import CHECKPOINT
 from dycoke_cli.models.mini.training.architecture import build_model
 from dycoke_cli.models.mini.training.tokenizer import build_tokenizer
@@ -35,3 +39,15 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     last = max(int(k.split(".")[3]) for k in stored if k.startswith("language_model.model.layers"))
     top = stored[f"language_model.model.layers.{last}.mlp.up_proj.weight"].float()
     assert torch.equal(model.get_decoder().layers[-1].mlp.up_proj.weight, top)
+
+
+@pytest.mark.parametrize("left", [None, 0, 1000])
+def test_what_is_no_checkpoint_is_told_in_a_sentence(left: int | None, tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    if left is not None:
+        for file in CHECKPOINT.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        torn = tmp_path / "model.safetensors"
+        torn.write_bytes(torn.read_bytes()[:left])
+    with pytest.raises(ModelError, match=r"can't be begun with: it is damaged, or no checkpoint"):
+        start_from(build_model(tokenizer), tokenizer, tmp_path)

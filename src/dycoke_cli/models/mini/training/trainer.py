@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from dycoke_cli.models.mini.training import attention
 from dycoke_cli.models.mini.training.architecture import build_model, build_processor
 from dycoke_cli.models.mini.training.batches import Batch, Shape, make_batch
+from dycoke_cli.models.mini.training.kept import State, Tell, is_kept, keep, take_up
 from dycoke_cli.models.mini.training.lessons import LESSONS, Lessons
 from dycoke_cli.models.mini.training.objective import embed, exact, loss_of, read
 from dycoke_cli.models.mini.training.patches import PatchProduct
@@ -27,7 +28,6 @@ from dycoke_cli.models.mini.training.tokenizer import Codec, build_tokenizer
 from dycoke_cli.models.mini.training.warm_start import start_from
 from dycoke_cli.shapes.questions.question import KINDS
 
-STATE = "state.pt"
 LOG = "log.jsonl"
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
 MEMORY = 0.05
@@ -62,16 +62,24 @@ class Trainer:
     """A model, its optimizers, and how far they are."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, device: str = "cpu", begin: Path | None = None
+        self,
+        recipe: Recipe,
+        folder: Path,
+        device: str = "cpu",
+        begin: Path | None = None,
+        tell: Tell = warnings.warn,
     ) -> None:
-        """Goes on with the run in `folder`, or starts one: with a checkpoint's weights or anew."""
+        """Goes on with the run in `folder`, or starts one: with a checkpoint's weights or anew.
+
+        `tell` gets a sentence where the run's last state is damaged.
+        """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         tokenizer = build_tokenizer()
         self.codec = Codec(tokenizer)
         self.video_processor = build_processor(tokenizer).video_processor
         torch.manual_seed(recipe.seed)
         self.model = build_model(tokenizer)
-        resumed = (folder / STATE).exists()
+        resumed = is_kept(folder)
         if begin is not None and not resumed:
             start_from(self.model, tokenizer, begin)
         embeddings = self.model.model.vision_tower.embeddings
@@ -82,7 +90,7 @@ class Trainer:
         self.muon, self.adam = optimizers(self.model, self.lessons, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if resumed:
-            self._load()
+            take_up(folder, self._load, tell, self.device)
 
     def run(self, each: Callable[[Progress, Stage], None], save_every: float = 60.0) -> None:
         """All steps that are left.
@@ -166,8 +174,7 @@ class Trainer:
         return batch.to(self.device)
 
     def save(self) -> None:
-        """Writes all that is needed to continue, in one move."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes all that is needed to continue."""
         state = {
             "model": self.model.state_dict(),
             "lessons": self.lessons.state_dict(),
@@ -175,12 +182,9 @@ class Trainer:
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
         }
-        partial = self.folder / (STATE + ".part")
-        torch.save(state, partial)
-        os.replace(partial, self.folder / STATE)
+        keep(state, self.folder)
 
-    def _load(self) -> None:
-        state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
+    def _load(self, state: State) -> None:
         self.model.load_state_dict(state["model"])
         self.lessons.load_state_dict(state["lessons"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):

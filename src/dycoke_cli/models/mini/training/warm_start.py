@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+
+from dycoke_cli.errors import ModelError
 
 WORDS = ("embed_tokens.weight", "lm_head.weight")
 TEXT_LAYERS = "language_model.layers."
@@ -25,8 +28,24 @@ def start_from(
         How many parameters were copied.
 
     Raises:
-        RuntimeError: a weight has another shape.
+        ModelError: it isn't a checkpoint of such a model.
     """
+    try:
+        return _copy(model, tokenizer, checkpoint)
+    except (OSError, ValueError, RuntimeError, KeyError, IndexError, SafetensorError) as error:
+        raise ModelError(
+            f"{checkpoint} can't be begun with: it is damaged, or no checkpoint of such a model; "
+            "name one that `export` wrote (--begin)."
+        ) from error
+
+
+def _copy(
+    model: LlavaOnevisionForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoint: Path,
+) -> int:
+    if not checkpoint.is_dir():
+        raise OSError("no folder")
     old = LlavaOnevisionForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
     ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))

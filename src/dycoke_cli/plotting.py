@@ -1,0 +1,50 @@
+"""Pictures of what was measured: made with matplotlib where it is installed, written as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dycoke_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_PX, HEIGHT_PX = 1800, 960  # twice the width of a README, for sharp screens
+TEXT_COLOUR = "#444444"
+_DPI = 200
+
+
+def new_figure() -> Figure:
+    """An empty figure of `WIDTH_PX` x `HEIGHT_PX`.
+
+    Raises:
+        UsageError: matplotlib isn't installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            "drawing a plot needs matplotlib, which isn't installed: "
+            "pip install 'dycoke-cli[plots]'"
+        ) from error
+    return Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), layout="constrained")
+
+
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a PNG.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    try:
+        figure.savefig(path, format="png", dpi=_DPI)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}") from error
+
+
+def unframe(axes: Axes) -> None:
+    """Take away the lines around a plot."""
+    for spine in axes.spines.values():
+        spine.set_visible(False)
