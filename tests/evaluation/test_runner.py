@@ -32,9 +32,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Plan:
-    small = Plan(
-        Samples(), parse_specs(methods), device="cpu", frames=2, limit_videos=2, out=folder
-    )
+    cpu = LoadOptions(device="cpu")
+    small = Plan(Samples(), parse_specs(methods), loading=cpu, frames=2, limit_videos=2, out=folder)
     return replace(small, **changes)  # type: ignore[arg-type]
 
 
