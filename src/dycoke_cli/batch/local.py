@@ -31,10 +31,11 @@ def answers(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outco
         listener.loading()
         answerer = load_answerer(how)
         listener.ready = True
-        yield from _answers(ahead, answerer, listener)
+        yield from answer_all(ahead, answerer, listener)
 
 
-def _answers(ahead: ReadAhead, answerer: Answerer, listener: Listener) -> Iterator[Outcome]:
+def answer_all(ahead: ReadAhead, answerer: Answerer, listener: Listener) -> Iterator[Outcome]:
+    """Answer all questions about videos as they are read."""
     while not listener.stopping:
         if answerer.full:
             yield from answerer.answer()

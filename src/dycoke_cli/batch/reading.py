@@ -76,6 +76,8 @@ class ReadAhead:
         sampling: which frames.
         decoders: processes; None for what suits the machine.
         max_seconds: that a video may take.
+        idle: decoders that an earlier one has left; those of this one are left there, too, in
+            place of being ended.
     """
 
     def __init__(
@@ -84,13 +86,16 @@ class ReadAhead:
         sampling: Sampling,
         decoders: int | None = None,
         max_seconds: float = MAX_SECONDS,
+        *,
+        idle: list[Worker] | None = None,
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
         self._decoders = decoders or max(1, min(_MOST_DECODERS, (os.cpu_count() or 1) - 1))
         self._max_seconds = max_seconds
         self._again: deque[_Attempt] = deque()
-        self._idle: list[Worker] = []
+        self._idle: list[Worker] = [] if idle is None else idle
+        self._leaves = idle is not None
         self._busy: dict[Worker, _Attempt] = {}
         self._read: deque[Read] = deque()
         self._held_bytes = 0
@@ -152,7 +157,7 @@ class ReadAhead:
         except BaseException as error:
             self._failure = error
         finally:
-            for worker in (*self._idle, *self._busy):
+            for worker in (*(() if self._leaves else self._idle), *self._busy):
                 worker.stop()
             with self._changed:
                 self._finished = True

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import typer
 
 from dycoke_cli.cli import batch_options, flags, options
 from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.batch_engine import EngineFlags
 from dycoke_cli.cli.batch_view import BatchView
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import settings
-
-if TYPE_CHECKING:
-    from dycoke_cli.batch.run import Engine
 
 
 @spread
@@ -26,13 +23,13 @@ def batch(
     placing: flags.Placing,
     method: flags.Method,
     answer: flags.Answer,
+    engine: EngineFlags,
     videos: batch_options.Videos = None,
     question: options.QuestionArgument = None,
     more: options.Questions = None,
     questions_file: batch_options.QuestionsFile = None,
     random_weights: options.RandomWeights = False,
     batch_size: batch_options.BatchSize = "auto",
-    engine: batch_options.EngineName = "local",
     fail_fast: batch_options.FailFast = False,
     retry_failed: batch_options.RetryFailed = False,
     out: batch_options.Out = None,
@@ -80,7 +77,7 @@ def batch(
             identity=identity(model_found),
             batch_size=together,
         )
-        answers = _engine(engine)
+        answers = engine.chosen()
         for sentence in given.notes:
             view.note(sentence)
         results = lines if out is None else stack.enter_context(open_results(out))
@@ -104,19 +101,3 @@ def _batch_size(given: str) -> int | None:
     if given.isdecimal() and int(given) > 0:
         return int(given)
     raise UsageError(f"--batch-size must be auto, or 1 or more, not {given!r}")
-
-
-def _engine(name: str) -> Engine:
-    if name == "local":
-        from dycoke_cli.batch.local import answers
-
-        return answers
-    try:
-        from dycoke_cli.batch.on_ray import answers as answers_on_ray
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "ray":
-            raise
-        raise UsageError(
-            "--engine ray needs Ray: pip install 'dycoke-cli[ray]', or leave --engine out"
-        ) from error
-    return answers_on_ray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -35,15 +35,6 @@ BatchSize = Annotated[
         metavar="N|auto",
         help="Questions that are answered together, about videos of equal shape; auto goes by the "
         "memory that is free. 1 where answers are drawn (--temperature).",
-        rich_help_panel=_RUN,
-    ),
-]
-EngineName = Annotated[
-    Literal["local", "ray"],
-    typer.Option(
-        "--engine",
-        metavar="NAME",
-        help="local (this machine), or ray (a cluster; needs the extra ray).",
         rich_help_panel=_RUN,
     ),
 ]
