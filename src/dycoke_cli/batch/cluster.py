@@ -73,7 +73,7 @@ def connected(address: str | None) -> Iterator[None]:
         UsageError: an address that isn't one.
         DycokeError: there is no cluster, or none that this machine can join.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():
         yield
         return
@@ -142,9 +142,13 @@ def _fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
     return min(fits, int(node.get("GPU", 0) / gpus)) if gpus else fits
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
+    """Ray itself, silenced: it reads how when it is imported.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
     need_ray()
-    # Ray reads most of them when it is imported, and hands them on to the processes that it starts.
     if not os.environ.get(DEBUG):
         os.environ.update(_SILENCE)
     import ray

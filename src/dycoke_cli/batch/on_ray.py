@@ -32,6 +32,7 @@ _TURNS = 4
 # One that is worked on, and one that waits there.
 _SLICES_OF_WORKER = 2
 _POLL_S = 0.5
+_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class OnRay:
             books = _here(Books)
             replies = _Replies(self._dataset(given, _for_workers(how, workers), workers, books))
             yield from _outcomes(given, how, replies, books, listener)
+            replies.wait()
 
     def _dataset(self, jobs: dict[int, Job], how: How, workers: Workers, books: Any) -> Any:
         import ray.data
@@ -111,7 +113,8 @@ class _Replies:
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._draw, daemon=True).start()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        self._thread.start()
 
     def take(self, timeout_s: float) -> Any:
         """The next reply; None where none came in that time.
@@ -126,6 +129,10 @@ class _Replies:
         if isinstance(reply, DycokeError):
             raise reply
         return reply
+
+    def wait(self) -> None:
+        """Let Ray Data end in its own way, if that doesn't take long."""
+        self._thread.join(_PATIENCE_S)
 
     def _draw(self) -> None:
         try:
