@@ -19,7 +19,8 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.loading import LoadedModel, load
 
-MOST_TOGETHER = 32
+# Above, a CPU answers no faster, and an accelerator hardly so.
+_MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
 # Of the memory that is free; the rest is for what the estimate leaves out.
 _SHARE = 0.5
 # What waits for others of its shape, in questions for each that is answered together.
@@ -49,7 +50,9 @@ class Answerer:
         self._how = how
         self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
         self._fits: dict[tuple[int, ...], int] = {}
-        self._most = 1 if _one_by_one(how) else how.batch_size or MOST_TOGETHER
+        cpu = loaded.input_device.type == "cpu"
+        most = how.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
+        self._most = 1 if _one_by_one(how) else most
 
     @property
     def waiting(self) -> bool:

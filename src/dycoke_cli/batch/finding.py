@@ -86,7 +86,10 @@ def named(path: str, folder: str) -> Video:
 
 def once(videos: Iterable[Video]) -> list[Video]:
     """Each video once, in their order."""
-    return list({video.name: video for video in reversed(list(videos))}.values())[::-1]
+    by_name: dict[str, Video] = {}
+    for video in videos:
+        by_name.setdefault(video.name, video)
+    return list(by_name.values())
 
 
 def _file(where: str) -> Found:

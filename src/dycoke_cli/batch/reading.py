@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 3
 MAX_SECONDS = 600.0
 AHEAD_VIDEOS = 64
 AHEAD_BYTES = 512 * 1024**2
-_MOST_DECODERS = 4
+_MOST_DECODERS = 8
 _POLL_S = 0.2
 
 
@@ -91,7 +91,7 @@ class ReadAhead:
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
-        self._decoders = decoders or max(1, min(_MOST_DECODERS, (os.cpu_count() or 1) - 1))
+        self._decoders = decoders or min(_MOST_DECODERS, os.cpu_count() or 1)
         self._max_seconds = max_seconds
         self._again: deque[_Attempt] = deque()
         self._idle: list[Worker] = [] if idle is None else idle
