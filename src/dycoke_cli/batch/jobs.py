@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 
@@ -51,8 +52,10 @@ class Job:
 
 def digest_of(path: str) -> str | None:
     """The digest of a file's content; None where it can't be read."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return None
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):  # the latter: a NUL in the name
+    except OSError:
         return None
