@@ -38,7 +38,7 @@ test-versions: $(OLDEST)/.installed
 	PYTHONPATH=src $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(CELLS)
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when the dependencies change.

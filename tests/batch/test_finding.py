@@ -79,7 +79,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
         ("*.avi", r"there is no video in the pattern .*\*\.avi"),
         ("blank.txt", r"blank.txt lists no video; it needs a path a line"),
         ("binary", r"binary is neither a video nor a list of videos, a path a line"),
-        ("not\x1b[2J", r"not\\x1b\[2J doesn't exist"),
+        ("not\x1b2J", r"not\\x1b2J doesn't exist"),
     ],
 )
 def test_nothing_to_find(tmp_path: Path, where: str, sentence: str) -> None:
