@@ -28,6 +28,7 @@ from dycoke_cli.errors import DycokeError, UsageError
 # Videos that a worker is sent at once: enough to be answered together and read ahead, few enough
 # to be lost with it. Each worker has several turns, so that all of them end at about one time.
 _SLICE = 8
+_SLICE_ON_GPU = 32
 _TURNS = 4
 # One that is worked on, and one that waits there.
 _SLICES_OF_WORKER = 2
@@ -88,7 +89,7 @@ class OnRay:
         silence_data()
         sender = _here(Sender) if self.ship else None
         task = Task(how, workers.threads, self.make, books, sender)
-        together = how.batch_size or _SLICE
+        together = how.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
         together = max(1, min(together, len(jobs) // (_TURNS * workers.count)))
         numbers, folder = list(jobs), os.getcwd()
         slices = [
