@@ -3,6 +3,7 @@
 # make lint     ruff and mypy
 # make bench    measure the start-up times and write them into README.md
 # make mutants  break the engine on purpose and see which test goes red
+# make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
 # make clean    remove what builds and tests left behind (not .venv)
 
@@ -14,7 +15,7 @@ OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
-.PHONY: demo test lint bench mutants test-versions clean
+.PHONY: demo test lint bench mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/turn.mp4 "What does the red cross do?"
@@ -33,6 +34,9 @@ bench: $(INSTALLED)
 
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutations.py
+
+soak: $(INSTALLED)
+	$(BIN)/python tests/soak.py
 
 test-versions: $(OLDEST)/.installed
 	PYTHONPATH=src $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(CELLS)
