@@ -23,16 +23,15 @@ from dycoke_cli.explaining import DEBUG
 # Videos don't go through it as a whole, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
 _PATIENCE_S = 5.0
-_SILENCE = {
+_ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Else whatever is still under way at the end would make a cluster of its own.
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # What is said of workers that die goes to stdout, where answers go.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
 }
+_QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @dataclass(frozen=True)
@@ -149,8 +148,7 @@ def import_ray() -> Any:
         UsageError: it isn't installed.
     """
     need_ray()
-    if not os.environ.get(DEBUG):
-        os.environ.update(_SILENCE)
+    os.environ.update(_ALWAYS if os.environ.get(DEBUG) else _ALWAYS | _QUIET)
     import ray
 
     return ray

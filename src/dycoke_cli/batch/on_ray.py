@@ -175,7 +175,7 @@ def _outcomes(
 def _for_workers(how: How, workers: Workers) -> How:
     """The same, for other machines."""
     loading = how.loading
-    if workers.gpus == 0 and loading.device == "auto":
+    if workers.gpus == 0 and loading.device == "auto" and loading.device_map is None:
         # A worker sees the GPUs of its machine, and may use none that it hasn't reserved.
         loading = replace(loading, device="cpu")
     model = os.path.abspath(how.model) if os.path.isdir(how.model) else how.model
