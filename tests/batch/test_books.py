@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
+
 from dycoke_cli.batch.books import Books
 
 
@@ -32,3 +37,9 @@ def test_nothing_is_begun_after_the_end() -> None:
     assert sorted(books.stop()) == [0, 1]
     assert books.begin([2]) is None
     assert books.begin([0, 1]) is None
+
+
+@pytest.mark.parametrize("module", ["books", "shipping", "ray_worker", "on_ray"])
+def test_what_holds_no_model_doesnt_import_torch(module: str) -> None:
+    code = f"import sys, dycoke_cli.batch.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 from dycoke_cli.batch.finding import find
 from dycoke_cli.errors import UsageError
 
-from .parts import make_clips
+from .pretended import make_clips
 
 
 def names(where: Path | str) -> list[str]:

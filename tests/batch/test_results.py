@@ -15,7 +15,8 @@ from dycoke_cli.batch.outcome import Outcome, answered, failed
 from dycoke_cli.batch.results import open_results
 from dycoke_cli.errors import OutputError, VideoError
 
-from .parts import HOW, jobs_in, make_clips, pretended_answer, valid
+from .parts import HOW, jobs_in
+from .pretended import make_clips, pretended_answer, valid
 
 
 @pytest.fixture

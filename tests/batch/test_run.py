@@ -23,7 +23,8 @@ from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.errors import ModelError
 from dycoke_cli.video import Sampling
 
-from .parts import HOW, Heard, Pretended, jobs_in, make_clips, valid
+from .parts import HOW, Heard, jobs_in
+from .pretended import Pretended, make_clips, valid
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.batch import local
-from tests.batch.parts import Pretended, make_clips, valid
+from tests.batch.pretended import Pretended, make_clips, valid
 
 from .harness import Outcome, run_here
 

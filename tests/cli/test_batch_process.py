@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.parts import make_clips, valid
+from tests.batch.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 
 pytestmark = pytest.mark.slow
-PRETENDING = [sys.executable, "-m", "tests.batch.parts"]
+PRETENDING = [sys.executable, "-m", "tests.batch.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")
 
 

@@ -6,15 +6,17 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.batch.jobs import Asked, Job
-from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.choosing import ChosenModel
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.models.choosing import ChosenModel
 
 
 @dataclass(frozen=True)

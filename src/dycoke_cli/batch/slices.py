@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dycoke_cli.batch.answering import load_answerer
 from dycoke_cli.batch.jobs import Job
 from dycoke_cli.batch.listener import Listener
-from dycoke_cli.batch.local import answer_all
 from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.reading import ReadAhead
-from dycoke_cli.models.quiet import silence_libraries
 from dycoke_cli.processes import Worker
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
@@ -26,7 +23,12 @@ def load_slices(how: How, threads: int) -> AnswerSlice:
         ModelError: it can't be loaded.
         UsageError: it can't be asked with that method.
     """
+    # Only now: torch is nothing for the process that a run begins in.
     import torch
+
+    from dycoke_cli.batch.answering import load_answerer
+    from dycoke_cli.batch.local import answer_all
+    from dycoke_cli.models.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

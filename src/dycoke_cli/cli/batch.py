@@ -42,6 +42,14 @@ def batch(
     One JSON object a line, as they come: to --out, which the same command goes on from, or to
     stdout. Exit code 1: some failed, and have a line that says why.
     """
+    # Only now: PyAV and NumPy take their time.
+    from dycoke_cli.batch.plan import How, identity
+    from dycoke_cli.batch.results import open_results
+    from dycoke_cli.batch.run import run
+    from dycoke_cli.cli.batch_input import collect
+    from dycoke_cli.cli.batch_lines import Lines
+    from dycoke_cli.engine.decoding import Decoding
+
     together = _batch_size(batch_size)
     decoding, loading = answer.choice(), placing.options(random_weights=random_weights)
     sampling, method_choice = frames.sampling(), method.choice()
@@ -49,24 +57,20 @@ def batch(
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
+    given = collect(videos, question, more, questions_file)
+    lines = Lines(fields, as_csv)
     chosen = model.chosen()
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if chosen is None:
             view.note(BUNDLED_NOTE)
+        for sentence in given.notes:
+            view.note(sentence)
         # From here on torch is imported, which takes seconds.
         view.starting()
         quieten_libraries()
-        from dycoke_cli.batch.plan import How, identity
-        from dycoke_cli.batch.results import open_results
-        from dycoke_cli.batch.run import run
-        from dycoke_cli.cli.batch_input import collect
-        from dycoke_cli.cli.batch_lines import Lines
-        from dycoke_cli.engine.decoding import Decoding
         from dycoke_cli.models.choosing import choose
 
-        given = collect(videos, question, more, questions_file)
-        lines = Lines(fields, as_csv)
         model_found = choose(settings.BUNDLED if chosen is None else chosen, loading)
         how = How(
             model=model_found.name,
@@ -78,8 +82,6 @@ def batch(
             batch_size=together,
         )
         answers = engine.chosen()
-        for sentence in given.notes:
-            view.note(sentence)
         results = lines if out is None else stack.enter_context(open_results(out))
         counts = run(
             given.jobs,

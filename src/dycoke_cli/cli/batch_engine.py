@@ -78,6 +78,8 @@ class EngineFlags:
 
     def __post_init__(self) -> None:
         if self.engine == "ray":
+            # It refuses what it can't do before anything takes time.
+            self.chosen()
             return
         for flag, given in (
             ("--address", self.address is not None),
@@ -89,7 +91,7 @@ class EngineFlags:
                 raise UsageError(f"{flag} is for a cluster: add --engine ray, or leave it out")
 
     def chosen(self) -> Engine:
-        """The engine that they choose; this imports torch.
+        """The engine that they choose; the local one imports torch.
 
         Raises:
             UsageError: a value out of range, or Ray isn't installed.
