@@ -79,7 +79,6 @@ class OnRay:
             books = _here(Books)
             replies = _Replies(self._dataset(given, _for_workers(how, workers), workers, books))
             yield from _outcomes(given, how, replies, books, listener)
-            replies.wait()
 
     def _dataset(self, jobs: dict[int, Job], how: How, workers: Workers, books: Any) -> Any:
         import ray.data
@@ -114,6 +113,7 @@ class _Replies:
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._draw, daemon=True)
         self._thread.start()
 
@@ -131,8 +131,9 @@ class _Replies:
             raise reply
         return reply
 
-    def wait(self) -> None:
-        """Let Ray Data end in its own way, if that doesn't take long."""
+    def end(self) -> None:
+        """Draw no more, and let Ray Data end in its own way if that doesn't take long."""
+        self._ended = True
         self._thread.join(_PATIENCE_S)
 
     def _draw(self) -> None:
@@ -141,6 +142,8 @@ class _Replies:
             for batch in self._dataset.iter_batches(batch_size=None, prefetch_batches=0):
                 for reply in batch["reply"]:
                     self._replies.put(pickle.loads(reply))
+                if self._ended:
+                    return
             self._replies.put(DycokeError("Ray has ended with videos left; run it again"))
         except BaseException as error:
             self._replies.put(_broken(error))
@@ -164,12 +167,14 @@ def _outcomes(
         if reply is None:
             continue
         if reply.failure is not None:
+            replies.end()
             raise reply.failure
         listener.ready = True
         # A slice whose worker died just after it had answered may come twice.
         fresh = [left.pop(number) for number in reply.videos if number in left]
         keys = {how.key(job, asked) for job in fresh for asked in job.questions}
         yield from (outcome for outcome in reply.outcomes if outcome.key in keys)
+    replies.end()
 
 
 def _for_workers(how: How, workers: Workers) -> How:
