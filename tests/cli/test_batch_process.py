@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.batch.results import open_results
 from tests.batch.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
@@ -78,13 +79,21 @@ def test_what_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) -> Non
 
 def test_two_runs_on_one_output(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
-    first = start(clips, "What?", "--out", out)
-    wait_for_lines(out, 1)
-    _, err = start(clips, "What?", "--out", out).communicate(timeout=PATIENCE_S)
+    with open_results(out):
+        process = start(clips, "What?", "--out", out)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 6
     assert err.startswith(f"Error: another run is writing to {out}".encode())
-    first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=PATIENCE_S)
-    assert first.returncode == 128 + signal.SIGTERM
+
+
+def test_termination_leaves_whole_lines(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    process = start(clips, "What?", "--out", out)
+    wait_for_lines(out, 1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 0 < len(videos(out)) < 20
 
 
 def test_a_reader_that_leaves_hears_nothing(clips: Path) -> None:
