@@ -4,6 +4,7 @@
 # make bench    measure the start-up times and write them into README.md
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make mutants  break the engine on purpose and see which test goes red
+# make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
 # make clean    remove what builds and tests left behind (not .venv)
 
@@ -15,7 +16,7 @@ OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
-.PHONY: demo test lint bench tables mutants test-versions clean
+.PHONY: demo test lint bench tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
@@ -38,11 +39,14 @@ tables: $(INSTALLED)
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutations.py
 
+soak: $(INSTALLED)
+	$(BIN)/python tests/soak.py
+
 test-versions: $(OLDEST)/.installed
 	PYTHONPATH=src $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(CELLS)
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when the dependencies change.

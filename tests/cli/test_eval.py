@@ -9,8 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from dycoke_cli.errors import ModelError
+from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.journal import FILE, open_journal
+from dycoke_cli.models.load_options import LoadOptions
 from tests.evaluation.samples import WHERE
 
 from . import eval_schema
@@ -144,3 +147,16 @@ def test_two_runs_on_one_journal(tmp_path: Path) -> None:
         outcome = run(tmp_path)
     assert (outcome.code, outcome.out) == (6, "")
     assert re.search(r"Error: another run is writing to .*; wait for it", outcome.err)
+
+
+def test_how_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, LoadOptions]] = []
+
+    def choose(name: str, loading: LoadOptions) -> None:
+        seen.append((name, loading))
+        raise ModelError("that is all")
+
+    monkeypatch.setattr(runner, "choose", choose)
+    flags = ("--model", "mini", "--dtype", "float32", "--device-map", "auto", "--quantize", "int8")
+    assert run_here("eval", "samples", *flags, "--out", tmp_path).code == 4
+    assert seen == [("mini", LoadOptions(dtype="float32", device_map="auto", quantize="int8"))]

@@ -23,7 +23,8 @@ from .harness import run_here
 
 COMMANDS = [
     [], ["ask"], ["probe"], ["models"], ["models", "default"], ["models", "info"],
-    ["models", "pull"], ["models", "rm"], ["eval"], ["demo"],
+    ["models", "pull"], ["models", "rm"], ["eval"], ["verify"],
+    ["demo"], ["batch"], ["schema"],
 ]  # fmt: skip
 
 FLAGS = """
@@ -50,6 +51,24 @@ def test_every_command_has_a_page(command: list[str]) -> None:
 def test_flags_of_the_contract_are_all_there() -> None:
     text = page("ask")
     for flag in FLAGS:
+        assert f"{flag} " in text, flag
+
+
+BATCH_FLAGS = """
+    --questions --batch-size --engine --fail-fast --retry-failed --out --fields --csv
+""".split()  # noqa: SIM905
+
+
+def test_a_batch_has_the_flags_of_ask_and_its_own() -> None:
+    text = page("batch")
+    for flag in {*FLAGS, *BATCH_FLAGS} - {"--compare", "--json"}:
+        assert f"{flag} " in text, flag
+
+
+@pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
+def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> None:
+    text = page(command)
+    for flag in ("--device", "--dtype", "--device-map", "--quantize"):
         assert f"{flag} " in text, flag
 
 
@@ -95,7 +114,7 @@ def test_p_is_the_share_that_is_pruned() -> None:
 def test_no_command_shows_the_commands() -> None:
     run = run_here()
     assert (run.code, run.err) == (0, "")
-    for name in ("ask", "probe", "models", "eval", "demo"):
+    for name in ("ask", "batch", "probe", "models", "eval", "schema", "demo"):
         assert re.search(rf"│ {name} ", run.out)
 
 
@@ -104,7 +123,7 @@ def test_version() -> None:
     assert (run.code, run.out) == (0, f"dycoke {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["ask", "eval"])
+@pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
 def test_help_needs_neither_torch_nor_av(command: str) -> None:
     code = (
         f"import sys; from dycoke_cli.cli.main import main; main(['{command}', '--help']);"

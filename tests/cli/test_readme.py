@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.batch.clusters import cluster_of
 
 from .harness import PATIENCE_S, ROOT, run_here
 
@@ -20,17 +23,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
-@pytest.mark.parametrize("block", blocks("sh"))
-def test_shell_block(block: str) -> None:
+def in_shell(block: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a block as a user who has activated .venv does."""
     environment = {
         **os.environ,
         "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
         # The environment is there: `make` mustn't install it once more.
         "MAKEFLAGS": "--old-file=.venv/.installed",
+        **more,
     }
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT,
         env=environment,
@@ -39,8 +41,30 @@ def test_shell_block(block: str) -> None:
         timeout=3 * PATIENCE_S,
         check=False,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_shell_block(block: str) -> None:
+    done = in_shell(block)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
+def test_cluster_block() -> None:
+    """On a real cluster of two nodes, which --address auto finds."""
+    out = ROOT / "cluster.jsonl"
+    (block,) = blocks("sh cluster")
+    out.unlink(missing_ok=True)
+    with cluster_of(2) as cluster:
+        done = in_shell(block, RAY_ADDRESS=cluster.address)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == len({line["video"] for line in lines}) > 5
+    assert all(line["answer"] for line in lines)
 
 
 @pytest.mark.slow

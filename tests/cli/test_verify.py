@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dycoke_cli.engine.placement import Placement
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models import loading
+from dycoke_cli.models.load_options import LoadOptions
 
 from .harness import run_here
 
@@ -76,3 +80,19 @@ def test_what_goes_wrong_is_a_sentence(arguments, code, says) -> None:
     assert run.code == code
     assert says in run.err
     assert "Traceback" not in run.err
+
+
+def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, LoadOptions]] = []
+
+    def load(name: str, **how: Any) -> None:
+        seen.append((name, LoadOptions(**how)))
+        raise ModelError("that is all")
+
+    monkeypatch.setattr(loading, "load", load)
+    run = run_here("verify", "mini", "--dtype", "float32", "--quantize", "int4")
+    assert run.code == 4
+    assert seen == [("mini", LoadOptions(dtype="float32", quantize="int4"))]
+    run = run_here("verify", "mini", "--device-map", "auto", "--device", "cpu")
+    assert run.code == 2
+    assert "--device-map auto chooses the devices itself" in run.err

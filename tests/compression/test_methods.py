@@ -91,6 +91,7 @@ def test_defaults_are_the_papers():
         "variant": "paper",
         "positions": "renumbered",
         "dp_cache": "device",
+        "merge_stage": "llm",
     }
 
 

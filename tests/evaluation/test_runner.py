@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation import runner, workers
 from dycoke_cli.evaluation.journal import FILE
 from dycoke_cli.evaluation.listener import Listener
 from dycoke_cli.evaluation.plan import Plan
@@ -32,9 +32,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Plan:
-    small = Plan(
-        Samples(), parse_specs(methods), device="cpu", frames=2, limit_videos=2, out=folder
-    )
+    cpu = LoadOptions(device="cpu")
+    small = Plan(Samples(), parse_specs(methods), loading=cpu, frames=2, limit_videos=2, out=folder)
     return replace(small, **changes)  # type: ignore[arg-type]
 
 
@@ -217,6 +216,17 @@ def test_a_benchmark_without_questions(tmp_path: Path, monkeypatch: pytest.Monke
 def test_out_of_range(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         plan(tmp_path, **change)
+
+
+def test_the_model_is_loaded_as_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, object]] = []
+    real = workers.load
+    monkeypatch.setattr(workers, "load", lambda name, **how: seen.append(how) or real(name, **how))
+    half = LoadOptions(device="cpu", dtype="bfloat16")
+    evaluate(plan(tmp_path, "none", split="validation", loading=half))
+    assert seen == [asdict(half)]
 
 
 def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> None:

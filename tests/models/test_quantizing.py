@@ -95,6 +95,15 @@ def test_int8_on_a_cpu_is_torchaos(installed: None, given: dict[str, Any]) -> No
     assert loaded.dtype == "int8"
 
 
+def test_a_quantized_model_is_another_model(installed: None) -> None:
+    whole, quantized = (
+        choose("mini", LoadOptions(device="cpu", quantize=quantize)).describe()
+        for quantize in (None, "int8")
+    )
+    assert whole != quantized
+    assert quantized == whole | {"dtype": "int8"}
+
+
 def test_int4_on_a_cpu_is_bitsandbytes(installed: None, given: dict[str, Any]) -> None:
     moved: list[object] = []
     with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.models.choosing import ChosenModel
     from dycoke_cli.models.loading import LoadedModel
     from dycoke_cli.video import Sampling
 
@@ -23,19 +24,19 @@ class MethodChoice:
     name: str
     given: dict[str, Any]
 
-    def for_model(self, loaded: LoadedModel) -> Method:
+    def for_model(self, model: ChosenModel | LoadedModel) -> Method:
         """The method for a model: what wasn't given is what suits the model.
 
         Raises:
             UsageError: the model hasn't got that layer.
         """
         layer = self.given.get("prune_layer")
-        if layer is not None and not 1 <= layer < loaded.layers:
+        if layer is not None and not 1 <= layer < model.layers:
             raise UsageError(
-                f"--prune-layer must be from 1 to {loaded.layers - 1} "
-                f"for {loaded.name}, which has {loaded.layers} layers, not {layer}"
+                f"--prune-layer must be from 1 to {model.layers - 1} "
+                f"for {model.name}, which has {model.layers} layers, not {layer}"
             )
-        return self.create(loaded.method_defaults)
+        return self.create(model.method_defaults)
 
     def create(self, defaults: dict[str, Any]) -> Method:
         """The method itself, with `defaults` for what was tuned for it and wasn't given.

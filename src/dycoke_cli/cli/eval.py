@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
-from dycoke_cli.cli import changes, options, output, render
+from dycoke_cli.cli import changes, flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli.spread import spread
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.listener import Listener
 from dycoke_cli.models import settings
@@ -13,15 +14,15 @@ from dycoke_cli.models import settings
 SCHEMA = "dycoke.eval/1"
 
 
+@spread
 def evaluate(
     name: options.Benchmark,
+    model: flags.Model,
+    placing: flags.Placing,
     methods: options.Methods = "none,dycoke",
     split: options.SplitName = "test",
     limit: options.Limit = None,
     frames: options.Frames = None,
-    model: options.Model = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     workers: options.Workers = None,
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
@@ -36,7 +37,7 @@ def evaluate(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"benchmark": name}]))
         dataset = open_dataset(name)
-        chosen = settings.default_model() if model is None else model
+        chosen = model.chosen()
         shown = stack.enter_context(_Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
@@ -49,8 +50,7 @@ def evaluate(
             dataset=dataset,
             specs=parse_specs(methods),
             model=settings.BUNDLED if chosen is None else chosen,
-            device=device,
-            dtype=dtype,
+            loading=placing.options(),
             split=split,
             limit_videos=limit,
             out=out,

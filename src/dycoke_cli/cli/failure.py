@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
+from dycoke_cli import explaining
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError
-
-DEBUG = "DYCOKE_DEBUG"
-"""Set to anything, unexpected errors show their traceback."""
+from dycoke_cli.errors import DycokeError
 
 
 class Interrupted(DycokeError):
@@ -30,29 +27,9 @@ class Reported(Exception):
 
 def explain(error: BaseException) -> DycokeError:
     """The error for a person that `error` amounts to."""
-    if isinstance(error, DycokeError):
-        return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        return OutOfMemoryError(
-            "memory ran out; use fewer --frames, a larger --merge-ratio or a smaller --model"
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" at {error.filename}" if error.filename else ""
-        return OutputError(f"the disk is full{where}; free some space and run it again")
-    return DycokeError(
-        f"something unexpected went wrong ({type(error).__name__}: {one_line(str(error))[:300]}); "
-        f"run it again with {DEBUG}=1 in the environment to see where"
-    )
-
-
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    if "torch" not in sys.modules:
-        return False
-    from dycoke_cli.engine.out_of_memory import is_out_of_memory
-
-    return is_out_of_memory(error)
+    return explaining.explain(error)
 
 
 def say(error: DycokeError) -> None:
@@ -66,4 +43,4 @@ def say(error: DycokeError) -> None:
 
 def debugging() -> bool:
     """Whether tracebacks are wanted."""
-    return bool(os.environ.get(DEBUG))
+    return bool(os.environ.get(explaining.DEBUG))

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli import __version__
-from dycoke_cli.cli import ask, demo, eval, failure, models, output, probe, verify
+from dycoke_cli.cli import ask, batch, demo, eval, failure, models, output, probe, schema, verify
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 app = typer.Typer(
@@ -21,10 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("ask")(ask.ask)
+app.command("batch")(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("eval")(eval.evaluate)
 app.command("verify")(verify.verify)
+app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 
 _SCHEMAS = {

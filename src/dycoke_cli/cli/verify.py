@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.verification import SCHEMA
 
 FRAMES = 8
 
 
+@spread
 def verify(
     model: Annotated[
         str, typer.Argument(metavar="NAME|DIR|HUB_ID", help="The model.", show_default=False)
     ],
+    placing: flags.Placing,
     frames: Annotated[
         int, typer.Option("--frames", min=1, help="Frames of the clip that it is shown.")
     ] = FRAMES,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Where the report goes [default: verify-NAME.json]."),
@@ -38,6 +40,7 @@ def verify(
     With everything kept, answers must be those of plain generate(); pruned ones those of a
     reference that keeps all and masks. Nothing is sent anywhere.
     """
+    loading = placing.options()
     path = out or Path(f"verify-{_file_name(model)}.json")
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder; give a file")
@@ -54,7 +57,7 @@ def verify(
         from dycoke_cli.verification.fixed import clip
         from dycoke_cli.verification.report import verify as run
 
-        session = VideoSession(load(model, device, dtype), clip(frames))
+        session = VideoSession(load(model, **asdict(loading)), clip(frames))
         report = run(
             session,
             lambda step: None if quiet else render.check(step.name, step.verdict, step.detail),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import __version__
-from dycoke_cli.engine.trace import Trace
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.trace import Trace
 
 SCHEMA = "dycoke.answer/1"
 

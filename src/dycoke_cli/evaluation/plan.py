@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dycoke_cli import __version__
@@ -14,6 +14,7 @@ from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.choosing import ChosenModel
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
 
 
@@ -25,8 +26,7 @@ class Plan:
         dataset: the benchmark.
         specs: the rows.
         model: what `--model` takes.
-        device: what `--device` takes.
-        dtype: what `--dtype` takes.
+        loading: how it is loaded.
         split: "validation" for every choice that is made, "test" for what is reported.
         frames: how many of each video.
         limit_videos: only the first so many videos, or None for all.
@@ -40,8 +40,7 @@ class Plan:
     dataset: Dataset
     specs: list[Spec]
     model: str = "mini"
-    device: str = "auto"
-    dtype: str = "auto"
+    loading: LoadOptions = field(default_factory=LoadOptions)
     split: Split = "test"
     frames: int = 32
     limit_videos: int | None = None

@@ -18,7 +18,6 @@ from dycoke_cli.evaluation.plan import Line, Plan, lines_of
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.workers import Task, answers_here, answers_of_workers
 from dycoke_cli.models.choosing import ChosenModel, choose
-from dycoke_cli.models.load_options import LoadOptions
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
@@ -34,7 +33,7 @@ def evaluate(plan: Plan, listener: Listener | None = None) -> Report:
         OutputError: the journal is in use, or can't be written.
     """
     listener = listener or Listener()
-    chosen = choose(plan.model, LoadOptions(plan.device, plan.dtype))
+    chosen = choose(plan.model, plan.loading)
     lines = lines_of(plan, chosen)
     items = plan.dataset.items(plan.split, plan.limit_videos)
     if not items:
@@ -75,7 +74,7 @@ def _ask_missing(
         return
     cores = torch.get_num_threads()
     workers = min(plan.workers or _suitable_workers(chosen, cores, missing), len(jobs))
-    task = Task(plan.dataset, plan.model, plan.device, plan.dtype, max(1, cores // workers))
+    task = Task(plan.dataset, plan.model, plan.loading, max(1, cores // workers))
     answers = answers_here(task, jobs) if workers == 1 else answers_of_workers(task, jobs, workers)
     commit = running_commit()
     with closing(answers):

@@ -1,27 +1,25 @@
 """Shares the videos among processes: several small models answer faster than one on all cores.
 
 Each worker loads the model once, asks for a job when it has none, and sends each answer as it
-comes. A pipe a worker: when one end's process dies, the other end notices.
+comes.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import traceback
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.evaluation.asking import Job, Question, ask_all
 from dycoke_cli.evaluation.dataset import Dataset
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.loading import load
 from dycoke_cli.models.quiet import silence_libraries
+from dycoke_cli.processes import HUNG_UP, GoneError, Worker, wait
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,19 @@ class Task:
     Args:
         dataset: the benchmark.
         model: its name, as given.
-        device: where it runs, as given.
-        dtype: as given.
+        loading: how it is loaded.
         threads: for arithmetic, in each worker.
     """
 
     dataset: Dataset
     model: str
-    device: str
-    dtype: str
+    loading: LoadOptions
     threads: int
 
 
 def answers_here(task: Task, jobs: list[Job]) -> Generator[tuple[Question, Prediction]]:
     """Answer all jobs in this process."""
-    loaded = load(task.model, task.device, task.dtype)
+    loaded = load(task.model, **asdict(task.loading))
     for job in jobs:
         yield from ask_all(loaded, task.dataset, job)
 
@@ -59,58 +55,37 @@ def answers_of_workers(
         DycokeError: what went wrong in a worker, or that it died.
     """
     waiting = deque(jobs)
-    started: list[tuple[Connection, SpawnProcess]] = []
+    started: list[Worker] = []
     try:
-        started += [_start(task) for _ in range(workers)]
-        at_work: dict[Any, SpawnProcess] = dict(started)
+        started += [Worker(_serve, task) for _ in range(workers)]
+        at_work = set(started)
         while at_work:
-            for connection in wait(list(at_work)):
-                assert isinstance(connection, Connection)
-                message = _receive(connection, at_work[connection])
+            for worker in wait(at_work):
+                message = worker.receive()
                 if isinstance(message, BaseException):
                     raise message
                 if message is not None:
                     yield message
                 elif waiting:
-                    connection.send(waiting.popleft())
+                    worker.send(waiting.popleft())
                 else:
-                    del at_work[connection]
+                    at_work.remove(worker)
+    except GoneError as gone:
+        raise _explained(gone) from gone
     finally:
-        for connection, process in started:
-            connection.close()
-            process.terminate()
-            process.join()
+        for worker in started:
+            worker.stop()
 
 
-def _start(task: Task) -> tuple[Connection, SpawnProcess]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, task), daemon=True)
-    # Ctrl-C reaches every process of a terminal; this one alone shall deal with it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return ours, process
-
-
-def _receive(connection: Connection, process: SpawnProcess) -> Any:
-    """None for "a job, please", an answer, or what went wrong."""
-    try:
-        return connection.recv()
-    except (EOFError, ConnectionResetError):
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            return OutOfMemoryError(
-                "a worker was killed, most likely because memory ran out; use fewer --workers and "
-                "run it again: it goes on from there"
-            )
-        return DycokeError(
-            f"a worker ended with exit code {process.exitcode}; run it again with --workers 1 to "
-            "see why"
+def _explained(gone: GoneError) -> DycokeError:
+    if gone.killed:
+        return OutOfMemoryError(
+            "a worker was killed, most likely because memory ran out; use fewer --workers and "
+            "run it again: it goes on from there"
         )
+    return DycokeError(
+        f"a worker ended with exit code {gone.exit_code}; run it again with --workers 1 to see why"
+    )
 
 
 def _serve(connection: Connection, task: Task) -> None:
@@ -119,13 +94,13 @@ def _serve(connection: Connection, task: Task) -> None:
     torch.set_num_threads(task.threads)
     silence_libraries()
     try:
-        loaded = load(task.model, task.device, task.dtype)
+        loaded = load(task.model, **asdict(task.loading))
         while True:
             connection.send(None)
             for answer in ask_all(loaded, task.dataset, connection.recv()):
                 connection.send(answer)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # nobody waits for answers any more
+    except HUNG_UP:
+        raise
     except Exception as error:
         error.add_note(traceback.format_exc())
         connection.send(error)

@@ -62,7 +62,7 @@ class ChosenModel:
             "name": self.source.name,
             "revision": self.revision,
             "weights": fingerprint(self.source, self.revision),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.options.quantize or str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
@@ -14,6 +15,8 @@ def silence_libraries() -> None:
     """Silence `transformers`, and warnings of all libraries, for the rest of the process."""
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
+    # torchao, where it is installed, makes torch log a warning for each kind that it registers.
+    getLogger("torch.utils._pytree").setLevel(ERROR)
 
 
 @contextmanager

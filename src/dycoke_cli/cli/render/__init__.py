@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
@@ -24,8 +25,10 @@ from dycoke_cli.cli.render.progress import Progress
 
 __all__ = [
     "AnswerCount",
+    "BatchProgress",
     "Download",
     "Progress",
+    "batch_summary",
     "check",
     "confirm",
     "evaluation_tables",

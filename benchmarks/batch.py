@@ -1,0 +1,187 @@
+"""How fast `dycoke batch` is: next to a shell loop of `dycoke ask`, and next to one by one.
+
+The three take turns, so that what else the machine does hits all of them; each is a process (the
+loop one a clip), timed from its start to its end. Resident memory of the batch and all its
+processes is noted over its last run, and drawn. `--write` puts table and picture into docs/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from page import ROOT, put, where
+
+DYCOKE = [sys.executable, "-m", "dycoke_cli"]
+QUESTION = "What happens?"
+FLAGS = ("--model", "mini", "--device", "cpu", "--quiet")
+# Of one picture size, as clips of one camera are.
+CLIPS = ("appear", "move", "three", "turn", "uneven", "vanish")
+PAGE, PICTURE = ROOT / "docs" / "batch.md", ROOT / "docs" / "batch.png"
+SAMPLE_EVERY_S = 0.25
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A run.
+
+    Args:
+        questions: that were answered.
+        seconds: that it took.
+    """
+
+    questions: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Questions a second."""
+        return self.questions / self.seconds
+
+
+class Memory:
+    """Notes the resident memory of a process and all below it, until the process ends."""
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[tuple[float, float]] = []
+        self._pid = pid
+        self._thread = threading.Thread(target=self._note)
+        self._thread.start()
+
+    def join(self) -> list[tuple[float, float]]:
+        """Seconds and megabytes, once the process has ended."""
+        self._thread.join()
+        return self.samples
+
+    def _note(self) -> None:
+        started = time.perf_counter()
+        while resident := _resident(self._pid):
+            self.samples.append((time.perf_counter() - started, resident / 1e6))
+            time.sleep(SAMPLE_EVERY_S)
+
+
+def clips_in(folder: Path, count: int) -> list[Path]:
+    """So many clips, copies of the samples in turn."""
+    clips = []
+    for number in range(count):
+        clips.append(folder / f"{number:05}.mp4")
+        shutil.copy(ROOT / "sample_videos" / f"{CLIPS[number % len(CLIPS)]}.mp4", clips[-1])
+    return clips
+
+
+def loop(clips: list[Path]) -> Timed:
+    """`dycoke ask`, a process a clip."""
+    started = time.perf_counter()
+    for clip in clips:
+        subprocess.run(
+            [*DYCOKE, "ask", str(clip), QUESTION, *FLAGS, "--json"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    return Timed(len(clips), time.perf_counter() - started)
+
+
+def batch(clips: list[Path], size: str) -> tuple[Timed, list[tuple[float, float]]]:
+    """`dycoke batch` over the same folder; its time and its memory."""
+    command = [*DYCOKE, "batch", str(clips[0].parent), QUESTION, "--batch-size", size, *FLAGS]
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, stdout=out)
+        memory = Memory(process.pid)
+        code = process.wait()
+        seconds = time.perf_counter() - started
+        samples = memory.join()
+        out.seek(0)
+        lines = len(out.readlines())
+    if code or lines != len(clips):
+        raise SystemExit(f"{' '.join(command)} failed: run it by hand to see why")
+    return Timed(lines, seconds), samples
+
+
+def table(runs: dict[str, list[Timed]]) -> str:
+    """Medians as Markdown, each next to the loop and to one by one."""
+    rates = {name: statistics.median(run.rate for run in done) for name, done in runs.items()}
+    slowest, one_by_one, _ = rates.values()
+    lines = ["| | questions/s | of the loop | of one by one |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} ({runs[name][0].questions} clips) | {rate:.2f} | {rate / slowest:.1f}x | "
+        f"{rate / one_by_one:.2f}x |"
+        for name, rate in rates.items()
+    ]
+    rounds = len(next(iter(runs.values())))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Bundled model, {QUESTION!r} to clips of 256×256, 32 frames each; medians of "
+            f"{rounds} rounds in turn, starting the process and loading the model included. "
+            f"{where()}",
+        ]
+    )
+
+
+def draw(samples: list[tuple[float, float]], clips: int, path: Path) -> None:
+    """The memory of a run as a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*samples, strict=True), linewidth=1.2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("resident, MB")
+    axes.set_title(f"dycoke batch, {clips:,} clips, all processes", fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
+def _resident(pid: int) -> int:
+    """Bytes of a process and those below it; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        below = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    line = next((line for line in status.splitlines() if line.startswith("VmRSS:")), None)
+    own = 0 if line is None else int(line.split()[1]) * 1024
+    return own and own + sum(map(_resident, below))
+
+
+def main(
+    clips: Annotated[int, typer.Option(help="Of a batch.")] = 300,
+    looped: Annotated[int, typer.Option(help="Of the loop, which is slow.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Of the three in turn.")] = 3,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
+) -> None:
+    """Measure, print the table, draw the picture."""
+    names = ("shell loop of `dycoke ask`", "`dycoke batch --batch-size 1`", "`dycoke batch`")
+    runs: dict[str, list[Timed]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        files = clips_in(Path(folder), clips)
+        for number in range(rounds):
+            runs[names[0]].append(loop(files[:looped]))
+            runs[names[1]].append(batch(files, "1")[0])
+            timed, samples = batch(files, "auto")
+            runs[names[2]].append(timed)
+            print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
+    text = table(runs)
+    print(text)
+    if write:
+        put(text, "batch", PAGE)
+        draw(samples, clips, PICTURE)
+
+
+if __name__ == "__main__":
+    typer.run(main)

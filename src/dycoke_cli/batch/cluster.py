@@ -1,0 +1,206 @@
+"""Connects to a Ray cluster, or makes one of this machine; and keeps Ray off our streams.
+
+What is used of Ray that no page of its documentation tells of, checked on 2.60.0:
+`ray._private.services.canonicalize_bootstrap_address`, which finds the cluster of "auto": joining
+one that isn't there takes Ray two minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.explaining import DEBUG
+
+# Videos don't go through it as a whole, and answers are short.
+_OBJECT_STORE_BYTES = 128 * 1024**2
+_PATIENCE_S = 5.0
+_ALWAYS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Else whatever is still under way at the end would make a cluster of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # What is said of workers that die goes to stdout, where answers go.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+}
+_QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers a cluster has room for, and what each reserves."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+    @property
+    def threads(self) -> int:
+        """For arithmetic, in each."""
+        return max(1, int(self.cpus))
+
+
+def need_ray() -> None:
+    """Check that Ray is installed.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    if any(find_spec(package) is None for package in ("ray", "pyarrow", "pandas")):
+        raise UsageError(
+            "--engine ray needs Ray: pip install 'dycoke-cli[ray]', or leave --engine out"
+        )
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Within the block, this process is connected to a cluster.
+
+    Args:
+        address: "auto" (the one that this machine is part of) or HOST:PORT; None makes a cluster
+            of this machine, which ends with the block. Any other stays.
+
+    Raises:
+        UsageError: an address that isn't one.
+        DycokeError: there is no cluster, or none that this machine can join.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {}
+    if address is None:
+        options = {
+            "address": "local",
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+    else:
+        options = {"address": _found(address)}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with _stderr_shut():
+            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, OSError) as error:
+        raise DycokeError(f"{_where(address)}: {_first_line(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def room(cpus: float, gpus: float | None, device: str) -> Workers:
+    """How many workers the cluster has room for.
+
+    Args:
+        cpus: that a worker reserves.
+        gpus: likewise; None is one where the cluster has any and the device may be one.
+        device: of `--device`.
+
+    Raises:
+        UsageError: not one finds room.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if gpus is None:
+        any_gpu = any(node.get("GPU", 0) for node in nodes)
+        gpus = 1.0 if any_gpu and device not in ("cpu", "mps") else 0.0
+    count = sum(_fitting(node, cpus, gpus) for node in nodes)
+    if count == 0:
+        raise UsageError(
+            f"no machine of the cluster has {cpus:g} CPUs and {gpus:g} GPUs for a worker; lower "
+            "--num-cpus-per-worker or --num-gpus-per-worker"
+        )
+    return Workers(count, cpus, gpus)
+
+
+def silence_data() -> None:
+    """Keep Ray Data's reports and bars off stderr; they are in Ray's own log files."""
+    from ray.data import DataContext
+
+    if os.environ.get(DEBUG):
+        return
+    DataContext.get_current().enable_progress_bars = False
+    logger = logging.getLogger("ray.data")
+    logger.handlers = [h for h in logger.handlers if not isinstance(h, logging.StreamHandler)]
+
+
+def _fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
+    fits = int(node.get("CPU", 0) / cpus)
+    return min(fits, int(node.get("GPU", 0) / gpus)) if gpus else fits
+
+
+def import_ray() -> Any:
+    """Ray itself, silenced: it reads how when it is imported.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
+    need_ray()
+    os.environ.update(_ALWAYS if os.environ.get(DEBUG) else _ALWAYS | _QUIET)
+    import ray
+
+    return ray
+
+
+def _found(address: str) -> str:
+    """HOST:PORT of a cluster that answers."""
+    if "://" in address:
+        raise UsageError(
+            f"--address {address} is that of a Ray client, which this doesn't work with; run it on "
+            "a machine of the cluster, with --address auto"
+        )
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        found = canonicalize_bootstrap_address(address)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--address must be auto or HOST:PORT, not {address!r}") from error
+    if found is None:
+        raise DycokeError(f"{_where(address)}: none runs on this machine")
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
+    except (OSError, ValueError) as error:
+        raise DycokeError(f"{_where(address)}: nothing answers at {found}") from error
+    return found
+
+
+def _where(address: str | None) -> str:
+    if address is None:
+        return "Ray can't start on this machine"
+    return (
+        f"no Ray cluster can be joined at --address {address} (start one with `ray start --head`, "
+        "or leave out --address)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+@contextmanager
+def _stderr_shut() -> Iterator[None]:
+    """What Ray writes there while it starts is written past Python."""
+    if os.environ.get(DEBUG):
+        yield
+        return
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,70 @@
+"""Who wants to know how a batch goes, and may end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Counts:
+    """How far a run is.
+
+    Args:
+        videos: in all.
+        questions: in all.
+        videos_skipped: none of whose questions had to be asked.
+        videos_answered: all of whose other questions have a line now.
+        skipped: questions that an earlier run has answered.
+        skipped_failed: questions that failed in an earlier run, and weren't asked again.
+        answered: questions that this run has answered.
+        failed: questions that failed in this run.
+        tokens: that were written.
+    """
+
+    videos: int
+    questions: int
+    videos_skipped: int = 0
+    videos_answered: int = 0
+    skipped: int = 0
+    skipped_failed: int = 0
+    answered: int = 0
+    failed: int = 0
+    tokens: int = 0
+
+    @property
+    def videos_done(self) -> int:
+        """Videos all of whose questions have a line."""
+        return self.videos_skipped + self.videos_answered
+
+    @property
+    def done(self) -> int:
+        """Questions that have a line."""
+        return self.skipped + self.skipped_failed + self.answered + self.failed
+
+    @property
+    def standing(self) -> int:
+        """Questions whose line is an error."""
+        return self.skipped_failed + self.failed
+
+
+class Listener:
+    """Hears how a run goes; this one keeps it to itself.
+
+    Attributes:
+        stopping: the run shall end. An engine looks at it before it begins anything new, and at
+            least every second while it waits; what is under way it finishes.
+        ready: the engine has loaded its model; until then an interrupt needn't wait for anything.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.ready = False
+
+    def warning(self, sentence: str) -> None:
+        """Something that a person should know now."""
+
+    def loading(self) -> None:
+        """The model is about to be loaded."""
+
+    def progress(self, counts: Counts) -> None:
+        """The run is so far."""

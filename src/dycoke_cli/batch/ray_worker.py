@@ -1,0 +1,181 @@
+"""A worker on Ray: it holds the model, and answers a few videos a call."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+
+from dycoke_cli import __version__
+from dycoke_cli.batch.jobs import Job
+from dycoke_cli.batch.outcome import Outcome, all_failed
+from dycoke_cli.batch.plan import How
+from dycoke_cli.batch.reading import MAX_ATTEMPTS
+from dycoke_cli.batch.shipping import received
+from dycoke_cli.batch.slices import AnswerSlice, MakeAnswerSlice
+from dycoke_cli.errors import DycokeError, ModelError, VideoError
+from dycoke_cli.explaining import explain
+from dycoke_cli.video import display_name
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker of a run is told.
+
+    Args:
+        how: questions are answered.
+        threads: for arithmetic.
+        make: makes what answers.
+        books: an actor that is a `Books`.
+        sender: an actor that is a `Sender`; None where workers read the videos' paths themselves.
+        version: of this package, on the machine where the run began.
+    """
+
+    how: How
+    threads: int
+    make: MakeAnswerSlice
+    books: Any
+    sender: Any = None
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A few videos, on their way to a worker.
+
+    Args:
+        jobs: by their numbers.
+        folder: that their paths are relative to.
+    """
+
+    jobs: dict[int, Job]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a slice.
+
+    Args:
+        videos: their numbers.
+        outcomes: of their questions; none where the run was to end before it was begun.
+        failure: what keeps this worker from answering anything.
+    """
+
+    videos: tuple[int, ...]
+    outcomes: list[Outcome] = field(default_factory=list)
+    failure: DycokeError | None = None
+
+
+class RayWorker:
+    """Called by Ray Data with a row that has a slice in it."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        # Loaded by the first call: what goes wrong can be answered there, and only there.
+        self._loaded: AnswerSlice | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Answer a slice."""
+        given: Slice = pickle.loads(row["slice"])
+        try:
+            outcomes = self._answer(given)
+            reply = Reply(tuple(given.jobs), outcomes)
+        except Exception as error:
+            reply = Reply(tuple(given.jobs), failure=explain(error))
+        return {"reply": pickle.dumps(reply)}
+
+    def _answer(self, given: Slice) -> list[Outcome]:
+        first = ray.get(self._task.books.begin.remote(list(given.jobs)))
+        if first is None:
+            return []
+        if first:
+            return self._answer_here(list(given.jobs.values()), given.folder)
+        outcomes = []
+        for video, job in given.jobs.items():
+            outcomes += self._answer_alone(video, job, given.folder)
+        return outcomes
+
+    def _answer_alone(self, video: int, job: Job, folder: str) -> list[Outcome]:
+        """Answer a video that a worker may have died of."""
+        books = self._task.books
+        known = ray.get(books.begin_alone.remote(video))
+        if not isinstance(known, int):
+            alone: list[Outcome] = pickle.loads(known)
+            return alone
+        if known > MAX_ATTEMPTS:
+            return all_failed(job, self._task.how, _deadly(job))
+        outcomes = self._answer_here([job], folder)
+        ray.get(books.end_alone.remote(video, pickle.dumps(outcomes)))
+        return outcomes
+
+    def _answer_here(self, jobs: Sequence[Job], folder: str) -> list[Outcome]:
+        answer = self._answer_slice()
+        outcomes: list[Outcome] = []
+        names: dict[str, str] = {}
+        with ExitStack() as stack:
+            here = []
+            for job in jobs:
+                path = os.path.join(folder, job.video.path)
+                names[path] = job.video.path
+                try:
+                    copy = stack.enter_context(self._at_hand(path))
+                except VideoError as error:
+                    outcomes += all_failed(job, self._task.how, error)
+                    continue
+                names[copy] = job.video.path
+                here.append(replace(job, video=replace(job.video, path=copy)))
+            outcomes += answer(here)
+        return [_renamed(outcome, names) for outcome in outcomes]
+
+    @contextmanager
+    def _at_hand(self, path: str) -> Iterator[str]:
+        sender = self._task.sender
+        if sender is None:
+            yield path
+            return
+
+        def piece(path: str, offset: int) -> Any:
+            return ray.get(sender.piece.remote(path, offset))
+
+        with received(path, piece) as copy:
+            yield copy
+
+    def _answer_slice(self) -> AnswerSlice:
+        if self._loaded is None:
+            task = self._task
+            if task.version != __version__:
+                raise ModelError(
+                    f"a worker of the cluster has dycoke {__version__}, and the run was begun with "
+                    f"{task.version}; install one version on all machines"
+                )
+            self._loaded = task.make(task.how, task.threads)
+        return self._loaded
+
+
+def _deadly(job: Job) -> VideoError:
+    return VideoError(
+        f"{display_name(job.video.path)} ended the worker that had it {MAX_ATTEMPTS} times, for it "
+        "is damaged or takes too much memory: convert it, use fewer --frames, or leave it out"
+    )
+
+
+def _renamed(outcome: Outcome, names: Mapping[str, str]) -> Outcome:
+    """With videos called in sentences what they were called when they were given."""
+
+    def renamed(sentence: str) -> str:
+        for path, given in names.items():
+            sentence = sentence.replace(display_name(path), display_name(given))
+        return sentence
+
+    line = dict(outcome.line)
+    if "warnings" in line:
+        line["warnings"] = [renamed(sentence) for sentence in line["warnings"]]
+    if "error" in line:
+        line["error"] = {**line["error"], "message": renamed(line["error"]["message"])}
+    return replace(outcome, line=line)

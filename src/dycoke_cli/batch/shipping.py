@@ -1,0 +1,59 @@
+"""Brings a video from the machine where the run began to that of a worker, in pieces."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dycoke_cli.errors import DycokeError, VideoError
+from dycoke_cli.video.files import check_file
+from dycoke_cli.video.naming import display_name
+
+PIECE_BYTES = 8 * 1024**2
+
+
+class Sender:
+    """Reads videos where they are; it knows nothing of Ray."""
+
+    def piece(self, path: str, offset: int) -> bytes | DycokeError:
+        """The bytes of a file from an offset on; none where it ends.
+
+        An error is returned, not raised: on its way to another machine it would lose its kind.
+        """
+        try:
+            if offset == 0:
+                check_file(path)
+            with open(path, "rb") as file:
+                file.seek(offset)
+                return file.read(PIECE_BYTES)
+        except DycokeError as error:
+            return error
+        except OSError as error:
+            return VideoError(
+                f"{display_name(path)} can't be read ({error.strerror}): check the disk it lies on"
+            )
+
+
+@contextmanager
+def received(path: str, piece: Callable[[str, int], bytes | DycokeError]) -> Iterator[str]:
+    """Within the block, a copy of a video on this machine.
+
+    Args:
+        path: where it is on the other one.
+        piece: asks `Sender.piece` there.
+
+    Raises:
+        VideoError: it can't be read there.
+        OSError: it can't be written here.
+    """
+    # The end of the name says how to read raw streams.
+    ending = os.path.splitext(path)[1]
+    with tempfile.NamedTemporaryFile(prefix="dycoke-", suffix=ending) as file:
+        while content := piece(path, file.tell()):
+            if isinstance(content, DycokeError):
+                raise content
+            file.write(content)
+        file.flush()
+        yield file.name

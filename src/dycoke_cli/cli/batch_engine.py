@@ -1,0 +1,105 @@
+"""The flags that choose where the questions of `dycoke batch` are answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dycoke_cli.batch.run import Engine
+
+_PANEL = "Cluster (--engine ray)"
+
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="local (this machine), or ray (a cluster; needs the extra ray).",
+        rich_help_panel=_PANEL,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="A Ray cluster that runs; auto is the one that this machine is part of. Default: one "
+        "is made of this machine, and ends with the command.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--num-gpus-per-worker",
+        metavar="N",
+        help="GPUs that each worker reserves; 0.5 puts two on one. Default: 1 where the cluster "
+        "has any, and --device may be one.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Cpus = Annotated[
+    float,
+    typer.Option(
+        "--num-cpus-per-worker",
+        metavar="N",
+        help="CPUs that each worker reserves, and threads that it computes with; there are as "
+        "many workers as find room.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Ship = Annotated[
+    bool,
+    typer.Option(
+        "--ship",
+        help="Send the videos to the workers; without it, they open the same paths as this "
+        "machine.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """Where questions are answered."""
+
+    engine: EngineName = "local"
+    address: Address = None
+    num_gpus_per_worker: Gpus = None
+    num_cpus_per_worker: Cpus = 1.0
+    ship: Ship = False
+
+    def __post_init__(self) -> None:
+        if self.engine == "ray":
+            # It refuses what it can't do before anything takes time.
+            self.chosen()
+            return
+        for flag, given in (
+            ("--address", self.address is not None),
+            ("--num-gpus-per-worker", self.num_gpus_per_worker is not None),
+            ("--num-cpus-per-worker", self.num_cpus_per_worker != 1),
+            ("--ship", self.ship),
+        ):
+            if given:
+                raise UsageError(f"{flag} is for a cluster: add --engine ray, or leave it out")
+
+    def chosen(self) -> Engine:
+        """The engine that they choose; the local one imports torch.
+
+        Raises:
+            UsageError: a value out of range, or Ray isn't installed.
+        """
+        if self.engine == "local":
+            from dycoke_cli.batch.local import answers
+
+            return answers
+        from dycoke_cli.batch.on_ray import OnRay
+
+        return OnRay(self.address, self.num_cpus_per_worker, self.num_gpus_per_worker, self.ship)

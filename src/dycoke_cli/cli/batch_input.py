@@ -1,0 +1,79 @@
+"""From the arguments of `dycoke batch` to its jobs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycoke_cli.batch.finding import Found, find, listed
+from dycoke_cli.batch.jobs import Asked, Job
+from dycoke_cli.batch.question_files import read_questions
+from dycoke_cli.cli import questions
+from dycoke_cli.cli.source import STDIN
+from dycoke_cli.errors import UsageError
+from dycoke_cli.video import display_name
+
+_NOTHING = (
+    'no videos: `dycoke batch FOLDER "QUESTION"`, a pattern or a list in place of the folder, or '
+    "--questions FILE"
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is to be asked, and sentences about what isn't."""
+
+    jobs: list[Job]
+    notes: tuple[str, ...] = ()
+
+
+def collect(
+    videos: str | None, question: str | None, more: list[str] | None, file: str | None
+) -> Given:
+    """The jobs that were asked for.
+
+    Args:
+        videos: the argument VIDEOS.
+        question: the argument QUESTION.
+        more: of -q.
+        file: of --questions.
+
+    Raises:
+        UsageError: there is nothing to ask, or something is wrong with it.
+    """
+    if file is not None:
+        if question is not None or more:
+            raise UsageError("--questions has all questions; leave out QUESTION and -q")
+        return Given(_of_file(file, videos))
+    if videos is None:
+        raise UsageError(_NOTHING)
+    if question is None and not more:
+        raise UsageError('no question: put one behind the videos, as in `dycoke batch FOLDER "…"`')
+    texts = questions.collect(question, more, videos)
+    asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
+    found = Found(listed(_stdin(), "", "stdin")) if videos == STDIN else find(videos)
+    return Given([Job(video, asked) for video in found.videos], found.notes)
+
+
+def _of_file(file: str, videos: str | None) -> list[Job]:
+    if videos is not None and not os.path.isdir(videos):
+        raise UsageError(
+            f"with --questions, VIDEOS is the folder that its videos are in, and "
+            f"{display_name(videos)} isn't a folder"
+        )
+    if file == STDIN:
+        return read_questions(_stdin(), videos or "", "stdin")
+    name = f"--questions {display_name(file)}"
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} can't be read ({error.strerror})") from error
+    return read_questions(content, os.path.dirname(file) if videos is None else videos, name)
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; - has nothing to read")
+    return sys.stdin.buffer.read()

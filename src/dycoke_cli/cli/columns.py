@@ -1,0 +1,78 @@
+"""`--fields` and `--csv`: parts of a line, and lines as rows of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.errors import UsageError
+
+CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
+
+
+def parse_fields(given: str) -> list[tuple[str, ...]]:
+    """The paths of keys of an answer: "tokens.visual" is `("tokens", "visual")`.
+
+    Raises:
+        UsageError: an answer has no such key.
+    """
+    fields = [tuple(field.strip().split(".")) for field in given.split(",")]
+    definitions = read_schema("answer")["$defs"]
+    for field in fields:
+        if not any(_known(definitions[name], field) for name in ("answer", "error")):
+            raise UsageError(
+                f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
+                "them all"
+            )
+    return fields
+
+
+def chosen(line: dict[str, Any], fields: list[tuple[str, ...]]) -> dict[str, Any]:
+    """The parts of a line at these paths; null where it has none."""
+    parts: dict[str, Any] = {}
+    for field in fields:
+        place = parts
+        for key in field[:-1]:
+            place = place.setdefault(key, {})
+        place[field[-1]] = _value(line, field)
+    return parts
+
+
+def header(fields: list[tuple[str, ...]]) -> str:
+    """The first line of a table."""
+    return _row([".".join(field) for field in fields])
+
+
+def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
+    """A line as a row; what isn't a text or a number is JSON."""
+    return _row([_cell(_value(line, field)) for field in fields])
+
+
+def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
+    for key in field:
+        properties = schema.get("properties", {})
+        if key not in properties and schema.get("additionalProperties") is False:
+            return False
+        schema = properties.get(key, {})
+    return True
+
+
+def _value(line: Any, field: tuple[str, ...]) -> Any:
+    for key in field:
+        line = line.get(key) if isinstance(line, dict) else None
+    return line
+
+
+def _cell(value: Any) -> str | int | float | None:
+    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+        return value
+    return json.dumps(value)
+
+
+def _row(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,136 @@
+"""How far a batch is: a live view on a terminal, a plain line now and then off it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich import progress as rich_progress
+from rich.text import Text
+
+from dycoke_cli.batch.listener import Counts
+from dycoke_cli.cli.render.console import note, stderr_console
+from dycoke_cli.cli.render.units import count
+
+LINE_EVERY_S = 30.0
+
+
+class BatchProgress:
+    """Shows the counts of a run.
+
+    Args:
+        quiet: show nothing.
+        stopping: says whether the run is about to end.
+    """
+
+    def __init__(self, quiet: bool, stopping: Callable[[], bool]) -> None:
+        self._quiet = quiet
+        self._stopping = stopping
+        self._bar: rich_progress.Progress | None = None
+        self._task = rich_progress.TaskID(0)
+        self._pace: _Pace | None = None
+        self._said_at = time.monotonic()
+
+    def update(self, counts: Counts) -> None:
+        """Show them."""
+        if self._quiet:
+            return
+        if self._pace is None:
+            self._pace = _Pace(counts)
+        if sys.stderr.isatty():
+            self._update_bar(counts)
+        elif time.monotonic() - self._said_at >= LINE_EVERY_S:
+            self._said_at = time.monotonic()
+            note(_line(counts, self._pace))
+
+    def stop(self) -> None:
+        """Take the view away, until the next update."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _update_bar(self, counts: Counts) -> None:
+        assert self._pace is not None
+        if self._bar is None:
+            self._bar = rich_progress.Progress(
+                rich_progress.SpinnerColumn(),
+                rich_progress.BarColumn(bar_width=24),
+                _Live(counts, self._pace, self._stopping),
+                console=stderr_console(),
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._task = self._bar.add_task("batch", total=counts.questions)
+            self._bar.start()
+        self._bar.update(self._task, completed=counts.done)
+
+
+class _Pace:
+    """How fast a run is, since its first answers came."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._started = time.monotonic()
+
+    def tokens_per_second(self) -> float:
+        return self._counts.tokens / max(1e-9, time.monotonic() - self._started)
+
+    def seconds_left(self) -> float | None:
+        """None until the first question of this run is done."""
+        counts = self._counts
+        asked = counts.answered + counts.failed
+        if not asked:
+            return None
+        each = (time.monotonic() - self._started) / asked
+        return each * (counts.questions - counts.done)
+
+
+class _Live(rich_progress.ProgressColumn):
+    """The figures, as they are when the view is drawn: some are counted in another thread."""
+
+    def __init__(self, counts: Counts, pace: _Pace, stopping: Callable[[], bool]) -> None:
+        super().__init__()
+        self._counts, self._pace, self._stopping = counts, pace, stopping
+
+    def render(self, task: rich_progress.Task) -> Text:
+        """The line behind the bar."""
+        if self._stopping():
+            return Text("Ending after the answers under way; Ctrl-C again ends at once")
+        return Text(_line(self._counts, self._pace))
+
+
+def batch_summary(counts: Counts) -> str:
+    """What came of a run, as a sentence."""
+    asked = f"{count(counts.answered)} of {_of(counts.questions, 'question')} answered"
+    parts = [asked]
+    if counts.skipped:
+        parts.append(f"{count(counts.skipped)} were answered before")
+    if counts.standing:
+        parts.append(f"{count(counts.standing)} failed")
+    if left := counts.questions - counts.done:
+        parts.append(f"{count(left)} not asked")
+    return ", ".join(parts)
+
+
+def _line(counts: Counts, pace: _Pace) -> str:
+    parts = [
+        f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}",
+        f"{count(counts.done)} of {_of(counts.questions, 'question')}",
+        f"{count(counts.standing)} failed",
+        f"{pace.tokens_per_second():.0f} tokens/s",
+    ]
+    left = pace.seconds_left()
+    if left is not None:
+        parts.append(f"{_duration(left)} left")
+    return " · ".join(parts)
+
+
+def _of(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{count(number)} {what}s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,112 @@
+"""`dycoke batch --engine ray` as a user runs it, on a cluster that it makes of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.harness import REAL, ROOT, run_process
+
+pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
+pytestmark = pytest.mark.slow
+
+CLIPS = ("appear.mp4", "move.mp4", "turn.mp4", "vanish.mp4")
+# So that both engines reckon alike to the last digit.
+EXACT = ("--dtype", "float32", "--frames", "4", "--max-new-tokens", "12", "--batch-size", "1")
+ON_RAY = ("--engine", "ray")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Clips, a broken one, and a list of two of them."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in CLIPS:
+        shutil.copy(ROOT / "sample_videos" / name, folder)
+    (folder / "broken.mp4").write_text("not a video")
+    (folder / "two.txt").write_text("move.mp4\nturn.mp4\n")
+    return folder
+
+
+def lines(out: Path) -> dict[str, dict[str, Any]]:
+    """Objects by their keys; no key twice."""
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({known["key"] for known in found}) == len(found)
+    return {known["key"]: known for known in found}
+
+
+def texts(out: Path) -> dict[str, str]:
+    return {
+        key: known.get("answer", known.get("error", {}).get("message"))
+        for key, known in lines(out).items()
+    }
+
+
+def batch(videos: Path, out: Path, *flags: str) -> tuple[int, str]:
+    """Run it; stdout must stay empty."""
+    arguments = (str(videos), "What happens?", "--out", str(out), *EXACT, *flags)
+    done = run_process(REAL, "batch", *arguments, OMP_NUM_THREADS="1")
+    assert done.out == ""
+    return done.code, done.err
+
+
+def test_each_engine_goes_on_where_the_other_stopped(folder: Path, tmp_path: Path) -> None:
+    whole, local_first, ray_first = (tmp_path / f"{name}.jsonl" for name in ("w", "l", "r"))
+    assert batch(folder, whole)[0] == 1
+    assert batch(folder / "two.txt", local_first)[0] == 0
+    before = local_first.read_text()
+    code, said = batch(folder, local_first, *ON_RAY, "--ship")
+    assert code == 1
+    assert "ray" not in said.lower(), "what Ray has to say isn't for our stderr"
+    assert local_first.read_text().startswith(before)
+    assert batch(folder / "two.txt", ray_first, *ON_RAY)[0] == 0
+    before = ray_first.read_text()
+    assert batch(folder, ray_first)[0] == 1
+    assert ray_first.read_text().startswith(before)
+    assert texts(local_first) == texts(ray_first) == texts(whole)
+    assert sum("error" in known for known in lines(whole).values()) == 1
+
+
+def test_interrupt(folder: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
+    out = tmp_path / "out.jsonl"
+    process = subprocess.Popen(
+        [*REAL, "batch", str(folder), "What happens?", "--out", str(out), *EXACT, *ON_RAY],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        until(lambda: out.exists() and out.stat().st_size > 0)
+        family = psutil.Process(process.pid).children(recursive=True)
+        # As a terminal does it: to all that were started.
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said.decode()
+    assert 0 < len(lines(out)) < 44
+    until(lambda: not alive(family))
+
+
+def alive(family: Sequence[Any]) -> bool:
+    return any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
+
+
+def until(holds: Any, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

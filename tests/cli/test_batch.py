@@ -1,0 +1,244 @@
+"""`dycoke batch`: what goes in, what comes out, and what is refused; the engine only pretends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.batch import local
+from tests.batch.pretended import Pretended, make_clips, valid
+
+from .harness import Outcome, run_here
+
+MINI = ("--model", "mini", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended()
+    monkeypatch.setattr(local, "answers", pretended)
+    return pretended
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return make_clips(tmp_path / "clips", "1.mp4", "2.mp4", "10.mp4")
+
+
+def batch(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
+    return run_here("batch", *arguments, *MINI, stdin=stdin)
+
+
+def lines(outcome: Outcome) -> list[dict[str, Any]]:
+    return [valid(line) for line in outcome.objects]
+
+
+def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
+    (clips / "notes.txt").touch()
+    run = batch(clips, "What?", "-q", "Why?")
+    assert run.code == 0
+    assert [(Path(line["video"]).name, line["question"]) for line in lines(run)] == [
+        (name, question) for name in ("1.mp4", "2.mp4", "10.mp4") for question in ("What?", "Why?")
+    ]
+    assert run.err.splitlines() == [
+        f"1 file in the folder {clips} left out, by the name no video: notes.txt",
+        "6 of 6 questions answered",
+    ]
+    assert batch(clips, "What?", "--quiet").err == ""
+
+
+def test_the_bundled_model_is_named_once(clips: Path) -> None:
+    run = run_here("batch", clips, "What?", "--device", "cpu")
+    assert run.err.count("The bundled model answers") == 1
+
+
+def test_a_file_that_the_next_run_goes_on_from(
+    clips: Path, tmp_path: Path, engine: Pretended
+) -> None:
+    out = tmp_path / "results.jsonl"
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.out) == (0, "")
+    assert len(out.read_text().splitlines()) == 3
+    make_clips(clips, "3.mp4")
+    run = batch(clips, "What?", "--out", out)
+    assert run.err == "1 of 4 questions answered, 3 were answered before\n"
+    assert len(engine.asked) == 4
+    # Another parameter is another answer.
+    assert batch(clips, "What?", "--out", out, "--frames", "8").err == "4 of 4 questions answered\n"
+
+
+def test_failures_stand_until_they_are_asked_again(
+    clips: Path, tmp_path: Path, engine: Pretended
+) -> None:
+    out = tmp_path / "results.jsonl"
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.err) == (1, "3 of 4 questions answered, 1 failed\n")
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.err) == (
+        1,
+        "0 of 4 questions answered, 3 were answered before, 1 failed\n",
+    )
+    assert batch(clips, "What?", "--out", out, "--retry-failed").code == 1
+    assert [name for name, _ in engine.asked].count("bad.mp4") == 2
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_the_first_failure_ends_it(clips: Path) -> None:
+    make_clips(clips, "bad.mp4", "zzz.mp4")
+    run = batch(clips, "What?", "--fail-fast")
+    assert (run.code, len(lines(run))) == (1, 4)
+    assert run.err == "3 of 5 questions answered, 1 failed, 1 not asked\n"
+
+
+@pytest.mark.parametrize("where", ["file", "stdin", "folder"])
+def test_questions_from_a_file(clips: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = b"video,question,id\n1.mp4,What?,a\n2.mp4,Why?,b\n1.mp4,Who?,\n"
+    (clips / "q.csv").write_bytes(rows)
+    monkeypatch.chdir(clips)
+    given: dict[str, Any] = {
+        "file": {"arguments": ["--questions", clips / "q.csv"]},
+        "stdin": {"arguments": ["--questions", "-"], "stdin": rows},
+        "folder": {"arguments": [clips, "--questions", "-"], "stdin": rows},
+    }[where]
+    run = batch(*given.pop("arguments"), **given)
+    assert [(line["id"], line["video"], line["question"]) for line in lines(run)] == [
+        ("a", "1.mp4", "What?"),
+        (None, "1.mp4", "Who?"),
+        ("b", "2.mp4", "Why?"),
+    ]
+    assert all(line["digest"] for line in lines(run))
+
+
+def test_a_list_on_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clips)
+    run = batch("-", "What?", stdin=b"2.mp4\n1.mp4\n")
+    assert [line["video"] for line in lines(run)] == ["2.mp4", "1.mp4"]
+
+
+def test_parts_of_lines(clips: Path) -> None:
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, "What?", "--fields", "video, answer,tokens.visual,error.code")
+    first, *_, last = run.objects
+    assert first == {
+        "video": str(clips / "1.mp4"),
+        "answer": "What? indeed",
+        "tokens": {"visual": 32},
+        "error": {"code": None},
+    }
+    assert (last["answer"], last["tokens"], last["error"]) == (
+        None,
+        {"visual": None},
+        {"code": "video_unreadable"},
+    )
+
+
+def test_rows_of_a_table(clips: Path) -> None:
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, 'Why "so",\nthen?', "--csv")
+    rows = list(csv.DictReader(io.StringIO(run.out)))
+    assert len(rows) == 4
+    assert rows[0] == {
+        "id": "",
+        "video": str(clips / "1.mp4"),
+        "question": 'Why "so",\nthen?',
+        "answer": 'Why "so",\nthen? indeed',
+        "finish_reason": "stop",
+        "error.code": "",
+        "error.message": "",
+    }
+    assert rows[-1]["error.message"] == "it can't be read"
+    run = batch(clips, "What?", "--csv", "--fields", "answer,frames.timestamps_s,method.name")
+    assert run.out.splitlines()[:2] == [
+        "answer,frames.timestamps_s,method.name",
+        'What? indeed,"[0.0, 1.0]",none',
+    ]
+
+
+def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    make_clips(clips, "bad.mp4")
+    table = pandas.read_json(io.StringIO(batch(clips, "What?").out), lines=True)
+    assert list(table["answer"][:3]) == ["What? indeed"] * 3
+    assert table["error"].notna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, r"no videos: `dycoke batch FOLDER"),
+        (["clips"], 2, r"no question: put one behind the videos"),
+        (["none", "What?"], 2, r"none doesn't exist; give a folder, a pattern"),
+        (["empty", "What?"], 2, r"there is no video in the folder empty"),
+        (["clips", " "], 2, r"a question is empty"),
+        (["clips", "What?", "--questions", "q.csv"], 2, r"leave out QUESTION and -q"),
+        (["--questions", "none.csv"], 2, r"--questions none.csv can't be read \(No such file"),
+        (["--questions", "q.csv"], 2, r"--questions q.csv, line 1: there is no column 'vdeo'"),
+        (["q.csv", "--questions", "-"], 2, r"VIDEOS is the folder that its videos are in, and q"),
+        (["-", "-q", "-"], 2, r"stdin can be read for one thing only"),
+        (["-", "What?"], 2, r"stdin lists no video"),
+        (["clips", "What?", "--batch-size", "0"], 2, r"--batch-size must be auto, or 1 or more"),
+        (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
+        (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
+        (["clips", "What?", "--retry-failed"], 2, r"--retry-failed needs --out"),
+        (["clips", "What?", "--out", "o", "--csv"], 2, r"--fields and --csv are for stdout"),
+        (["clips", "What?", "--fields", "answr"], 2, r"no key 'answr'; `dycoke schema answer`"),
+        (["clips", "What?", "--fields", "tokens.many"], 2, r"no key 'tokens.many'"),
+        (["clips", "What?", "--fields", ""], 2, r"no key ''"),
+        (["clips", "What?", "--merge-ratio", "2"], 2, r"--merge-ratio must be at least 0"),
+        (["clips", "What?", "--prune-layer", "9"], 2, r"--prune-layer must be from 1 to 5"),
+        (["clips", "What?", "--frames", "0"], 2, r"--frames must be 1 or more"),
+        (["clips", "What?", "--temperature", "-1"], 2, r"--temperature must be 0 or more"),
+        (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
+        (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
+        (["clips", "What?", "--out", "no/o"], 6, r"there is no folder no; make it first"),
+        (["clips", "What?", "--out", "q.csv"], 6, r"q.csv, line 1: that isn't a line of results"),
+    ],
+)
+def test_what_is_refused(
+    clips: Path,
+    arguments: list[str],
+    code: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Pretended,
+) -> None:
+    monkeypatch.chdir(clips.parent)
+    Path("empty").mkdir()
+    Path("q.csv").write_text("vdeo,question\n1.mp4,What?\n")
+    # What is tried comes last, so that it wins over the usual model.
+    run = run_here("batch", *MINI, *arguments)
+    assert (run.code, run.out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{sentence}.*\n", run.err)
+    assert engine.asked == []
+
+
+def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    diary.write_text("dear diary")
+    assert batch(clips, "What?", "--out", diary).code == 6
+    assert diary.read_text() == "dear diary"
+
+
+def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "dycoke_cli.batch.on_ray", raising=False)
+    if not Path(local.__file__).with_name("on_ray.py").exists():
+        pytest.skip("the engine on Ray isn't there yet")
+    run = batch(clips, "What?", "--engine", "ray")
+    assert run.code == 2
+    assert "pip install 'dycoke-cli[ray]'" in run.err
+
+
+def test_lines_are_ascii_whatever_was_asked(clips: Path) -> None:
+    run = batch(clips, "Wö ist \x1b[2J der 🎈?")
+    assert run.out.isascii()
+    assert json.loads(run.out.splitlines()[0])["question"] == "Wö ist \x1b[2J der 🎈?"

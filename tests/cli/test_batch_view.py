@@ -1,0 +1,82 @@
+"""How far a batch is, off a terminal: a plain line now and then, and a sentence at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycoke_cli.batch.listener import Counts
+from dycoke_cli.cli.batch_view import BatchView
+from dycoke_cli.cli.render import batch_summary, batching
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(batching, "time", clock)
+    return clock
+
+
+def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = Counts(videos=1200, questions=2400, videos_skipped=100, skipped=200)
+    with BatchView(quiet=False) as view:
+        view.progress(counts)
+        clock.now += 20
+        counts.answered, counts.tokens = 50, 1000
+        view.progress(counts)
+        assert capsys.readouterr().err == ""
+        clock.now += 20
+        counts.answered, counts.failed, counts.tokens = 99, 1, 2000
+        counts.videos_answered = 49
+        view.progress(counts)
+        clock.now += 20
+        view.progress(counts)
+    # 100 questions in 40 s, 2,100 are left: 840 s.
+    assert capsys.readouterr().err == (
+        "149 of 1,200 files · 300 of 2,400 questions · 1 failed · 50 tokens/s · 14:00 left\n"
+    )
+
+
+def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = Counts(videos=1, questions=1)
+    with BatchView(quiet=True) as view:
+        view.starting()
+        view.note("a note")
+        view.warning("a warning")
+        view.loading()
+        view.progress(counts)
+        clock.now += 100
+        view.progress(counts)
+        view.finished(counts)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        (Counts(1, 1, answered=1), "1 of 1 question answered"),
+        (Counts(9, 1234, answered=1234), "1,234 of 1,234 questions answered"),
+        (
+            Counts(2, 9, answered=2, skipped=3, skipped_failed=1, failed=1),
+            "2 of 9 questions answered, 3 were answered before, 2 failed, 2 not asked",
+        ),
+    ],
+)
+def test_what_came_of_it(counts: Counts, sentence: str) -> None:
+    assert batch_summary(counts) == sentence
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0:00"), (61, "1:01"), (3599.7, "1:00:00"), (90061, "25:01:01")]
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert batching._duration(seconds) == shown

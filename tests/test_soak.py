@@ -1,0 +1,40 @@
+"""A small soak; `make soak` is the large one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak import soak
+from tests.soaking.rendered import make_clips
+from tests.soaking.verdict import faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_nothing_lost_and_nothing_twice(engine: str, tmp_path: Path) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    clips = make_clips(tmp_path / "clips", 60, 20)
+    (tmp_path / "place").mkdir()
+    found, _ = soak(clips, engine, 3, 5, tmp_path / "place", memory=False)
+    assert not found
+
+
+def test_the_verdict_sees_what_is_wrong(tmp_path: Path) -> None:
+    clips = make_clips(tmp_path / "clips", 19, 1)
+    out = tmp_path / "out.jsonl"
+    lines = [f'{{"video": "x/{name}", "answer": "a"}}' for name in ("clip0.mp4", "clip0.mp4")]
+    lines += ['{"video": "x/000-nothing.mp4", "answer": "a"}', '{"video": "other", "error": {}}']
+    out.write_text("\n".join(lines) + "\n")
+    found = "\n".join(faults(clips, out))
+    for fault in (
+        "clip0.mp4: answered 2 times",
+        "cut.ts: answered 0 times",
+        "000-nothing.mp4: failed 0 times",
+        "000-nothing.mp4: answered, and can't be",
+        "other: not asked about",
+        "is not valid under any",
+    ):
+        assert fault in found
