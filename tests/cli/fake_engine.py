@@ -67,9 +67,12 @@ class FakeSession:
         *,
         seconds_load: float = 0.0,
         seconds_video_decode: float = 0.0,
+        reuse: bool = True,
+        cache: object = None,
     ) -> None:
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
         self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
+        self.reuse, self.cache = reuse, cache
         self.asked: list[dict[str, Any]] = []
         FakeSession.made.append(self)
 

@@ -45,6 +45,8 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--dp-cache", "host"], {"dp_cache": "host"}),
         (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
         (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
+        (["--merge-stage", "vision"], {"merge_stage": "vision"}),
+        (["--merge-stage", "llm"], {}),
     ],
 )
 def test_parameters_of_the_method(
@@ -127,12 +129,19 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
     assert run_here("models", "default", "llava-onevision-7b").code == 0
     asked(fake)
     asked(fake, "--device-map", "auto", "--quantize", "int4")
-    asked(fake, "--random-weights", "--model", "qwen3-vl-2b")
-    auto = {"device": "auto", "dtype": "auto"}
+    asked(fake, "--random-weights", "--model", "qwen3-vl-2b", "--kernels", "stock")
+    auto = {"device": "auto", "dtype": "auto", "kernels": "fast"}
     assert seen == [
         ("mini", auto),
-        ("llava-onevision-0.5b", {"device": "cpu", "dtype": "float32"}),
+        ("llava-onevision-0.5b", auto | {"device": "cpu", "dtype": "float32"}),
         ("llava-onevision-7b", auto),
         ("llava-onevision-7b", auto | {"device_map": "auto", "quantize": "int4"}),
-        ("qwen3-vl-2b", auto | {"random_weights": True}),
+        ("qwen3-vl-2b", auto | {"random_weights": True, "kernels": "stock"}),
     ]
+
+
+def test_what_a_session_keeps(fake: list[FakeSession]) -> None:
+    asked(fake)
+    asked(fake, "-q", "And then?", "--cache")
+    assert [session.reuse for session in fake] == [False, True]
+    assert [type(session.cache).__name__ for session in fake] == ["NoneType", "VisualCache"]

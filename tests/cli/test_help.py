@@ -24,14 +24,14 @@ from .harness import run_here
 COMMANDS = [
     [], ["ask"], ["probe"], ["models"], ["models", "default"], ["models", "info"],
     ["models", "pull"], ["models", "rm"], ["eval"], ["verify"],
-    ["demo"], ["batch"], ["schema"],
+    ["demo"], ["batch"], ["schema"], ["cache"], ["cache", "clear"],
 ]  # fmt: skip
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
-    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
+    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache --merge-stage
     --frames --fps --max-frames --start --end --stream --model --device --dtype
-    --device-map --quantize --random-weights
+    --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
@@ -68,7 +68,7 @@ def test_a_batch_has_the_flags_of_ask_and_its_own() -> None:
 @pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
 def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> None:
     text = page(command)
-    for flag in ("--device", "--dtype", "--device-map", "--quantize"):
+    for flag in ("--device", "--dtype", "--device-map", "--quantize", "--kernels"):
         assert f"{flag} " in text, flag
 
 

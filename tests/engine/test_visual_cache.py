@@ -9,14 +9,19 @@ import pytest
 import torch
 
 from dycoke_cli import Uncompressed, VideoSession
+from dycoke_cli.cache import LIMIT, CacheFiles
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.visual_cache import LIMIT, VisualCache, key_of
+from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
 
 from ..families.stock import clip
 from ..families.test_together import loaded_of
 
 CPU = torch.device("cpu")
+
+
+def files(folder, limit: int = 10**9) -> CacheFiles:
+    return CacheFiles(folder, ".safetensors", limit)
 
 
 def identified(family: str, weights: str = "w"):
@@ -44,7 +49,7 @@ def ask(loaded, cache, seed: int = 0) -> str:
 
 
 def test_a_video_that_was_asked_about_before_needs_no_tower(tmp_path) -> None:
-    loaded, cache = identified("llava_onevision"), VisualCache(tmp_path)
+    loaded, cache = identified("llava_onevision"), VisualCache(files(tmp_path))
     first = ask(loaded, cache)
     with Tower(loaded) as tower:
         assert ask(loaded, cache) == first == ask(loaded, None)
@@ -53,11 +58,11 @@ def test_a_video_that_was_asked_about_before_needs_no_tower(tmp_path) -> None:
         assert tower.runs == 2
         ask(identified("llava_onevision", "others"), cache)
         assert tower.runs == 3
-    assert len(cache.files()) == 3
+    assert len(files(tmp_path).listed()) == 3
 
 
 def test_rows_come_back_as_they_were(tmp_path) -> None:
-    cache = VisualCache(tmp_path)
+    cache = VisualCache(files(tmp_path))
     rows = torch.randn(5, 8, dtype=torch.bfloat16)
     stacked = (torch.randn(5, 8), torch.randn(5, 8))
     cache.put("k", Encoded(rows, stacked))
@@ -69,9 +74,9 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
 
 
 def test_a_torn_file_is_made_again(tmp_path) -> None:
-    loaded, cache = identified("llava_onevision"), VisualCache(tmp_path)
+    loaded, cache = identified("llava_onevision"), VisualCache(files(tmp_path))
     first = ask(loaded, cache)
-    (path,) = cache.files()
+    (path,) = files(tmp_path).listed()
     path.write_bytes(path.read_bytes()[:100])
     assert ask(loaded, cache) == first
     assert len(path.read_bytes()) > 100
@@ -79,16 +84,16 @@ def test_a_torn_file_is_made_again(tmp_path) -> None:
 
 def test_what_was_used_longest_ago_goes(tmp_path) -> None:
     rows = torch.zeros(1000)
-    cache = VisualCache(tmp_path, limit=3 * 4200)
+    cache = VisualCache(files(tmp_path, 3 * 4200))
     for age, key in enumerate("abc"):
         cache.put(key, Encoded(rows))
         os.utime(tmp_path / f"{key}.safetensors", (age, age))
     assert cache.get("a", CPU) is not None  # used now
     cache.put("d", Encoded(rows))
-    assert sorted(path.stem for path in cache.files()) == ["a", "c", "d"]
-    assert cache.nbytes <= 3 * 4200
-    assert cache.clear() == 3
-    assert cache.nbytes == 0
+    assert sorted(path.stem for path in files(tmp_path).listed()) == ["a", "c", "d"]
+    assert files(tmp_path).nbytes <= 3 * 4200
+    assert files(tmp_path).clear() == 3
+    assert files(tmp_path).nbytes == 0
 
 
 def test_the_limit_is_a_number(monkeypatch) -> None:
@@ -100,7 +105,7 @@ def test_the_limit_is_a_number(monkeypatch) -> None:
 def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="leave out --cache"):
-        VisualCache(tmp_path / "file").put("k", Encoded(torch.zeros(1)))
+        VisualCache(files(tmp_path / "file")).put("k", Encoded(torch.zeros(1)))
 
 
 def test_keys_follow_pixels_shapes_and_model() -> None:

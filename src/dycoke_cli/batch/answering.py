@@ -15,6 +15,7 @@ from dycoke_cli.engine.asking import ask_together
 from dycoke_cli.engine.expected_memory import expected
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
+from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.loading import LoadedModel, load
@@ -47,6 +48,7 @@ class Answerer:
 
     def __init__(self, loaded: LoadedModel, how: How) -> None:
         self._loaded = loaded
+        self._cache = VisualCache() if how.cache else None
         self._how = how
         self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
         self._fits: dict[tuple[int, ...], int] = {}
@@ -76,7 +78,13 @@ class Answerer:
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._how, read.clip)
         try:
-            session = VideoSession(self._loaded, read.clip, seconds_video_decode=read.seconds)
+            session = VideoSession(
+                self._loaded,
+                read.clip,
+                seconds_video_decode=read.seconds,
+                reuse=len(read.job.questions) > 1,
+                cache=self._cache,
+            )
             shape = read.clip.frames.shape
             if self._how.batch_size is None and shape not in self._fits:
                 self._fits[shape] = self._fitting(session, read.job.questions[0])

@@ -31,6 +31,7 @@ class How:
         decoding: how answers are written.
         identity: what tells the model from others: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the memory that is free.
+        cache: whether encoded videos are kept on disk.
 
     Raises:
         UsageError: a value out of range.
@@ -43,6 +44,7 @@ class How:
     decoding: Decoding
     identity: dict[str, Any]
     batch_size: int | None = None
+    cache: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:

@@ -30,6 +30,7 @@ def ask(
     question: options.QuestionArgument = None,
     more: options.Questions = None,
     random_weights: options.RandomWeights = False,
+    cache: options.Cache = False,
     compare: options.Compare = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -66,5 +67,6 @@ def ask(
             answer=answer_choice,
             loading=loading,
             compare=compare,
+            cache=cache,
         )
         converse(conversation, presenter)

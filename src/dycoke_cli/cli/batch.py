@@ -29,6 +29,7 @@ def batch(
     more: options.Questions = None,
     questions_file: batch_options.QuestionsFile = None,
     random_weights: options.RandomWeights = False,
+    cache: options.Cache = False,
     batch_size: batch_options.BatchSize = "auto",
     fail_fast: batch_options.FailFast = False,
     retry_failed: batch_options.RetryFailed = False,
@@ -80,6 +81,7 @@ def batch(
             decoding=Decoding(decoding.max_new_tokens, decoding.temperature, decoding.seed),
             identity=identity(model_found),
             batch_size=together,
+            cache=cache,
         )
         answers = engine.chosen()
         results = lines if out is None else stack.enter_context(open_results(out))

@@ -33,6 +33,7 @@ class Conversation:
     answer: AnswerChoice
     loading: LoadOptions = field(default_factory=LoadOptions)
     compare: bool = False
+    cache: bool = False
 
 
 def converse(conversation: Conversation, presenter: Presenter) -> None:
@@ -68,6 +69,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     presenter.progress("load" if local else "fetch", 0, 0)
     quieten_libraries()
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.models.loading import load
 
     loaded = load(conversation.model, **asdict(conversation.loading))
@@ -79,6 +81,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
         reuse=len(conversation.questions) > 1,
+        cache=VisualCache() if conversation.cache else None,
     )
     return session, method
 

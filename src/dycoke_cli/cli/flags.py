@@ -56,6 +56,7 @@ class Placing:
     dtype: options.Dtype = "auto"
     device_map: options.DeviceMap = None
     quantize: options.Quantize = None
+    kernels: options.Kernels = "fast"
 
     def options(self, *, random_weights: bool = False) -> LoadOptions:
         """What they choose.
@@ -82,6 +83,7 @@ class Method:
     variant: options.Variant = None
     positions: options.Positions = None
     dp_cache: options.DpCache = None
+    merge_stage: options.MergeStage = None
 
     def choice(self) -> choice.MethodChoice:
         """What they choose.

@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from dycoke_cli import __version__
-from dycoke_cli.cli import ask, batch, demo, eval, failure, models, output, probe, schema, verify
+from dycoke_cli.cli import (
+    ask,
+    batch,
+    cache,
+    demo,
+    eval,
+    failure,
+    models,
+    output,
+    probe,
+    schema,
+    verify,
+)
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 app = typer.Typer(
@@ -25,6 +37,7 @@ app.command("batch")(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("eval")(eval.evaluate)
+app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
@@ -33,6 +46,7 @@ _SCHEMAS = {
     "ask": ask.SCHEMA,
     "probe": probe.SCHEMA,
     "models": models.SCHEMA,
+    "cache": cache.SCHEMA,
     "eval": eval.SCHEMA,
     "verify": verify.SCHEMA,
 }

@@ -140,6 +140,22 @@ Quantize = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Kernels = Annotated[
+    Literal["fast", "stock"],
+    typer.Option(
+        metavar="NAME",
+        help="Attention on a CPU: fast (this program's own) or stock (torch's).",
+        rich_help_panel=_MODEL,
+    ),
+]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache",
+        help="Keep encoded videos on disk, and look for them there (`dycoke cache`).",
+        rich_help_panel=_MODEL,
+    ),
+]
 RandomWeights = Annotated[
     bool,
     typer.Option(
@@ -261,6 +277,17 @@ DpCache = Annotated[
         metavar="NAME",
         help="Where pruned tokens wait: device; host (main memory, which frees that of a GPU); "
         "discard (nowhere; implies --no-recall). Default: device.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
+
+MergeStage = Annotated[
+    Literal["llm", "vision"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where tokens are merged: before the language model (llm), or early in the vision "
+        "tower (vision), which then encodes only what is kept. Default: llm.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),

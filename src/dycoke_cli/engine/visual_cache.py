@@ -10,42 +10,33 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.cache import CacheFiles, encoded_videos
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.errors import OutputError, UsageError
-
-LIMIT = "DYCOKE_CACHE_GB"
-"""Names the environment variable with the most that may lie there, in gigabytes."""
-DEFAULT_LIMIT_GB = 10.0
-_SUFFIX = ".safetensors"
+from dycoke_cli.errors import OutputError
 
 
 class VisualCache:
-    """Encoded videos in a folder.
+    """Encoded videos in files.
 
     Args:
-        folder: is made where it isn't there; None for the one in the user's cache.
-        limit: bytes; None for what the environment says.
+        files: where; None for the folder in the user's cache.
 
     Raises:
-        UsageError: the environment says something else than a number.
+        UsageError: the environment's limit isn't a number.
     """
 
-    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
-        self.folder = cache_folder() / "visual" if folder is None else folder
-        self._limit = _limit() if limit is None else limit
+    def __init__(self, files: CacheFiles | None = None) -> None:
+        self._files = encoded_videos() if files is None else files
 
     def get(self, key: str, device: torch.device) -> Encoded | None:
         """The rows of a video, or None where they aren't there (or can't be read any more)."""
-        path = self._path(key)
+        path = self._files.path(key)
         try:
             held = load_file(path, device=str(device))
             os.utime(path)
@@ -65,49 +56,19 @@ class VisualCache:
         """
         stacked = {f"deepstack.{i}": rows for i, rows in enumerate(encoded.deepstack)}
         held = {name: rows.contiguous() for name, rows in {"rows": encoded.rows, **stacked}.items()}
-        partial = self._path(f"{key}.{os.getpid()}.part")
+        partial = self._files.path(f"{key}.{os.getpid()}.part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._files.folder.mkdir(parents=True, exist_ok=True)
             save_file(held, partial)
-            os.replace(partial, self._path(key))
+            os.replace(partial, self._files.path(key))
         except (OSError, SafetensorError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise OutputError(
-                f"{self.folder} can't be written ({error}); free some space, or leave out --cache"
+                f"{self._files.folder} can't be written ({error}); free some space, or leave out "
+                "--cache"
             ) from error
-        self._trim()
-
-    def files(self) -> list[Path]:
-        """All that is there, what was used longest ago first."""
-        return [path for _, path in sorted((path.stat().st_mtime, path) for path in self._all())]
-
-    @property
-    def nbytes(self) -> int:
-        """Of all files."""
-        return sum(path.stat().st_size for path in self._all())
-
-    def clear(self) -> int:
-        """Delete everything; how many files there were."""
-        files = self.files()
-        for path in files:
-            path.unlink(missing_ok=True)
-        return len(files)
-
-    def _trim(self) -> None:
-        files, held = self.files(), self.nbytes
-        while held > self._limit and len(files) > 1:
-            oldest = files.pop(0)
-            # Another run may be trimming, too.
-            with contextlib.suppress(FileNotFoundError):
-                held -= oldest.stat().st_size
-                oldest.unlink()
-
-    def _all(self) -> Iterator[Path]:
-        return self.folder.glob(f"*{_SUFFIX}")
-
-    def _path(self, key: str) -> Path:
-        return self.folder / (key + _SUFFIX)
+        self._files.trim()
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
@@ -123,14 +84,3 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:40]
-
-
-def _limit() -> int:
-    named = os.environ.get(LIMIT)
-    try:
-        gigabytes = DEFAULT_LIMIT_GB if named is None else float(named)
-    except ValueError:
-        gigabytes = -1.0
-    if not gigabytes > 0:
-        raise UsageError(f"{LIMIT} must be a number of gigabytes above 0, not {named!r}")
-    return int(gigabytes * 1e9)

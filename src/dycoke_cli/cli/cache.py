@@ -1,0 +1,44 @@
+"""`dycoke cache`: encoded videos that are kept on disk."""
+
+from __future__ import annotations
+
+import typer
+
+from dycoke_cli.cache import encoded_videos
+from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.render import units
+
+SCHEMA = "dycoke.cache/1"
+app = typer.Typer(help="Encoded videos that --cache keeps on disk: how many there are; clear.")
+
+
+@app.callback(invoke_without_command=True)
+def cache(context: typer.Context, as_json: options.Json = False) -> None:
+    """Say where they are, how many, and how much they take of what they may."""
+    if context.invoked_subcommand is not None:
+        return
+    files = encoded_videos()
+    count, held = len(files.listed()), files.nbytes
+    if as_json:
+        output.write_json(
+            {
+                "schema": SCHEMA,
+                "folder": str(files.folder),
+                "videos": count,
+                "bytes": held,
+                "limit_bytes": files.limit,
+            }
+        )
+        return
+    size, limit = units.size(held), units.size(files.limit)
+    output.line(f"{_videos(count)}, {size} of {limit}, in {files.folder}")
+
+
+@app.command("clear")
+def clear() -> None:
+    """Delete them all."""
+    render.note(f"{_videos(encoded_videos().clear())} deleted")
+
+
+def _videos(count: int) -> str:
+    return "1 encoded video" if count == 1 else f"{count:,} encoded videos"
