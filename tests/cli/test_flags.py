@@ -92,12 +92,12 @@ def test_how_to_answer(fake: list[FakeSession], flags: list[str], key: str, valu
 @pytest.mark.parametrize(
     ("flags", "times"),
     [
-        # move.mp4 has 2 s; a single frame is taken from the middle.
-        (["--frames", "3"], [0.0, 1.0, 2.0]),
-        (["--frames", "1"], [1.0]),
-        (["--fps", "2"], [0.0, 0.5, 1.0, 1.5]),
-        (["--fps", "10", "--max-frames", "3"], [0.0, 1.0, 2.0]),
-        (["--frames", "2", "--start", "1"], [1.0, 2.0]),
+        # move.mp4 has 4 s; a single frame is taken from the middle.
+        (["--frames", "3"], [0.0, 2.0, 4.0]),
+        (["--frames", "1"], [2.0]),
+        (["--fps", "1"], [0.0, 1.0, 2.0, 3.0]),
+        (["--fps", "10", "--max-frames", "3"], [0.0, 2.0, 4.0]),
+        (["--frames", "2", "--start", "1"], [1.0, 4.0]),
         (["--frames", "2", "--start", "00:00:00.5", "--end", "0:01.5"], [0.5, 1.5]),
     ],
 )

@@ -29,7 +29,8 @@ COMMANDS = [
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
-    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache --merge-stage
+    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
+    --merge-stage
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
