@@ -73,6 +73,19 @@ def test_a_file_that_the_next_run_goes_on_from(
     assert batch(clips, "What?", "--out", out, "--frames", "8").err == "4 of 4 questions answered\n"
 
 
+def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    batch(clips, "What?", "--out", out)
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-20])
+    run = batch(clips, "What?", "--out", out)
+    assert run.err.splitlines() == [
+        f"Warning: the last line of {out} was half written; its question is asked anew",
+        "1 of 3 questions answered, 2 were answered before",
+    ]
+    assert out.read_bytes() == whole
+
+
 def test_failures_stand_until_they_are_asked_again(
     clips: Path, tmp_path: Path, engine: Pretended
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from dycoke_cli.engine import memory
 from dycoke_cli.engine.memory import PeakMemory
 
 GPUS = [torch.device("cuda", 0), torch.device("cuda", 1)]
@@ -38,3 +39,10 @@ def test_on_a_cpu_it_is_the_rise_of_this_process() -> None:
 
 def test_what_cannot_be_measured_is_none() -> None:
     assert PeakMemory([torch.device("mps")], weights_bytes=0).read() == (None, None)
+
+
+def test_where_nothing_rises_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Linux counts them, the peak may come out below what was there at the start.
+    monkeypatch.setattr(memory, "_reset_resident_peak", lambda: True)
+    monkeypatch.setattr(memory, "_status_bytes", {"VmRSS": 5_000, "VmHWM": 4_000}.__getitem__)
+    assert PeakMemory([torch.device("cpu")], weights_bytes=0).read() == (0, 5_000)

@@ -44,7 +44,7 @@ def batch(
     """
     # Only now: PyAV and NumPy take their time.
     from dycoke_cli.batch.plan import How, identity
-    from dycoke_cli.batch.results import open_results
+    from dycoke_cli.batch.results import Results, open_results
     from dycoke_cli.batch.run import run
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
@@ -82,7 +82,11 @@ def batch(
             batch_size=together,
         )
         answers = engine.chosen()
-        results = lines if out is None else stack.enter_context(open_results(out))
+        results: Results = lines
+        if out is not None:
+            results = file = stack.enter_context(open_results(out))
+            if file.torn:
+                view.warning(f"the last line of {out} was half written; its question is asked anew")
         counts = run(
             given.jobs,
             how,

@@ -40,7 +40,8 @@ class PeakMemory:
             return total - self._weights, total
         if self._resident is None:
             return None, None
-        peak = _status_bytes("VmHWM")
+        # The two are counted apart, each a little late, and may cross where nothing rose.
+        peak = max(_status_bytes("VmHWM"), self._resident)
         return peak - self._resident, peak
 
 
