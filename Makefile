@@ -19,7 +19,7 @@ CELLS := tests/families
 .PHONY: demo test lint bench tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
-	$(BIN)/dycoke ask sample_videos/turn.mp4 "What happens in the video?"
+	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
 
 test: lint
 	$(BIN)/pytest -m "not slow"

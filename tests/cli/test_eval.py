@@ -71,7 +71,7 @@ def test_object_has_the_keys_of_the_contract(done: Path) -> None:
     assert "changes" not in outcome.object
     assert [none[key] for key in ("changed", "fixed", "broken", "difference")] == [None] * 4
     assert dycoke["changed"] >= dycoke["fixed"] + dycoke["broken"]
-    assert dycoke["parameters"]["prune_layer"] == 4
+    assert dycoke["parameters"]["prune_layer"] == 9
     assert outcome.object["journal"] == str(done / FILE)
 
 

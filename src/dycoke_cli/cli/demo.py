@@ -10,7 +10,7 @@ from dycoke_cli.cli.presenter import AsText
 from dycoke_cli.models import mini, settings
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
-QUESTIONS = ["What happens in the video?", "What is shown on the card?"]
+QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
     'Now yours: `dycoke ask VIDEO "QUESTION" --compare`. This model knows only moving shapes; '
     "for real videos: `dycoke models default llava-onevision-0.5b`."

@@ -116,7 +116,7 @@ class Recipe:
         curriculum: the lessons in order.
     """
 
-    steps: int = 3_600
+    steps: int = 12_000
     seed: int = 2
     muon_lr: float = 0.016
     adam_lr: float = 2e-3
