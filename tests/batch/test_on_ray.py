@@ -69,13 +69,14 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
 def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
     listener, found = Listener(), []
     for outcome in OnRay(cluster.address, make=pretend)(
-        jobs_named(tmp_path, *numbered(40)), HOW, listener
+        jobs_named(tmp_path, *numbered(200)), HOW, listener
     ):
         found.append(outcome)
         listener.stopping = True
     assert set((tmp_path / "diary").read_text().split()) == set(videos_of(found))
     assert set(videos_of(found).values()) == {2}
-    assert 1 <= len(videos_of(found)) <= 16
+    # What was under way when the first answer came, and nothing like all of them.
+    assert 1 <= len(videos_of(found)) <= 100
 
 
 def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:

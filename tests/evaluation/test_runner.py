@@ -240,7 +240,7 @@ def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> Non
 def test_workers_give_the_same_answers(tmp_path: Path, whole: Report) -> None:
     heard = Heard()
     report = evaluate(plan(tmp_path, workers=2), heard)
-    assert heard.counts[-1] == (34, 34)
+    assert heard.counts[-1] == (58, 58)
     assert max(Counter(answers(tmp_path)).values()) == 1
     assert figures(report) == figures(whole)
 
