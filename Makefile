@@ -16,14 +16,17 @@ OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
+# Two at a time, each on one thread: tiny models gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
 .PHONY: demo test lint bench tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
 
 test: lint
-	$(BIN)/pytest -m "not slow"
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
