@@ -11,27 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.twins import twin
 
 PREFIX = "dycoke_"
 
 
 def scoring_name(implementation: str) -> str:
-    """Register the scoring twin of a stock implementation, and return its name.
-
-    Eager attention isn't in the registry (each modelling file has its own); SDPA, which computes
-    the same, takes its place.
-    """
-    name = PREFIX + implementation
-    if name not in ALL_ATTENTION_FUNCTIONS:
-        stock = "sdpa" if implementation == "eager" else implementation
-        AttentionInterface.register(name, _scoring(ALL_ATTENTION_FUNCTIONS[stock], stock))
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[stock])
-    return name
+    """Register the scoring twin of a stock implementation, and return its name."""
+    return twin(PREFIX, implementation, _scoring)
 
 
 def _scoring(stock: Callable[..., Any], name: str) -> Callable[..., Any]:

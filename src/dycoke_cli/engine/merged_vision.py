@@ -18,16 +18,12 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.hooks import RemovableHandle
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.compression.base import BeforeVision
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.twins import Attention, twin
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels.frames import frame_attention, odd_heads
 from dycoke_cli.models.private_api import attention_implementation
 
 # Layers that run on all patches before the choice.
@@ -101,7 +97,7 @@ class MergedVision:
             before_forward(self._model.model.multi_modal_projector, self._before_projector),
         ]
         self._stock = attention_implementation(self._tower)
-        self._tower.set_attn_implementation(_merging_name(self._stock))
+        self._tower.set_attn_implementation(twin(PREFIX, self._stock, _keeping_apart))
         return self
 
     def __exit__(
@@ -151,17 +147,7 @@ def _whole_frames(config: Any) -> bool:
     return config.vision_feature_select_strategy == "full"
 
 
-def _merging_name(stock: str) -> str:
-    """Register the twin of an attention implementation that keeps frames apart; its name."""
-    name = PREFIX + stock
-    if name not in ALL_ATTENTION_FUNCTIONS:
-        plain = "sdpa" if stock == "eager" else stock
-        AttentionInterface.register(name, _keeping_apart(ALL_ATTENTION_FUNCTIONS[plain]))
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[plain])
-    return name
-
-
-def _keeping_apart(stock: Any) -> Any:
+def _keeping_apart(stock: Attention, _: str) -> Attention:
     def attention(
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
         attention_mask: torch.Tensor | None, scaling: float, **kwargs: Any,
@@ -170,19 +156,10 @@ def _keeping_apart(stock: Any) -> Any:
         if window is None:
             return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         keys, values = window.widen(key[0]), window.widen(value[0])
-        queries = query.split([len(at) for at in window.patches], dim=2)
-        found = [
-            _within(part, keys[i : i + 1], values[i : i + 1], scaling)
-            for i, part in enumerate(queries)
-        ]
+        found = []
+        for i, part in enumerate(query.split([len(at) for at in window.patches], dim=2)):
+            frame = keys[i : i + 1], values[i : i + 1]
+            found.append(stock(module, part, *frame, None, scaling=scaling, **kwargs)[0])
         return torch.cat(found, dim=1), None
 
     return attention
-
-
-def _within(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
-) -> torch.Tensor:
-    if query.device.type == "cpu" and odd_heads(query):
-        return frame_attention(query, key, value, scaling)
-    return scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2)

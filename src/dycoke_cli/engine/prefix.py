@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine import digests
+
 # A question and its uncompressed twin (--compare) take turns.
 MOST_HELD = 2
 
@@ -50,10 +52,9 @@ def key_of(kwargs: dict[str, Any], length: int) -> bytes:
     """
     digest = hashlib.blake2b(digest_size=16)
     positions = kwargs.get("position_ids")
-    read = [kwargs["inputs_embeds"][:, :length]]
-    read += [] if positions is None else [positions[..., :length]]
-    for rows in read:
-        digest.update(rows.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    digests.add(digest, kwargs["inputs_embeds"][:, :length])
+    if positions is not None:
+        digests.add(digest, positions[..., :length])
     return digest.digest()
 
 

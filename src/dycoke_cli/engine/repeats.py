@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine import digests
 from dycoke_cli.models.layouts import Family
 
 
@@ -42,5 +43,5 @@ def _digest(family: Family, inputs: dict[str, torch.Tensor], frame: int) -> byte
     digest = hashlib.blake2b(digest_size=16)
     part: dict[str, Any] = family.pixels.part(inputs, frame, frame + 1)
     for name in sorted(part):
-        digest.update(part[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digests.add(digest, part[name])
     return digest.digest()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.cache import CacheFiles, encoded_videos
+from dycoke_cli.engine import digests
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.errors import OutputError
 
@@ -82,5 +83,5 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
     for name in sorted(inputs):
         tensor = inputs[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        digests.add(digest, tensor)
     return digest.hexdigest()[:40]
