@@ -34,10 +34,10 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/startup.py --write README.md
+	$(BIN)/python -m benchmarks.startup --write README.md
 
 tables: $(INSTALLED)
-	$(BIN)/python benchmarks/shapes.py --write $(QUICK)
+	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
 
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutations.py

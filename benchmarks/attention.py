@@ -1,6 +1,6 @@
 """Where the bundled model looks while it answers, and what stage 2 evicts and recalls.
 
-`python benchmarks/attention.py` asks what happens in some videos of `shapes` (validation split)
+`python -m benchmarks.attention` asks what happens in some videos of `shapes` (validation split)
 under DyCoke's defaults, writes a trace (JSON) and a picture of each into `--out`, and says how
 often the choice was renewed over all of them. `--write` makes the first picture the README's.
 """
@@ -12,8 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from page import ROOT
-
+from benchmarks.page import ROOT
 from dycoke_cli.compression.registry import suited
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.datasets.shapes import Shapes

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from page import ROOT, put, where
+
+from benchmarks.page import ROOT, put, where
 
 DYCOKE = [sys.executable, "-m", "dycoke_cli"]
 QUESTION = "What happens?"

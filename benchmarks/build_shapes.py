@@ -1,6 +1,6 @@
 """Builds the file of the benchmark `shapes`: scripts and questions of its two splits.
 
-`python benchmarks/build_shapes.py` writes the same file each time. Each edition of the benchmark is
+`python -m benchmarks.build_shapes` writes the same file each time. Each edition of the benchmark is
 built once; a new one gets a new number in `evaluation/datasets/shapes.py`.
 """
 

@@ -1,4 +1,4 @@
-"""What memory an answer takes, next to plain transformers: `python benchmarks/memory.py MODEL`.
+"""What memory an answer takes, next to plain transformers: `python -m benchmarks.memory MODEL`.
 
 Each figure comes from a process of its own, so that nothing that was there before counts. On CUDA
 the allocator's peak is taken, on a CPU the rise of resident memory. Frames are drawn: no video
@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from page import ROOT, put, where
 
+from benchmarks.drawn import drawn
+from benchmarks.page import ROOT, put, where
+
+ITSELF = [sys.executable, "-m", "benchmarks.memory"]
 QUESTION = "What happens in the video?"
 NEW_TOKENS = 16
 PAGE = ROOT / "docs" / "memory.md"
@@ -28,25 +29,6 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "dycoke": {},
     "dycoke, dp_cache host": {"dp_cache": "host"},
 }
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Frames of a drawn clip, four a second."""
-
-    frames: np.ndarray
-    timestamps_s: tuple[float, ...]
-    warnings: tuple[str, ...] = ()
-
-
-def drawn(frames: int) -> Drawn:
-    """A clip of the bundled world, 384 pixels a side."""
-    from dycoke_cli.shapes.draw.render import render
-    from dycoke_cli.shapes.world.director import draw_script
-
-    times = np.linspace(0, 1, frames)
-    pictures = render(draw_script([7], "train"), times, 384)
-    return Drawn(pictures, tuple((times * frames / 4).tolist()))
 
 
 def measured(model: str, method: str, frames: int, *, random_weights: bool) -> dict[str, Any]:
@@ -107,7 +89,7 @@ def main(
     rows = []
     for count in frames:
         for method in METHODS:
-            command = [sys.executable, __file__, model, "--frames", str(count), "--one", method]
+            command = [*ITSELF, model, "--frames", str(count), "--one", method]
             command += ["--random-weights"] if random_weights else []
             run = subprocess.run(command, capture_output=True, text=True, check=False)
             if run.returncode:

@@ -1,6 +1,6 @@
 """The tables of the benchmark `shapes`: what each method keeps of the bundled model's answers.
 
-`python benchmarks/shapes.py --quick` asks about 60 videos (minutes), without it about all 600
+`python -m benchmarks.shapes --quick` asks about 60 videos (minutes), without it about all 600
 (hours; it goes on where it was stopped). `--write` puts the tables into README.md and
 docs/shapes.md.
 """
@@ -10,8 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from page import ROOT, put, where
-
+from benchmarks.page import ROOT, put, where
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.metrics import Mean
 from dycoke_cli.evaluation.plan import Plan

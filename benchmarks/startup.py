@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from page import put, where
+from benchmarks.page import put, where
 
 NAME = "startup"
 DYCOKE = [sys.executable, "-m", "dycoke_cli"]

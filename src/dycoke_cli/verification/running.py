@@ -36,12 +36,17 @@ class Run:
 
 def plain(session: VideoSession, question: str, new_tokens: int) -> Run:
     """Stock `generate()` on all that the stock processor makes; nothing was encoded before."""
+    return generated(session.loaded.model, plain_inputs(session, question), new_tokens)
+
+
+def plain_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor]:
+    """What a stock `generate()` takes: token ids, pixels, and what goes with them."""
     loaded, video = session.loaded, session.video
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
     ids = video.input_ids(question)
     inputs = {"input_ids": ids, **video.inputs, **video.beside(ids, loaded.family.rope)}
-    return generated(loaded.model, inputs | {key: pixels.to(loaded.model.dtype)}, new_tokens)
+    return inputs | {key: pixels.to(loaded.model.dtype)}
 
 
 def attached(session: VideoSession, prompt: Prompt, method: Method, new_tokens: int) -> Run:

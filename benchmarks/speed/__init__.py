@@ -1,0 +1,1 @@
+"""How fast answers are, stage by stage: `python -m benchmarks.speed`."""

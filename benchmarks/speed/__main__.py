@@ -1,0 +1,149 @@
+"""Times every way to answer in turn, in one process, and prints the medians.
+
+`make bench` and `make bench-full` are lists of heats: a heat is a number of frames, answered from
+frames to the last token ("whole") or by the language model alone ("language"). Weights are random:
+time and memory are the same. What was measured is kept in a file, so that a run goes on where it
+was broken off; what another commit or machine measured doesn't count.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.drawn import drawn
+from benchmarks.page import ROOT, put, where
+from benchmarks.speed import contestants as who
+from benchmarks.speed.contestants import Contestant
+from benchmarks.speed.journal import Heat, Journal
+from benchmarks.speed.measuring import language, whole
+from benchmarks.speed.plots import write_plot
+from benchmarks.speed.tables import OF_LANGUAGE, STAGES, Rounds, table
+from dycoke_cli import VideoSession, load
+from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.published import published_names
+
+PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
+# Attention weights of more frames take more memory and time than a benchmark should.
+MOST_WITH_WEIGHTS = 8
+# Frames of the clip that warms everything up.
+WARM_UP = 5
+console = Console(stderr=True)
+
+
+def takes_part(part: str, frames: int, *, int8: bool) -> tuple[Contestant, ...]:
+    """The contestants of a heat."""
+    if part == "language":
+        return (*who.TWO_BY_TWO, who.MERGING_ALONE)
+    found = (*who.TWO_BY_TWO, who.BEFORE_VISION, *(who.IN_INT8 if int8 else ()))
+    return (*found, *who.WITH_WEIGHTS) if frames <= MOST_WITH_WEIGHTS else found
+
+
+class Course:
+    """The models, and how a heat is run on them.
+
+    Args:
+        model: name of a published configuration.
+        journal: gets what is measured.
+        tokens: that an answer has.
+        rounds: how often each contestant comes on.
+    """
+
+    def __init__(self, model: str, journal: Journal, tokens: int, rounds: int) -> None:
+        self._name, self._journal = model, journal
+        self._tokens, self._rounds = tokens, rounds
+        self._loaded: dict[bool, LoadedModel] = {}
+        self._where = where()
+        self._warm: set[Contestant] = set()
+
+    def run(self, part: str, frames: int, *, int8: bool) -> Rounds:
+        """All rounds of a heat, in turn; those that were measured before are taken as they are."""
+        heat = Heat(self._name, part, frames, self._tokens, self._where)
+        given = takes_part(part, frames, int8=int8)
+        session: VideoSession | None = None
+        for number in range(self._rounds):
+            for contestant in given:
+                if len(self._journal.rounds(heat, contestant)) > number:
+                    continue
+                loaded = self._model(contestant)
+                if part == "language":
+                    session = session or self._encoded(loaded, frames)
+                    measured = language(session, contestant, self._tokens)
+                else:
+                    measured = whole(loaded, frames, contestant, self._tokens)
+                self._journal.add(heat, contestant, measured)
+                console.print(
+                    f"{part}, {frames} frames, round {number + 1}, {contestant.name}: "
+                    f"{measured.total:.1f} s"
+                )
+        rounds = {one.name: self._journal.rounds(heat, one) for one in given}
+        return {name: found[: self._rounds] for name, found in rounds.items()}
+
+    def _model(self, contestant: Contestant) -> LoadedModel:
+        if contestant.int8 not in self._loaded:
+            quantize = "int8" if contestant.int8 else None
+            random = self._name in published_names()
+            loaded = load(self._name, random_weights=random, quantize=quantize)
+            self._loaded[contestant.int8] = loaded
+        loaded = self._loaded[contestant.int8]
+        if contestant not in self._warm:
+            # Whoever comes first would pay for what is set up but once.
+            whole(loaded, WARM_UP, contestant, 2)
+            self._warm.add(contestant)
+        return loaded
+
+    def _encoded(self, loaded: LoadedModel, frames: int) -> VideoSession:
+        console.print(f"encoding {frames} frames")
+        session = VideoSession(loaded, drawn(frames), reuse=False)
+        session.encode(Stopwatch(loaded.input_device), who.NONE)
+        return session
+
+
+def main(
+    model: Annotated[str, typer.Option(help="A published configuration, or a model.")] = (
+        "llava-onevision-0.5b"
+    ),
+    frames: Annotated[list[int] | None, typer.Option(help="Of a whole answer; repeat it.")] = None,
+    language_frames: Annotated[
+        list[int] | None, typer.Option("--language", help="The language model alone; repeat it.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of all contestants in turn.")] = 3,
+    tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 32,
+    int8: Annotated[bool, typer.Option(help="Quantized models, too.")] = True,
+    journal: Annotated[Path, typer.Option(help="Gets what is measured.")] = (
+        ROOT / "runs" / "speed.jsonl"
+    ),
+    write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
+) -> None:
+    """Measure, and print a table a heat."""
+    course = Course(model, Journal(journal), tokens, rounds)
+    texts, of_whole = [], {}
+    for count in frames or []:
+        of_whole[count] = course.run("whole", count, int8=int8)
+        texts.append(table(f"{count} frames", of_whole[count], list(STAGES)))
+    for count in language_frames or []:
+        found = course.run("language", count, int8=int8)
+        texts.append(table(f"{count} frames, language model alone", found, OF_LANGUAGE))
+    said = _said(model, rounds, tokens)
+    text = "\n\n".join([*texts, said])
+    print(text)
+    if write:
+        put(text, "speed", PAGE)
+    if write and len(of_whole) > 1:
+        write_plot(of_whole, PICTURE)
+
+
+def _said(model: str, rounds: int, tokens: int) -> str:
+    weights = "random" if model in published_names() else "its own"
+    return (
+        f"`{model}`, {weights} weights, {tokens} new tokens, medians of {rounds} rounds in turn in "
+        f"one process. {where()}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

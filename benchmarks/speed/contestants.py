@@ -1,0 +1,50 @@
+"""Who takes part: ways to answer one question about one video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dycoke_cli import DyCoke
+from dycoke_cli.compression.base import Method
+
+NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()
+MERGED = DyCoke(merge_stage="vision")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to answer.
+
+    Args:
+        name: in tables; what goes before a comma is the kernels.
+        attention: "stock" (SDPA), "eager", or "fast" for our kernels.
+        method: of our engine; None for a `generate()` of plain transformers.
+        int8: whether linear layers are quantized.
+        published: the scheme of the published code in place of our engine.
+    """
+
+    name: str
+    attention: str = "stock"
+    method: Method | None = field(default=None)
+    int8: bool = False
+    published: bool = False
+
+
+PLAIN = Contestant("plain transformers")
+# Kernels and compression, each with and without the other.
+TWO_BY_TWO = (
+    PLAIN,
+    Contestant("plain kernels, DyCoke", "stock", DYCOKE),
+    Contestant("our kernels", "fast", NONE),
+    Contestant("our kernels, DyCoke", "fast", DYCOKE),
+)
+BEFORE_VISION = Contestant("our kernels, DyCoke before vision", "fast", MERGED)
+IN_INT8 = (
+    Contestant("plain kernels, int8", "stock", NONE, int8=True),
+    Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True),
+)
+WITH_WEIGHTS = (
+    Contestant("plain transformers, eager", "eager"),
+    Contestant("published scheme", "eager", published=True),
+)
+MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)

@@ -1,0 +1,206 @@
+"""Times one answer of one contestant, stage by stage, and takes its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from benchmarks.drawn import drawn
+from benchmarks.speed import published
+from benchmarks.speed.contestants import NONE, Contestant
+from dycoke_cli import VideoSession
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.inject import encoded
+from dycoke_cli.engine.memory import PeakMemory
+from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
+from dycoke_cli.kernels.registry import NAME as FAST
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.quantizing import held_bytes
+from dycoke_cli.verification.running import plain_inputs
+
+QUESTION = "What happens in the video?"
+ATTENTION = {"stock": "sdpa", "eager": "eager", "fast": FAST}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One answer.
+
+    Args:
+        processor: seconds from frames to what goes into the vision tower.
+        vision: seconds from there to rows of the language model.
+        prefill: seconds to the first token.
+        token: seconds for each token after that.
+        total: seconds for all of it.
+        peak: bytes over the weights at the worst moment; None where it can't be measured.
+        visual: tokens of the video that the language model read.
+        read: bytes that the last token read: weights of the language model, keys and values.
+    """
+
+    processor: float
+    vision: float
+    prefill: float
+    token: float
+    total: float
+    peak: int | None
+    visual: int
+    read: int
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """When the text decoder was reached, and the first token and the last came; what there was."""
+
+    reached: float
+    first: float
+    last: float
+    written: int
+    visual: int
+    kv_bytes: int
+
+
+def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: int) -> Measured:
+    """From frames to the last token of an answer."""
+    clip = drawn(frames)
+    with _quiet(loaded, contestant):
+        watch, peak = _begin(loaded)
+        session = VideoSession(loaded, clip, reuse=False)
+        return _answer(session, contestant, new_tokens, watch, peak, processor=watch.read())
+
+
+def language(session: VideoSession, contestant: Contestant, new_tokens: int) -> Measured:
+    """The language model's part alone, about a video that is encoded already."""
+    with _quiet(session.loaded, contestant):
+        watch, peak = _begin(session.loaded)
+        return _answer(session, contestant, new_tokens, watch, peak, whole=False)
+
+
+def _answer(
+    session: VideoSession,
+    contestant: Contestant,
+    new_tokens: int,
+    watch: Stopwatch,
+    peak: PeakMemory,
+    *,
+    processor: float = 0.0,
+    whole: bool = True,
+) -> Measured:
+    if contestant.method is not None:
+        answer = session.ask(QUESTION, contestant.method, max_new_tokens=new_tokens)
+        vision, prefill = answer.seconds["vision"], answer.seconds["prefill"]
+        decode, visual = answer.seconds["decode"], answer.tokens["visual_kept"]
+        written, kv_bytes = answer.tokens["generated"], answer.bytes["kv_active"]
+    else:
+        run = _published if contestant.published else _plain
+        at = run(session, new_tokens, watch, whole)
+        vision, prefill, decode = at.reached - processor, at.first - at.reached, at.last - at.first
+        written, visual, kv_bytes = at.written, at.visual, at.kv_bytes
+    return Measured(
+        processor=processor,
+        vision=vision,
+        prefill=prefill,
+        token=decode / (written - 1),
+        total=watch.read(),
+        peak=peak.read()[0],
+        visual=visual,
+        read=language_bytes(session.loaded.model) + kv_bytes,
+    )
+
+
+def language_bytes(model: Any) -> int:
+    """Bytes of the text decoder's layers and of the output layer: what each token reads."""
+    decoder = model.get_decoder()
+    words = {id(p) for p in model.get_input_embeddings().parameters()}
+    layers = [p for p in decoder.parameters() if id(p) not in words]
+    return sum(held_bytes(p) for p in (*layers, *model.get_output_embeddings().parameters()))
+
+
+def _kv_bytes(cache: DynamicCache) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
+    """A stock `generate()`, on pixels or on rows that are encoded already."""
+    model, streamer = session.loaded.model, _streamer(session, watch)
+    reached: list[float] = []
+    note = model.get_decoder().register_forward_pre_hook(
+        lambda *_: reached.append(watch.read()) if not reached else None
+    )
+    with torch.inference_mode(), _video(session, whole) as inputs:
+        output = model.generate(
+            **{name: tensor.to(model.device) for name, tensor in inputs.items()},
+            attention_mask=torch.ones_like(inputs["input_ids"]).to(model.device),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            streamer=streamer,
+            return_dict_in_generate=True,
+        )
+    note.remove()
+    assert streamer.first_token is not None
+    last, written = watch.read(), output.sequences.shape[1] - inputs["input_ids"].shape[1]
+    visual, kv_bytes = session.video.visual, _kv_bytes(output.past_key_values)
+    return _Moments(reached[0], streamer.first_token, last, written, visual, kv_bytes)
+
+
+def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
+    model, streamer = session.loaded.model, _streamer(session, watch)
+    session.encode(watch, NONE)
+    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
+    reached = watch.read()
+    model.set_attn_implementation({"text_config": published.NAME})
+    tokens, cache = published.answer(model, prompt, session.video.frames, new_tokens, streamer)
+    assert streamer.first_token is not None
+    visual = published.METHOD.kept_tokens(session.video.frames, session.video.tokens_per_frame)
+    first = streamer.first_token
+    return _Moments(reached, first, watch.read(), len(tokens), visual, _kv_bytes(cache))
+
+
+@contextmanager
+def _video(session: VideoSession, whole: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """What a stock `generate()` is called with."""
+    if whole:
+        yield plain_inputs(session, QUESTION)
+        return
+    prompt = session.prompt(QUESTION, (), NONE, Decoding())()
+    with encoded(session.loaded.model, [prompt.video], prompt.placeholders):
+        yield {"input_ids": prompt.input_ids, **prompt.beside}
+
+
+def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
+    return TimedStreamer(session.loaded.processor.tokenizer, watch, None, None)
+
+
+@contextmanager
+def _quiet(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]:
+    """Within the block the model runs the contestant's attention."""
+    before = attention_implementation(loaded.model)
+    loaded.model.set_attn_implementation(ATTENTION[contestant.attention])
+    try:
+        yield
+    finally:
+        loaded.model.set_attn_implementation(before)
+
+
+def _begin(loaded: LoadedModel) -> tuple[Stopwatch, PeakMemory]:
+    """With nothing left of the one before: what is freed goes back to the system."""
+    gc.collect()
+    if loaded.model.device.type == "cuda":
+        torch.cuda.empty_cache()
+    else:
+        _trim()
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    return Stopwatch(loaded.input_device), peak
+
+
+def _trim() -> None:
+    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)

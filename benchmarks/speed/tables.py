@@ -1,0 +1,65 @@
+"""Medians as Markdown: stages down, contestants across, each next to the first of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks.speed.measuring import Measured
+
+Rounds = Mapping[str, Sequence[Measured]]
+Figure = Callable[[Measured], float]
+
+STAGES: dict[str, tuple[str, Figure]] = {
+    "processor": ("s", lambda m: m.processor),
+    "vision": ("s", lambda m: m.vision),
+    "prefill": ("s", lambda m: m.prefill),
+    "a token": ("ms", lambda m: m.token * 1e3),
+    "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
+    "in all": ("s", lambda m: m.total),
+    "peak over weights": ("MB", lambda m: (m.peak or 0) / 1e6),
+    "visual tokens read": ("", lambda m: m.visual),
+}
+OF_LANGUAGE = (
+    "prefill",
+    "a token",
+    "bandwidth",
+    "in all",
+    "peak over weights",
+    "visual tokens read",
+)
+# More is better, or nothing is: no ratio.
+BARE = ("processor", "bandwidth", "visual tokens read")
+
+
+def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
+    """One table.
+
+    Args:
+        title: in the corner.
+        rounds: of each contestant by its name; ratios are to the first.
+        stages: which rows.
+    """
+    names = list(rounds)
+    lines = ["| " + " | ".join([title, *names]) + " |", "|---" * (len(names) + 1) + "|"]
+    for stage in stages:
+        unit, figure = STAGES[stage]
+        values = {name: median(rounds[name], figure) for name in names}
+        cells = [_cell(stage, value, values[names[0]]) for value in values.values()]
+        lines.append("| " + " | ".join([f"{stage}, {unit}" if unit else stage, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def median(rounds: Sequence[Measured], figure: Figure) -> float:
+    """Of one figure over the rounds."""
+    return statistics.median(map(figure, rounds))
+
+
+def _cell(stage: str, value: float, first: float) -> str:
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    text = f"{value:,.{digits}f}"
+    if stage in BARE or value == first or not value:
+        return text
+    if stage == "peak over weights":
+        return f"{text} ({value / first:.0%})" if first else text
+    return f"{text} ({first / value:.1f}x)"

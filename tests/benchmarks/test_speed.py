@@ -1,0 +1,119 @@
+"""The benchmark of speed: who takes part does the same work, and what is measured is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.drawn import drawn
+from benchmarks.speed import contestants, published
+from benchmarks.speed.__main__ import Course, main
+from benchmarks.speed.journal import Heat, Journal
+from benchmarks.speed.measuring import Measured, language_bytes, whole
+from benchmarks.speed.tables import table
+from typer.testing import CliRunner
+
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.repeats import first_alike
+from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
+from dycoke_cli.models.loading import LoadedModel
+
+MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000)
+
+
+@pytest.fixture(scope="module")
+def mini() -> LoadedModel:
+    return load("mini", device="cpu", dtype="float32", kernels="stock")
+
+
+@pytest.mark.parametrize("frames", [6, 12, 16])
+def test_the_published_scheme_writes_what_our_published_variant_writes(
+    mini: LoadedModel, frames: int
+) -> None:
+    session = VideoSession(mini, drawn(frames))
+    ours = session.ask("What happens in the video?", published.METHOD, max_new_tokens=20)
+    prompt = session.prompt("What happens in the video?", (), Method(), Decoding(20))()
+    streamer = TimedStreamer(mini.processor.tokenizer, Stopwatch(torch.device("cpu")), None, None)
+    mini.model.set_attn_implementation({"text_config": published.NAME})
+    tokens, cache = published.answer(mini.model, prompt, frames, 20, streamer)
+    mini.model.set_attn_implementation("sdpa")
+    text = mini.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+    assert len(ours.answer) > 20
+    assert text.startswith(ours.answer)
+    assert DyCoke(variant="published").kept_tokens(frames, 16) == ours.tokens["visual_kept"]
+    # All of it is kept, as published.
+    assert cache.get_seq_length() > ours.tokens["visual_kept"] + 19
+
+
+def test_no_two_frames_of_the_clip_are_encoded_as_one(mini: LoadedModel) -> None:
+    session = VideoSession(mini, drawn(32))
+    assert first_alike(mini.family, session.video.inputs, 32) == list(range(32))
+
+
+def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
+    whole(mini, 5, contestants.WITH_WEIGHTS[1], 2)
+    config = mini.model.config
+    assert {config._attn_implementation, config.text_config._attn_implementation} == {"sdpa"}
+
+
+def test_what_a_token_reads(mini: LoadedModel) -> None:
+    layers = sum(p.nbytes for p in mini.model.get_decoder().layers.parameters())
+    norm = mini.model.get_decoder().norm.weight.nbytes
+    words = mini.model.get_output_embeddings().weight.nbytes
+    assert language_bytes(mini.model) == layers + norm + words
+
+
+def test_what_was_measured_isnt_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    calls = []
+    monkeypatch.setattr("benchmarks.speed.__main__.load", lambda *args, **kwargs: None)
+    monkeypatch.setattr(
+        "benchmarks.speed.__main__.whole",
+        lambda loaded, frames, contestant, tokens: calls.append((frames, tokens)) or MEASURED,
+    )
+    Course("mini", Journal(path), 4, 1).run("whole", 16, int8=False)
+    first = len([call for call in calls if call == (16, 4)])
+    with path.open("a") as file:
+        file.write('{"torn')
+    found = Course("mini", Journal(path), 4, 2).run("whole", 16, int8=False)
+    assert first == len(found) == 5
+    assert len([call for call in calls if call == (16, 4)]) == 2 * first
+    assert all(rounds == [MEASURED] * 2 for rounds in found.values())
+
+
+def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.add(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN, MEASURED)
+    assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN)
+    assert not journal.rounds(Heat("mini", "whole", 8, 4, "Commit b."), contestants.PLAIN)
+
+
+def test_ratios_are_of_medians_to_the_first() -> None:
+    def of(*totals: float) -> list[Measured]:
+        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1) for t in totals]
+
+    text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["in all"])
+    assert text.splitlines()[-1] == "| in all, s | 6 | 3 (2.0x) |"
+
+
+@pytest.mark.slow
+def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
+    import typer
+
+    app = typer.Typer()
+    app.command()(main)
+    journal = tmp_path / "journal.jsonl"
+    flags = ["--model", "mini", "--frames", "8", "--language", "8", "--rounds", "1", "--no-int8"]
+    done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
+    assert done.exit_code == 0, done.output
+    assert "| 8 frames, language model alone | plain transformers |" in done.output
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert {line["part"] for line in lines} == {"whole", "language"}
+    assert len(lines) == 12
+    assert all(line["measured"]["token"] > 0 for line in lines)
