@@ -10,6 +10,7 @@ from dycoke_cli.engine import pieces
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.kernels.registry import NAME as OURS
 
 from .stock import QUESTION, clip, stock_inputs
 from .test_matrix import NEW_TOKENS, method_of, positions_of
@@ -55,6 +56,18 @@ class Read:
     @property
     def longest(self) -> int:
         return max(self.rows)
+
+
+def test_ours_reads_shorter_prompts_in_pieces_than_stock_attention() -> None:
+    loaded = loaded_of("llava_onevision")
+    decoder = loaded.model.get_decoder()
+    lengths = (pieces.PIECE, pieces.PIECE + 1, pieces.LONGEST_WHOLE, pieces.LONGEST_WHOLE + 1)
+    found = {}
+    for name in ("sdpa", OURS):
+        loaded.model.set_attn_implementation(name)
+        found[name] = [pieces.rows_at_once(length, decoder) for length in lengths]
+    assert found["sdpa"] == [*lengths[:3], pieces.PIECE]
+    assert found[OURS] == [pieces.PIECE] * 4
 
 
 def answer(model, inputs, method):

@@ -28,11 +28,10 @@ def expected(loaded: LoadedModel, video: VideoPrompt, method: Method, text: int)
         text: tokens of the prompt that aren't visual.
     """
     model = loaded.model
+    decoder = model.get_decoder()
     read = method.kept_tokens(video.frames, video.tokens_per_frame)
     whole = (
-        method.inside() is not None
-        or makes_own_masks(model)
-        or bool(other_caches(model.get_decoder().config))
+        method.inside() is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
     )
     vision = getattr(model.config, "vision_config", None)
     side = _first(vision, "patch_size", default=14)
@@ -41,7 +40,7 @@ def expected(loaded: LoadedModel, video: VideoPrompt, method: Method, text: int)
         visual=video.visual,
         kept=read,
         text=text,
-        at_once=read + text if whole else rows_at_once(read + text),
+        at_once=read + text if whole else rows_at_once(read + text, decoder),
         spare=SPARE_ROWS,
         patches=chunk_numbers(input_device(model)) // (CHANNELS * patch),
     )

@@ -23,18 +23,26 @@ from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.prefix import VideoPrefix, key_of
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.kernels.registry import NAME as OURS
 from dycoke_cli.models.private_api import attention_implementation
 
-# Rows of a prompt that is read whole: it needs no mask, for which attention is fastest, and its
-# MLPs take half a gigabyte in a model of 7 B.
+# Rows of a prompt that is read whole: stock attention needs no mask for it, and is fastest then;
+# its MLPs take half a gigabyte in a model of 7 B.
 LONGEST_WHOLE = 4096
 # Rows of a piece: enough for matrix products to be as fast as they get.
 PIECE = 1024
 
 
-def rows_at_once(length: int) -> int:
-    """How many rows of a prompt go through a layer together, where it can be read in pieces."""
-    return length if length <= LONGEST_WHOLE else PIECE
+def rows_at_once(length: int, decoder: Any) -> int:
+    """How many rows of a prompt go through a layer together, where it can be read in pieces.
+
+    Args:
+        length: of the prompt.
+        decoder: the text decoder. Our own attention needs no mask behind a cache either, and what
+            is small stays in the cache of the processor.
+    """
+    longest = PIECE if attention_implementation(decoder) == OURS else LONGEST_WHOLE
+    return length if length <= longest else PIECE
 
 
 class InPieces:
@@ -62,7 +70,8 @@ class InPieces:
         """
         length = kwargs["inputs_embeds"].shape[1]
         shared = self._prefix is not None and len(kwargs["inputs_embeds"]) == 1 and visual > 0
-        if not can_be_cut(decoder, kwargs) or not (shared or length > LONGEST_WHOLE):
+        long = rows_at_once(length, decoder) < length
+        if not can_be_cut(decoder, kwargs) or not (shared or long):
             return kwargs
         cache = kwargs["past_key_values"]
         if isinstance(cache, KVStore):
@@ -72,9 +81,9 @@ class InPieces:
             assert self._prefix is not None
             begin, key = visual, key_of(kwargs, visual)
             if not self._prefix.restore(key, cache):
-                self._read(decoder, kwargs, _cut(0, visual))
+                self._read(decoder, kwargs, _cut(0, visual, decoder))
                 self._prefix.keep(key, cache)
-        *pieces, last = _cut(begin, length)
+        *pieces, last = _cut(begin, length, decoder)
         self._read(decoder, kwargs, pieces)
         return _piece(kwargs, *last)
 
@@ -142,9 +151,9 @@ def last_of(rows: torch.Tensor) -> int:
     return int(rows[-1]) + 1 if len(rows) else 0
 
 
-def _cut(begin: int, end: int) -> list[tuple[int, int]]:
+def _cut(begin: int, end: int, decoder: Any) -> list[tuple[int, int]]:
     """First and last row of each piece."""
-    size = rows_at_once(end - begin)
+    size = rows_at_once(end - begin, decoder)
     return [(start, min(start + size, end)) for start in range(begin, end, size)]
 
 

@@ -34,21 +34,26 @@ def causal_attention(
     found = query.new_empty(batch, length, heads, value.shape[3])
     grouped = (query * scaling).unflatten(1, (shared, group))
     block = queries_at_once(group, keys)
+    # Memory that is used again and again stays in the cache, and mapped.
     scratch = query.new_empty(group * block * keys)
+    asked = query.new_empty(group * block, query.shape[3])
+    read = query.new_empty(group * block, value.shape[3])
     later = torch.ones(block, block, dtype=torch.bool, device=query.device).triu(1)
     for b in range(batch):
         for h in range(shared):
             for begin in range(0, length, block):
                 end = min(begin + block, length)
                 count, last = end - begin, before + end
-                rows = grouped[b, h, :, begin:end].flatten(0, 1)
+                rows = asked[: group * count]
+                rows.unflatten(0, (group, count)).copy_(grouped[b, h, :, begin:end])
                 scores = scratch[: len(rows) * last].view(len(rows), last)
                 torch.mm(rows, key[b, h, :last].mT, out=scores)
                 diagonal = scores.view(group, count, last)[..., last - count :]
                 diagonal.masked_fill_(later[:count, :count], float("-inf"))
-                read = torch.softmax(scores, -1) @ value[b, h, :last]
+                torch.softmax(scores, -1, out=scores)
+                torch.mm(scores, value[b, h, :last], out=read[: len(rows)])
                 place = found[b, begin:end, h * group : (h + 1) * group]
-                place.copy_(read.unflatten(0, (group, count)).transpose(0, 1))
+                place.copy_(read[: len(rows)].unflatten(0, (group, count)).transpose(0, 1))
     return found
 
 
