@@ -66,6 +66,18 @@ def test_address_that_isnt_one(address: str, sentence: str) -> None:
         pass
 
 
+def test_a_cluster_that_doesnt_start_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", too_late)
+    with (
+        pytest.raises(DycokeError, match="can't start on this machine: The current node timed"),
+        connected(None),
+    ):
+        pass
+
+
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

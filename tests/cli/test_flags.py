@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.cli.choice import method_choice
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 
 from . import fake_engine
 from .fake_engine import FakeLoaded, FakeSession
@@ -47,6 +47,8 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
         (["--merge-stage", "vision"], {"merge_stage": "vision"}),
         (["--merge-stage", "llm"], {}),
+        (["--prune-from", "300"], {"prune_from": 300}),
+        (["--prune-from", "auto"], {"prune_from": PAYS_FROM}),
     ],
 )
 def test_parameters_of_the_method(

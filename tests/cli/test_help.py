@@ -30,7 +30,7 @@ COMMANDS = [
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
-    --merge-stage
+    --merge-stage --prune-from
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
@@ -82,7 +82,7 @@ def help_of(option: object) -> str:
 @pytest.mark.parametrize("field", dataclasses.fields(DyCoke), ids=lambda field: field.name)
 def test_defaults_in_the_help_are_those_of_the_method(field: dataclasses.Field[object]) -> None:
     option = getattr(options, "".join(part.title() for part in field.name.split("_")))
-    default = {True: "on", False: "off"}.get(field.default, field.default)  # type: ignore[call-overload]
+    default = ("off", "on")[field.default] if field.type == "bool" else field.default
     assert f"Default: {default}" in help_of(option)
 
 

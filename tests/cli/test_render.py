@@ -64,6 +64,15 @@ def document(**changes: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
+def test_panel_says_where_decode_pruning_was_left_off() -> None:
+    few = document(method={"prune_from": 4096}, tokens={"visual_active_in_decode": 2979})
+    text = printed(panel(few))
+    assert "Choice         no pruning in decode: less than 4,096 tokens" in text
+    assert "P=0.7" not in text
+    assert "renewed" not in text
+    assert "renewed 1 time" in printed(panel(document(method={"prune_from": 2979})))
+
+
 def test_panel_line_by_line() -> None:
     lines = [line.strip("│ \n") for line in printed(panel(DOCUMENT)).splitlines()]
     assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")

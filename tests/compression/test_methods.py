@@ -92,6 +92,7 @@ def test_defaults_are_the_papers():
         "positions": "renumbered",
         "dp_cache": "device",
         "merge_stage": "llm",
+        "prune_from": 0,
     }
 
 
@@ -103,6 +104,8 @@ def test_defaults_are_the_papers():
         ({"prune_ratio": 1.5}, "prune_ratio must be at least 0 and below 1, not 1.5"),
         ({"prune_ratio": float("nan")}, "prune_ratio must be at least 0 and below 1, not nan"),
         ({"prune_layer": 0}, "prune_layer must be 1 or more, not 0"),
+        ({"prune_from": -1}, "prune_from must be 0 or more, not -1"),
+        ({"prune_from": 9, "dp_cache": "host"}, "prune_from is for speed, and dp_cache host for"),
         ({"window": 1}, "window must be 2 or more, not 1"),
         ({"recall_threshold": -1}, "recall_threshold must be 0 or more, not -1"),
         ({"variant": "new"}, "variant must be paper or published, not 'new'"),

@@ -126,6 +126,26 @@ def test_a_row_without_a_video():
         assert stats[number] == counts
 
 
+def test_a_row_with_too_few_tokens_is_read_whole_at_each_step():
+    shape = SHAPES[0]
+    model = make_model(shape, seed=3)
+    rows = prompts(shape, 8, (1, 3))
+    pruned, merged = DyCoke(prune_layer=2, prune_ratio=0.9), DyCoke(kv_prune=False)
+    kept = pruned.kept_tokens(8, stats_of(model, pruned, rows[0]).visual // 8)
+    for least, expected in ((kept, pruned), (kept + 1, merged)):
+        method = DyCoke(prune_layer=2, prune_ratio=0.9, prune_from=least)
+        ours, stats = answer(model, method, batch_of(rows))
+        theirs, counts = answer(model, expected, batch_of(rows))
+        assert stats == counts
+        for one, other in zip(ours.logits, theirs.logits, strict=True):
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+    assert ours.past_key_values.active_nbytes == theirs.past_key_values.active_nbytes
+
+
+def stats_of(model, method, row):
+    return answer(model, method, row)[1][0]
+
+
 def test_several_draws_of_one_prompt_choose_for_themselves():
     model = make_model(SHAPES[0])
     inputs = make_inputs(SHAPES[0], 9)

@@ -6,7 +6,7 @@ import pytest
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.trace import text_pieces
+from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import UsageError
 from tests.natural import CLIPS
 
@@ -25,6 +25,11 @@ CASES = [
     {"ttm": False, "prune_ratio": 0.5, "prune_layer": 3},
     {"variant": "published", "recall_threshold": 0.7},
 ]
+
+
+def test_a_trace_of_what_may_be_left_off_is_refused():
+    with pytest.raises(UsageError, match="a trace needs decode pruning in any case"):
+        check_traceable(DyCoke(prune_from=1))
 
 
 @pytest.mark.parametrize("clip", [None, *CLIPS])

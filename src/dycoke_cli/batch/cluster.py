@@ -89,7 +89,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         with _stderr_shut():
             ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, OSError) as error:
+    except Exception as error:  # a bare one where its processes don't start in time
         raise DycokeError(f"{_where(address)}: {_first_line(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, before)

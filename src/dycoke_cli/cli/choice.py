@@ -64,6 +64,8 @@ def method_choice(name: str, flags: dict[str, Any]) -> MethodChoice:
         UsageError: a parameter that the method doesn't have, out of range, or in contradiction.
     """
     given = {parameter: value for parameter, value in flags.items() if value is not None}
+    if "prune_from" in given:
+        given["prune_from"] = _tokens(given["prune_from"])
     if given.get("dp_cache") == "discard":
         if given.get("recall"):
             raise UsageError("--dp-cache discard leaves nothing to recall; drop --recall")
@@ -71,6 +73,16 @@ def method_choice(name: str, flags: dict[str, Any]) -> MethodChoice:
     choice = MethodChoice(name, given)
     choice.create({})
     return choice
+
+
+def _tokens(given: str) -> int:
+    from dycoke_cli.compression.dycoke import PAYS_FROM
+
+    if given == "auto":
+        return PAYS_FROM
+    if not given.isdecimal():
+        raise UsageError(f"--prune-from must be auto or a number of tokens, not {given!r}")
+    return int(given)
 
 
 def uncompressed() -> Method:

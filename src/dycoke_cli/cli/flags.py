@@ -84,6 +84,7 @@ class Method:
     positions: options.Positions = None
     dp_cache: options.DpCache = None
     merge_stage: options.MergeStage = None
+    prune_from: options.PruneFrom = None
 
     def choice(self) -> choice.MethodChoice:
         """What they choose.

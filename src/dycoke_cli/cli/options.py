@@ -292,6 +292,16 @@ MergeStage = Annotated[
         rich_help_panel=_METHOD,
     ),
 ]
+PruneFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Do stage 2 only where stage 1 leaves so many visual tokens or more; auto: as many as "
+        "it was measured to pay from. Default: 0, always.",
+        show_default=False,
+        rich_help_panel=_METHOD,
+    ),
+]
 
 Benchmark = Annotated[
     str, typer.Argument(metavar="NAME", help="The benchmark: shapes.", show_default=False)

@@ -45,11 +45,13 @@ class Pruning:
         dp_cache: where what isn't active waits for a recall: on the "device", or on the "host";
             or "discard" what the first choice leaves out. On the host, or discarded, each choice
             of a sequence takes as many tokens as its first.
+        least: visual tokens without which a sequence isn't pruned.
     """
 
     layer: int
     selector: Selector
     dp_cache: str = "device"
+    least: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.ranges import check_at_least, check_choice, check_share
 from dycoke_cli.errors import UsageError
 
+PAYS_FROM = 4096
+"""Visual tokens from which on stage 2 was measured to be faster than without (docs/speed.md)."""
+
 
 @dataclass(frozen=True)
 class DyCoke(Method):
@@ -32,6 +35,8 @@ class DyCoke(Method):
         positions: of kept tokens, "renumbered" without gaps or "kept" as they were.
         dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
             memory of an accelerator; or "discard" them.
+        prune_from: stage 2 is for prompts with so many visual tokens left of stage 1 or more: in
+            shorter ones, choosing may cost more than it saves.
         merge_stage: stage 1 chooses behind the vision tower ("llm"), or early in it ("vision"):
             then what is dropped isn't encoded, and the choice is a little worse.
 
@@ -54,6 +59,7 @@ class DyCoke(Method):
     positions: str = "renumbered"
     dp_cache: str = "device"
     merge_stage: str = "llm"
+    prune_from: int = 0
 
     def __post_init__(self) -> None:
         check_share("merge_ratio", self.merge_ratio)
@@ -61,12 +67,17 @@ class DyCoke(Method):
         check_at_least("window", self.window, 2)
         check_at_least("prune_layer", self.prune_layer, 1)
         check_at_least("recall_threshold", self.recall_threshold, 0)
+        check_at_least("prune_from", self.prune_from, 0)
         check_choice("variant", self.variant, ("paper", "published"))
         check_choice("positions", self.positions, ("kept", "renumbered"))
         check_choice("dp_cache", self.dp_cache, ("device", "host", "discard"))
         check_choice("merge_stage", self.merge_stage, ("llm", "vision"))
         if self.merge_stage == "vision" and not (self.ttm and self.variant == "paper"):
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
+        if self.prune_from and self.dp_cache != "device":
+            raise UsageError(
+                f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
+            )
         if self.dp_cache == "discard" and self.recall:
             raise UsageError(
                 "dp_cache discard leaves nothing to recall; use it together with no recall"
@@ -121,4 +132,4 @@ class DyCoke(Method):
         selector = VisualSelector(
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )
-        return Pruning(self.prune_layer, selector, self.dp_cache)
+        return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)

@@ -100,7 +100,7 @@ class Call:
         assert self.store is not None
         self.store.arrange(
             [
-                row.choose(weights) if len(weights) else None
+                None if row.selector is None else row.choose(weights)
                 for row, weights in zip(self.rows, to_visual, strict=True)
             ]
         )

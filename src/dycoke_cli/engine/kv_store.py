@@ -105,7 +105,7 @@ class KVStore(Cache):
         Args:
             active: for each row of the batch the visual tokens `[A]`, int64, that it attends to,
                 the same object as at the step before where they are the same; None for a row
-                without any visual token.
+                that attends to all.
         """
         moves = [
             place.arrange(chosen)

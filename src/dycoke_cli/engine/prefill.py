@@ -80,6 +80,8 @@ def shorten(
     ]
     kwargs, deepstack = taken_out(kwargs, at.to(embeds.device), [row.visual for row in rows])
     pruning, inside = method.pruning(), method.inside()
+    if all(row.selector is None for row in rows):
+        pruning = None
     store = None
     if not other_caches(config):
         store = KVStore(
@@ -190,6 +192,9 @@ def _row(
     trace: bool,
 ) -> Row:
     pruning = method.pruning()
+    # A sequence without a video has nothing to choose from.
+    if pruning is not None and len(kept) < max(1, pruning.least):
+        pruning = None
     recorder = None
     if trace and pruning is not None and layout is not None:
         recorder = Recorder(pruning.layer - 1, layout, kept)

@@ -137,7 +137,10 @@ def check_traceable(method: Method) -> None:
     Raises:
         UsageError: such a method.
     """
-    if method.pruning() is None:
+    pruning = method.pruning()
+    if pruning is not None and pruning.least:
+        raise UsageError("a trace needs decode pruning in any case: leave out prune_from")
+    if pruning is None:
         raise UsageError(
             f"a trace shows decode pruning, which the method {method.name} doesn't do as it is "
             "set; take dycoke (with a prune_ratio of 0 all tokens stay active)"

@@ -51,16 +51,23 @@ def _title(document: dict[str, Any]) -> str:
     parts = [model["name"], _NAMES.get(method["name"], method["name"])]
     if method.get("ttm"):
         parts.append(f"K={method['merge_ratio']:g}")
-    if method.get("kv_prune", "prune_ratio" in method):
+    if _prunes(document):
         parts.append(f"P={method['prune_ratio']:g} L={method['prune_layer']}")
     return one_line(" · ".join(parts))
+
+
+def _prunes(document: dict[str, Any]) -> bool:
+    method = document["method"]
+    enough = document["tokens"]["visual_kept"] >= method.get("prune_from", 0)
+    return enough and bool(method.get("kv_prune", "prune_ratio" in method))
 
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(document)), ("In decode", _decode(document))]
     if document["method"].get("kv_prune"):
-        rows.append(("Choice", _choice(document["decode"])))
+        choice = _choice(document["decode"]) if _prunes(document) else _too_few(document)
+        rows.append(("Choice", choice))
     return [
         *rows,
         ("Paper FLOPs", _flops(document["flops"])),
@@ -83,6 +90,10 @@ def _decode(document: dict[str, Any]) -> str:
     active = round(document["tokens"]["visual_active_in_decode"], 1)
     steps = _counted(document["decode"]["steps"], "step")
     return f"{count(active)} active ({share(active, document['tokens']['visual'])}) in {steps}"
+
+
+def _too_few(document: dict[str, Any]) -> str:
+    return f"no pruning in decode: less than {count(document['method']['prune_from'])} tokens"
 
 
 def _choice(decode: dict[str, Any]) -> str:
