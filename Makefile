@@ -1,7 +1,8 @@
 # make demo     set up .venv, then watch a question being answered
 # make test     lint and all tests
 # make lint     ruff and mypy
-# make bench    measure the start-up times and write them into README.md
+# make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
+# make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
@@ -19,7 +20,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint bench tables mutants soak test-versions clean
+.PHONY: demo test lint bench bench-full tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -35,6 +36,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write README.md
+	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --language 128 --write
+
+bench-full: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --frames 64 --frames 128 --language 32 --language 64 --language 128 --write
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)

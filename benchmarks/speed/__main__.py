@@ -30,6 +30,7 @@ from dycoke_cli.models.published import published_names
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 # Attention weights of more frames take more memory and time than a benchmark should.
 MOST_WITH_WEIGHTS = 8
+IN_README = 32
 # Frames of the clip that warms everything up.
 WARM_UP = 5
 console = Console(stderr=True)
@@ -39,7 +40,12 @@ def takes_part(part: str, frames: int, *, int8: bool) -> tuple[Contestant, ...]:
     """The contestants of a heat."""
     if part == "language":
         return (*who.TWO_BY_TWO, who.MERGING_ALONE)
-    found = (*who.TWO_BY_TWO, who.BEFORE_VISION, *(who.IN_INT8 if int8 else ()))
+    found = (
+        *who.TWO_BY_TWO,
+        who.SECOND_QUESTION,
+        who.BEFORE_VISION,
+        *(who.IN_INT8 if int8 else ()),
+    )
     return (*found, *who.WITH_WEIGHTS) if frames <= MOST_WITH_WEIGHTS else found
 
 
@@ -121,14 +127,16 @@ def main(
 ) -> None:
     """Measure, and print a table a heat."""
     course = Course(model, Journal(journal), tokens, rounds)
+    said = _said(model, rounds, tokens)
     texts, of_whole = [], {}
     for count in frames or []:
         of_whole[count] = course.run("whole", count, int8=int8)
         texts.append(table(f"{count} frames", of_whole[count], list(STAGES)))
+        if write and count == IN_README:
+            put(f"{texts[-1]}\n\n{said}", "speed", ROOT / "README.md")
     for count in language_frames or []:
         found = course.run("language", count, int8=int8)
         texts.append(table(f"{count} frames, language model alone", found, OF_LANGUAGE))
-    said = _said(model, rounds, tokens)
     text = "\n\n".join([*texts, said])
     print(text)
     if write:

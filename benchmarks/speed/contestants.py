@@ -21,6 +21,7 @@ class Contestant:
         method: of our engine; None for a `generate()` of plain transformers.
         int8: whether linear layers are quantized.
         published: the scheme of the published code in place of our engine.
+        again: another question about the video was answered before.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Contestant:
     method: Method | None = field(default=None)
     int8: bool = False
     published: bool = False
+    again: bool = False
 
 
 PLAIN = Contestant("plain transformers")
@@ -47,4 +49,5 @@ WITH_WEIGHTS = (
     Contestant("plain transformers, eager", "eager"),
     Contestant("published scheme", "eager", published=True),
 )
+SECOND_QUESTION = Contestant("the same, a second question", "fast", DYCOKE, again=True)
 MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)

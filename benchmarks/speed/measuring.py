@@ -26,6 +26,7 @@ from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.quantizing import held_bytes
 from dycoke_cli.verification.running import plain_inputs
 
+FIRST_QUESTION = "Who is in the video?"
 QUESTION = "What happens in the video?"
 ATTENTION = {"stock": "sdpa", "eager": "eager", "fast": FAST}
 
@@ -71,8 +72,11 @@ def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: 
     """From frames to the last token of an answer."""
     clip = drawn(frames)
     with _quiet(loaded, contestant):
+        before = VideoSession(loaded, clip) if contestant.again else None
+        if before is not None and contestant.method is not None:
+            before.ask(FIRST_QUESTION, contestant.method, max_new_tokens=2)
         watch, peak = _begin(loaded)
-        session = VideoSession(loaded, clip, reuse=False)
+        session = before or VideoSession(loaded, clip, reuse=False)
         return _answer(session, contestant, new_tokens, watch, peak, processor=watch.read())
 
 

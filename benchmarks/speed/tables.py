@@ -1,4 +1,4 @@
-"""Medians as Markdown: stages down, contestants across, each next to the first of them."""
+"""Medians as Markdown: contestants down, stages across, each next to that of the first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ STAGES: dict[str, tuple[str, Figure]] = {
     "processor": ("s", lambda m: m.processor),
     "vision": ("s", lambda m: m.vision),
     "prefill": ("s", lambda m: m.prefill),
+    "first token": ("s", lambda m: m.processor + m.vision + m.prefill),
     "a token": ("ms", lambda m: m.token * 1e3),
     "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
     "in all": ("s", lambda m: m.total),
@@ -38,15 +39,19 @@ def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
     Args:
         title: in the corner.
         rounds: of each contestant by its name; ratios are to the first.
-        stages: which rows.
+        stages: which columns.
     """
-    names = list(rounds)
-    lines = ["| " + " | ".join([title, *names]) + " |", "|---" * (len(names) + 1) + "|"]
-    for stage in stages:
-        unit, figure = STAGES[stage]
-        values = {name: median(rounds[name], figure) for name in names}
-        cells = [_cell(stage, value, values[names[0]]) for value in values.values()]
-        lines.append("| " + " | ".join([f"{stage}, {unit}" if unit else stage, *cells]) + " |")
+    units = {stage: STAGES[stage][0] for stage in stages}
+    heads = [f"{stage}, {unit}" if unit else stage for stage, unit in units.items()]
+    lines = ["| " + " | ".join([title, *heads]) + " |", "|---" * (len(heads) + 1) + "|"]
+    first = next(iter(rounds.values()))
+    for name, measured in rounds.items():
+        cells = [
+            _cell(stage, median(measured, figure), median(first, figure))
+            for stage in stages
+            for _, figure in [STAGES[stage]]
+        ]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
 
 
