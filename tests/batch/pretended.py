@@ -88,9 +88,10 @@ def pretended_answer(text: str) -> Answer:
             ("load", "video_decode", "vision", "prefill", "first_token", "decode", "total"), 0.1
         ),
         tokens_per_second=20.0,
-        bytes=dict.fromkeys(
-            ("weights", "kv_cache", "kv_host", "kv_active", "peak_working", "peak_total"), 1
-        ),
+        bytes={
+            **dict.fromkeys(("weights", "kv_cache", "kv_host", "kv_active"), 1),
+            **dict.fromkeys(("read_per_token", "peak_working", "peak_total")),
+        },
         warnings=(),
     )
 

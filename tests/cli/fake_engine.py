@@ -175,6 +175,7 @@ class FakeSession:
                 "kv_cache": kept * 2048,
                 "kv_host": 0,
                 "kv_active": active * 2048,
+                "read_per_token": 7_000_000 + active * 2048,
                 "peak_working": None,
                 "peak_total": None,
             },

@@ -44,6 +44,7 @@ DOCUMENT: dict[str, Any] = {
         "kv_cache": 171_000_000,
         "kv_host": 0,
         "kv_active": 99_900_000,
+        "read_per_token": 15_200_000_000,
         "peak_working": 2_400_000_000,
         "peak_total": 18_460_000_000,
     },
@@ -82,7 +83,7 @@ def test_panel_line_by_line() -> None:
         "Choice         renewed 1 time · 2,086 evicted · 0 recalled",
         "Paper FLOPs    17.5 T of 41.4 T uncompressed (42 %)",
         "Time           video 0.25 s · vision 1.50 s · prefill 2.00 s · decode 60 ms",
-        "Speed          12.2 s in all · first token after 3.80 s · 16.7 tokens/s",
+        "Speed          12.2 s in all · first token after 3.80 s · 16.7 tokens/s (253 GB/s)",
         "Memory         KV cache 171 MB (99.9 MB of it in use) · peak 2.4 GB",
         "Weights        16.1 GB, loaded in 61.5 s",
         "",
@@ -108,6 +109,12 @@ def test_panel_of_another_method() -> None:
 def test_panel_says_what_is_in_main_memory() -> None:
     text = printed(panel(document(bytes={"kv_host": 120_000_000})))
     assert "KV cache 171 MB (99.9 MB of it in use, 120 MB in main memory) · peak" in text
+
+
+def test_panel_of_a_model_whose_reading_nobody_knows() -> None:
+    text = printed(panel(document(bytes={"read_per_token": None})))
+    assert "16.7 tokens/s " in text
+    assert "B/s" not in text
 
 
 def test_panel_without_what_was_not_measured() -> None:

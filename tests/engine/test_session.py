@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli.engine.bytes_read import weights_read
 from dycoke_cli.errors import UsageError
 from tests.natural import Pictures, pan
 
@@ -90,6 +91,8 @@ def test_figures_add_up(session, loaded):
     assert seconds["first_token"] + seconds["decode"] <= seconds["total"]
     assert answer.bytes["kv_active"] < answer.bytes["kv_cache"]
     assert answer.bytes["weights"] == loaded.weights_bytes
+    read = answer.bytes["read_per_token"] - answer.bytes["kv_active"]
+    assert read == weights_read(loaded.model) < loaded.weights_bytes
     assert answer.frames == {"count": 12, "timestamps_s": [i / 4 for i in range(12)]}
     assert answer.flops["prefill"] + answer.flops["decode"] < answer.flops["uncompressed"]
     later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)

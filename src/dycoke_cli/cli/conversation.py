@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
-from dycoke_cli.cli.source import read_video
+from dycoke_cli.cli.reading import beside
+from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.published import published
 from dycoke_cli.models.source import find
@@ -18,7 +19,7 @@ from dycoke_cli.models.source import find
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.engine.session import Answer, VideoSession
-    from dycoke_cli.video import Sampling
+    from dycoke_cli.video import Clip, Sampling
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,26 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     local = _is_here(conversation)
     started = time.perf_counter()
-    clip = read_video(
-        conversation.video,
-        conversation.sampling,
-        lambda done, total: presenter.progress("video", done, total),
-    )
-    seconds_video_decode = time.perf_counter() - started
+    with open_clip_of(conversation.video, conversation.sampling) as reader:
 
-    presenter.progress("load" if local else "fetch", 0, 0)
-    quieten_libraries()
-    from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.engine.visual_cache import VisualCache
-    from dycoke_cli.models.loading import load
+        def read() -> tuple[Clip, float]:
+            clip = reader.read(lambda done, total: presenter.progress("video", done, total))
+            seconds = time.perf_counter() - started
+            # From here, for until now the line on the terminal was the video's.
+            presenter.progress("load" if local else "fetch", 0, 0)
+            return clip, seconds
 
-    loaded = load(conversation.model, **asdict(conversation.loading))
-    method = conversation.method.for_model(loaded)
+        with beside(read, reader) as reading:
+            quieten_libraries()
+            from dycoke_cli.engine.session import VideoSession
+            from dycoke_cli.engine.visual_cache import VisualCache
+            from dycoke_cli.models.loading import load
+
+            if reading.done():
+                reading.result()  # a video that is known by now to be broken costs no loading
+            loaded = load(conversation.model, **asdict(conversation.loading))
+            method = conversation.method.for_model(loaded)
+            clip, seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
         clip,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import __version__
 from dycoke_cli.cli import choice, options, output, render
-from dycoke_cli.cli.source import read_video
+from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.models import settings
 from dycoke_cli.models.source import Source, find
 
@@ -42,7 +42,8 @@ def probe(
         )
         name = model if model is not None else settings.default_model() or settings.BUNDLED
         source = find(name)
-        clip = read_video(video, sampling)
+        with open_clip_of(video, sampling) as reader:
+            clip = reader.read()
         document = _document(video, name, clip, _count(source, clip))
         if as_json:
             output.write_json(document)

@@ -30,7 +30,8 @@ class Answer:
         flops: "paper FLOPs": prefill, decode, uncompressed.
         seconds: load, video_decode, vision, prefill, first_token, decode, total.
         tokens_per_second: (generated - 1) / decode, or None for one token.
-        bytes: weights, kv_cache, kv_host (of it), kv_active, peak_working, peak_total.
+        bytes: weights, kv_cache, kv_host (of it), kv_active, read_per_token (by a decoding step),
+            peak_working, peak_total.
         warnings: sentences for a person.
         trace: what each decoding step looked at, where it was asked for.
     """

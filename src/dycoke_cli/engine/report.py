@@ -6,6 +6,7 @@ from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
+from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.stats import DecodeStats
@@ -100,6 +101,7 @@ def make_answer(
             "kv_cache": generated.kv_bytes,
             "kv_host": generated.kv_host_bytes,
             "kv_active": generated.kv_active_bytes,
+            "read_per_token": read_per_token(loaded.model, generated.kv_active_bytes),
             "peak_working": peak[0],
             "peak_total": peak[1],
         },

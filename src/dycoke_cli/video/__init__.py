@@ -1,6 +1,6 @@
 """Videos in, RGB frames with true time stamps out. Knows nothing of models; never imports torch."""
 
-from dycoke_cli.video.decode import Clip, Plan, plan, read
+from dycoke_cli.video.decode import Clip, Plan, Reader, open_clip, plan, read
 from dycoke_cli.video.naming import display_name
 from dycoke_cli.video.probe import StreamInfo, VideoInfo, probe
 from dycoke_cli.video.sampling import Sampling
@@ -11,10 +11,12 @@ __all__ = [
     "STDIN_NAME",
     "Clip",
     "Plan",
+    "Reader",
     "Sampling",
     "StreamInfo",
     "VideoInfo",
     "display_name",
+    "open_clip",
     "parse_time",
     "plan",
     "probe",

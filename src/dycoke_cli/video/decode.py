@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,12 +55,68 @@ class Clip:
     warnings: tuple[str, ...]
 
 
+class Reader:
+    """An open video whose frames are found, and not yet read. Made by `open_clip`.
+
+    Attributes:
+        plan: which frames would be read.
+    """
+
+    def __init__(self, source: VideoSource, sampling: Sampling) -> None:
+        self._source = source
+        self.plan, self._geometry, self._part = _plan(source, sampling)
+
+    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
+        """Read the frames; once, and in whichever thread.
+
+        Args:
+            on_progress: as of `read`.
+
+        Raises:
+            VideoError: none of them can be decoded.
+            StoppedError: `stop` was called.
+        """
+        source, planned, geometry = self._source, self.plan, self._geometry
+        width, height = geometry.shown_size
+        frames = np.empty((len(planned.times_s), height, width, 3), np.uint8)
+        times: list[float] = []
+        changes: list[str] = []
+        source.rewind()
+        for picture in nearest_pictures(source, planned.times_s, self._part):
+            changes = changes or _size_change(source.name, geometry, picture)
+            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
+            frames[len(times)] = geometry.orientation.apply(rgb)
+            times.append(picture.time_s)
+            if on_progress is not None:
+                on_progress(len(times), len(planned.times_s))
+        if not times:
+            raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
+        warnings = (*planned.warnings, *changes, *_damage(source))
+        return Clip(frames[: len(times)], tuple(times), planned.info, warnings)
+
+    def stop(self) -> None:
+        """End `read` at its next packet, wherever it runs."""
+        self._source.stopped = True
+
+
+@contextmanager
+def open_clip(
+    path: str | os.PathLike[str], sampling: Sampling = _EVERYTHING, *, shown_as: str | None = None
+) -> Iterator[Reader]:
+    """Open a video and find the frames that `sampling` asks for: what is wrong shows here, mostly.
+
+    Arguments and errors are those of `read`.
+    """
+    with open_video(path, sampling.stream, shown_as) as source:
+        yield Reader(source, sampling)
+
+
 def plan(
     path: str | os.PathLike[str], sampling: Sampling = _EVERYTHING, *, shown_as: str | None = None
 ) -> Plan:
     """Say what `read` would read, without reading it. Arguments and errors are those of `read`."""
-    with open_video(path, sampling.stream, shown_as) as source:
-        return _plan(source, sampling)[0]
+    with open_clip(path, sampling, shown_as=shown_as) as reader:
+        return reader.plan
 
 
 def read(
@@ -84,24 +141,8 @@ def read(
         VideoError: the file isn't there, isn't a video, or is too large.
         UsageError: the sampling doesn't fit the video (start beyond its end, no such stream).
     """
-    with open_video(path, sampling.stream, shown_as) as source:
-        planned, geometry, part = _plan(source, sampling)
-        width, height = geometry.shown_size
-        frames = np.empty((len(planned.times_s), height, width, 3), np.uint8)
-        times: list[float] = []
-        changes: list[str] = []
-        source.rewind()
-        for picture in nearest_pictures(source, planned.times_s, part):
-            changes = changes or _size_change(source.name, geometry, picture)
-            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
-            frames[len(times)] = geometry.orientation.apply(rgb)
-            times.append(picture.time_s)
-            if on_progress is not None:
-                on_progress(len(times), len(planned.times_s))
-        if not times:
-            raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
-        warnings = (*planned.warnings, *changes, *_damage(source))
-        return Clip(frames[: len(times)], tuple(times), planned.info, warnings)
+    with open_clip(path, sampling, shown_as=shown_as) as reader:
+        return reader.read(on_progress)
 
 
 def _plan(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:

@@ -38,8 +38,12 @@ class Picture:
     frame: av.VideoFrame
 
 
+class StoppedError(Exception):
+    """Nobody waits any more for what was being read."""
+
+
 class VideoSource:
-    """An open video. Made by `open_video`; not shared between threads.
+    """An open video. Made by `open_video`; read by one thread at a time.
 
     Attributes:
         name: the file's name, fit for a terminal.
@@ -50,6 +54,7 @@ class VideoSource:
         damaged: time stamps of the bad packets and pictures met so far.
         packets_decoded: packets given to the decoder so far.
         seekable: False once seeking has failed.
+        stopped: set by another thread: reading ends at the next packet, with `StoppedError`.
     """
 
     def __init__(self, path: str | os.PathLike[str], stream: int | None, name: str) -> None:
@@ -58,6 +63,7 @@ class VideoSource:
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self.seekable = True
+        self.stopped = False
         self._path = path
         self.container = open_container(path, name)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
@@ -96,10 +102,16 @@ class VideoSource:
         self._last = None
 
     def demux(self, every_stream: bool = False) -> Iterator[av.Packet]:
-        """Read packets from where the file stands, up to its end or to where it can't be read."""
+        """Read packets from where the file stands, up to its end or to where it can't be read.
+
+        Raises:
+            StoppedError: another thread wants it to end.
+        """
         chosen = tuple(self.container.streams) if every_stream else (self.stream,)
         try:
             for packet in self.container.demux(*chosen):
+                if self.stopped:
+                    raise StoppedError
                 if packet.size:  # an empty one only asks the decoder for what it still holds
                     yield packet
         except (av.FFmpegError, OSError):

@@ -122,8 +122,14 @@ def _speed(document: dict[str, Any]) -> str:
     parts = [f"{seconds(taken['total'])} in all"]
     parts.append(f"first token after {seconds(taken['first_token'])}")
     if rate:
-        parts.append(f"{rate:.1f} tokens/s")
+        parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, document['bytes'])}")
     return " · ".join(parts)
+
+
+def _bandwidth(rate: float, held: dict[str, Any]) -> str:
+    """How fast memory was read, so that the speed can be doubted at a glance."""
+    read = held["read_per_token"]
+    return "" if read is None else f" ({size(read * rate)}/s)"
 
 
 def _memory(held: dict[str, Any]) -> str:

@@ -1,0 +1,147 @@
+"""The video is read while the model is loaded: the same frames, the same errors, no thread left."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dycoke_cli.cli import conversation, render
+from dycoke_cli.cli.reading import beside
+from dycoke_cli.errors import ModelError
+from dycoke_cli.video import Sampling, decode, read
+
+from .fake_engine import FakeSession
+from .fake_engine import load as fake_load
+from .harness import CLIP, Outcome, run_here
+
+PATIENCE_S = 30
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("video")]
+
+
+def load_with(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.loading"], "load", load)
+
+
+def ask(*flags: str) -> Outcome:
+    return run_here("ask", CLIP, "What?", "--model", "mini", "--frames", "16", *flags)
+
+
+def test_frames_are_those_that_are_read_alone(fake: list[FakeSession]) -> None:
+    assert ask().code == 0
+    alone = read(CLIP, Sampling(frames=16))
+    assert np.array_equal(fake[0].clip.frames, alone.frames)
+    assert fake[0].clip.timestamps_s == alone.timestamps_s
+    assert fake[0].clip.warnings == alone.warnings
+
+
+def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each waits for the other to have begun.
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+    to_rgb = decode.to_rgb
+    first = iter([True])
+
+    def meeting(*picture: Any) -> np.ndarray:
+        if next(first, False):
+            both.wait()
+        return to_rgb(*picture)
+
+    def load(name: str, **options: Any) -> Any:
+        both.wait()
+        return fake_load(name, **options)
+
+    monkeypatch.setattr(decode, "to_rgb", meeting)
+    load_with(monkeypatch, load)
+    assert ask().code == 0
+
+
+@pytest.mark.parametrize("broken", [("video",), ("model",), ("video", "model")])
+@pytest.mark.parametrize("first", ["video", "model"])
+def test_the_videos_error_comes_first_whichever_was_faster(
+    broken: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = {"video": threading.Event(), "model": threading.Event()}
+    nearest = decode.nearest_pictures
+
+    def pictures(*wanted: Any) -> Iterator[Any]:
+        if first == "model":
+            assert done["model"].wait(PATIENCE_S)
+        if "video" not in broken:
+            yield from nearest(*wanted)
+        done["video"].set()
+
+    def load(name: str, **options: Any) -> Any:
+        if first == "video":
+            assert done["video"].wait(PATIENCE_S)
+        done["model"].set()
+        if "model" in broken:
+            raise ModelError("no such model")
+        return fake_load(name, **options)
+
+    monkeypatch.setattr(decode, "nearest_pictures", pictures)
+    load_with(monkeypatch, load)
+    if first == "video" and "video" in broken:
+        # So early that the model isn't loaded at all.
+        monkeypatch.setattr(conversation, "beside", beside_when_read)
+    run = ask()
+    assert (run.code, run.out) == (3 if "video" in broken else 4, "")
+    sentence = "has no picture that can be decoded" if "video" in broken else "no such model"
+    assert sentence in run.err
+    assert len(run.err.splitlines()) == 1
+    # What is known to be broken costs no loading.
+    assert done["model"].is_set() == (first == "model" or "video" not in broken)
+
+
+@contextmanager
+def beside_when_read(work: Callable[[], Any], reader: Any) -> Iterator[futures.Future[Any]]:
+    with beside(work, reader) as reading:
+        futures.wait([reading], PATIENCE_S)
+        yield reading
+
+
+def test_interrupt_ends_the_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, interrupted = threading.Event(), threading.Event()
+    to_rgb, pictures = decode.to_rgb, []
+
+    def slowly(*picture: Any) -> np.ndarray:
+        begun.set()
+        assert interrupted.wait(PATIENCE_S)
+        pictures.append(picture)
+        time.sleep(0.1)
+        return to_rgb(*picture)
+
+    def load(name: str, **options: Any) -> Any:
+        assert begun.wait(PATIENCE_S)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decode, "to_rgb", slowly)
+    load_with(monkeypatch, load)
+    run = ask()
+    assert (run.code, run.out, run.err) == (130, "", "Interrupted\n")
+    assert len(pictures) < 16
+
+
+def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages: list[str] = []
+    monkeypatch.setattr(
+        render.Progress, "update", lambda self, stage, done, total: stages.append(stage)
+    )
+    assert ask().code == 0
+    seen = [stage for stage, _ in groupby(stages)]
+    assert seen == ["start", "video", "load", "vision", "prefill", "decode"]

@@ -1,0 +1,32 @@
+"""What a step reads, counted by hand on a tiny model."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycoke_cli.engine.bytes_read import read_per_token, weights_read
+
+from ..families.qwen import qwen3_vl_moe
+from .tiny import SHAPES, VOCABULARY, make_model
+
+# Of the first shape: rows of 32 numbers, 4 query and 2 KV heads of 8 each, an MLP of 48.
+QKV = (32 * 32 + 32) + 2 * (32 * 16 + 16)
+LAYER = QKV + 32 * 32 + 3 * 32 * 48 + 2 * 32
+ROTARY = 2 * 4  # a frequency for each pair of a head's numbers, kept twice
+NUMBERS = 5 * LAYER + 32 + VOCABULARY * 32 + ROTARY
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_decoder_and_output_layer_by_hand(tied: bool) -> None:
+    model = make_model(SHAPES[0])
+    table = model.get_input_embeddings()
+    model.lm_head.weight = table.weight if tied else type(table.weight)(table.weight.clone())
+    assert weights_read(model) == 4 * NUMBERS
+    assert weights_read(model.bfloat16()) == 2 * NUMBERS
+    assert read_per_token(model, 1000) == 2 * NUMBERS + 1000
+
+
+def test_of_experts_nobody_knows_how_many() -> None:
+    model, _ = qwen3_vl_moe()
+    assert weights_read(model) is None
+    assert read_per_token(model, 1000) is None
