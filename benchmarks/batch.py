@@ -1,6 +1,6 @@
-"""How fast `dycoke batch` is: next to a shell loop of `dycoke ask`, and next to one by one.
+"""How fast `dycoke batch` is: next to a shell loop of `dycoke ask`, one by one, and on Ray.
 
-The three take turns, so that what else the machine does hits all of them; each is a process (the
+They take turns, so that what else the machine does hits all of them; each is a process (the
 loop one a clip), timed from its start to its end. Resident memory of the batch and all its
 processes is noted over its last run, and drawn. `--write` puts table and picture into docs/.
 """
@@ -27,6 +27,13 @@ QUESTION = "What happens?"
 FLAGS = ("--model", "mini", "--device", "cpu", "--quiet")
 # Of one picture size, as clips of one camera are.
 CLIPS = ("appear", "move", "three", "turn", "uneven", "vanish")
+BATCHES = {
+    "`dycoke batch --batch-size 1`": ("--batch-size", "1"),
+    "`dycoke batch`": (),
+    "`dycoke batch --engine ray`": ("--engine", "ray"),
+}
+LOOP = "shell loop of `dycoke ask`"
+ONE_BY_ONE, LOCAL, _ = BATCHES
 PAGE, PICTURE = ROOT / "docs" / "batch.md", ROOT / "docs" / "batch.png"
 SAMPLE_EVERY_S = 0.25
 
@@ -91,9 +98,9 @@ def loop(clips: list[Path]) -> Timed:
     return Timed(len(clips), time.perf_counter() - started)
 
 
-def batch(clips: list[Path], size: str) -> tuple[Timed, list[tuple[float, float]]]:
-    """`dycoke batch` over the same folder; its time and its memory."""
-    command = [*DYCOKE, "batch", str(clips[0].parent), QUESTION, "--batch-size", size, *FLAGS]
+def batch(clips: list[Path], more: tuple[str, ...]) -> tuple[Timed, list[tuple[float, float]]]:
+    """`dycoke batch` over the same folder, with more flags; its time and its memory."""
+    command = [*DYCOKE, "batch", str(clips[0].parent), QUESTION, *more, *FLAGS]
     started = time.perf_counter()
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(command, stdout=out)
@@ -109,13 +116,12 @@ def batch(clips: list[Path], size: str) -> tuple[Timed, list[tuple[float, float]
 
 
 def table(runs: dict[str, list[Timed]]) -> str:
-    """Medians as Markdown, each next to the loop and to one by one."""
+    """Medians as Markdown, each next to the loop, one by one, and the local engine."""
     rates = {name: statistics.median(run.rate for run in done) for name, done in runs.items()}
-    slowest, one_by_one, _ = rates.values()
-    lines = ["| | questions/s | of the loop | of one by one |", "|---|---|---|---|"]
+    lines = ["| | questions/s | of the loop | of one by one | of local |", "|---|---|---|---|---|"]
     lines += [
-        f"| {name} ({runs[name][0].questions} clips) | {rate:.2f} | {rate / slowest:.1f}x | "
-        f"{rate / one_by_one:.2f}x |"
+        f"| {name} ({runs[name][0].questions} clips) | {rate:.2f} | {rate / rates[LOOP]:.1f}x | "
+        f"{rate / rates[ONE_BY_ONE]:.2f}x | {rate / rates[LOCAL]:.0%} |"
         for name, rate in rates.items()
     ]
     rounds = len(next(iter(runs.values())))
@@ -163,19 +169,20 @@ def _resident(pid: int) -> int:
 def main(
     clips: Annotated[int, typer.Option(help="Of a batch.")] = 300,
     looped: Annotated[int, typer.Option(help="Of the loop, which is slow.")] = 10,
-    rounds: Annotated[int, typer.Option(help="Of the three in turn.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Of all in turn.")] = 3,
     write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
 ) -> None:
     """Measure, print the table, draw the picture."""
-    names = ("shell loop of `dycoke ask`", "`dycoke batch --batch-size 1`", "`dycoke batch`")
-    runs: dict[str, list[Timed]] = {name: [] for name in names}
+    runs: dict[str, list[Timed]] = {name: [] for name in (LOOP, *BATCHES)}
+    samples: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         files = clips_in(Path(folder), clips)
         for number in range(rounds):
-            runs[names[0]].append(loop(files[:looped]))
-            runs[names[1]].append(batch(files, "1")[0])
-            timed, samples = batch(files, "auto")
-            runs[names[2]].append(timed)
+            runs[LOOP].append(loop(files[:looped]))
+            for name, more in BATCHES.items():
+                timed, memory = batch(files, more)
+                runs[name].append(timed)
+                samples = memory if name == LOCAL else samples
             print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
     text = table(runs)
     print(text)

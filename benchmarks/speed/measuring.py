@@ -16,6 +16,7 @@ from benchmarks.drawn import drawn
 from benchmarks.speed import published
 from benchmarks.speed.contestants import NONE, Contestant
 from dycoke_cli import VideoSession
+from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
@@ -23,7 +24,6 @@ from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.kernels.registry import NAME as FAST
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
-from dycoke_cli.models.quantizing import held_bytes
 from dycoke_cli.verification.running import plain_inputs
 
 FIRST_QUESTION = "Who is in the video?"
@@ -115,16 +115,8 @@ def _answer(
         total=watch.read(),
         peak=peak.read()[0],
         visual=visual,
-        read=language_bytes(session.loaded.model) + kv_bytes,
+        read=read_per_token(session.loaded.model, kv_bytes) or 0,
     )
-
-
-def language_bytes(model: Any) -> int:
-    """Bytes of the text decoder's layers and of the output layer: what each token reads."""
-    decoder = model.get_decoder()
-    words = {id(p) for p in model.get_input_embeddings().parameters()}
-    layers = [p for p in decoder.parameters() if id(p) not in words]
-    return sum(held_bytes(p) for p in (*layers, *model.get_output_embeddings().parameters()))
 
 
 def _kv_bytes(cache: DynamicCache) -> int:
