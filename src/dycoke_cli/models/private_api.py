@@ -1,10 +1,13 @@
-"""What is used of transformers that is private or undocumented, with the versions checked.
+"""What is used of transformers and torch that is private or undocumented, and versions checked.
 
 - `config._attn_implementation` (read only; set through the public `set_attn_implementation`):
   5.17.0, 5.23.0. There is no public getter.
 - `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0. Its name is public, but no page
   tells of it; without it a model is drawn at random, three to four times more slowly, before it is
   filled.
+- `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
+  2.15. No page tells of them. `torch.quantize_per_channel`, whose tensors they take, is public, but
+  torch will drop it some day (pytorch issue 184982).
 """
 
 from __future__ import annotations
