@@ -46,7 +46,7 @@ CASES = [
     (["--device-map", "auto", "--device", "cpu"], r"--device-map auto chooses the devices itself"),
     (["--quantize", "int2"], r"'int2' is not one of 'int8', 'int4'"),
     (["--quantize", "int8", "--device", "mps"], r"--quantize works on CUDA and on a CPU, not on"),
-    (["--random-weights", "--quantize", "int8"], r"--random-weights builds .* drop --quantize"),
+    (["--random-weights", "--device-map", "auto"], r"--random-weights builds .* drop --device-map"),
     (["--random-weights"], r"--random-weights knows the configurations of .*; not of 'mini'"),
     (["-q", " "], r"a question is empty"),
     (["-q", "-", "-q", "-"], r"stdin can be read for one thing only"),

@@ -1,11 +1,11 @@
 """`--quantize`: which package gets which arguments, what stays whole, what is refused.
 
-bitsandbytes and torchao aren't installed where the tests run: stand-ins note what they are given.
+bitsandbytes isn't installed where the tests run: a stand-in notes what it is given. 8 bits on a CPU
+are in `test_int8_layers.py`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ BESIDE = {
 
 
 class Noted:
-    """Stands in for a quantization config, or one of torchao's; notes its arguments."""
+    """Stands in for a quantization config; notes its arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.args, self.kwargs = args, kwargs
@@ -44,15 +44,7 @@ class Noted:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages seem to be there."""
-    import sys
-    import types
-
-    torchao = types.ModuleType("torchao.quantization")
-    torchao.Int8WeightOnlyConfig = Noted  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchao", types.ModuleType("torchao"))
-    monkeypatch.setitem(sys.modules, "torchao.quantization", torchao)
     monkeypatch.setattr(packages, "find_spec", lambda name: object())
-    monkeypatch.setattr(quantizing, "TorchAoConfig", Noted)
     monkeypatch.setattr(quantizing, "BitsAndBytesConfig", Noted)
 
 
@@ -86,16 +78,16 @@ def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
     assert set(quantizing.kept_whole(config)) == {"model.visual", "lm_head"}
 
 
-def test_int8_on_a_cpu_is_torchaos(installed: None, given: dict[str, Any]) -> None:
+def test_int8_on_a_cpu_needs_no_package(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     loaded = load("mini", device="cpu", quantize="int8")
-    config = given["quantization_config"]
-    assert isinstance(config.args[0], Noted)
-    assert config.kwargs == {"modules_to_not_convert": quantizing.kept_whole(loaded.model.config)}
-    assert "device_map" not in given
+    assert not given.keys() & set(NOT_HERE)
     assert loaded.dtype == "int8"
 
 
-def test_a_quantized_model_is_another_model(installed: None) -> None:
+def test_a_quantized_model_is_another_model() -> None:
     whole, quantized = (
         choose("mini", LoadOptions(device="cpu", quantize=quantize)).describe()
         for quantize in (None, "int8")
@@ -123,7 +115,7 @@ def test_int4_on_a_cpu_is_bitsandbytes(installed: None, given: dict[str, Any]) -
 
 def test_int8_on_cuda_is_bitsandbytes(installed: None) -> None:
     config = MAKERS["llava_onevision"]()[0].config
-    made = quantizing.quantization("int8", config, CUDA)
+    made = quantizing.quantization("int8", config)
     assert made.kwargs == {
         "load_in_8bit": True,
         "llm_int8_skip_modules": quantizing.kept_whole(config),
@@ -147,17 +139,23 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
     assert spreading.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
 
 
-@pytest.mark.parametrize(
-    ("quantize", "package"), [("int8", "torchao"), ("int4", "accelerate|bitsandbytes")]
-)
-def test_a_package_that_is_missing(
-    quantize: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = importlib.util.find_spec
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in package else here(name))
-    sentence = rf"--quantize {quantize} on cpu needs the package ({package}), .*pip install 'dyc"
+@pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
+def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else object())
+    sentence = f"--quantize int4 on cpu needs the package {package}, .*pip install 'dyc"
     with pytest.raises(ModelError, match=sentence):
-        choose("mini", LoadOptions(device="cpu", quantize=quantize))
+        choose("mini", LoadOptions(device="cpu", quantize="int4"))
+
+
+@pytest.mark.parametrize(("quantize", "device"), [("int4", CPU), ("int4", CUDA), ("int8", CUDA)])
+def test_bitsandbytes_has_no_random_weights(
+    installed: None, quantize: str, device: torch.device
+) -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    sentence = f"with --quantize int8 on a CPU alone; with --quantize {quantize} on {device.type},"
+    with pytest.raises(UsageError, match=sentence):
+        quantizing.check_quantize(quantize, "it", config, device, random_weights=True)
+    quantizing.check_quantize("int8", "it", config, CPU, random_weights=True)
 
 
 @pytest.mark.parametrize("quantize", ["int8", "int4"])
@@ -176,7 +174,7 @@ def test_an_unknown_number_of_bits() -> None:
 
 def test_bytes_of_a_tensor_that_is_made_of_others() -> None:
     class Quantized:
-        """As torchao's: it claims the size it had before."""
+        """It claims the size it had before."""
 
         nbytes = 1000
 

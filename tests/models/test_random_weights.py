@@ -11,7 +11,8 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import choosing, published, random_weights
+from dycoke_cli.kernels.int8_linear import Int8Linear
+from dycoke_cli.models import choosing, int8_layers, published, random_weights
 from dycoke_cli.models.random_weights import SPREAD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
@@ -109,6 +110,15 @@ def test_it_answers_and_says_that_it_means_nothing(small: str) -> None:
     assert 0 < answer.tokens["visual_kept"] < answer.tokens["visual"]
 
 
+def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_layers, "FEWEST_OUTPUTS", 16)
+    loaded = load(small, device="cpu", random_weights=True, quantize="int8")
+    assert (loaded.dtype, loaded.identity) == ("int8", None)
+    assert isinstance(loaded.model.lm_head, Int8Linear)
+    answer = VideoSession(loaded, clip(4)).ask("What?", DyCoke(positions="kept"), max_new_tokens=3)
+    assert answer.tokens["generated"] == 3
+
+
 def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> None:
     loaded = load(small, device="cpu", random_weights=True)
     assert loaded.method_defaults == {"prune_layer": 3, "positions": "kept"}
@@ -116,11 +126,7 @@ def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> No
 
 @pytest.mark.parametrize(
     ("options", "flag"),
-    [
-        ({"revision": "main"}, "--revision"),
-        ({"device_map": "auto"}, "--device-map"),
-        ({"quantize": "int8"}, "--quantize"),
-    ],
+    [({"revision": "main"}, "--revision"), ({"device_map": "auto"}, "--device-map")],
 )
 def test_what_does_not_go_with_it(options: dict[str, str], flag: str) -> None:
     with pytest.raises(UsageError, match=f"--random-weights builds a published.*drop {flag}"):

@@ -84,7 +84,7 @@ def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
     family = family_in(source, config)
     dtype = _dtype(options.dtype, config, target)
     check_family_packages(source.name, config.model_type)
-    check_quantize(options.quantize, source.name, config, target)
+    check_quantize(options.quantize, source.name, config, target, options.random_weights)
     check_device_map(options.device_map, options.quantize)
     return ChosenModel(name, source, config, commit, family, target, dtype, options)
 

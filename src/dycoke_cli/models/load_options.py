@@ -23,7 +23,7 @@ class LoadOptions:
         random_weights: build the published configuration with random weights; nothing is
             downloaded.
         device_map: "auto" spreads the layers over all devices; None keeps them on one.
-        quantize: "int8" or "int4" for the language model's weights; None leaves them as they are.
+        quantize: "int8" or "int4" for the weights; None leaves them as they are.
         kernels: "fast" computes attention on a CPU in ways of our own (`dycoke_cli.kernels`),
             "stock" in torch's.
 
@@ -51,11 +51,7 @@ class LoadOptions:
             raise UsageError("--quantize works on CUDA and on a CPU, not on mps; drop one of them")
         if not self.random_weights:
             return
-        others = {
-            "--revision": self.revision,
-            "--device-map": self.device_map,
-            "--quantize": self.quantize,
-        }
+        others = {"--revision": self.revision, "--device-map": self.device_map}
         for flag, value in others.items():
             if value is not None:
                 raise UsageError(

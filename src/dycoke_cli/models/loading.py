@@ -13,9 +13,10 @@ from dycoke_cli.models.choosing import choose, method_defaults
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory
+from dycoke_cli.models.int8_layers import packed_bytes, use_int8
 from dycoke_cli.models.layouts import Family
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.quantizing import held_bytes
+from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
 from dycoke_cli.models.stored import stored_model
@@ -34,7 +35,7 @@ class LoadedModel:
         processor: its stock processor.
         family: its layout.
         seconds_load: from the call to the model being ready.
-        quantize: "int8" or "int4" where its language model was quantized by us, or None.
+        quantize: "int8" or "int4" where its weights were quantized while they were loaded, or None.
         warnings: what must be said with every answer of this model.
         free_bytes: of the device, before the weights were there; None where nobody says, and of a
             model that is spread over several.
@@ -90,8 +91,8 @@ class LoadedModel:
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of all parameters and buffers."""
-        return sum(map(held_bytes, self._held))
+        """Bytes of all parameters and buffers, and of weights in 8 bits that aren't among them."""
+        return sum(map(held_bytes, self._held)) + packed_bytes(self.model)
 
     @property
     def working_weights_bytes(self) -> int:
@@ -141,6 +142,9 @@ def load(
     check_room(chosen, free)
     with quiet_libraries():
         model, processor = (unlearned_model if random_weights else stored_model)(chosen)
+    ours = quantize is not None and not by_bitsandbytes(quantize, chosen.device)
+    if ours:
+        use_int8(model)
     if kernels == "fast":
         use_kernels(model)
     source = chosen.source
@@ -155,7 +159,11 @@ def load(
         quantize=quantize,
         warnings=(MEANINGLESS,) if random_weights else (),
         free_bytes=free,
-        identity=None if random_weights else {**chosen.describe(), "device": None},
+        # The vision tower is rounded by us alone, so its rows are others than those of the same
+        # model elsewhere.
+        identity=None
+        if random_weights
+        else {**chosen.describe(), "device": "cpu" if ours else None},
     )
 
 

@@ -1,6 +1,6 @@
-"""Weights of the language model in 8 or 4 bits: by which package, and what stays whole.
+"""Weights in 8 or 4 bits: whether that can be had here, and what bitsandbytes leaves whole.
 
-bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; torchao has those for 8 bits on a CPU.
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are `int8_layers`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.packages import need
@@ -17,7 +17,9 @@ from dycoke_cli.models.packages import need
 EXTRA = "big"
 
 
-def check_quantize(quantize: str | None, name: str, config: Any, device: torch.device) -> None:
+def check_quantize(
+    quantize: str | None, name: str, config: Any, device: torch.device, random_weights: bool = False
+) -> None:
     """Check that a model can be quantized here.
 
     Args:
@@ -25,9 +27,11 @@ def check_quantize(quantize: str | None, name: str, config: Any, device: torch.d
         name: of the model.
         config: of the model.
         device: where it will run.
+        random_weights: whether it is built with those.
 
     Raises:
-        UsageError: it is quantized already, or the device can't.
+        UsageError: it is quantized already, the device can't, or bitsandbytes would have to read
+            random weights from a file.
         ModelError: a package isn't installed.
     """
     if quantize is None:
@@ -38,8 +42,15 @@ def check_quantize(quantize: str | None, name: str, config: Any, device: torch.d
         raise UsageError(
             f"--quantize works on CUDA and on a CPU, not on {device.type}; add --device cpu"
         )
-    both = ("accelerate", "bitsandbytes")
-    for package in both if by_bitsandbytes(quantize, device) else ("torchao",):
+    if not by_bitsandbytes(quantize, device):
+        return
+    if random_weights:
+        instead = "add --device cpu or drop it" if quantize == "int8" else "drop it"
+        raise UsageError(
+            "--random-weights goes with --quantize int8 on a CPU alone; with --quantize "
+            f"{quantize} on {device.type}, {instead}"
+        )
+    for package in ("accelerate", "bitsandbytes"):
         need(package, EXTRA, f"--quantize {quantize} on {device.type}")
 
 
@@ -52,19 +63,14 @@ def stored_quantized(config: Any) -> bool:
     return getattr(config, "quantization_config", None) is not None
 
 
-def quantization(quantize: str, config: Any, device: torch.device) -> Any:
-    """What `from_pretrained` takes as `quantization_config`.
+def quantization(quantize: str, config: Any) -> Any:
+    """What `from_pretrained` takes as `quantization_config` where bitsandbytes quantizes.
 
     Args:
         quantize: "int8" or "int4".
         config: of the model.
-        device: where it will run.
     """
     whole = kept_whole(config)
-    if not by_bitsandbytes(quantize, device):
-        from torchao.quantization import Int8WeightOnlyConfig
-
-        return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=whole)
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     return BitsAndBytesConfig(
@@ -103,7 +109,7 @@ def held_bytes(tensor: torch.Tensor) -> int:
 
 
 def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
-    """Whether bitsandbytes quantizes, through accelerate; else torchao does.
+    """Whether bitsandbytes quantizes, through accelerate; else we do.
 
     Args:
         quantize: "int8" or "int4".

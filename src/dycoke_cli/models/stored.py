@@ -9,7 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.choosing import ChosenModel
 from dycoke_cli.models.devices import is_spread
-from dycoke_cli.models.quantizing import quantization, stored_quantized
+from dycoke_cli.models.quantizing import by_bitsandbytes, quantization, stored_quantized
 from dycoke_cli.models.source import Source, explained
 from dycoke_cli.models.spreading import placement, too_big_explained
 
@@ -31,8 +31,8 @@ def stored_model(chosen: ChosenModel) -> tuple[Any, Any]:
     with explained(source, "its tokenizer and processor"):
         processor = AutoProcessor.from_pretrained(source.location, **where)
     how = placement(options.device_map, options.quantize, chosen.config, chosen.device)
-    if options.quantize is not None:
-        how["quantization_config"] = quantization(options.quantize, chosen.config, chosen.device)
+    if options.quantize is not None and by_bitsandbytes(options.quantize, chosen.device):
+        how["quantization_config"] = quantization(options.quantize, chosen.config)
     with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             source.location,

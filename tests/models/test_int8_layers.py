@@ -1,0 +1,131 @@
+"""Models in 8 bits on a CPU: which layers, how near to the whole model, in how many bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli.kernels.int8_linear import Int8Linear
+from dycoke_cli.models import int8_layers
+from dycoke_cli.models.int8_layers import eligible, use_int8
+from tests.families.stock import clip, stock_inputs
+from tests.families.tiny import MAKERS
+from tests.natural import Pictures, pan
+
+DECODER = {
+    "language_model.self_attn.q_proj", "language_model.self_attn.k_proj",
+    "language_model.self_attn.v_proj", "language_model.self_attn.o_proj", "lm_head",
+}  # fmt: skip
+MLP = {f"language_model.mlp.{name}_proj" for name in ("gate", "up", "down")}
+VISUAL = {"visual.attn.qkv", "visual.attn.proj", "visual.mlp.linear_fc1", "visual.mlp.linear_fc2"}
+# The layers in 8 bits, written down from the stock classes: no projector, no router, no expert.
+LAYERS = {
+    "qwen3_vl": DECODER | MLP | VISUAL,
+    "qwen3_vl_moe": DECODER | VISUAL,
+    "internvl": DECODER
+    | MLP
+    | {
+        f"vision_tower.{name}"
+        for name in (
+            "attention.q_proj", "attention.k_proj", "attention.v_proj",
+            "attention.projection_layer", "mlp.fc1", "mlp.fc2",
+        )
+    },
+}  # fmt: skip
+
+
+def kinds(model: Any) -> set[str]:
+    """The names of the layers without their numbers, and without what all have in front."""
+    names = (re.sub(r"(encoder\.)?(layers?|blocks)\.\d+\.", "", name) for name in eligible(model))
+    return {name.removeprefix("model.") for name in names}
+
+
+@pytest.fixture
+def also_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of tiny models count as large enough; those with a number a head don't."""
+    monkeypatch.setattr(int8_layers, "FEWEST_OUTPUTS", 8)
+
+
+@pytest.mark.parametrize("family", LAYERS)
+def test_which_layers(family: str, also_small: None) -> None:
+    assert kinds(MAKERS[family]()[0]) == LAYERS[family]
+
+
+def test_layers_of_few_outputs_stay_whole() -> None:
+    assert eligible(MAKERS["qwen3_vl"]()[0]).keys() <= {"lm_head"}
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_every_family_answers(family: str, also_small: None) -> None:
+    torch.manual_seed(0)
+    model, processor = MAKERS[family]()
+    model = model.eval().to(torch.bfloat16)
+    inputs = stock_inputs(family, processor, clip(2))
+    inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
+    with torch.no_grad():
+        whole = model(**inputs).logits[0, -1].float()
+        names = eligible(model)
+        use_int8(model)
+        found = model(**inputs).logits[0, -1].float()
+    assert names
+    assert all(type(model.get_submodule(name)) is Int8Linear for name in names)
+    assert torch.nn.functional.cosine_similarity(whole, found, dim=0) > 0.9
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[0] == 1
+
+
+def test_words_that_are_the_output_layer_too_stay_whole(also_small: None) -> None:
+    config = MAKERS["qwen2_vl"]()[0].config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = True
+    model = type(MAKERS["qwen2_vl"]()[0])(config)
+    words = model.get_input_embeddings().weight
+    assert model.lm_head.weight is words
+    before = words.detach().clone()
+    use_int8(model)
+    assert isinstance(model.lm_head, Int8Linear)
+    assert isinstance(model.get_input_embeddings(), nn.Embedding)
+    assert torch.equal(model.get_input_embeddings().weight, before)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """The bundled model as it is, and in 8 bits."""
+    whole = load("mini", device="cpu", dtype=request.param)
+    return whole, load("mini", device="cpu", dtype=request.param, quantize="int8")
+
+
+def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
+    video = Pictures.of(pan(4))
+    logits = []
+    for loaded in pair:
+        heard: list[torch.Tensor] = []
+        hook = loaded.model.register_forward_hook(
+            lambda module, args, output, heard=heard: heard.append(output.logits[0, -1].float())
+        )
+        VideoSession(loaded, video).ask("What happens?", Uncompressed(), max_new_tokens=1)
+        hook.remove()
+        logits.append(heard[0])
+    whole, found = logits
+    assert (found - whole).norm() / whole.norm() < 0.05
+    assert whole.argmax() == found.argmax()
+
+
+def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
+    whole, small = pair
+    layers = eligible(whole.model).values()
+    size = whole.model.dtype.itemsize
+    saved = sum(part.weight.numel() * (size - 1) - 12 * part.out_features for part in layers)
+    assert whole.weights_bytes - small.weights_bytes == saved
+    parameters = sum(p.nbytes for p in whole.model.parameters())
+    left = sum(p.nbytes for p in small.model.parameters())
+    assert left == parameters - sum(part.weight.nbytes for part in layers)
+    assert saved > 0.4 * parameters
+    answer = VideoSession(small, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
+    assert answer.model["dtype"] == "int8"
+    assert answer.bytes["weights"] == small.weights_bytes
