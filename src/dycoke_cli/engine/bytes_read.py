@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.models.int8_layers import packed_bytes
 from dycoke_cli.models.quantizing import held_bytes
 
 
@@ -40,7 +41,8 @@ def weights_read(model: Any) -> int | None:
     tables = [part for part in decoder.modules() if isinstance(part, torch.nn.Embedding)]
     looked_up = {id(tensor) for table in tables for tensor in table.parameters()}
     computed = [tensor for tensor in _held(decoder) if id(tensor) not in looked_up]
-    return sum(map(held_bytes, (*computed, *_held(output))))
+    whole = sum(map(held_bytes, (*computed, *_held(output))))
+    return whole + packed_bytes(decoder) + packed_bytes(output)
 
 
 def _held(module: torch.nn.Module) -> Iterator[torch.Tensor]:
