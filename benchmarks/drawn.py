@@ -22,13 +22,19 @@ class Drawn:
     warnings: tuple[str, ...] = ()
 
 
-def drawn(frames: int) -> Drawn:
+def drawn(frames: int, different: int | None = None) -> Drawn:
     """A clip of the bundled world, `[F, 384, 384, 3]` uint8.
 
     With noise, as of a sensor: no two frames are the same, for those would be encoded but once.
+
+    Args:
+        frames: F.
+        different: so many frames, again and again: where encoding them isn't what is measured.
     """
     times = np.linspace(0, 1, frames)
     pictures = render(draw_script([7], "train"), times, SIDE)
     noise = np.random.default_rng(0).integers(-NOISE, NOISE + 1, pictures.shape)
     noisy = np.clip(pictures.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    if different is not None:
+        noisy = noisy[np.arange(frames) % different]
     return Drawn(noisy, tuple((times * frames / 4).tolist()))

@@ -21,7 +21,7 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.plots import write_plot
-from benchmarks.speed.tables import OF_LANGUAGE, STAGES, Rounds, table
+from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, STAGES, Rounds, table
 from dycoke_cli import VideoSession, load
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.models.loading import LoadedModel
@@ -31,6 +31,8 @@ PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 # Attention weights of more frames take more memory and time than a benchmark should.
 MOST_WITH_WEIGHTS = 8
 IN_README = 32
+# Frames that are encoded for the language model alone, which then reads them again and again.
+ENCODED = 16
 # Frames of the clip that warms everything up.
 WARM_UP = 5
 console = Console(stderr=True)
@@ -38,6 +40,8 @@ console = Console(stderr=True)
 
 def takes_part(part: str, frames: int, *, int8: bool) -> tuple[Contestant, ...]:
     """The contestants of a heat."""
+    if part == "pruning":
+        return who.MERGING_ALONE, who.TWO_BY_TWO[-1]
     if part == "language":
         return (*who.TWO_BY_TWO, who.MERGING_ALONE)
     found = (
@@ -76,7 +80,7 @@ class Course:
                 if len(self._journal.rounds(heat, contestant)) > number:
                     continue
                 loaded = self._model(contestant)
-                if part == "language":
+                if part != "whole":
                     session = session or self._encoded(loaded, frames)
                     measured = language(session, contestant, self._tokens)
                 else:
@@ -104,7 +108,7 @@ class Course:
 
     def _encoded(self, loaded: LoadedModel, frames: int) -> VideoSession:
         console.print(f"encoding {frames} frames")
-        session = VideoSession(loaded, drawn(frames), reuse=False)
+        session = VideoSession(loaded, drawn(frames, ENCODED), reuse=False)
         session.encode(Stopwatch(loaded.input_device), who.NONE)
         return session
 
@@ -116,6 +120,10 @@ def main(
     frames: Annotated[list[int] | None, typer.Option(help="Of a whole answer; repeat it.")] = None,
     language_frames: Annotated[
         list[int] | None, typer.Option("--language", help="The language model alone; repeat it.")
+    ] = None,
+    pruning_frames: Annotated[
+        list[int] | None,
+        typer.Option("--pruning", help="Decode pruning or not, after TTM; repeat it."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of all contestants in turn.")] = 3,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 32,
@@ -137,10 +145,16 @@ def main(
     for count in language_frames or []:
         found = course.run("language", count, int8=int8)
         texts.append(table(f"{count} frames, language model alone", found, OF_LANGUAGE))
-    text = "\n\n".join([*texts, said])
-    print(text)
-    if write:
-        put(text, "speed", PAGE)
+    of_pruning = [
+        table(f"{count} frames", course.run("pruning", count, int8=int8), OF_PRUNING)
+        for count in pruning_frames or []
+    ]
+    for name, found in (("speed", texts), (f"pruning {model}", of_pruning)):
+        text = "\n\n".join([*found, said])
+        if found:
+            print(text)
+        if found and write:
+            put(text, name, PAGE)
     if write and len(of_whole) > 1:
         write_plot(of_whole, PICTURE)
 

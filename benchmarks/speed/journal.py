@@ -17,7 +17,7 @@ class Heat:
 
     Args:
         model: its name.
-        part: "whole", or "language" for the language model alone.
+        part: "whole", or "language" or "pruning" for the language model alone.
         frames: of the video.
         tokens: that are written.
         where: commit and machine: what was measured elsewhere doesn't count.

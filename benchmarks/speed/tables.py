@@ -29,6 +29,7 @@ OF_LANGUAGE = (
     "peak over weights",
     "visual tokens read",
 )
+OF_PRUNING = ("a token", "bandwidth", "visual tokens read")
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens read")
 
