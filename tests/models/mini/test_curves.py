@@ -50,6 +50,13 @@ def test_lines_are_the_shares_with_a_gap_between_stages() -> None:
     assert "seeing" not in [c.get_label() for c in answers.lines]
 
 
+def test_a_stage_that_comes_again_is_another_stretch() -> None:
+    again = [*POINTS, Point(50, "eyes", {"seeing": 0.6}), Point(60, "eyes", {"seeing": 0.7})]
+    lessons = curves_figure(again).axes[1]
+    [seeing] = [c.get_xydata().tolist() for c in lessons.lines if c.get_label() == "seeing"]
+    assert [step for step, _ in seeing] == [10, 20, 20, 30, 40, 40, 50, 60, 60]
+
+
 def test_stages_are_marked_where_they_begin() -> None:
     for axes in curves_figure(POINTS).axes:
         assert [(t.get_position()[0], t.get_text()) for t in axes.texts] == [

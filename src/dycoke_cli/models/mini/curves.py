@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,12 @@ def curves_figure(points: list[Point]) -> Figure:
 
 
 def _draw(axes: Axes, points: list[Point], kinds: list[str]) -> None:
-    stages = list(dict.fromkeys(point.stage for point in points))
+    # A stage may come again, where a run went on from one that had ended.
+    stages = [list(of_stage) for _, of_stage in groupby(points, lambda point: point.stage)]
     for number, kind in enumerate(kinds):
         steps, shares = [], []
         for stage in stages:
-            of_stage = [p for p in points if p.stage == stage and kind in p.accuracy]
+            of_stage = [point for point in stage if kind in point.accuracy]
             if not of_stage:
                 continue
             # Each stage counts anew: a gap, so that no line joins what doesn't belong together.
