@@ -25,7 +25,7 @@ from dycoke_cli.models.mini.training.architecture import build_model
 from dycoke_cli.models.mini.training.tokenizer import build_tokenizer
 
 # Of all questions; the shipped weights reach .52, less some room for so few videos.
-LEAST_OF_SHAPES = 0.35
+LEAST_OF_SHAPES = 0.45
 VIDEOS = 4
 
 
