@@ -13,8 +13,10 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.ranges import check_at_least, check_choice, check_share
 from dycoke_cli.errors import UsageError
 
-PAYS_FROM = 4096
-"""Visual tokens from which on stage 2 was measured to be faster than without (docs/speed.md)."""
+PAYS_FROM = 2960
+"""Visual tokens of the shortest prompt at which stage 2 was measured to be faster than without.
+
+Shorter ones weren't measured (docs/speed.md)."""
 
 
 @dataclass(frozen=True)
