@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from benchmarks.drawn import drawn
 from benchmarks.speed import published
@@ -18,6 +17,7 @@ from benchmarks.speed.contestants import NONE, Contestant
 from dycoke_cli import VideoSession
 from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation import kv_bytes
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
@@ -65,13 +65,13 @@ class _Moments:
     last: float
     written: int
     visual: int
-    kv_bytes: int
+    kv_active: int
 
 
 def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: int) -> Measured:
     """From frames to the last token of an answer."""
     clip = drawn(frames)
-    with _quiet(loaded, contestant):
+    with _attention_of(loaded, contestant):
         before = VideoSession(loaded, clip) if contestant.again else None
         if before is not None and contestant.method is not None:
             before.ask(FIRST_QUESTION, contestant.method, max_new_tokens=2)
@@ -82,7 +82,7 @@ def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: 
 
 def language(session: VideoSession, contestant: Contestant, new_tokens: int) -> Measured:
     """The language model's part alone, about a video that is encoded already."""
-    with _quiet(session.loaded, contestant):
+    with _attention_of(session.loaded, contestant):
         watch, peak = _begin(session.loaded)
         return _answer(session, contestant, new_tokens, watch, peak, whole=False)
 
@@ -101,12 +101,12 @@ def _answer(
         answer = session.ask(QUESTION, contestant.method, max_new_tokens=new_tokens)
         vision, prefill = answer.seconds["vision"], answer.seconds["prefill"]
         decode, visual = answer.seconds["decode"], answer.tokens["visual_kept"]
-        written, kv_bytes = answer.tokens["generated"], answer.bytes["kv_active"]
+        written, kv_active = answer.tokens["generated"], answer.bytes["kv_active"]
     else:
         run = _published if contestant.published else _plain
         at = run(session, new_tokens, watch, whole)
         vision, prefill, decode = at.reached - processor, at.first - at.reached, at.last - at.first
-        written, visual, kv_bytes = at.written, at.visual, at.kv_bytes
+        written, visual, kv_active = at.written, at.visual, at.kv_active
     return Measured(
         processor=processor,
         vision=vision,
@@ -115,12 +115,8 @@ def _answer(
         total=watch.read(),
         peak=peak.read()[0],
         visual=visual,
-        read=read_per_token(session.loaded.model, kv_bytes) or 0,
+        read=read_per_token(session.loaded.model, kv_active) or 0,
     )
-
-
-def _kv_bytes(cache: DynamicCache) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 
 def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
@@ -142,8 +138,8 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
     note.remove()
     assert streamer.first_token is not None
     last, written = watch.read(), output.sequences.shape[1] - inputs["input_ids"].shape[1]
-    visual, kv_bytes = session.video.visual, _kv_bytes(output.past_key_values)
-    return _Moments(reached[0], streamer.first_token, last, written, visual, kv_bytes)
+    read = kv_bytes(output.past_key_values)[2]
+    return _Moments(reached[0], streamer.first_token, last, written, session.video.visual, read)
 
 
 def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
@@ -156,7 +152,7 @@ def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: 
     assert streamer.first_token is not None
     visual = published.METHOD.kept_tokens(session.video.frames, session.video.tokens_per_frame)
     first = streamer.first_token
-    return _Moments(reached, first, watch.read(), len(tokens), visual, _kv_bytes(cache))
+    return _Moments(reached, first, watch.read(), len(tokens), visual, kv_bytes(cache)[2])
 
 
 @contextmanager
@@ -175,7 +171,7 @@ def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
 
 
 @contextmanager
-def _quiet(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]:
+def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]:
     """Within the block the model runs the contestant's attention."""
     before = attention_implementation(loaded.model)
     loaded.model.set_attn_implementation(ATTENTION[contestant.attention])

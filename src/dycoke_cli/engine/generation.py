@@ -96,7 +96,7 @@ def generate(
     ended = watch.read()
     assert streamer.first_token is not None
     ends = _end_tokens(model)
-    held, on_host, active = _kv_bytes(output.past_key_values)
+    held, on_host, active = kv_bytes(output.past_key_values)
     rows = len(batch.input_ids)
     written = []
     for row in output.sequences[:, batch.input_ids.shape[1] :].cpu():
@@ -126,7 +126,7 @@ def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:
     return tokens[: stop + 1]
 
 
-def _kv_bytes(cache: Any) -> tuple[int, int, int]:
+def kv_bytes(cache: Any) -> tuple[int, int, int]:
     """Bytes (held, those of them on the host, read by the last step) of a cache."""
     if isinstance(cache, KVStore):
         return cache.nbytes, cache.host_nbytes, cache.active_nbytes
