@@ -66,7 +66,7 @@ class Course:
     def __init__(self, model: str, journal: Journal, tokens: int, rounds: int) -> None:
         self._name, self._journal = model, journal
         self._tokens, self._rounds = tokens, rounds
-        self._loaded: dict[bool, LoadedModel] = {}
+        self._loaded: dict[tuple[str, str | None], LoadedModel] = {}
         self._where = where()
         self._warm: set[Contestant] = set()
 
@@ -74,15 +74,16 @@ class Course:
         """All rounds of a heat, in turn; those that were measured before are taken as they are."""
         heat = Heat(self._name, part, frames, self._tokens, self._where)
         given = takes_part(part, frames, int8=int8)
-        session: VideoSession | None = None
+        sessions: dict[int, VideoSession] = {}
         for number in range(self._rounds):
             for contestant in given:
                 if len(self._journal.rounds(heat, contestant)) > number:
                     continue
                 loaded = self._model(contestant)
                 if part != "whole":
-                    session = session or self._encoded(loaded, frames)
-                    measured = language(session, contestant, self._tokens)
+                    if id(loaded) not in sessions:
+                        sessions[id(loaded)] = self._encoded(loaded, frames)
+                    measured = language(sessions[id(loaded)], contestant, self._tokens)
                 else:
                     measured = whole(loaded, frames, contestant, self._tokens)
                 self._journal.add(heat, contestant, measured)
@@ -94,12 +95,14 @@ class Course:
         return {name: found[: self._rounds] for name, found in rounds.items()}
 
     def _model(self, contestant: Contestant) -> LoadedModel:
-        if contestant.int8 not in self._loaded:
-            quantize = "int8" if contestant.int8 else None
+        kernels = "fast" if contestant.attention == "fast" else "stock"
+        key = kernels, "int8" if contestant.int8 else None
+        if key not in self._loaded:
             random = self._name in published_names()
-            loaded = load(self._name, random_weights=random, quantize=quantize)
-            self._loaded[contestant.int8] = loaded
-        loaded = self._loaded[contestant.int8]
+            self._loaded[key] = load(
+                self._name, random_weights=random, kernels=kernels, quantize=key[1]
+            )
+        loaded = self._loaded[key]
         if contestant not in self._warm:
             # Whoever comes first would pay for what is set up but once.
             whole(loaded, WARM_UP, contestant, 2)

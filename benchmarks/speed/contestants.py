@@ -17,7 +17,7 @@ class Contestant:
 
     Args:
         name: in tables; what goes before a comma is the kernels.
-        attention: "stock" (SDPA), "eager", or "fast" for our kernels.
+        attention: "stock" (SDPA), "eager", or "fast" for our kernels, packed layers among them.
         method: of our engine; None for a `generate()` of plain transformers.
         int8: whether linear layers are quantized.
         published: the scheme of the published code in place of our engine.

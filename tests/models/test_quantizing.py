@@ -1,7 +1,7 @@
 """`--quantize`: which package gets which arguments, what stays whole, what is refused.
 
 bitsandbytes isn't installed where the tests run: a stand-in notes what it is given. 8 bits on a CPU
-are in `test_int8_layers.py`.
+are in `test_linear_layers.py`.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ Kernels = Annotated[
     Literal["fast", "stock"],
     typer.Option(
         metavar="NAME",
-        help="Attention on a CPU: fast (this program's own) or stock (torch's).",
+        help="Attention and linear layers on a CPU: fast (this program's own) or stock (torch's).",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.models.int8_layers import packed_bytes
+from dycoke_cli.models.linear_layers import packed_bytes
 from dycoke_cli.models.quantizing import held_bytes
 
 

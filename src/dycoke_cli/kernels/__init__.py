@@ -2,5 +2,6 @@
 
 `registry.py` gives our attention a name, by which `models/fast_attention.py` makes a model use it;
 `causal.py`, `frames.py` and `single.py` are one shape of attention each, exact but for rounding.
-`int8_linear.py` is a linear layer in 8 bits, which `models/int8_layers.py` puts in place.
+`packed_linear.py` and `int8_linear.py` are linear layers with weights as the processor wants them,
+which `models/linear_layers.py` puts in place.
 """

@@ -35,11 +35,14 @@ def frame_attention(
     """
     batch, heads, length, _ = query.shape
     found = query.new_empty(batch, length, heads, value.shape[3])
-    together = max(1, MOST_SCORES // (length * key.shape[2]))
+    together = min(heads, max(1, MOST_SCORES // (length * key.shape[2])))
+    # Memory that is used again and again stays in the cache, and mapped.
+    scratch = query.new_empty(together, length, key.shape[2])
     for b in range(batch):
         for begin in range(0, heads, together):
             some = slice(begin, begin + together)
-            scores = torch.bmm(query[b, some] * scaling, key[b, some].mT)
-            read = torch.bmm(torch.softmax(scores, -1), value[b, some])
-            found[b, :, some] = read.transpose(0, 1)
+            scores = scratch[: heads - begin]
+            torch.bmm(query[b, some] * scaling, key[b, some].mT, out=scores)
+            torch.softmax(scores, -1, out=scores)
+            found[b, :, some] = torch.bmm(scores, value[b, some]).transpose(0, 1)
     return found

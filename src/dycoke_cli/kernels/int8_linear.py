@@ -14,56 +14,30 @@ from typing import Any
 import torch
 from torch import nn
 
+from dycoke_cli.kernels.stand_in import StandIn
+
 # Tokens that go together: their float32 copies take a few megabytes, and more aren't faster.
 ROWS = 512
 # Stands for the largest number of a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 
 
-class Int8Linear(nn.Module):
-    """Stands in for a linear layer; for inference on a CPU.
-
-    Attributes:
-        in_features: of the layer.
-        out_features: of the layer.
-        bias: `[out]`, of the layer itself, or None.
-        weight: `[out, in]`, what is asked for its dtype, shape and device alone: NaN that takes no
-            memory. The numbers are packed as the processor wants them, and nowhere else.
+class Int8Linear(StandIn):
+    """Stands in for a linear layer.
 
     Args:
         linear: gives its weights, rounded by one scale an output, and its bias.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
-        nothing = linear.weight.new_full((), float("nan"))
-        self.weight = nothing.detach().expand(linear.weight.shape)
+        super().__init__(linear)
+        # A byte each, and for each output a scale, a zero and a sum of 4 bytes.
+        self.packed_bytes = self.out_features * (self.in_features + 3 * 4)
         self._packed = packed(linear.weight.detach())
 
-    @property
-    def packed_bytes(self) -> int:
-        """Of the weights: a byte each, and for each output a scale, a zero and a sum of 4 bytes."""
-        return self.out_features * (self.in_features + 3 * 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x · weightᵀ + bias.
-
-        Args:
-            x: `[..., in]`, floats.
-
-        Returns:
-            `[..., out]` in the dtype of `x`.
-        """
-        rows = x.reshape(-1, self.in_features)
-        found = int8_linear(rows, self._packed, self.out_features, self.bias)
-        return found.view(*x.shape[:-1], self.out_features)
-
-    def extra_repr(self) -> str:
-        """As `nn.Linear` shows itself."""
-        bias = self.bias is not None
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """rows · weightᵀ + bias: `[N, in]` -> `[N, out]`."""
+        return int8_linear(rows, self._packed, self.out_features, self.bias)
 
 
 def packed(weight: torch.Tensor) -> Any:

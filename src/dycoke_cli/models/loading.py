@@ -13,8 +13,8 @@ from dycoke_cli.models.choosing import choose, method_defaults
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.int8_layers import packed_bytes, use_int8
 from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes
 from dycoke_cli.models.quiet import quiet_libraries
@@ -91,7 +91,7 @@ class LoadedModel:
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of all parameters and buffers, and of weights in 8 bits that aren't among them."""
+        """Bytes of all parameters and buffers, and of weights that lie in another form."""
         return sum(map(held_bytes, self._held)) + packed_bytes(self.model)
 
     @property
@@ -147,6 +147,7 @@ def load(
         use_int8(model)
     if kernels == "fast":
         use_kernels(model)
+        use_packed(model)
     source = chosen.source
     return LoadedModel(
         source.name,

@@ -1,6 +1,6 @@
 """Weights in 8 or 4 bits: whether that can be had here, and what bitsandbytes leaves whole.
 
-bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are `int8_layers`.
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are `linear_layers`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_a_row_by_hand() -> None:
     assert row.positions[:17] == row.positions[17:34] == list(range(17))
     assert row.weights[2] < row.weights[8] == pytest.approx(9**-0.5)
     assert {len(part) for part in (row.text, row.labels, row.answered, row.weights,
-                                   row.verdicts, row.placed, row.sought, row.segments,
+                                   row.verdicts, row.placed, row.sought, row.chosen, row.segments,
                                    row.positions)} == {80}  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.models.mini.training.architecture import FRAME_TOKENS
+from dycoke_cli.models.mini.training.choosing import CHOSEN
 from dycoke_cli.models.mini.training.facts import facts_of, foreign_facts
 from dycoke_cli.models.mini.training.naming import NAMED
 from dycoke_cli.models.mini.training.packing import in_turns, pack
@@ -76,6 +77,7 @@ class Batch:
         named: [B, T, 3] int64, whom a name means where that is settled, else 0 (see `naming`).
         placed: [B, T] int64, number of the event named to its end here, else 0 (see `placing`).
         sought: [B, T] int64, number of the event that the answer beginning here tells, else 0.
+        chosen: [B, T, 2] int64, the letter of an option that ends here, else 0 (see `choosing`).
         overlooked: [B, P + T] bool, tokens that no other token sees.
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
         positions: [B, P + T] int64.
@@ -96,6 +98,7 @@ class Batch:
     named: Tensor
     placed: Tensor
     sought: Tensor
+    chosen: Tensor
     overlooked: Tensor
     segments: Tensor
     positions: Tensor
@@ -141,7 +144,7 @@ def make_batch(
         known.append(facts)
     pixels = to_pixels(np.concatenate(clips), processor)
     pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
-    text, labels, verdicts, named, placed, sought, segments, offsets = (
+    text, labels, verdicts, named, placed, sought, options, segments, offsets = (
         torch.tensor([getattr(r, name) for r in rows], dtype=torch.long)
         for name in (
             "text",
@@ -150,6 +153,7 @@ def make_batch(
             "named",
             "placed",
             "sought",
+            "chosen",
             "segments",
             "positions",
         )
@@ -170,6 +174,7 @@ def make_batch(
         named=named,
         placed=placed,
         sought=sought,
+        chosen=options.view(shape.videos, shape.text, len(CHOSEN)),
         overlooked=overlooked_tokens(shape, rng),
         segments=segments,
         positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dycoke_cli.models.mini.training.architecture import TEXT_WIDTH
 from dycoke_cli.models.mini.training.batches import Batch
+from dycoke_cli.models.mini.training.choosing import CHOSEN, THE_RIGHT_ONE
 from dycoke_cli.models.mini.training.facts import CHANGED, EARLIER, KNOWN, LAST_EVENT, SEEN
 from dycoke_cli.models.mini.training.naming import NAMED
 from dycoke_cli.models.mini.training.objective import Read, verdict_loss, visual_tokens
@@ -19,8 +20,8 @@ from dycoke_cli.models.mini.training.tokenizer import Codec
 # What the lessons are called among the kinds of questions.
 SEEING, COMPARING, KNOWING = "seeing", "comparing", "knowing"
 REMEMBERING, NAMING, JUDGING = "remembering", "naming", "judging"
-PLACING, SEEKING = "placing", "seeking"
-LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, NAMING, PLACING, SEEKING, JUDGING)
+PLACING, SEEKING, CHOOSING = "placing", "seeking", "choosing"
+LESSONS = (SEEING, COMPARING, KNOWING, REMEMBERING, NAMING, PLACING, SEEKING, JUDGING, CHOOSING)
 
 # A lesson's name, its loss as it counts, and the share told right; None where nothing was to tell.
 Lesson = tuple[str, Tensor, float | None]
@@ -36,6 +37,7 @@ class Lessons(nn.Module):
         self.comparer, self.rememberer = Reader(CHANGED), Reader(EARLIER)
         self.namer, self.judge = Reader(NAMED), nn.Linear(TEXT_WIDTH, 1)
         self.placer, self.seeker = Reader((PLACES,)), Reader((PLACES,))
+        self.chooser = Reader(CHOSEN, THE_RIGHT_ONE)
 
     def seeing(self, inputs: Tensor, prefix: int, batch: Batch) -> Lesson:
         """Behind the projector: what is there. The inputs are those of the language model."""
@@ -59,6 +61,7 @@ class Lessons(nn.Module):
             (NAMING, self.namer, found.named, batch.named, recipe.knowing),
             (PLACING, self.placer, found.earlier, placed, recipe.placing),
             (SEEKING, self.seeker, found.late, sought, recipe.placing),
+            (CHOOSING, self.chooser, found.late, batch.chosen, recipe.placing),
         ):
             settled = facts[..., 0] > 0
             if bool(settled.any()):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dycoke_cli.models.mini.training.choosing import NOT_CHOSEN, chosen
 from dycoke_cli.models.mini.training.naming import UNNAMED, namings
 from dycoke_cli.models.mini.training.placing import placed, sought
 from dycoke_cli.models.mini.training.tokenizer import Codec
@@ -31,6 +32,8 @@ class Row:
         named: name, colour and shape where a name's thing is settled (see `naming`), else zeros.
         placed: number of the event that is named to its end here, else 0 (see `placing`).
         sought: number of the event that the answer tells, where the answer begins, else 0.
+        chosen: the letter of an option that ends here, and again where it is right (see
+            `choosing`), else zeros.
         segments: which question a token belongs to; -1 for padding.
         positions: from 0 on in each question.
         questions: in order.
@@ -44,6 +47,7 @@ class Row:
     named: list[tuple[int, ...]] = field(default_factory=list)
     placed: list[int] = field(default_factory=list)
     sought: list[int] = field(default_factory=list)
+    chosen: list[tuple[int, ...]] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
@@ -64,7 +68,8 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
             continue
         before = len(asked) - 1
         labels, weights, verdicts = [IGNORED] * len(ids), [0.0] * len(ids), [IGNORED] * len(ids)
-        for first, last, true in _spans(question, codec):
+        spans = _spans(question, codec)
+        for first, last, true in spans:
             verdicts[last] = TRUE if true else FALSE
             for i in range(first, last) if true else ():
                 labels[i], weights[i] = ids[i + 1], CLAIM_WEIGHT
@@ -81,6 +86,8 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
         places = placed(question, events, codec)
         row.placed += [places.get(i, 0) for i in range(len(ids))]
         row.sought += [sought(question, events) if i == before else 0 for i in range(len(ids))]
+        options = chosen(question, [last for _, last, _ in spans])
+        row.chosen += [options.get(i, NOT_CHOSEN) for i in range(len(ids))]
         row.segments += [len(row.questions)] * len(ids)
         row.positions += range(len(ids))
         row.questions.append(question)
@@ -93,6 +100,7 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
     row.named += [UNNAMED] * left
     row.placed += [0] * left
     row.sought += [0] * left
+    row.chosen += [NOT_CHOSEN] * left
     row.segments += [-1] * left
     row.positions += [0] * left
     return row
@@ -120,8 +128,8 @@ def in_turns(
 def _spans(question: Question, codec: Codec) -> list[tuple[int, int, bool]]:
     """First and last token of each claim in the question's tokens, and whether it is true.
 
-    They are looked for from the last one back, as whole words: what an option says may stand in
-    the question as well, or inside another option.
+    In the order of the claims. They are looked for from the last one back, as whole words: what an
+    option says may stand in the question as well, or inside another option.
     """
     found, shift = [], 0
     for asked, answered in question.earlier:
@@ -134,4 +142,4 @@ def _spans(question: Question, codec: Codec) -> list[tuple[int, int, bool]]:
         first = len(codec.text(rest))
         last = first + len(codec.text(claim.text)) - 1
         found.append((shift + first, shift + last, claim.true))
-    return found
+    return found[::-1]

@@ -1,4 +1,4 @@
-"""Models in 8 bits on a CPU: which layers, how near to the whole model, in how many bytes."""
+"""Models on a CPU, packed or in 8 bits: which layers, how near to the stock model, which bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.kernels.int8_linear import Int8Linear
-from dycoke_cli.models import int8_layers
-from dycoke_cli.models.int8_layers import eligible, use_int8
+from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
+from dycoke_cli.kernels.stand_in import StandIn
+from dycoke_cli.models import linear_layers
+from dycoke_cli.models.linear_layers import to_pack, to_round, use_int8, use_packed
 from tests.families.stock import clip, stock_inputs
 from tests.families.tiny import MAKERS
 from tests.natural import Pictures, pan
@@ -41,14 +43,15 @@ LAYERS = {
 
 def kinds(model: Any) -> set[str]:
     """The names of the layers without their numbers, and without what all have in front."""
-    names = (re.sub(r"(encoder\.)?(layers?|blocks)\.\d+\.", "", name) for name in eligible(model))
+    names = (re.sub(r"(encoder\.)?(layers?|blocks)\.\d+\.", "", name) for name in to_round(model))
     return {name.removeprefix("model.") for name in names}
 
 
 @pytest.fixture
 def also_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers of tiny models count as large enough; those with a number a head don't."""
-    monkeypatch.setattr(int8_layers, "FEWEST_OUTPUTS", 8)
+    monkeypatch.setattr(linear_layers, "FEWEST_OUTPUTS", 8)
+    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
 
 
 @pytest.mark.parametrize("family", LAYERS)
@@ -57,7 +60,7 @@ def test_which_layers(family: str, also_small: None) -> None:
 
 
 def test_layers_of_few_outputs_stay_whole() -> None:
-    assert eligible(MAKERS["qwen3_vl"]()[0]).keys() <= {"lm_head"}
+    assert set(to_round(MAKERS["qwen3_vl"]()[0])) <= {"lm_head"}
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -69,7 +72,7 @@ def test_every_family_answers(family: str, also_small: None) -> None:
     inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
     with torch.no_grad():
         whole = model(**inputs).logits[0, -1].float()
-        names = eligible(model)
+        names = to_round(model)
         use_int8(model)
         found = model(**inputs).logits[0, -1].float()
     assert names
@@ -118,7 +121,7 @@ def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
 
 def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
     whole, small = pair
-    layers = eligible(whole.model).values()
+    layers = [whole.model.get_submodule(name) for name in to_round(whole.model)]
     size = whole.model.dtype.itemsize
     saved = sum(part.weight.numel() * (size - 1) - 12 * part.out_features for part in layers)
     assert whole.weights_bytes - small.weights_bytes == saved
@@ -129,3 +132,70 @@ def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
     answer = VideoSession(small, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
     assert answer.model["dtype"] == "int8"
     assert answer.bytes["weights"] == small.weights_bytes
+
+
+@pytest.fixture
+def packing() -> None:
+    if not can_pack():
+        pytest.skip("this processor has no products in bfloat16 to pack for")
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_every_family_answers_the_same_packed(family: str, also_small: None, packing: None) -> None:
+    torch.manual_seed(0)
+    model, processor = MAKERS[family]()
+    model = model.eval().to(torch.bfloat16)
+    inputs = stock_inputs(family, processor, clip(2))
+    inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
+    with torch.no_grad():
+        stock = model(**inputs).logits.float()
+        names, whole = to_pack(model), sum(p.nbytes for p in model.parameters())
+        tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+        words = model.get_input_embeddings().weight.nbytes
+        assert use_packed(model)
+        found = model(**inputs).logits.float()
+    assert {type(model.get_submodule(name)) for name in names} == {PackedLinear}
+    # What rounding may do: a few units in the eighth digit of a bfloat16, layer upon layer.
+    assert (found - stock).norm() < 0.03 * stock.norm()
+    parameters = sum(p.nbytes for p in model.parameters())
+    assert parameters + linear_layers.packed_bytes(model) == whole + tied * words
+
+
+def test_an_activation_behind_a_layer_goes_with_it(also_small: None, packing: None) -> None:
+    model = MAKERS["llava_onevision"]()[0].eval().to(torch.bfloat16)
+    mlps = [part for name, part in model.named_modules() if re.search(r"vision.*mlp$", name)]
+    x = torch.randn(5, mlps[0].fc1.in_features).bfloat16()
+    with torch.no_grad():
+        stock = mlps[0](x)
+        use_packed(model)
+        found = mlps[0](x)
+    assert {type(mlp.activation_fn) for mlp in mlps} == {nn.Identity}
+    assert (found.float() - stock.float()).norm() < 0.02 * stock.float().norm()
+
+
+def test_what_is_small_or_in_float32_stays_stock(
+    packing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MAKERS["llava_onevision"]()[0]
+    assert not use_packed(model.to(torch.bfloat16))
+    assert not any(isinstance(part, StandIn) for part in model.modules())
+    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
+    assert not use_packed(model.float())
+    assert use_packed(model.to(torch.bfloat16))
+
+
+def test_no_place_for_packing_leaves_a_model_as_it_is(
+    also_small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_layers, "can_pack", lambda: False)
+    assert not use_packed(MAKERS["llava_onevision"]()[0].to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("kernels", ["fast", "stock"])
+def test_loading_packs_unless_told_otherwise(kernels: str, also_small: None, packing: None) -> None:
+    loaded = load("mini", device="cpu", dtype="bfloat16", kernels=kernels)
+    packed = [part for part in loaded.model.modules() if isinstance(part, PackedLinear)]
+    assert bool(packed) == (kernels == "fast")
+    assert len(packed) == (len(to_pack(load("mini", kernels="stock").model)) if packed else 0)
+    answer = VideoSession(loaded, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
+    assert answer.answer == "I only know moving shapes."
