@@ -8,7 +8,7 @@
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15. No page tells of them. `torch.quantize_per_channel`, whose tensors they take, is public, but
   torch will drop it some day (pytorch issue 184982).
-- `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise` and `._is_mkldnn_bf16_supported` (in
+- `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise`, `._is_mkldnn_bf16_supported` (in
   `kernels/packed_linear.py`): torch 2.15. What torch.compile makes of linear layers on CPUs; the
   public `torch.utils.mkldnn` doesn't lay weights out. Where they are missing, layers stay stock.
 """
