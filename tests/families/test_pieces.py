@@ -8,6 +8,7 @@ import torch
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import pieces
 from dycoke_cli.engine.asking import Asked, ask_together
+from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.kv_layer import SPARE_ROWS
 from dycoke_cli.kernels.registry import NAME as OURS
@@ -63,11 +64,12 @@ def test_ours_reads_shorter_prompts_in_pieces_than_stock_attention() -> None:
     decoder = loaded.model.get_decoder()
     lengths = (pieces.PIECE, pieces.PIECE + 1, pieces.LONGEST_WHOLE, pieces.LONGEST_WHOLE + 1)
     found = {}
-    for name in ("sdpa", OURS):
+    for name in ("sdpa", OURS, scoring_name("sdpa"), scoring_name(OURS)):
         loaded.model.set_attn_implementation(name)
         found[name] = [pieces.rows_at_once(length, decoder) for length in lengths]
-    assert found["sdpa"] == [*lengths[:3], pieces.PIECE]
-    assert found[OURS] == [pieces.PIECE] * 4
+    assert found["sdpa"] == found[scoring_name("sdpa")] == [*lengths[:3], pieces.PIECE]
+    # Also while a method is attached.
+    assert found[OURS] == found[scoring_name(OURS)] == [pieces.PIECE] * 4
 
 
 def answer(model, inputs, method):

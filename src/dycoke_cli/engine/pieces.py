@@ -41,7 +41,9 @@ def rows_at_once(length: int, decoder: Any) -> int:
         decoder: the text decoder. Our own attention needs no mask behind a cache either, and what
             is small stays in the cache of the processor.
     """
-    longest = PIECE if attention_implementation(decoder) == OURS else LONGEST_WHOLE
+    # By itself, or beneath the name of a twin of it.
+    ours = attention_implementation(decoder).endswith(OURS)
+    longest = PIECE if ours else LONGEST_WHOLE
     return length if length <= longest else PIECE
 
 
