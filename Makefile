@@ -36,10 +36,12 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write README.md
-	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --language 128 --write
+	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --write
+	$(BIN)/python -m benchmarks.speed --language 128 --rounds 1 --write
 
 bench-full: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --frames 64 --frames 128 --language 32 --language 64 --language 128 --write
+	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --frames 64 --frames 128 --write
+	$(BIN)/python -m benchmarks.speed --language 32 --language 64 --language 128 --write
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)

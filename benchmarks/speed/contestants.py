@@ -41,13 +41,11 @@ TWO_BY_TWO = (
     Contestant("our kernels, DyCoke", "fast", DYCOKE),
 )
 BEFORE_VISION = Contestant("our kernels, DyCoke before vision", "fast", MERGED)
-IN_INT8 = (
-    Contestant("plain kernels, int8", "stock", NONE, int8=True),
-    Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True),
-)
+PLAIN_INT8 = Contestant("plain kernels, int8", "stock", NONE, int8=True)
+SMALLEST = Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
 WITH_WEIGHTS = (
     Contestant("plain transformers, eager", "eager"),
     Contestant("published scheme", "eager", published=True),
 )
-SECOND_QUESTION = Contestant("the same, a second question", "fast", DYCOKE, again=True)
+SECOND_QUESTION = Contestant("our kernels, DyCoke, a second question", "fast", DYCOKE, again=True)
 MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)
