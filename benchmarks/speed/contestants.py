@@ -22,6 +22,7 @@ class Contestant:
         int8: whether linear layers are quantized.
         published: the scheme of the published code in place of our engine.
         again: another question about the video was answered before.
+        linear_alone: only the products of the linear layers, and nothing else.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Contestant:
     int8: bool = False
     published: bool = False
     again: bool = False
+    linear_alone: bool = False
 
 
 PLAIN = Contestant("plain transformers")
@@ -41,6 +43,7 @@ TWO_BY_TWO = (
     Contestant("our kernels, DyCoke", "fast", DYCOKE),
 )
 BEFORE_VISION = Contestant("our kernels, DyCoke before vision", "fast", MERGED)
+LINEAR_ALONE = Contestant("linear layers alone", "fast", DYCOKE, linear_alone=True)
 PLAIN_INT8 = Contestant("plain kernels, int8", "stock", NONE, int8=True)
 SMALLEST = Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
 WITH_WEIGHTS = (

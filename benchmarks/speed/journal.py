@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.speed.contestants import Contestant
-from benchmarks.speed.measuring import Measured
+from benchmarks.speed.measured import Measured
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ import torch
 
 from benchmarks.drawn import drawn
 from benchmarks.speed import published
+from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
+from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.decoding import Decoding
@@ -32,31 +34,6 @@ ATTENTION = {"stock": "sdpa", "eager": "eager", "fast": FAST}
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One answer.
-
-    Args:
-        processor: seconds from frames to what goes into the vision tower.
-        vision: seconds from there to rows of the language model.
-        prefill: seconds to the first token.
-        token: seconds for each token after that.
-        total: seconds for all of it.
-        peak: bytes over the weights at the worst moment; None where it can't be measured.
-        visual: tokens of the video that the language model read.
-        read: bytes that the last token read: weights of the language model, keys and values.
-    """
-
-    processor: float
-    vision: float
-    prefill: float
-    token: float
-    total: float
-    peak: int | None
-    visual: int
-    read: int
-
-
-@dataclass(frozen=True)
 class _Moments:
     """When the text decoder was reached, and the first token and the last came; what there was."""
 
@@ -70,6 +47,8 @@ class _Moments:
 
 def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: int) -> Measured:
     """From frames to the last token of an answer."""
+    if contestant.linear_alone:
+        return linear_alone(loaded, frames, contestant, new_tokens)
     clip = drawn(frames)
     with _attention_of(loaded, contestant):
         before = VideoSession(loaded, clip) if contestant.again else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.speed.measuring import Measured
+from benchmarks.speed.measured import Measured
 
 Rounds = Mapping[str, Sequence[Measured]]
 Figure = Callable[[Measured], float]

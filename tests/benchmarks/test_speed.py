@@ -10,8 +10,10 @@ import torch
 from benchmarks.drawn import drawn
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import Course, main
+from benchmarks.speed.alone import TEXT
 from benchmarks.speed.journal import Heat, Journal
-from benchmarks.speed.measuring import Measured, whole
+from benchmarks.speed.measured import Measured
+from benchmarks.speed.measuring import whole
 from benchmarks.speed.tables import table
 from typer.testing import CliRunner
 
@@ -60,6 +62,29 @@ def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
     assert {config._attn_implementation, config.text_config._attn_implementation} == {"sdpa"}
 
 
+def test_linear_layers_alone_are_run_on_the_rows_of_an_answer(mini: LoadedModel) -> None:
+    """Each layer gets, of all passes, the rows that an answer of the same length gives it."""
+    rows: dict[torch.nn.Module, set[int]] = {}
+    linears = [part for part in mini.model.modules() if isinstance(part, torch.nn.Linear)]
+    for part in linears:
+        part.register_forward_pre_hook(
+            lambda part, args: rows.setdefault(part, set()).add(
+                args[0].numel() // args[0].shape[-1]
+            )
+        )
+    found = whole(mini, 8, contestants.LINEAR_ALONE, 5)
+    assert set(rows) == set(linears)
+    decoder = mini.model.get_decoder().layers[0].mlp.up_proj
+    kept = DyCoke().kept_tokens(8, 16)
+    assert rows[decoder] == {1, kept + TEXT}
+    assert rows[mini.model.lm_head] == {1}
+    assert rows[mini.model.model.vision_tower.encoder.layers[0].mlp.fc1] == {64}
+    assert found.visual == kept
+    assert found.total == pytest.approx(found.vision + found.prefill + 4 * found.token)
+    for part in linears:
+        part._forward_pre_hooks.clear()
+
+
 def test_what_was_measured_isnt_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +100,7 @@ def test_what_was_measured_isnt_measured_again(
     with path.open("a") as file:
         file.write('{"torn')
     found = Course("mini", Journal(path), 4, 2).run("whole", 16, int8=False)
-    assert first == len(found) == 5
+    assert first == len(found) == 6
     assert len([call for call in calls if call == (16, 4)]) == 2 * first
     assert all(rounds == [MEASURED] * 2 for rounds in found.values())
 
@@ -109,5 +134,5 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     assert "| 8 frames, language model alone | prefill, s |" in done.output
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {line["part"] for line in lines} == {"whole", "language"}
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert all(line["measured"]["token"] > 0 for line in lines)

@@ -1,0 +1,30 @@
+"""What is measured of an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One answer.
+
+    Args:
+        processor: seconds from frames to what goes into the vision tower.
+        vision: seconds from there to rows of the language model.
+        prefill: seconds to the first token.
+        token: seconds for each token after that.
+        total: seconds for all of it.
+        peak: bytes over the weights at the worst moment; None where it can't be measured.
+        visual: tokens of the video that the language model read.
+        read: bytes that the last token read: weights of the language model, keys and values.
+    """
+
+    processor: float
+    vision: float
+    prefill: float
+    token: float
+    total: float
+    peak: int | None
+    visual: int
+    read: int
