@@ -11,11 +11,15 @@ _HERE = Path(dycoke_cli.__file__).parent
 
 
 def running_commit() -> str | None:
-    """Such as "d5a0fa6", or "d5a0fa6-dirty" with changes; None where it isn't known."""
+    """Such as "d5a0fa6", or "d5a0fa6-dirty" where the package was changed since.
+
+    None where it isn't known. A changed page of documentation runs as before.
+    """
     # A package that was installed below somebody's own repository isn't part of that repository.
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    return _git("describe", "--always", "--dirty", "--exclude=*")
+    commit = _git("describe", "--always", "--exclude=*")
+    return f"{commit}-dirty" if commit and _git("status", "--porcelain", "--", ".") else commit
 
 
 def _git(*arguments: str) -> str | None:
