@@ -17,17 +17,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
+KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
+PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One line broken: in `file`, `old` becomes `new`."""
+    """One line broken: in `file`, `old` becomes `new`; `tests` are those that should notice."""
 
     what: str
     file: str
     old: str
     new: str
+    tests: tuple[str, ...] = TESTS
 
 
 MUTATIONS = (
@@ -127,8 +130,8 @@ MUTATIONS = (
     Mutation(
         "kept tokens keep their positions though renumbered",
         "engine/prefill.py",
-        "if not method.renumbers():",
-        "if True:",
+        "    if method.renumbers():\n",
+        "    if False:\n",
     ),
     Mutation(
         "scores take in a text token",
@@ -169,8 +172,8 @@ MUTATIONS = (
     Mutation(
         "the sequences of a batch share their choice",
         "engine/call.py",
-        "row.choose(weights) if len(weights) else None",
-        "self.rows[0].choose(weights) if len(weights) else None",
+        "None if row.selector is None else row.choose(weights)",
+        "None if row.selector is None else self.rows[0].choose(weights)",
     ),
     Mutation(
         "padding is read as if it were text",
@@ -274,17 +277,85 @@ MUTATIONS = (
         "was_active, renewals_before = is_active, renewals",
         "renewals_before = renewals",
     ),
+    Mutation(
+        "a query sees the key behind it",
+        "kernels/causal.py",
+        "device=query.device).triu(1)",
+        "device=query.device).triu(2)",
+        KERNELS,
+    ),
+    Mutation(
+        "scores within a frame aren't scaled",
+        "kernels/frames.py",
+        "query[b, some] * scaling",
+        "query[b, some] * 1.0",
+        KERNELS,
+    ),
+    Mutation(
+        "a packed layer forgets its bias",
+        "kernels/packed_linear.py",
+        "rows, self._packed, self.bias, activation",
+        "rows, self._packed, None, activation",
+        KERNELS,
+    ),
+    Mutation(
+        "an activation is computed twice",
+        "models/linear_layers.py",
+        "model.set_submodule(activation, nn.Identity())",
+        "model.get_submodule(activation)",
+        KERNELS,
+    ),
+    Mutation(
+        "a rounded token doesn't get its size back",
+        "kernels/int8_linear.py",
+        "_product(rows / largest, weight).mul_(largest)",
+        "_product(rows / largest, weight)",
+        KERNELS,
+    ),
+    Mutation(
+        "pieces are forgotten while a method is attached",
+        "engine/pieces.py",
+        "attention_implementation(decoder).endswith(OURS)",
+        "attention_implementation(decoder) == OURS",
+        PROMPTS,
+    ),
+    Mutation(
+        "the video is read anew for each question",
+        "engine/prefix.py",
+        "        if rows is None:\n",
+        "        if rows is None or True:\n",
+        PROMPTS,
+    ),
+    Mutation(
+        "the last frame may be an earlier one",
+        "engine/repeats.py",
+        "return [*found[:-1], frames - 1]",
+        "return found",
+    ),
+    Mutation(
+        "patches that are left out are blank",
+        "engine/merged_vision.py",
+        "whole[reference].index_copy(-2, at, part)",
+        "torch.zeros_like(whole[reference]).index_copy(-2, at, part)",
+    ),
+    Mutation(
+        "pruning starts one token late",
+        "engine/prefill.py",
+        "len(kept) < max(1, pruning.least)",
+        "len(kept) <= max(1, pruning.least)",
+    ),
 )
 
 
 def main() -> int:
     """Try every mutation (or those whose description contains the argument)."""
     wanted = [m for m in MUTATIONS if not sys.argv[1:] or sys.argv[1] in m.what]
-    if (red := _try(None)) is not None:
-        raise SystemExit(f"a test is red before anything was broken: {red}")
+    for tests in dict.fromkeys(m.tests for m in wanted):
+        if (red := _red(tests, None)) is not None:
+            raise SystemExit(f"a test is red before anything was broken: {red}")
     survivors = 0
     for mutation in wanted:
-        caught = _try(mutation)
+        caught = _red(mutation.tests, mutation)
         survivors += caught is None
         print(
             f"{'SURVIVED' if caught is None else 'caught':9}{mutation.what}: {caught}", flush=True
@@ -293,7 +364,7 @@ def main() -> int:
     return int(survivors > 0)
 
 
-def _try(mutation: Mutation | None) -> str | None:
+def _red(tests: tuple[str, ...], mutation: Mutation | None) -> str | None:
     """The test that goes red, or None; without a mutation, on a copy that is whole."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "dycoke_cli")
@@ -306,7 +377,7 @@ def _try(mutation: Mutation | None) -> str | None:
         if mutation is not None:
             _break(package / mutation.file, mutation)
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": folder},
             capture_output=True,
