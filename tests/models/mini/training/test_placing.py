@@ -24,10 +24,11 @@ def test_events_are_found_where_their_last_word_stands() -> None:
     # what happens after the blue cross moves up ?
     assert placed(question, EVENTS, codec) == {7: 2}
     # The star spins twice: that is no one event.
-    assert sought(question, EVENTS) == 0
+    assert not any(sought(question, EVENTS))
     before = Question("order", "What happens before that?", "The blue cross moves up.")
     assert placed(before, EVENTS, codec) == {}
-    assert sought(before, EVENTS) == 2
+    # The blue cross moves up . and the end
+    assert sought(before, EVENTS) == [2] * 7
 
 
 def test_options_are_events_too_and_the_right_one_is_sought() -> None:
@@ -38,7 +39,7 @@ def test_options_are_events_too_and_the_right_one_is_sought() -> None:
     found = placed(question, EVENTS, codec)
     words = parts()[1].tokenizer.convert_ids_to_tokens(codec.question(text))
     assert {words[i]: number for i, number in found.items()} == {"up": 2, "shown": 4}
-    assert sought(question, EVENTS) == 4
+    assert sought(question, EVENTS) == [4, 4]
 
 
 def test_earlier_turns_are_counted_with() -> None:
@@ -49,7 +50,18 @@ def test_earlier_turns_are_counted_with() -> None:
     words = parts()[1].tokenizer.convert_ids_to_tokens(ids)
     ((place, number),) = placed(question, EVENTS, codec).items()
     assert (words[place], number) == ("shown", 4)
-    assert sought(question, EVENTS) == 2
+    assert sought(question, EVENTS) == [2] * 7
+
+
+def test_a_description_tells_event_after_event() -> None:
+    def of(answer: str, events: list[str]) -> list[int]:
+        return sought(Question("description", "What happens?", answer), events)
+
+    told_all = "First the red star spins, then the blue cross moves up, finally the red star spins."
+    # First the red star spins , | then the blue cross moves up , | finally the red star spins .
+    assert of(told_all, EVENTS[:3]) == [1] * 6 + [2] * 7 + [3] * 7
+    assert of("The red star spins.", [STAR]) == [1] * 6
+    assert of("Nothing happens.", []) == [0] * 4
 
 
 def test_in_a_packed_row_they_stand_with_their_questions() -> None:
@@ -64,9 +76,9 @@ def test_in_a_packed_row_they_stand_with_their_questions() -> None:
             if number:
                 assert words[i] == events[number - 1].lower().split()[-1]
         for i, number in enumerate(row.sought):
-            if number:
-                assert words[i] == "assistant"
-                question = row.questions[row.segments[i]]
+            question = row.questions[row.segments[i]]
+            if number and question.kind != "description":
+                assert row.answered[i]
                 option = [c.text for c in question.claims if c.true]
                 told_there = option[0] if question.kind == "letter" else question.answer
                 assert told_there.lower().startswith(events[number - 1].lower())

@@ -76,7 +76,7 @@ class Batch:
         verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
         named: [B, T, 3] int64, whom a name means where that is settled, else 0 (see `naming`).
         placed: [B, T] int64, number of the event named to its end here, else 0 (see `placing`).
-        sought: [B, T] int64, number of the event that the answer beginning here tells, else 0.
+        sought: [B, T] int64, number of the event that the token predicted here tells, else 0.
         chosen: [B, T, 2] int64, the letter of an option that ends here, else 0 (see `choosing`).
         overlooked: [B, P + T] bool, tokens that no other token sees.
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.

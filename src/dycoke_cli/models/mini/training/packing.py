@@ -31,7 +31,7 @@ class Row:
         verdicts: TRUE or FALSE at the last word of a claim, else -100.
         named: name, colour and shape where a name's thing is settled (see `naming`), else zeros.
         placed: number of the event that is named to its end here, else 0 (see `placing`).
-        sought: number of the event that the answer tells, where the answer begins, else 0.
+        sought: number of the event that the token predicted here tells, else 0 (see `placing`).
         chosen: the letter of an option that ends here, and again where it is right (see
             `choosing`), else zeros.
         segments: which question a token belongs to; -1 for padding.
@@ -85,7 +85,7 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
         row.named += [settled.get(i, UNNAMED) for i in range(len(ids))]
         places = placed(question, events, codec)
         row.placed += [places.get(i, 0) for i in range(len(ids))]
-        row.sought += [sought(question, events) if i == before else 0 for i in range(len(ids))]
+        row.sought += [0] * before + sought(question, events)
         options = chosen(question, [last for _, last, _ in spans])
         row.chosen += [options.get(i, NOT_CHOSEN) for i in range(len(ids))]
         row.segments += [len(row.questions)] * len(ids)

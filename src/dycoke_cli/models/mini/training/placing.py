@@ -1,5 +1,5 @@
-"""The lesson on places in time: which of the clip's events a question speaks of, and which the
-answer tells.
+"""The lesson on places in time: which of the clip's events a question speaks of, and which each
+word of the answer tells.
 
 What comes before, after, first and last is mixed up with its neighbours unless the model counts.
 """
@@ -7,14 +7,17 @@ What comes before, after, first and last is mixed up with its neighbours unless 
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
-from dycoke_cli.models.mini.training.tokenizer import Codec
+from dycoke_cli.models.mini.training.tokenizer import WORD, Codec
 from dycoke_cli.shapes.questions.question import Question
 
 # 0 for no event, else its number from 1 on.
 PLACES = 7
 # Kinds whose answer tells one event, by itself or as an option.
 ONE_EVENT = ("order", "letter", "follow-up", "direction")
+# What each clause of a description begins with.
+OPENING = ("First", "then", "finally")
 
 
 def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int]:
@@ -36,8 +39,21 @@ def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int
     return found
 
 
-def sought(question: Question, events: list[str]) -> int:
-    """Number of the event that the answer tells, 0 where it tells none or one of several."""
+def sought(question: Question, events: list[str]) -> list[int]:
+    """For each token of the answer the number of the event that it tells; 0 where it tells none.
+
+    The same where the answer tells one event. A description tells all, clause by clause.
+    """
+    words = re.findall(WORD, question.answer)
+    if question.kind == "description":
+        begun = accumulate(word in OPENING for word in words)
+        # One clause alone has no such word; the last one has the end with it.
+        numbers = [max(number, min(1, len(events))) for number in begun]
+        return [*numbers, numbers[-1]]
+    return [_told(question, events)] * (len(words) + 1)
+
+
+def _told(question: Question, events: list[str]) -> int:
     if question.kind not in ONE_EVENT:
         return 0
     right = [c.text for c in question.claims if c.true] if question.kind == "letter" else []
