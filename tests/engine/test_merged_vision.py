@@ -177,7 +177,7 @@ def test_other_threads_see_whole_frames() -> None:
     prompt = make_prompt(processor, known, model.config, clip(4))
     whole = encode.encode_video(model, known, prompt).rows
     found = []
-    with merged_vision.MergedVision(model, MERGING.before_vision()):
+    with merged_vision.MergedVision(model, known.tower, MERGING.before_vision()):
         other = threading.Thread(
             target=lambda: found.append(encode.encode_video(model, known, prompt).rows)
         )

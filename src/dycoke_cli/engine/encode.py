@@ -91,7 +91,7 @@ def encode_video(
         alike = first_alike(family, inputs, frames)
     else:
         size = max(1, size // merging.window) * merging.window
-        merged = MergedVision(model, merging)
+        merged = MergedVision(model, family.tower, merging)
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
     for start, stop in stretches(alike, size):

@@ -21,16 +21,15 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
-from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.engine.twins import Attention, twin
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.layouts.towers import Tower
 from dycoke_cli.models.private_api import attention_implementation
 
 # Layers that run on all patches before the choice.
 LAYERS_BEFORE = 2
 PREFIX = "dycoke_merging_"
-# A projector behind a tower without a class token, and pooling that can be asked for its weights.
-FAMILIES = ("llava_onevision",)
 _here = threading.local()
 
 
@@ -42,16 +41,18 @@ class Window:
         patches: for each frame the patches `[n]`, int64, ascending, that go on.
         references: for each frame the earlier one that stands for its other patches, or None where
             it goes on whole.
-        per_frame: P, patches of a whole frame.
     """
 
     patches: list[torch.Tensor]
     references: list[int | None]
-    per_frame: int
 
     def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
         """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
         return torch.cat([rows[at] for rows, at in zip(hidden, self.patches, strict=True)])[None]
+
+    def whole(self, rows: torch.Tensor | None) -> torch.Tensor | None:
+        """What a layer handed on, as whole frames `[F, P, D]`: layers before the choice do so."""
+        return rows if rows is None or len(rows) > 1 else self.widen(rows[0])
 
     def widen(self, rows: torch.Tensor) -> torch.Tensor:
         """Whole frames `[F, ..., P, D]` of `rows[..., Σn, D]`: the rest is the other frame's."""
@@ -71,30 +72,32 @@ class MergedVision:
 
     Args:
         model: a stock model.
+        tower: the tower of its family, or None where that can't run a frame in part.
         merging: the choice.
 
     Raises:
-        UsageError: a family whose tower can't be run in part.
+        UsageError: such a family.
     """
 
-    def __init__(self, model: Any, merging: BeforeVision) -> None:
-        if model.config.model_type not in FAMILIES or not _whole_frames(model.config):
+    def __init__(self, model: Any, tower: Tower | None, merging: BeforeVision) -> None:
+        if tower is None:
             raise UsageError(
                 f"--merge-stage vision isn't supported for the family {model.config.model_type!r} "
                 "yet; leave it out, or use llm"
             )
         self.kept = torch.arange(0)
-        self._model, self._merging = model, merging
-        self._tower = model.model.vision_tower
+        self._model, self._merging, self._pooled = model.model, merging, tower.pooled
+        self._tower = self._model.get_submodule(tower.name)
+        self._layers: Any = self._tower.get_submodule(tower.layers)
         self._weights: torch.Tensor | None = None
         self._hooks: list[RemovableHandle] = []
         self._stock = ""
 
     def __enter__(self) -> MergedVision:
-        layers = self._tower.encoder.layers
+        first = self._layers[min(LAYERS_BEFORE, len(self._layers) - 1)]
         self._hooks = [
-            before_forward(layers[min(LAYERS_BEFORE, len(layers) - 1)], self._before_layer),
-            before_forward(self._model.model.multi_modal_projector, self._before_projector),
+            before_forward(first, self._before_layer),
+            after_forward(self._tower, self._after_tower),
         ]
         self._stock = attention_implementation(self._tower)
         self._tower.set_attn_implementation(twin(PREFIX, self._stock, _keeping_apart))
@@ -115,36 +118,34 @@ class MergedVision:
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         hidden = args[0]
-        frames, patches, _ = hidden.shape
+        frames = len(hidden)
         weights = self._pooling(hidden)
         self.kept = self._merging.keep(weights.to(hidden) @ hidden)
         is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
         is_kept.view(-1)[self.kept] = True
         needed = (is_kept.float() @ (weights > 0).float()) > 0
-        window = Window(
-            [row.nonzero().flatten() for row in needed], self._merging.references(frames), patches
-        )
+        references = self._merging.references(frames)
+        # The class token isn't needed for any visual token, but for whole frames to be whole.
+        needed[[other is None for other in references]] = True
+        window = Window([row.nonzero().flatten() for row in needed], references)
         _here.window = window
         return (window.narrow(hidden), *args[1:]), kwargs
 
-    def _before_projector(
-        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Arguments:
+    def _after_tower(self, output: Any) -> Any:
+        """Whole frames from here on: of the last layer, and of those before that are asked for."""
         window: Window = _here.window
         _here.window = None
-        return (window.widen(args[0][0]), *args[1:]), kwargs
+        output.last_hidden_state = window.whole(output.last_hidden_state)
+        if output.hidden_states is not None:  # None for a layer that wasn't asked for
+            output.hidden_states = tuple(map(window.whole, output.hidden_states))
+        return output
 
     def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[N, P]`: how much of each patch is in each visual token."""
         if self._weights is None:
             each = torch.eye(hidden.shape[1], device=hidden.device)
-            self._weights = self._model.model.apply_pooling(each[None])[0]
+            self._weights = self._pooled(self._model, each[None])[0]
         return self._weights
-
-
-def _whole_frames(config: Any) -> bool:
-    # With a class token in front, patches aren't where their numbers say.
-    return config.vision_feature_select_strategy == "full"
 
 
 def _keeping_apart(stock: Attention, _: str) -> Attention:
@@ -159,6 +160,7 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         found = []
         for i, part in enumerate(query.split([len(at) for at in window.patches], dim=2)):
             frame = keys[i : i + 1], values[i : i + 1]
+            # Processors make whole pictures of frames: there is no padding to mask.
             found.append(stock(module, part, *frame, None, scaling=scaling, **kwargs)[0])
         return torch.cat(found, dim=1), None
 

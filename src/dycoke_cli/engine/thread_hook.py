@@ -1,4 +1,4 @@
-"""Forward pre-hooks of one thread: others use the module as if there were none."""
+"""Forward hooks of one thread: others use the module as if there were none."""
 
 from __future__ import annotations
 
@@ -36,4 +36,23 @@ def before_forward(
         return hook(module, args, kwargs)
 
     handle: RemovableHandle = module.register_forward_pre_hook(here, with_kwargs=True)
+    return handle
+
+
+def after_forward(module: Any, hook: Callable[[Any], Any]) -> RemovableHandle:
+    """Register a hook that is called in this thread only, behind each forward of `module`.
+
+    Args:
+        module: of the model.
+        hook: called with what it returned; returns what takes its place, or None to leave it.
+
+    Returns:
+        The handle that removes it.
+    """
+    thread = threading.get_ident()
+
+    def here(module: Any, args: tuple[Any, ...], output: Any) -> Any:
+        return hook(output) if threading.get_ident() == thread else None
+
+    handle: RemovableHandle = module.register_forward_hook(here)
     return handle

@@ -7,6 +7,14 @@ from typing import Any
 
 from dycoke_cli.models.layouts.family import Family
 from dycoke_cli.models.layouts.pixels import Grid, Patched, Pooled, Stacked
+from dycoke_cli.models.layouts.towers import (
+    Tower,
+    as_they_are,
+    bilinear,
+    connected,
+    shuffled,
+    strided,
+)
 
 _GEMMA = Patched(beside=("video_position_ids",), counts=("num_frames_per_video",))
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
@@ -75,9 +83,22 @@ _GLM = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image
 
 FAMILIES = {
     # One newline behind the last frame.
-    "llava_onevision": Family(per_frame=_pooled, one_run=True, tail=1),
-    "llava_next_video": Family(per_frame=_strided, one_run=True),
-    "video_llava": Family(per_frame=_with_class_token, one_run=True),
+    "llava_onevision": Family(
+        per_frame=_pooled,
+        one_run=True,
+        tail=1,
+        tower=Tower("vision_tower", "encoder.layers", bilinear),
+    ),
+    "llava_next_video": Family(
+        per_frame=_strided,
+        one_run=True,
+        tower=Tower("vision_tower", "encoder.layers", strided),
+    ),
+    "video_llava": Family(
+        per_frame=_with_class_token,
+        one_run=True,
+        tower=Tower("video_tower", "encoder.layers", as_they_are),
+    ),
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
     "qwen3_vl": _PAIRS,
@@ -109,9 +130,11 @@ FAMILIES = {
         pixels=Stacked("pixel_values", axis=0),
         placeholder="image_token_id",
         video_options=_square,
+        tower=Tower("vision_tower", "encoder.layer", shuffled),
     ),
     "smolvlm": Family(
         pixels=Stacked("pixel_values", beside=("pixel_attention_mask",)),
         placeholder="image_token_id",
+        tower=Tower("vision_model", "encoder.layers", connected),
     ),
 }

@@ -10,6 +10,7 @@ import torch
 
 from dycoke_cli.models.layouts.layout import Layout, a_run_a_frame, one_run, one_run_of_grids
 from dycoke_cli.models.layouts.pixels import Inputs, Pixels, Stacked
+from dycoke_cli.models.layouts.towers import Tower
 
 TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
@@ -30,6 +31,7 @@ class Family:
         least_frames: a shorter clip is shown its last frame again.
         video_options: more options for the processor, by the model's configuration and its stock
             video processor.
+        tower: of vision, where it can run a frame in part, for merging before vision; else None.
         only_none: why no method can be attached; empty where one can.
     """
 
@@ -41,6 +43,7 @@ class Family:
     rope: tuple[str, ...] = ()
     least_frames: int = 1
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
+    tower: Tower | None = None
     only_none: str = ""
 
     @property

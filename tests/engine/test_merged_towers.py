@@ -1,0 +1,131 @@
+"""Merging before vision in each tower, against whole frames whose other rows are overwritten.
+
+A patch that isn't run is what it is in the frame that stands for it. So the stock tower runs all
+patches of all frames here, and in front of each layer those rows are written over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.engine import encode, merged_vision
+from dycoke_cli.models.layouts import FAMILIES, family_of
+from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.prompt import make_prompt
+
+from ..families.stock import clip
+from ..families.test_together import loaded_of
+from ..families.tiny import MAKERS, make
+from ..natural import Pictures, pan
+from .test_merged_vision import MERGING, reference_of
+
+SIDE, GRID = 4, 2
+CAN = [name for name in MAKERS if name in FAMILIES and FAMILIES[name].tower is not None]
+
+
+def rows_of(family: str) -> list[list[int]]:
+    """For each visual token of a frame the rows of the tower that it is made of."""
+    if family == "video_llava":
+        return [[row] for row in range(SIDE**2 + 1)]
+    first = 1 if family in ("llava_next_video", "internvl") else 0
+    return [
+        [first + (2 * down + i) * SIDE + 2 * right + j for i in (0, 1) for j in (0, 1)]
+        for down in range(GRID)
+        for right in range(GRID)
+    ]
+
+
+class Overwritten:
+    """Hooks on the layers of a tower; `kept` has the positions of each frame."""
+
+    def __init__(self, layers, before: int, tokens: list[list[int]], merge_ratio: float) -> None:
+        self.kept: list[list[int]] = []
+        self._others: list[list[int]] = []
+        self._tokens, self._ratio = tokens, merge_ratio
+        self.hooks = [
+            layer.register_forward_pre_hook(self._choose if i == before else self._write)
+            for i, layer in enumerate(layers)
+            if i >= before
+        ]
+
+    def _choose(self, module, args):
+        hidden = args[0]
+        for f, frame in enumerate(hidden):
+            other, count = reference_of(f), len(self._tokens)
+            chosen = list(range(count))
+            if other is not None:
+                pairs = [(frame[at].mean(0), hidden[other][at].mean(0)) for at in self._tokens]
+                like = [round(float(torch.cosine_similarity(*p, dim=0)), 6) for p in pairs]
+                order = sorted(chosen, key=lambda n: (like[n], n))
+                chosen = sorted(order[: int((1 - self._ratio) * count + 1e-9)])
+            self.kept.append(chosen)
+            run = {row for n in chosen for row in self._tokens[n]}
+            whole = range(frame.shape[0])
+            self._others.append([] if other is None else [row for row in whole if row not in run])
+        return self._write(module, args)
+
+    def _write(self, module, args):
+        hidden = args[0].clone()
+        for f, rows in enumerate(self._others):
+            if rows:
+                hidden[f, rows] = hidden[reference_of(f), rows]
+        return (hidden, *args[1:])
+
+
+@pytest.mark.parametrize("family", CAN)
+@pytest.mark.parametrize("frames", [1, 3, 9])
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
+@torch.inference_mode()
+def test_rows_and_choice_are_those_of_whole_frames(
+    family, frames, before, numbers, monkeypatch
+) -> None:
+    model, processor = make(family)
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
+    tower = getattr(model.model, known.tower.name)
+    monkeypatch.setattr(merged_vision, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
+    layers = tower.get_submodule(known.tower.layers)
+    oracle = Overwritten(layers, before, rows_of(family), MERGING.merge_ratio)
+    expected = encode.encode_video(model, known, prompt).rows
+    for hook in oracle.hooks:
+        hook.remove()
+    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
+    stock = attention_implementation(tower)
+    encoded = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    count = len(rows_of(family))
+    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
+    assert encoded.kept.tolist() == flat
+    assert len(flat) == MERGING.kept_tokens(frames, count)
+    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    assert attention_implementation(tower) == stock
+
+
+@pytest.mark.parametrize("family", CAN)
+def test_answers_with_nothing_dropped_and_with_half(family) -> None:
+    session = VideoSession(loaded_of(family), clip(7))
+    keep_all = DyCoke(merge_ratio=0.0, kv_prune=False, merge_stage="vision", positions="kept")
+    behind = DyCoke(merge_ratio=0.0, kv_prune=False, positions="kept")
+    asked = [session.ask("what happens", m, max_new_tokens=8) for m in (behind, keep_all)]
+    assert asked[0].answer == asked[1].answer
+    half = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
+    assert half["tokens"]["visual_kept"] == MERGING.kept_tokens(7, len(rows_of(family)))
+
+
+@pytest.mark.parametrize("family", CAN)
+def test_where_nothing_moves_it_is_exact(family) -> None:
+    model, processor = make(family)
+    known = family_of(model.config)
+    still = Pictures.of(np.repeat(pan(1), 6, axis=0))
+    prompt = make_prompt(processor, known, model.config, still)
+    whole = encode.encode_video(model, known, prompt)
+    merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    torch.testing.assert_close(merged.rows, whole.rows, atol=1e-5, rtol=1e-4)
+
+
+def test_all_families_whose_towers_see_whole_pictures_can() -> None:
+    assert CAN == ["llava_onevision", "llava_next_video", "video_llava", "internvl", "smolvlm"]
