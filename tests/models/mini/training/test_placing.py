@@ -71,14 +71,14 @@ def test_in_a_packed_row_they_stand_with_their_questions() -> None:
         script = draw_script([seed, 6], "train")
         events = [told(script, event) for event in script.events]
         row = pack(ask(script, np.random.default_rng(seed)), 600, codec, events)
-        words = processor.tokenizer.convert_ids_to_tokens(row.text)
-        for i, number in enumerate(row.placed):
-            if number:
-                assert words[i] == events[number - 1].lower().split()[-1]
-        for i, number in enumerate(row.sought):
-            question = row.questions[row.segments[i]]
+        words = processor.tokenizer.convert_ids_to_tokens([token.text for token in row.tokens])
+        for word, token in zip(words, row.tokens, strict=True):
+            if token.placed:
+                assert word == events[token.placed - 1].lower().split()[-1]
+        for token in row.tokens:
+            question, number = row.questions[token.segment], token.sought
             if number and question.kind != "description":
-                assert row.answered[i]
+                assert token.answered
                 option = [c.text for c in question.claims if c.true]
                 told_there = option[0] if question.kind == "letter" else question.answer
                 assert told_there.lower().startswith(events[number - 1].lower())

@@ -144,21 +144,11 @@ def make_batch(
         known.append(facts)
     pixels = to_pixels(np.concatenate(clips), processor)
     pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
-    text, labels, verdicts, named, placed, sought, options, segments, offsets = (
-        torch.tensor([getattr(r, name) for r in rows], dtype=torch.long)
-        for name in (
-            "text",
-            "labels",
-            "verdicts",
-            "named",
-            "placed",
-            "sought",
-            "chosen",
-            "segments",
-            "positions",
-        )
-    )
-    named = named.view(shape.videos, shape.text, len(NAMED))
+
+    def column(name: str, dtype: torch.dtype = torch.long) -> Tensor:
+        told = [[getattr(token, name) for token in row.tokens] for row in rows]
+        return torch.tensor(told, dtype=dtype)
+
     head = head_positions(shape, shown).expand(shape.videos, -1)
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
@@ -166,23 +156,23 @@ def make_batch(
     return Batch(
         eyes_only=shape.eyes_only,
         pixels=pixels,
-        text=text,
-        labels=labels,
-        answered=torch.tensor([r.answered for r in rows], dtype=torch.bool),
-        weights=torch.tensor([r.weights for r in rows], dtype=torch.float32),
-        verdicts=verdicts,
-        named=named,
-        placed=placed,
-        sought=sought,
-        chosen=options.view(shape.videos, shape.text, len(CHOSEN)),
+        text=column("text"),
+        labels=column("label"),
+        answered=column("answered", torch.bool),
+        weights=column("weight", torch.float32),
+        verdicts=column("verdict"),
+        named=column("named").view(shape.videos, shape.text, len(NAMED)),
+        placed=column("placed"),
+        sought=column("sought"),
+        chosen=column("chosen").view(shape.videos, shape.text, len(CHOSEN)),
         overlooked=overlooked_tokens(shape, rng),
-        segments=segments,
-        positions=torch.cat([head, offsets + head[0, -1] + 1], dim=1),
+        segments=column("segment"),
+        positions=torch.cat([head, column("position") + head[0, -1] + 1], dim=1),
         seen=seen,
         changed=changed,
         known=known_by_then,
         earlier=earlier,
-        questions=[r.questions for r in rows],
+        questions=[row.questions for row in rows],
     )
 
 

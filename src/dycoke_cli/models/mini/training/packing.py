@@ -16,40 +16,48 @@ from dycoke_cli.shapes.questions.question import KINDS, Question
 IGNORED = -100
 # How much a word of a true claim counts, beside one word of an answer of one word.
 CLAIM_WEIGHT = 0.12
+# How much a letter counts: one token tells all that four options were read for.
+LETTER_WEIGHT = 4.0
 TRUE, FALSE = 1, 0
 
 
 @dataclass
-class Row:
-    """The packed questions of one clip: lists of T numbers each, and the questions themselves.
+class Token:
+    """A token of a packed text, and what is learned there.
 
     Attributes:
-        text: token ids.
-        labels: the next token where it is learned: in answers and true claims; else -100.
+        text: its id.
+        label: the next token where it is learned: in answers and true claims; else -100.
         answered: whether the label belongs to an answer.
-        weights: how much a label counts.
-        verdicts: TRUE or FALSE at the last word of a claim, else -100.
+        weight: how much the label counts.
+        verdict: TRUE or FALSE at the last word of a claim, else -100.
         named: name, colour and shape where a name's thing is settled (see `naming`), else zeros.
         placed: number of the event that is named to its end here, else 0 (see `placing`).
         sought: number of the event that the token predicted here tells, else 0 (see `placing`).
         chosen: the letter of an option that ends here, and again where it is right (see
             `choosing`), else zeros.
-        segments: which question a token belongs to; -1 for padding.
-        positions: from 0 on in each question.
-        questions: in order.
+        segment: which question the token belongs to; -1 for padding.
+        position: from 0 on in each question.
     """
 
-    text: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    answered: list[bool] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    verdicts: list[int] = field(default_factory=list)
-    named: list[tuple[int, ...]] = field(default_factory=list)
-    placed: list[int] = field(default_factory=list)
-    sought: list[int] = field(default_factory=list)
-    chosen: list[tuple[int, ...]] = field(default_factory=list)
-    segments: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    text: int
+    label: int = IGNORED
+    answered: bool = False
+    weight: float = 0.0
+    verdict: int = IGNORED
+    named: tuple[int, ...] = UNNAMED
+    placed: int = 0
+    sought: int = 0
+    chosen: tuple[int, ...] = NOT_CHOSEN
+    segment: int = -1
+    position: int = 0
+
+
+@dataclass
+class Row:
+    """The packed questions of one clip: T tokens with their padding, and the questions in order."""
+
+    tokens: list[Token] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
 
 
@@ -60,50 +68,42 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
     """
     row = Row()
     for question in questions:
-        asked = codec.question(question.text, question.earlier)
-        answer = codec.answer(question.answer)
-        # The end token is what the last word predicts; nothing is predicted from it.
-        ids = [*asked, *answer[:-1]]
-        if len(row.text) + len(ids) > room:
+        tokens = _tokens(question, codec, events)
+        if len(row.tokens) + len(tokens) > room:
             continue
-        before = len(asked) - 1
-        labels, weights, verdicts = [IGNORED] * len(ids), [0.0] * len(ids), [IGNORED] * len(ids)
-        spans = _spans(question, codec)
-        for first, last, true in spans:
-            verdicts[last] = TRUE if true else FALSE
-            for i in range(first, last) if true else ():
-                labels[i], weights[i] = ids[i + 1], CLAIM_WEIGHT
-        labels[before:] = answer
-        # Between every word and every answer counting the same: "B" is a short answer.
-        weights[before:] = [len(answer) ** -0.5] * len(answer)
-        row.text += ids
-        row.labels += labels
-        row.answered += [i >= before for i in range(len(ids))]
-        row.weights += weights
-        row.verdicts += verdicts
-        settled = namings(question, codec)
-        row.named += [settled.get(i, UNNAMED) for i in range(len(ids))]
-        places = placed(question, events, codec)
-        row.placed += [places.get(i, 0) for i in range(len(ids))]
-        row.sought += [0] * before + sought(question, events)
-        options = chosen(question, [last for _, last, _ in spans])
-        row.chosen += [options.get(i, NOT_CHOSEN) for i in range(len(ids))]
-        row.segments += [len(row.questions)] * len(ids)
-        row.positions += range(len(ids))
+        for position, token in enumerate(tokens):
+            token.segment, token.position = len(row.questions), position
+        row.tokens += tokens
         row.questions.append(question)
-    left = room - len(row.text)
-    row.text += [codec.pad] * left
-    row.labels += [IGNORED] * left
-    row.answered += [False] * left
-    row.weights += [0.0] * left
-    row.verdicts += [IGNORED] * left
-    row.named += [UNNAMED] * left
-    row.placed += [0] * left
-    row.sought += [0] * left
-    row.chosen += [NOT_CHOSEN] * left
-    row.segments += [-1] * left
-    row.positions += [0] * left
+    row.tokens += [Token(codec.pad)] * (room - len(row.tokens))
     return row
+
+
+def _tokens(question: Question, codec: Codec, events: list[str]) -> list[Token]:
+    """A question with its answer."""
+    asked = codec.question(question.text, question.earlier)
+    answer = codec.answer(question.answer)
+    # The end token is what the last word predicts; nothing is predicted from it.
+    ids = [*asked, *answer[:-1]]
+    tokens = [Token(number) for number in ids]
+    spans = _spans(question, codec)
+    for first, last, true in spans:
+        tokens[last].verdict = TRUE if true else FALSE
+        for i in range(first, last) if true else ():
+            tokens[i].label, tokens[i].weight = ids[i + 1], CLAIM_WEIGHT
+    # Between every word and every answer counting the same: "B" is a short answer.
+    weight = (LETTER_WEIGHT if question.kind == "letter" else 1.0) * len(answer) ** -0.5
+    before = len(asked) - 1
+    told = sought(question, events)
+    for token, label, event in zip(tokens[before:], answer, told, strict=True):
+        token.label, token.answered, token.weight, token.sought = label, True, weight, event
+    for i, facts in namings(question, codec).items():
+        tokens[i].named = facts
+    for i, event in placed(question, events, codec).items():
+        tokens[i].placed = event
+    for i, letters in chosen(question, [last for _, last, _ in spans]).items():
+        tokens[i].chosen = letters
+    return tokens
 
 
 def in_turns(
