@@ -129,21 +129,25 @@ class VideoSession:
         return self._seconds_video_decode, watch.read() - started
 
     def _encode(self, method: Method) -> Encoded:
-        merging = method.before_vision()
-        # What merging leaves of a video isn't kept on disk: it depends on the method as well.
-        cache = self._cache if merging is None else None
-        key = key_of(self.loaded.identity or {}, self.video.inputs) if cache else ""
-        found = cache.get(key, self.loaded.input_device) if cache else None
-        if found is None:
-            found = encode_video(
-                self.loaded.model,
-                self.loaded.family,
+        loaded, merging = self.loaded, method.before_vision()
+
+        def encode() -> Encoded:
+            return encode_video(
+                loaded.model,
+                loaded.family,
                 self.video,
                 lambda done, total: self.on_progress("vision", done, total),
                 merging,
             )
-            if cache is not None:
-                cache.put(key, found)
+
+        # What merging leaves of a video isn't kept on disk: it depends on the method as well.
+        if self._cache is None or merging is not None:
+            return encode()
+        key = key_of(loaded.identity or {}, self.video.inputs)
+        found = self._cache.get(key, loaded.input_device)
+        if found is None:
+            found = encode()
+            self._cache.put(key, found)
         return found
 
     def prefix_of(self, method: Method) -> VideoPrefix | None:
