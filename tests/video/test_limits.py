@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, decode, plan, probe, read, source
+from dycoke_cli.video import Sampling, plan, planning, probe, read, source
 
 from .clips import Recipe, numbers_in, write_pictures
 from .conftest import MakeClip
@@ -54,7 +54,7 @@ def test_clip_above_the_memory_limit(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, advice: str
 ) -> None:
     path = make_clip(Recipe()).path
-    monkeypatch.setattr(decode, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
+    monkeypatch.setattr(planning, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
     for look in (plan, read):
         with pytest.raises(VideoError) as error:
             look(path, sampling)  # type: ignore[operator]
@@ -65,10 +65,10 @@ def test_clip_above_the_memory_limit(
 def test_memory_counts_the_frames_that_are_there(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
+    monkeypatch.setattr(planning, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
     assert len(read(make_clip(Recipe()).path, Sampling(frames=1000)).frames) == 50
 
 
 def test_limits_allow_8k() -> None:
     assert 7680 * 4320 < source.MAX_PICTURE_PIXELS < 100_000_000
-    assert decode.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64
+    assert planning.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64

@@ -1,40 +1,23 @@
-"""Read the wanted frames of a video: plan from its packets, then decode near the wanted times."""
+"""Read the wanted frames of a video: those that were planned, decoded near their times."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.colour import to_rgb
 from dycoke_cli.video.nearest import nearest_pictures
-from dycoke_cli.video.probe import Geometry, VideoInfo, describe
-from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
+from dycoke_cli.video.planning import Plan, picture_size, plan_of
+from dycoke_cli.video.probe import Geometry, VideoInfo
+from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import Picture, VideoSource, open_video
-from dycoke_cli.video.span import measure_span, times_between
 
-MAX_CLIP_BYTES = 2 * 1024**3
 _EVERYTHING = Sampling()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which frames would be read, found without decoding more than the first.
-
-    Attributes:
-        times_s: wanted times in seconds from the first frame, ascending; the frames nearest to
-            them are read, each once, so there may be fewer frames.
-        info: what is known of the video, its `duration_s` measured.
-        warnings: one sentence each.
-    """
-
-    times_s: tuple[float, ...]
-    info: VideoInfo
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class Reader:
 
     def __init__(self, source: VideoSource, sampling: Sampling) -> None:
         self._source = source
-        self.plan, self._geometry, self._part = _plan(source, sampling)
+        self.plan, self._geometry, self._part = plan_of(source, sampling)
 
     def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
         """Read the frames; once, and in whichever thread.
@@ -145,55 +128,15 @@ def read(
         return reader.read(on_progress)
 
 
-def _plan(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
-    info, geometry = describe(source)
-    span = measure_span(source)
-    part = window(sampling, span.last_s, span.end_s, float(source.interval))
-    times, warning = wanted_times(sampling, part)
-    if sampling.fps is None:
-        # Evenly spread times would miss some frames of a short part where they are bunched.
-        times = times_between(source, part.first_s, part.end_s, sampling.frames) or times
-    _check_memory(source.name, geometry.shown_size, len(times), sampling)
-    warnings = [warning] if warning else []
-    if span.declared_end_s is not None:
-        warnings.append(
-            f"{source.name} ends at {span.end_s:.1f} s of {span.declared_end_s:.1f} s: "
-            "it is cut off, and only what is there was used"
-        )
-    if info.hdr:
-        warnings.append(
-            f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
-            "on a screen"
-        )
-    info = replace(info, duration_s=span.end_s, frame_count=info.frame_count or span.frames)
-    return Plan(times, info, tuple(warnings)), geometry, part
-
-
-def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampling) -> None:
-    width, height = size
-    picture_bytes = width * height * 3
-    if count * picture_bytes <= MAX_CLIP_BYTES:
-        return
-    most = MAX_CLIP_BYTES // picture_bytes
-    advice = f"--frames to {most}" if sampling.fps is None else f"--fps, or --max-frames to {most}"
-    raise VideoError(
-        f"{count} frames of {name} ({_size(size)}) take {count * picture_bytes / 1024**3:.1f} "
-        f"GiB, above the limit of {MAX_CLIP_BYTES / 1024**3:g} GiB: lower {advice}"
-    )
-
-
 def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
     stored = (picture.frame.width, picture.frame.height)
     if stored == geometry.stored_size:
         return []
+    first, other = picture_size(geometry.stored_size), picture_size(stored)
     return [
-        f"{name} changes its picture size from {_size(geometry.stored_size)} to {_size(stored)} "
-        f"at or before {picture.time_s:.1f} s: pictures are scaled to the first size"
+        f"{name} changes its picture size from {first} to {other} at or before "
+        f"{picture.time_s:.1f} s: pictures are scaled to the first size"
     ]
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"
 
 
 def _damage(source: VideoSource) -> list[str]:
