@@ -33,9 +33,9 @@ PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 MOST_FOR_ALL = 8
 IN_README = 32
 # Frames that are encoded for the language model alone, which then reads them again and again.
-ENCODED = 16
+ENCODED = 4
 # Frames of the clip that warms everything up.
-WARM_UP = 5
+WARM_UP = 2
 console = Console(stderr=True)
 
 
