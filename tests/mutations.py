@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
+TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
@@ -337,6 +338,28 @@ MUTATIONS = (
         "engine/merged_vision.py",
         "whole[reference].index_copy(-2, at, part)",
         "torch.zeros_like(whole[reference]).index_copy(-2, at, part)",
+        TOWERS,
+    ),
+    Mutation(
+        "class tokens of whole frames are left out",
+        "engine/merged_vision.py",
+        "needed[[other is None for other in references]] = True",
+        "needed[[False for other in references]] = True",
+        TOWERS,
+    ),
+    Mutation(
+        "layers before the last hand on parts of frames",
+        "engine/merged_vision.py",
+        "return rows if rows is None or len(rows) > 1 else self.widen(rows[0])",
+        "return rows",
+        TOWERS,
+    ),
+    Mutation(
+        "a token is made of the patches of another",
+        "models/layouts/towers.py",
+        "return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)",
+        "return _summed(model.connector.pixel_shuffle(rows.flip(1), 2), rows)",
+        TOWERS,
     ),
     Mutation(
         "pruning starts one token late",
