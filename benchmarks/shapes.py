@@ -11,6 +11,7 @@ import argparse
 import time
 
 from benchmarks.page import ROOT, put, where
+from dycoke_cli.cli.eval import Shown
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.metrics import Mean
 from dycoke_cli.evaluation.plan import Plan
@@ -141,7 +142,8 @@ def main() -> None:
         limit_videos=QUICK_VIDEOS if arguments.quick else None,
     )
     started = time.perf_counter()
-    report = evaluate(plan)
+    with Shown(quiet=False) as shown:
+        report = evaluate(plan, shown)
     minutes = (time.perf_counter() - started) / 60
     questions = report.rows[0].accuracy.questions
     under = (

@@ -38,7 +38,7 @@ def evaluate(
             stack.enter_context(output.failures_as_json(SCHEMA, [{"benchmark": name}]))
         dataset = open_dataset(name)
         chosen = model.chosen()
-        shown = stack.enter_context(_Shown(quiet))
+        shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
         from dycoke_cli.evaluation.plan import Plan
@@ -70,7 +70,7 @@ def evaluate(
             changes.write(report)
 
 
-class _Shown(Listener):
+class Shown(Listener):
     """Shows progress and warnings on stderr.
 
     Args:
@@ -82,7 +82,7 @@ class _Shown(Listener):
         self._start = render.Progress(quiet)
         self._answers = render.AnswerCount(quiet)
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> Shown:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
