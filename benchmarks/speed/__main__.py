@@ -34,8 +34,8 @@ MOST_FOR_ALL = 8
 IN_README = 32
 # Frames that are encoded for the language model alone, which then reads them again and again.
 ENCODED = 4
-# Frames of the clip that warms everything up.
-WARM_UP = 2
+# Frames of the clip that warms everything up: the fewest that every contestant takes.
+WARM_UP = 5
 console = Console(stderr=True)
 
 
