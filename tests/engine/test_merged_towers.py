@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import encode, merged_vision
 from dycoke_cli.models.layouts import FAMILIES, family_of
 from dycoke_cli.models.private_api import attention_implementation
@@ -110,14 +110,16 @@ def test_answers_with_nothing_dropped_and_with_half(family) -> None:
     session = VideoSession(loaded_of(family), clip(7))
     keep_all = DyCoke(merge_ratio=0.0, kv_prune=False, merge_stage="vision", positions="kept")
     behind = DyCoke(merge_ratio=0.0, kv_prune=False, positions="kept")
-    asked = [session.ask("what happens", m, max_new_tokens=8) for m in (behind, keep_all)]
-    assert asked[0].answer == asked[1].answer
+    methods = (Uncompressed(), behind, keep_all)
+    asked = [session.ask("what happens", m, max_new_tokens=8).answer for m in methods]
+    assert asked[0] == asked[1] == asked[2]
     half = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
     assert half["tokens"]["visual_kept"] == MERGING.kept_tokens(7, len(rows_of(family)))
 
 
 @pytest.mark.parametrize("family", CAN)
 def test_where_nothing_moves_it_is_exact(family) -> None:
+    """The rest of a frame is then just what stands for it."""
     model, processor = make(family)
     known = family_of(model.config)
     still = Pictures.of(np.repeat(pan(1), 6, axis=0))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine import encode, merged_vision
 from dycoke_cli.engine.merged_vision import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
@@ -123,25 +122,6 @@ def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypa
     assert len(flat) == MERGING.kept_tokens(frames, GRID**2)
     torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
     assert attention_implementation(model.model.vision_tower) == "sdpa"
-
-
-def test_with_nothing_dropped_answers_are_those_of_the_whole_tower() -> None:
-    loaded = loaded_of("llava_onevision")
-    session = VideoSession(loaded, clip(7))
-    keep_all = DyCoke(merge_ratio=0.0, kv_prune=False, merge_stage="vision", positions="kept")
-    asked = [session.ask("what happens", m, max_new_tokens=8) for m in (Uncompressed(), keep_all)]
-    assert asked[0].answer == asked[1].answer
-
-
-def test_where_nothing_moves_it_is_exact() -> None:
-    """The rest of a frame is then just what stands for it."""
-    model, processor = make("llava_onevision")
-    known = family_of(model.config)
-    still = Pictures.of(np.repeat(pan(1), 6, axis=0))
-    prompt = make_prompt(processor, known, model.config, still)
-    whole = encode.encode_video(model, known, prompt)
-    merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
-    torch.testing.assert_close(merged.rows, whole.rows, atol=1e-5, rtol=1e-4)
 
 
 def test_the_language_model_reads_what_was_chosen_in_the_tower() -> None:

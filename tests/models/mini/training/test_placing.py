@@ -12,6 +12,7 @@ from dycoke_cli.shapes.questions.telling import told
 from dycoke_cli.shapes.world.director import draw_script
 
 from .parts import parts
+from .test_packing import of
 
 STAR = "the red star spins"
 EVENTS = [STAR, "the blue cross moves up", STAR, "the letter B is shown"]
@@ -54,14 +55,14 @@ def test_earlier_turns_are_counted_with() -> None:
 
 
 def test_a_description_tells_event_after_event() -> None:
-    def of(answer: str, events: list[str]) -> list[int]:
+    def told_at(answer: str, events: list[str]) -> list[int]:
         return sought(Question("description", "What happens?", answer), events)
 
     told_all = "First the red star spins, then the blue cross moves up, finally the red star spins."
     # First the red star spins , | then the blue cross moves up , | finally the red star spins .
-    assert of(told_all, EVENTS[:3]) == [1] * 6 + [2] * 7 + [3] * 7
-    assert of("The red star spins.", [STAR]) == [1] * 6
-    assert of("Nothing happens.", []) == [0] * 4
+    assert told_at(told_all, EVENTS[:3]) == [1] * 6 + [2] * 7 + [3] * 7
+    assert told_at("The red star spins.", [STAR]) == [1] * 6
+    assert told_at("Nothing happens.", []) == [0] * 4
 
 
 def test_in_a_packed_row_they_stand_with_their_questions() -> None:
@@ -71,7 +72,7 @@ def test_in_a_packed_row_they_stand_with_their_questions() -> None:
         script = draw_script([seed, 6], "train")
         events = [told(script, event) for event in script.events]
         row = pack(ask(script, np.random.default_rng(seed)), 600, codec, events)
-        words = processor.tokenizer.convert_ids_to_tokens([token.text for token in row.tokens])
+        words = processor.tokenizer.convert_ids_to_tokens(of(row, "text"))
         for word, token in zip(words, row.tokens, strict=True):
             if token.placed:
                 assert word == events[token.placed - 1].lower().split()[-1]
