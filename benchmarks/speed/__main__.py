@@ -8,6 +8,7 @@ was broken off; what another commit or machine measured doesn't count.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,8 @@ class Course:
         sessions: dict[int, VideoSession] = {}
         for number in range(self._rounds):
             for contestant in given:
-                if len(self._journal.rounds(heat, contestant)) > number:
+                over = number > 0 and contestant.once
+                if over or len(self._journal.rounds(heat, contestant)) > number:
                     continue
                 loaded = self._model(contestant)
                 if part != "whole":
@@ -92,6 +94,29 @@ class Course:
                 )
         rounds = {one.name: self._journal.rounds(heat, one) for one in given}
         return {name: found[: self._rounds] for name, found in rounds.items()}
+
+    def page(self, title: str, stages: Sequence[str], heats: Mapping[int, Rounds]) -> str:
+        """The tables of some heats, and how they were measured.
+
+        Args:
+            title: of a table, for its number of frames.
+            stages: its columns.
+            heats: by their numbers of frames.
+        """
+        tables = [table(title.format(count), heat, stages) for count, heat in heats.items()]
+        few = {
+            name: None
+            for heat in heats.values()
+            for name, found in heat.items()
+            if len(found) < self._rounds
+        }
+        once = f" (one round of {', '.join(few)})" if few else ""
+        weights = "random" if self._name in published_names() else "its own"
+        said = (
+            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians of "
+            f"{self._rounds} rounds in turn in one process{once}. {self._where}"
+        )
+        return "\n\n".join([*tables, said])
 
     def _model(self, contestant: Contestant) -> LoadedModel:
         kernels = "fast" if contestant.attention == "fast" else "stock"
@@ -137,45 +162,29 @@ def main(
 ) -> None:
     """Measure, and print a table a heat."""
     course = Course(model, Journal(journal), tokens, rounds)
-    said = _said(model, rounds, tokens)
-    texts, of_whole = [], {}
-    for count in frames or []:
-        of_whole[count] = course.run("whole", count, int8=int8)
-        texts.append(table(f"{count} frames", of_whole[count], list(STAGES)))
-        if write and count == IN_README:
-            put(f"{texts[-1]}\n\n{said}", "speed", ROOT / "README.md")
-    of_language = [
-        table(
-            f"{count} frames, language model alone",
-            course.run("language", count, int8=int8),
-            OF_LANGUAGE,
+    of_whole, of_language, of_pruning = (
+        {count: course.run(part, count, int8=int8) for count in counts or []}
+        for part, counts in (
+            ("whole", frames),
+            ("language", language_frames),
+            ("pruning", pruning_frames),
         )
-        for count in language_frames or []
-    ]
-    of_pruning = [
-        table(f"{count} frames", course.run("pruning", count, int8=int8), OF_PRUNING)
-        for count in pruning_frames or []
-    ]
-    for name, found in (
-        ("speed", texts),
-        ("language", of_language),
-        (f"pruning {model}", of_pruning),
+    )
+    for name, title, stages, heats in (
+        ("speed", "{} frames", tuple(STAGES), of_whole),
+        ("language", "{} frames, language model alone", OF_LANGUAGE, of_language),
+        (f"pruning {model}", "{} frames", OF_PRUNING, of_pruning),
     ):
-        text = "\n\n".join([*found, said])
-        if found:
+        if heats:
+            text = course.page(title, stages, heats)
             print(text)
-        if found and write:
-            put(text, name, PAGE)
+            if write:
+                put(text, name, PAGE)
+    if write and IN_README in of_whole:
+        in_readme = {IN_README: of_whole[IN_README]}
+        put(course.page("{} frames", tuple(STAGES), in_readme), "speed", ROOT / "README.md")
     if write and len(of_whole) > 1:
         write_plot(of_whole, PICTURE)
-
-
-def _said(model: str, rounds: int, tokens: int) -> str:
-    weights = "random" if model in published_names() else "its own"
-    return (
-        f"`{model}`, {weights} weights, {tokens} new tokens, medians of {rounds} rounds in turn in "
-        f"one process. {where()}"
-    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Contestant:
         published: the scheme of the published code in place of our engine.
         again: another question about the video was answered before.
         linear_alone: only the products of the linear layers, and nothing else.
+        once: in the first round only: something to compare with, and slow for that.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contestant:
     published: bool = False
     again: bool = False
     linear_alone: bool = False
+    once: bool = False
 
 
 PLAIN = Contestant("plain transformers")
@@ -43,12 +45,12 @@ TWO_BY_TWO = (
     Contestant("our kernels, DyCoke", "fast", DYCOKE),
 )
 BEFORE_VISION = Contestant("our kernels, DyCoke before vision", "fast", MERGED)
-LINEAR_ALONE = Contestant("linear layers alone", "fast", DYCOKE, linear_alone=True)
-PLAIN_INT8 = Contestant("plain kernels, int8", "stock", NONE, int8=True)
+LINEAR_ALONE = Contestant("linear layers alone", "fast", DYCOKE, linear_alone=True, once=True)
+PLAIN_INT8 = Contestant("plain kernels, int8", "stock", NONE, int8=True, once=True)
 SMALLEST = Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
 WITH_WEIGHTS = (
-    Contestant("plain transformers, eager", "eager"),
-    Contestant("published scheme", "eager", published=True),
+    Contestant("plain transformers, eager", "eager", once=True),
+    Contestant("published scheme", "eager", published=True, once=True),
 )
 SECOND_QUESTION = Contestant("our kernels, DyCoke, a second question", "fast", DYCOKE, again=True)
 MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)
