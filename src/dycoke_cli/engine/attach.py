@@ -103,7 +103,6 @@ class Attachment:
         self._trace = trace
         self._chosen = chosen
         self._prompt: Prompt | None = None
-        self._prefix = prefix
         self._pieces = InPieces(prefix)
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
@@ -171,7 +170,7 @@ class Attachment:
             make_mask=self._own_mask(prompt),
             trace=self._trace,
         )
-        last_alone = prompt.last_alone or self._prefix is not None
+        last_alone = prompt.last_alone or self._pieces.prefix is not None
         if not args and last_alone and self._method.inside() is None:
             kwargs = self._pieces.last(module, kwargs, last_of(call.rows[0].visual))
         self._calls[kwargs["past_key_values"]] = call

@@ -52,15 +52,13 @@ class InPieces:
 
     Attributes:
         reading: whether a piece is being read; hooks before the decoder leave it as it is.
-
-    Args:
         prefix: of the video that the prompts are about: what was read of it isn't read again; None
             to read each prompt as a whole.
     """
 
     def __init__(self, prefix: VideoPrefix | None = None) -> None:
         self.reading = False
-        self._prefix = prefix
+        self.prefix = prefix
 
     def last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
         """Read a prompt up to its last piece; return the arguments for that one.
@@ -71,20 +69,20 @@ class InPieces:
             visual: rows up to the last visual one.
         """
         length = kwargs["inputs_embeds"].shape[1]
-        shared = self._prefix is not None and len(kwargs["inputs_embeds"]) == 1 and visual > 0
+        alone = len(kwargs["inputs_embeds"]) == 1
+        prefix = self.prefix if alone and visual > 0 else None
         long = rows_at_once(length, decoder) < length
-        if not can_be_cut(decoder, kwargs) or not (shared or long):
+        if not can_be_cut(decoder, kwargs) or not (prefix or long):
             return kwargs
         cache = kwargs["past_key_values"]
         if isinstance(cache, KVStore):
             cache.expect_pieces()
         begin = 0
-        if shared:
-            assert self._prefix is not None
+        if prefix is not None:
             begin, key = visual, key_of(kwargs, visual)
-            if not self._prefix.restore(key, cache):
+            if not prefix.restore(key, cache):
                 self._read(decoder, kwargs, _cut(0, visual, decoder))
-                self._prefix.keep(key, cache)
+                prefix.keep(key, cache)
         *pieces, last = _cut(begin, length, decoder)
         self._read(decoder, kwargs, pieces)
         return _piece(kwargs, *last)
