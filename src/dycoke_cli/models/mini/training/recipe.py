@@ -87,7 +87,7 @@ CURRICULUM = (
     ),
     Stage(
         "as it is used",
-        ((some(THIRTY_TWO, 0.8), 0.55), (SOME_OF_32, 0.12), (some(MOST_OF_32, 0.5), 0.1),
+        ((some(THIRTY_TWO, 1.0), 0.6), (some(SOME_OF_32, 0.3), 0.08), (some(MOST_OF_32, 0.7), 0.09),
          (SIXTEEN, 0.12), (STILL, 0.07), (EYES, 0.04)),
         1.1,
         1.0,
