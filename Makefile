@@ -36,12 +36,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write README.md
-	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --write
-	$(BIN)/python -m benchmarks.speed --language 128 --rounds 1 --write
+	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x3 --language 128x1 --write
 
 bench-full: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed --frames 8 --frames 32 --frames 64 --frames 128 --write
-	$(BIN)/python -m benchmarks.speed --language 32 --language 64 --language 128 --write
+	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \
+		--language 32x3 --language 64x3 --language 128x3 --write
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)

@@ -1,9 +1,10 @@
 """Times every way to answer in turn, in one process, and prints the medians.
 
 `make bench` and `make bench-full` are lists of heats: a heat is a number of frames, answered from
-frames to the last token ("whole") or by the language model alone ("language"). Weights are random:
-time and memory are the same. What was measured is kept in a file, so that a run goes on where it
-was broken off; what another commit or machine measured doesn't count.
+frames to the last token ("whole") or by the language model alone ("language"), in some rounds:
+`32x3` is 32 frames in three. Weights are random: time and memory are the same. What was measured is
+kept in a file, so that a run goes on where it was broken off; what another commit or machine
+measured doesn't count.
 """
 
 from __future__ import annotations
@@ -60,22 +61,20 @@ class Course:
         model: name of a published configuration.
         journal: gets what is measured.
         tokens: that an answer has.
-        rounds: how often each contestant comes on.
     """
 
-    def __init__(self, model: str, journal: Journal, tokens: int, rounds: int) -> None:
-        self._name, self._journal = model, journal
-        self._tokens, self._rounds = tokens, rounds
+    def __init__(self, model: str, journal: Journal, tokens: int) -> None:
+        self._name, self._journal, self._tokens = model, journal, tokens
         self._loaded: dict[tuple[str, str | None], LoadedModel] = {}
         self._where = where()
         self._warm: set[Contestant] = set()
 
-    def run(self, part: str, frames: int, *, int8: bool) -> Rounds:
+    def run(self, part: str, frames: int, rounds: int, *, int8: bool) -> Rounds:
         """All rounds of a heat, in turn; those that were measured before are taken as they are."""
         heat = Heat(self._name, part, frames, self._tokens, self._where)
         given = takes_part(part, frames, int8=int8)
         sessions: dict[int, VideoSession] = {}
-        for number in range(self._rounds):
+        for number in range(rounds):
             for contestant in given:
                 over = number > 0 and contestant.once
                 if over or len(self._journal.rounds(heat, contestant)) > number:
@@ -92,8 +91,7 @@ class Course:
                     f"{part}, {frames} frames, round {number + 1}, {contestant.name}: "
                     f"{measured.total:.1f} s"
                 )
-        rounds = {one.name: self._journal.rounds(heat, one) for one in given}
-        return {name: found[: self._rounds] for name, found in rounds.items()}
+        return {one.name: self._journal.rounds(heat, one)[:rounds] for one in given}
 
     def page(self, title: str, stages: Sequence[str], heats: Mapping[int, Rounds]) -> str:
         """The tables of some heats, and how they were measured.
@@ -103,18 +101,17 @@ class Course:
             stages: its columns.
             heats: by their numbers of frames.
         """
-        tables = [table(title.format(count), heat, stages) for count, heat in heats.items()]
-        few = {
-            name: None
-            for heat in heats.values()
-            for name, found in heat.items()
-            if len(found) < self._rounds
-        }
-        once = f" (one round of {', '.join(few)})" if few else ""
+        tables, few = [], {}
+        for count, heat in heats.items():
+            rounds = max(map(len, heat.values()))
+            counted = f"{rounds} rounds" if rounds > 1 else "one round"
+            tables.append(table(f"{title.format(count)}, {counted}", heat, stages))
+            few |= {name: None for name, found in heat.items() if len(found) < rounds}
+        once = f" (one round of {'; '.join(few)})" if few else ""
         weights = "random" if self._name in published_names() else "its own"
         said = (
-            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians of "
-            f"{self._rounds} rounds in turn in one process{once}. {self._where}"
+            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians of rounds in "
+            f"turn in one process{once}. {self._where}"
         )
         return "\n\n".join([*tables, said])
 
@@ -144,15 +141,16 @@ def main(
     model: Annotated[str, typer.Option(help="A published configuration, or a model.")] = (
         "llava-onevision-0.5b"
     ),
-    frames: Annotated[list[int] | None, typer.Option(help="Of a whole answer; repeat it.")] = None,
+    frames: Annotated[
+        list[str] | None, typer.Option(help="Whole answers to so many, x rounds; repeat it.")
+    ] = None,
     language_frames: Annotated[
-        list[int] | None, typer.Option("--language", help="The language model alone; repeat it.")
+        list[str] | None, typer.Option("--language", help="The language model alone; repeat it.")
     ] = None,
     pruning_frames: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option("--pruning", help="Decode pruning or not, after TTM; repeat it."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of all contestants in turn.")] = 3,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 32,
     int8: Annotated[bool, typer.Option(help="Quantized models, too.")] = True,
     journal: Annotated[Path, typer.Option(help="Gets what is measured.")] = (
@@ -161,10 +159,13 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
 ) -> None:
     """Measure, and print a table a heat."""
-    course = Course(model, Journal(journal), tokens, rounds)
+    course = Course(model, Journal(journal), tokens)
     of_whole, of_language, of_pruning = (
-        {count: course.run(part, count, int8=int8) for count in counts or []}
-        for part, counts in (
+        {
+            count: course.run(part, count, rounds, int8=int8)
+            for count, rounds in map(_heat, heats or [])
+        }
+        for part, heats in (
             ("whole", frames),
             ("language", language_frames),
             ("pruning", pruning_frames),
@@ -185,6 +186,14 @@ def main(
         put(course.page("{} frames", tuple(STAGES), in_readme), "speed", ROOT / "README.md")
     if write and len(of_whole) > 1:
         write_plot(of_whole, PICTURE)
+
+
+def _heat(text: str) -> tuple[int, int]:
+    """Frames and rounds of "32x3"."""
+    frames, _, rounds = text.partition("x")
+    if not (frames.isdigit() and rounds.isdigit() and int(frames) and int(rounds)):
+        raise typer.BadParameter(f"{text!r} isn't frames x rounds, as 32x3")
+    return int(frames), int(rounds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from benchmarks.drawn import drawn
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import Course, main
@@ -95,11 +96,11 @@ def test_what_was_measured_isnt_measured_again(
         "benchmarks.speed.__main__.whole",
         lambda loaded, frames, contestant, tokens: calls.append((frames, tokens)) or MEASURED,
     )
-    Course("mini", Journal(path), 4, 1).run("whole", 16, int8=False)
+    Course("mini", Journal(path), 4).run("whole", 16, 1, int8=False)
     first = len([call for call in calls if call == (16, 4)])
     with path.open("a") as file:
         file.write('{"torn')
-    found = Course("mini", Journal(path), 4, 2).run("whole", 16, int8=False)
+    found = Course("mini", Journal(path), 4).run("whole", 16, 2, int8=False)
     assert first == len(found) == 6
     alone = found.pop(contestants.LINEAR_ALONE.name)
     assert alone == [MEASURED]
@@ -123,17 +124,21 @@ def test_ratios_are_of_medians_to_the_first() -> None:
     assert text.splitlines()[2:] == ["| plain | 6 |", "| ours | 3 (2.0x) |"]
 
 
+@pytest.mark.parametrize("wrong", ["8", "8x", "x3", "8x0", "8x1x2"])
+def test_a_heat_is_frames_times_rounds(wrong: str) -> None:
+    with pytest.raises(typer.BadParameter, match="frames x rounds"):
+        main(frames=[wrong])
+
+
 @pytest.mark.slow
 def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
-    import typer
-
     app = typer.Typer()
     app.command()(main)
     journal = tmp_path / "journal.jsonl"
-    flags = ["--model", "mini", "--frames", "8", "--language", "8", "--rounds", "1", "--no-int8"]
+    flags = ["--model", "mini", "--frames", "8x1", "--language", "8x1", "--no-int8"]
     done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
     assert done.exit_code == 0, done.output
-    assert "| 8 frames, language model alone | prefill, s |" in done.output
+    assert "| 8 frames, language model alone, one round | prefill, s |" in done.output
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {line["part"] for line in lines} == {"whole", "language"}
     assert len(lines) == 13
