@@ -24,9 +24,9 @@ from dycoke_cli.models.mini.samples import DEMO, DEMO_WANTED, describe, sample_s
 from dycoke_cli.models.mini.training.architecture import build_model
 from dycoke_cli.models.mini.training.tokenizer import build_tokenizer
 
-# Of all questions; the shipped weights reach .93, less some room for so few videos.
+# Of all questions; the shipped weights reach .93 on 60 videos, less some room for fewer.
 LEAST_OF_SHAPES = 0.85
-VIDEOS = 4
+VIDEOS = 16
 
 
 def test_it_is_small_and_in_bfloat16():
@@ -70,7 +70,7 @@ def test_it_answers_questions_about_videos_that_it_never_saw():
         for item in (i for i in items if i.video == video):
             said = session.ask(item.question, Uncompressed(), history=item.history).answer
             right.append(shapes.score(item, said).right)
-    assert sum(right) / len(right) >= LEAST_OF_SHAPES
+    assert sum(right) / len(right) >= LEAST_OF_SHAPES, f"{sum(right)} of {len(right)}"
 
 
 def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
