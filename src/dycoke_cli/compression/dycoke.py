@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError
 PAYS_FROM = 2960
 """Visual tokens of the shortest prompt at which stage 2 was measured to be faster than without.
 
-Shorter ones weren't measured (docs/speed.md)."""
+Of half as many the gain is no more than noise (docs/speed.md)."""
 
 
 @dataclass(frozen=True)
