@@ -159,17 +159,19 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
 ) -> None:
     """Measure, and print a table a heat."""
-    course = Course(model, Journal(journal), tokens)
-    of_whole, of_language, of_pruning = (
-        {
-            count: course.run(part, count, rounds, int8=int8)
-            for count, rounds in map(_heat, heats or [])
-        }
-        for part, heats in (
+    # All of them first: a slip in the last one shouldn't show when the others have run.
+    wanted = {
+        part: [_heat(text) for text in texts or []]
+        for part, texts in (
             ("whole", frames),
             ("language", language_frames),
             ("pruning", pruning_frames),
         )
+    }
+    course = Course(model, Journal(journal), tokens)
+    of_whole, of_language, of_pruning = (
+        {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}
+        for part, heats in wanted.items()
     )
     for name, title, stages, heats in (
         ("speed", "{} frames", tuple(STAGES), of_whole),

@@ -130,6 +130,12 @@ def test_a_heat_is_frames_times_rounds(wrong: str) -> None:
         main(frames=[wrong])
 
 
+def test_a_wrong_heat_is_told_before_any_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Course, "run", lambda *args, **kwargs: pytest.fail("it was run"))
+    with pytest.raises(typer.BadParameter, match="frames x rounds"):
+        main(frames=["8x1"], language_frames=["8"])
+
+
 @pytest.mark.slow
 def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     app = typer.Typer()
