@@ -40,7 +40,7 @@ PLAIN = Contestant("plain transformers")
 # Kernels and compression, each with and without the other.
 TWO_BY_TWO = (
     PLAIN,
-    Contestant("plain kernels, DyCoke", "stock", DYCOKE),
+    Contestant("plain kernels, DyCoke", "stock", DYCOKE, once=True),
     Contestant("our kernels", "fast", NONE),
     Contestant("our kernels, DyCoke", "fast", DYCOKE),
 )
