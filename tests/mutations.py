@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
+ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
 PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
@@ -366,6 +367,13 @@ MUTATIONS = (
         "engine/prefill.py",
         "len(kept) < max(1, pruning.least)",
         "len(kept) <= max(1, pruning.least)",
+    ),
+    Mutation(
+        "the padding of shortened prompts stays on the CPU",
+        "engine/prefill.py",
+        "keep = keep.to(embeds.device)",
+        "keep = keep.cpu()",
+        ELSEWHERE,
     ),
 )
 
