@@ -105,7 +105,7 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
     note = model.get_decoder().register_forward_pre_hook(
         lambda *_: reached.append(watch.read()) if not reached else None
     )
-    with torch.inference_mode(), _video(session, whole) as inputs:
+    with torch.inference_mode(), _video(session, whole, new_tokens) as inputs:
         output = model.generate(
             **{name: tensor.to(model.device) for name, tensor in inputs.items()},
             attention_mask=torch.ones_like(inputs["input_ids"]).to(model.device),
@@ -135,12 +135,14 @@ def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: 
 
 
 @contextmanager
-def _video(session: VideoSession, whole: bool) -> Iterator[dict[str, torch.Tensor]]:
+def _video(
+    session: VideoSession, whole: bool, new_tokens: int
+) -> Iterator[dict[str, torch.Tensor]]:
     """What a stock `generate()` is called with."""
     if whole:
         yield plain_inputs(session, QUESTION)
         return
-    prompt = session.prompt(QUESTION, (), NONE, Decoding())()
+    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
     with encoded(session.loaded.model, [prompt.video], prompt.placeholders):
         yield {"input_ids": prompt.input_ids, **prompt.beside}
 

@@ -14,7 +14,7 @@ from benchmarks.speed.__main__ import Course, main
 from benchmarks.speed.alone import TEXT
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
-from benchmarks.speed.measuring import whole
+from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
 from typer.testing import CliRunner
 
@@ -61,6 +61,14 @@ def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
     whole(mini, 5, contestants.WITH_WEIGHTS[1], 2)
     config = mini.model.config
     assert {config._attn_implementation, config.text_config._attn_implementation} == {"sdpa"}
+
+
+def test_an_answer_that_just_fits_the_context_is_measured(mini: LoadedModel) -> None:
+    session = VideoSession(mini, drawn(125), reuse=False)
+    session.encode(Stopwatch(mini.input_device), contestants.NONE)
+    found = language(session, contestants.PLAIN, 2)
+    assert found.visual == session.video.visual
+    assert mini.model.config.text_config.max_position_embeddings < found.visual + 128
 
 
 def test_linear_layers_alone_are_run_on_the_rows_of_an_answer(mini: LoadedModel) -> None:
