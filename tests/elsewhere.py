@@ -97,13 +97,12 @@ def _named(kwargs: Any) -> str | None:
 
 def _carried_out(func: Any, args: Any, kwargs: Any) -> Any:
     given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-    there = [isinstance(one, Elsewhere) for one in given]
     if any(one.device == DEVICE and not isinstance(one, Elsewhere) for one in given):
         raise RuntimeError(
             f"{func}: a tensor without numbers; `_Calls` doesn't know how it is made"
         )
     _check(func, args, given)
-    goes_there = any(there)
+    goes_there = any(isinstance(one, Elsewhere) for one in given)
     if named := _named(kwargs):
         goes_there = named == DEVICE.type
         kwargs = kwargs | {"device": torch.device("cpu")}

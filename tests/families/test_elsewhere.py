@@ -13,17 +13,15 @@ from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.layouts import FAMILIES
 from dycoke_cli.models.loading import LoadedModel
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
 
 from .stock import BOTH_WAYS, clip
 from .test_matrix import method_of, runs
-from .test_together import QUESTIONS
-from .tiny import MAKERS, make
+from .test_together import QUESTIONS, loaded_of
+from .tiny import MAKERS
 
-# The families whose towers leave out what merging drops.
-BEFORE_VISION = ("llava_onevision", "llava_next_video", "video_llava", "internvl", "smolvlm")
 FRAMES = (1, 5, 4)
 
 
@@ -35,14 +33,13 @@ def methods_of(family: str) -> dict[str, Method]:
     found: dict[str, Method] = {"dycoke": restless, "host": replace(restless, dp_cache="host")}
     if family not in BOTH_WAYS:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
-    if family in BEFORE_VISION:
+    if family in FAMILIES and FAMILIES[family].tower is not None:
         found["vision"] = replace(restless, merge_stage="vision")
     return found
 
 
-def told(model: Any, processor: Any, family: str, method: Method) -> list[tuple[Any, ...]]:
-    """Three questions about three videos together, and one more about one of them."""
-    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+def told(loaded: LoadedModel, method: Method) -> list[tuple[Any, ...]]:
+    """Three questions about three videos together, and two about one of them."""
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(FRAMES)]
     found = []
     if method.inside() is None:
@@ -57,14 +54,13 @@ def told(model: Any, processor: Any, family: str, method: Method) -> list[tuple[
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), [(f, name) for f in MAKERS for name in methods_of(f)])
 def test_answers_are_those_of_the_cpu(family: str, name: str) -> None:
-    model, processor = make(family)
-    method = methods_of(family)[name]
-    here = told(model, processor, family, method)
-    there = copy.deepcopy(model)
+    loaded, method = loaded_of(family), methods_of(family)[name]
+    here = told(loaded, method)
+    there = replace(loaded, model=copy.deepcopy(loaded.model))
     with second_device():
-        moved(there)
-        assert told(there, processor, family, method) == here
-    assert all(isinstance(weight, Elsewhere) for weight in there.parameters())
+        moved(there.model)
+        assert told(there, method) == here
+    assert all(isinstance(weight, Elsewhere) for weight in there.model.parameters())
 
 
 def test_what_lies_on_two_devices_is_an_error() -> None:
