@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.page import ROOT
-from dycoke_cli.compression.registry import suited
+from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.loading import load
@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes, loaded = Shapes(), load("mini")
     listed = dict.fromkeys(item.video for item in shapes.items("validation", arguments.first))
-    method = suited("dycoke", {}, loaded.method_defaults)
+    method = DyCoke().suited(loaded.method_defaults)
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures, steps = [], []
     for video in arguments.videos or listed:

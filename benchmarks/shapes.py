@@ -21,12 +21,18 @@ from dycoke_cli.evaluation.specs import parse_specs
 
 QUICK_VIDEOS = 60
 BUDGETS = (0.3, 0.5, 0.7)
+PRUNE_LAYERS = (3, 6)
+"""The paper's, and one in the middle, beside the bundled model's own."""
+FASTV_LAYERS = (2, 9)
+"""Its default, and where DyCoke prunes in the bundled model."""
 POSITIONS = ("kept", "renumbered")
 CONTROLS = ("none", "no-video", "one-frame", "kv")
+RETENTION = ("retention at prefill", "at decode", "in pruned layers")
 LABELS = ("static", "mixed", "dynamic")
 KINDS = ("order", "letter", "needle", "action")
 NAMES = {
-    "none": "uncompressed", "no-video": "no video", "one-frame": "one frame", "ttm": "TTM only",
+    "none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame",
+    "ttm": "TTM only",
     "kv": "KV pruning only", "dycoke": "DyCoke", "dycoke-once": "DyCoke, no recall",
     "random": "random + KV pruning", "fastv": "FastV",
 }  # fmt: skip
@@ -39,14 +45,18 @@ def specs(budgets: tuple[float, ...] = BUDGETS) -> list[str]:
         for name in ("ttm", "dycoke", "dycoke-once", "random"):
             budget = f"{name}:merge_ratio={ratio}"
             rows += [f"{budget}:positions={positions}" for positions in POSITIONS]
-        rows.append(f"fastv:prune_ratio={0.75 * ratio:g}")
+        rows += [
+            f"fastv:prune_ratio={0.75 * ratio:g}:prune_layer={layer}" for layer in FASTV_LAYERS
+        ]
+    rows += [f"dycoke:merge_ratio={budgets[-1]}:prune_layer={layer}" for layer in PRUNE_LAYERS]
     return rows
 
 
 def full_table(report: Report) -> str:
     """Every row, with accuracy by label and some kinds."""
-    kept, moved = ["read", "in decode"], ["changed", "fixed", "broken"]
-    head = ["method", "K", "positions", *kept, "all", *LABELS, *KINDS, "told in order", *moved]
+    moved = ["changed", "wrong→right", "right→wrong"]
+    head = ["method", "K", "L", "positions", *RETENTION, "all", *LABELS, *KINDS]
+    head += ["told in order", *moved]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in report.rows:
         changes = row.changes
@@ -56,9 +66,9 @@ def full_table(report: Report) -> str:
                 [
                     NAMES[row.name],
                     _budget(row),
+                    _layer(row),
                     _positions(row),
-                    _percent(row.kept_before_llm),
-                    _percent(row.kept_in_decode),
+                    *_retention(row),
                     _with_difference(row.accuracy),
                     *(_accuracy(row.by_label.get(label)) for label in LABELS),
                     *(_accuracy(row.by_type.get(kind)) for kind in KINDS),
@@ -72,21 +82,23 @@ def full_table(report: Report) -> str:
 
 def short_table(report: Report) -> str:
     """The rows at the largest budget, positions as the model has them by default."""
-    head = ["", "tokens read", "in decode", "right", *LABELS, "fixed / broken"]
+    head = ["", "L", *RETENTION, "correct, %", *LABELS, "wrong→right / right→wrong"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in report.rows:
         if row.name not in CONTROLS and (_budget(row) not in ("", f"{BUDGETS[-1]:g}")):
             continue
         if _positions(row) == "renumbered" and row.name != "dycoke":
             continue
-        name = NAMES[row.name] + (", renumbered" if _positions(row) == "renumbered" else "")
+        name = NAMES[row.name]
+        if _positions(row) == "renumbered":
+            name += ", contiguous positions"
         moved = f"{row.changes.fixed} / {row.changes.broken}" if row.changes else ""
         lines.append(
             _line(
                 [
                     name,
-                    _percent(row.kept_before_llm),
-                    _percent(row.kept_in_decode),
+                    _layer(row),
+                    *_retention(row),
                     _with_difference(row.accuracy),
                     *(_with_difference(row.by_label[label]) for label in LABELS),
                     moved,
@@ -102,6 +114,18 @@ def _budget(row: Row) -> str:
     if row.parameters.get("ttm", True) and "merge_ratio" in row.parameters:
         return f"{row.parameters['merge_ratio']:g}"
     return ""
+
+
+def _layer(row: Row) -> str:
+    if not row.parameters.get("kv_prune", True):
+        return ""
+    return str(row.parameters.get("prune_layer", ""))
+
+
+def _retention(row: Row) -> list[str]:
+    shares = row.retention
+    pruned = shares.pruned_layers if _layer(row) else None
+    return [_percent(share) for share in (shares.prefill, shares.decode, pruned)]
 
 
 def _positions(row: Row) -> str:
@@ -148,8 +172,9 @@ def main() -> None:
     questions = report.rows[0].accuracy.questions
     under = (
         f"{report.videos} videos, {questions} questions each row, {report.split} split, "
-        f"{report.frames} frames; ± is one standard error of the paired difference, clustered by "
-        f"video. {minutes:.0f} minutes. {where()}"
+        f"{report.frames} frames. Retention at decode is the mean over layers and steps; L is the "
+        f"first pruned layer of the model's ten. In parentheses the difference from the baseline, "
+        f"± one standard error, paired and clustered by video. {minutes:.0f} minutes. {where()}"
     )
     tables = {
         ROOT / "README.md": f"{short_table(report)}\n\n{under}",

@@ -79,6 +79,7 @@ def pretended_answer(text: str) -> Answer:
             "visual": 32,
             "visual_kept": 20,
             "visual_active_in_decode": 9.5,
+            "visual_read_per_step": 12.5,
             "text": 20,
             "generated": 3,
         },

@@ -30,6 +30,7 @@ _ROW = closed(
         "by_part": keyed(closed(_mean("mean"))),
         "kept_before_llm": or_null(_SHARE),
         "kept_in_decode": or_null(_SHARE),
+        "kept_in_pruned_layers": or_null(_SHARE),
         "changed": or_null(COUNT),
         "fixed": or_null(COUNT),
         "broken": or_null(COUNT),

@@ -150,6 +150,7 @@ class FakeSession:
                 "visual": visual,
                 "visual_kept": kept,
                 "visual_active_in_decode": float(active),
+                "visual_read_per_step": (kept + active) / 2,
                 "text": 21,
                 "generated": generated,
             },
@@ -197,6 +198,9 @@ class FakeMethod:
     def parameters(self) -> dict[str, Any]:
         return vars(self)
 
+    def suited(self, defaults: dict[str, Any]) -> FakeMethod:
+        return self
+
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         return frames * per_frame // 2
 
@@ -206,13 +210,7 @@ def methods_without_torch() -> types.ModuleType:
     registry = types.ModuleType("dycoke_cli.compression.registry")
     registry.METHODS = {FakeMethod.name: FakeMethod}  # type: ignore[attr-defined]
     registry.create = lambda name, **parameters: FakeMethod(**parameters)  # type: ignore[attr-defined]
-    registry.suited = _suited  # type: ignore[attr-defined]
     return registry
-
-
-def _suited(name: str, given: dict[str, Any], defaults: dict[str, Any]) -> FakeMethod:
-    known = {key: value for key, value in defaults.items() if key in vars(FakeMethod())}
-    return FakeMethod(**{**known, **given})
 
 
 def modules() -> dict[str, types.ModuleType]:

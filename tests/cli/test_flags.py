@@ -14,7 +14,7 @@ from .fake_engine import FakeLoaded, FakeSession
 from .harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
-DEFAULTS = {**DyCoke().parameters(), "prune_layer": 2, "positions": "kept"}
+DEFAULTS = DyCoke(prune_layer=2, positions="kept").parameters()
 
 
 def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.models.layouts import FAMILIES, defaults_of
 from dycoke_cli.video import Sampling
 
 from .harness import run_here
@@ -73,6 +74,10 @@ def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> N
         assert f"{flag} " in text, flag
 
 
+# As on the paper's models.
+PAPERS = DyCoke().suited(defaults_of(FAMILIES["llava_onevision"]))
+
+
 def help_of(option: object) -> str:
     """The help text of an option that `options` declares."""
     text: str = typing.get_args(option)[1].help
@@ -82,8 +87,9 @@ def help_of(option: object) -> str:
 @pytest.mark.parametrize("field", dataclasses.fields(DyCoke), ids=lambda field: field.name)
 def test_defaults_in_the_help_are_those_of_the_method(field: dataclasses.Field[object]) -> None:
     option = getattr(options, "".join(part.title() for part in field.name.split("_")))
-    default = ("off", "on")[field.default] if field.type == "bool" else field.default
-    assert f"Default: {default}" in help_of(option)
+    default = getattr(PAPERS, field.name)
+    default = ("off", "on")[default] if field.type == "bool" else default
+    assert re.search(rf"Default: (the paper's )?{default}", help_of(option))
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(FastV), ids=lambda field: field.name)

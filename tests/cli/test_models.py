@@ -65,6 +65,8 @@ def test_json_has_the_catalog() -> None:
         assert set(model) == {field.name for field in dataclasses.fields(Entry)} | {
             "fits",
             "on_disk",
+            "prune_layer",
+            "positions",
         }
         assert model["fits"] in ("gpu", "ram", "no", None)
     (mini,) = [model for model in document["models"] if model["name"] == "mini"]

@@ -26,7 +26,12 @@ DOCUMENT: dict[str, Any] = {
         "prune_layer": 3,
     },
     "frames": {"count": 32},
-    "tokens": {"visual": 6272, "visual_kept": 2979, "visual_active_in_decode": 893.25},
+    "tokens": {
+        "visual": 6272,
+        "visual_kept": 2979,
+        "visual_active_in_decode": 893.25,
+        "visual_read_per_step": (3 * 2979 + 25 * 893.25) / 28,
+    },
     "decode": {"steps": 1, "choices_renewed": 1, "tokens_evicted": 2086, "tokens_recalled": 0},
     "flops": {"prefill": 17.4e12, "decode": 0.1e12, "uncompressed": 41.4e12},
     "seconds": {
@@ -50,6 +55,9 @@ DOCUMENT: dict[str, Any] = {
     },
 }
 
+UNPRUNED = {"visual_active_in_decode": 2979, "visual_read_per_step": 2979}
+BASELINE = {"visual_kept": 6272, "visual_active_in_decode": 6272, "visual_read_per_step": 6272}
+
 
 def printed(renderable: RenderableType) -> str:
     stream = io.StringIO()
@@ -66,12 +74,12 @@ def document(**changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_panel_says_where_decode_pruning_was_left_off() -> None:
-    few = document(method={"prune_from": 4096}, tokens={"visual_active_in_decode": 2979})
+    few = document(method={"prune_from": 4096}, tokens=UNPRUNED)
     text = printed(panel(few))
-    assert "Choice         no pruning in decode: less than 4,096 tokens" in text
+    assert "KV selection   off: fewer than 4,096 visual tokens" in text
     assert "P=0.7" not in text
-    assert "renewed" not in text
-    assert "renewed 1 time" in printed(panel(document(method={"prune_from": 2979})))
+    assert "update" not in text
+    assert "1 update" in printed(panel(document(method={"prune_from": 2979})))
 
 
 def test_panel_line_by_line() -> None:
@@ -79,31 +87,55 @@ def test_panel_line_by_line() -> None:
     assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")
     assert lines[1:-1] == [
         "Visual tokens  6,272 from 32 frames → 2,979 after TTM (47 %)",
-        "In decode      893.2 active (14 %) in 1 step",
-        "Choice         renewed 1 time · 2,086 evicted · 0 recalled",
-        "Paper FLOPs    17.5 T of 41.4 T uncompressed (42 %)",
+        "Attended       1,117 (18 %) per step, mean over layers; 893 (14 %) in pruned",
+        "KV selection   1 update in 1 step, 2,086 evicted, 0 recalled",
+        "LLM FLOPs      17.5 T of 41.4 T baseline (42 %), by the paper's formula",
         "Time           video 0.25 s · vision 1.50 s · prefill 2.00 s · decode 60 ms",
-        "Speed          12.2 s in all · first token after 3.80 s · 16.7 tokens/s (253 GB/s)",
+        "Speed          12.2 s end to end · TTFT 3.80 s · 16.7 tokens/s (253 GB/s)",
         "Memory         KV cache 171 MB (99.9 MB of it in use) · peak 2.4 GB",
         "Weights        16.1 GB, loaded in 61.5 s",
         "",
-        "DyCoke left out 53 % of the video and looked back at 14 % of it for each word:"
-        " 58 % less computing.",
+        "53 % of visual tokens dropped; decode attends to 18 % of them (14 % in pruned layers);"
+        " LLM FLOPs −58 % (paper's",
+        "formula).",
     ]
+
+
+def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80, color_system=None).print(panel(DOCUMENT))
+    table = stream.getvalue().splitlines()[1:9]
+    # No row of the table is folded.
+    assert [line.split()[1] for line in table] == [
+        *("Visual", "Attended", "KV", "LLM", "Time", "Speed", "Memory", "Weights")
+    ]
+
+
+def test_panel_of_a_model_with_other_layers() -> None:
+    unknown = document(tokens=UNPRUNED | {"visual_read_per_step": None})
+    assert "2,979 per step; fewer in layers with a sliding window" in printed(panel(unknown))
+    assert "attends" not in saving(unknown)
+    assert ["–", "–", "–"] in table_rows(unknown, DOCUMENT).values()
 
 
 def test_panel_of_another_method() -> None:
     text = printed(
         panel(
             {
-                **document(tokens={"visual_kept": 6272, "visual_active_in_decode": 3136}),
+                **document(
+                    tokens={
+                        "visual_kept": 6272,
+                        "visual_active_in_decode": 3136,
+                        "visual_read_per_step": 3360,
+                    }
+                ),
                 "method": {"name": "fastv", "prune_ratio": 0.5, "prune_layer": 2},
             }
         )
     )
     assert "llava · FastV · P=0.5 L=2" in text
-    assert "Choice" not in text
-    assert "FastV looked back at 50 % of it for each word" in text
+    assert "KV selection" not in text
+    assert "Decode attends to 54 % of them (50 % in pruned layers)" in text
 
 
 def test_panel_says_what_is_in_main_memory() -> None:
@@ -136,24 +168,25 @@ def test_panel_without_what_was_not_measured() -> None:
 def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
     text = printed(panel(document(method=method)))
     assert "TTM" not in text
-    assert "6,272 from 32 frames → 2,979 read (47 %)" in text
+    assert "6,272 from 32 frames → 2,979 at prefill (47 %)" in text
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"method": {"name": "none"}}, "Nothing was left out: this is the uncompressed model."),
+        ({"method": {"name": "none"}}, "No visual tokens dropped: this is the baseline."),
         (
-            {"tokens": {"visual_kept": 6272, "visual_active_in_decode": 6272}},
-            "DyCoke left nothing out.",
+            {"tokens": BASELINE},
+            "No visual tokens dropped.",
         ),
         (
-            {"tokens": {"visual_active_in_decode": 2979}},
-            "DyCoke left out 53 % of the video: 58 % less computing.",
+            {"tokens": UNPRUNED},
+            "53 % of visual tokens dropped; LLM FLOPs −58 % (paper's formula).",
         ),
         (
             {"tokens": {"visual_kept": 6272}, "method": {"name": "random"}},
-            "Random dropping looked back at 14 % of it for each word: 58 % less computing.",
+            "Decode attends to 18 % of them (14 % in pruned layers); LLM FLOPs −58 % (paper's "
+            "formula).",
         ),
     ],
 )
@@ -170,20 +203,25 @@ def test_model_and_answer_are_text_not_markup() -> None:
 def test_comparison_row_by_row() -> None:
     other = document(
         method={"name": "none"},
-        tokens={"visual_kept": 6272, "visual_active_in_decode": 6272},
+        tokens=BASELINE,
         flops={"prefill": 41.3e12},
         seconds={"prefill": 8.0},
     )
-    rows = {
+    rows = table_rows(DOCUMENT, other)
+    assert rows["Answer"] == ["a red circle", "a red circle", "identical"]
+    assert rows["Visual tokens at prefill"] == ["2,979", "6,272", "47 %"]
+    assert rows["Visual tokens attended per step"] == ["1,116.7", "6,272", "18 %"]
+    assert rows["Prefill"] == ["2.00 s", "8.00 s", "25 %"]
+    assert rows["LLM FLOPs (paper's formula)"] == ["17.5 T", "41.4 T", "42 %"]
+
+
+def table_rows(left: dict[str, Any], right: dict[str, Any]) -> dict[str, list[str]]:
+    return {
         cells[0]: cells[1:]
-        for line in printed(comparison(DOCUMENT, other)).splitlines()
+        for line in printed(comparison(left, right)).splitlines()
         if line.startswith("│")
         for cells in [[cell.strip() for cell in line.strip("│").split("│")]]
     }
-    assert rows["Answer"] == ["a red circle", "a red circle", "the same"]
-    assert rows["Tokens of the video read"] == ["2,979", "6,272", "47 %"]
-    assert rows["Prefill"] == ["2.00 s", "8.00 s", "25 %"]
-    assert rows["Paper FLOPs"] == ["17.5 T", "41.4 T", "42 %"]
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,14 @@ def test_panel_says_what_was_left_out() -> None:
     # 8 frames of 16 tokens; a window of 4 keeps 16 + 3 * int(0.3 * 16) = 28 of 64.
     for part in (
         "128 from 8 frames → 56 after TTM (44 %)",
-        "16 active (12 %) in 5 steps",
-        "renewed 2 times · 14 evicted · 12 recalled",
-        "Paper FLOPs",
+        "36 (28 %) per step, mean over layers; 16 (12 %) in pruned",
+        "14 evicted, 12 recalled",
+        "LLM FLOPs",
         "tokens/s",
         "KV cache",
     ):
         assert part in run.err
-    assert "DyCoke left out 56 % of the video" in run.err
+    assert "56 % of visual tokens dropped" in run.err
 
 
 def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
@@ -127,7 +127,7 @@ def test_comparison_stands_side_by_side(fake: list[FakeSession]) -> None:
     assert names == ["dycoke", "none"]
     # Both drew with the same seed.
     assert [asked["seed"] for asked in fake[0].asked] == [7, 7]
-    (row,) = [line for line in run.err.splitlines() if "Tokens of the video read" in line]
+    (row,) = [line for line in run.err.splitlines() if "Visual tokens at prefill" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[1:] == ["224", "512", "44 %"]
 

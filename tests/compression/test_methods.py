@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dycoke_cli.compression.registry import METHODS, create, suited
+from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 
 
@@ -49,13 +49,18 @@ def test_fastv_counts_are_int_of_double_precision():
 
 def test_a_models_defaults_count_for_the_methods_they_were_measured_with():
     defaults = {"prune_layer": 4, "positions": "kept"}
-    assert suited("fastv", {}, defaults).prune_layer == 2
-    assert suited("fastv", {"prune_layer": 3}, defaults).prune_layer == 3
+    assert create("fastv").suited(defaults).prune_layer == 2
+    assert create("fastv", prune_layer=3).suited(defaults).prune_layer == 3
     for name in ("dycoke", "random"):
-        method = suited(name, {}, defaults)
+        method = create(name).suited(defaults)
         assert (method.prune_layer, method.positions) == (4, "kept")
-        assert suited(name, {"prune_layer": 1}, defaults).prune_layer == 1
-    assert suited("none", {}, defaults) == create("none")
+        assert create(name, prune_layer=1).suited(defaults).prune_layer == 1
+    assert create("none").suited(defaults) == create("none")
+
+
+def test_the_published_variant_has_positions_of_its_own():
+    method = create("dycoke", variant="published").suited({"prune_layer": 4, "positions": "kept"})
+    assert (method.prune_layer, method.positions) == (4, "renumbered")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,8 @@ def test_stages_can_be_switched_off():
 
 
 def test_defaults_are_the_papers():
-    assert create("dycoke").parameters() == {
+    paper = {"prune_layer": 3, "positions": "renumbered"}
+    assert create("dycoke").suited(paper).parameters() == {
         "ttm": True,
         "merge_ratio": 0.7,
         "window": 4,

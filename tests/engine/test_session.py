@@ -84,6 +84,13 @@ def test_figures_add_up(session, loaded):
     assert tokens["visual_kept"] == 3 * (16 + 3 * int(0.3 * 16))
     if answer.decode["steps"]:
         assert tokens["visual_active_in_decode"] == int(tokens["visual_kept"] * 0.3)
+        # What the cache says of the last step: the choice has as many tokens at each.
+        config = loaded.model.get_decoder().config
+        head = config.hidden_size // config.num_attention_heads
+        row = 2 * config.num_key_value_heads * head * loaded.model.dtype.itemsize
+        rows = answer.bytes["kv_active"] / row / config.num_hidden_layers
+        text = tokens["text"] + answer.decode["steps"]
+        assert tokens["visual_read_per_step"] == pytest.approx(rows - text)
     assert answer.decode["steps"] == tokens["generated"] - 1
     assert seconds["load"] == 1.5
     assert seconds["video_decode"] == 2.0
@@ -108,6 +115,8 @@ def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
     assert answer.method == {"name": "fastv", "prune_ratio": 0.75, "prune_layer": 2}
     assert (tokens["visual"], tokens["visual_kept"]) == (12 * 16, 12 * 16)
     assert tokens["visual_active_in_decode"] == 12 * 16 // 4
+    layers = config.num_hidden_layers
+    assert tokens["visual_read_per_step"] == (2 * 192 + (layers - 2) * 48) / layers
     read = tokens["text"] + answer.decode["steps"]
     narrow = config.num_hidden_layers - 2
     share = (2 * (192 + read) + narrow * (48 + read)) / (config.num_hidden_layers * (192 + read))
@@ -168,7 +177,8 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
     text = session.video.input_ids(QUESTION).shape[1] - frames * 16
     assert fits * 16 + text + 128 <= context < (fits + 1) * 16 + text + 128
     # TTM halves the prompt, and renumbered positions close the gaps: it fits.
-    session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
+    closed = DyCoke(prune_layer=2, positions="renumbered")
+    session.ask(QUESTION, closed, max_new_tokens=2)
     with pytest.raises(UsageError, match="context"):
         session.ask(QUESTION, DyCoke(prune_layer=2, positions="kept"), max_new_tokens=128)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dycoke_cli.evaluation.changes import count_changes, list_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import clustered_mean, grouped, kept_shares, mean_of
+from dycoke_cli.evaluation.metrics import Retention, clustered_mean, grouped, mean_of, retention
 from dycoke_cli.evaluation.prediction import Prediction
 
 
@@ -113,5 +114,12 @@ def test_groups_keep_the_order_in_which_they_come() -> None:
 
 def test_shares_are_means_over_answers_that_had_a_video() -> None:
     answers = [said(0, "x", True, 100, 40), said(1, "x", True, 200, 120)]
-    assert kept_shares(answers) == (pytest.approx(0.5), pytest.approx(0.125))
-    assert kept_shares([said(0, "x", True, 0, 0)]) == (None, None)
+    shares = retention(replace(one, visual_read=30) for one in answers)
+    assert (shares.prefill, shares.pruned_layers) == (0.5, 0.125)
+    assert shares.decode == pytest.approx((30 / 100 + 30 / 200) / 2)
+    assert retention([said(0, "x", True, 0, 0)]) == Retention(None, None, None)
+
+
+def test_a_share_that_is_known_of_some_answers_alone_isn_t_told() -> None:
+    answers = [replace(said(0, "x", True, 100, 40), visual_read=30), said(1, "x", True, 200, 120)]
+    assert retention(answers).decode is None

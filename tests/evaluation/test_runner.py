@@ -19,6 +19,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation import runner, workers
 from dycoke_cli.evaluation.journal import FILE
 from dycoke_cli.evaluation.listener import Listener
+from dycoke_cli.evaluation.metrics import Retention
 from dycoke_cli.evaluation.plan import Plan
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
@@ -80,9 +81,11 @@ def test_rows_add_up(whole: Report) -> None:
     items = Samples().items("test", 2)
     none, dycoke = whole.rows
     assert (whole.videos, whole.frames, whole.split) == (2, 2, "test")
-    assert (none.kept_before_llm, none.kept_in_decode, none.changes) == (1, 1, None)
-    assert dycoke.kept_before_llm == (16 + 4) / 32
-    assert dycoke.kept_in_decode == pytest.approx(6 / 32)
+    assert (none.retention, none.changes) == (Retention(1, 1, 1), None)
+    assert dycoke.retention.prefill == (16 + 4) / 32
+    assert dycoke.retention.pruned_layers == pytest.approx(6 / 32)
+    # Nine of ten layers attend to all that is left.
+    assert dycoke.retention.decode == pytest.approx((9 * 20 + 6) / 10 / 32)
     for row in whole.rows:
         assert row.accuracy.questions == len(items)
         for groups in (row.by_type, row.by_label):
@@ -168,7 +171,7 @@ def test_rows_of_one_setup_are_asked_once(tmp_path: Path) -> None:
 def test_controls_see_less(tmp_path: Path) -> None:
     none, blind, one = evaluate(plan(tmp_path, "none,no-video,one-frame", split="validation")).rows
     assert [row.frames for row in (none, blind, one)] == [2, 0, 1]
-    assert (blind.kept_before_llm, blind.kept_in_decode) == (None, None)
+    assert blind.retention == Retention(None, None, None)
     assert none.bytes > one.bytes > blind.bytes
 
 

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from dycoke_cli.models.catalog import CATALOG, STATES
-from dycoke_cli.models.choosing import method_defaults
 from dycoke_cli.models.layouts import FAMILIES
 from tests.families.stock import NONE_ONLY
 from tests.families.tiny import MAKERS
@@ -20,13 +19,11 @@ def test_an_entry_is_complete(entry):
     assert entry.note
     assert entry.name == "mini" or re.fullmatch(r"[\w.-]+/[\w.-]+", entry.repo)
     assert entry.tokens_per_frame is None or entry.shape is None
-    assert entry.prune_layer >= 1
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_fits_its_family(entry):
     family = FAMILIES[entry.family]
-    assert entry.positions == "kept" or family.counts_tokens
     assert not family.only_none
     # "config-tested" is what tests/families proves.
     assert entry.family in MAKERS or entry.family == "molmo2"
@@ -51,15 +48,3 @@ def test_downloads_are_no_smaller_than_sixteen_bits_a_parameter():
     for entry in CATALOG.values():
         if entry.download_bytes:
             assert entry.download_bytes >= 1.99 * entry.parameters, entry.name
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_without_an_entry_has_positions_that_its_family_can_have(family):
-    defaults = method_defaults(None, FAMILIES[family], layers=28)
-    assert defaults["prune_layer"] == 3
-    # Where tokens have places, renumbering them would be refused.
-    assert defaults.get("positions") == (None if FAMILIES[family].counts_tokens else "kept")
-
-
-def test_a_model_of_few_layers_is_pruned_in_its_last():
-    assert method_defaults(None, FAMILIES["internvl"], layers=2) == {"prune_layer": 1}

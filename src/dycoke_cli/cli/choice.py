@@ -36,15 +36,15 @@ class MethodChoice:
                 f"--prune-layer must be from 1 to {model.layers - 1} "
                 f"for {model.name}, which has {model.layers} layers, not {layer}"
             )
-        return self.create(model.method_defaults)
+        return self.create().suited(model.method_defaults)
 
-    def create(self, defaults: dict[str, Any]) -> Method:
-        """The method itself, with `defaults` for what was tuned for it and wasn't given.
+    def create(self) -> Method:
+        """The method itself; what wasn't given and depends on the model is still open.
 
         Raises:
             UsageError: see `method_choice`.
         """
-        from dycoke_cli.compression.registry import METHODS, suited
+        from dycoke_cli.compression.registry import METHODS, create
 
         if self.name in METHODS:
             known = METHODS[self.name]().parameters()
@@ -52,7 +52,7 @@ class MethodChoice:
             if unknown:
                 raise UsageError(f"--method {self.name} has no {_flag(unknown[0])}")
         try:
-            return suited(self.name, self.given, defaults)
+            return create(self.name, **self.given)
         except UsageError as error:
             raise UsageError(_with_flags(str(error), self.given)) from error
 
@@ -71,7 +71,7 @@ def method_choice(name: str, flags: dict[str, Any]) -> MethodChoice:
             raise UsageError("--dp-cache discard leaves nothing to recall; drop --recall")
         given["recall"] = False
     choice = MethodChoice(name, given)
-    choice.create({})
+    choice.create()
     return choice
 
 

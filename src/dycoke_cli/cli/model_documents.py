@@ -9,9 +9,10 @@ from typing import Any
 from dycoke_cli import __version__
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, STATES, Entry
+from dycoke_cli.models.layouts import FAMILIES, defaults_of
 from dycoke_cli.models.machine import Machine, this_machine
 from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
-from dycoke_cli.models.sizes import configured_sizes
+from dycoke_cli.models.sizes import configured_sizes, own_method_defaults
 from dycoke_cli.models.source import Source
 
 SCHEMA = "dycoke.models/1"
@@ -39,9 +40,9 @@ def one_model(source: Source) -> dict[str, Any]:
         model |= {"fits": None, "on_disk": _on_disk(stored.get(source.location))}
         if source.local:
             model["on_disk"] = _folder(Path(source.location))
-    on_disk = model["on_disk"]
-    folder = None if on_disk is None else Path(on_disk["revisions"][0]["folder"])
-    model["configuration"] = None if folder is None else configured_sizes(folder)
+    model["configuration"] = _configuration(model)
+    if source.entry is None:
+        model |= _method_defaults(model)
     return _document(machine, [model])
 
 
@@ -65,7 +66,29 @@ def _of_entry(entry: Entry, machine: Machine, stored: dict[str, Stored]) -> dict
     on_disk = (
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(stored.get(entry.repo))
     )
-    return dataclasses.asdict(entry) | {"fits": machine.holds(entry), "on_disk": on_disk}
+    model = dataclasses.asdict(entry) | {"fits": machine.holds(entry), "on_disk": on_disk}
+    return model | _method_defaults(model)
+
+
+def _configuration(model: dict[str, Any]) -> dict[str, Any] | None:
+    folder = _any_folder(model)
+    return None if folder is None else configured_sizes(folder)
+
+
+def _method_defaults(model: dict[str, Any]) -> dict[str, Any]:
+    """Defaults of `--prune-layer` and `--positions`; None of a model of which nothing is known."""
+    folder, configuration = _any_folder(model), _configuration(model) or {}
+    family = FAMILIES.get(model["family"] or configuration.get("family", ""))
+    if family is None:
+        return {"prune_layer": None, "positions": None}
+    own = None if folder is None else own_method_defaults(folder)
+    return defaults_of(family, own, configuration.get("text", {}).get("num_hidden_layers"))
+
+
+def _any_folder(model: dict[str, Any]) -> Path | None:
+    """Where its files are, in its newest revision."""
+    on_disk = model["on_disk"]
+    return None if on_disk is None else Path(on_disk["revisions"][0]["folder"])
 
 
 def _on_disk(stored: Stored | None) -> dict[str, Any] | None:

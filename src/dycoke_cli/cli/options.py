@@ -227,8 +227,9 @@ PruneLayer = Annotated[
     int | None,
     typer.Option(
         metavar="L",
-        help="First layer that is pruned, from 1 to the model's layers - 1; the layer before it "
-        "chooses. Default: 3, or what suits the model; fastv: 2.",
+        help="First pruned layer, from 1 to the model's layers - 1; the layer before it scores the "
+        "tokens. Default: the paper's 3, unless the model's checkpoint names another (`dycoke "
+        "models info`); fastv: 2.",
         show_default=False,
         rich_help_panel=_METHOD,
     ),
@@ -265,8 +266,9 @@ Positions = Annotated[
     Literal["kept", "renumbered"] | None,
     typer.Option(
         metavar="NAME",
-        help="Of the tokens that stay: kept as they were, or renumbered without gaps. "
-        "Default: renumbered, or what suits the model.",
+        help="Positions of the remaining tokens: kept (original) or renumbered (contiguous). "
+        "Default: renumbered, as in the published code; kept for models whose positions are time, "
+        "height and width, and where the checkpoint says so (`dycoke models info`).",
         show_default=False,
         rich_help_panel=_METHOD,
     ),

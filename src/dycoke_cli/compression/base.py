@@ -7,9 +7,9 @@ attends to (`pruning`). The engine asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 
@@ -91,18 +91,27 @@ class BeforeVision:
 class Method:
     """A compression method. As it stands, it keeps everything: the uncompressed model.
 
+    A parameter that is None takes the value that suits the model: see `suited`.
+
     Attributes:
         name: on the command line.
-        tuned: parameters whose default a model's catalog entry may replace, for it was measured
-            with this method.
     """
 
     name: ClassVar[str] = "none"
-    tuned: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def suited(self, defaults: Mapping[str, Any]) -> Self:
+        """This method with a model's defaults in place of the parameters that are None.
+
+        Args:
+            defaults: `models.layouts.method_defaults` of the model.
+        """
+        parameters = self.parameters()
+        unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
+        return replace(self, **unset) if unset else self
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Choose the visual tokens that the language model reads.

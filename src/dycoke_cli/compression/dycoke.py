@@ -30,11 +30,13 @@ class DyCoke(Method):
         kv_prune: stage 2 on.
         prune_ratio: P in [0, 1), the share of visual tokens that a decoding step leaves out.
         prune_layer: L, the first layer (0-based) that attends to the active tokens only;
-            layer L-1 scores them.
+            layer L-1 scores them. None is the model's default: the paper's 3, unless its
+            checkpoint names another.
         recall: False keeps the first choice for good.
         recall_threshold: renew the choice below this cosine similarity of attention.
         variant: "paper", or "published" with the quirks of the published code.
-        positions: of kept tokens, "renumbered" without gaps or "kept" as they were.
+        positions: of kept tokens, "renumbered" without gaps or "kept" as they were. None is the
+            default of the model's family (`models.layouts.method_defaults`).
         dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
             memory of an accelerator; or "discard" them.
         prune_from: stage 2 is for prompts with so many visual tokens left of stage 1 or more: in
@@ -47,18 +49,17 @@ class DyCoke(Method):
     """
 
     name: ClassVar[str] = "dycoke"
-    tuned: ClassVar[tuple[str, ...]] = ("prune_layer", "positions")
 
     ttm: bool = True
     merge_ratio: float = 0.7
     window: int = 4
     kv_prune: bool = True
     prune_ratio: float = 0.7
-    prune_layer: int = 3
+    prune_layer: int | None = None
     recall: bool = True
     recall_threshold: float = 0.9
     variant: str = "paper"
-    positions: str = "renumbered"
+    positions: str | None = None
     dp_cache: str = "device"
     merge_stage: str = "llm"
     prune_from: int = 0
@@ -67,11 +68,13 @@ class DyCoke(Method):
         check_share("merge_ratio", self.merge_ratio)
         check_share("prune_ratio", self.prune_ratio)
         check_at_least("window", self.window, 2)
-        check_at_least("prune_layer", self.prune_layer, 1)
+        if self.prune_layer is not None:
+            check_at_least("prune_layer", self.prune_layer, 1)
         check_at_least("recall_threshold", self.recall_threshold, 0)
         check_at_least("prune_from", self.prune_from, 0)
         check_choice("variant", self.variant, ("paper", "published"))
-        check_choice("positions", self.positions, ("kept", "renumbered"))
+        if self.positions is not None:
+            check_choice("positions", self.positions, ("kept", "renumbered"))
         check_choice("dp_cache", self.dp_cache, ("device", "host", "discard"))
         check_choice("merge_stage", self.merge_stage, ("llm", "vision"))
         if self.merge_stage == "vision" and not (self.ttm and self.variant == "paper"):
@@ -99,6 +102,8 @@ class DyCoke(Method):
             )
         if self.variant == "published" and self.positions == "kept":
             raise UsageError("the published variant always renumbers positions; kept is for paper")
+        if self.variant == "published":
+            object.__setattr__(self, "positions", "renumbered")
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
@@ -125,6 +130,7 @@ class DyCoke(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
+        assert self.positions is not None, "suited to a model first"
         return self.positions == "renumbered"
 
     def pruning(self) -> Pruning | None:
@@ -134,4 +140,5 @@ class DyCoke(Method):
         selector = VisualSelector(
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )
+        assert self.prune_layer is not None, "suited to a model first"
         return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)

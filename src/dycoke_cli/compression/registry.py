@@ -33,22 +33,3 @@ def create(name: str, **parameters: Any) -> Method:
     if unknown:
         raise UsageError(f"method {name} has no parameter {unknown[0]}")
     return method(**parameters)
-
-
-def suited(name: str, given: dict[str, Any], defaults: dict[str, Any]) -> Method:
-    """Make a method for a model.
-
-    Args:
-        name: of the method.
-        given: the parameters that were chosen.
-        defaults: what suits the model; taken where the method is tuned to a model, and what was
-            given doesn't decide it.
-
-    Raises:
-        UsageError: see `create`.
-    """
-    tuned = METHODS[name].tuned if name in METHODS else ()
-    # The published variant has a rule of its own for positions.
-    decided = {*given, "positions"} if given.get("variant") == "published" else {*given}
-    taken = {key: value for key, value in defaults.items() if key in tuned and key not in decided}
-    return create(name, **taken, **given)

@@ -25,7 +25,9 @@ class Answer:
         model: name, revision, dtype, device.
         method: name and every parameter.
         frames: count, and true time stamps in seconds.
-        tokens: visual, visual_kept, visual_active_in_decode (mean over steps), text, generated.
+        tokens: visual, visual_kept, visual_active_in_decode (mean over steps, in pruned layers),
+            visual_read_per_step (mean over steps and layers; None where layers don't attend to
+            every token), text, generated.
         decode: steps, choices_renewed, tokens_evicted, tokens_recalled.
         flops: "paper FLOPs": prefill, decode, uncompressed.
         seconds: load, video_decode, vision, prefill, first_token, decode, total.

@@ -66,6 +66,7 @@ def ask_together(
     loaded = asked[0].session.loaded
     if any(item.session.loaded is not loaded for item in asked):
         raise UsageError("questions that are asked together need one model")
+    method = method.suited(loaded.method_defaults)
     if decoding.trace:
         check_traceable(method)
     watch = Stopwatch(loaded.input_device)

@@ -38,7 +38,7 @@ from dycoke_cli.engine.supported import (
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.layouts import family_of, method_defaults
 from dycoke_cli.models.private_api import attention_implementation
 
 
@@ -54,7 +54,8 @@ def attach(
 
     Args:
         model: a stock model of a family that has a layout.
-        method: the choices, made for each sequence of a batch alone.
+        method: the choices, made for each sequence of a batch alone; a parameter that is None
+            takes the model's default.
         trace: take down each decoding step of a method with decode pruning.
         prefix: of the video that every prompt is about: what was read of it isn't read again, and
             nothing is made of any row of a prompt but the last.
@@ -70,6 +71,7 @@ def attach(
             f"no method can be attached to a model of the family {model.config.model_type!r}: "
             f"{why_not}; --method none works"
         )
+    method = method.suited(method_defaults(model.config))
     check_decoder(model.get_decoder(), method)
     if method.before_vision() is not None and not chosen:
         raise UsageError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.base import Inside, Method, Pruning
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.prompt import Frames
 
@@ -69,6 +70,7 @@ def make_answer(
             "visual": visual,
             "visual_kept": stats.visual_kept,
             "visual_active_in_decode": stats.mean_active,
+            "visual_read_per_step": _read_per_step(text_config, stats, choice),
             "text": prompt_tokens - visual,
             "generated": steps + 1,
         },
@@ -108,6 +110,21 @@ def make_answer(
         warnings=tuple(warnings),
         trace=generated.trace,
     )
+
+
+def _read_per_step(
+    config: Any, stats: DecodeStats, choice: Inside | Pruning | None
+) -> float | None:
+    """Visual tokens that a step attends to, mean over steps and layers.
+
+    None of a model with layers that don't attend to every token (sliding windows, linear
+    attention): how many visual tokens those see isn't counted.
+    """
+    if other_caches(config):
+        return None
+    layers = config.num_hidden_layers
+    below = choice.layer if choice else layers
+    return (below * stats.visual_kept + (layers - below) * stats.mean_active) / layers
 
 
 def _model(loaded: LoadedModel) -> dict[str, Any]:

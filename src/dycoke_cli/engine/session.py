@@ -161,6 +161,7 @@ class VideoSession:
         Args: as of `ask`.
         """
         text = self.video.input_ids(question, history).shape[1] - self.video.visual
+        method = method.suited(self.loaded.method_defaults)
         return memory_warning(self.loaded, self.video, method, text)
 
     def _check_fits(self, length: int, method: Method, max_new_tokens: int) -> None:

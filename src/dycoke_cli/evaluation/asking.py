@@ -75,6 +75,7 @@ def _with_video(session: VideoSession, dataset: Dataset, method: Method, item: I
         # Whichever question comes first pays for reading and encoding.
         seconds=taken["total"] - taken["video_decode"] - taken["vision"],
         bytes=answer.bytes["kv_cache"] or 0,
+        visual_read=tokens["visual_read_per_step"],
     )
 
 
@@ -98,6 +99,7 @@ def _without_video(loaded: LoadedModel, dataset: Dataset, item: Item) -> Predict
         visual=0,
         visual_kept=0,
         visual_active=0.0,
+        visual_read=0.0,
         generated=len(generated.tokens),
         seconds=watch.read(),
         bytes=generated.kv_bytes,

@@ -98,7 +98,8 @@ class Journal:
         if "about" in line:
             self._setups.add(setup)
             return
-        fields = {name: line[name] for name in Prediction.__dataclass_fields__}
+        # An earlier release didn't write all fields; those without a default it did.
+        fields = {name: line[name] for name in Prediction.__dataclass_fields__ if name in line}
         self._predictions.setdefault(setup, {})[line["item"]] = Prediction(**fields)
         if line["commit"] is not None:
             self._commits.setdefault(setup, set()).add(line["commit"])

@@ -95,14 +95,32 @@ def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list
     return dict(groups)
 
 
-def kept_shares(said: Iterable[Prediction]) -> tuple[float | None, float | None]:
-    """Mean shares of the visual tokens: read by the language model, attended to in decode.
+@dataclass(frozen=True)
+class Retention:
+    """Mean shares of a video's visual tokens; None where there was no video, or it isn't known.
 
-    None where there was no video.
+    Args:
+        prefill: left before the language model.
+        decode: that a decoding step attended to, mean over steps and layers.
+        pruned_layers: the same of the layers that are pruned alone.
     """
-    seen = [prediction for prediction in said if prediction.visual]
-    if not seen:
-        return None, None
-    kept = math.fsum(one.visual_kept / one.visual for one in seen) / len(seen)
-    active = math.fsum(one.visual_active / one.visual for one in seen) / len(seen)
-    return kept, active
+
+    prefill: float | None = None
+    decode: float | None = None
+    pruned_layers: float | None = None
+
+
+def retention(predictions: Iterable[Prediction]) -> Retention:
+    """How many of the visual tokens were read, as shares."""
+    seen = [prediction for prediction in predictions if prediction.visual]
+
+    def share(tokens: Callable[[Prediction], float | None]) -> float | None:
+        shares = [None if (n := tokens(one)) is None else n / one.visual for one in seen]
+        counted = [share for share in shares if share is not None]
+        return math.fsum(counted) / len(seen) if seen and len(counted) == len(seen) else None
+
+    return Retention(
+        share(lambda one: one.visual_kept),
+        share(lambda one: one.visual_read),
+        share(lambda one: one.visual_active),
+    )

@@ -52,10 +52,13 @@ class Prediction:
         parts: see `dataset.Score`.
         visual: visual tokens before any choice.
         visual_kept: of those, read by the language model.
-        visual_active: of those, attended to in decode (mean over steps).
+        visual_active: of those, attended to by a decoding step in the pruned layers (mean over
+            steps).
         generated: tokens written, with the end token.
         seconds: to answer, once the video is encoded.
         bytes: of keys and values held at the end.
+        visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
+            None where that wasn't counted.
     """
 
     item: str
@@ -68,3 +71,4 @@ class Prediction:
     generated: int
     seconds: float
     bytes: int
+    visual_read: float | None = None

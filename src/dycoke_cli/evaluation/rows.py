@@ -7,7 +7,7 @@ from typing import Any
 
 from dycoke_cli.evaluation.changes import Changes, count_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Mean, Predictions, grouped, kept_shares, mean_of
+from dycoke_cli.evaluation.metrics import Mean, Predictions, Retention, grouped, mean_of, retention
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 
 
@@ -24,8 +24,7 @@ class Row:
         by_type: accuracy by kind of question.
         by_label: accuracy by label of the video.
         by_part: means of the measures that only some kinds have.
-        kept_before_llm: share of the visual tokens that the language model read, or None.
-        kept_in_decode: share that a step attended to, or None.
+        retention: shares of the visual tokens that were read.
         changes: from the uncompressed model, or None where this is it or it didn't run.
         seconds: mean time of an answer, once the video is encoded.
         bytes: mean size of the keys and values held at its end.
@@ -39,8 +38,7 @@ class Row:
     by_type: dict[str, Mean]
     by_label: dict[str, Mean]
     by_part: dict[str, Mean]
-    kept_before_llm: float | None
-    kept_in_decode: float | None
+    retention: Retention
     changes: Changes | None
     seconds: float
     bytes: float
@@ -57,8 +55,9 @@ class Row:
             "by_type": {kind: mean.to_dict("accuracy") for kind, mean in self.by_type.items()},
             "by_label": {label: mean.to_dict("accuracy") for label, mean in self.by_label.items()},
             "by_part": {part: mean.to_dict("mean") for part, mean in self.by_part.items()},
-            "kept_before_llm": self.kept_before_llm,
-            "kept_in_decode": self.kept_in_decode,
+            "kept_before_llm": self.retention.prefill,
+            "kept_in_decode": self.retention.decode,
+            "kept_in_pruned_layers": self.retention.pruned_layers,
             "changed": moved.changed if moved else None,
             "fixed": moved.fixed if moved else None,
             "broken": moved.broken if moved else None,
@@ -93,7 +92,6 @@ def make_row(
         return {key: mean_of(right, group, said, uncompressed) for key, group in groups.items()}
 
     answers = [said[item.id] for item in items]
-    kept, active = kept_shares(answers)
     return Row(
         spec=spec,
         name=name,
@@ -103,8 +101,7 @@ def make_row(
         by_type=means(grouped(items, lambda item: item.kind)),
         by_label=means(grouped(items, lambda item: item.label)),
         by_part=_parts(items, said, uncompressed),
-        kept_before_llm=kept,
-        kept_in_decode=active,
+        retention=retention(answers),
         changes=None if uncompressed is None else count_changes(items, said, uncompressed),
         seconds=sum(answer.seconds for answer in answers) / len(answers),
         bytes=sum(answer.bytes for answer in answers) / len(answers),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dycoke_cli.errors import UsageError
 
@@ -64,7 +64,7 @@ class Spec:
         Raises:
             UsageError: see `create`; or the model has no such layer.
         """
-        method = self.create(model.method_defaults)
+        method = self.create().suited(model.method_defaults)
         layer = method.parameters().get("prune_layer", 0)
         if layer >= model.layers:
             raise UsageError(
@@ -73,16 +73,16 @@ class Spec:
             )
         return method
 
-    def create(self, defaults: dict[str, Any]) -> Method:
-        """The method, with `defaults` for what wasn't given.
+    def create(self) -> Method:
+        """The method; what wasn't given and depends on the model is still open.
 
         Raises:
             UsageError: a parameter out of range, or a combination without meaning.
         """
-        from dycoke_cli.compression.registry import suited
+        from dycoke_cli.compression.registry import create
 
         try:
-            return suited(self.method, self.given, defaults)
+            return create(self.method, **self.given)
         except UsageError as error:
             raise UsageError(f"--methods {self.text}: {error}") from error
 
@@ -99,7 +99,7 @@ def parse_specs(text: str) -> list[Spec]:
         if spec.text in seen:
             raise UsageError(f"--methods has {spec.text} twice")
         seen.add(spec.text)
-        spec.create({})
+        spec.create()
     return specs
 
 
@@ -132,7 +132,11 @@ def _parameter_types(method: str) -> dict[str, type]:
     from dycoke_cli.compression.registry import METHODS
 
     hints = get_type_hints(METHODS[method])
-    return {parameter: hints[parameter] for parameter in METHODS[method]().parameters()}
+    # `int | None` is read as int: None is for what isn't given.
+    return {
+        parameter: next(kind for kind in (*get_args(hints[parameter]), hints[parameter]) if kind)
+        for parameter in METHODS[method]().parameters()
+    }
 
 
 def _value(text: str, parameter: str, kind: type, value: str) -> Any:

@@ -11,7 +11,6 @@ from dycoke_cli.models.frame_sizes import ClipTokens, FittedShape, KeptShape
 from dycoke_cli.models.published import published_names
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
-DEFAULT_PRUNE_LAYER = 3
 
 STATES = {
     "config-tested": "its stock class ran with a small random configuration",
@@ -37,8 +36,6 @@ class Entry:
         download_bytes: size of its weight files.
         tokens_per_frame: visual tokens a frame before any compression, where that is one number.
         shape: how the tokens of a frame follow from its shape, where they do.
-        prune_layer: the default of `--prune-layer`, for DyCoke.
-        positions: the default of `--positions`, except for the published variant.
         state: how far it was tested, one of `STATES`.
         note: one line for a person who chooses.
     """
@@ -50,8 +47,6 @@ class Entry:
     download_bytes: int | None
     tokens_per_frame: int | None
     shape: KeptShape | FittedShape | None
-    prune_layer: int
-    positions: str
     state: str
     note: str
 
@@ -89,8 +84,6 @@ def _entry(values: dict[str, Any]) -> Entry:
         download_bytes=values.get("download_bytes"),
         tokens_per_frame=values.get("tokens_per_frame"),
         shape=_SHAPES[shape.pop("rule")](**shape) if shape else None,
-        prune_layer=values.get("prune_layer", DEFAULT_PRUNE_LAYER),
-        positions=values["positions"],
         state=values.get("state", tested),
         note=values["note"],
     )

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import CATALOG, DEFAULT_PRUNE_LAYER, Entry
-from dycoke_cli.models.layouts import FAMILIES, Family, family_of
+from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.layouts import FAMILIES, Family, family_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.packages import check_family_packages
 from dycoke_cli.models.published import CONFIGURATIONS, published
@@ -54,7 +54,7 @@ class ChosenModel:
     @property
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
-        return method_defaults(self.source.entry, self.family, self.layers)
+        return method_defaults(self.config)
 
     def describe(self) -> dict[str, Any]:
         """What tells it from every other: name, revision, weights, dtype and device."""
@@ -87,23 +87,6 @@ def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
     check_quantize(options.quantize, source.name, config, target, options.random_weights)
     check_device_map(options.device_map, options.quantize)
     return ChosenModel(name, source, config, commit, family, target, dtype, options)
-
-
-def method_defaults(entry: Entry | None, family: Family, layers: int) -> dict[str, Any]:
-    """Parameters of methods that suit a model: the catalog's, or what suits its family.
-
-    Args:
-        entry: of the catalog, or None.
-        family: of the model.
-        layers: of the language model.
-    """
-    if entry is not None:
-        return {"prune_layer": entry.prune_layer, "positions": entry.positions}
-    # A small model may have no layer of that number.
-    defaults: dict[str, Any] = {"prune_layer": min(DEFAULT_PRUNE_LAYER, layers - 1)}
-    if not family.counts_tokens:
-        defaults["positions"] = "kept"  # places in time, height and width can't be renumbered
-    return defaults
 
 
 def family_in(source: Source, config: Any) -> Family:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.choosing import choose, method_defaults
+from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.layouts import Family, method_defaults
 from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes
@@ -82,7 +82,7 @@ class LoadedModel:
     @property
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
-        return method_defaults(self.entry, self.family, self.layers)
+        return method_defaults(self.model.config)
 
     @property
     def context_length(self) -> int:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.models.layouts import CHECKPOINT_KEY
+
 _OF_TEXT = (
     "hidden_size",
     "num_hidden_layers",
@@ -27,6 +29,14 @@ _OF_VISION = (
     "image_size",
     "patch_size",
 )
+
+
+def own_method_defaults(folder: Path) -> Any:
+    """What the `config.json` in a folder says that suits its checkpoint; None where silent."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get(CHECKPOINT_KEY)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def configured_sizes(folder: Path) -> dict[str, Any] | None:

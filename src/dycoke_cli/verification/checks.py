@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -30,7 +31,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
         session: the clip with the model; nothing was asked yet.
     """
     loaded = session.loaded
-    layer = loaded.method_defaults["prune_layer"]
+    default = DyCoke().suited(loaded.method_defaults)
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), Method())
     prompts = [session.prompt(q, (), Method(), Decoding(NEW_TOKENS))() for q in QUESTIONS]
@@ -42,9 +43,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
         lambda prompt: attached(session, prompt, Method(), NEW_TOKENS),
         stock,
     )
-    keep_all = DyCoke(
-        merge_ratio=0.0, prune_ratio=0.0, prune_layer=layer, positions="kept", kv_prune=prunes
-    )
+    keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
     yield _against(
         "attached with everything kept, an answer is that of plain generate()",
         session,
@@ -53,14 +52,17 @@ def checks(session: VideoSession) -> Iterator[Step]:
         stock,
     )
     if prunes:
-        yield _pruned(session, prompts, layer)
+        yield _pruned(session, prompts, default)
+        if loaded.family.counts_tokens:
+            other = "kept" if default.renumbers() else "renumbered"
+            yield _pruned(session, prompts, replace(default, positions=other))
     else:
         yield Step(
             "pruned, an answer is that of the masked reference",
             SKIPPED,
             "the language model has layers that don't keep every token: it only merges",
         )
-    yield _together(session, DyCoke(prune_layer=layer, positions="kept", kv_prune=prunes))
+    yield _together(session, replace(default, kv_prune=prunes))
 
 
 def _against(
@@ -76,14 +78,14 @@ def _against(
     return _summed_up(name, pairs)
 
 
-def _pruned(session: VideoSession, prompts: list[Prompt], layer: int) -> Step:
-    method = DyCoke(prune_layer=layer, positions="kept")
+def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
     pairs = []
     for prompt in prompts:
         run = attached(session, prompt, method, NEW_TOKENS)
-        reference = masked_run(session, prompt, run, layer)
+        reference = masked_run(session, prompt, run, method)
         pairs.append(compared(run, reference, session.loaded.model.dtype))
-    return _summed_up("pruned, an answer is that of the masked reference", pairs)
+    name = f"pruned, positions {method.positions}, an answer is that of the masked reference"
+    return _summed_up(name, pairs)
 
 
 def _summed_up(name: str, pairs: list[tuple[str, dict[str, float]]]) -> Step:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
+from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.decoder_arguments import take
 from dycoke_cli.engine.encode import DEEPSTACK, VISUAL_ROWS
 from dycoke_cli.engine.inject import encoded
@@ -37,16 +38,17 @@ class _Forced(LogitsProcessor):
 
 
 @torch.inference_mode()
-def masked_run(session: VideoSession, prompt: Prompt, run: Run, prune_layer: int) -> Run:
+def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) -> Run:
     """The same tokens with the logits that the choices of a run lead to.
 
     Args:
         session: the video.
         prompt: that was answered.
-        run: the answer, with its choices; tokens keep the positions they had.
-        prune_layer: the first layer that attends to active tokens only.
+        run: the answer, with its choices.
+        method: that was attached, suited to the model.
     """
     assert run.kept is not None
+    assert method.prune_layer is not None
     model = session.loaded.model
     read = _as_read(model, prompt)
     visual = prompt.placeholders[0].nonzero().flatten()[: session.video.visual]
@@ -56,13 +58,13 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, prune_layer: int
     rows = stays.nonzero().flatten()
     columns = torch.isin(rows, visual).nonzero().flatten()
 
-    short = {
-        "input_ids": prompt.input_ids[:, rows],
-        "position_ids": read["position_ids"][..., rows.to(model.device)],
-    }
+    positions = read["position_ids"][..., rows.to(model.device)]
+    if method.renumbers():
+        positions = torch.arange(len(rows), device=model.device)[None]
+    short = {"input_ids": prompt.input_ids[:, rows], "position_ids": positions}
     if TYPES in prompt.beside:
         short[TYPES] = prompt.beside[TYPES][:, rows]
-    masked = _waiting_masked(model, prune_layer, len(rows), columns, run.active)
+    masked = _waiting_masked(model, method.prune_layer, len(rows), columns, run.active)
     with _sdpa(model), masked, _written(model, read, rows):
         return generated(model, short, len(run.tokens), [_Forced(run.tokens)])
 

@@ -59,10 +59,9 @@ def verify(
 
 def _answers(session: VideoSession) -> list[dict[str, Any]]:
     """The fixed questions under each method, with time and memory."""
-    layer = session.loaded.method_defaults["prune_layer"]
-    methods = {"none": Method(), "ttm": DyCoke(kv_prune=False, positions="kept")}
+    methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
     if not other_caches(session.loaded.model.get_decoder().config):
-        methods["dycoke"] = DyCoke(prune_layer=layer, positions="kept")
+        methods["dycoke"] = DyCoke()
     return [
         _row(name, session.ask(question, method, max_new_tokens=NEW_TOKENS))
         for question in QUESTIONS

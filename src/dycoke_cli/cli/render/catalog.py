@@ -138,7 +138,7 @@ def _tokens(model: dict[str, Any]) -> str:
 
 def _defaults(model: dict[str, Any]) -> str:
     if model["prune_layer"] is None:
-        return "what suits its family"
+        return UNKNOWN
     return f"--prune-layer {model['prune_layer']} --positions {model['positions']}"
 
 

@@ -66,21 +66,22 @@ def _by_group(rows: list[dict[str, Any]]) -> Table:
 
 
 def _costs(rows: list[dict[str, Any]]) -> Table:
-    table = _table("#", "Read", "Active", "Time", "KV cache", "Parameters")
-    _fold(table, 5)
+    table = _table("#", "Prefill", "Decode", "Pruned", "Time", "KV cache", "Parameters")
+    _fold(table, 6)
     for number, row in enumerate(rows, 1):
         table.add_row(
             str(number),
             _share(row["kept_before_llm"]),
             _share(row["kept_in_decode"]),
+            _share(row["kept_in_pruned_layers"]),
             seconds(row["seconds"]),
             size(row["bytes"]),
             Text(_parameters(row)),
         )
     return _explained(
         table,
-        "Read: share of the visual tokens that the language model reads; active: that a step "
-        "attends to. Time and KV cache: mean of an answer.",
+        "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
+        "the pruned layers alone). Time and KV cache: mean per answer.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The panel below an answer: what was left out, and what that cost and saved."""
+"""The panel below an answer: what was dropped, and what that cost and saved."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ def panel(document: dict[str, Any]) -> Panel:
 
 
 def saving(document: dict[str, Any]) -> str:
-    """What the method saved, in a line for someone who has never heard of it."""
+    """What the method dropped, and the FLOPs that this saves, in a sentence."""
     tokens, used = document["tokens"], document["flops"]
-    name = document["method"]["name"]
-    if name == "none":
-        return "Nothing was left out: this is the uncompressed model."
-    visual, kept, active = (
-        tokens[key] for key in ("visual", "visual_kept", "visual_active_in_decode")
+    if document["method"]["name"] == "none":
+        return "No visual tokens dropped: this is the baseline."
+    visual, kept, active, read = (
+        tokens[key]
+        for key in ("visual", "visual_kept", "visual_active_in_decode", "visual_read_per_step")
     )
     did = []
     if kept < visual:
-        did.append(f"left out {share(visual - kept, visual)} of the video")
-    if active < kept:
-        did.append(f"looked back at {share(active, visual)} of it for each word")
+        did.append(f"{share(visual - kept, visual)} of visual tokens dropped")
+    if active < kept and read is not None:
+        did.append(
+            f"decode attends to {share(read, visual)} of them"
+            f" ({share(active, visual)} in pruned layers)"
+        )
     if not did:
-        return f"{_NAMES.get(name, name)} left nothing out."
+        return "No visual tokens dropped."
     saved = 1 - (used["prefill"] + used["decode"]) / used["uncompressed"]
-    return f"{_NAMES.get(name, name)} {' and '.join(did)}: {share(saved, 1)} less computing."
+    sentence = "; ".join([*did, f"LLM FLOPs −{share(saved, 1)} (paper's formula)."])
+    return sentence[0].upper() + sentence[1:]
 
 
 def _title(document: dict[str, Any]) -> str:
@@ -64,13 +68,13 @@ def _prunes(document: dict[str, Any]) -> bool:
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
-    rows = [("Visual tokens", _tokens(document)), ("In decode", _decode(document))]
+    rows = [("Visual tokens", _tokens(document)), ("Attended", _attended(document))]
     if document["method"].get("kv_prune"):
-        choice = _choice(document["decode"]) if _prunes(document) else _too_few(document)
-        rows.append(("Choice", choice))
+        selection = _selection(document["decode"]) if _prunes(document) else _too_few(document)
+        rows.append(("KV selection", selection))
     return [
         *rows,
-        ("Paper FLOPs", _flops(document["flops"])),
+        ("LLM FLOPs", _flops(document["flops"])),
         ("Time", _time(document["seconds"])),
         ("Speed", _speed(document)),
         ("Memory", _memory(document["bytes"])),
@@ -82,33 +86,38 @@ def _tokens(document: dict[str, Any]) -> str:
     visual, kept = document["tokens"]["visual"], document["tokens"]["visual_kept"]
     frames = _counted(document["frames"]["count"], "frame")
     method = document["method"]
-    how = "after TTM" if method["name"] == "dycoke" and method["ttm"] else "read"
+    how = "after TTM" if method["name"] == "dycoke" and method["ttm"] else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 
 
-def _decode(document: dict[str, Any]) -> str:
-    active = round(document["tokens"]["visual_active_in_decode"], 1)
-    steps = _counted(document["decode"]["steps"], "step")
-    return f"{count(active)} active ({share(active, document['tokens']['visual'])}) in {steps}"
+def _attended(document: dict[str, Any]) -> str:
+    tokens = document["tokens"]
+    visual, read = tokens["visual"], tokens["visual_read_per_step"]
+    active = f"{count(round(tokens['visual_active_in_decode']))}"
+    if read is None:
+        return f"{active} per step; fewer in layers with a sliding window or linear attention"
+    mean = f"{count(round(read))} ({share(read, visual)}) per step, mean over layers"
+    if tokens["visual_active_in_decode"] == tokens["visual_kept"]:
+        return mean
+    return f"{mean}; {active} ({share(tokens['visual_active_in_decode'], visual)}) in pruned"
 
 
 def _too_few(document: dict[str, Any]) -> str:
-    return f"no pruning in decode: less than {count(document['method']['prune_from'])} tokens"
+    return f"off: fewer than {count(document['method']['prune_from'])} visual tokens"
 
 
-def _choice(decode: dict[str, Any]) -> str:
+def _selection(decode: dict[str, Any]) -> str:
     return (
-        f"renewed {_counted(decode['choices_renewed'], 'time')}"
-        f" · {count(decode['tokens_evicted'])} evicted"
-        f" · {count(decode['tokens_recalled'])} recalled"
+        f"{_counted(decode['choices_renewed'], 'update')} in {_counted(decode['steps'], 'step')}, "
+        f"{count(decode['tokens_evicted'])} evicted, {count(decode['tokens_recalled'])} recalled"
     )
 
 
 def _flops(used: dict[str, Any]) -> str:
     total = used["prefill"] + used["decode"]
     return (
-        f"{flops(total)} of {flops(used['uncompressed'])} uncompressed"
-        f" ({share(total, used['uncompressed'])})"
+        f"{flops(total)} of {flops(used['uncompressed'])} baseline"
+        f" ({share(total, used['uncompressed'])}), by the paper's formula"
     )
 
 
@@ -119,8 +128,7 @@ def _time(taken: dict[str, Any]) -> str:
 
 def _speed(document: dict[str, Any]) -> str:
     taken, rate = document["seconds"], document["tokens_per_second"]
-    parts = [f"{seconds(taken['total'])} in all"]
-    parts.append(f"first token after {seconds(taken['first_token'])}")
+    parts = [f"{seconds(taken['total'])} end to end", f"TTFT {seconds(taken['first_token'])}"]
     if rate:
         parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, document['bytes'])}")
     return " · ".join(parts)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.models.layouts.layout import Layout, a_run_a_frame, one_run, one_run_of_grids
 from dycoke_cli.models.layouts.pixels import Inputs, Pixels, Stacked
 from dycoke_cli.models.layouts.towers import Tower
+
+if TYPE_CHECKING:
+    import torch
 
 TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
@@ -50,6 +51,15 @@ class Family:
     def counts_tokens(self) -> bool:
         """Whether positions count tokens, so that they can be renumbered."""
         return not self.rope
+
+    @property
+    def positions(self) -> str:
+        """The default of `--positions`.
+
+        Positions that count tokens are renumbered, as in the published code, which the paper's
+        figures come from. Places in time, height and width can't be: they are kept.
+        """
+        return "renumbered" if self.counts_tokens else "kept"
 
     def token(self, config: Any) -> int:
         """The token id that stands for a visual token in a prompt."""
@@ -112,6 +122,8 @@ class Family:
             stop: behind the last frame.
             tokens_per_frame: N.
         """
+        import torch
+
         tokens = (stop - start) * tokens_per_frame
         ids = torch.full((1, tokens + self.tail), self.token(config))
         last = stop == self.pixels.frames(inputs)

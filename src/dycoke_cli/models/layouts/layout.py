@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def one_run(index: torch.Tensor, tokens_per_frame: int) -> Layout:
     Raises:
         UsageError: more than one run: more than one video.
     """
+    import torch
+
     _check_one_run(index)
     frames = len(index) // tokens_per_frame
     index = index[: frames * tokens_per_frame]
@@ -86,6 +90,8 @@ def one_run_of_grids(index: torch.Tensor, places: torch.Tensor) -> Layout:
 
 def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
     """The layout of frames that begin at `starts` in `index`."""
+    import torch
+
     frames = len(starts)
     tokens = len(index) // frames
     if not torch.equal(starts, torch.arange(frames, device=starts.device) * tokens):

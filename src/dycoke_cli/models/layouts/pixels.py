@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-Inputs = dict[str, torch.Tensor]
+Inputs = dict[str, "torch.Tensor"]
 
 
 class Pixels(Protocol):
@@ -77,6 +78,8 @@ class Grid:
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
         """The inputs of frames `start` … `stop` alone."""
+        import torch
+
         _, height, width = inputs["video_grid_thw"][0].tolist()
         patches = inputs[self.key][start * height * width : stop * height * width]
         grid = torch.tensor([[stop - start, height, width]])
@@ -103,6 +106,8 @@ class Patched(Stacked):
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
         """The inputs of frames `start` … `stop` alone."""
+        import torch
+
         counts = {name: torch.tensor([stop - start]) for name in self.counts if name in inputs}
         return super().part(inputs, start, stop) | counts
 
@@ -120,6 +125,8 @@ class Pooled(Patched):
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
         """The inputs of frames `start` … `stop` alone."""
+        import torch
+
         _, height, width = inputs["video_grids"][0].tolist()
         tokens, patches = height * width, inputs[self.key].shape[-2]
         pooling = inputs["video_token_pooling"][start * tokens : stop * tokens]

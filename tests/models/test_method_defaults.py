@@ -1,0 +1,116 @@
+"""One place decides which prune layer and positions suit a model; all that names them agrees."""
+
+import copy
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.cli.model_documents import all_models
+from dycoke_cli.engine.attach import attach
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
+from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.layouts import FAMILIES, defaults_of, method_defaults
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.published import published, published_names
+from tests.families.stock import NONE_ONLY, clip
+from tests.families.tiny import MAKERS, make
+
+ROOT = Path(__file__).parents[2]
+# Rotary positions in time, height and width: a gap that is closed would be another place.
+PLACED = {
+    *("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+    *("cosmos3_omni", "cosmos3_edge", "cohere_compass", "glm4v", "glm4v_moe", "glm46v"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_positions_follow_the_published_code_where_they_can(family):
+    assert defaults_of(FAMILIES[family]) == {
+        "prune_layer": 3,
+        "positions": "kept" if family in PLACED else "renumbered",
+    }
+
+
+def test_a_model_of_few_layers_is_pruned_in_its_last():
+    assert defaults_of(FAMILIES["internvl"], layers=2)["prune_layer"] == 1
+
+
+@pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
+def test_python_has_the_same_default(family):
+    model, _ = make(family)
+    attached = attach(model, DyCoke(kv_prune=False))._method
+    assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
+        method_defaults(model.config)
+    )
+
+
+def test_what_is_listed_is_what_loading_takes():
+    listed = {model["name"]: model for model in all_models()["models"]}
+    assert listed.keys() == CATALOG.keys()
+    for name in ("mini", *published_names()):
+        if name == "mini":
+            defaults = choose(name, LoadOptions(device="cpu")).method_defaults
+        else:
+            config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
+            defaults = method_defaults(config)
+        assert {key: listed[name][key] for key in defaults} == defaults, name
+    for name, entry in CATALOG.items():
+        if name != "mini":
+            assert listed[name]["positions"] == FAMILIES[entry.family].positions
+
+
+def test_readme_says_the_same():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for positions in ("renumbered", "kept"):
+        (named,) = re.findall(rf"`{positions}` by default: (.+?)\.", readme)
+        expected = {name for name in FAMILIES if FAMILIES[name].positions == positions}
+        assert set(re.findall(r"`(\w+)`", named)) == expected - {*NONE_ONLY}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copied") / "checkpoint"
+    shutil.copytree(BUNDLED_CHECKPOINT, folder)
+    return folder
+
+
+def test_what_suits_a_checkpoint_travels_with_it(copied):
+    by_name, by_folder = (
+        VideoSession(load(name, device="cpu"), clip(8)) for name in ("mini", str(copied))
+    )
+    answers = [
+        session.ask("What happens?", DyCoke(), max_new_tokens=3) for session in (by_name, by_folder)
+    ]
+    assert answers[0].method == answers[1].method
+    assert (answers[1].method["prune_layer"], answers[1].method["positions"]) == (9, "kept")
+    with DyCoke()(by_folder.loaded.model) as attachment:
+        assert (attachment._method.prune_layer, attachment._method.positions) == (9, "kept")
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ([], "may have prune_layer and positions, and nothing else"),
+        ({"layer": 3}, "may have prune_layer and positions, and nothing else"),
+        ({"prune_layer": 10}, "prune_layer under .* must be from 1 to 9, not 10"),
+        ({"prune_layer": "9"}, "prune_layer under .* must be from 1 to 9, not '9'"),
+        ({"prune_layer": True}, "prune_layer under .* must be from 1 to 9, not True"),
+        ({"positions": "lost"}, "positions under .* must be kept or renumbered, not 'lost'"),
+    ],
+)
+def test_a_checkpoint_with_nonsense_is_refused(copied, own, sentence):
+    file = copied / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
+    with pytest.raises(ModelError, match=sentence):
+        _ = choose(str(copied), LoadOptions(device="cpu")).method_defaults
+
+
+def test_places_cant_be_renumbered_by_a_checkpoint_either():
+    with pytest.raises(ModelError, match="must be kept, not 'renumbered'"):
+        defaults_of(FAMILIES["qwen3_vl"], {"positions": "renumbered"})
