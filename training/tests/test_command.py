@@ -1,8 +1,11 @@
-"""`python -m dycoke_cli.models.mini`: a run from its first step to a checkpoint that loads."""
+"""`python -m training`: a run from its first step to a checkpoint that loads."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,25 +14,26 @@ import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 from typer.testing import CliRunner, Result
 
-from training import __main__ as command
+from training import __main__ as program
 from training import curriculum as recipes
 from training.batches import Shape
 from training.curriculum import Recipe, Stage
 
+ROOT = Path(__file__).parents[2]
 STAGE = Stage(
     "vision tower", ((Shape(videos=2, frames=1, text=0, vision_only=True), 1.0),), 1.1, 1.0
 )
 
 
 def run_here(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(command.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(program.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
 
 
 @pytest.fixture(autouse=True)
 def easy(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stage of tiny batches, a line of the log a step."""
-    monkeypatch.setattr(command, "Recipe", lambda: replace(recipes.Recipe(), curriculum=(STAGE,)))
-    monkeypatch.setattr(command, "LOG_EVERY", 1)
+    monkeypatch.setattr(program, "Recipe", lambda: replace(recipes.Recipe(), curriculum=(STAGE,)))
+    monkeypatch.setattr(program, "LOG_EVERY", 1)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -83,3 +87,20 @@ def test_the_numbers_are_those_of_the_recipe() -> None:
     assert str(Recipe.steps) in text.replace(",", "")
     for flag in ("--run", "--steps", "--seed", "--device", "--begin"):
         assert flag in text
+
+
+@pytest.mark.parametrize("page", ["docs/mini.md", "training/README.md"])
+def test_the_pages_name_every_command_and_no_other(page: str) -> None:
+    named = re.findall(r"python -m training (\w+)", (ROOT / page).read_text())
+    assert named == [command.callback.__name__ for command in program.app.registered_commands]
+
+
+def test_it_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "benchmark" in done.stdout
