@@ -10,9 +10,8 @@ from training.batches import Shape
 from training.world.scripts import Limits
 
 NO_EVENTS = (0, 0)
-EASY = ("static", "mixed")
 # With few frames an event must take longer to be seen at all.
-IN_8, IN_12, IN_16 = 0.34, 0.24, 0.18
+IN_8, IN_16 = 0.34, 0.18
 
 # Every other picture shows a card.
 VISION_ONLY = Shape(

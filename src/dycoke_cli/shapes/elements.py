@@ -10,6 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 # No shape reaches further from its centre than this many radii.
 REACH = 1.5
+# Brightness of each tone of a background, 0-255.
+LEVELS = {"black": 16.0, "gray": 128.0, "white": 240.0}
+# Side of the card and height of its font, in sides of the picture.
+CARD, FONT = 0.27, 0.25
+PAPER, INK, EDGE = (250, 250, 250), (20, 20, 20), (20, 20, 20)
+# Drawn so much larger, then scaled down: smooth at every size.
+OVERSAMPLING = 4
 
 
 def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -53,9 +60,6 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-TONES = {"black": 16.0, "gray": 128.0, "white": 240.0}
-
-
 def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.ndarray:
     """One period of a background: [size, size, 1] float32, 0-255; it joins up at the edges.
 
@@ -84,8 +88,8 @@ def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.n
         wave = x * y if texture == "checks" else np.broadcast_to(one_way, (size, size))
         pattern = np.clip(wave * 4, -0.5, 0.5) + 0.5
     # Away from the ends of the scale, so that the texture shows on black and on white too.
-    away = -1.0 if TONES[tone] > 128 else 1.0
-    return (TONES[tone] + away * contrast * pattern)[..., None].astype(np.float32)
+    away = -1.0 if LEVELS[tone] > 128 else 1.0
+    return (LEVELS[tone] + away * contrast * pattern)[..., None].astype(np.float32)
 
 
 def scrolled(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -93,13 +97,6 @@ def scrolled(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
     size = len(picture)
     x, y = (round(float(s) * size) for s in shift)
     return np.roll(picture, (y, x), axis=(0, 1))
-
-
-# Side of the card and height of its font, in sides of the picture.
-CARD, FONT = 0.27, 0.25
-PAPER, INK, EDGE = (250, 250, 250), (20, 20, 20), (20, 20, 20)
-# Drawn so much larger, then scaled down: smooth at every size.
-OVERSAMPLING = 4
 
 
 @lru_cache(maxsize=256)
