@@ -1,4 +1,4 @@
-"""The architecture: every module of the package serves a command or a public name.
+"""The architecture: what knows what, and that every module of the package serves somebody.
 
 Read off the source: each import counts, also one inside a function or for type checkers alone, and
 each string that names a module ("dycoke_cli.video.probe", with or without ":Name").
@@ -14,6 +14,29 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = "dycoke_cli"
+
+# From the lowest to the highest: each package knows itself and those before it. The package itself
+# (its version and its public names) stands beside them.
+LAYERS = (
+    "errors",
+    "cache",
+    "processes",
+    "video",
+    "kernels",
+    "models",
+    "compression",
+    "engine",
+    "explaining",
+    "batch",
+    "shapes",
+    "evaluation",
+    "verification",
+    "cli",
+    "__main__",
+)
+
+# What doesn't hold yet: a session asks, and what is asked names its session. None may be added.
+KNOWN_CIRCLES = [{f"{PACKAGE}.engine.asking", f"{PACKAGE}.engine.session"}]
 
 Graph = Mapping[str, set[str]]
 
@@ -64,13 +87,55 @@ def reached(graph: Graph, *starts: str) -> set[str]:
     return found
 
 
+def circles(graph: Graph) -> list[set[str]]:
+    """Modules that know each other, directly or over others."""
+    behind = {module: set[str]() for module in graph}
+    for module in graph:
+        todo = list(graph[module])
+        while todo:
+            if (other := todo.pop()) not in behind[module]:
+                behind[module].add(other)
+                todo += graph[other]
+    found: list[set[str]] = []
+    for module in graph:
+        circle = {other for other in behind[module] if module in behind[other]}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
+
+
+def layer(module: str) -> str:
+    return module.split(".")[1]
+
+
 @pytest.fixture(scope="module")
 def whole() -> Graph:
     return import_graph(SRC, PACKAGE)
 
 
+@pytest.fixture(scope="module")
+def inner(whole: Graph) -> Graph:
+    """Without the package itself, which every module asks for the version."""
+    return {module: known - {PACKAGE} for module, known in whole.items() if module != PACKAGE}
+
+
 def test_every_module_serves_a_command_or_a_public_name(whole: Graph) -> None:
     assert set(whole) - reached(whole, PACKAGE, f"{PACKAGE}.__main__") == set()
+
+
+def test_no_module_knows_itself_over_others(inner: Graph) -> None:
+    assert circles(inner) == KNOWN_CIRCLES
+
+
+def test_each_package_knows_only_those_below_it(inner: Graph) -> None:
+    assert {layer(module) for module in inner} == set(LAYERS)
+    upwards = {
+        (module, other)
+        for module, known in inner.items()
+        for other in known
+        if LAYERS.index(layer(other)) > LAYERS.index(layer(module))
+    }
+    assert upwards == set()
 
 
 def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
@@ -104,6 +169,7 @@ def test_what_counts_as_knowing(files: dict[str, str], graph: Graph, tmp_path: P
     } == graph
 
 
-def test_what_is_reached() -> None:
+def test_circles_and_what_is_reached() -> None:
     graph = {"p": set(), "p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.b"}, "p.d": {"p.a"}}
+    assert circles(graph) == [{"p.b", "p.c"}]
     assert reached(graph, "p.a") == {"p", "p.a", "p.b", "p.c"}

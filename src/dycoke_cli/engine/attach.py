@@ -233,3 +233,4 @@ class _AttentionSwitch:
 
 
 _switch = _AttentionSwitch()
+Method.attach = attach
