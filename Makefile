@@ -56,7 +56,7 @@ test-versions: $(OLDEST)/.installed
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when the dependencies change.
 $(INSTALLED): pyproject.toml constraints.txt

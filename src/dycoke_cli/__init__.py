@@ -59,4 +59,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
+    if module.startswith("dycoke_cli.compression"):
+        import_module("dycoke_cli.engine.attach")  # so that the method can be called on a model
     return getattr(import_module(module), attribute)

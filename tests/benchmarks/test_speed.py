@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from typer.testing import CliRunner
+
 from benchmarks.drawn import drawn
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import Course, main
@@ -16,8 +18,6 @@ from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
-from typer.testing import CliRunner
-
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.decoding import Decoding

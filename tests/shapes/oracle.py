@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dycoke_cli.shapes.world.script import Script
+from dycoke_cli.shapes.script import Script
 
 from .witness import Witness, place_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from dycoke_cli.shapes.world.script import Camera, Scene, Script, Thing
+from dycoke_cli.shapes.script import Camera, Scene, Script, Thing
 
 # Hues in degrees that one would call by these names.
 HUES = {

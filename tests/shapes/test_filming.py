@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from dycoke_cli.shapes.draw.codec import through_encoder
-from dycoke_cli.shapes.draw.render import render
-from dycoke_cli.shapes.world.director import draw_script
-from dycoke_cli.shapes.world.script import Camera, Event, Scene
-from dycoke_cli.shapes.world.vocabulary import GLYPHS, LABELS, TEXTURES
+from dycoke_cli.shapes.render import render
+from dycoke_cli.shapes.script import GLYPHS, LABELS, TEXTURES, Camera, Event, Scene
+from training.batches import through_encoder
+from training.world.scripts import draw_script
 
 from .pixels import centre, mask, one_thing, wall
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
-from dycoke_cli.shapes.draw.render import render
-from dycoke_cli.shapes.world.director import Limits, draw_script
-from dycoke_cli.shapes.world.script import Event, Script
-from dycoke_cli.shapes.world.vocabulary import COLOURS, SHAPES
+from dycoke_cli.shapes.render import render
+from dycoke_cli.shapes.script import COLOURS, SHAPES, Event, Script
+from training.world.scripts import Limits, draw_script
 
 from .pixels import centre, mask, one_thing
 from .witness import Witness, filmed_plainly, place_of

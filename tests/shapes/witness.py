@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dycoke_cli.shapes.world.motion import Track, track
-from dycoke_cli.shapes.world.script import Event, Script
-from dycoke_cli.shapes.world.vocabulary import COLOURS
+from dycoke_cli.shapes.motion import Track, track
+from dycoke_cli.shapes.script import COLOURS, Event, Script
 
 HAIR = 1e-6
 

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dycoke_cli.shapes.draw.files import Recording, write_clip
-from dycoke_cli.shapes.world.director import draw_script
+from dycoke_cli.shapes.recording import Recording, write_clip
+from training.world.scripts import draw_script
 
 from .broken import BROKEN
 from .odd import ODD

@@ -8,13 +8,13 @@ attends to (`pruning`). The engine asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 
-if TYPE_CHECKING:
-    from dycoke_cli.engine.attach import Attachment
+from dycoke_cli.errors import UsageError
 
 
 class Selector(Protocol):
@@ -95,9 +95,12 @@ class Method:
 
     Attributes:
         name: on the command line.
+        attach: applies a method to a model. The engine sets it when it is imported, for a method
+            knows nothing of it; `dycoke_cli` imports both.
     """
 
     name: ClassVar[str] = "none"
+    attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]] | None] = None
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
@@ -146,7 +149,7 @@ class Method:
         """Fresh decode pruning for one sequence, or None where every step attends to all."""
         return None
 
-    def __call__(self, model: Any) -> Attachment:
+    def __call__(self, model: Any) -> AbstractContextManager[Any]:
         """Attach this method to a stock model: `with method(model): model.generate(**inputs)`.
 
         Args:
@@ -155,7 +158,9 @@ class Method:
         Raises:
             UsageError: the model or a parameter isn't supported; the sentence says why.
         """
-        # Imported here, so that the choices can be used, and read, without the engine.
-        from dycoke_cli.engine.attach import attach
-
-        return attach(model, self)
+        if Method.attach is None:
+            name = type(self).__name__
+            raise UsageError(
+                f"nothing here attaches a method to a model: import {name} from dycoke_cli"
+            )
+        return Method.attach(model, self)

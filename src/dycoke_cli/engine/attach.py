@@ -235,3 +235,4 @@ class _AttentionSwitch:
 
 
 _switch = _AttentionSwitch()
+Method.attach = attach

@@ -1,5 +1,4 @@
-"""The world of moving shapes: scripts, their pictures, and questions with right answers.
+"""The renderer of the bundled benchmark: stored scripts of a world of moving shapes as video files.
 
-The benchmark `shapes` is made of it, and the bundled model is trained on it. It knows nothing of
-models.
+It knows nothing of models. What draws scripts and asks about them is in `training/world/`.
 """

@@ -1,6 +1,6 @@
 """The benchmark `shapes`: events in time, held out from the bundled model's training.
 
-It ships as one small file of scripts and questions (`benchmarks/build_shapes.py` makes it); the
+It ships as one small file of scripts and questions (`python -m training benchmark` builds it); the
 clips are rendered when they are first needed, through an encoder, and kept in the cache folder.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.evaluation.dataset import Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
-from dycoke_cli.shapes.stored import from_json, question_from_json
+from dycoke_cli.shapes.script import from_json
 
 if TYPE_CHECKING:
     from dycoke_cli.video import Clip
@@ -39,16 +39,15 @@ class Shapes:
         found = []
         for video in videos:
             for i, data in enumerate(video["questions"]):
-                asked = question_from_json(data)
                 found.append(
                     Item(
                         id=f"{video['id']}-{i}",
                         video=video["id"],
-                        question=asked.text,
-                        answer=asked.answer,
-                        kind=asked.kind,
+                        question=data["text"],
+                        answer=data["answer"],
+                        kind=data["kind"],
                         label=video["script"]["label"],
-                        history=asked.earlier,
+                        history=tuple((q, a) for q, a in data.get("earlier", ())),
                     )
                 )
         return found
@@ -65,7 +64,7 @@ class Shapes:
         path = folder / f"{video}.mp4"
         if not path.exists():
             # Only here: reading questions needs no encoder.
-            from dycoke_cli.shapes.draw.files import Recording, write_clip
+            from dycoke_cli.shapes.recording import Recording, write_clip
 
             folder.mkdir(parents=True, exist_ok=True)
             # Each process writes its own file; the last one to finish wins, and all are the same.

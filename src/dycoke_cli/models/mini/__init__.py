@@ -1,1 +1,1 @@
-"""The bundled model: its checkpoint, how it is trained, and the sample clips."""
+"""The bundled model: its checkpoint, and the clip of `dycoke demo`; `training/` makes both."""

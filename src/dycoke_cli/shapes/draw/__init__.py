@@ -1,1 +1,0 @@
-"""Pictures of scripts: things, cards and backgrounds, the camera, the encoder's loss."""

@@ -1,0 +1,116 @@
+"""Where things are, how large, how turned and of what colour, at given times of a script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dycoke_cli.shapes.script import CELL_CENTRES, COLOURS, DIRECTIONS, SIDES, Cell, Event, Script
+
+# How far outside the picture a thing comes from, beyond its edge.
+OUTSIDE = 0.2
+HOP = 0.13
+GROWN, SHRUNK = 1.45, 0.62
+
+
+@dataclass(frozen=True)
+class Track:
+    """One thing at T times.
+
+    Attributes:
+        centres: [T, 2] (x, y), float64, sides of the picture.
+        radius: [T] float64, sides.
+        angle: [T] float64, radians, clockwise.
+        colours: [T] int64, index into COLOURS (what one would call it).
+        blend: [T] float64, 0-1: how far it has turned from `before` to `after`.
+        before: index of its first colour; after: index of its last.
+        visible: [T] bool, whether it is in the picture (it may be hidden behind another).
+        hidden: [T] bool, whether it is behind another.
+    """
+
+    centres: np.ndarray
+    radius: np.ndarray
+    angle: np.ndarray
+    colours: np.ndarray
+    blend: np.ndarray
+    before: int
+    after: int
+    visible: np.ndarray
+    hidden: np.ndarray
+
+
+def track(script: Script, index: int, times: np.ndarray) -> Track:
+    """The thing of that index at [T] times, 0-1."""
+    thing = script.things[index]
+    count = len(times)
+    here = np.array([0.0, 0.0]) if thing.cell is None else at(thing.cell, thing.offset)
+    centres = np.tile(here, (count, 1))
+    radius, angle = np.full(count, thing.radius), np.zeros(count)
+    blend, hidden = np.zeros(count), np.zeros(count, dtype=bool)
+    inside = script.scenes[thing.scene].covers(times)
+    visible = inside & (thing.cell is not None)
+    before = after = COLOURS.index(thing.colour)
+    for event in (e for e in script.events if e.thing == index):
+        done = progress(event, times)
+        begun, over = times >= event.begin, times >= event.finish
+        if event.deed == "enter":
+            assert event.cell is not None
+            target = at(event.cell, thing.offset)
+            source = target + _beyond(target, event.way)
+            centres = np.where(begun[:, None], source + (target - source) * done[:, None], centres)
+            visible = np.where(begun, inside, visible)
+            here = target
+        elif event.deed == "leave":
+            target = here + _beyond(here, event.way)
+            centres = np.where(begun[:, None], here + (target - here) * done[:, None], centres)
+            visible &= ~over
+        elif event.deed == "move":
+            assert event.cell is not None
+            target = at(event.cell, thing.offset)
+            centres = np.where(begun[:, None], here + (target - here) * done[:, None], centres)
+            here = target
+        elif event.deed in ("hit", "hide"):
+            other = script.things[event.other]
+            assert event.cell is not None
+            reached = at(event.cell, other.offset) - here
+            if event.deed == "hit":
+                touching = (thing.radius + other.radius) * 0.9
+                reached = reached * max(0.0, 1 - touching / float(np.linalg.norm(reached)))
+                away = 1 - np.abs(2 * done - 1)
+            else:
+                away = np.clip(done * 1.15, 0, 1)
+                hidden |= begun & (away >= 0.9)
+            centres = np.where(begun[:, None], here + reached * away[:, None], centres)
+            if event.deed == "hide":
+                here = here + reached
+        elif event.deed == "bounce":
+            hop = np.abs(np.sin(2 * np.pi * done)) * HOP
+            centres[:, 1] -= np.where(begun & ~over, hop, 0.0)
+        elif event.deed == "spin":
+            angle = np.where(begun, angle + 5.0 * done, angle)
+        elif event.deed in ("grow", "shrink"):
+            factor = GROWN if event.deed == "grow" else SHRUNK
+            radius = radius * (1 + (factor - 1) * done)
+        elif event.deed == "turn":
+            after = COLOURS.index(event.colour)
+            blend = np.clip(done * 1.6 - 0.3, 0, 1)
+    colours = np.where(blend >= 0.5, after, before)
+    return Track(centres, radius, angle, colours, blend, before, after, visible, hidden & visible)
+
+
+def progress(event: Event, times: np.ndarray) -> np.ndarray:
+    """How far an event is at [T] times: 0 before it, 1 after it."""
+    return np.clip((times - event.begin) / (event.finish - event.begin), 0.0, 1.0)
+
+
+def at(cell: Cell, offset: tuple[float, float]) -> np.ndarray:
+    """The place of a cell with an offset: [2] (x, y)."""
+    return np.array([CELL_CENTRES[cell[0]], CELL_CENTRES[cell[1]]]) + offset
+
+
+def _beyond(place: np.ndarray, side: str) -> np.ndarray:
+    """From a place to outside the picture, straight across a side: [2]."""
+    way = np.array((SIDES | DIRECTIONS)[side], dtype=float)
+    edge = np.where(way > 0, 1.0, 0.0)
+    return way * (np.abs(edge - place) + OUTSIDE)

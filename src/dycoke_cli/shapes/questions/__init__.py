@@ -1,1 +1,0 @@
-"""Questions about scripts, and their right answers."""

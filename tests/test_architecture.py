@@ -1,0 +1,175 @@
+"""The architecture: what knows what, and that every module of the package serves somebody.
+
+Read off the source: each import counts, also one inside a function or for type checkers alone, and
+each string that names a module ("dycoke_cli.video.probe", with or without ":Name").
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+PACKAGE = "dycoke_cli"
+
+# From the lowest to the highest: each package knows itself and those before it. The package itself
+# (its version and its public names) stands beside them.
+LAYERS = (
+    "errors",
+    "cache",
+    "processes",
+    "video",
+    "kernels",
+    "models",
+    "compression",
+    "engine",
+    "explaining",
+    "batch",
+    "shapes",
+    "evaluation",
+    "verification",
+    "cli",
+    "__main__",
+)
+
+# What doesn't hold yet: a session asks, and what is asked names its session. None may be added.
+KNOWN_CIRCLES = [{f"{PACKAGE}.engine.asking", f"{PACKAGE}.engine.session"}]
+
+Graph = Mapping[str, set[str]]
+
+
+def module_name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def named(tree: ast.Module, package: str) -> Iterator[str]:
+    """Every dotted name that a file of a package imports, or has as a string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(parents if node.level else ()), *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value.partition(":")[0]
+
+
+def import_graph(root: Path, package: str) -> Graph:
+    """For each module of a package the modules of it that it names; never itself."""
+    paths = {module_name(path, root): path for path in (root / package).rglob("*.py")}
+
+    def module_of(name: str) -> str | None:
+        """The module that a dotted name is, or is an attribute of."""
+        return next((m for m in (name, name.rpartition(".")[0]) if m in paths), None)
+
+    graph = {}
+    for module, path in paths.items():
+        within = module if path.stem == "__init__" else module.rpartition(".")[0]
+        names = named(ast.parse(path.read_text(encoding="utf-8")), within)
+        graph[module] = {found for n in names if (found := module_of(n))} - {module}
+    return graph
+
+
+def reached(graph: Graph, *starts: str) -> set[str]:
+    """All modules that are imported from some, the packages that they are in among them."""
+    found: set[str] = set()
+    todo = list(starts)
+    while todo:
+        module = todo.pop()
+        if module in graph and module not in found:
+            found.add(module)
+            todo += [*graph[module], module.rpartition(".")[0]]
+    return found
+
+
+def circles(graph: Graph) -> list[set[str]]:
+    """Modules that know each other, directly or over others."""
+    behind = {module: set[str]() for module in graph}
+    for module in graph:
+        todo = list(graph[module])
+        while todo:
+            if (other := todo.pop()) not in behind[module]:
+                behind[module].add(other)
+                todo += graph[other]
+    found: list[set[str]] = []
+    for module in graph:
+        circle = {other for other in behind[module] if module in behind[other]}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
+
+
+def layer(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Graph:
+    return import_graph(SRC, PACKAGE)
+
+
+@pytest.fixture(scope="module")
+def inner(whole: Graph) -> Graph:
+    """Without the package itself, which every module asks for the version."""
+    return {module: known - {PACKAGE} for module, known in whole.items() if module != PACKAGE}
+
+
+def test_every_module_serves_a_command_or_a_public_name(whole: Graph) -> None:
+    assert set(whole) - reached(whole, PACKAGE, f"{PACKAGE}.__main__") == set()
+
+
+def test_no_module_knows_itself_over_others(inner: Graph) -> None:
+    assert circles(inner) == KNOWN_CIRCLES
+
+
+def test_each_package_knows_only_those_below_it(inner: Graph) -> None:
+    assert {layer(module) for module in inner} == set(LAYERS)
+    upwards = {
+        (module, other)
+        for module, known in inner.items()
+        for other in known
+        if LAYERS.index(layer(other)) > LAYERS.index(layer(module))
+    }
+    assert upwards == set()
+
+
+def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
+    """Nothing in it is told from outside: training, benchmarks and tests know it, not it them."""
+    for module in whole:
+        path = SRC.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        tops = {n.partition(".")[0] for n in named(ast.parse(path.read_text()), module)}
+        assert not tops & {"training", "benchmarks", "tests"}, module
+
+
+@pytest.mark.parametrize(
+    ("files", "graph"),
+    [
+        ({"a.py": "import p.b", "b.py": ""}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "from p import b", "b.py": ""}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "from p.b import name", "b.py": ""}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "from .b import name", "b.py": ""}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "def f():\n    from . import b", "b.py": ""}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "HOMES = ['p.b:Name']", "b.py": "'see p.a for more'"}, {"a": {"b"}, "b": set()}),
+        ({"a.py": "import os, p.a", "b.py": "import q.a"}, {"a": set(), "b": set()}),
+    ],
+)
+def test_what_counts_as_knowing(files: dict[str, str], graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for name, text in {"__init__.py": "", **files}.items():
+        (tmp_path / "p" / name).write_text(text)
+    found = import_graph(tmp_path, "p")
+    assert {
+        m.partition(".")[2]: {o.partition(".")[2] for o in found[m]} for m in found if m != "p"
+    } == graph
+
+
+def test_circles_and_what_is_reached() -> None:
+    graph = {"p": set(), "p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.b"}, "p.d": {"p.a"}}
+    assert circles(graph) == [{"p.b", "p.c"}]
+    assert reached(graph, "p.a") == {"p", "p.a", "p.b", "p.c"}

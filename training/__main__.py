@@ -1,0 +1,124 @@
+"""`python -m training`: train and export the bundled model, and make the files that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from dycoke_cli.errors import DycokeError
+from training.curriculum import Recipe, Stage
+
+if TYPE_CHECKING:
+    from training.trainer import Progress
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+console = Console(stderr=True)
+RUN = Path("runs/mini")
+# Steps between two lines of the log.
+LOG_EVERY = 10
+Folder = Annotated[Path, typer.Option("--run", help="Where the run is kept.")]
+
+
+@app.callback()
+def main() -> None:
+    """Make the bundled model, the sample clips and the benchmark `shapes`."""
+
+
+@app.command()
+def train(
+    run: Folder = RUN,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in all.")] = Recipe.steps,
+    seed: Annotated[int, typer.Option(help="Of weights and data.")] = Recipe.seed,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    begin: Annotated[
+        Path | None, typer.Option(help="A checkpoint folder whose weights a new run starts with.")
+    ] = None,
+) -> None:
+    """Train; an interrupted run resumes."""
+    from training.trainer import LOG, Trainer, log_line
+
+    with errors_in_a_sentence():
+        recipe = replace(Recipe(), steps=steps, seed=seed)
+        trainer = Trainer(recipe, run, device, begin, console.print)
+    run.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with (
+        (run / LOG).open("a") as log,
+        Bar(*columns, TimeRemainingColumn(), console=console) as bar,
+    ):
+        task = bar.add_task("start", total=steps, completed=trainer.progress.step)
+
+        def each(progress: Progress, stage: Stage) -> None:
+            text = f"{stage.name}: {progress.mean():.0%} correct, loss {progress.loss:.2f}"
+            bar.update(task, completed=progress.step, description=text)
+            if progress.step % LOG_EVERY == 0:
+                log.write(log_line(progress, stage) + "\n")
+                log.flush()
+
+        trainer.run(each)
+
+
+@app.command()
+def export(run: Folder = RUN, out: Annotated[Path | None, typer.Option()] = None) -> None:
+    """Write a run's weights as the checkpoint folder of the package."""
+    from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+    from training.checkpoints import export_run
+
+    with errors_in_a_sentence():
+        size = export_run(run, out or BUNDLED_CHECKPOINT, console.print)
+    console.print(f"{out or BUNDLED_CHECKPOINT}: {size / 1e6:.1f} MB")
+
+
+@app.command()
+def curves(
+    run: Folder = RUN,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("training/curves.png"),
+) -> None:
+    """Draw a run's learning curves: correct answers by kind over the steps."""
+    from training.curves import read_log, write_curves
+    from training.trainer import LOG
+
+    with errors_in_a_sentence():
+        write_curves(read_log(run / LOG), out)
+    console.print(str(out))
+
+
+@app.command()
+def samples(
+    folder: Annotated[Path, typer.Option(help="Gets the clips.")] = Path("sample_videos"),
+) -> None:
+    """Render the sample clips, their table and questions, and the clip of `dycoke demo`."""
+    from training.world.samples import write_samples
+
+    for path in write_samples(folder):
+        console.print(f"{path}: {path.stat().st_size / 1000:.1f} kB")
+
+
+@app.command()
+def benchmark() -> None:
+    """Build the file of the benchmark `shapes`: its scripts and questions."""
+    from training.world.benchmark import FILE, write_benchmark
+
+    console.print(f"{FILE}: {write_benchmark():,} questions, {FILE.stat().st_size:,} bytes")
+
+
+@contextmanager
+def errors_in_a_sentence() -> Iterator[None]:
+    """Ends the program with the error's own sentence and exit code."""
+    try:
+        yield
+    except DycokeError as error:
+        console.print(str(error), style="red")
+        raise typer.Exit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,122 @@
+"""The model and the processor: stock classes of transformers at a tiny size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    GenerationConfig,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+from dycoke_cli.models.layouts import CHECKPOINT_KEY
+from training.tokenizer import CHAT_TEMPLATE, CLOSE, CONTEXT, IMAGE, PAD, VIDEO
+
+SIDE = 64
+PATCH = 8
+VISION_WIDTH = 128
+TEXT_WIDTH, TEXT_LAYERS = 256, 10
+PATCHES = (SIDE // PATCH) ** 2
+# What the pooling of LLaVA-OneVision leaves of a frame.
+FRAME_TOKENS = math.ceil(SIDE / PATCH / 2) ** 2
+MEAN = STD = [0.5, 0.5, 0.5]
+METHOD_DEFAULTS = {"prune_layer": 9, "positions": "kept"}
+"""What suits this model, by the validation split (docs/shapes.md): it looks its answers up in its
+last layers, and never saw contiguous positions behind dropped tokens."""
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
+    """The configuration: SigLIP 4 x 128 on 64 px in patches of 8, Qwen2 10 x 256 with 4 heads."""
+    ids = tokenizer.get_vocab()
+    vision = SiglipVisionConfig(
+        hidden_size=VISION_WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=SIDE,
+        patch_size=PATCH,
+        vision_use_head=False,
+        hidden_act="relu",
+    )
+    text = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=640,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=ids[CLOSE],
+        pad_token_id=ids[PAD],
+    )
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=ids[IMAGE],
+        video_token_index=ids[VIDEO],
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        image_grid_pinpoints=[[SIDE, SIDE]],
+        tie_word_embeddings=False,
+    )
+    setattr(config, CHECKPOINT_KEY, METHOD_DEFAULTS)
+    return config
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGeneration:
+    """A model with fresh weights in float32; draws from torch's global generator."""
+    config = build_config(tokenizer)
+    model = LlavaOnevisionForConditionalGeneration(config)
+    embeddings = model.model.vision_tower.embeddings
+    with torch.no_grad():
+        # From random positions the tower takes long to find out where is where.
+        positions = sinusoids_2d(SIDE // PATCH, VISION_WIDTH)
+        embeddings.position_embedding.weight.copy_(positions)
+        nn.init.orthogonal_(embeddings.patch_embedding.weight.view(VISION_WIDTH, -1), gain=0.5)
+    model.generation_config = GenerationConfig(
+        max_new_tokens=128,
+        do_sample=False,
+        eos_token_id=tokenizer.convert_tokens_to_ids(CLOSE),
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+    )
+    return model
+
+
+def sinusoids_2d(side: int, width: int) -> Tensor:
+    """A position table [side * side, width]: half sinusoids of the row, half of the column."""
+    quarter = width // 4
+    rates = torch.pi * torch.logspace(math.log10(0.5 / side), math.log10(0.5), quarter)
+    angles = torch.arange(side)[:, None] * rates * 2
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows = line[:, None].expand(side, side, -1)
+    columns = line[None].expand(side, side, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(side * side, -1)
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionProcessor:
+    """The stock processor: any frame to SIDE x SIDE, -1 to 1."""
+    size = {"height": SIDE, "width": SIDE}
+    return LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(
+            size=size, image_mean=MEAN, image_std=STD, image_grid_pinpoints=[[SIDE, SIDE]]
+        ),
+        tokenizer=tokenizer,
+        video_processor=LlavaOnevisionVideoProcessor(size=size, image_mean=MEAN, image_std=STD),
+        num_image_tokens=PATCHES,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+        image_token=IMAGE,
+        video_token=VIDEO,
+    )

@@ -1,0 +1,253 @@
+"""Batches for training: clips with several questions packed behind each, masked from each other.
+
+A row is `<|im_start|> user <video>* | question answer | question answer | ... | padding`. Each
+question sees the video and itself, and its positions begin right behind the video: so what the
+model learns is what it is asked later, one question at a time.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlavaOnevisionVideoProcessor
+
+from dycoke_cli.shapes.render import render
+from training.architecture import FRAME_TOKENS
+from training.packing import in_turns, pack
+from training.text_targets import CHOSEN, NAMED
+from training.tokenizer import Codec
+from training.visual_targets import facts_of, out_of_domain_facts
+from training.world.out_of_domain import out_of_domain_clip
+from training.world.questions import ask, ask_the_unknown
+from training.world.scripts import Limits, draw_script
+from training.world.wording import Question, told
+
+# Shares of clips that went through an encoder.
+ENCODED = 0.5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a batch holds.
+
+    Attributes:
+        videos: how many clips (B).
+        frames: frames a clip (F).
+        limits: what the scripts may hold.
+        text: tokens of questions and answers behind each video (T); may be 0.
+        vision_only: only the vision tower is trained.
+        grid: 0, or the number of evenly spread frames of which only `frames` are shown, the first
+            among them (frame dropout). Positions tell when a frame was: they skip the others.
+        first: kinds of questions that come before all others, so that they surely fit.
+        out_of_domain: share of clips that show something else than the model's world.
+        token_dropout: largest share of a frame's tokens that no other token attends to.
+        sides: sides in pixels that frames are drawn at; the processor makes 64 of them.
+    """
+
+    videos: int
+    frames: int
+    limits: Limits = field(default_factory=Limits)
+    text: int = 256
+    vision_only: bool = False
+    grid: int = 0
+    first: tuple[str, ...] = ()
+    out_of_domain: float = 0.05
+    token_dropout: float = 0.0
+    sides: tuple[int, ...] = (64, 64, 64, 64, 96, 128)
+
+
+@dataclass
+class Batch:
+    """Tensors of a batch; P is the length of the prefix (2 + F * 16 + 1), T that of the text.
+
+    `text_targets` makes what is learned at tokens of the text, `visual_targets` what is at frames.
+
+    Attributes:
+        vision_only: only the vision tower is trained.
+        pixels: [B, F, 3, 64, 64] float32.
+        text: [B, T] int64, the tokens behind the video.
+        labels: [B, T] int64, the next token where it is learned, else -100.
+        answered: [B, T] bool, whether the label belongs to an answer.
+        weights: [B, T] float32, how much a label counts.
+        verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
+        named: [B, T, 3] int64, whom a name means where that is settled, else 0.
+        placed: [B, T] int64, number of the event named to its end here, else 0.
+        sought: [B, T] int64, number of the event that the token predicted here tells, else 0.
+        chosen: [B, T, 2] int64, the letter of an option that ends here, else 0.
+        dropped: [B, P + T] bool, tokens that no other token attends to (visual-token dropout).
+        segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
+        positions: [B, P + T] int64.
+        seen: [B, F, 16, 9] int64, what is at each visual token.
+        changed: [B, F, 16, 5] int64, what is new since the frame before.
+        known: [B, F, 16, 14] int64, what has happened until then.
+        earlier: [B, F, 16, 5] int64, what had happened before that.
+        questions: the questions of each row, in order.
+    """
+
+    vision_only: bool
+    pixels: Tensor
+    text: Tensor
+    labels: Tensor
+    answered: Tensor
+    weights: Tensor
+    verdicts: Tensor
+    named: Tensor
+    placed: Tensor
+    sought: Tensor
+    chosen: Tensor
+    dropped: Tensor
+    segments: Tensor
+    positions: Tensor
+    seen: Tensor
+    changed: Tensor
+    known: Tensor
+    earlier: Tensor
+    questions: list[list[Question]]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in held.items() if torch.is_tensor(value)}
+        return replace(self, **moved)  # type: ignore[arg-type]
+
+
+def make_batch(
+    seed: list[int], shape: Shape, split: str, codec: Codec, processor: LlavaOnevisionVideoProcessor
+) -> Batch:
+    """The batch of a seed; the same seed gives the same batch."""
+    rng = np.random.default_rng(seed)
+    rows, clips, known = [], [], []
+    side = int(rng.choice(shape.sides))
+    shown = shown_frames(shape, rng)
+    for row in range(shape.videos):
+        events: list[str] = []
+        script = draw_script([*seed, row], split, shape.limits)
+        times = frame_times(shape.grid or shape.frames, rng)[shown]
+        if rng.random() < shape.out_of_domain:
+            questions = ask_the_unknown(script, rng)[:3] if shape.text else []
+            clip, facts = out_of_domain_clip(len(times), side, rng), out_of_domain_facts(len(times))
+        else:
+            asked = ask(script, rng) if shape.text else []
+            events = [told(script, event) for event in script.events]
+            questions = in_turns(asked, shape.first, rng)
+            softness = float(rng.uniform(0.8, 1.6)) * side / 64
+            clip = render(script, times, side, softness=softness)
+            facts = facts_of(script, times)
+        if rng.random() < ENCODED and shape.frames > 1:
+            clip = through_encoder(clip, script.camera.quality)
+        rows.append(pack(questions, shape.text, codec, events))
+        clips.append(clip)
+        known.append(facts)
+    pixels = to_pixels(np.concatenate(clips), processor)
+    pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
+
+    def column(name: str, dtype: torch.dtype = torch.long) -> Tensor:
+        told = [[getattr(token, name) for token in row.tokens] for row in rows]
+        return torch.tensor(told, dtype=dtype)
+
+    head = head_positions(shape, shown).expand(shape.videos, -1)
+    seen, changed, known_by_then, earlier = (
+        torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
+    )
+    return Batch(
+        vision_only=shape.vision_only,
+        pixels=pixels,
+        text=column("text"),
+        labels=column("label"),
+        answered=column("answered", torch.bool),
+        weights=column("weight", torch.float32),
+        verdicts=column("verdict"),
+        named=column("named").view(shape.videos, shape.text, len(NAMED)),
+        placed=column("placed"),
+        sought=column("sought"),
+        chosen=column("chosen").view(shape.videos, shape.text, len(CHOSEN)),
+        dropped=visual_token_dropout(shape, rng),
+        segments=column("segment"),
+        positions=torch.cat([head, column("position") + head[0, -1] + 1], dim=1),
+        seen=seen,
+        changed=changed,
+        known=known_by_then,
+        earlier=earlier,
+        questions=[row.questions for row in rows],
+    )
+
+
+def prefix_length(frames: int) -> int:
+    """Tokens up to the end of the video: the opening, the role, the frames, the newline."""
+    return 2 + frames * FRAME_TOKENS + 1
+
+
+def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Which frames of the grid are shown: [F] int, ascending."""
+    if not shape.grid:
+        return np.arange(shape.frames)
+    others = rng.choice(np.arange(1, shape.grid), size=shape.frames - 1, replace=False)
+    return np.array([0, *sorted(others)])
+
+
+def head_positions(shape: Shape, shown: np.ndarray) -> Tensor:
+    """Positions of the opening, the role, the shown frames and the newline: [P] int64."""
+    frames = torch.from_numpy(shown)[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)
+    newline = prefix_length(shape.grid or shape.frames) - 1
+    return torch.cat([torch.arange(2), 2 + frames.flatten(), torch.tensor([newline])])
+
+
+def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
+    """Which tokens no other one attends to: [B, P + T] bool, each frame its own share of them.
+
+    So what a token holds is held by others too, as it must be where a method drops or evicts some.
+    """
+    shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, shape.frames, 1))
+    drawn = rng.random((shape.videos, shape.frames, FRAME_TOKENS)) < shares
+    before, behind = prefix_length(0) - 1, 1 + shape.text
+    found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
+    return torch.from_numpy(found)
+
+
+def frame_times(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Times spread evenly: from the very edges of the clip to the middles of equal parts."""
+    edge = rng.uniform(0, 0.5 / frames, size=2)
+    if frames == 1:
+        return np.array([0.5])
+    return np.linspace(edge[0], 1 - edge[1], frames)
+
+
+def to_pixels(frames: np.ndarray, processor: LlavaOnevisionVideoProcessor) -> Tensor:
+    """[N, side, side, 3] uint8 -> [N, 3, 64, 64] float32, by the stock video processor."""
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels: Tensor = processor([video], return_tensors="pt")["pixel_values_videos"][0]
+    return pixels
+
+
+def through_encoder(frames: np.ndarray, quality: int) -> np.ndarray:
+    """Encodes pictures as H.264 and decodes them again.
+
+    Args:
+        frames: [F, H, W, 3] uint8; both sides even.
+        quality: constant rate factor, 0 (lossless) to 51.
+
+    Returns:
+        The same shape and type.
+    """
+    kept = io.BytesIO()
+    with av.open(kept, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, 8)
+        stream.options = {"crf": str(quality), "preset": "ultrafast", "threads": "1"}
+        for i, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    kept.seek(0)
+    with av.open(kept, "r") as coded:
+        decoded = [f.to_ndarray(format="rgb24") for f in coded.decode(video=0)]
+    return np.stack(decoded)

@@ -1,0 +1,188 @@
+"""What a run keeps on disk: its state, the checkpoint it starts from, the one it exports."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+
+from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from training.architecture import build_model, build_processor
+from training.tokenizer import build_tokenizer
+
+STATE, BEFORE = "state.pt", "state.before.pt"
+State = dict[str, Any]
+Use = Callable[[State], None]
+Tell = Callable[[str], None]
+# What reading a damaged file raises, and what putting it into another model does.
+WRONG = (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError)
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a run is kept in a folder."""
+    return any((folder / name).exists() for name in (STATE, BEFORE))
+
+
+def keep(state: State, folder: Path) -> None:
+    """Writes a state; whenever that is broken off, a whole one is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (STATE + ".part")
+    torch.save(state, partial)
+    if (folder / STATE).exists():
+        os.replace(folder / STATE, folder / BEFORE)
+    os.replace(partial, folder / STATE)
+
+
+def take_up(folder: Path, use: Use, tell: Tell, device: torch.device | str = "cpu") -> None:
+    """Hands the last state to `use`, or the one before it where that one is damaged.
+
+    Args:
+        folder: of the run.
+        use: raises one of WRONG where the state doesn't fit.
+        tell: gets a sentence where it isn't the last state that is used.
+        device: where the tensors go.
+
+    Raises:
+        ModelError: no state could be used.
+    """
+    damaged = []
+    for path in (folder / STATE, folder / BEFORE):
+        if path.exists():
+            try:
+                use(torch.load(path, map_location=device, weights_only=True))
+            except WRONG:
+                damaged.append(f"{path} is damaged or of another configuration")
+            else:
+                for sentence in damaged:
+                    tell(f"{sentence}: the state before it is used.")
+                return
+    raise ModelError(f"{' and '.join(damaged)}: train in another folder (--run).")
+
+
+WORDS = ("embed_tokens.weight", "lm_head.weight")
+TEXT_LAYERS = "language_model.layers."
+
+
+def start_from(
+    model: LlavaOnevisionForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoint: Path,
+) -> int:
+    """Copies what a checkpoint has into a model with fresh weights.
+
+    Words are matched by what they say. Of a text model with fewer layers, the lower two thirds
+    become the lowest layers, the others the highest; those between stay fresh.
+
+    Returns:
+        How many parameters were copied.
+
+    Raises:
+        ModelError: it isn't a checkpoint of such a model.
+    """
+    try:
+        return _copy(model, tokenizer, checkpoint)
+    except (OSError, ValueError, RuntimeError, KeyError, IndexError, SafetensorError) as error:
+        raise ModelError(
+            f"{checkpoint} can't be begun with: it is damaged, or no checkpoint of such a model; "
+            "name one that `export` wrote (--begin)."
+        ) from error
+
+
+def _copy(
+    model: LlavaOnevisionForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoint: Path,
+) -> int:
+    if not checkpoint.is_dir():
+        raise OSError("no folder")
+    old = LlavaOnevisionForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
+    moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
+    state, copied = model.state_dict(), 0
+    for name, weight in old.state_dict().items():
+        if name.endswith(WORDS):
+            for word, i in tokenizer.get_vocab().items():
+                if word in ids:
+                    state[name][i] = weight[ids[word]]
+                    copied += weight[0].numel()
+            continue
+        target = _renamed(name, moved)
+        state[target] = weight
+        copied += weight.numel()
+    model.load_state_dict(state)
+    return copied
+
+
+def layers(old: int, new: int) -> list[int]:
+    """Where each of the old layers goes among the new ones."""
+    lower = -(-old * 2 // 3)
+    return [i if i < lower else i + new - old for i in range(old)]
+
+
+def _renamed(name: str, moved: list[int]) -> str:
+    before, found, rest = name.partition(TEXT_LAYERS)
+    if not found:
+        return name
+    number, dot, rest = rest.partition(".")
+    return f"{before}{found}{moved[int(number)]}{dot}{rest}"
+
+
+MOST_BYTES = 20_000_000
+
+
+def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.warn) -> int:
+    """Writes the weights of a run, in bfloat16, with all that stock classes need to load them.
+
+    Args:
+        run: folder of a training run.
+        out: the checkpoint folder; replaced as a whole, at the end.
+        tell: gets a sentence where the run's last state is damaged.
+
+    Returns:
+        Bytes of the folder.
+
+    Raises:
+        OutputError: no run is kept in `run`, or the folder would be too large to ship.
+        ModelError: what is kept can't be used.
+    """
+    if not is_kept(run):
+        raise OutputError(f"{run} holds no training run: train one first.")
+    model = build_model(build_tokenizer())
+
+    def use(state: State) -> None:
+        model.load_state_dict(state["model"])
+
+    take_up(run, use, tell)
+    return write_checkpoint(model, out)
+
+
+def write_checkpoint(model: LlavaOnevisionForConditionalGeneration, out: Path) -> int:
+    """Writes a model and its processor as a checkpoint folder; returns its bytes."""
+    partial = out.with_name(out.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    small = copy.deepcopy(model)
+    torch.nn.Module.to(small, torch.bfloat16)
+    small.save_pretrained(partial)
+    build_processor(build_tokenizer()).save_pretrained(partial)
+    for file in partial.iterdir():
+        file.chmod(0o644)
+    size = sum(file.stat().st_size for file in partial.iterdir())
+    if size > MOST_BYTES:
+        raise OutputError(f"The checkpoint has {size:,} bytes; at most {MOST_BYTES:,} may ship.")
+    replaced = out.with_name(out.name + ".old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if out.exists():
+        os.replace(out, replaced)
+    os.replace(partial, out)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return size

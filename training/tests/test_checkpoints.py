@@ -1,0 +1,115 @@
+"""A run's state that is damaged is passed over, with a sentence; a run begins with a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from training.architecture import build_model
+from training.checkpoints import (
+    BEFORE,
+    STATE,
+    is_kept,
+    keep,
+    layers,
+    start_from,
+    take_up,
+)
+from training.tokenizer import build_tokenizer
+
+
+def state(number: int) -> dict:
+    return {"weight": torch.full((64, 64), float(number))}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two states, 1 and 2."""
+    keep(state(1), tmp_path)
+    keep(state(2), tmp_path)
+    return tmp_path
+
+
+def taken_up(folder: Path) -> tuple[list[int], list[str]]:
+    """The states that were used, and what was told."""
+    used: list[int] = []
+    told: list[str] = []
+    take_up(folder, lambda s: used.append(int(s["weight"][0, 0])), told.append)
+    return used, told
+
+
+def test_the_last_one_counts(run: Path) -> None:
+    assert taken_up(run) == ([2], [])
+    assert {path.name for path in run.iterdir()} == {STATE, BEFORE}
+
+
+@pytest.mark.parametrize("left", [0, 10, 5000])
+def test_of_a_torn_one_the_one_before_is_used(run: Path, left: int) -> None:
+    (run / STATE).write_bytes((run / STATE).read_bytes()[:left])
+    used, (told,) = taken_up(run)
+    assert used == [1]
+    assert told == (
+        f"{run / STATE} is damaged or of another configuration: the state before it is used."
+    )
+
+
+def test_one_that_does_not_fit_is_passed_over(run: Path) -> None:
+    torch.save({"something": "else"}, run / STATE)
+    used, told = taken_up(run)
+    assert (used, len(told)) == ([1], 1)
+
+
+def test_a_kill_between_the_two_moves_loses_nothing(run: Path) -> None:
+    (run / STATE).rename(run / BEFORE)
+    assert is_kept(run)
+    assert taken_up(run) == ([2], [])
+
+
+def test_none_that_fits_is_an_error(run: Path) -> None:
+    for name in (STATE, BEFORE):
+        (run / name).write_bytes(b"")
+    with pytest.raises(ModelError, match=r"state.pt .* and .*before.pt .*: train in another"):
+        taken_up(run)
+
+
+def test_a_smaller_model_becomes_the_lower_and_the_upper_layers() -> None:
+    assert layers(6, 10) == [0, 1, 2, 3, 8, 9]
+    assert layers(10, 10) == list(range(10))
+
+
+def test_what_the_checkpoint_has_is_there_afterwards() -> None:
+    """Whatever the bundled edition is: its tower as a whole, and its words by what they say."""
+    from safetensors.torch import load_file
+    from transformers import PreTrainedTokenizerFast
+
+    stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    copied = start_from(model, tokenizer, BUNDLED_CHECKPOINT)
+    assert copied > 4_000_000
+    name = "vision_tower.encoder.layers.2.mlp.fc1.weight"
+    tower = model.model.vision_tower.encoder.layers[2].mlp.fc1.weight
+    assert torch.equal(tower, stored[name].float())
+    theirs = PreTrainedTokenizerFast.from_pretrained(BUNDLED_CHECKPOINT).get_vocab()
+    row = stored["language_model.model.embed_tokens.weight"][theirs["circle"]].float()
+    ours = model.get_input_embeddings().weight[tokenizer.get_vocab()["circle"]]
+    assert torch.equal(ours, row)
+    last = max(int(k.split(".")[3]) for k in stored if k.startswith("language_model.model.layers"))
+    top = stored[f"language_model.model.layers.{last}.mlp.up_proj.weight"].float()
+    assert torch.equal(model.get_decoder().layers[-1].mlp.up_proj.weight, top)
+
+
+@pytest.mark.parametrize("left", [None, 0, 1000])
+def test_what_is_no_checkpoint_is_told_in_a_sentence(left: int | None, tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    if left is not None:
+        for file in BUNDLED_CHECKPOINT.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        torn = tmp_path / "model.safetensors"
+        torn.write_bytes(torn.read_bytes()[:left])
+    with pytest.raises(ModelError, match=r"can't be begun with: it is damaged, or no checkpoint"):
+        start_from(build_model(tokenizer), tokenizer, tmp_path)

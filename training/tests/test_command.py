@@ -1,0 +1,106 @@
+"""`python -m training`: a run from its first step to a checkpoint that loads."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+from typer.testing import CliRunner, Result
+
+from training import __main__ as program
+from training import curriculum as recipes
+from training.batches import Shape
+from training.curriculum import Recipe, Stage
+
+ROOT = Path(__file__).parents[2]
+STAGE = Stage(
+    "vision tower", ((Shape(videos=2, frames=1, text=0, vision_only=True), 1.0),), 1.1, 1.0
+)
+
+
+def run_here(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(program.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(autouse=True)
+def easy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stage of tiny batches, a line of the log a step."""
+    monkeypatch.setattr(program, "Recipe", lambda: replace(recipes.Recipe(), curriculum=(STAGE,)))
+    monkeypatch.setattr(program, "LOG_EVERY", 1)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return LlavaOnevisionForConditionalGeneration.from_pretrained(folder).state_dict()
+
+
+@pytest.mark.slow
+def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert run_here("train", "--run", run, "--steps", "2", "--seed", "7").exit_code == 0
+    assert run_here("train", "--run", run, "--steps", "3", "--seed", "7").exit_code == 0
+    log = [json.loads(text)["step"] for text in (run / "log.jsonl").read_text().splitlines()]
+    assert log == [1, 2, 3]
+    done = run_here("export", "--run", run, "--out", out)
+    assert done.exit_code == 0
+    assert "17.2 MB" in done.stderr
+    assert run_here("curves", "--run", run, "--out", tmp_path / "curves.png").exit_code == 0
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    begun = ("train", "--run", tmp_path / "next", "--steps", "1", "--begin", out)
+    assert run_here(*begun).exit_code == 0
+    state = torch.load(tmp_path / "next" / "state.pt", weights_only=True)["model"]
+    before = weights(out)
+    # A step of the first stage leaves the text model as it was.
+    name = "model.language_model.layers.4.mlp.up_proj.weight"
+    assert torch.equal(state[name], before[name].float())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["export", "--run", "nowhere"], 6, "nowhere holds no training run: train one first."),
+        (["curves", "--run", "nowhere"], 2, "the log of a training run is needed."),
+        (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
+        (["train", "--run", "damaged"], 4, "state.pt is damaged or of another configuration"),
+    ],
+)
+def test_errors_in_a_sentence(
+    arguments: list[str], code: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "state.pt").write_bytes(b"PK\x03\x04 torn")
+    done = run_here(*arguments)
+    assert done.exit_code == code
+    assert sentence in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_the_numbers_are_those_of_the_recipe() -> None:
+    text = run_here("train", "--help").output
+    assert str(Recipe.steps) in text.replace(",", "")
+    for flag in ("--run", "--steps", "--seed", "--device", "--begin"):
+        assert flag in text
+
+
+@pytest.mark.parametrize("page", ["docs/mini.md", "training/README.md"])
+def test_the_pages_name_every_command_and_no_other(page: str) -> None:
+    named = re.findall(r"python -m training (\w+)", (ROOT / page).read_text())
+    assert named == [command.callback.__name__ for command in program.app.registered_commands]
+
+
+def test_it_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "benchmark" in done.stdout

@@ -1,0 +1,142 @@
+"""What training feeds the model is what the stock processor and the stock forward pass feed it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dycoke_cli.shapes.render import render
+from training.architecture import FRAME_TOKENS
+from training.batches import Batch, Shape, prefix_length, to_pixels
+from training.objective import attention_mask, embed, exact_matches, run_layers
+from training.packing import IGNORED
+from training.world.scripts import draw_script
+
+from .parts import batch_of, parts, prompt
+
+SHAPE = Shape(videos=3, frames=3, text=200, out_of_domain=0.0)
+EARLIER = (("What colour is the circle?", "It is a red circle."),)
+
+
+def one(seed: int = 4) -> Batch:
+    return batch_of(seed, SHAPE)
+
+
+@pytest.mark.parametrize("side", [64, 96, 128])
+@pytest.mark.parametrize("earlier", [(), EARLIER])
+def test_pixels_tokens_and_embeddings_are_those_of_the_processor(side: int, earlier) -> None:
+    codec, processor, model = parts()
+    clip = render(draw_script(3, "train"), np.linspace(0, 1, 3), side)
+    text = "Where does it end up?"
+    stock = processor(text=prompt(text, earlier), videos=[clip], return_tensors="pt")
+    pixels = to_pixels(clip, processor.video_processor)
+    assert torch.equal(stock["pixel_values_videos"][0], pixels)
+    ids = [*codec.prefix, *[codec.video] * (3 * FRAME_TOKENS + 1), *codec.question(text, earlier)]
+    assert stock["input_ids"][0].tolist() == ids
+    taken = {}
+
+    def take(_module, _args, kwargs):
+        taken["embeds"] = kwargs["inputs_embeds"]
+
+    hook = model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
+    with torch.no_grad():
+        model(**stock)
+        hook.remove()
+        behind = torch.tensor([codec.question(text, earlier)])
+        batch = replace(one(), pixels=pixels[None], text=behind)
+        ours, prefix = embed(model, batch, codec)
+    assert prefix == prefix_length(3)
+    assert torch.equal(ours, taken["embeds"])
+
+
+def test_packed_answers_have_the_logits_of_questions_asked_alone() -> None:
+    codec, processor, model = parts()
+    batch = one(6)
+    assert any(q.earlier for row in batch.questions for q in row)
+    with torch.no_grad():
+        packed = run_layers(model, batch, *embed(model, batch, codec)).logits
+    # Words of claims are learned too: only the answers' are compared.
+    packed = packed[batch.answered[batch.labels != IGNORED]]
+    done = 0
+    for row, questions in enumerate(batch.questions):
+        for question in questions:
+            ids = processor(
+                text=prompt(question.text, question.earlier),
+                videos=[np.zeros((3, 64, 64, 3), dtype=np.uint8)],
+                return_tensors="pt",
+            )["input_ids"]
+            answer = codec.answer(question.answer)
+            ids = torch.cat([ids, torch.tensor([answer[:-1]])], dim=1)
+            with torch.no_grad():
+                alone = model(
+                    input_ids=ids,
+                    pixel_values_videos=batch.pixels[row : row + 1],
+                    attention_mask=torch.ones_like(ids),
+                    logits_to_keep=len(answer),
+                ).logits[0]
+            torch.testing.assert_close(
+                packed[done : done + len(answer)], alone, atol=5e-5, rtol=1e-3
+            )
+            done += len(answer)
+    assert done == len(packed)
+
+
+def test_a_question_sees_nothing_of_the_others() -> None:
+    codec, _, model = parts()
+    batch = one()
+    changed = replace(batch, text=batch.text.clone())
+    changed.text[batch.segments != 1] = 7
+    kept = (batch.segments == 1)[batch.labels != IGNORED]
+    with torch.no_grad():
+        before, after = (
+            run_layers(model, b, *embed(model, b, codec)).logits for b in (batch, changed)
+        )
+    assert torch.equal(before[kept], after[kept])
+    assert not torch.equal(before[~kept], after[~kept])
+
+
+def test_mask_by_hand() -> None:
+    segments, nobody = torch.tensor([[0, 0, 1, -1]]), torch.zeros(1, 6, dtype=torch.bool)
+    mask = attention_mask(segments, 2, nobody)[0, 0].int().tolist()
+    assert mask == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 0, 1],
+    ]
+
+
+def test_a_dropped_token_is_attended_to_by_itself_alone_and_attends_to_all_it_may() -> None:
+    dropped = torch.tensor([[False, True, False, False, False, False]])
+    mask = attention_mask(torch.tensor([[0, 0, 1, -1]]), 2, dropped)[0, 0].int()
+    assert mask[:, 1].tolist() == [0, 1, 0, 0, 0, 0]
+    assert mask[1].tolist() == [1, 1, 0, 0, 0, 0]
+    assert mask[5].tolist() == [1, 0, 0, 0, 0, 1]
+
+
+def test_exact_counts_a_question_right_only_if_every_token_of_its_answer_is() -> None:
+    batch = one()
+    asked = batch.labels != IGNORED
+    vocabulary = len(parts()[1].tokenizer)
+    logits = torch.nn.functional.one_hot(batch.labels[asked], vocabulary).float()
+    assert all(right for _, right in exact_matches(logits, batch))
+    answered = batch.answered[asked]
+    claimed = logits.clone()
+    claimed[~answered] = 0
+    assert all(right for _, right in exact_matches(claimed, batch))
+    logits[answered.nonzero()[0]] = 0
+    answers = exact_matches(logits, batch)
+    assert [right for _, right in answers].count(False) == 1
+    assert answers[0] == (batch.questions[0][0].kind, False)
+
+
+def test_a_batch_is_that_of_its_seed() -> None:
+    a, b, c = one(4), one(4), one(5)
+    assert torch.equal(a.pixels, b.pixels)
+    assert torch.equal(a.text, b.text)
+    assert not torch.equal(a.text, c.text)

@@ -1,0 +1,94 @@
+"""The tokenizer: whole words, no case, capitals and marks back in the answers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
+from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
+from training.world.questions import ask, ask_the_unknown
+from training.world.scripts import draw_script
+from training.world.wording import WORDINGS, Question
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def questions() -> list[Question]:
+    found = []
+    for i in range(60):
+        script = draw_script([i, 2], "train")
+        found += ask(script, np.random.default_rng(i))
+    return found + ask_the_unknown(script, np.random.default_rng(0))
+
+
+def test_answers_come_back_to_the_letter(tokenizer, questions) -> None:
+    codec = Codec(tokenizer)
+    for answer in {q.answer for q in questions}:
+        ids = codec.answer(answer)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == answer
+        assert ids[-1] == tokenizer.convert_tokens_to_ids(CLOSE)
+
+
+def test_questions_hold_no_unknown_word_and_ignore_case(tokenizer, questions) -> None:
+    unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
+    for text in {part for q in questions for part in (q.text, *sum(q.earlier, ()))}:
+        ids = tokenizer(text)["input_ids"]
+        assert unknown not in ids, text
+        assert ids == tokenizer(text.upper())["input_ids"]
+        assert ids == tokenizer("  " + text + " ")["input_ids"]
+
+
+def test_every_wording_and_every_word_of_the_world_is_known(tokenizer) -> None:
+    """Also those that no script of the test above drew."""
+    texts = [re.sub(r"\{.\}", "", w) for group in WORDINGS.values() for w in group]
+    unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
+    for text in (*texts, *COLOURS, *SHAPES, *GLYPHS):
+        assert unknown not in tokenizer(text)["input_ids"], text
+    codec = Codec(tokenizer)
+    for glyph in GLYPHS:
+        kind = "digit" if glyph.isdigit() else "letter"
+        answer = f"The {kind} {glyph} is shown."
+        assert tokenizer.decode(codec.answer(answer), skip_special_tokens=True) == answer
+
+
+def test_unknown_words_are_one_token_each(tokenizer) -> None:
+    ids = tokenizer("What does the zebra do, 42?")["input_ids"]
+    words = tokenizer.convert_ids_to_tokens(ids)
+    assert words == ["what", "does", "the", UNKNOWN, "do", ",", UNKNOWN, "?"]
+
+
+def test_an_answer_with_a_word_it_cannot_say_is_refused(tokenizer) -> None:
+    with pytest.raises(KeyError):
+        Codec(tokenizer).answer("It is a red zebra.")
+
+
+def test_the_user_cannot_write_an_answer_s_first_word(tokenizer) -> None:
+    it = tokenizer.convert_tokens_to_ids("It")
+    assert it not in tokenizer("It is It")["input_ids"]
+
+
+def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert loaded.chat_template == tokenizer.chat_template
+    assert loaded.video_token == "<video>"
+    text = "Where is the red circle at first?"
+    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert [loaded.convert_tokens_to_ids(t) for t in SPECIAL] == list(range(len(SPECIAL)))
+
+
+def test_chat_template(tokenizer) -> None:
+    content = [{"type": "video"}, {"type": "text", "text": "What happens?"}]
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == "<|im_start|>user <video>\nWhat happens?<|im_end|>\n<|im_start|>assistant\n"

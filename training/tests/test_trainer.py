@@ -1,0 +1,135 @@
+"""Training: continued after a kill it ends where it would have ended, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training import curriculum as recipes
+from training.auxiliary_losses import verdict_loss
+from training.batches import Shape
+from training.curriculum import Recipe, Stage
+from training.objective import loss_of
+from training.trainer import Progress, Trainer, log_line
+from training.world.scripts import Limits
+
+from .parts import batch_of
+
+TINY = Shape(videos=2, frames=2, text=64)
+STILL = Shape(videos=3, frames=1, text=64, limits=Limits((0, 0), 1))
+EYES = Shape(videos=3, frames=1, text=0, vision_only=True)
+STAGES = (Stage("a", ((EYES, 1.0),), 1.1, 0.5), Stage("b", ((TINY, 0.5), (STILL, 0.5)), 1.1, 1))
+RECIPE = replace(Recipe(), steps=6, curriculum=STAGES, warmup=2)
+
+
+class Killed(Exception):
+    pass
+
+
+def run(folder, until: int | None = None) -> Trainer:
+    def each(progress, _stage):
+        if progress.step == until:
+            raise Killed
+
+    trainer = Trainer(RECIPE, folder)
+    trainer.run(each, save_every=0.0)
+    return trainer
+
+
+def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
+    whole = run(tmp_path / "whole")
+    for step in (2, 4):
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", until=step)
+    again = run(tmp_path / "killed")
+    assert again.progress.step == whole.progress.step == 6
+    assert again.progress.stage == whole.progress.stage == 1
+    assert again.progress.videos == whole.progress.videos
+    assert again.progress.accuracy == whole.progress.accuracy
+    for part in ("model", "auxiliary"):
+        ours, theirs = (getattr(t, part).state_dict() for t in (again, whole))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_it_learns(tmp_path) -> None:
+    """A few steps of the first stage: what is read off tokens gets better than at the start."""
+    losses = []
+    stage = Stage("vision tower", ((replace(EYES, videos=12, out_of_domain=0.0), 1.0),), 1.1, 1.0)
+    recipe = replace(RECIPE, steps=12, curriculum=(stage,), fall=0.0)
+    Trainer(recipe, tmp_path).run(lambda p, _: losses.append(p.loss), save_every=1e9)
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+def test_a_stage_is_over_when_it_is_learned(tmp_path) -> None:
+    easy = replace(STAGES[0], pass_mark=0.0, latest=0.9)
+    trainer = Trainer(replace(RECIPE, steps=2, curriculum=(easy, STAGES[1])), tmp_path)
+    stages = []
+    trainer.run(lambda progress, stage: stages.append((stage.name, progress.stage)))
+    assert stages == [("a", 1), ("b", 1)]
+
+
+def test_a_stage_is_over_in_time_and_forgets_what_it_counted(tmp_path) -> None:
+    trainer = Trainer(replace(RECIPE, steps=4), tmp_path)
+    found = []
+    trainer.run(lambda p, stage: found.append((stage.name, p.stage, bool(p.accuracy))))
+    assert [f[0] for f in found] == ["a", "a", "b", "b"]
+    assert found[1] == ("a", 1, False)
+
+
+def test_learning_rate_rises_and_falls_to_nothing() -> None:
+    recipe = replace(Recipe(), steps=100, warmup=10, fall=1.5)
+    assert recipe.rate(0) == pytest.approx(0.1)
+    assert recipe.rate(4) == pytest.approx(0.5 * 0.96 * 0.96**0.5)
+    assert recipe.rate(75) == pytest.approx(0.125)
+    assert recipe.rate(100) == 0
+
+
+def test_the_curriculum_ends_with_what_the_program_shows_by_default() -> None:
+    last = recipes.CURRICULUM[-1]
+    assert max(shape.frames for shape, _ in last.shapes) == 32
+    assert last.latest == 1
+    assert [s.latest for s in recipes.CURRICULUM] == sorted(s.latest for s in recipes.CURRICULUM)
+
+
+def test_the_loss_by_hand() -> None:
+    batch = batch_of(5, Shape(videos=1, frames=1, text=60))
+    asked = batch.labels[0] != -100
+    weights, labels = batch.weights[0][asked], batch.labels[0][asked]
+    torch.manual_seed(0)
+    logits = torch.randn(len(labels), 200)
+    expected = 0.0
+    for row, weight, label in zip(logits, weights, labels, strict=True):
+        expected -= float(weight * torch.log(torch.exp(row[label]) / torch.exp(row).sum()))
+    assert float(loss_of(logits, batch)) == pytest.approx(expected / float(weights.sum()), rel=1e-4)
+
+
+def test_a_judge_that_knows_has_no_loss_and_one_that_errs_has() -> None:
+    batch = batch_of(5, Shape(videos=2, frames=1, text=120))
+    judge = torch.nn.Linear(256, 1)
+    with torch.no_grad():
+        judge.weight.zero_()
+        judge.weight[0, 0] = 50.0
+        judge.bias.zero_()
+    judged = torch.zeros(2, 19 + 120, 256)
+    judged[:, 19:, 0] = torch.where(batch.verdicts == 1, 1.0, -1.0)
+    with torch.no_grad():
+        loss, right = verdict_loss(judge, judged, batch)
+    assert right == 1
+    assert float(loss) < 1e-3
+    with torch.no_grad():
+        loss, right = verdict_loss(judge, -judged, batch)
+    assert right == 0
+    assert float(loss) > 10
+    none = batch_of(5, Shape(videos=1, frames=1, text=0))
+    assert verdict_loss(judge, torch.zeros(1, 19, 256), none)[1] is None
+
+
+def test_log_lines_are_json() -> None:
+    progress = Progress(3, 0, {"colour": 0.51239}, 0.1, 10, 2.0)
+    line = json.loads(log_line(progress, STAGES[0]))
+    assert line["stage"] == "a"
+    assert line["accuracy"] == {"colour": 0.512}
+    assert line["mean"] == pytest.approx(0.5124)

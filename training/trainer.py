@@ -1,0 +1,227 @@
+"""The training loop: one step a batch, saved every minute, continued where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from training.architecture import build_model, build_processor
+from training.auxiliary_losses import PROBES, AuxiliaryLosses
+from training.batches import Batch, Shape, make_batch
+from training.checkpoints import State, Tell, is_kept, keep, start_from, take_up
+from training.cpu_layers import ATTENTION, PatchProduct
+from training.curriculum import Recipe, Stage
+from training.objective import embed, exact_matches, loss_of, run_layers
+from training.tokenizer import Codec, build_tokenizer
+from training.world.wording import KINDS
+
+LOG = "log.jsonl"
+# Weight of one batch in the running accuracy, for a kind that is asked about once a clip.
+MEMORY = 0.05
+
+
+@dataclass
+class Progress:
+    """Where a run stands after a step.
+
+    Attributes:
+        step: steps done.
+        stage: index of the curriculum's stage.
+        accuracy: running share of correct answers by kind, within the stage.
+        loss: of the last batch.
+        videos: clips seen so far.
+        seconds: time spent in steps so far, over all the run's processes.
+    """
+
+    step: int
+    stage: int
+    accuracy: dict[str, float]
+    loss: float
+    videos: int
+    seconds: float
+
+    def mean(self) -> float:
+        """The mean over the kinds asked about so far in this stage."""
+        return sum(self.accuracy.values()) / max(1, len(self.accuracy))
+
+
+class Trainer:
+    """A model, its optimizers, and how far they are."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        device: str = "cpu",
+        begin: Path | None = None,
+        tell: Tell = warnings.warn,
+    ) -> None:
+        """Goes on with the run in `folder`, or starts one: with a checkpoint's weights or anew.
+
+        `tell` gets a sentence where the run's last state is damaged.
+        """
+        self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
+        tokenizer = build_tokenizer()
+        self.codec = Codec(tokenizer)
+        self.video_processor = build_processor(tokenizer).video_processor
+        torch.manual_seed(recipe.seed)
+        self.model = build_model(tokenizer)
+        resumed = is_kept(folder)
+        if begin is not None and not resumed:
+            start_from(self.model, tokenizer, begin)
+        embeddings = self.model.model.vision_tower.embeddings
+        embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
+        nn.Module.to(self.model, self.device)
+        self.model.set_attn_implementation(ATTENTION)
+        self.auxiliary = AuxiliaryLosses(recipe, self.codec).to(self.device)
+        self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
+        self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
+        if resumed:
+            take_up(folder, self._load, tell, self.device)
+
+    def run(self, each: Callable[[Progress, Stage], None], save_every: float = 60.0) -> None:
+        """All steps that are left.
+
+        Args:
+            each: called after each step.
+            save_every: seconds between two saves; the end is always saved.
+        """
+        saved = time.monotonic()
+        with ThreadPoolExecutor(1) as ahead:
+            upcoming = None
+            while self.progress.step < self.recipe.steps:
+                plan = (self.progress.step, self.progress.stage)
+                if upcoming is None or upcoming[0] != plan:
+                    upcoming = (plan, ahead.submit(self._batch, *plan))
+                batch = upcoming[1].result()
+                upcoming = ((plan[0] + 1, plan[1]), ahead.submit(self._batch, plan[0] + 1, plan[1]))
+                stage = self.recipe.curriculum[self.progress.stage]
+                self.step(batch)
+                each(self.progress, stage)
+                if time.monotonic() - saved > save_every:
+                    self.save()
+                    saved = time.monotonic()
+        self.save()
+
+    def step(self, batch: Batch) -> None:
+        """One step on a batch."""
+        begun = time.monotonic()
+        rate = self.recipe.rate(self.progress.step)
+        for optimizer in (self.muon, self.adam):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * rate
+        with torch.autocast(self.device.type, torch.bfloat16):
+            inputs, prefix = embed(self.model, batch, self.codec)
+            auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
+            answers: list[tuple[str, float | None]] = []
+            costs: list[Tensor] = []
+            if not batch.vision_only:
+                found = run_layers(self.model, batch, inputs, prefix)
+                auxiliary += self.auxiliary.inside(found, prefix, batch)
+                if len(found.logits):
+                    costs.append(loss_of(found.logits, batch))
+                    answers += [
+                        (k, float(ok)) for k, ok in exact_matches(found.logits.detach(), batch)
+                    ]
+            answers += [(name, told) for name, _, told in auxiliary]
+            loss = torch.stack([*costs, *(cost for _, cost, _ in auxiliary)]).sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.muon.step()
+        self.adam.step()
+        for optimizer in (self.muon, self.adam):
+            optimizer.zero_grad(set_to_none=True)
+        now = self.progress
+        now.step += 1
+        now.videos += len(batch.text)
+        now.loss = float(loss.detach())
+        now.seconds += time.monotonic() - begun
+        self._judge(answers)
+
+    def _judge(self, answers: list[tuple[str, float | None]]) -> None:
+        """Brings the running accuracy up to date, and moves on where the stage is learned.
+
+        Args:
+            answers: (kind, share that is correct), None where there was nothing to tell.
+        """
+        now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
+        for kind in (*KINDS, *PROBES):
+            right = [ok for k, ok in answers if k == kind and ok is not None]
+            if right:
+                before = now.accuracy.get(kind, sum(right) / len(right))
+                now.accuracy[kind] = before + MEMORY * (sum(right) / len(right) - before)
+        last = now.stage == len(self.recipe.curriculum) - 1
+        learned = now.mean() >= stage.pass_mark
+        if not last and (learned or now.step >= stage.latest * self.recipe.steps):
+            now.stage += 1
+            now.accuracy = {}
+
+    def _batch(self, step: int, stage: int) -> Batch:
+        seed = [self.recipe.seed, step]
+        shape: Shape = self.recipe.curriculum[stage].shape(np.random.default_rng(seed))
+        batch = make_batch(seed, shape, "train", self.codec, self.video_processor)
+        return batch.to(self.device)
+
+    def save(self) -> None:
+        """Writes all that is needed to continue."""
+        state = {
+            "model": self.model.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adam": self.adam.state_dict(),
+            "progress": vars(self.progress),
+        }
+        keep(state, self.folder)
+
+    def _load(self, state: State) -> None:
+        self.model.load_state_dict(state["model"])
+        self.auxiliary.load_state_dict(state["auxiliary"])
+        for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):
+            base = [group["initial_lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(state[name])
+            # The recipe's own rates hold, also where they changed since.
+            for group, rate in zip(optimizer.param_groups, base, strict=True):
+                group["initial_lr"] = rate
+        self.progress = Progress(**state["progress"])
+
+
+def optimizers(
+    model: LlavaOnevisionForConditionalGeneration, auxiliary: nn.Module, recipe: Recipe
+) -> tuple[torch.optim.Muon, torch.optim.AdamW]:
+    """Muon for the matrices of the layers and the projector, AdamW for the rest."""
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        inner = "layers" in name or "multi_modal_projector" in name
+        (matrices if inner and weight.ndim == 2 else rest).append(weight)
+    rest += auxiliary.parameters()
+    muon = torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)
+    adam = torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return muon, adam
+
+
+def log_line(progress: Progress, stage: Stage) -> str:
+    """One line of JSON about a step, for the run's log."""
+    line: dict[str, Any] = {
+        **vars(progress),
+        "stage": stage.name,
+        "mean": round(progress.mean(), 4),
+        "loss": round(progress.loss, 4),
+        "seconds": round(progress.seconds, 1),
+        "accuracy": {k: round(v, 3) for k, v in progress.accuracy.items()},
+    }
+    return json.dumps(line)
