@@ -131,6 +131,8 @@ def test_tests_that_fail_or_that_dont_run_arent_done(
     # They are run again, and the newest word counts.
     assert run(plan) == []
     assert "CUDA tests: 1 passed, 0 failed" in texts(plan)[0]
+    assert gpu._done(plan, "tests")
+    assert not gpu._done(replace(plan, commit="other"), "tests")
 
 
 def test_a_stage_that_takes_too_long_is_stopped(plan: Plan, tmp_path: Path) -> None:
