@@ -4,6 +4,7 @@
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
+# make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
@@ -20,7 +21,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint bench bench-full tables mutants soak test-versions clean
+.PHONY: demo test lint bench bench-full gpu tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -41,6 +42,10 @@ bench: $(INSTALLED)
 bench-full: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \
 		--language 32x3 --language 64x3 --language 128x3 --write
+
+# With the system's Python, for there torch fits the GPU: it needs no .venv. One stage: STAGES=speed-32
+gpu:
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(if $(COMMIT),--commit $(COMMIT)) $(STAGES)
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)

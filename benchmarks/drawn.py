@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Drawn:
     warnings: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=1)  # 128 frames take seconds, and each answer asks for them
 def drawn(frames: int, different: int | None = None) -> Drawn:
     """A clip of the bundled world, `[F, 384, 384, 3]` uint8.
 

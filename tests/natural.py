@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from skimage import data
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,28 @@ class Pictures:
         return cls(frames, tuple(i / 4 for i in range(len(frames))))
 
 
+def _samples() -> Any:
+    from skimage import data  # not everybody who wants `Pictures` has it
+
+    return data
+
+
 def pan(frames: int, size: int = 128) -> np.ndarray:
     """A camera that moves over a portrait: `[F, size, size, 3]`, uint8."""
-    picture = data.astronaut()
+    picture = _samples().astronaut()
     return np.stack([picture[6 * i : 6 * i + size, 5 * i : 5 * i + size] for i in range(frames)])
 
 
 def zoom(frames: int, size: int = 128) -> np.ndarray:
     """A camera that closes in on a cup of coffee: `[F, size, size, 3]`, uint8."""
-    picture = Image.fromarray(data.coffee())
+    picture = Image.fromarray(_samples().coffee())
     boxes = [(4 * i, 4 * i, 400 - 4 * i, 400 - 4 * i) for i in range(frames)]
     return np.stack([np.asarray(picture.crop(box).resize((size, size))) for box in boxes])
 
 
 def cut(frames: int, size: int = 128) -> np.ndarray:
     """A still cat, then from the middle on a still rocket: `[F, size, size, 3]`, uint8."""
+    data = _samples()
     cat, rocket = data.chelsea()[:size, 100 : 100 + size], data.rocket()[:size, 200 : 200 + size]
     return np.stack([cat if i < frames // 2 else rocket for i in range(frames)])
 

@@ -53,7 +53,7 @@ def linear_alone(
     token = reading(1) + _seconds({output: 1})
     total = vision + prefill + (new_tokens - 1) * token
     read = weights_read(loaded.model) or 0
-    return Measured(0.0, vision, prefill, token, total, None, visual, read)
+    return Measured(0.0, vision, prefill, token, total, None, visual, read, new_tokens, None)
 
 
 def _rows_of_a_frame(loaded: LoadedModel, session: VideoSession) -> Rows:

@@ -8,7 +8,7 @@ from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Method
 
 NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()
-MERGED = DyCoke(merge_stage="vision")
+MERGED, HOSTED = DyCoke(merge_stage="vision"), DyCoke(dp_cache="host")
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,11 @@ WITH_WEIGHTS = (
 )
 SECOND_QUESTION = Contestant("our kernels, DyCoke, a second question", "fast", DYCOKE, again=True)
 MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)
+# An accelerator runs stock SDPA in any case.
+ON_GPU = (
+    Contestant("transformers, SDPA"),
+    Contestant("nothing dropped", "stock", NONE),
+    Contestant("DyCoke", "stock", DYCOKE),
+    Contestant("DyCoke, merging before vision", "stock", MERGED),
+    Contestant("DyCoke, evicted tokens in main memory", "stock", HOSTED),
+)

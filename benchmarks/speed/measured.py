@@ -18,6 +18,8 @@ class Measured:
         peak: bytes over the weights at the worst moment; None where it can't be measured.
         visual: tokens of the video that the language model read.
         read: bytes that the last token read: weights of the language model, keys and values.
+        written: tokens of the answer.
+        peak_total: bytes at the worst moment, weights among them; None where it can't be measured.
     """
 
     processor: float
@@ -28,3 +30,10 @@ class Measured:
     peak: int | None
     visual: int
     read: int
+    written: int
+    peak_total: int | None
+
+    @property
+    def decode(self) -> float:
+        """Seconds from the first token to the last."""
+        return self.token * (self.written - 1)

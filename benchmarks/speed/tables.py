@@ -16,11 +16,14 @@ STAGES: dict[str, tuple[str, Figure]] = {
     "prefill": ("s", lambda m: m.prefill),
     "first token": ("s", lambda m: m.processor + m.vision + m.prefill),
     "a token": ("ms", lambda m: m.token * 1e3),
+    "decode": ("s", lambda m: m.decode),
     "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
     "in all": ("s", lambda m: m.total),
     "peak over weights": ("MB", lambda m: (m.peak or 0) / 1e6),
+    "peak with weights": ("MB", lambda m: (m.peak_total or 0) / 1e6),
     "visual tokens read": ("", lambda m: m.visual),
 }
+OF_WHOLE = tuple(stage for stage in STAGES if stage not in ("decode", "peak with weights"))
 OF_LANGUAGE = (
     "prefill",
     "a token",
@@ -29,6 +32,18 @@ OF_LANGUAGE = (
     "peak over weights",
     "visual tokens read",
 )
+OF_GPU_SPEED = (
+    "processor",
+    "vision",
+    "prefill",
+    "first token",
+    "a token",
+    "decode",
+    "bandwidth",
+    "in all",
+    "visual tokens read",
+)
+OF_GPU_MEMORY = ("peak over weights", "peak with weights", "visual tokens read")
 OF_PRUNING = ("a token", "bandwidth", "visual tokens read")
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens read")
@@ -66,6 +81,6 @@ def _cell(stage: str, value: float, first: float) -> str:
     text = f"{value:,.{digits}f}"
     if stage in BARE or value == first or not value:
         return text
-    if stage == "peak over weights":
+    if stage.startswith("peak"):
         return f"{text} ({value / first:.0%})" if first else text
     return f"{text} ({first / value:.1f}x)"

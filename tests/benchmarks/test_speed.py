@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from benchmarks.drawn import drawn
 from benchmarks.speed import contestants, published
-from benchmarks.speed.__main__ import Course, main
+from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
+from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
@@ -25,7 +26,7 @@ from dycoke_cli.engine.repeats import first_alike
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.models.loading import LoadedModel
 
-MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000)
+MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +100,16 @@ def test_what_was_measured_isnt_measured_again(
 ) -> None:
     path = tmp_path / "journal.jsonl"
     calls = []
-    monkeypatch.setattr("benchmarks.speed.__main__.load", lambda *args, **kwargs: None)
+    monkeypatch.setattr("benchmarks.speed.course.load", lambda *args, **kwargs: None)
     monkeypatch.setattr(
-        "benchmarks.speed.__main__.whole",
+        "benchmarks.speed.course.whole",
         lambda loaded, frames, contestant, tokens: calls.append((frames, tokens)) or MEASURED,
     )
-    Course("mini", Journal(path), 4).run("whole", 16, 1, int8=False)
+    Course("mini", Journal(path), 4, "Here.").run("whole", 16, 1, int8=False)
     first = len([call for call in calls if call == (16, 4)])
     with path.open("a") as file:
         file.write('{"torn')
-    found = Course("mini", Journal(path), 4).run("whole", 16, 2, int8=False)
+    found = Course("mini", Journal(path), 4, "Here.").run("whole", 16, 2, int8=False)
     assert first == len(found) == 6
     once = [found.pop(name) for name in ("plain kernels, DyCoke", "linear layers alone")]
     assert once == [[MEASURED]] * 2
@@ -125,7 +126,7 @@ def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
 
 def test_ratios_are_of_medians_to_the_first() -> None:
     def of(*totals: float) -> list[Measured]:
-        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1) for t in totals]
+        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1, 32, None) for t in totals]
 
     text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["in all"])
     assert text.splitlines()[0] == "| 8 frames | in all, s |"

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
+from dycoke_cli.engine.host_rows import HostRows
 from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from tests.cuda import needs_cuda
 
 from .test_batches import answer, batch_of, prompts
 from .test_kv_store import PROMPT, Pruning, VisualSelector, make_store, prefill, step
@@ -103,7 +105,18 @@ def test_a_prompt_leaves_the_device_as_it_is_read():
     assert store.host_nbytes == 8 * 6
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@needs_cuda
+def test_rows_on_the_host_are_pinned_and_come_back_as_they_went():
+    rows = torch.randn(1000, 2, 8, device="cuda")
+    host = HostRows(rows)
+    expected = rows.cpu()
+    rows.zero_()  # behind the copy out, which the caller doesn't wait for
+    which = torch.tensor([7, 999, 0, 512])
+    assert torch.equal(host.fetch(which).cpu(), expected[which])
+    assert host._rows.is_pinned()
+
+
+@needs_cuda
 def test_on_an_accelerator_main_memory_is_pinned_and_answers_are_the_same():
     model = make_model(SHAPES[0]).cuda()
     method = DyCoke(prune_layer=2, recall_threshold=1.0)

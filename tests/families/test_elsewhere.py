@@ -1,9 +1,15 @@
-"""On another device than the CPU: the same answers, and nothing is forgotten on the wrong one."""
+"""On another device than the CPU: the same answers, and nothing is forgotten on the wrong one.
+
+The devices are one that every machine has (`tests.elsewhere`), whose numbers are the CPU's own, and
+CUDA, which adds up in other orders.
+"""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,8 +19,11 @@ from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.layouts import FAMILIES
 from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.packages import check_family_packages
+from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
 
 from .stock import BOTH_WAYS, clip
@@ -23,6 +32,10 @@ from .test_together import QUESTIONS, loaded_of
 from .tiny import MAKERS
 
 FRAMES = (1, 5, 4)
+# Float32 logits of these models, of about 0.4, are up to 5e-6 from those of float64 (whose sums are
+# exact beside them), and up to 5e-5 from themselves where each linear layer is off by 8 roundings.
+# TF32, with 13 bits less, is off by a hundred times more.
+TOLERANCE = 5e-5
 
 
 def methods_of(family: str) -> dict[str, Method]:
@@ -38,29 +51,88 @@ def methods_of(family: str) -> dict[str, Method]:
     return found
 
 
-def told(loaded: LoadedModel, method: Method) -> list[tuple[Any, ...]]:
+@dataclass
+class Told:
+    """What a model answered.
+
+    Args:
+        exact: texts, counts, and which tokens came and went.
+        rounded: the logits of each token, and the attention that a trace has.
+    """
+
+    exact: list[Any] = field(default_factory=list)
+    rounded: list[torch.Tensor] = field(default_factory=list)
+
+
+def told(loaded: LoadedModel, method: Method) -> Told:
     """Three questions about three videos together, and two about one of them."""
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(FRAMES)]
-    found = []
+    told = Told()
+    answers = []
+    note = loaded.model.get_output_embeddings().register_forward_hook(
+        lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
+    )
     if method.inside() is None:
         asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-        found += ask_together(asked, method, Decoding(max_new_tokens=6))
+        answers += ask_together(asked, method, Decoding(max_new_tokens=6))
     traced = method.pruning() is not None
     for question in QUESTIONS[:2]:
-        found.append(sessions[1].ask(question, method, max_new_tokens=6, trace=traced))
-    return [(answer.answer, answer.tokens, answer.decode) for answer in found]
+        answers.append(sessions[1].ask(question, method, max_new_tokens=6, trace=traced))
+    note.remove()
+    assert len(told.rounded) == 6 * (len(answers) if method.inside() else len(answers) - 2)
+    for answer in answers:
+        told.exact.append((answer.answer, answer.tokens, answer.decode))
+        for step in answer.trace.steps if answer.trace else ():
+            told.exact.append((step.text, step.active, step.evicted, step.recalled, step.renewed))
+            told.rounded.append(torch.tensor(step.attention))
+    return told
+
+
+@contextmanager
+def on_second_device(loaded: LoadedModel) -> Iterator[LoadedModel]:
+    there = replace(loaded, model=copy.deepcopy(loaded.model))
+    with second_device():
+        moved(there.model)
+        yield there
+    assert all(isinstance(weight, Elsewhere) for weight in there.model.parameters())
+
+
+@contextmanager
+def on_cuda(loaded: LoadedModel) -> Iterator[LoadedModel]:
+    there = replace(loaded, model=copy.deepcopy(loaded.model).cuda())
+    products = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield there
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = products
+    assert all(weight.is_cuda for weight in there.model.parameters())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), [(f, name) for f in MAKERS for name in methods_of(f)])
-def test_answers_are_those_of_the_cpu(family: str, name: str) -> None:
+@pytest.mark.parametrize(
+    "on",
+    [
+        pytest.param(on_second_device, id="elsewhere"),
+        pytest.param(on_cuda, id="cuda", marks=NEEDS_CUDA),
+    ],
+)
+def test_answers_are_those_of_the_cpu(
+    on: Callable[[LoadedModel], AbstractContextManager[LoadedModel]], family: str, name: str
+) -> None:
+    try:
+        check_family_packages(family, family)
+    except ModelError as missing:
+        pytest.skip(str(missing))
     loaded, method = loaded_of(family), methods_of(family)[name]
     here = told(loaded, method)
-    there = replace(loaded, model=copy.deepcopy(loaded.model))
-    with second_device():
-        moved(there.model)
-        assert told(there, method) == here
-    assert all(isinstance(weight, Elsewhere) for weight in there.model.parameters())
+    with on(loaded) as elsewhere:
+        there = told(elsewhere, method)
+    assert there.exact == here.exact
+    for theirs, ours in zip(there.rounded, here.rounded, strict=True):
+        torch.testing.assert_close(theirs, ours, atol=TOLERANCE, rtol=0)
 
 
 def test_what_lies_on_two_devices_is_an_error() -> None:

@@ -1,0 +1,215 @@
+"""`make gpu`, rehearsed on the CPU with the bundled model: what it runs, keeps and writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.gpu import CUDA_TESTS, Plan, run
+from benchmarks.page import ROOT
+from benchmarks.speed.contestants import ON_GPU
+from benchmarks.speed.journal import Heat, Journal
+from benchmarks.speed.measured import Measured
+
+from benchmarks import gpu
+
+MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000)
+PAGES = ("speed.md", "memory.md")
+# Of what `pip install dycoke-cli` brings, all that transformers can do without, and pytest.
+ABSENT = ("av", "typer", "rich", "pytest", "psutil", "matplotlib", "skimage", "ray", "accelerate")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    for page in PAGES:
+        shutil.copy(ROOT / "docs" / page, tmp_path)
+    return Plan(
+        model="mini",
+        device="cpu",
+        dtype="float32",
+        frames=(5,),
+        runs=2,
+        tokens=2,
+        tests=(file_of_test(tmp_path, "pass"),),
+        state=tmp_path / "state",
+        pages=tmp_path,
+    )
+
+
+def file_of_test(folder: Path, does: str) -> str:
+    """A file with one test."""
+    path = folder / f"test_{len(list(folder.iterdir()))}.py"
+    path.write_text(f"import pytest\n\ndef test_it():\n    {does}\n", encoding="utf-8")
+    return str(path)
+
+
+def journal(plan: Plan) -> list[str]:
+    return (plan.state / "speed.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def prefill(plan: Plan, missing: int) -> None:
+    """All that the speed stage measures but its last runs."""
+    kept = Journal(plan.state / "speed.jsonl")
+    heat = Heat(plan.model, "gpu", plan.frames[0], plan.tokens, plan.where)
+    given = [one for _ in range(plan.runs) for one in ON_GPU]
+    for one in given[: len(given) - missing]:
+        kept.add(heat, one, MEASURED)
+
+
+def texts(plan: Plan) -> list[str]:
+    return [(plan.pages / page).read_text(encoding="utf-8") for page in PAGES]
+
+
+@pytest.mark.slow
+def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
+    plan: Plan, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(plan) == []
+    assert len(journal(plan)) == 2 * len(ON_GPU)
+    for text, column in zip(texts(plan), ("vision, s", "peak with weights, MB"), strict=True):
+        assert "Not measured on a GPU yet" not in text
+        assert text.count("| 5 frames, 2 rounds |") == 1
+        assert column in text
+        assert all(f"| {one.name} |" in text for one in ON_GPU)
+        assert f"{plan.where} CUDA tests: 1 passed, 0 failed, 0 skipped." in text
+    capfd.readouterr()
+    assert run(plan) == []
+    assert capfd.readouterr().err.splitlines() == ["tests: done before", "speed-5: done before"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_stage_measures_only_what_is_missing(plan: Plan) -> None:
+    prefill(plan, missing=1)
+    before = journal(plan)
+    assert run(plan, ["speed-5"]) == []
+    assert journal(plan)[:-1] == before
+    assert f'"contestant": "{ON_GPU[-1].name}"' in journal(plan)[-1]
+    assert "The CUDA tests weren't run." in texts(plan)[0]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"commit": "other"}, {"dtype": "bfloat16", "commit": "another"}, {"tokens": 3}]
+)
+def test_what_was_done_elsewhere_doesnt_count(plan: Plan, changed: dict) -> None:
+    prefill(plan, missing=0)
+    assert gpu._done(plan, "speed-5")
+    assert not gpu._done(replace(plan, **changed), "speed-5")
+
+
+def test_a_commit_can_be_told_where_there_is_no_git(plan: Plan) -> None:
+    told = replace(plan, commit="abc1234").where
+    assert told.startswith("Commit abc1234 (sources ")
+    assert f"torch {torch.__version__}, transformers " in told
+
+
+def test_until_a_stage_is_done_the_pages_stay_as_they_are(plan: Plan) -> None:
+    before = texts(plan)
+    prefill(plan, missing=1)
+    gpu.write(plan)
+    assert texts(plan) == before
+    assert all("Not measured on a GPU yet" in text or "NVIDIA" in text for text in before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("does", "summary"),
+    [("assert False", "0 passed, 1 failed, 0 skipped"), ("pytest.skip('no')", "0 passed, 0 f")],
+)
+def test_tests_that_fail_or_that_dont_run_arent_done(
+    plan: Plan, tmp_path: Path, does: str, summary: str
+) -> None:
+    failing = replace(plan, tests=(file_of_test(tmp_path, does),))
+    prefill(plan, missing=0)
+    assert run(failing) == ["tests: failed with exit code 1"]
+    assert f"CUDA tests: {summary}" in texts(plan)[0]
+    # They are run again, and the newest word counts.
+    assert run(plan) == []
+    assert "CUDA tests: 1 passed, 0 failed" in texts(plan)[0]
+    assert gpu._done(plan, "tests")
+    assert not gpu._done(replace(plan, commit="other"), "tests")
+
+
+def test_a_stage_that_takes_too_long_is_stopped(plan: Plan, tmp_path: Path) -> None:
+    slow = replace(
+        plan, tests=(file_of_test(tmp_path, "import time; time.sleep(60)"),), seconds=0.5
+    )
+    assert run(slow, ["tests"]) == ["tests: stopped after 0 s; run it again, and it resumes"]
+    late = replace(plan, seconds_in_all=0.0)
+    assert run(late, ["tests"]) == ["tests: no time was left for it; run it again, and it resumes"]
+
+
+def test_stages_fit_the_time_they_have() -> None:
+    assert Plan().seconds == 9 * 60
+    assert Plan().seconds_in_all == 20 * 60
+
+
+def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:
+    marked = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "from tests.cuda import" in path.read_text(encoding="utf-8")
+    }
+    assert marked - {"tests/benchmarks/test_gpu.py"} == set(CUDA_TESTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "this needs a CUDA device, and torch"),
+        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128"),
+    ],
+)
+def test_without_a_gpu_or_with_a_wrong_stage_nothing_is_run(
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
+    monkeypatch.setattr(gpu, "run", lambda *_: pytest.fail("it was run"))
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert sentence in capsys.readouterr().err
+
+
+ABSENCE = f"""
+import importlib.machinery, sys
+class Without(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        absent = name.partition(".")[0] in {ABSENT}
+        return None if absent else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Without
+"""
+REHEARSAL = """
+import sys
+from pathlib import Path
+from benchmarks.gpu import Plan, run
+if __name__ == "__main__":
+    here = Path(sys.argv[1])
+    plan = Plan(model="mini", device="cpu", dtype="float32", frames=(5,), runs=1, tokens=2,
+                state=here / "state", pages=here)
+    print(run(plan))
+"""
+
+
+@pytest.mark.slow
+def test_it_needs_no_package_that_transformers_does_without(plan: Plan) -> None:
+    """Neither the decoder nor what the command line is made of is on a machine with a GPU."""
+    (plan.pages / "sitecustomize.py").write_text(ABSENCE, encoding="utf-8")
+    (plan.pages / "rehearsal.py").write_text(REHEARSAL, encoding="utf-8")
+    path = os.pathsep.join(map(str, (plan.pages, ROOT / "src", ROOT)))
+    command = [sys.executable, str(plan.pages / "rehearsal.py"), str(plan.pages)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tests: needs pytest, which isn't installed" in done.stdout.splitlines()[-1]
+    assert all("| 5 frames, one round |" in text for text in texts(plan))

@@ -1,0 +1,108 @@
+"""What CUDA alone has: FlashAttention in 16 bits, and an allocator that counts every byte."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from contextlib import nullcontext
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.asking import Asked, ask_together
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.models.loading import LoadedModel
+from tests.cuda import NEEDS_CUDA, needs_cuda
+
+from .stock import clip
+from .test_together import QUESTIONS, loaded_of
+
+# Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.
+FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)
+METHODS: dict[str, Method] = {
+    "none": Uncompressed(),
+    "ttm": replace(FIRST, kv_prune=False),
+    "dycoke": FIRST,
+    "host": replace(FIRST, dp_cache="host"),
+    "discard": replace(FIRST, dp_cache="discard", recall=False),
+}
+NEW_TOKENS = 6
+# Logits of this model, of about 0.4, move by up to 3e-2 where what attention puts out is off by one
+# rounding of 8 bits; by 1.3e-1 and more where other rows are read.
+TOLERANCE = 6e-2
+
+
+def on(device: str, dtype: torch.dtype) -> LoadedModel:
+    loaded = loaded_of("llava_onevision")
+    return replace(loaded, model=copy.deepcopy(loaded.model).to(device, dtype))
+
+
+def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1) -> torch.Tensor:
+    """Of each token `[T, videos, vocabulary]`, about videos that are encoded before."""
+    sessions = [VideoSession(loaded, clip(5, seed), reuse=False) for seed in range(videos)]
+    for session in sessions:
+        session.encode(Stopwatch(loaded.input_device), method)
+    found: list[torch.Tensor] = []
+    note = loaded.model.get_output_embeddings().register_forward_hook(
+        lambda module, args, logits: found.append(logits[:, -1].float().cpu())
+    )
+    with around:
+        asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
+        ask_together(asked, method, Decoding(max_new_tokens=NEW_TOKENS))
+    note.remove()
+    return torch.stack(found)
+
+
+def check_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """The same logits up to the first close call that went the other way."""
+    assert len(ours) == len(theirs) == NEW_TOKENS
+    for video in range(ours.shape[1]):
+        for one, other in zip(ours[:, video], theirs[:, video], strict=True):
+            torch.testing.assert_close(one, other, atol=TOLERANCE, rtol=0)
+            if one.argmax() != other.argmax():
+                break
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -> None:
+    """FlashAttention refuses masks, and rows that don't lie as it wants them."""
+    loaded, method = on(device, torch.bfloat16), METHODS[name]
+    plain = logits_of(loaded, method, sdpa_kernel(SDPBackend.MATH))
+    check_close(logits_of(loaded, method, sdpa_kernel(SDPBackend.FLASH_ATTENTION)), plain)
+
+
+@needs_cuda
+@pytest.mark.skipif(find_spec("flash_attn") is None, reason="needs the package flash_attn")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_runs_in_flash_attention_2(name) -> None:
+    loaded, method = on("cuda", torch.bfloat16), METHODS[name]
+    plain = logits_of(loaded, method, nullcontext(), videos=3)
+    loaded.model.set_attn_implementation({"text_config": "flash_attention_2"})
+    check_close(logits_of(loaded, method, nullcontext(), videos=3), plain)
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", METHODS)
+def test_peak_memory_is_the_allocators(name) -> None:
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    loaded, method = on("cuda", torch.float32), METHODS[name]
+    tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
+    weights = sum(tensor.nbytes for tensor in tensors)
+    # Each of them lies in blocks of 512 bytes.
+    held = torch.cuda.memory_allocated() - before
+    assert weights <= held <= weights + 512 * len(tensors)
+    answer = VideoSession(loaded, clip(32)).ask("Why?", method, max_new_tokens=NEW_TOKENS)
+    most = torch.cuda.max_memory_allocated()
+    assert answer.bytes["weights"] == weights
+    assert answer.bytes["peak_total"] == most
+    assert answer.bytes["peak_working"] == most - weights
+    assert most - held - before >= answer.bytes["kv_cache"] - answer.bytes["kv_host"] > 0
