@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from benchmarks import gpu
 from benchmarks.gpu import CUDA_TESTS, Plan, run
 from benchmarks.page import ROOT
 from benchmarks.speed.contestants import ON_GPU
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
-
-from benchmarks import gpu
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000)
 PAGES = ("speed.md", "memory.md")
