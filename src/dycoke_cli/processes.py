@@ -90,6 +90,17 @@ class Worker:
         except HUNG_UP as error:
             raise self._gone() from error
 
+    def receive_into(self, buffer: memoryview) -> None:
+        """Wait for the bytes that it sends, and put them into a writable buffer of their size.
+
+        Raises:
+            GoneError: it ended without sending them.
+        """
+        try:
+            self._connection.recv_bytes_into(buffer)
+        except HUNG_UP as error:
+            raise self._gone() from error
+
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self._connection.close()

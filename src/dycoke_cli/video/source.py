@@ -92,6 +92,12 @@ class VideoSource:
         # A picture that grows in mid-stream is refused by the decoder before it takes memory.
         context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
 
+    def close(self) -> None:
+        """Close the container; the file is the caller's."""
+        self.container.close()
+        # It refers to this source: pictures would stay in memory until Python looks for circles.
+        self._packets = iter(())
+
     def rewind(self) -> None:
         """Go back to the beginning by opening the file again: works where seeking doesn't."""
         index = self.stream.index
@@ -242,7 +248,7 @@ def open_video(
         try:
             yield source
         finally:
-            source.container.close()
+            source.close()
 
 
 def check_size(name: str, width: int, height: int) -> None:
