@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dycoke_cli import resources as module
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models import loading
-from dycoke_cli.models import main_memory as module
 from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.free_memory import free_memory, in_words
 from dycoke_cli.models.load_options import LoadOptions

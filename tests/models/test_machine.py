@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dycoke_cli.models import main_memory
+from dycoke_cli import resources
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.machine import Machine, this_machine
 
@@ -17,9 +17,9 @@ def system(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n")
     (tmp_path / "cgroup").write_text("0::/\n")
     (tmp_path / "memory.stat").write_text("inactive_file 0\n")
-    monkeypatch.setattr(main_memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(main_memory, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(main_memory, "_MOUNTED", tmp_path)
+    monkeypatch.setattr(resources, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(resources, "_MOUNTED", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -34,6 +34,27 @@ def test_a_container_that_may_have_less(system):
     assert this_machine().ram_bytes == 8 * 1024**3
     (system / "memory.max").write_text("5000\n")
     assert this_machine().ram_bytes == 4000
+
+
+def test_cpus_are_those_that_may_be_used(system, monkeypatch):
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda pid: set(range(6)))
+    assert resources.usable_cpus() == 6
+    (system / "cpu.max").write_text("max 100000\n")
+    assert resources.usable_cpus() == 6
+    (system / "cpu.max").write_text("250000 100000\n")
+    assert resources.usable_cpus() == 3
+    (system / "cpu.max").write_text("1000 100000\n")
+    assert resources.usable_cpus() == 1
+
+
+def test_cpus_by_the_first_version_of_groups(system, monkeypatch):
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda pid: set(range(6)))
+    (system / "cgroup").write_text("3:cpu,cpuacct:/job\n")
+    (system / "cpu" / "job").mkdir(parents=True)
+    (system / "cpu" / "job" / "cpu.cfs_period_us").write_text("100000\n")
+    for quota, cpus in (("-1", 6), ("200000", 2)):
+        (system / "cpu" / "job" / "cpu.cfs_quota_us").write_text(quota)
+        assert resources.usable_cpus() == cpus
 
 
 def test_no_way_to_ask(system):

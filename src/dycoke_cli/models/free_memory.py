@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dycoke_cli.models.main_memory import free_main_memory
+from dycoke_cli.resources import free_main_memory
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.main_memory import free_main_memory
+from dycoke_cli.resources import free_main_memory
 
 HEADROOM = 1.2
 """Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
