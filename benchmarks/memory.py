@@ -1,8 +1,9 @@
 """What memory an answer takes, next to plain transformers: `python -m benchmarks.memory MODEL`.
 
-Each figure comes from a process of its own, so that nothing that was there before counts. On CUDA
-the allocator's peak is taken, on a CPU the rise of resident memory. Frames are drawn: no video
-decoder is needed. With `--random-weights` no weights are, either: memory and speed are the same.
+Each row comes from a process of its own, so that nothing that was there before counts: its memory
+once the model is loaded and the frames are drawn, and at its peak while it answers. On CUDA that is
+what the allocator has given out, on Linux CPUs the resident memory of the process, weights and
+libraries included. With `--random-weights` no weights are needed: memory and speed are the same.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 
 from benchmarks.drawn import drawn
@@ -32,44 +34,82 @@ METHODS: dict[str, dict[str, Any] | None] = {
 
 
 def measured(model: str, method: str, frames: int, *, random_weights: bool) -> dict[str, Any]:
-    """Peak bytes and seconds of one answer, in this process."""
+    """Bytes before one answer and at its peak, and its seconds, in this process."""
     from dycoke_cli import DyCoke, VideoSession, load
-    from dycoke_cli.engine.memory import PeakMemory
     from dycoke_cli.engine.stopwatch import Stopwatch
     from dycoke_cli.verification.running import plain
 
     loaded = load(model, random_weights=random_weights)
     session = VideoSession(loaded, drawn(frames))
-    device = loaded.model.device
-    peak, watch = PeakMemory(device, loaded.weights_bytes), Stopwatch(device)
     parameters = METHODS[method]
+    watch, taken = Stopwatch(loaded.input_device), Taken(loaded.input_device)
     if parameters is None:
         plain(session, QUESTION, NEW_TOKENS)
     else:
         if loaded.family.counts_tokens is False:
             parameters = {"positions": "kept", **parameters}
         session.ask(QUESTION, DyCoke(**parameters), max_new_tokens=NEW_TOKENS)
-    working, total = peak.read()
-    return {"working": working, "total": total, "seconds": watch.read(), "device": loaded.device}
+    return {
+        "before": taken.before,
+        "peak": taken.peak(),
+        "seconds": watch.read(),
+        "device": loaded.device,
+    }
+
+
+class Taken:
+    """Memory on a device, from its making on.
+
+    Attributes:
+        before: bytes at its making.
+
+    Args:
+        device: where the model is.
+    """
+
+    def __init__(self, device: Any) -> None:
+        import torch
+
+        self._gpu = device if device.type == "cuda" else None
+        if self._gpu is not None:
+            torch.cuda.reset_peak_memory_stats(self._gpu)
+            self.before = torch.cuda.memory_allocated(self._gpu)
+            return
+        try:
+            # proc(5): the peak of resident memory begins anew.
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError as error:
+            raise SystemExit(
+                f"the peak of resident memory can't be measured here: {error}"
+            ) from error
+        self.before = psutil.Process().memory_info().rss
+
+    def peak(self) -> int:
+        """Bytes at the peak so far."""
+        import torch
+
+        if self._gpu is not None:
+            return torch.cuda.max_memory_allocated(self._gpu)
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (peak,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return peak * 1024
 
 
 def table(model: str, rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, each next to plain transformers at the same number of frames."""
+    """The rows as Markdown."""
+    device = rows[0]["device"]
     lines = [
-        f"| {model}, frames | method | working memory | of plain | in all | seconds |",
+        f"| {model}, frames | method | before, GB | at the peak, GB | grown by, GB | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        whole = next(
-            r for r in rows if r["frames"] == row["frames"] and METHODS[r["method"]] is None
-        )
-        lines.append(
-            f"| {row['frames']} | {row['method']} | {row['working'] / 1e9:.2f} GB | "
-            f"{row['working'] / whole['working']:.0%} | {row['total'] / 1e9:.2f} GB | "
-            f"{row['seconds']:.1f} |"
-        )
-    device = rows[0]["device"]
-    return "\n".join([*lines, "", f"On {device}; one process a row. {where()}"])
+    lines += [
+        f"| {row['frames']} | {row['method']} | {row['before'] / 1e9:.2f} | "
+        f"{row['peak'] / 1e9:.2f} | {(row['peak'] - row['before']) / 1e9:.2f} | "
+        f"{row['seconds']:.1f} |"
+        for row in rows
+    ]
+    what = "Memory of the allocator" if device.startswith("cuda") else "Resident memory"
+    return "\n".join([*lines, "", f"{what} on {device}; one process per row. {where()}"])
 
 
 def main(
@@ -89,6 +129,8 @@ def main(
     rows = []
     for count in frames:
         for method in METHODS:
+            if "host" in method and rows and rows[0]["device"] == "cpu":
+                continue  # on a CPU it is the same memory
             command = [*ITSELF, model, "--frames", str(count), "--one", method]
             command += ["--random-weights"] if random_weights else []
             run = subprocess.run(command, capture_output=True, text=True, check=False)

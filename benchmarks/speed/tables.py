@@ -10,6 +10,8 @@ from benchmarks.speed.measured import Measured
 Rounds = Mapping[str, Sequence[Measured]]
 Figure = Callable[[Measured], float]
 
+PEAK = "peak memory, excluding weights"
+
 STAGES: dict[str, tuple[str, Figure]] = {
     "processor": ("s", lambda m: m.processor),
     "vision": ("s", lambda m: m.vision),
@@ -18,7 +20,7 @@ STAGES: dict[str, tuple[str, Figure]] = {
     "a token": ("ms", lambda m: m.token * 1e3),
     "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
     "in all": ("s", lambda m: m.total),
-    "peak over weights": ("MB", lambda m: (m.peak or 0) / 1e6),
+    PEAK: ("MB", lambda m: (m.peak or 0) / 1e6),
     "visual tokens read": ("", lambda m: m.visual),
 }
 OF_LANGUAGE = (
@@ -26,7 +28,7 @@ OF_LANGUAGE = (
     "a token",
     "bandwidth",
     "in all",
-    "peak over weights",
+    PEAK,
     "visual tokens read",
 )
 OF_PRUNING = ("a token", "bandwidth", "visual tokens read")
@@ -40,8 +42,10 @@ def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
     Args:
         title: in the corner.
         rounds: of each contestant by its name; ratios are to the first.
-        stages: which columns.
+        stages: which columns; that of the peak is left out where it can't be measured.
     """
+    if any(one.peak is None for measured in rounds.values() for one in measured):
+        stages = [stage for stage in stages if stage != PEAK]
     units = {stage: STAGES[stage][0] for stage in stages}
     heads = [f"{stage}, {unit}" if unit else stage for stage, unit in units.items()]
     lines = ["| " + " | ".join([title, *heads]) + " |", "|---" * (len(heads) + 1) + "|"]
@@ -66,6 +70,6 @@ def _cell(stage: str, value: float, first: float) -> str:
     text = f"{value:,.{digits}f}"
     if stage in BARE or value == first or not value:
         return text
-    if stage == "peak over weights":
+    if stage == PEAK:
         return f"{text} ({value / first:.0%})" if first else text
     return f"{text} ({first / value:.1f}x)"

@@ -6,7 +6,6 @@ and nothing else.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Self
 from dycoke_cli.batch.jobs import Job
 from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.explaining import explain
+from dycoke_cli.models.cpus import usable_cpus
 from dycoke_cli.processes import GoneError, Worker, wait
 from dycoke_cli.video import Clip, Sampling, display_name, read
 
@@ -91,7 +91,7 @@ class ReadAhead:
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
-        self._decoders = decoders or min(_MOST_DECODERS, os.cpu_count() or 1)
+        self._decoders = decoders or min(_MOST_DECODERS, usable_cpus())
         self._max_seconds = max_seconds
         self._again: deque[_Attempt] = deque()
         self._idle: list[Worker] = [] if idle is None else idle

@@ -1,48 +1,41 @@
-"""How much main memory is left, asked of the files that the system keeps; torch isn't needed."""
+"""How much main memory is left; torch isn't needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/proc/self/cgroup")
-_MOUNTED = Path("/sys/fs/cgroup")
+import psutil
+
+from dycoke_cli.models.cgroups import groups
+
+# Of a group, by its version: its limit, what it uses, and how much of that are files which are
+# given up when memory is asked for.
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def free_main_memory() -> int | None:
     """Bytes that the system can give without swapping, or that the limit of a container leaves.
 
-    None where nobody says.
+    None where the system doesn't say.
     """
-    rooms = [room for room in (_available(), *_cgroup_rooms()) if room is not None]
-    return min(rooms, default=None)
+    rooms = [_available()]
+    rooms += [_room(group, *_FILES[version]) for group, version in groups("memory")]
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def in_words(needed: int, free: int) -> str:
+    """As a person reads it: "needs about 19 GB, 24 GB free"."""
+    return f"needs about {_gigabytes(needed)}, {_gigabytes(free)} free"
 
 
 def _available() -> int | None:
-    if not _MEMINFO.exists():  # not Linux
+    try:
+        return int(psutil.virtual_memory().available)
+    except (OSError, RuntimeError, NotImplementedError):  # a sandbox without /proc
         return None
-    lines = (line.split() for line in _MEMINFO.read_text().splitlines())
-    return next((int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"), None)
-
-
-def _cgroup_rooms() -> list[int | None]:
-    """What the limits of this process's groups leave, from its own up to that of the machine."""
-    if not _CGROUP.exists():
-        return []
-    rooms = []
-    for line in _CGROUP.read_text().splitlines():
-        number, controllers, place = line.split(":", 2)
-        if number == "0":
-            mounted, names = _MOUNTED, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mounted = _MOUNTED / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        group = mounted / place.lstrip("/")
-        # In a container the path may be that outside it, of which only the top is mounted.
-        rooms += [_room(folder, *names) for folder in (group, *group.parents) if folder >= mounted]
-    return rooms
 
 
 def _room(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
@@ -54,7 +47,11 @@ def _room(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
         return None
     if most == "max":
         return None
-    # Files that were read count as used, and are given up when memory is asked for.
     lines = (line.split() for line in stat.splitlines())
     cached = next((int(words[1]) for words in lines if words[0] == reclaimable), 0)
     return max(0, int(most) - taken + cached)
+
+
+def _gigabytes(value: int) -> str:
+    digits = value / 1e9
+    return f"{digits:.0f} GB" if digits >= 10 else f"{digits:.1f} GB"

@@ -17,9 +17,11 @@ from dycoke_cli.errors import DycokeError, ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
 from dycoke_cli.models.weight_files import (
     READ_SUFFIXES,
+    WHOLE,
     ReadJson,
     check_folder,
     check_references,
+    loaded_files,
 )
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -108,6 +110,32 @@ def fingerprint(source: Source, revision: str | None) -> str:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             content.update(f"{path.name} {digest}\n".encode())
     return f"sha256:{content.hexdigest()}"
+
+
+def stored_bytes(source: Source, revision: str | None) -> int | None:
+    """Bytes of a model's weight files, without downloading any; None where nothing tells.
+
+    Args:
+        source: the model.
+        revision: its commit, where it is on the hub.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if source.local:
+        return sum(file.stat().st_size for file in loaded_files(Path(source.location)))
+    repo, total = source.location, 0
+    with explained(source, "its weights"):
+        names = check_references(source.name, _reader(repo, str(revision))) or [WHOLE]
+        for name in names:
+            path = try_to_load_from_cache(repo, name, revision=revision)
+            if isinstance(path, str):
+                total += os.path.getsize(path)
+                continue
+            size = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision)).size
+            if size is None:
+                return None
+            total += size
+    return total
 
 
 def _reader(repo: str, commit: str) -> ReadJson:
