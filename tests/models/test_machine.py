@@ -25,6 +25,7 @@ def system(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     monkeypatch.setattr(cgroups, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(cgroups, "_MOUNTED", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     return tmp_path
 
@@ -46,13 +47,25 @@ def test_no_way_to_ask(system):
     assert this_machine() == Machine(None, ())
 
 
+def driver(system):
+    (system / "nvidia-smi").touch(mode=0o755)
+
+
+def test_no_driver(system, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", None)  # isn't called
+    assert this_machine().gpu_bytes == ()
+
+
 def test_gpus(system, monkeypatch):
+    driver(system)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((3 + gpu) * GB, 80 * GB))
     assert this_machine().gpu_bytes == (3 * GB, 4 * GB)
 
 
 def test_a_gpu_that_cannot_be_asked(system, monkeypatch):
+    driver(system)
+
     def busy(gpu):
         raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
 

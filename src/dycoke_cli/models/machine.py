@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 from dycoke_cli.models.catalog import Entry
@@ -47,6 +48,8 @@ def this_machine() -> Machine:
 
 
 def _gpus() -> tuple[int, ...]:
+    if shutil.which("nvidia-smi") is None:
+        return ()  # without a driver there is nothing to ask, nor to wait for torch's import
     import torch
 
     try:
