@@ -191,8 +191,9 @@ MINI = ("--model", "mini", "--device", "cpu", "--quiet")
          "cpu", "--quiet"),
         ("batch", "MOVE", "What?", *MINI),
         ("batch", "MOVE", "What?", *MINI, "--quantize", "int8"),
-        ("eval", "shapes", *MINI, "--limit", "1", "--workers", "1"),
-        ("eval", "shapes", *MINI, "--limit", "2", "--workers", "2", "--quantize", "int8"),
+        ("eval", "shapes", "--out", "answers", *MINI, "--limit", "1", "--workers", "1"),
+        ("eval", "shapes", "--out", "answers", *MINI, "--limit", "2", "--workers", "2",
+         "--quantize", "int8"),
     ],
 )  # fmt: skip
 def test_every_command_refuses_it(
