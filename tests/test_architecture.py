@@ -20,6 +20,7 @@ PACKAGE = "dycoke_cli"
 LAYERS = (
     "errors",
     "cache",
+    "resources",
     "processes",
     "video",
     "kernels",

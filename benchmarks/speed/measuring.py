@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -175,18 +173,10 @@ def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]
 
 
 def _begin(loaded: LoadedModel) -> tuple[Stopwatch, PeakMemory]:
-    """With nothing left of the one before: what is freed goes back to the system.
+    """With nothing left of the one before.
 
     But for what CUDA's allocator holds ready: it isn't counted, and to ask for it again takes time.
     """
     gc.collect()
-    if loaded.model.device.type == "cpu":
-        _trim()
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     return Stopwatch(loaded.input_device), peak
-
-
-def _trim() -> None:
-    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
-        trim(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
     journal.add(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN, MEASURED)
     assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN)
     assert not journal.rounds(Heat("mini", "whole", 8, 4, "Commit b."), contestants.PLAIN)
+
+
+def test_a_peak_that_was_not_measured_has_no_column() -> None:
+    known, unknown = MEASURED, replace(MEASURED, peak=None)
+    stages = ("in all", "peak memory, excluding weights")
+    assert "peak memory, excluding weights, MB" in table("", {"a": [known]}, stages)
+    text = table("", {"a": [known], "b": [unknown]}, stages)
+    assert "peak" not in text
+    assert text.splitlines()[0] == "|  | in all, s |"
 
 
 def test_ratios_are_of_medians_to_the_first() -> None:

@@ -32,6 +32,7 @@ class How:
         identity: what tells the model from others: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
+        model_bytes: of memory that loading the model takes; None where that isn't known.
 
     Raises:
         UsageError: a value out of range.
@@ -45,6 +46,7 @@ class How:
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False
+    model_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:

@@ -71,6 +71,7 @@ def batch(
         view.starting()
         quieten_libraries()
         from dycoke_cli.models.choosing import choose
+        from dycoke_cli.models.weights_size import needed_bytes
 
         model_found = choose(settings.BUNDLED if chosen is None else chosen, loading)
         how = How(
@@ -82,6 +83,7 @@ def batch(
             identity=identity(model_found),
             batch_size=together,
             cache=cache,
+            model_bytes=needed_bytes(model_found),
         )
         answers = engine.chosen()
         results: Results = lines

@@ -31,9 +31,13 @@ class Int8Linear(StandIn):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
-        # A byte each, and for each output a scale, a zero and a sum of 4 bytes.
-        self.packed_bytes = self.out_features * (self.in_features + 3 * 4)
+        self.packed_bytes = self.held(linear)
         self._packed = packed(linear.weight.detach())
+
+    @staticmethod
+    def held(linear: nn.Linear) -> int:
+        """A byte a weight, and for each output a scale, a zero and a sum of 4 bytes."""
+        return linear.out_features * (linear.in_features + 3 * 4)
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
         """rows · weightᵀ + bias: `[N, in]` -> `[N, out]`."""

@@ -31,9 +31,14 @@ class PackedLinear(StandIn):
 
     def __init__(self, linear: nn.Linear, behind: Behind = NOTHING) -> None:
         super().__init__(linear)
-        self.packed_bytes = linear.weight.nbytes
+        self.packed_bytes = self.held(linear)
         self._behind = behind
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+
+    @staticmethod
+    def held(linear: nn.Linear) -> int:
+        """As many bytes as the layer's own weights."""
+        return linear.weight.nbytes
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
         """activation(rows · weightᵀ + bias): `[N, in]` -> `[N, out]`, bfloat16."""
