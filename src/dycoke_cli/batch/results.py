@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.engine.answer import SCHEMA
 from dycoke_cli.errors import OutputError
+from dycoke_cli.unicode import to_json
 
 _BEGIN = f'{{"schema": "{SCHEMA}"'.encode()
 
@@ -68,7 +69,7 @@ class ResultsFile:
         Raises:
             OutputError: it can't be written; the file is as it was.
         """
-        content = (json.dumps(outcome.line, allow_nan=False) + "\n").encode("ascii")
+        content = (to_json(outcome.line) + "\n").encode("ascii")
         try:
             _write(self._file, content)
         except OSError as error:
@@ -157,7 +158,7 @@ def _unwritable(path: Path, error: OSError) -> str:
 def _understood(line: bytes) -> dict[str, Any] | None:
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         return None

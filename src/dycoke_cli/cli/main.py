@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import Annotated
@@ -93,15 +92,13 @@ def main(arguments: list[str] | None = None) -> int:
             output.silence(descriptor)
         return OutputError.exit_code
     except failure.Reported as error:
-        if failure.debugging():
-            traceback.print_exc()
+        failure.show_traceback()
         failure.say(error.reason)
         return error.reason.exit_code
     except typer.TyperException as error:
         return _report(_usage(error), arguments)
     except (Exception, KeyboardInterrupt) as error:
-        if failure.debugging():
-            traceback.print_exc()
+        failure.show_traceback()
         return _report(failure.explain(error), arguments)
 
 
