@@ -200,6 +200,7 @@ def test_a_device_is_no_file(tmp_path: Path) -> None:
     link.symlink_to("/dev/full")
     with pytest.raises(OutputError, match="isn't a file"), open_results(link):
         pass
+    assert list(tmp_path.iterdir()) == [link]  # not even a lock
 
 
 def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:

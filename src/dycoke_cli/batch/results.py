@@ -51,9 +51,7 @@ class ResultsFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise OutputError(
-                    f"{path} isn't a file; leave out --out, and the lines go to stdout"
-                )
+                raise OutputError(_no_file(path))
             self._size = self._read()
         except BaseException:
             os.close(self._file)
@@ -130,6 +128,8 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
     """
     if path.is_dir():
         raise OutputError(f"--out {path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(_no_file(path))
     if not path.parent.is_dir():
         raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
     try:
@@ -149,6 +149,10 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
             yield results
         finally:
             results.close()
+
+
+def _no_file(path: Path) -> str:
+    return f"{path} isn't a file; leave out --out, and the lines go to stdout"
 
 
 def _unwritable(path: Path, error: OSError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from contextlib import suppress
 from types import FrameType
@@ -79,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is what nohup asks for
+            signal.signal(signal.SIGHUP, _terminate)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer turns Ctrl-C into this code on its own.
         if code == failure.Interrupted.exit_code:
@@ -132,5 +135,11 @@ def _prepare_streams() -> None:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    # A terminal that hung up is none any more, and fails whatever still writes to it.
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if device and not os.isatty(descriptor):
+                output.silence(descriptor)
     # As an exception, so that temporary files go and the terminal's cursor comes back.
     raise SystemExit(128 + signum)
