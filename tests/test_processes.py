@@ -62,6 +62,7 @@ def test_ctrl_c_is_not_for_it(worker: Worker) -> None:
     worker.send("you")
     assert worker.receive() == "hello you"
     os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGHUP)
     worker.send("still")
     assert worker.receive() == "hello still"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -197,7 +197,11 @@ def test_settings_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert run.err.startswith(f"Error: {path} can't be written")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"default_model": 3}', '{"default_model": ""}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "7", "[" * 100_000, '{"default_model": 3}', '{"default_model": ""}'],
+    ids=lambda content: content[:20],
+)
 def test_settings_that_make_no_sense(settings_file: Path, content: str) -> None:
     settings_file.parent.mkdir()
     settings_file.write_text(content)

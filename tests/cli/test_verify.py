@@ -82,6 +82,15 @@ def test_what_goes_wrong_is_a_sentence(arguments, code, says) -> None:
     assert "Traceback" not in run.err
 
 
+def test_a_report_takes_the_place_of_no_device(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    run = run_here("verify", "nosuch", "--out", link)
+    assert run.code == 6
+    assert f"--out {link} isn't a file" in run.err
+    assert list(tmp_path.iterdir()) == [link]
+
+
 def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, LoadOptions]] = []
 

@@ -77,6 +77,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
 
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading
+            cache = VisualCache() if conversation.cache else None
             loaded = load(conversation.model, **asdict(conversation.loading))
             method = conversation.method.for_model(loaded)
             clip, seconds_video_decode = reading.result()
@@ -87,7 +88,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
         reuse=len(conversation.questions) > 1,
-        cache=VisualCache() if conversation.cache else None,
+        cache=cache,
     )
     return session, method
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.kv_store import KVStore
@@ -15,6 +16,7 @@ from dycoke_cli.engine.prompts import Batch
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.engine.trace import Trace
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
 
 
@@ -69,6 +71,9 @@ def generate(
         watch: the clock of the answers.
         on_text: called with finished words of a single prompt's answer.
         on_token: called with the number of tokens so far.
+
+    Raises:
+        ModelError: the model's logits aren't finite.
     """
     streamer = TimedStreamer(tokenizer, watch, on_text, on_token)
     seed = decoding.seed
@@ -83,6 +88,8 @@ def generate(
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
+    ends = _end_tokens(model)
+    finite = _Finite(len(batch.input_ids), ends)
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
             torch.manual_seed(seed)
@@ -90,17 +97,21 @@ def generate(
             **{name: tensor.to(device) for name, tensor in inputs.items()},
             max_new_tokens=decoding.max_new_tokens,
             streamer=streamer,
+            logits_processor=LogitsProcessorList([finite]),
+            remove_invalid_values=False,  # which a checkpoint may ask for, and which hides them
             return_dict_in_generate=True,
             **how,
         )
     ended = watch.read()
     assert streamer.first_token is not None
-    ends = _end_tokens(model)
     held, on_host, active = kv_bytes(output.past_key_values)
     rows = len(batch.input_ids)
     written = []
-    for row in output.sequences[:, batch.input_ids.shape[1] :].cpu():
+    answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()
+    for row, broken in zip(answers, finite.broken.tolist(), strict=True):
         tokens = _until_end(row, ends)
+        if broken < len(tokens):
+            raise ModelError(_not_finite(model, broken))
         written.append(
             Generated(
                 tokens=tokens,
@@ -118,6 +129,43 @@ def generate(
             )
         )
     return written
+
+
+class _Finite(LogitsProcessor):
+    """Ends a sequence where its logits aren't finite; the device isn't waited for.
+
+    Attributes:
+        broken: `[B]`, int64: the first such step of each sequence, or a number above all steps.
+
+    Args:
+        sequences: B.
+        ends: the end tokens.
+    """
+
+    def __init__(self, sequences: int, ends: set[int]) -> None:
+        self.broken = torch.full((sequences,), torch.iinfo(torch.int64).max)
+        self._ends = sorted(ends)
+        self._step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, V]`, float32, with those of an end token in place of broken ones."""
+        # NaN and infinity reach the maximum; a token that is ruled out is -inf on purpose.
+        finite = scores.amax(-1).isfinite()
+        self.broken = self.broken.to(scores.device)
+        self.broken = torch.where(finite, self.broken, self.broken.clamp(max=self._step))
+        self._step += 1
+        # Draws from what isn't finite would bring down an accelerator's whole process.
+        instead = torch.full_like(scores[:1], -torch.inf if self._ends else 0.0)
+        instead[:, self._ends] = 0.0
+        return torch.where(finite[:, None], scores, instead)
+
+
+def _not_finite(model: Any, step: int) -> str:
+    where = f"at token {step + 1} of an answer"
+    ways = "its weights are damaged, or don't belong to its configuration"
+    if model.dtype != torch.float32:
+        ways = f"try --dtype float32; if that doesn't help, {ways}"
+    return f"the model can't be used: its logits aren't finite {where}; {ways}"
 
 
 def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:

@@ -159,6 +159,8 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         keys, values = window.widen(key[0]), window.widen(value[0])
         found = []
         for i, part in enumerate(query.split([len(at) for at in window.patches], dim=2)):
+            if part.shape[2] == 0:  # a frame that keeps nothing asks nothing
+                continue
             frame = keys[i : i + 1], values[i : i + 1]
             # Processors make whole pictures of frames: there is no padding to mask.
             found.append(stock(module, part, *frame, None, scaling=scaling, **kwargs)[0])
