@@ -19,6 +19,7 @@ PACKAGE = "dycoke_cli"
 # (its version and its public names) stands beside them.
 LAYERS = (
     "errors",
+    "unicode",
     "cache",
     "resources",
     "processes",
