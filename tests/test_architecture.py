@@ -29,7 +29,7 @@ LAYERS = (
     "compression",
     "engine",
     "explaining",
-    "batch",
+    "runs",
     "shapes",
     "evaluation",
     "verification",

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.batch import local
 from dycoke_cli.cli import columns
-from tests.batch.pretended import Pretended, make_clips, valid
+from dycoke_cli.runs import local
+from tests.runs.pretended import Pretended, make_clips, valid
 
 from .harness import Outcome, run_here
 
@@ -269,7 +269,7 @@ def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch)
     import sys
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "dycoke_cli.batch.on_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray", raising=False)
     if not Path(local.__file__).with_name("on_ray.py").exists():
         pytest.skip("the engine on Ray isn't there yet")
     run = batch(clips, "What?", "--engine", "ray")

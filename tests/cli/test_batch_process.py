@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.batch.results import open_results
-from tests.batch.pretended import make_clips, valid
+from dycoke_cli.runs.journal import open_results
+from tests.runs.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 
 pytestmark = pytest.mark.slow
-PRETENDING = [sys.executable, "-m", "tests.batch.pretended"]
+PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")
 
 

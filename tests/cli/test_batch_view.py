@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.batch.listener import Counts
 from dycoke_cli.cli.batch_view import BatchView
 from dycoke_cli.cli.render import batch_summary, batching
+from dycoke_cli.runs.listener import Counts
 
 
 class Clock:

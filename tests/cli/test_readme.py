@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.clusters import cluster_of
+from tests.runs.clusters import cluster_of
 
 from .harness import PATIENCE_S, ROOT, run_here
 

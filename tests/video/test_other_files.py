@@ -13,8 +13,8 @@ import av.format
 import pytest
 from PIL import Image
 
-from dycoke_cli.batch.finding import SUFFIXES
 from dycoke_cli.errors import VideoError
+from dycoke_cli.runs.discovery import SUFFIXES
 from dycoke_cli.video import Sampling, files, open_clip, opening, probe, read, spool
 
 from .clips import Recipe, numbers_in

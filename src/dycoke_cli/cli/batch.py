@@ -44,12 +44,12 @@ def batch(
     stdout. Exit code 1: some failed, and have a line that says why.
     """
     # Only now: PyAV and NumPy take their time.
-    from dycoke_cli.batch.plan import How, identity
-    from dycoke_cli.batch.results import Results, open_results
-    from dycoke_cli.batch.run import run
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
     from dycoke_cli.engine.decoding import Decoding
+    from dycoke_cli.runs.journal import Results, open_results
+    from dycoke_cli.runs.plan import How, identity
+    from dycoke_cli.runs.run import run
 
     together = _batch_size(batch_size)
     decoding, loading = answer.choice(), placing.options(random_weights=random_weights)

@@ -10,7 +10,7 @@ import typer
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dycoke_cli.batch.run import Engine
+    from dycoke_cli.runs.run import Engine
 
 _PANEL = "Cluster (--engine ray)"
 
@@ -97,9 +97,9 @@ class EngineFlags:
             UsageError: a value out of range, or Ray isn't installed.
         """
         if self.engine == "local":
-            from dycoke_cli.batch.local import answers
+            from dycoke_cli.runs.local import answers
 
             return answers
-        from dycoke_cli.batch.on_ray import OnRay
+        from dycoke_cli.runs.ray import OnRay
 
         return OnRay(self.address, self.num_cpus_per_worker, self.num_gpus_per_worker, self.ship)

@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.batch.finding import Found, find, listed
-from dycoke_cli.batch.jobs import Asked, Job
-from dycoke_cli.batch.question_files import read_questions
 from dycoke_cli.cli import questions
 from dycoke_cli.cli.source import STDIN
 from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.discovery import Found, find, listed
+from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.video import display_name
 
 _NOTHING = (

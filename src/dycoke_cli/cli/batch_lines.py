@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.cli import columns, output
+from dycoke_cli.runs.outcome import Outcome
 
 
 class Lines:

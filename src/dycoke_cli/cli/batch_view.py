@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from dycoke_cli.batch.listener import Counts, Listener
 from dycoke_cli.cli import render
+from dycoke_cli.runs.listener import Counts, Listener
 
 
 class BatchView(Listener):

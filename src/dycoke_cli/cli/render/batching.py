@@ -9,9 +9,9 @@ from collections.abc import Callable
 from rich import progress as rich_progress
 from rich.text import Text
 
-from dycoke_cli.batch.listener import Counts
 from dycoke_cli.cli.render.console import note, stderr_console
 from dycoke_cli.cli.render.units import count
+from dycoke_cli.runs.listener import Counts
 
 LINE_EVERY_S = 30.0
 

@@ -1,0 +1,139 @@
+"""Reads questions from a file: JSON Lines or CSV, with the keys video, question and id."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.discovery import named
+from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.unicode import is_valid
+
+_KEYS = ("video", "question", "id")
+_NEEDED = ("video", "question")
+_LONGEST_KEY = 40  # in a sentence
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A question as it stands in the file, not yet looked at."""
+
+    line: int
+    values: dict[str, Any]
+
+
+def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
+    """The videos of a file, each with its questions, in the file's order.
+
+    Args:
+        content: JSON Lines or CSV with a header.
+        folder: what the paths of videos are relative to.
+        name: what to call the file in errors.
+
+    Raises:
+        UsageError: something in it is wrong; the sentence has the line.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError(f"{name}, line {line}: that isn't UTF-8 text") from error
+    rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
+    videos: dict[str, Video] = {}
+    questions: dict[str, dict[Asked, None]] = {}
+    seen: dict[str, int] = {}
+    for row in rows(text, name):
+        path, asked = _checked(row, name)
+        if asked.id is not None:
+            if asked.id in seen:
+                raise UsageError(
+                    f"{name}, line {row.line}: the id {asked.id!r} is that of line "
+                    f"{seen[asked.id]}, too; ids must differ"
+                )
+            seen[asked.id] = row.line
+        video = named(path, folder)
+        videos.setdefault(video.name, video)
+        questions.setdefault(video.name, {})[asked] = None
+    if not videos:
+        raise UsageError(f"{name} has no questions; it needs a line each, with video and question")
+    return [Job(video, tuple(questions[name])) for name, video in videos.items()]
+
+
+def _json_rows(text: str, name: str) -> Iterator[_Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"{name}, line {number}: that isn't JSON ({error})") from error
+        except RecursionError as error:
+            raise UsageError(
+                f"{name}, line {number}: that is nested too deeply; an object with texts is needed"
+            ) from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{name}, line {number}: a JSON object is needed, a line each")
+        _check_keys(values, name, number, "key")
+        yield _Row(number, values)
+
+
+def _csv_rows(text: str, name: str) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    begins = 1
+    try:
+        for values in reader:
+            number, begins = begins, reader.line_num + 1
+            if not any(value.strip() for value in values):
+                continue
+            if header is None:
+                header = [value.strip() for value in values]
+                _check_keys(dict.fromkeys(header), name, number, "column")
+                continue
+            if len(values) != len(header):
+                raise UsageError(
+                    f"{name}, line {number}: {len(values)} values under {len(header)} columns; "
+                    "put quotes around a value with a comma"
+                )
+            row = dict(zip(header, values, strict=True))
+            yield _Row(number, {key: value for key, value in row.items() if key != "id" or value})
+    except csv.Error as error:
+        raise UsageError(f"{name}, line {reader.line_num}: that isn't CSV ({error})") from error
+
+
+def _check_keys(values: dict[str, Any], name: str, line: int, kind: str) -> None:
+    for key in values:
+        if key not in _KEYS:
+            raise UsageError(
+                f"{name}, line {line}: there is no {kind} {key[:_LONGEST_KEY]!r}; "
+                f"there are {', '.join(_KEYS)}"
+            )
+    for key in _NEEDED:
+        if key not in values:
+            raise UsageError(f"{name}, line {line}: the {kind} {key!r} is missing")
+
+
+def _checked(row: _Row, name: str) -> tuple[str, Asked]:
+    values = row.values
+    for key in _NEEDED:
+        if not isinstance(values[key], str):
+            raise UsageError(f"{name}, line {row.line}: {key!r} must be a text")
+        if not values[key].strip():
+            raise UsageError(f"{name}, line {row.line}: {key!r} is empty")
+    given = values.get("id")
+    if isinstance(given, bool) or not isinstance(given, (str, int, type(None))):
+        raise UsageError(f"{name}, line {row.line}: 'id' must be a text or a whole number")
+    for key in ("question", "id"):
+        if isinstance(values.get(key), str) and not is_valid(values[key]):
+            raise UsageError(f"{name}, line {row.line}: {key!r} has half a character (a surrogate)")
+    try:
+        os.fsencode(values["video"])
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name}, line {row.line}: no file has such a 'video' name") from error
+    return values["video"], Asked(None if given is None else str(given), values["question"].strip())

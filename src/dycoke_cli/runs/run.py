@@ -1,0 +1,141 @@
+"""Runs jobs: asks an engine what has no line yet, and writes each line as it comes.
+
+Ctrl-C ends a run after the answers that are under way; a second one ends it at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from dycoke_cli.runs.jobs import Job, digest_of
+from dycoke_cli.runs.journal import Results
+from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import How
+
+Engine = Callable[[Iterable[Job], How, Listener], Iterator[Outcome]]
+"""Answers all questions of all jobs, in any order; each has one outcome."""
+
+
+def run(
+    jobs: Sequence[Job],
+    how: How,
+    results: Results,
+    engine: Engine,
+    listener: Listener,
+    *,
+    retry_failed: bool = False,
+    fail_fast: bool = False,
+) -> Counts:
+    """Answer what hasn't been answered yet.
+
+    Args:
+        jobs: all videos of the run with all their questions.
+        how: they are answered.
+        results: where the lines go; nobody but this function writes there.
+        engine: that answers.
+        listener: hears of it.
+        retry_failed: ask again what failed in an earlier run.
+        fail_fast: end the run at the first failure.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; all that was under way has been written.
+        OutputError: a line can't be written.
+        DycokeError: what keeps the engine from answering anything.
+    """
+    progress = _Progress(jobs, how, results, retry_failed)
+    counts = progress.counts
+    with _interruptible(listener):
+        outcomes: Any = engine(progress.left(), how, listener)
+        with closing(outcomes):
+            listener.progress(counts)
+            for outcome in outcomes:
+                results.add(outcome)
+                progress.note(outcome)
+                listener.progress(counts)
+                if fail_fast and outcome.failed:
+                    listener.stopping = True
+        listener.progress(counts)
+    return counts
+
+
+@contextmanager
+def _interruptible(listener: Listener) -> Iterator[None]:
+    """Within the block, an interrupt is kept until the run has ended by itself.
+
+    Args:
+        listener: `stopping` is set; before it is `ready`, there is nothing to wait for.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, or at the second interrupt.
+    """
+    came = False
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came or not listener.ready:
+            raise KeyboardInterrupt
+        came = listener.stopping = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+class _Progress:
+    """What is left to do, and how much has been done."""
+
+    def __init__(self, jobs: Sequence[Job], how: How, results: Results, retry_failed: bool) -> None:
+        self.counts = Counts(len(jobs), sum(len(job.questions) for job in jobs))
+        self._jobs = jobs
+        self._how = how
+        self._results = results
+        self._retry_failed = retry_failed
+        self._asked: dict[str, int] = {}
+        self._left_of: dict[int, int] = {}
+
+    def left(self) -> Iterator[Job]:
+        """The jobs with the questions that have no line, as they are drawn.
+
+        Engines may draw them in a thread: what is counted here is counted nowhere else.
+        """
+        counts = self.counts
+        for number, job in enumerate(self._jobs):
+            job = replace(job, digest=digest_of(job.video.path))
+            missing = []
+            for asked in job.questions:
+                key = self._how.key(job, asked)
+                state = self._results.state(key)
+                if state == "answered":
+                    counts.skipped += 1
+                elif state == "failed" and not self._retry_failed:
+                    counts.skipped_failed += 1
+                else:
+                    missing.append(asked)
+                    self._asked[key] = number
+            self._left_of[number] = len(missing)
+            if missing:
+                yield replace(job, questions=tuple(missing))
+            else:
+                counts.videos_skipped += 1
+
+    def note(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        counts, number = self.counts, self._asked.pop(outcome.key)
+        self._left_of[number] -= 1
+        if not self._left_of[number]:
+            counts.videos_answered += 1
+        if outcome.failed:
+            counts.failed += 1
+        else:
+            counts.answered += 1
+            counts.tokens += outcome.line["tokens"]["generated"]

@@ -1,0 +1,37 @@
+"""Real Ray clusters on this machine, of several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from dycoke_cli.runs.cluster import import_ray
+
+HAS_RAY = find_spec("ray") is not None
+_NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2, "include_dashboard": False}
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Any]:
+    """A cluster of so many nodes with a CPU each; it ends with the block."""
+    if not HAS_RAY:
+        pytest.skip("Ray isn't installed")
+    import_ray()
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=_NODE)
+    try:
+        for _ in range(nodes - 1):
+            add_node(cluster)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def add_node(cluster: Any) -> Any:
+    """One more node."""
+    return cluster.add_node(**_NODE)

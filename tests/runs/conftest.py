@@ -1,0 +1,10 @@
+"""Ray is silenced before any test imports it."""
+
+from __future__ import annotations
+
+from .clusters import HAS_RAY
+
+if HAS_RAY:
+    from dycoke_cli.runs.cluster import import_ray
+
+    import_ray()

@@ -1,0 +1,133 @@
+"""An engine that only pretends, and lines that are checked; nothing here imports torch.
+
+`python -m tests.runs.pretended batch …` is `dycoke batch …` with that engine and no real model.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.engine.answer import Answer
+from dycoke_cli.errors import VideoError
+from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.runs.plan import How
+from tests.cli import fake_engine
+
+
+@functools.cache
+def _check() -> Any:
+    return jsonschema.Draft202012Validator(read_schema("answer"))
+
+
+def valid(line: dict[str, Any]) -> dict[str, Any]:
+    """A line, once the schema has taken it."""
+    _check().validate(line)
+    return line
+
+
+class Pretended:
+    """An engine: the answer is the question, a video called "bad…" can't be read.
+
+    Args:
+        together: answers that come in one go, of which none is lost.
+        pause_s: before each go.
+    """
+
+    def __init__(self, together: int = 1, pause_s: float = 0.0) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self._together, self._pause_s = together, pause_s
+
+    def __call__(self, jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+        listener.loading()
+        listener.ready = True
+        waiting = [(job, asked) for job in jobs for asked in job.questions]
+        while waiting and not listener.stopping:
+            go, waiting = waiting[: self._together], waiting[self._together :]
+            time.sleep(self._pause_s)
+            yield from [self._outcome(job, asked, how) for job, asked in go]
+
+    def _outcome(self, job: Job, asked: Asked, how: How) -> Outcome:
+        self.asked.append((job.video.name, asked.text))
+        if Path(job.video.path).name.startswith("bad"):
+            return failed(job, asked, how, VideoError("it can't be read"))
+        return answered(job, asked, how, pretended_answer(asked.text))
+
+
+def pretended_answer(text: str) -> Answer:
+    """Says the question again."""
+    return Answer(
+        question=text,
+        answer=f"{text} indeed",
+        finish_reason="stop",
+        seed=None,
+        model={"name": "mini", "revision": None, "dtype": "float32", "device": "cpu"},
+        method={"name": "none"},
+        frames={"count": 2, "timestamps_s": [0.0, 1.0]},
+        tokens={
+            "visual": 32,
+            "visual_kept": 20,
+            "visual_active_in_decode": 9.5,
+            "visual_read_per_step": 12.5,
+            "text": 20,
+            "generated": 3,
+        },
+        decode=dict.fromkeys(("steps", "choices_renewed", "tokens_evicted", "tokens_recalled"), 2),
+        flops=dict.fromkeys(("prefill", "decode", "uncompressed"), 1.0),
+        seconds=dict.fromkeys(
+            ("load", "video_decode", "vision", "prefill", "first_token", "decode", "total"), 0.1
+        ),
+        tokens_per_second=20.0,
+        bytes={
+            **dict.fromkeys(("weights", "kv_cache", "kv_host", "kv_active"), 1),
+            **dict.fromkeys(("read_per_token", "peak_working", "peak_total")),
+        },
+        warnings=(),
+    )
+
+
+def make_clips(folder: Path, *names: str) -> Path:
+    """Files that differ; what they hold is no video."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(f"content of {name}".encode())
+    return folder
+
+
+@dataclass
+class PretendedModel(fake_engine.FakeLoaded):
+    """A model that was chosen."""
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}
+
+
+def _module(name: str, **content: Any) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(content)
+    return module
+
+
+if __name__ == "__main__":
+    engine = Pretended(together=2, pause_s=0.3)
+    for module in (
+        fake_engine.methods_without_torch(),
+        _module("dycoke_cli.models.choosing", choose=lambda name, how: PretendedModel(name)),
+        _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
+        _module("dycoke_cli.runs.local", answers=engine),
+    ):
+        sys.modules[module.__name__] = module
+    from dycoke_cli.cli.main import main
+
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The bundled model answers a batch as it answers each question alone, whatever goes wrong."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.fastv import FastV
+from dycoke_cli.engine import session as sessions
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.runs import answering, local
+from dycoke_cli.runs.answering import Answerer
+from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import How, identity
+from dycoke_cli.runs.read_ahead import read_here
+from dycoke_cli.video import Sampling, read
+
+from .parts import CLIPS, HOW, jobs_in
+from .pretended import valid
+
+# In float32 a batch gives each question the answer that it gets alone, to the letter.
+EXACT = LoadOptions(device="cpu", dtype="float32")
+QUESTIONS = ("What happens?", "How many objects are there?", "What colour is the background?")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load("mini", **asdict(EXACT))
+
+
+@pytest.fixture(scope="module")
+def how() -> How:
+    return replace(
+        HOW,
+        loading=EXACT,
+        sampling=Sampling(frames=4),
+        decoding=Decoding(max_new_tokens=12),
+        identity=identity(choose("mini", EXACT)),
+        batch_size=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(loaded: LoadedModel, how: How) -> Callable[[str, str], str]:
+    """The answer to a question about a clip that nothing else is asked with."""
+
+    def ask(name: str, question: str) -> str:
+        session = VideoSession(loaded, read(CLIPS / name, how.sampling))
+        return session.ask(question, how.method, max_new_tokens=12).answer
+
+    return ask
+
+
+def answer_all(loaded: LoadedModel, how: How, jobs: Sequence[Job]) -> list[Outcome]:
+    answerer = Answerer(loaded, how)
+    outcomes: list[Outcome] = []
+    for job in jobs:
+        outcomes += answerer.add(read_here(job, how.sampling))
+        while answerer.full:
+            outcomes += answerer.answer()
+    while answerer.waiting:
+        outcomes += answerer.answer()
+    for outcome in outcomes:
+        valid(outcome.line)
+    wanted = Counter(how.key(job, asked) for job in jobs for asked in job.questions)
+    assert Counter(outcome.key for outcome in outcomes) == wanted
+    return outcomes
+
+
+def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
+    return {
+        (Path(o.line["video"]).name, o.line["question"]): o.line.get("answer", "") for o in outcomes
+    }
+
+
+def test_answers_are_those_that_each_question_gets_alone(
+    loaded: LoadedModel, how: How, alone: Callable[[str, str], str]
+) -> None:
+    jobs = jobs_in(CLIPS, *QUESTIONS[:2])
+    answers = said(answer_all(loaded, how, jobs))
+    assert len(answers) == 2 * len(jobs)
+    assert len(set(answers.values())) > 5
+    for (name, question), answer in answers.items():
+        assert answer == alone(name, question), name
+
+
+def test_a_video_is_encoded_once_and_shapes_stay_together(
+    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Any] = []
+    batches: list[list[tuple[int, ...]]] = []
+    encode, ask = sessions.encode_video, answering.ask_together
+    monkeypatch.setattr(
+        sessions, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+    )
+    monkeypatch.setattr(
+        answering,
+        "ask_together",
+        lambda asked, *rest: (
+            batches.append([item.session.clip.frames.shape for item in asked]) or ask(asked, *rest)
+        ),
+    )
+    jobs = jobs_in(CLIPS, *QUESTIONS)
+    answer_all(loaded, how, jobs)
+    assert len(encoded) == len(jobs)
+    assert all(len(set(batch)) == 1 for batch in batches)
+    assert max(len(batch) for batch in batches) == 4
+    assert len({shape for batch in batches for shape in batch}) > 1
+
+
+def test_what_spoils_a_batch_costs_itself(
+    loaded: LoadedModel, how: How, alone: Callable[[str, str], str]
+) -> None:
+    special = loaded.processor.tokenizer.all_special_tokens[0]
+    jobs = [job for job in jobs_in(CLIPS, QUESTIONS[0]) if "large" not in job.video.name][:5]
+    jobs[2] = replace(jobs[2], questions=(Asked(None, f"What {special}?"), *jobs[2].questions))
+    jobs[4] = replace(jobs[4], video=replace(jobs[4].video, path="none.mp4"))
+    outcomes = answer_all(loaded, how, jobs)
+    errors = {o.line["error"]["code"] for o in outcomes if o.failed}
+    assert errors == {"usage", "video_unreadable"}
+    answers = {key: text for key, text in said(outcomes).items() if text}
+    assert len(answers) == 4
+    for (name, question), answer in answers.items():
+        assert answer == alone(name, question)
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3])
+def test_where_memory_does_not_do_for_all_it_does_for_some(
+    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch, fits: int
+) -> None:
+    real, sizes = answering.ask_together, []
+
+    def small(asked: Sequence[Any], *rest: Any) -> Any:
+        sizes.append(len(asked))
+        if len(asked) > fits:
+            raise OutOfMemoryError("memory ran out")
+        return real(asked, *rest)
+
+    monkeypatch.setattr(answering, "ask_together", small)
+    outcomes = answer_all(loaded, how, jobs_in(CLIPS, *QUESTIONS)[:4])
+    assert not any(outcome.failed for outcome in outcomes)
+    # What was found out once isn't tried again.
+    assert sum(size > fits for size in sizes) <= 3
+    monkeypatch.setattr(
+        answering, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
+    )
+    outcomes = answer_all(loaded, how, jobs_in(CLIPS)[:2])
+    assert {o.line["error"]["code"] for o in outcomes} == {"out_of_memory"}
+
+
+@pytest.mark.parametrize(
+    ("free", "together"),
+    [(10**15, 8), (0, 1), (None, 1)],
+)
+def test_how_many_go_together_by_the_memory_that_is_free(
+    loaded: LoadedModel,
+    how: How,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int | None,
+    together: int,
+) -> None:
+    monkeypatch.setattr(answering, "free_memory", lambda device: free)
+    assert _largest(loaded, replace(how, batch_size=None), monkeypatch) == together
+
+
+def test_draws_and_choices_inside_are_made_one_by_one(
+    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = replace(how, decoding=Decoding(max_new_tokens=3, temperature=1.0, seed=5))
+    assert _largest(loaded, drawn, monkeypatch) == 1
+    assert _largest(loaded, replace(how, method=FastV(prune_layer=2)), monkeypatch) == 1
+    assert _largest(loaded, how, monkeypatch) == 4
+
+
+def _largest(loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The largest batch of twelve questions about one shape."""
+    sizes: list[int] = []
+
+    def counted(asked: Sequence[Any], *rest: Any) -> Any:
+        sizes.append(len(asked))
+        raise VideoError("not today")
+
+    answerer = Answerer(loaded, how)
+    job = replace(jobs_in(CLIPS)[0], questions=tuple(Asked(str(n), "What?") for n in range(12)))
+    with monkeypatch.context() as patch:
+        patch.setattr(answering, "ask_together", counted)
+        answerer.add(read_here(job, how.sampling))
+        answerer.answer()
+    return max(sizes)
+
+
+def test_how_can_be_sent_to_another_process(how: How) -> None:
+    job = jobs_in(CLIPS)[0]
+    other = pickle.loads(pickle.dumps(how))
+    assert other == how
+    assert other.key(job, job.questions[0]) == how.key(job, job.questions[0])
+
+
+def test_local_answers_everything_and_loads_once(
+    how: How, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
+) -> None:
+    for name in ("move.mp4", "turn.mp4", "web.webm"):
+        shutil.copy(CLIPS / name, tmp_path)
+    (tmp_path / "torn.mp4").write_bytes((CLIPS / "move.mp4").read_bytes()[:200])
+    loads: list[str] = []
+    real = answering.load
+    monkeypatch.setattr(answering, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
+    outcomes = list(local.answers(jobs_in(tmp_path, *QUESTIONS[:2]), how, Listener()))
+    assert loads == ["mini"]
+    answers = said(outcomes)
+    assert len(outcomes) == len(answers) == 8
+    for (name, question), answer in answers.items():
+        assert answer == ("" if name == "torn.mp4" else alone(name, question))
+
+
+def test_without_jobs_nothing_is_loaded(how: How, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(answering, "load")
+    assert list(local.answers([], how, Listener())) == []
+
+
+def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(how: How) -> None:
+    wrong = replace(how, method=replace(how.method, prune_layer=99))
+    with pytest.raises(UsageError, match="prune_layer must be between"):
+        list(local.answers(jobs_in(CLIPS), wrong, Listener()))

@@ -1,0 +1,45 @@
+"""How often a video was begun, and what is kept of what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from dycoke_cli.runs.attempts import Attempts
+
+
+def test_the_first_worker_takes_them_together_the_next_one_by_one() -> None:
+    attempts = Attempts()
+    assert attempts.begin([0, 1, 2]) is True
+    assert attempts.begin([3]) is True
+    assert attempts.begin([0, 1, 2]) is False
+    assert [attempts.begin_alone(0), attempts.begin_alone(1)] == [2, 2]
+
+
+def test_what_is_found_alone_isnt_looked_for_again() -> None:
+    attempts = Attempts()
+    attempts.begin([0, 1])
+    attempts.begin_alone(0)
+    attempts.end_alone(0, b"found")
+    attempts.begin_alone(1)
+    # The worker dies of 1, and the next one is given both.
+    assert attempts.begin([0, 1]) is False
+    assert attempts.begin_alone(0) == b"found"
+    assert attempts.begin_alone(1) == 3
+    assert attempts.begin_alone(1) == 4
+
+
+def test_nothing_is_begun_after_the_end() -> None:
+    attempts = Attempts()
+    attempts.begin([0, 1])
+    assert sorted(attempts.stop()) == [0, 1]
+    assert attempts.begin([2]) is None
+    assert attempts.begin([0, 1]) is None
+
+
+@pytest.mark.parametrize("module", ["attempts", "transfer", "worker", "ray"])
+def test_what_holds_no_model_doesnt_import_torch(module: str) -> None:
+    code = f"import sys, dycoke_cli.runs.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,90 @@
+"""Folders, patterns and lists: what is found, in which order, and what is said of the rest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.discovery import find
+
+from .pretended import make_clips
+
+
+def names(where: Path | str) -> list[str]:
+    return [video.name for video in find(str(where)).videos]
+
+
+def test_a_folder_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    make_clips(tmp_path, "clip10.mp4", "clip9.MP4", "Clip1.webm", "2.mkv", "²3.mov")
+    make_clips(tmp_path / "more", "clip1.mp4")
+    assert names(tmp_path) == [
+        "2.mkv", "Clip1.webm", "clip9.MP4", "clip10.mp4", "more/clip1.mp4", "²3.mov",
+    ]  # fmt: skip
+    assert find(str(tmp_path)).videos[0].path == str(tmp_path / "2.mkv")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4", ".b.mp4", "c.txt", "d\x1b[2J", "e.jpg", "f.jpg", "10.md", "9.md")
+    make_clips(tmp_path / ".git", "g.mp4")
+    found = find(str(tmp_path))
+    assert [video.name for video in found.videos] == ["a.mp4"]
+    others, hidden = found.notes
+    assert others == (
+        f"6 files in the folder {tmp_path} left out, by the name no video: 9.md, 10.md, c.txt, …"
+    )
+    assert hidden == f"1 file in the folder {tmp_path} left out, hidden by the name"
+
+
+def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clips(tmp_path / "a", "1.mp4", "2.webm", "3.txt")
+    make_clips(tmp_path / "b" / "c", "1.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert names("a/*.mp4") == ["1.mp4"]
+    assert names("**/*.mp4") == ["a/1.mp4", "b/c/1.mp4"]
+    assert names(f"{tmp_path}/[ab]/*") == ["a/1.mp4", "a/2.webm"]
+    found = find("a/*")
+    assert [video.shown for video in found.videos] == ["a/1.mp4", "a/2.webm"]
+    assert found.notes == ("1 file in the pattern a/* left out, by the name no video: 3.txt",)
+
+
+def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:
+    folder = make_clips(tmp_path / "x", "b.mp4", "a.dat")
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"x/b.mp4\r\n\nx/a.dat\n./x/b.mp4\nx/not there.mp4\ncaf\xe9.mp4")
+    found = find(str(listed))
+    assert [video.shown for video in found.videos[:3]] == ["x/b.mp4", "x/a.dat", "x/not there.mp4"]
+    assert found.videos[1].path == str(folder / "a.dat")
+    assert os.fsencode(found.videos[3].name) == b"caf\xe9.mp4"
+
+
+def test_one_video_is_a_batch_of_one(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4")
+    assert names(tmp_path / "a.mp4") == ["a.mp4"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert names(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("none", r"none doesn't exist; give a folder, a pattern, or a list of videos"),
+        ("empty", r"there is no video in the folder .*empty \(.*\.mp4.*\)"),
+        ("*.avi", r"there is no video in the pattern .*\*\.avi"),
+        ("blank.txt", r"blank.txt lists no video; it needs a path a line"),
+        ("binary", r"binary is neither a video nor a list of videos, a path a line"),
+        ("not\x1b2J", r"not\\x1b2J doesn't exist"),
+    ],
+)
+def test_nothing_to_find(tmp_path: Path, where: str, sentence: str) -> None:
+    make_clips(tmp_path / "empty", "a.txt")
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\0\0")
+    with pytest.raises(UsageError, match=sentence):
+        find(str(tmp_path / where))

@@ -1,0 +1,97 @@
+"""Files of questions: both formats say the same, and what is wrong is said with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.question_files import read_questions
+
+JSON = """{"video": "a.mp4", "question": "What, then?", "id": "1"}
+
+{"video": "b.mp4", "question": " Why?\\nReally? ", "id": 2}
+{"video": "./a.mp4", "question": "Whö?"}
+{"video": "a.mp4", "question": "Whö?"}
+"""
+CSV = """id,video,question
+1,a.mp4,"What, then?"
+
+2,b.mp4," Why?
+Really? "
+,./a.mp4,Whö?
+,a.mp4,Whö?
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [JSON, CSV, CSV.replace("\n", "\r\n"), "\ufeff" + CSV, "\n" + JSON]
+)
+def test_both_formats(text: str) -> None:
+    a, b = read_questions(text.encode(), "/clips", "questions")
+    assert (a.video.path, a.video.shown, a.video.name) == ("/clips/a.mp4", "a.mp4", "a.mp4")
+    # The same question about the same video is asked once.
+    assert a.questions == (Asked("1", "What, then?"), Asked(None, "Whö?"))
+    (asked,) = b.questions
+    assert (asked.id, asked.text.replace("\r", "")) == ("2", "Why?\nReally?")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "q has no questions; it needs a line each"),
+        ("video,question\n", "q has no questions"),
+        (
+            "video,question,kind\n",
+            "q, line 1: there is no column 'kind'; there are video, question",
+        ),
+        ("\nvideo,id\n", "q, line 2: the column 'question' is missing"),
+        ("video,question\na,b\n\nx,y,z\n", "q, line 4: 3 values under 2 columns; put quotes"),
+        ("video,question\na\n", "q, line 2: 1 values under 2 columns"),
+        ('video,question\na,"b\nc",d\n', "q, line 2: 3 values under 2 columns"),
+        ('video,question\na,"b\nc\n', r"q, line 3: that isn't CSV"),
+        ("video,question\na, \n", "q, line 2: 'question' is empty"),
+        ("video,question,id\na,b,7\nc,d,7\n", "q, line 3: the id '7' is that of line 2, too"),
+        ('{"video": "a", "question": "b"}\n{"video"', r"q, line 2: that isn't JSON \("),
+        ('{"video": "a", "question": "b"}\n[1]', "q, line 2: a JSON object is needed, a line each"),
+        ('{"video": "a", "question": "b", "vdeo": 1}', "q, line 1: there is no key 'vdeo'"),
+        ('{"video": "a"}', "q, line 1: the key 'question' is missing"),
+        ('{"video": "a", "question": 3}', "q, line 1: 'question' must be a text"),
+        ('{"video": ["a"], "question": "b"}', "q, line 1: 'video' must be a text"),
+        ('{"video": "", "question": "b"}', "q, line 1: 'video' is empty"),
+        ('{"video": "a", "question": "b", "id": 1.5}', "q, line 1: 'id' must be a text or a whole"),
+        (
+            '{"video": "a", "question": "b", "id": true}',
+            "q, line 1: 'id' must be a text or a whole",
+        ),
+        (
+            '{"video": "a", "question": "b", "id": "1"}\n{"video": "c", "question": "d", "id": 1}',
+            "q, line 2: the id '1' is that of line 1, too",
+        ),
+        ('{"video":' + "[" * 100_000, "q, line 1: that is nested too deeply"),
+        ("[" * 100_000, r"q, line 1: there is no column '\[{40}'; there are"),
+        ('{"video": "a", "question": "b\\ud800"}', "q, line 1: 'question' has half a character"),
+        (
+            '{"video": "a", "question": "b", "id": "\\udcff"}',
+            "q, line 1: 'id' has half a character",
+        ),
+        ('{"video": "\\ud800", "question": "b"}', "q, line 1: no file has such a 'video' name"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(content: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=rf"\A{sentence}") as error:
+        read_questions(content.encode(), "", "q")
+    assert not re.search(r"\n", str(error.value))
+
+
+def test_a_video_whose_name_is_not_utf8() -> None:
+    (job,) = read_questions(b'{"video": "caf\\udce9.mp4", "question": "b"}', "", "q")
+    assert os.fsencode(job.video.path) == b"caf\xe9.mp4"
+
+
+def test_other_bytes_than_utf8() -> None:
+    with pytest.raises(UsageError, match="q, line 2: that isn't UTF-8 text"):
+        read_questions(b"video,question\na,caf\xe9\n", "", "q")

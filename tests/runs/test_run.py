@@ -1,0 +1,208 @@
+"""A run asks each question once, whatever came before, and changes run anew."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.errors import ModelError
+from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.journal import open_results
+from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.run import run
+from dycoke_cli.video import Sampling
+
+from .parts import HOW, Heard, jobs_in
+from .pretended import Pretended, make_clips, valid
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return make_clips(tmp_path / "clips", "a.mp4", "b.mp4", "bad.mp4", "c.mp4")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+def once(
+    out: Path,
+    jobs: list[Job],
+    how: How = HOW,
+    engine: Any = None,
+    listener: Listener | None = None,
+    **options: bool,
+) -> tuple[Counts, list[tuple[str, str]]]:
+    """Run; what was counted, and what the engine was asked."""
+    engine = engine or Pretended()
+    with open_results(out) as results:
+        counts = run(jobs, how, results, engine, listener or Heard(), **options)
+    return counts, getattr(engine, "asked", [])
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [valid(json.loads(line)) for line in out.read_text().splitlines()]
+
+
+def test_each_question_has_one_line(clips: Path, out: Path) -> None:
+    counts, asked = once(out, jobs_in(clips, "What?", "Why?"))
+    assert Counter(asked) == {
+        (f"{n}.mp4", q): 1 for n in ("a", "b", "bad", "c") for q in ("What?", "Why?")
+    }
+    assert [(line["video"], line["question"]) for line in lines(out)] == [
+        (str(clips / name), question) for name, question in asked
+    ]
+    assert (counts.answered, counts.failed, counts.skipped) == (6, 2, 0)
+    assert (counts.videos, counts.videos_done, counts.questions, counts.done) == (4, 4, 8, 8)
+    assert counts.tokens == 6 * 3
+    bad = [line for line in lines(out) if "error" in line]
+    assert [line["error"] for line in bad] == [
+        {"code": "video_unreadable", "message": "it can't be read"}
+    ] * 2
+
+
+def test_a_rerun_asks_nothing_and_still_knows_of_failures(clips: Path, out: Path) -> None:
+    once(out, jobs_in(clips))
+    before = out.read_bytes()
+    counts, asked = once(out, jobs_in(clips))
+    assert asked == []
+    assert (counts.answered, counts.skipped, counts.standing) == (0, 3, 1)
+    assert counts.videos_done == 4
+    assert out.read_bytes() == before
+
+
+def test_only_what_failed_is_asked_again(clips: Path, out: Path) -> None:
+    once(out, jobs_in(clips))
+    _, asked = once(out, jobs_in(clips), retry_failed=True)
+    assert asked == [("bad.mp4", "What?")]
+    assert len(lines(out)) == 4
+    assert lines(out)[-1]["video"].endswith("bad.mp4")
+
+
+def test_the_root_may_be_written_in_another_way(
+    clips: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once(out, jobs_in(clips))
+    monkeypatch.chdir(clips)
+    for where in (".", "../clips/*.mp4", f"{clips}/./"):
+        assert once(out, jobs_in(where))[1] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": {**HOW.identity, "revision": "abc"}},
+        {"identity": {**HOW.identity, "weights": "sha256:1"}},
+        {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
+        {"sampling": Sampling(frames=3)},
+        {"sampling": Sampling(frames=2, start_s=1.0)},
+        {"decoding": Decoding(max_new_tokens=5)},
+        {"decoding": Decoding(max_new_tokens=4, temperature=1.0, seed=3)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) -> None:
+    once(out, jobs_in(clips))
+    counts, asked = once(out, jobs_in(clips), replace(HOW, **change))
+    assert len(asked) == 4
+    assert counts.skipped == 0
+    # And what was there is still known.
+    assert once(out, jobs_in(clips))[1] == []
+    assert len(lines(out)) == 8
+
+
+def test_the_batch_size_changes_no_answer(clips: Path, out: Path) -> None:
+    once(out, jobs_in(clips))
+    assert once(out, jobs_in(clips), replace(HOW, batch_size=3))[1] == []
+
+
+def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:
+    once(out, jobs_in(clips))
+    assert len(once(out, jobs_in(clips, "Who?"))[1]) == 4
+    with_ids = [replace(job, questions=(Asked("7", "What?"),)) for job in jobs_in(clips)]
+    assert len(once(out, with_ids)[1]) == 4
+    (clips / "b.mp4").write_bytes(b"another film")
+    assert once(out, jobs_in(clips))[1] == [("b.mp4", "What?")]
+
+
+def test_a_copy_has_a_line_of_its_own(clips: Path, out: Path) -> None:
+    once(out, jobs_in(clips))
+    (clips / "copy.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    assert once(out, jobs_in(clips))[1] == [("copy.mp4", "What?")]
+    digests = {Path(line["video"]).name: line["digest"] for line in lines(out)}
+    assert digests["copy.mp4"] == digests["a.mp4"] != digests["b.mp4"]
+
+
+def test_a_file_that_comes_later_is_asked_then(clips: Path, out: Path) -> None:
+    listed = clips.parent / "list.txt"
+    listed.write_text("clips/a.mp4\nclips/later.mp4\n")
+    once(out, jobs_in(listed))
+    assert lines(out)[1]["digest"] is None
+    make_clips(clips, "later.mp4")
+    assert once(out, jobs_in(listed))[1] == [("clips/later.mp4", "What?")]
+
+
+def test_the_first_failure_ends_it_if_it_shall(clips: Path, out: Path) -> None:
+    counts, asked = once(out, jobs_in(clips), fail_fast=True)
+    assert asked == [("a.mp4", "What?"), ("b.mp4", "What?"), ("bad.mp4", "What?")]
+    assert (counts.failed, counts.done) == (1, 3)
+    # What comes in the same go is written, too.
+    out.unlink()
+    counts, _ = once(out, jobs_in(clips), engine=Pretended(together=4), fail_fast=True)
+    assert counts.done == len(lines(out)) == 4
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, together: int) -> None:
+    engine = Pretended(together=together)
+    with pytest.raises(KeyboardInterrupt):
+        once(out, jobs_in(clips), engine=engine, listener=Heard(interrupt_at=1))
+    assert len(lines(out)) == len(engine.asked) == together
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(once(out, jobs_in(clips))[1]) == 4 - together
+
+
+def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
+    def stubborn(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+        listener.ready = True
+        signal.raise_signal(signal.SIGINT)
+        assert listener.stopping
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it waited")
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        once(out, jobs_in(clips), engine=stubborn)
+
+
+def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
+    def loading(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+        listener.loading()
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it waited")
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        once(out, jobs_in(clips), engine=loading)
+
+
+def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:
+    def broken(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+        yield from Pretended()([next(iter(jobs))], how, listener)
+        raise ModelError("it is gone")
+
+    with pytest.raises(ModelError, match="it is gone"):
+        once(out, jobs_in(clips), engine=broken)
+    assert len(lines(out)) == 1

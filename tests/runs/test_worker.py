@@ -1,0 +1,114 @@
+"""A worker on Ray, without Ray: its actors are called right here."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.runs import worker as worker_module
+from dycoke_cli.runs.attempts import Attempts
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.outcome import all_failed
+from dycoke_cli.runs.transfer import Sender
+from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
+
+from .pretending import HOW, cannot_load, jobs_named, pretend
+
+
+class Actor:
+    """Answers `actor.method.remote(…)` at once."""
+
+    def __init__(self, it: Any) -> None:
+        self._it = it
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._it, name))
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module.ray, "get", lambda given: given)
+    monkeypatch.setattr("tests.runs.pretending.SECONDS", 0)
+
+
+def sent(worker: RayWorker, jobs: dict[int, Job], folder: Path) -> Reply:
+    row = {"slice": pickle.dumps(Slice(jobs, str(folder)))}
+    reply: Reply = pickle.loads(worker(row)["reply"])
+    return reply
+
+
+def refuse(how: Any, threads: int) -> Callable[[Any], Any]:
+    """Fails each video, with the name that the worker has for it."""
+
+    def answer(jobs: Any) -> Any:
+        return [
+            outcome
+            for job in jobs
+            for outcome in all_failed(job, how, VideoError(f"{job.video.path} is torn"))
+        ]
+
+    return answer
+
+
+def test_answers_all_and_says_which(tmp_path: Path) -> None:
+    worker = RayWorker(Task(HOW, 3, pretend, Actor(Attempts())))
+    jobs = dict(zip((4, 7), jobs_named(tmp_path, "a.mp4", "b.mp4"), strict=True))
+    reply = sent(worker, jobs, tmp_path)
+    assert reply.videos == (4, 7)
+    assert [o.line["video"] for o in reply.outcomes] == ["a.mp4", "a.mp4", "b.mp4", "b.mp4"]
+    assert {o.line["threads"] for o in reply.outcomes} == {3}
+
+
+def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
+    attempts = Attempts()
+    worker = RayWorker(Task(HOW, 1, pretend, Actor(attempts)))
+    jobs = dict(enumerate(jobs_named(tmp_path, "a.mp4", "b.mp4")))
+    attempts.begin([0, 1])  # a worker died of both, and then
+    attempts.begin_alone(1)  # two died of one
+    attempts.begin_alone(1)
+    reply = sent(worker, jobs, tmp_path)
+    assert [outcome.failed for outcome in reply.outcomes] == [False, False, True, True]
+    assert "ended the worker that had it 3 times" in reply.outcomes[-1].line["error"]["message"]
+    assert (tmp_path / "diary").read_text() == "a.mp4\n"
+
+
+def test_worker_of_another_version_is_refused(tmp_path: Path) -> None:
+    task = replace(Task(HOW, 1, pretend, Actor(Attempts())), version="0.0.1")
+    reply = sent(RayWorker(task), dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    assert "install one version on all machines" in str(reply.failure)
+    assert not reply.outcomes
+
+
+def test_model_that_cant_be_loaded_is_a_failure_not_an_outcome(tmp_path: Path) -> None:
+    worker = RayWorker(Task(HOW, 1, cannot_load, Actor(Attempts())))
+    reply = sent(worker, dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    assert str(reply.failure) == "this machine hasn't got the model"
+
+
+@pytest.mark.parametrize("ship", [False, True])
+def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.mp4").write_bytes(b"x")
+    sender = Actor(Sender()) if ship else None
+    worker = RayWorker(Task(HOW, 1, refuse, Actor(Attempts()), sender))
+    # A path that means something in the folder of the run alone.
+    (job,) = jobs_named(Path("here"), "a.mp4")
+    reply = sent(worker, {0: job}, tmp_path)
+    assert reply.outcomes[0].line["error"]["message"] == os.path.join("here", "a.mp4") + " is torn"
+
+
+def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "b.mp4").write_bytes(b"x")
+    worker = RayWorker(Task(HOW, 1, refuse, Actor(Attempts()), Actor(Sender())))
+    jobs = dict(enumerate(jobs_named(Path("."), "a.mp4", "b.mp4")))
+    said = [o.line["error"]["message"] for o in sent(worker, jobs, tmp_path).outcomes]
+    assert said[0] == "a.mp4 doesn't exist: check the spelling and the folder"
+    assert said[2] == "b.mp4 is torn"
