@@ -29,6 +29,7 @@ LAYERS = (
     "compression",
     "engine",
     "explaining",
+    "request",
     "runs",
     "shapes",
     "evaluation",

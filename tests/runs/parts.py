@@ -12,16 +12,16 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Counts, Listener
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"
-HOW = How(
+PLAN = Plan(
     model="mini",
     loading=LoadOptions(device="cpu"),
     method=DyCoke(prune_layer=2, positions="kept"),
     sampling=Sampling(frames=2),
-    decoding=Decoding(max_new_tokens=4),
+    generation=Decoding(max_new_tokens=4),
     identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
 

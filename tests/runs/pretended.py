@@ -22,7 +22,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from tests.cli import fake_engine
 
 
@@ -49,20 +49,20 @@ class Pretended:
         self.asked: list[tuple[str, str]] = []
         self._together, self._pause_s = together, pause_s
 
-    def __call__(self, jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+    def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         listener.loading()
         listener.ready = True
         waiting = [(job, asked) for job in jobs for asked in job.questions]
         while waiting and not listener.stopping:
             go, waiting = waiting[: self._together], waiting[self._together :]
             time.sleep(self._pause_s)
-            yield from [self._outcome(job, asked, how) for job, asked in go]
+            yield from [self._outcome(job, asked, plan) for job, asked in go]
 
-    def _outcome(self, job: Job, asked: Asked, how: How) -> Outcome:
+    def _outcome(self, job: Job, asked: Asked, plan: Plan) -> Outcome:
         self.asked.append((job.video.name, asked.text))
         if Path(job.video.path).name.startswith("bad"):
-            return failed(job, asked, how, VideoError("it can't be read"))
-        return answered(job, asked, how, pretended_answer(asked.text))
+            return failed(job, asked, plan, VideoError("it can't be read"))
+        return answered(job, asked, plan, pretended_answer(asked.text))
 
 
 def pretended_answer(text: str) -> Answer:
@@ -123,7 +123,7 @@ if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
         fake_engine.methods_without_torch(),
-        _module("dycoke_cli.models.choosing", choose=lambda name, how: PretendedModel(name)),
+        _module("dycoke_cli.models.choosing", choose=lambda name, plan: PretendedModel(name)),
         _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.runs.local", answers=engine),
     ):

@@ -13,7 +13,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.worker import AnswerSlice
 from dycoke_cli.video import Sampling
 
@@ -27,12 +27,12 @@ class Nothing:
         return {}
 
 
-HOW = How(
+PLAN = Plan(
     model="pretended",
     loading=LoadOptions(device="cpu"),
     method=Nothing(),  # type: ignore[arg-type]
     sampling=Sampling(),
-    decoding=Decoding(8, 0.0, None, False),
+    generation=Decoding(8, 0.0, None, False),
     identity={"name": "pretended"},
 )
 DEADLY = "deadly"
@@ -45,7 +45,7 @@ def jobs_named(folder: Path, *names: str) -> list[Job]:
     return [Job(Video(str(folder / name), name, name), questions) for name in names]
 
 
-def pretend(how: How, threads: int) -> AnswerSlice:
+def pretend(plan: Plan, threads: int) -> AnswerSlice:
     """Takes a while for each video, and dies of those named so; a diary tells of it."""
 
     def answer(jobs: Sequence[Job]) -> list[Outcome]:
@@ -57,17 +57,17 @@ def pretend(how: How, threads: int) -> AnswerSlice:
             if path.name.startswith(DEADLY):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(SECONDS)
-            found += [_outcome(job, asked, how, threads) for asked in job.questions]
+            found += [_outcome(job, asked, plan, threads) for asked in job.questions]
         return found
 
     return answer
 
 
-def cannot_load(how: How, threads: int) -> AnswerSlice:
+def cannot_load(plan: Plan, threads: int) -> AnswerSlice:
     """There is no such model on the workers' machines."""
     raise ModelError("this machine hasn't got the model")
 
 
-def _outcome(job: Job, asked: Asked, how: How, threads: int) -> Outcome:
+def _outcome(job: Job, asked: Asked, plan: Plan, threads: int) -> Outcome:
     known = {"video": job.video.shown, "question": asked.text, "answer": "so", "pid": os.getpid()}
-    return Outcome(how.key(job, asked), {**known, "threads": threads})
+    return Outcome(plan.key(job, asked), {**known, "threads": threads})

@@ -25,11 +25,11 @@ from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How, identity
+from dycoke_cli.runs.plan import Plan, identity
 from dycoke_cli.runs.read_ahead import read_here
 from dycoke_cli.video import Sampling, read
 
-from .parts import CLIPS, HOW, jobs_in
+from .parts import CLIPS, PLAN, jobs_in
 from .pretended import valid
 
 # In float32 a batch gives each question the answer that it gets alone, to the letter.
@@ -43,40 +43,40 @@ def loaded() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def how() -> How:
+def plan() -> Plan:
     return replace(
-        HOW,
+        PLAN,
         loading=EXACT,
         sampling=Sampling(frames=4),
-        decoding=Decoding(max_new_tokens=12),
+        generation=Decoding(max_new_tokens=12),
         identity=identity(choose("mini", EXACT)),
         batch_size=4,
     )
 
 
 @pytest.fixture(scope="module")
-def alone(loaded: LoadedModel, how: How) -> Callable[[str, str], str]:
+def alone(loaded: LoadedModel, plan: Plan) -> Callable[[str, str], str]:
     """The answer to a question about a clip that nothing else is asked with."""
 
     def ask(name: str, question: str) -> str:
-        session = VideoSession(loaded, read(CLIPS / name, how.sampling))
-        return session.ask(question, how.method, max_new_tokens=12).answer
+        session = VideoSession(loaded, read(CLIPS / name, plan.sampling))
+        return session.ask(question, plan.method, max_new_tokens=12).answer
 
     return ask
 
 
-def answer_all(loaded: LoadedModel, how: How, jobs: Sequence[Job]) -> list[Outcome]:
-    answerer = Answerer(loaded, how)
+def answer_all(loaded: LoadedModel, plan: Plan, jobs: Sequence[Job]) -> list[Outcome]:
+    answerer = Answerer(loaded, plan)
     outcomes: list[Outcome] = []
     for job in jobs:
-        outcomes += answerer.add(read_here(job, how.sampling))
+        outcomes += answerer.add(read_here(job, plan.sampling))
         while answerer.full:
             outcomes += answerer.answer()
     while answerer.waiting:
         outcomes += answerer.answer()
     for outcome in outcomes:
         valid(outcome.line)
-    wanted = Counter(how.key(job, asked) for job in jobs for asked in job.questions)
+    wanted = Counter(plan.key(job, asked) for job in jobs for asked in job.questions)
     assert Counter(outcome.key for outcome in outcomes) == wanted
     return outcomes
 
@@ -88,10 +88,10 @@ def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
 
 
 def test_answers_are_those_that_each_question_gets_alone(
-    loaded: LoadedModel, how: How, alone: Callable[[str, str], str]
+    loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:
     jobs = jobs_in(CLIPS, *QUESTIONS[:2])
-    answers = said(answer_all(loaded, how, jobs))
+    answers = said(answer_all(loaded, plan, jobs))
     assert len(answers) == 2 * len(jobs)
     assert len(set(answers.values())) > 5
     for (name, question), answer in answers.items():
@@ -99,7 +99,7 @@ def test_answers_are_those_that_each_question_gets_alone(
 
 
 def test_a_video_is_encoded_once_and_shapes_stay_together(
-    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
@@ -115,7 +115,7 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
         ),
     )
     jobs = jobs_in(CLIPS, *QUESTIONS)
-    answer_all(loaded, how, jobs)
+    answer_all(loaded, plan, jobs)
     assert len(encoded) == len(jobs)
     assert all(len(set(batch)) == 1 for batch in batches)
     assert max(len(batch) for batch in batches) == 4
@@ -123,13 +123,13 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 
 
 def test_what_spoils_a_batch_costs_itself(
-    loaded: LoadedModel, how: How, alone: Callable[[str, str], str]
+    loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:
     special = loaded.processor.tokenizer.all_special_tokens[0]
     jobs = [job for job in jobs_in(CLIPS, QUESTIONS[0]) if "large" not in job.video.name][:5]
     jobs[2] = replace(jobs[2], questions=(Asked(None, f"What {special}?"), *jobs[2].questions))
     jobs[4] = replace(jobs[4], video=replace(jobs[4].video, path="none.mp4"))
-    outcomes = answer_all(loaded, how, jobs)
+    outcomes = answer_all(loaded, plan, jobs)
     errors = {o.line["error"]["code"] for o in outcomes if o.failed}
     assert errors == {"usage", "video_unreadable"}
     answers = {key: text for key, text in said(outcomes).items() if text}
@@ -140,7 +140,7 @@ def test_what_spoils_a_batch_costs_itself(
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
 def test_where_memory_does_not_do_for_all_it_does_for_some(
-    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch, fits: int
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch, fits: int
 ) -> None:
     real, sizes = answering.ask_together, []
 
@@ -151,14 +151,14 @@ def test_where_memory_does_not_do_for_all_it_does_for_some(
         return real(asked, *rest)
 
     monkeypatch.setattr(answering, "ask_together", small)
-    outcomes = answer_all(loaded, how, jobs_in(CLIPS, *QUESTIONS)[:4])
+    outcomes = answer_all(loaded, plan, jobs_in(CLIPS, *QUESTIONS)[:4])
     assert not any(outcome.failed for outcome in outcomes)
     # What was found out once isn't tried again.
     assert sum(size > fits for size in sizes) <= 3
     monkeypatch.setattr(
         answering, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
     )
-    outcomes = answer_all(loaded, how, jobs_in(CLIPS)[:2])
+    outcomes = answer_all(loaded, plan, jobs_in(CLIPS)[:2])
     assert {o.line["error"]["code"] for o in outcomes} == {"out_of_memory"}
 
 
@@ -168,25 +168,25 @@ def test_where_memory_does_not_do_for_all_it_does_for_some(
 )
 def test_how_many_go_together_by_the_memory_that_is_free(
     loaded: LoadedModel,
-    how: How,
+    plan: Plan,
     monkeypatch: pytest.MonkeyPatch,
     free: int | None,
     together: int,
 ) -> None:
     monkeypatch.setattr(answering, "free_memory", lambda device: free)
-    assert _largest(loaded, replace(how, batch_size=None), monkeypatch) == together
+    assert _largest(loaded, replace(plan, batch_size=None), monkeypatch) == together
 
 
 def test_draws_and_choices_inside_are_made_one_by_one(
-    loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = replace(how, decoding=Decoding(max_new_tokens=3, temperature=1.0, seed=5))
+    drawn = replace(plan, generation=Decoding(max_new_tokens=3, temperature=1.0, seed=5))
     assert _largest(loaded, drawn, monkeypatch) == 1
-    assert _largest(loaded, replace(how, method=FastV(prune_layer=2)), monkeypatch) == 1
-    assert _largest(loaded, how, monkeypatch) == 4
+    assert _largest(loaded, replace(plan, method=FastV(prune_layer=2)), monkeypatch) == 1
+    assert _largest(loaded, plan, monkeypatch) == 4
 
 
-def _largest(loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch) -> int:
+def _largest(loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> int:
     """The largest batch of twelve questions about one shape."""
     sizes: list[int] = []
 
@@ -194,24 +194,24 @@ def _largest(loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch) -> 
         sizes.append(len(asked))
         raise VideoError("not today")
 
-    answerer = Answerer(loaded, how)
+    answerer = Answerer(loaded, plan)
     job = replace(jobs_in(CLIPS)[0], questions=tuple(Asked(str(n), "What?") for n in range(12)))
     with monkeypatch.context() as patch:
         patch.setattr(answering, "ask_together", counted)
-        answerer.add(read_here(job, how.sampling))
+        answerer.add(read_here(job, plan.sampling))
         answerer.answer()
     return max(sizes)
 
 
-def test_how_can_be_sent_to_another_process(how: How) -> None:
+def test_plan_can_be_sent_to_another_process(plan: Plan) -> None:
     job = jobs_in(CLIPS)[0]
-    other = pickle.loads(pickle.dumps(how))
-    assert other == how
-    assert other.key(job, job.questions[0]) == how.key(job, job.questions[0])
+    other = pickle.loads(pickle.dumps(plan))
+    assert other == plan
+    assert other.key(job, job.questions[0]) == plan.key(job, job.questions[0])
 
 
 def test_local_answers_everything_and_loads_once(
-    how: How, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
 ) -> None:
     for name in ("move.mp4", "turn.mp4", "web.webm"):
         shutil.copy(CLIPS / name, tmp_path)
@@ -219,7 +219,7 @@ def test_local_answers_everything_and_loads_once(
     loads: list[str] = []
     real = answering.load
     monkeypatch.setattr(answering, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
-    outcomes = list(local.answers(jobs_in(tmp_path, *QUESTIONS[:2]), how, Listener()))
+    outcomes = list(local.answers(jobs_in(tmp_path, *QUESTIONS[:2]), plan, Listener()))
     assert loads == ["mini"]
     answers = said(outcomes)
     assert len(outcomes) == len(answers) == 8
@@ -227,12 +227,12 @@ def test_local_answers_everything_and_loads_once(
         assert answer == ("" if name == "torn.mp4" else alone(name, question))
 
 
-def test_without_jobs_nothing_is_loaded(how: How, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jobs_nothing_is_loaded(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(answering, "load")
-    assert list(local.answers([], how, Listener())) == []
+    assert list(local.answers([], plan, Listener())) == []
 
 
-def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(how: How) -> None:
-    wrong = replace(how, method=replace(how.method, prune_layer=99))
+def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: Plan) -> None:
+    wrong = replace(plan, method=replace(plan.method, prune_layer=99))
     with pytest.raises(UsageError, match="prune_layer must be between"):
         list(local.answers(jobs_in(CLIPS), wrong, Listener()))

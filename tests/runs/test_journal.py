@@ -16,7 +16,7 @@ from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.journal import open_results
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 
-from .parts import HOW, jobs_in
+from .parts import PLAN, jobs_in
 from .pretended import make_clips, pretended_answer, valid
 
 
@@ -25,8 +25,8 @@ def outcomes(tmp_path: Path) -> list[Outcome]:
     """Three answers and an error."""
     clips = make_clips(tmp_path / "clips", "a.mp4", "b.mp4", "c.mp4", "d.mp4")
     good, bad = jobs_in(clips)[:3], jobs_in(clips)[3]
-    answers = [answered(j, j.questions[0], HOW, pretended_answer("What?")) for j in good]
-    return [*answers, failed(bad, bad.questions[0], HOW, VideoError("it is torn"))]
+    answers = [answered(j, j.questions[0], PLAN, pretended_answer("What?")) for j in good]
+    return [*answers, failed(bad, bad.questions[0], PLAN, VideoError("it is torn"))]
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_later_line_replaces_an_earlier_one_when_the_file_is_closed(
 ) -> None:
     write(path, outcomes)
     job = jobs_in(tmp_path / "clips")[3]
-    again = answered(job, job.questions[0], HOW, pretended_answer("What?"))
+    again = answered(job, job.questions[0], PLAN, pretended_answer("What?"))
     assert again.key == outcomes[3].key
     with open_results(path) as results:
         results.add(again)
@@ -209,7 +209,7 @@ def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
     for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
         name = os.fsdecode(content)
         job = Job(Video(name, name, name), (Asked(None, "What?"),))
-        found.append(failed(job, job.questions[0], HOW, VideoError(f"{name} isn't there")))
+        found.append(failed(job, job.questions[0], PLAN, VideoError(f"{name} isn't there")))
     write(path, found)
     lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]
     assert [line["video"] for line in lines] == ["caf\\xe9.mp4", "caf\\xe8.mp4", "caf\\xe9.mp4"]

@@ -14,7 +14,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray import _for_workers
 from dycoke_cli.runs.worker import load_slices
 
-from .parts import CLIPS, HOW, jobs_in
+from .parts import CLIPS, PLAN, jobs_in
 
 psutil = pytest.importorskip("psutil")
 
@@ -22,8 +22,8 @@ psutil = pytest.importorskip("psutil")
 @pytest.mark.slow
 def test_slices_get_the_answers_of_the_local_engine() -> None:
     jobs = [job for job in jobs_in(CLIPS, "What?", "Where?") if "minute" not in job.video.name]
-    whole = {o.key: o.line["answer"] for o in local.answers(jobs, HOW, Listener())}
-    answer = load_slices(HOW, 2)
+    whole = {o.key: o.line["answer"] for o in local.answers(jobs, PLAN, Listener())}
+    answer = load_slices(PLAN, 2)
     parts, decoders = [], []
     for slice_of_jobs in (jobs[:3], [], jobs[3:]):
         parts += answer(slice_of_jobs)
@@ -37,10 +37,10 @@ def test_slices_get_the_answers_of_the_local_engine() -> None:
 def test_what_workers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-model").mkdir()
-    how = replace(HOW, model="my-model", loading=LoadOptions())
-    on_cpus, on_gpus = (_for_workers(how, Workers(2, 1, gpus)) for gpus in (0, 1))
+    plan = replace(PLAN, model="my-model", loading=LoadOptions())
+    on_cpus, on_gpus = (_for_workers(plan, Workers(2, 1, gpus)) for gpus in (0, 1))
     assert on_cpus.model == str(tmp_path / "my-model")
     assert (on_cpus.loading.device, on_gpus.loading.device) == ("cpu", "auto")
-    assert _for_workers(HOW, Workers(2, 1, 1)).model == "mini"
-    chosen = replace(how, loading=LoadOptions(device="cuda"))
+    assert _for_workers(PLAN, Workers(2, 1, 1)).model == "mini"
+    chosen = replace(plan, loading=LoadOptions(device="cuda"))
     assert _for_workers(chosen, Workers(2, 1, 0)).loading.device == "cuda"

@@ -21,7 +21,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray import OnRay
 
 from .clusters import add_node, cluster_of
-from .pretending import HOW, cannot_load, jobs_named, pretend
+from .pretending import PLAN, cannot_load, jobs_named, pretend
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     names = [*numbered(40), "deadly.mp4"]
     found, killed = [], set()
     for outcome in OnRay(cluster.address, make=pretend)(
-        jobs_named(tmp_path, *names), HOW, Listener()
+        jobs_named(tmp_path, *names), PLAN, Listener()
     ):
         found.append(outcome)
         if len(found) in (4, 20) and not outcome.failed:
@@ -69,7 +69,7 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
 def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
     listener, found = Listener(), []
     for outcome in OnRay(cluster.address, make=pretend)(
-        jobs_named(tmp_path, *numbered(200)), HOW, listener
+        jobs_named(tmp_path, *numbered(200)), PLAN, listener
     ):
         found.append(outcome)
         listener.stopping = True
@@ -82,4 +82,4 @@ def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path
 def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
     jobs = jobs_named(tmp_path, *numbered(3))
     with pytest.raises(DycokeError, match="this machine hasn't got the model"):
-        list(OnRay(cluster.address, make=cannot_load)(jobs, HOW, Listener()))
+        list(OnRay(cluster.address, make=cannot_load)(jobs, PLAN, Listener()))

@@ -19,11 +19,11 @@ from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.journal import open_results
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling
 
-from .parts import HOW, Heard, jobs_in
+from .parts import PLAN, Heard, jobs_in
 from .pretended import Pretended, make_clips, valid
 
 
@@ -40,7 +40,7 @@ def out(tmp_path: Path) -> Path:
 def once(
     out: Path,
     jobs: list[Job],
-    how: How = HOW,
+    plan: Plan = PLAN,
     engine: Any = None,
     listener: Listener | None = None,
     **options: bool,
@@ -48,7 +48,7 @@ def once(
     """Run; what was counted, and what the engine was asked."""
     engine = engine or Pretended()
     with open_results(out) as results:
-        counts = run(jobs, how, results, engine, listener or Heard(), **options)
+        counts = run(jobs, plan, results, engine, listener or Heard(), **options)
     return counts, getattr(engine, "asked", [])
 
 
@@ -103,19 +103,19 @@ def test_the_root_may_be_written_in_another_way(
 @pytest.mark.parametrize(
     "change",
     [
-        {"identity": {**HOW.identity, "revision": "abc"}},
-        {"identity": {**HOW.identity, "weights": "sha256:1"}},
+        {"identity": {**PLAN.identity, "revision": "abc"}},
+        {"identity": {**PLAN.identity, "weights": "sha256:1"}},
         {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
         {"sampling": Sampling(frames=3)},
         {"sampling": Sampling(frames=2, start_s=1.0)},
-        {"decoding": Decoding(max_new_tokens=5)},
-        {"decoding": Decoding(max_new_tokens=4, temperature=1.0, seed=3)},
+        {"generation": Decoding(max_new_tokens=5)},
+        {"generation": Decoding(max_new_tokens=4, temperature=1.0, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) -> None:
     once(out, jobs_in(clips))
-    counts, asked = once(out, jobs_in(clips), replace(HOW, **change))
+    counts, asked = once(out, jobs_in(clips), replace(PLAN, **change))
     assert len(asked) == 4
     assert counts.skipped == 0
     # And what was there is still known.
@@ -125,7 +125,7 @@ def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) 
 
 def test_the_batch_size_changes_no_answer(clips: Path, out: Path) -> None:
     once(out, jobs_in(clips))
-    assert once(out, jobs_in(clips), replace(HOW, batch_size=3))[1] == []
+    assert once(out, jobs_in(clips), replace(PLAN, batch_size=3))[1] == []
 
 
 def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, togethe
 
 
 def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
-    def stubborn(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+    def stubborn(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         listener.ready = True
         signal.raise_signal(signal.SIGINT)
         assert listener.stopping
@@ -188,7 +188,7 @@ def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
 
 
 def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
-    def loading(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+    def loading(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         listener.loading()
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
@@ -199,8 +199,8 @@ def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, ou
 
 
 def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:
-    def broken(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
-        yield from Pretended()([next(iter(jobs))], how, listener)
+    def broken(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+        yield from Pretended()([next(iter(jobs))], plan, listener)
         raise ModelError("it is gone")
 
     with pytest.raises(ModelError, match="it is gone"):

@@ -20,7 +20,7 @@ from dycoke_cli.runs.outcome import all_failed
 from dycoke_cli.runs.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
 
-from .pretending import HOW, cannot_load, jobs_named, pretend
+from .pretending import PLAN, cannot_load, jobs_named, pretend
 
 
 class Actor:
@@ -45,21 +45,21 @@ def sent(worker: RayWorker, jobs: dict[int, Job], folder: Path) -> Reply:
     return reply
 
 
-def refuse(how: Any, threads: int) -> Callable[[Any], Any]:
+def refuse(plan: Any, threads: int) -> Callable[[Any], Any]:
     """Fails each video, with the name that the worker has for it."""
 
     def answer(jobs: Any) -> Any:
         return [
             outcome
             for job in jobs
-            for outcome in all_failed(job, how, VideoError(f"{job.video.path} is torn"))
+            for outcome in all_failed(job, plan, VideoError(f"{job.video.path} is torn"))
         ]
 
     return answer
 
 
 def test_answers_all_and_says_which(tmp_path: Path) -> None:
-    worker = RayWorker(Task(HOW, 3, pretend, Actor(Attempts())))
+    worker = RayWorker(Task(PLAN, 3, pretend, Actor(Attempts())))
     jobs = dict(zip((4, 7), jobs_named(tmp_path, "a.mp4", "b.mp4"), strict=True))
     reply = sent(worker, jobs, tmp_path)
     assert reply.videos == (4, 7)
@@ -69,7 +69,7 @@ def test_answers_all_and_says_which(tmp_path: Path) -> None:
 
 def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
     attempts = Attempts()
-    worker = RayWorker(Task(HOW, 1, pretend, Actor(attempts)))
+    worker = RayWorker(Task(PLAN, 1, pretend, Actor(attempts)))
     jobs = dict(enumerate(jobs_named(tmp_path, "a.mp4", "b.mp4")))
     attempts.begin([0, 1])  # a worker died of both, and then
     attempts.begin_alone(1)  # two died of one
@@ -81,14 +81,14 @@ def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
 
 
 def test_worker_of_another_version_is_refused(tmp_path: Path) -> None:
-    task = replace(Task(HOW, 1, pretend, Actor(Attempts())), version="0.0.1")
+    task = replace(Task(PLAN, 1, pretend, Actor(Attempts())), version="0.0.1")
     reply = sent(RayWorker(task), dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
     assert "install one version on all machines" in str(reply.failure)
     assert not reply.outcomes
 
 
 def test_model_that_cant_be_loaded_is_a_failure_not_an_outcome(tmp_path: Path) -> None:
-    worker = RayWorker(Task(HOW, 1, cannot_load, Actor(Attempts())))
+    worker = RayWorker(Task(PLAN, 1, cannot_load, Actor(Attempts())))
     reply = sent(worker, dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
     assert str(reply.failure) == "this machine hasn't got the model"
 
@@ -98,7 +98,7 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "a.mp4").write_bytes(b"x")
     sender = Actor(Sender()) if ship else None
-    worker = RayWorker(Task(HOW, 1, refuse, Actor(Attempts()), sender))
+    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
     # A path that means something in the folder of the run alone.
     (job,) = jobs_named(Path("here"), "a.mp4")
     reply = sent(worker, {0: job}, tmp_path)
@@ -107,7 +107,7 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
 
 def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"x")
-    worker = RayWorker(Task(HOW, 1, refuse, Actor(Attempts()), Actor(Sender())))
+    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), Actor(Sender())))
     jobs = dict(enumerate(jobs_named(Path("."), "a.mp4", "b.mp4")))
     said = [o.line["error"]["message"] for o in sent(worker, jobs, tmp_path).outcomes]
     assert said[0] == "a.mp4 doesn't exist: check the spelling and the folder"

@@ -10,7 +10,6 @@ from dycoke_cli.cli.conversation import Conversation, converse
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import settings
 
 SCHEMA = "dycoke.answer/1"
 BUNDLED_NOTE = (
@@ -46,27 +45,14 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         if compare and method.method == "none":
             raise UsageError("--compare compares with --method none; choose another method")
-        answer_choice = answer.choice()
-        loading = placing.options(random_weights=random_weights)
-        sampling = frames.sampling()
+        chosen = flags.chosen(model, placing, frames, answer, method, random_weights=random_weights)
         asked = questions.collect(question, more, video)
         waiting[:] = [{"video": video, "question": text} for text in asked]
-        chosen = model.chosen()
-        note = BUNDLED_NOTE if chosen is None and not quiet else None
+        note = BUNDLED_NOTE if chosen.model is None and not quiet else None
         presenter = stack.enter_context(
             AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note)
         )
         # From here on torch is imported, which takes seconds.
         presenter.progress("start", 0, 0)
-        conversation = Conversation(
-            video=video,
-            questions=asked,
-            sampling=sampling,
-            model=settings.BUNDLED if chosen is None else chosen,
-            method=method.choice(),
-            answer=answer_choice,
-            loading=loading,
-            compare=compare,
-            cache=cache,
-        )
+        conversation = Conversation(video, asked, chosen, compare=compare, cache=cache)
         converse(conversation, presenter)

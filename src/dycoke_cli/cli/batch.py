@@ -13,7 +13,6 @@ from dycoke_cli.cli.batch_view import BatchView
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import settings
 
 
 @spread
@@ -46,24 +45,21 @@ def batch(
     # Only now: PyAV and NumPy take their time.
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
-    from dycoke_cli.engine.decoding import Decoding
     from dycoke_cli.runs.journal import Results, open_results
-    from dycoke_cli.runs.plan import How, identity
+    from dycoke_cli.runs.plan import plan_of
     from dycoke_cli.runs.run import run
 
     together = _batch_size(batch_size)
-    decoding, loading = answer.choice(), placing.options(random_weights=random_weights)
-    sampling, method_choice = frames.sampling(), method.choice()
+    chosen = flags.chosen(model, placing, frames, answer, method, random_weights=random_weights)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
     given = collect(videos, question, more, questions_file)
     lines = Lines(fields, as_csv)
-    chosen = model.chosen()
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
-        if chosen is None:
+        if chosen.model is None:
             view.note(BUNDLED_NOTE)
         for sentence in given.notes:
             view.note(sentence)
@@ -73,17 +69,13 @@ def batch(
         from dycoke_cli.models.choosing import choose
         from dycoke_cli.models.weights_size import needed_bytes
 
-        model_found = choose(settings.BUNDLED if chosen is None else chosen, loading)
-        how = How(
-            model=model_found.name,
-            loading=loading,
-            method=method_choice.for_model(model_found),
-            sampling=sampling,
-            decoding=Decoding(decoding.max_new_tokens, decoding.temperature, decoding.seed),
-            identity=identity(model_found),
+        found = choose(chosen.model_name, chosen.loading)
+        plan = plan_of(
+            chosen.request(found),
+            found,
             batch_size=together,
             cache=cache,
-            model_bytes=needed_bytes(model_found),
+            model_bytes=needed_bytes(found),
         )
         answers = engine.chosen()
         results: Results = lines
@@ -93,7 +85,7 @@ def batch(
                 view.warning(f"the last line of {out} was half written; its question is asked anew")
         counts = run(
             given.jobs,
-            how,
+            plan,
             results,
             answers,
             view,

@@ -1,8 +1,7 @@
-"""From flags to what they choose: the method, the frames to read, how to answer."""
+"""From flags to what they choose: the method, the frames to read."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.choosing import ChosenModel
     from dycoke_cli.models.loading import LoadedModel
     from dycoke_cli.video import Sampling
-
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -90,27 +87,6 @@ def uncompressed() -> Method:
     from dycoke_cli.compression.registry import create
 
     return create("none")
-
-
-@dataclass(frozen=True)
-class AnswerChoice:
-    """How to answer.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    max_new_tokens: int
-    temperature: float
-    seed: int | None
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise UsageError(f"--max-new-tokens must be 1 or more, not {self.max_new_tokens}")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UsageError(f"--temperature must be 0 or more, not {self.temperature:g}")
-        if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(f"--seed must be from 0 to {LARGEST_SEED}, not {self.seed}")
 
 
 def sampling(

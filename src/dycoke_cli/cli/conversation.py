@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
+from dycoke_cli.cli.choice import uncompressed
+from dycoke_cli.cli.flags import Chosen
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.published import published
 from dycoke_cli.models.source import find
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.engine.session import Answer, VideoSession
-    from dycoke_cli.video import Clip, Sampling
+    from dycoke_cli.request import Request
+    from dycoke_cli.video import Clip
 
 
 @dataclass(frozen=True)
@@ -28,39 +28,36 @@ class Conversation:
 
     video: str
     questions: list[str]
-    sampling: Sampling
-    model: str
-    method: MethodChoice
-    answer: AnswerChoice
-    loading: LoadOptions = field(default_factory=LoadOptions)
+    chosen: Chosen
     compare: bool = False
     cache: bool = False
 
 
 def converse(conversation: Conversation, presenter: Presenter) -> None:
     """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
-    session, method = _open_session(conversation, presenter)
+    session, request = _open_session(conversation, presenter)
     # Before anything runs: a system that has no memory left may kill us without a word.
-    if warning := session.memory_warning(max(conversation.questions, key=len), method):
+    if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
         presenter.warn(warning)
     for question in conversation.questions:
         presenter.begin(question)
-        answer = _ask(session, question, method, conversation.answer, presenter.on_text)
+        answer = _ask(session, question, request, presenter.on_text)
         document = _document(conversation, answer)
         if conversation.compare:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
-            same = replace(conversation.answer, seed=document["seed"])
-            other = _ask(session, question, uncompressed(), same, None)
+            generation = replace(request.generation, seed=document["seed"])
+            plain = replace(request, method=uncompressed(), generation=generation)
+            other = _ask(session, question, plain, None)
             document["compared_to"] = _document(conversation, other)
         presenter.finish(document)
 
 
-def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Method]:
+def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     local = _is_here(conversation)
     started = time.perf_counter()
-    with open_clip_of(conversation.video, conversation.sampling) as reader:
+    with open_clip_of(conversation.video, conversation.chosen.sampling) as reader:
 
         def read() -> tuple[Clip, float]:
             clip = reader.read(lambda done, total: presenter.progress("video", done, total))
@@ -78,8 +75,8 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading
             cache = VisualCache() if conversation.cache else None
-            loaded = load(conversation.model, **asdict(conversation.loading))
-            method = conversation.method.for_model(loaded)
+            loaded = load(conversation.chosen.model_name, **asdict(conversation.chosen.loading))
+            request = conversation.chosen.request(loaded)
             clip, seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
@@ -90,30 +87,30 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         reuse=len(conversation.questions) > 1,
         cache=cache,
     )
-    return session, method
+    return session, request
 
 
 def _is_here(conversation: Conversation) -> bool:
     """Whether nothing has to be fetched for the model; a wrong name ends it here."""
-    if conversation.loading.random_weights:
-        published(conversation.model)
+    if conversation.chosen.loading.random_weights:
+        published(conversation.chosen.model_name)
         return True
-    return find(conversation.model).local
+    return find(conversation.chosen.model_name).local
 
 
 def _ask(
     session: VideoSession,
     question: str,
-    method: Method,
-    choice: AnswerChoice,
+    request: Request,
     on_text: Callable[[str], None] | None,
 ) -> Answer:
+    generation = request.generation
     return session.ask(
         question,
-        method,
-        max_new_tokens=choice.max_new_tokens,
-        temperature=choice.temperature,
-        seed=choice.seed,
+        request.method,
+        max_new_tokens=generation.max_new_tokens,
+        temperature=generation.temperature,
+        seed=generation.seed,
         on_text=on_text,
     )
 

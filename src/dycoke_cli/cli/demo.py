@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dycoke_cli.cli import choice, render
+from dycoke_cli.cli import flags, render
 from dycoke_cli.cli.conversation import Conversation, converse
 from dycoke_cli.cli.presenter import AsText
 from dycoke_cli.models import mini, settings
+from dycoke_cli.models.load_options import LoadOptions
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
@@ -22,19 +23,15 @@ def demo() -> None:
 
     Needs no network: model and clip are part of the package.
     """
-    sampling = choice.sampling(
-        frames=None, fps=None, max_frames=None, start=None, end=None, stream=None
-    )
     with AsText(len(QUESTIONS), quiet=False) as presenter:
         render.note(f"The clip: {CLIP}")
         presenter.progress("start", 0, 0)
-        conversation = Conversation(
-            video=str(CLIP),
-            questions=QUESTIONS,
-            sampling=sampling,
+        chosen = flags.Chosen(
             model=settings.BUNDLED,
-            method=choice.method_choice("dycoke", {}),
-            answer=choice.AnswerChoice(max_new_tokens=128, temperature=0.0, seed=None),
+            loading=LoadOptions(),
+            sampling=flags.Frames().sampling(),
+            generation=flags.Answer().generation(),
+            method=flags.Method().choice(),
         )
-        converse(conversation, presenter)
+        converse(Conversation(str(CLIP), QUESTIONS, chosen), presenter)
     render.note(HINT)

@@ -6,10 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from dycoke_cli.cli import choice, options
+from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.choosing import ChosenModel
+    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.request import Request
     from dycoke_cli.video import Sampling
 
 
@@ -104,10 +108,75 @@ class Answer:
     temperature: options.Temperature = 0.0
     seed: options.Seed = None
 
-    def choice(self) -> choice.AnswerChoice:
+    def generation(self) -> Decoding:
         """What they choose.
 
         Raises:
             UsageError: a value out of range.
         """
-        return choice.AnswerChoice(**asdict(self))
+        return Decoding(**asdict(self))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What ask, batch and eval choose: a `Request`, but for what only a model can tell.
+
+    Args:
+        model: its name; None where nobody has named one, and the bundled one answers.
+        loading: how it is loaded.
+        sampling: which frames are read.
+        generation: how answers are generated.
+        method: with the parameters that were given; None is the uncompressed model.
+    """
+
+    model: str | None
+    loading: LoadOptions
+    sampling: Sampling
+    generation: Decoding
+    method: choice.MethodChoice | None
+
+    @property
+    def model_name(self) -> str:
+        """Of the model that answers."""
+        return settings.BUNDLED if self.model is None else self.model
+
+    def request(self, model: ChosenModel | LoadedModel) -> Request:
+        """The request, with what suits the model in place of what wasn't given.
+
+        Raises:
+            UsageError: the model doesn't have a layer that was given.
+        """
+        from dycoke_cli.compression.base import Method
+        from dycoke_cli.request import Request
+
+        return Request(
+            model=self.model_name,
+            loading=self.loading,
+            sampling=self.sampling,
+            method=Method() if self.method is None else self.method.for_model(model),
+            generation=self.generation,
+        )
+
+
+def chosen(
+    model: Model,
+    placing: Placing,
+    frames: Frames,
+    answer: Answer,
+    method: Method | None = None,
+    *,
+    random_weights: bool = False,
+) -> Chosen:
+    """What the flags of a command choose.
+
+    Raises:
+        UsageError: a value out of range, or two that contradict each other.
+        ModelError: the settings can't be read.
+    """
+    return Chosen(
+        generation=answer.generation(),
+        loading=placing.options(random_weights=random_weights),
+        sampling=frames.sampling(),
+        method=None if method is None else method.choice(),
+        model=model.chosen(),
+    )

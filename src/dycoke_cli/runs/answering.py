@@ -17,7 +17,7 @@ from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.loading import LoadedModel, load
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import Read
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
@@ -43,18 +43,18 @@ class Answerer:
 
     Args:
         loaded: the model.
-        how: questions are answered.
+        plan: how questions are answered.
     """
 
-    def __init__(self, loaded: LoadedModel, how: How) -> None:
+    def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
         self._loaded = loaded
-        self._cache = VisualCache() if how.cache else None
-        self._how = how
+        self._cache = VisualCache() if plan.cache else None
+        self._plan = plan
         self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
         self._fits: dict[tuple[int, ...], int] = {}
         cpu = loaded.input_device.type == "cpu"
-        most = how.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
-        self._most = 1 if _one_by_one(how) else most
+        most = plan.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
+        self._most = 1 if _one_by_one(plan) else most
 
     @property
     def waiting(self) -> bool:
@@ -76,7 +76,7 @@ class Answerer:
     def add(self, read: Read) -> list[Outcome]:
         """Take in a video; what comes back are the errors of one that can't be shown."""
         if isinstance(read.clip, DycokeError):
-            return all_failed(read.job, self._how, read.clip)
+            return all_failed(read.job, self._plan, read.clip)
         try:
             session = VideoSession(
                 self._loaded,
@@ -86,10 +86,10 @@ class Answerer:
                 cache=self._cache,
             )
             shape = read.clip.frames.shape
-            if self._how.batch_size is None and shape not in self._fits:
+            if self._plan.batch_size is None and shape not in self._fits:
                 self._fits[shape] = self._fitting(session, read.job.questions[0])
         except Exception as error:
-            return all_failed(read.job, self._how, error)
+            return all_failed(read.job, self._plan, error)
         group = self._groups.setdefault(shape, [])
         group += [_Waiting(read.job, asked, session) for asked in read.job.questions]
         return []
@@ -107,12 +107,12 @@ class Answerer:
     def _answer(self, batch: Sequence[_Waiting]) -> list[Outcome]:
         try:
             return [
-                answered(item.job, item.asked, self._how, answer)
+                answered(item.job, item.asked, self._plan, answer)
                 for item, answer in zip(batch, self._ask(batch), strict=True)
             ]
         except Exception as error:
             if len(batch) == 1:
-                return [failed(batch[0].job, batch[0].asked, self._how, error)]
+                return [failed(batch[0].job, batch[0].asked, self._plan, error)]
             # One question may have spoilt it for all, or memory doesn't do for so many.
             half = len(batch) // 2
             if isinstance(error, OutOfMemoryError):
@@ -121,7 +121,7 @@ class Answerer:
 
     def _ask(self, batch: Sequence[_Waiting]) -> list[Answer]:
         asked = [Question(item.session, item.asked.text) for item in batch]
-        return ask_together(asked, self._how.method, self._how.decoding)
+        return ask_together(asked, self._plan.method, self._plan.generation)
 
     def _together(self, shape: tuple[int, ...]) -> int:
         return min(self._most, self._fits.get(shape, self._most))
@@ -132,7 +132,7 @@ class Answerer:
         if free is None:
             return 1
         text = session.video.input_ids(asked.text).shape[1] - session.video.visual
-        one = expected(self._loaded, session.video, self._how.method, text)
+        one = expected(self._loaded, session.video, self._plan.method, text)
         return max(1, int(_SHARE * free) // one.working)
 
     def _waiting_bytes(self) -> int:
@@ -140,18 +140,18 @@ class Answerer:
         return sum(session.clip.frames.nbytes for session in sessions)
 
 
-def load_answerer(how: How) -> Answerer:
+def load_answerer(plan: Plan) -> Answerer:
     """Load the model.
 
     Raises:
         ModelError: it can't be loaded.
         UsageError: it can't be asked with that method.
     """
-    loaded = load(how.model, **asdict(how.loading))
-    check_decoder(loaded.model.get_decoder(), how.method)
-    return Answerer(loaded, how)
+    loaded = load(plan.model, **asdict(plan.loading))
+    check_decoder(loaded.model.get_decoder(), plan.method)
+    return Answerer(loaded, plan)
 
 
-def _one_by_one(how: How) -> bool:
+def _one_by_one(plan: Plan) -> bool:
     # Draws of a batch depend on what else is in it; a choice inside the model reads one sequence.
-    return how.decoding.temperature > 0 or how.method.inside() is not None
+    return plan.generation.temperature > 0 or plan.method.inside() is not None

@@ -9,14 +9,14 @@ from dycoke_cli.runs.answering import Answerer, load_answerer
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import ReadAhead
 
 # What waits for others of its shape waits no longer than this where nothing comes.
 PATIENCE_S = 1.0
 
 
-def answers(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
     """Answer all questions of all jobs.
 
     Raises:
@@ -27,9 +27,9 @@ def answers(jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outco
     first = next(jobs, None)
     if first is None:
         return
-    with ReadAhead(chain([first], jobs), how.sampling) as ahead:
+    with ReadAhead(chain([first], jobs), plan.sampling) as ahead:
         listener.loading()
-        answerer = load_answerer(how)
+        answerer = load_answerer(plan)
         listener.ready = True
         yield from answer_all(ahead, answerer, listener)
 

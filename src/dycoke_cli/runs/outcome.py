@@ -9,7 +9,7 @@ from dycoke_cli import __version__
 from dycoke_cli.engine.answer import SCHEMA, Answer
 from dycoke_cli.explaining import explain
 from dycoke_cli.runs.jobs import Asked, Job
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.unicode import valid
 
 
@@ -18,7 +18,7 @@ class Outcome:
     """One line.
 
     Args:
-        key: of the question, see `How.key`.
+        key: of the question, see `Plan.key`.
         line: the object, an answer or an error.
     """
 
@@ -31,26 +31,26 @@ class Outcome:
         return "error" in self.line
 
 
-def answered(job: Job, asked: Asked, how: How, answer: Answer) -> Outcome:
+def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""
     known = answer.to_dict()
     known = {name: known[name] for name in known if name not in ("schema", "version", "question")}
-    return _outcome(job, asked, how, known)
+    return _outcome(job, asked, plan, known)
 
 
-def failed(job: Job, asked: Asked, how: How, error: BaseException) -> Outcome:
+def failed(job: Job, asked: Asked, plan: Plan, error: BaseException) -> Outcome:
     """The line of a question that has no answer."""
     reason = explain(error)
-    return _outcome(job, asked, how, {"error": {"code": reason.code, "message": str(reason)}})
+    return _outcome(job, asked, plan, {"error": {"code": reason.code, "message": str(reason)}})
 
 
-def all_failed(job: Job, how: How, error: BaseException) -> list[Outcome]:
+def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
     """The lines of a video none of whose questions has an answer."""
-    return [failed(job, asked, how, error) for asked in job.questions]
+    return [failed(job, asked, plan, error) for asked in job.questions]
 
 
-def _outcome(job: Job, asked: Asked, how: How, known: dict[str, Any]) -> Outcome:
-    key = how.key(job, asked)
+def _outcome(job: Job, asked: Asked, plan: Plan, known: dict[str, Any]) -> Outcome:
+    key = plan.key(job, asked)
     line = {
         "schema": SCHEMA,
         "version": __version__,

@@ -1,34 +1,26 @@
-"""How all questions of a run are answered, and what tells one answer from all others."""
+"""All that an engine needs to know, and what tells one answer from all others."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
-from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.models.choosing import ChosenModel
 
 
 @dataclass(frozen=True)
-class How:
-    """All that an engine needs to answer; it can be sent to another process.
+class Plan(Request):
+    """A request for a model that was found; it can be sent to another process.
 
     Args:
-        model: what `--model` takes.
-        loading: how it is loaded.
-        method: what is left out, with all its parameters.
-        sampling: which frames are read.
-        decoding: how answers are written.
         identity: what tells the model from others: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
@@ -38,11 +30,6 @@ class How:
         UsageError: a value out of range.
     """
 
-    model: str
-    loading: LoadOptions
-    method: Method
-    sampling: Sampling
-    decoding: Decoding
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False
@@ -61,14 +48,25 @@ class How:
             "id": asked.id,
             "question": asked.text,
             "model": self.identity,
-            "method": {"name": self.method.name, **self.method.parameters()},
-            "sampling": asdict(self.sampling),
-            "decoding": asdict(self.decoding),
+            **self.key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def identity(chosen: ChosenModel) -> dict[str, Any]:
+def plan_of(request: Request, found: ChosenModel, **more: Any) -> Plan:
+    """The plan of a request.
+
+    Args:
+        request: of a command.
+        found: the model that it names.
+        more: the other fields of `Plan`.
+    """
+    options = {field.name: getattr(request, field.name) for field in fields(Request)}
+    return Plan(**options, identity=identity(found), **more)
+
+
+def identity(found: ChosenModel) -> dict[str, Any]:
     """What tells a model from others; the device doesn't, for it may change between two runs."""
-    return {name: value for name, value in chosen.describe().items() if name != "device"}
+    described = found.describe()
+    return {name: described[name] for name in ("name", "revision", "weights", "dtype")}

@@ -21,7 +21,7 @@ from dycoke_cli.runs.cluster import Workers, connected, need_ray, room, silence_
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.transfer import Sender
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class OnRay:
             raise UsageError(f"--num-gpus-per-worker must be 0 or more, not {self.gpus:g}")
         need_ray()
 
-    def __call__(self, jobs: Iterable[Job], how: How, listener: Listener) -> Iterator[Outcome]:
+    def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         """Answer all questions of all jobs.
 
         Raises:
@@ -77,20 +77,20 @@ class OnRay:
             return
         listener.loading()
         with connected(self.address):
-            workers = room(self.cpus, self.gpus, how.loading.device, how.model_bytes or 0)
+            workers = room(self.cpus, self.gpus, plan.loading.device, plan.model_bytes or 0)
             attempts = _here(Attempts)
-            replies = _Replies(self._dataset(given, _for_workers(how, workers), workers, attempts))
-            yield from _outcomes(given, how, replies, attempts, listener)
+            replies = _Replies(self._dataset(given, _for_workers(plan, workers), workers, attempts))
+            yield from _outcomes(given, plan, replies, attempts, listener)
 
-    def _dataset(self, jobs: dict[int, Job], how: How, workers: Workers, attempts: Any) -> Any:
+    def _dataset(self, jobs: dict[int, Job], plan: Plan, workers: Workers, attempts: Any) -> Any:
         import ray.data
 
         from dycoke_cli.runs.worker import RayWorker, Slice, Task, load_slices
 
         silence_data()
         sender = _here(Sender) if self.ship else None
-        task = Task(how, workers.threads, self.make or load_slices, attempts, sender)
-        together = how.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
+        task = Task(plan, workers.threads, self.make or load_slices, attempts, sender)
+        together = plan.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
         together = max(1, min(together, len(jobs) // (_TURNS * workers.count)))
         numbers, folder = list(jobs), os.getcwd()
         slices = [
@@ -153,7 +153,7 @@ class _Replies:
 
 
 def _outcomes(
-    jobs: dict[int, Job], how: How, replies: _Replies, attempts: Any, listener: Listener
+    jobs: dict[int, Job], plan: Plan, replies: _Replies, attempts: Any, listener: Listener
 ) -> Iterator[Outcome]:
     """Outcomes until all jobs have theirs; when the run is to end, those that were begun."""
     import ray
@@ -175,19 +175,19 @@ def _outcomes(
         listener.ready = True
         # A slice whose worker died just after it had answered may come twice.
         fresh = [left.pop(number) for number in reply.videos if number in left]
-        keys = {how.key(job, asked) for job in fresh for asked in job.questions}
+        keys = {plan.key(job, asked) for job in fresh for asked in job.questions}
         yield from (outcome for outcome in reply.outcomes if outcome.key in keys)
     replies.end()
 
 
-def _for_workers(how: How, workers: Workers) -> How:
+def _for_workers(plan: Plan, workers: Workers) -> Plan:
     """The same, for other machines."""
-    loading = how.loading
+    loading = plan.loading
     if workers.gpus == 0 and loading.device == "auto" and loading.device_map is None:
         # A worker sees the GPUs of its machine, and may use none that it hasn't reserved.
         loading = replace(loading, device="cpu")
-    model = os.path.abspath(how.model) if os.path.isdir(how.model) else how.model
-    return replace(how, loading=loading, model=model)
+    model = os.path.abspath(plan.model) if os.path.isdir(plan.model) else plan.model
+    return replace(plan, loading=loading, model=model)
 
 
 def _here(kind: type) -> Any:

@@ -16,15 +16,15 @@ from dycoke_cli.runs.jobs import Job, digest_of
 from dycoke_cli.runs.journal import Results
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 
-Engine = Callable[[Iterable[Job], How, Listener], Iterator[Outcome]]
+Engine = Callable[[Iterable[Job], Plan, Listener], Iterator[Outcome]]
 """Answers all questions of all jobs, in any order; each has one outcome."""
 
 
 def run(
     jobs: Sequence[Job],
-    how: How,
+    plan: Plan,
     results: Results,
     engine: Engine,
     listener: Listener,
@@ -36,7 +36,7 @@ def run(
 
     Args:
         jobs: all videos of the run with all their questions.
-        how: they are answered.
+        plan: how they are answered.
         results: where the lines go; nobody but this function writes there.
         engine: that answers.
         listener: hears of it.
@@ -48,10 +48,10 @@ def run(
         OutputError: a line can't be written.
         DycokeError: what keeps the engine from answering anything.
     """
-    progress = _Progress(jobs, how, results, retry_failed)
+    progress = _Progress(jobs, plan, results, retry_failed)
     counts = progress.counts
     with _interruptible(listener):
-        outcomes: Any = engine(progress.left(), how, listener)
+        outcomes: Any = engine(progress.left(), plan, listener)
         with closing(outcomes):
             listener.progress(counts)
             for outcome in outcomes:
@@ -94,10 +94,10 @@ def _interruptible(listener: Listener) -> Iterator[None]:
 class _Progress:
     """What is left to do, and how much has been done."""
 
-    def __init__(self, jobs: Sequence[Job], how: How, results: Results, retry_failed: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], plan: Plan, results: Results, retry_failed: bool) -> None:
         self.counts = Counts(len(jobs), sum(len(job.questions) for job in jobs))
         self._jobs = jobs
-        self._how = how
+        self._plan = plan
         self._results = results
         self._retry_failed = retry_failed
         self._asked: dict[str, int] = {}
@@ -113,7 +113,7 @@ class _Progress:
             job = replace(job, digest=digest_of(job.video.path))
             missing = []
             for asked in job.questions:
-                key = self._how.key(job, asked)
+                key = self._plan.key(job, asked)
                 state = self._results.state(key)
                 if state == "answered":
                     counts.skipped += 1

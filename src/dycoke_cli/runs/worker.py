@@ -21,14 +21,14 @@ from dycoke_cli.processes import Worker
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed
-from dycoke_cli.runs.plan import How
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.runs.transfer import received
 from dycoke_cli.video import display_name
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
-MakeAnswerSlice = Callable[[How, int], AnswerSlice]
-"""From how to answer, and the threads for it, to what answers."""
+MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
+"""From the plan, and the threads for it, to what answers."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Task:
     """What every worker of a run is told.
 
     Args:
-        how: questions are answered.
+        plan: how questions are answered.
         threads: for arithmetic.
         make: makes what answers.
         attempts: an actor that is an `Attempts`.
@@ -44,7 +44,7 @@ class Task:
         version: of this package, on the machine where the run began.
     """
 
-    how: How
+    plan: Plan
     threads: int
     make: MakeAnswerSlice
     attempts: Any
@@ -117,7 +117,7 @@ class RayWorker:
             alone: list[Outcome] = pickle.loads(known)
             return alone
         if known > MAX_ATTEMPTS:
-            return all_failed(job, self._task.how, _deadly(job))
+            return all_failed(job, self._task.plan, _deadly(job))
         outcomes = self._answer_here([job], folder)
         ray.get(attempts.end_alone.remote(video, pickle.dumps(outcomes)))
         return outcomes
@@ -134,7 +134,7 @@ class RayWorker:
                 try:
                     copy = stack.enter_context(self._at_hand(path))
                 except VideoError as error:
-                    outcomes += all_failed(job, self._task.how, error)
+                    outcomes += all_failed(job, self._task.plan, error)
                     continue
                 names[copy] = job.video.path
                 here.append(replace(job, video=replace(job.video, path=copy)))
@@ -162,11 +162,11 @@ class RayWorker:
                     f"a worker of the cluster has dycoke {__version__}, and the run was begun with "
                     f"{task.version}; install one version on all machines"
                 )
-            self._loaded = task.make(task.how, task.threads)
+            self._loaded = task.make(task.plan, task.threads)
         return self._loaded
 
 
-def load_slices(how: How, threads: int) -> AnswerSlice:
+def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     """Load the model, with as many threads for arithmetic in this process.
 
     Raises:
@@ -182,12 +182,12 @@ def load_slices(how: How, threads: int) -> AnswerSlice:
 
     torch.set_num_threads(threads)
     silence_libraries()
-    answerer = load_answerer(how)
+    answerer = load_answerer(plan)
     idle: list[Worker] = []
     decoders = max(1, threads - 1)
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
-        with ReadAhead(jobs, how.sampling, decoders, idle=idle) as ahead:
+        with ReadAhead(jobs, plan.sampling, decoders, idle=idle) as ahead:
             return list(answer_all(ahead, answerer, Listener()))
 
     return answer_slice
