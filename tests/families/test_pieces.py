@@ -10,7 +10,7 @@ from dycoke_cli.engine import pieces
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.kernels.registry import NAME as OURS
 
 from .stock import QUESTION, clip, stock_inputs
@@ -190,4 +190,4 @@ def test_memory_is_taken_once(read_in_pieces) -> None:
     hook.remove()
     prompt = inputs["input_ids"].shape[1] - stats.visual + stats.visual_kept
     assert len(capacities) > NEW_TOKENS
-    assert set(capacities) == {prompt + SPARE_ROWS}
+    assert set(capacities) == {prompt + SPARE_ENTRIES}

@@ -7,7 +7,7 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.encode import chunk_numbers
 from dycoke_cli.engine.estimate import CUDA_CONTEXT, Estimate, Sizes, Work, estimate
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.pieces import rows_at_once
 from dycoke_cli.engine.supported import makes_own_masks, other_caches
 from dycoke_cli.models.devices import input_device
@@ -41,7 +41,7 @@ def expected(loaded: LoadedModel, video: VideoPrompt, method: Method, text: int)
         kept=read,
         text=text,
         at_once=read + text if whole else rows_at_once(read + text, decoder),
-        spare=SPARE_ROWS,
+        spare=SPARE_ENTRIES,
         patches=chunk_numbers(input_device(model)) // (CHANNELS * patch),
     )
     return estimate(sizes_of(loaded), work)

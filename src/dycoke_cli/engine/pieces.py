@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import stretch
 from dycoke_cli.engine.deepstack import deepstack_of_stretch
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.prefix import VideoPrefix, key_of
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
@@ -76,7 +76,7 @@ class InPieces:
             return kwargs
         cache = kwargs["past_key_values"]
         if isinstance(cache, KVStore):
-            cache.expect_pieces()
+            cache.expect_chunks()
         begin = 0
         if prefix is not None:
             begin, key = visual, key_of(kwargs, visual)
