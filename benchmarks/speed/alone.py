@@ -14,7 +14,7 @@ from benchmarks.drawn import drawn
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.bytes_read import weights_read
+from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.engine.pieces import PIECE
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.kernels.stand_in import StandIn

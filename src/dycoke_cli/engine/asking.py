@@ -12,8 +12,8 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.memory import PeakMemory
-from dycoke_cli.engine.out_of_memory import Stage, explained
+from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.pieces import in_pieces
 from dycoke_cli.engine.prompts import Batch, together
 from dycoke_cli.engine.report import make_answer

@@ -9,7 +9,7 @@ from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
-from dycoke_cli.engine.expected_memory import memory_warning
+from dycoke_cli.engine.memory.estimate import memory_warning
 from dycoke_cli.engine.prefix import VideoPrefix
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
