@@ -20,7 +20,7 @@ TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
-PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
+PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -315,22 +315,22 @@ MUTATIONS = (
         KERNELS,
     ),
     Mutation(
-        "pieces are forgotten while a method is attached",
-        "engine/pieces.py",
+        "chunks are forgotten while a method is attached",
+        "engine/chunked_prefill.py",
         "attention_implementation(decoder).endswith(OURS)",
         "attention_implementation(decoder) == OURS",
         PROMPTS,
     ),
     Mutation(
         "the video is read anew for each question",
-        "engine/prefix.py",
-        "        if rows is None:\n",
-        "        if rows is None or True:\n",
+        "engine/chunked_prefill.py",
+        "        if entries is None:\n",
+        "        if entries is None or True:\n",
         PROMPTS,
     ),
     Mutation(
         "the last frame may be an earlier one",
-        "engine/repeats.py",
+        "engine/frame_dedup.py",
         "return [*found[:-1], frames - 1]",
         "return found",
     ),

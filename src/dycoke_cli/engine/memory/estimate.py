@@ -135,9 +135,9 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         method: what is dropped.
         text: tokens of the prompt that aren't visual.
     """
+    from dycoke_cli.engine.chunked_prefill import chunk_length
     from dycoke_cli.engine.encode import chunk_numbers
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-    from dycoke_cli.engine.pieces import rows_at_once
     from dycoke_cli.engine.supported import makes_own_masks, other_caches
     from dycoke_cli.models.devices import input_device
 
@@ -154,7 +154,7 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         visual=video.visual,
         kept=read,
         text=text,
-        chunk_len=read + text if whole else rows_at_once(read + text, decoder),
+        chunk_len=read + text if whole else chunk_length(read + text, decoder),
         spare=SPARE_ENTRIES,
         patches=chunk_numbers(input_device(model)) // (CHANNELS * patch),
     )
