@@ -20,7 +20,7 @@ TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
-PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
+PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -44,39 +44,39 @@ MUTATIONS = (
     ),
     Mutation(
         "pruning starts one layer late",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "*(KVLayer() for _ in range(self._first_pruned)),",
         "*(KVLayer() for _ in range(self._first_pruned + 1)),",
     ),
     Mutation(
-        "rows swap into the wrong slots",
-        "engine/placement.py",
+        "entries swap into the wrong slots",
+        "engine/kv_cache/slots.py",
         "slot_of[entering], slot_of[leaving] = target, source",
         "slot_of[entering], slot_of[leaving] = source, target",
     ),
     Mutation(
         "the active part starts one row late",
-        "engine/placement.py",
+        "engine/kv_cache/slots.py",
         "self._padding + len(slot_of) - len(active)",
         "self._padding + len(slot_of) - len(active) + 1",
     ),
     Mutation(
-        "moves of the step before are made again",
-        "engine/kv_store.py",
-        "        self._reading_prompt = False\n        self._moves = None\n",
-        "        self._reading_prompt = False\n",
+        "swaps of the step before are made again",
+        "engine/kv_cache/__init__.py",
+        "        self._in_prefill = False\n        self._swaps = None\n",
+        "        self._in_prefill = False\n",
     ),
     Mutation(
         "values stay behind when keys swap",
-        "engine/pruned_layer.py",
-        "for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
-        "for rows in (self.keys.flatten(0, 1),):",
+        "engine/kv_cache/pruned.py",
+        "for held in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
+        "for held in (self.keys.flatten(0, 1),):",
     ),
     Mutation(
         "growing forgets the last row",
-        "engine/kv_layer.py",
-        "grown[:, : self.rows] = rows[:, : self.rows]",
-        "grown[:, : self.rows - 1] = rows[:, : self.rows - 1]",
+        "engine/kv_cache/layer.py",
+        "grown[:, : self.entries] = held[:, : self.entries]",
+        "grown[:, : self.entries - 1] = held[:, : self.entries - 1]",
     ),
     Mutation(
         "no recall at all",
@@ -167,7 +167,7 @@ MUTATIONS = (
     ),
     Mutation(
         "discard keeps the rows",
-        "engine/pruned_layer.py",
+        "engine/kv_cache/pruned.py",
         "self.keys = self.keys[:, freed:].clone()",
         "self.keys = self.keys[:, freed:]",
     ),
@@ -179,39 +179,39 @@ MUTATIONS = (
     ),
     Mutation(
         "padding is read as if it were text",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "return slots >= torch.tensor(firsts, device=key.device)[:, None]",
         "return None",
     ),
     Mutation(
         "pruned layers get the mask of the others",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "if pruned else self._paddings",
         "if pruned and False else self._paddings",
     ),
     Mutation(
         "swaps land in the first sequence of a batch",
-        "engine/pruned_layer.py",
+        "engine/kv_cache/pruned.py",
         "slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base",
         "slots[:, 1] - self.base",
     ),
     Mutation(
         "other tokens come back from the host",
-        "engine/hosted_layer.py",
-        "host.fetch(moves.tokens)",
-        "host.fetch(moves.tokens.flip(0))",
+        "engine/kv_cache/offloaded.py",
+        "host.fetch(swaps.tokens)",
+        "host.fetch(swaps.tokens.flip(0))",
     ),
     Mutation(
         "the sequences of a batch fetch each other's tokens",
-        "engine/kv_store.py",
-        "before += len(row.visual)",
+        "engine/kv_cache/__init__.py",
+        "before += len(places)",
         "before += 0",
     ),
     Mutation(
         "on the host, text moves up when the active tokens come in",
-        "engine/hosted_layer.py",
-        "wider[:, more : more + self.rows] = held[:, : self.rows]",
-        "wider[:, : self.rows] = held[:, : self.rows]",
+        "engine/kv_cache/offloaded.py",
+        "wider[:, more : more + self.entries] = held[:, : self.entries]",
+        "wider[:, : self.entries] = held[:, : self.entries]",
     ),
     Mutation(
         "a finished call keeps its memory",
@@ -315,22 +315,22 @@ MUTATIONS = (
         KERNELS,
     ),
     Mutation(
-        "pieces are forgotten while a method is attached",
-        "engine/pieces.py",
+        "chunks are forgotten while a method is attached",
+        "engine/chunked_prefill.py",
         "attention_implementation(decoder).endswith(OURS)",
         "attention_implementation(decoder) == OURS",
         PROMPTS,
     ),
     Mutation(
         "the video is read anew for each question",
-        "engine/prefix.py",
-        "        if rows is None:\n",
-        "        if rows is None or True:\n",
+        "engine/chunked_prefill.py",
+        "        if entries is None:\n",
+        "        if entries is None or True:\n",
         PROMPTS,
     ),
     Mutation(
         "the last frame may be an earlier one",
-        "engine/repeats.py",
+        "engine/frame_dedup.py",
         "return [*found[:-1], frames - 1]",
         "return found",
     ),

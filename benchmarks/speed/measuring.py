@@ -15,11 +15,9 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.generation import kv_bytes
 from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.memory import PeakMemory
+from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.kernels.registry import NAME as FAST
 from dycoke_cli.models.loading import LoadedModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.engine.bytes_read import read_per_token, weights_read
+from dycoke_cli.engine.memory.measured import read_per_token, weights_read
 from dycoke_cli.models import linear_layers
 
 from ..families.qwen import qwen3_vl_moe

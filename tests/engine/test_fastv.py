@@ -8,7 +8,7 @@ from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.compression.base import Inside
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from tests.natural import CLIPS
 
@@ -80,7 +80,7 @@ def check_equal(shape, inputs, seed, ratio, layer):
     assert stats.visual_kept == len(visual)
     assert stats.visual_last == stats.mean_active == len(kept)
     store = output.past_key_values
-    rows = [held.rows for held in store.layers]
+    rows = [held.entries for held in store.layers]
     text = len(embeds) - len(visual) + NEW_TOKENS - 1
     assert rows[:layer] == [len(visual) + text] * layer
     assert rows[layer:] == [len(kept) + text] * (len(rows) - layer)
@@ -189,7 +189,7 @@ def test_bytes_are_freed_behind_the_layer():
     # 8 float32, keys and values.
     row = 2 * 2 * 8 * 4
     assert store.active_nbytes == row * (2 * (32 + 9 + 4) + 3 * (8 + 9 + 4))
-    assert store.nbytes == row * (2 * (32 + 9) + 3 * (8 + 9) + 5 * SPARE_ROWS)
+    assert store.nbytes == row * (2 * (32 + 9) + 3 * (8 + 9) + 5 * SPARE_ENTRIES)
 
 
 def test_nothing_is_counted_as_evicted_in_decode():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
-from dycoke_cli.engine.bytes_read import weights_read
+from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
 from tests.natural import Pictures, pan
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.kv_layer import KVLayer
-from dycoke_cli.engine.placement import Placement
+from dycoke_cli.engine.kv_cache.layer import KVLayer
+from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.models.layouts import family_of
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.verification.checks import checks
@@ -41,16 +41,16 @@ def test_stock_models_of_each_family_pass(family) -> None:
             assert figures["tokens"] == figures["tokens_alike"] > 0
 
 
-def wrong_slots(self: Placement, active: torch.Tensor):
-    moves = original_arrange(self, active)
-    return replace(moves, target=moves.target.roll(1, dims=0))
+def wrong_slots(self: Slots, active: torch.Tensor):
+    swaps = original_arrange(self, active)
+    return replace(swaps, target=swaps.target.roll(1, dims=0))
 
 
-original_arrange = Placement.arrange
+original_arrange = Slots.arrange
 
 
 def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
-    monkeypatch.setattr(Placement, "arrange", wrong_slots)
+    monkeypatch.setattr(Slots, "arrange", wrong_slots)
     report = verify(session_of("llava_onevision", frames=16))
     assert report["verdict"] == "not verified"
     by_name = {step["name"]: step["verdict"] for step in report["steps"]}

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
-from dycoke_cli.engine.repeats import first_alike, stretches
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.layouts import Family
@@ -94,7 +94,7 @@ def encode_video(
         merged = MergedVision(model, family.tower, merging)
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
-    for start, stop in stretches(alike, size):
+    for start, stop in new_runs(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
             chunk[family.pixels.key].to(device),

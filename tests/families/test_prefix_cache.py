@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import prefix
+from dycoke_cli.engine.chunked_prefill import PrefixCache
 
 from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
+from .test_chunked_prefill import Read
 from .test_matrix import NEW_TOKENS, method_of, runs
-from .test_pieces import Read
 from .test_together import loaded_of
 from .tiny import MAKERS, make
 
@@ -53,7 +53,7 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
 
 
 def test_only_so_many_ways_of_reading_are_held(monkeypatch) -> None:
-    held = prefix.VideoPrefix()
+    held = PrefixCache()
     cache = type("Cache", (), {"layers": []})
     for key in (b"a", b"b", b"c"):
         held.keep(key, cache)

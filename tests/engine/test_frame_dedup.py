@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dycoke_cli.engine import encode
-from dycoke_cli.engine.repeats import first_alike, stretches
+from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.models.layouts import family_of
 from dycoke_cli.models.prompt import make_prompt
 
@@ -47,7 +47,7 @@ def test_each_frame_finds_the_first_of_its_kind_and_the_last_is_itself() -> None
     assert first_alike(known, prompt.inputs, 6) == [0, 0, 2, 2, 0, 5]
 
 
-def test_stretches_are_what_is_new_and_no_longer_than_asked() -> None:
-    assert list(stretches([0, 0, 2, 3, 4, 0, 6], 2)) == [(0, 1), (2, 4), (4, 5), (6, 7)]
-    assert list(stretches([0, 1, 2], 100)) == [(0, 3)]
-    assert list(stretches([0], 1)) == [(0, 1)]
+def test_runs_are_what_is_new_and_no_longer_than_asked() -> None:
+    assert list(new_runs([0, 0, 2, 3, 4, 0, 6], 2)) == [(0, 1), (2, 4), (4, 5), (6, 7)]
+    assert list(new_runs([0, 1, 2], 100)) == [(0, 3)]
+    assert list(new_runs([0], 1)) == [(0, 1)]
