@@ -26,6 +26,7 @@ from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.loading import load
+from dycoke_cli.video import Sampling, read
 
 PICTURE = ROOT / "docs" / "attention.png"
 FRAMES = 32
@@ -52,7 +53,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures, steps = [], []
     for video in arguments.videos or listed:
-        session = VideoSession(loaded, shapes.clip(video, FRAMES))
+        session = VideoSession(loaded, read(shapes.file(video), Sampling(frames=FRAMES)))
         answer = session.ask(arguments.question, method, trace=True)
         assert answer.trace is not None
         trace = answer.trace.to_dict()

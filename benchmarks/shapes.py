@@ -13,8 +13,8 @@ import time
 from benchmarks.page import ROOT, put, where
 from dycoke_cli.cli.eval import Shown
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.lines import Evaluation
 from dycoke_cli.evaluation.metrics import Mean
-from dycoke_cli.evaluation.plan import Plan
 from dycoke_cli.evaluation.report import Report, Row
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--write", action="store_true", help="into README.md and docs/shapes.md")
     arguments = parser.parse_args()
-    plan = Plan(
+    evaluation = Evaluation(
         open_dataset("shapes"),
         parse_specs(",".join(specs())),
         split=arguments.split,
@@ -167,7 +167,7 @@ def main() -> None:
     )
     started = time.perf_counter()
     with Shown(quiet=False) as shown:
-        report = evaluate(plan, shown)
+        report = evaluate(evaluation, shown)
     minutes = (time.perf_counter() - started) / 60
     questions = report.rows[0].accuracy.questions
     under = (

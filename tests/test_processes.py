@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -96,3 +97,22 @@ def test_it_ends_with_us(word: str) -> None:
     while not ended(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def tell_mask(connection: Connection) -> None:
+    """Say which signals are kept from this process."""
+    connection.send(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+
+
+def test_ctrl_c_reaches_no_worker_not_even_the_first() -> None:
+    """The first start of a process also starts the tracker of `multiprocessing`."""
+    code = (
+        "from dycoke_cli.processes import Worker; from tests.test_processes import tell_mask\n"
+        "if __name__ == '__main__': print([Worker(tell_mask).receive() for _ in range(2)])"
+    )
+    root = Path(__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    masked = sorted((signal.SIGINT, signal.SIGHUP))
+    assert run.stdout.strip() == str([masked, masked])

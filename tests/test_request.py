@@ -54,6 +54,11 @@ def test_key_of_a_question_for_which_everything_was_chosen() -> None:
     assert chosen.key(JOB, Asked("7", "Where?")) == "8917bc1febd10c4c0d6c9967c681474e"
 
 
+def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
+    own = Asked(None, "What?", method=create("fastv"))
+    assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)
+
+
 @dataclass(frozen=True)
 class Later(DyCoke):
     """DyCoke as it may be one day."""

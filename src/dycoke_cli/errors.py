@@ -50,3 +50,9 @@ class OutputError(DycokeError):
 
     code = "output_failed"
     exit_code = 6
+
+
+def error_of(code: str, message: str) -> DycokeError:
+    """The error that an `error` object of `--json` tells of."""
+    kinds = {kind.code: kind for kind in DycokeError.__subclasses__()}
+    return kinds.get(code, DycokeError)(message)

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -51,6 +51,8 @@ class Worker:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(theirs, serve, arguments), daemon=True)
         # Ctrl-C and a hang-up reach every process of a terminal; this one alone deals with them.
+        # (Starting the tracker unblocks them, and would do so in the midst of the first start.)
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             self._process.start()

@@ -77,11 +77,12 @@ def method_key(method: Method) -> dict[str, Any]:
     }
 
 
+def non_defaults(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass that aren't at their defaults."""
+    plain = {field.name: field.default for field in fields(options)}
+    return {name: value for name, value in asdict(options).items() if value != plain[name]}
+
+
 def _chosen(options: Any, always: Iterable[str]) -> dict[str, Any]:
     """The fields of a dataclass that are in a key."""
-    plain = {field.name: field.default for field in fields(options)}
-    return {
-        name: value
-        for name, value in asdict(options).items()
-        if name in always or value != plain[name]
-    }
+    return {**{name: getattr(options, name) for name in always}, **non_defaults(options)}

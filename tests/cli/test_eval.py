@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_table_on_stdout(done: Path) -> None:
         re.MULTILINE,
     )
     assert re.search(r"^action +2 +[\d.]+ +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
-    assert re.search(r"^2 +62 % +19 % .* frames=2 ttm=true merge_ratio=0.7", outcome.out, re.M)
+    assert re.search(r"^2 +62 % +58 % +19 % .* frames=2 ttm=true merge_ratio", outcome.out, re.M)
     assert re.search(r"^3 +– +– .* frames=0 *$", outcome.out, re.M)
     assert "weights sha256:" in outcome.out
     assert FILE in outcome.out.replace("\n", "")
@@ -125,6 +126,11 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
         (["samples", "--frames", "0"], 2, "usage", r"--frames must be 1 or more, not 0"),
         (["samples", "--limit", "0"], 2, "usage", r"--limit must be 1 or more, not 0"),
         (["samples", "--workers", "0"], 2, "usage", r"--workers must be 1 or more, not 0"),
+        (["samples", "--workers", "2", "--engine", "ray"], 2, "usage", r"--workers is for this"),
+        (["samples", "--ship"], 2, "usage", r"--ship is for a cluster: add --engine ray"),
+        (["samples", "--batch-size", "0"], 2, "usage", r"--batch-size must be auto, or 1 or more"),
+        (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
+        (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
         (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
         (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
         (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
@@ -140,6 +146,39 @@ def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: s
     assert re.search(sentence, document["error"]["message"])
     if "train" not in arguments:  # which Typer refuses before there is a benchmark
         jsonschema.validate(document, eval_schema.ERROR)
+
+
+def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
+    asked = ("eval", "samples", "--split", "validation", "--limit", "2", "--device", "cpu")
+    how = ("--fps", "1", "--max-frames", "3", "--start", "0.5", "--max-new-tokens", "2")
+    rows = ("--methods", "none,one-frame,no-video", "--out", tmp_path)
+    outcome = run_here(*asked, *how, *rows, "--json")
+    assert outcome.code == 0
+    jsonschema.validate(outcome.object, eval_schema.REPORT)
+    assert outcome.object["frames"] is None
+    assert [row["frames"] for row in outcome.object["rows"]] == [None, 1, 0]
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    about = [line["about"] for line in lines if "about" in line]
+    assert all(setup["max_new_tokens"] == 2 for setup in about)
+    assert sorted((setup["options"] for setup in about), key=len) == [
+        {}, {"start_s": 0.5}, {"fps": 1.0, "max_frames": 3, "start_s": 0.5}
+    ]  # fmt: skip
+    answers = [line for line in lines if "item" in line]
+    assert {line["generated"] for line in answers} == {2}
+    assert {line["visual"] // 16 for line in answers} >= {0, 1, 3}
+    assert "2 videos, as many frames as --fps takes, model" in run_here(*asked, *how, *rows).out
+
+
+@pytest.mark.parametrize("more", [("--batch-size", "4"), ("--cache",)])
+def test_asked_together_or_from_the_cache_answers_are_the_same(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    flags = ("--methods", "none,dycoke,no-video", "--dtype", "float32", "--limit", "3", "--json")
+    alone = run(tmp_path / "alone", *flags).object["rows"]
+    others = [run(tmp_path / f"other{n}", *flags, *more).object["rows"] for n in range(2)]
+    for row in (*alone, *others[0], *others[1]):
+        row["seconds"] = 0
+    assert others == [alone, alone]
 
 
 def test_two_runs_on_one_journal(tmp_path: Path) -> None:

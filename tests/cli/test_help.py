@@ -67,6 +67,13 @@ def test_a_batch_has_the_flags_of_ask_and_its_own() -> None:
         assert f"{flag} " in text, flag
 
 
+def test_an_evaluation_has_the_flags_of_a_batch_that_mean_something_to_it() -> None:
+    text = page("eval")
+    shared = "--fps --max-frames --start --end --stream --max-new-tokens --temperature --seed"
+    for flag in (*shared.split(), "--batch-size", "--cache", "--workers", "--engine", "--address"):
+        assert f"{flag} " in text, flag
+
+
 @pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
 def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> None:
     text = page(command)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import collections
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import Answer, DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.evaluation.asking import Question, ask_all
+from dycoke_cli import Answer, DyCoke, Uncompressed, load
+from dycoke_cli.compression.base import Method
+from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.lines import BUNDLED
+from dycoke_cli.evaluation.prediction import Prediction, scored
 from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.video import Clip
+from dycoke_cli.runs import answering
+from dycoke_cli.runs.answering import Answerer
+from dycoke_cli.runs.read_ahead import read_here
+from dycoke_cli.video import Clip, Sampling, read
 
 from .samples import Samples
 
@@ -27,15 +33,32 @@ def loaded() -> LoadedModel:
     return load("mini", device="cpu", dtype="float32")
 
 
-@dataclass(frozen=True)
-class Counted(Samples):
-    """Notes which clips are read."""
+def ask(
+    loaded: LoadedModel, *rows: tuple[Method, int, Item], batch_size: int = 1
+) -> list[Prediction]:
+    """The predictions of rows (method, frames, item), as an evaluation makes them."""
+    asked = {
+        f"{number}": (SimpleNamespace(method=method, sampling=sampling(frames)), item)
+        for number, (method, frames, item) in enumerate(rows)
+    }
+    plan = runner._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)
+    answerer = Answerer(loaded, plan)
+    outcomes = []
+    for job in runner._jobs(asked):  # type: ignore[arg-type]
+        found = runner._with_file(job, Samples())
+        outcomes += answerer.add(read_here(found, Sampling()))
+        while answerer.waiting:
+            outcomes += answerer.answer()
+    outcomes.sort(key=lambda outcome: int(outcome.key))
+    return [scored(Samples(), asked[outcome.key][1], outcome) for outcome in outcomes]
 
-    read: collections.Counter[tuple[str, int]] = field(default_factory=collections.Counter)
 
-    def clip(self, video: str, frames: int) -> Clip:
-        self.read[video, frames] += 1
-        return super().clip(video, frames)
+def sampling(frames: int) -> Sampling | None:
+    return Sampling(frames=frames) if frames else None
+
+
+def clip(video: str, frames: int) -> Clip:
+    return read(Samples().file(video), Sampling(frames=frames))
 
 
 def plain(loaded: LoadedModel, item: Item, frames: int) -> str:
@@ -48,7 +71,7 @@ def plain(loaded: LoadedModel, item: Item, frames: int) -> str:
     videos = {}
     if frames:
         turns[0]["content"].insert(0, {"type": "video"})
-        videos = {"videos": [list(Samples().clip(item.video, frames).frames)]}
+        videos = {"videos": [list(clip(item.video, frames).frames)]}
     text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
     inputs = loaded.processor(text=[text], return_tensors="pt", **videos)
     with torch.inference_mode():
@@ -65,56 +88,74 @@ def test_answers_are_those_of_plain_generate(
 ) -> None:
     asked = next(item for item in Samples().items("test", 1) if item.kind == "description")
     item = replace(asked, history=history)
-    job = [Question(0, Uncompressed(), frames, item)]
-    ((_, prediction),) = ask_all(loaded, Samples(), job)
+    (prediction,) = ask(loaded, (Uncompressed(), frames, item))
     assert prediction.said == plain(loaded, item, frames)
     assert prediction.visual == prediction.visual_kept == 16 * frames
 
 
 def test_an_answer_is_scored_and_its_tokens_are_counted(loaded: LoadedModel) -> None:
-    job = [Question(3, DYCOKE, 8, replace(ITEM, answer="never this"))]
-    ((question, prediction),) = ask_all(loaded, Samples(), job)
-    assert question is job[0]
+    (prediction,) = ask(loaded, (DYCOKE, 8, replace(ITEM, answer="never this")))
     assert (prediction.item, prediction.right) == (ITEM.id, False)
     assert (prediction.visual, prediction.visual_kept) == (128, 2 * (16 + 3 * 4))
     assert prediction.visual_active == int(56 * 0.3)
-    right = replace(ITEM, answer=prediction.said)
-    ((_, again),) = ask_all(loaded, Samples(), [Question(3, DYCOKE, 8, right)])
+    (again,) = ask(loaded, (DYCOKE, 8, replace(ITEM, answer=prediction.said)))
     assert again.right
 
 
-def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(loaded: LoadedModel) -> None:
-    dataset = Counted()
+def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[str] = []
+    file = Samples.file
+    monkeypatch.setattr(Samples, "file", lambda self, v: files.append(v) or file(self, v))
     encoded = []
     hook = loaded.model.model.vision_tower.register_forward_hook(lambda *_: encoded.append(1))
-    job = [
-        Question(0, method, frames, item)
+    rows = [
+        (method, frames, item)
         for method, frames in [(Uncompressed(), 4), (DYCOKE, 4), (Uncompressed(), 1)]
         for item in Samples().items("test", 1)[:3]
     ]
-    answers = list(ask_all(loaded, dataset, job))
+    predictions = ask(loaded, *rows)
     hook.remove()
-    assert len(answers) == len(job)
-    assert dataset.read == {(ITEM.video, 4): 1, (ITEM.video, 1): 1}
+    assert [prediction.item for prediction in predictions] == [item.id for _, _, item in rows]
+    assert [prediction.visual for prediction in predictions] == [64] * 6 + [16] * 3
+    assert files == [ITEM.video] * 2
     assert len(encoded) == 2
 
 
+def test_answers_that_are_asked_together_are_those_that_are_asked_alone(
+    loaded: LoadedModel,
+) -> None:
+    rows = [
+        (method, frames, item)
+        for method, frames in [(Uncompressed(), 4), (DYCOKE, 4), (Uncompressed(), 0)]
+        for item in Samples().items("test", 1)[:4]
+    ]
+    alone, together = ask(loaded, *rows), ask(loaded, *rows, batch_size=3)
+    assert [one.said for one in together] == [one.said for one in alone]
+    assert [one.visual_kept for one in together] == [one.visual_kept for one in alone]
+
+
 def test_one_frame_is_the_middle_one() -> None:
-    (time,) = Samples().clip(ITEM.video, 1).timestamps_s
-    all_times = Samples().clip(ITEM.video, 9).timestamps_s
+    (time,) = clip(ITEM.video, 1).timestamps_s
+    all_times = clip(ITEM.video, 9).timestamps_s
     assert time == pytest.approx(all_times[4], abs=0.1)
 
 
+@pytest.mark.parametrize("together", [1, 4])
 def test_seconds_leave_out_what_all_questions_share(
-    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    ask = VideoSession.ask
+    real = answering.ask_together
 
-    def with_a_slow_start(*arguments: Any, **named: Any) -> Answer:
-        answer = ask(*arguments, **named)
-        more = {"video_decode": 100.0, "vision": 200.0, "total": answer.seconds["total"] + 300.0}
-        return replace(answer, seconds={**answer.seconds, **more})
+    def with_a_slow_start(*arguments: Any, **named: Any) -> list[Answer]:
+        """As if the first of them had paid for the video, and answering took a minute."""
+        first, *others = real(*arguments, **named)
+        shared = {**first.seconds, "video_decode": 100.0, "vision": 200.0, "total": 360.0}
+        free = {**first.seconds, "video_decode": 0.0, "vision": 0.0, "total": 260.0}
+        return [replace(first, seconds=shared), *(replace(one, seconds=free) for one in others)]
 
-    monkeypatch.setattr(VideoSession, "ask", with_a_slow_start)
-    ((_, prediction),) = ask_all(loaded, Samples(), [Question(0, Uncompressed(), 2, ITEM)])
-    assert 0 < prediction.seconds < 100
+    monkeypatch.setattr(answering, "ask_together", with_a_slow_start)
+    rows = [(Uncompressed(), 2, item) for item in Samples().items("test", 1)[:together]]
+    predictions = ask(loaded, *rows, batch_size=together)
+    assert [one.seconds for one in predictions] == [pytest.approx(60 / together)] * together

@@ -60,12 +60,20 @@ def test_the_file_says_what_each_setup_is(tmp_path: Path) -> None:
         {"method": {"name": "dycoke", "merge_ratio": 0.7}},
         {"frames": 16},
         {"max_new_tokens": 64},
+        {"frames": None, "options": {"fps": 2.0}},
     ],
 )
 def test_answers_of_another_setup_are_others(tmp_path: Path, change: dict[str, object]) -> None:
     fill(tmp_path)
     with open_journal(tmp_path) as journal:
         assert journal.predictions(dataclasses.replace(SETUP, **change)) == {}
+
+
+def test_setups_of_release_0_1_0_are_found() -> None:
+    """Literal ids: another one would have a whole benchmark asked again."""
+    assert SETUP.id == "eaae0a559c60"
+    dycoke = {"name": "dycoke", "ttm": True, "merge_ratio": 0.7}
+    assert dataclasses.replace(SETUP, method=dycoke, frames=0).id == "6a769db58f5b"
 
 
 def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:

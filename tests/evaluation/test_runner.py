@@ -15,26 +15,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.evaluation import runner, workers
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.journal import FILE
-from dycoke_cli.evaluation.listener import Listener
+from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
 from dycoke_cli.evaluation.metrics import Retention
-from dycoke_cli.evaluation.plan import Plan
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs import answering, local
+from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.plan import Plan
+from dycoke_cli.video import Sampling
 
 from .samples import Samples
 
 ROOT = Path(__file__).parents[2]
 
 
-def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Plan:
-    cpu = LoadOptions(device="cpu")
-    small = Plan(Samples(), parse_specs(methods), loading=cpu, frames=2, limit_videos=2, out=folder)
+CPU = replace(BUNDLED, loading=LoadOptions(device="cpu"), sampling=Sampling(frames=2))
+
+
+def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Evaluation:
+    small = Evaluation(Samples(), parse_specs(methods), CPU, limit_videos=2, out=folder)
     return replace(small, **changes)  # type: ignore[arg-type]
 
 
@@ -46,6 +52,7 @@ class Heard(Listener):
     """
 
     def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
         self.counts: list[tuple[int, int]] = []
         self.warnings: list[str] = []
         self._stop_at = stop_at
@@ -53,9 +60,11 @@ class Heard(Listener):
     def warning(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
-    def progress(self, done: int, total: int) -> None:
-        self.counts.append((done, total))
-        if done == self._stop_at:
+    def progress(self, counts: Counts) -> None:
+        now = counts.done, counts.questions
+        if self.counts[-1:] != [now]:
+            self.counts.append(now)
+        if counts.done == self._stop_at:
             raise KeyboardInterrupt
 
 
@@ -129,7 +138,7 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(runner, "answers_here", never)
+    monkeypatch.setattr(local, "load_answerer", never)
     heard = Heard()
     again = evaluate(plan(tmp_path, limit_videos=1), heard)
     assert (figures(again), again.changed) == (figures(first), first.changed)
@@ -211,7 +220,6 @@ def test_a_benchmark_without_questions(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"frames": 0}, "--frames must be 1 or more, not 0"),
         ({"limit_videos": 0}, "--limit must be 1 or more, not 0"),
         ({"workers": 0}, "--workers must be 1 or more, not 0"),
     ],
@@ -225,10 +233,12 @@ def test_the_model_is_loaded_as_it_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, object]] = []
-    real = workers.load
-    monkeypatch.setattr(workers, "load", lambda name, **how: seen.append(how) or real(name, **how))
+    real = answering.load
+    monkeypatch.setattr(
+        answering, "load", lambda name, **how: seen.append(how) or real(name, **how)
+    )
     half = LoadOptions(device="cpu", dtype="bfloat16")
-    evaluate(plan(tmp_path, "none", split="validation", loading=half))
+    evaluate(plan(tmp_path, "none", split="validation", request=replace(CPU, loading=half)))
     assert seen == [asdict(half)]
 
 
@@ -263,9 +273,21 @@ def test_workers_give_the_same_answers(tmp_path: Path, whole: Report) -> None:
 def test_what_fails_in_a_worker_is_raised_here(tmp_path: Path) -> None:
     clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
     broken = Samples(broken=clips[1])
-    with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist") as error:
+    with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist"):
         evaluate(plan(tmp_path, "none", dataset=broken, workers=2))
-    assert "in ask_all" in error.value.__notes__[0]
+    # All that could be asked was.
+    items = [item for item in Samples().items("test", 2) if item.video != clips[1]]
+    assert len(answers(tmp_path)) == len(items)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
+    wrong = replace(CPU.loading, dtype="float32", quantize="int4")
+    jobs = [Job(Video("no", "no", "no"), (Asked("1", "What?"),), blind=True)]
+    plan = Plan(**{**vars(CPU), "loading": wrong}, identity={}, workers=2)
+    with pytest.raises(DycokeError) as error:
+        list(local.answers(jobs, plan, Heard()))
+    assert "in load_answerer" in error.value.__notes__[0]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import FILE, Shapes
 from dycoke_cli.shapes.script import from_json
+from dycoke_cli.video import Sampling, read
 from tests.shapes.oracle import Oracle
 from training.world import benchmark
 from training.world.scripts import content, split_of
@@ -131,13 +132,13 @@ def test_descriptions_have_parts() -> None:
 def test_a_clip_is_rendered_once_and_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
     video = min(kept("test"), key=lambda v: v["script"]["seconds"])
-    clip = Shapes().clip(video["id"], 32)
+    clip = read(Shapes().file(video["id"]), Sampling(frames=32))
     assert clip.frames.shape == (32, 128, 128, 3)
     [path] = [p for p in tmp_path.rglob("*") if p.is_file()]
     before = path.stat()
-    assert (Shapes().clip(video["id"], 32).frames == clip.frames).all()
+    assert (read(Shapes().file(video["id"]), Sampling(frames=32)).frames == clip.frames).all()
     assert path.stat().st_mtime_ns == before.st_mtime_ns
-    assert Shapes().clip(video["id"], 1).frames.shape[0] == 1
+    assert read(Shapes().file(video["id"]), Sampling(frames=1)).frames.shape[0] == 1
 
 
 WORKER = """

@@ -10,15 +10,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dycoke_cli.runs import read_ahead
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video import read
 
 SLOW_S = 1.0
 
 
-def slow(connection: Connection, sampling: Sampling) -> None:
+def slow(connection: Connection) -> None:
     """Take a second for each video, and note when."""
     while True:
-        path = connection.recv()
+        path, sampling = connection.recv()
         connection.send(10**9)
         connection.recv()
         begun = time.monotonic()
@@ -28,10 +28,10 @@ def slow(connection: Connection, sampling: Sampling) -> None:
         read_ahead.send(connection, clip)
 
 
-def decode(connection: Connection, sampling: Sampling) -> None:
+def decode(connection: Connection) -> None:
     """Obey the name of the video: crash, crash once, exit, hang, or be read."""
     while True:
-        path = connection.recv()
+        path, sampling = connection.recv()
         name = Path(path).stem.rstrip("0123456789")
         note = Path(path).with_suffix(".attempts")
         with note.open("a") as file:

@@ -145,12 +145,12 @@ def test_as_many_read_at_once_as_there_is_memory_for(
 
 def test_time_to_wait_for_memory_is_not_that_to_read(tmp_path: Path) -> None:
     ahead = ReadAhead([], TWO, decoders=1, max_seconds=20.0)
-    worker = Worker(decoders.slow, TWO)
+    worker = Worker(decoders.slow)
     (job,) = folder_of(tmp_path, "1.mp4")
     now = time.monotonic()
     attempt = read_ahead._Attempt(job, 1, started=now - 1000, needs=10**9, asked=now - 995)
     ahead._busy[worker] = attempt
-    worker.send(job.video.path)
+    worker.send((job.video.path, TWO))
     assert worker.receive() == 10**9
     ahead._end_what_hangs()
     assert ahead._busy == {worker: attempt}

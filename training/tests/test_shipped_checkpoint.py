@@ -75,7 +75,7 @@ def test_it_answers_questions_about_videos_that_it_never_saw():
     shapes, loaded, right = Shapes(), load("mini", device="cpu"), []
     items = shapes.items("validation", VIDEOS)
     for video in dict.fromkeys(item.video for item in items):
-        session = VideoSession(loaded, shapes.clip(video, 32))
+        session = VideoSession(loaded, read(shapes.file(video), Sampling(frames=32)))
         for item in (i for i in items if i.video == video):
             said = session.ask(item.question, Uncompressed(), history=item.history).answer
             right.append(shapes.score(item, said).right)

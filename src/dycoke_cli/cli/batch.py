@@ -6,9 +6,8 @@ from contextlib import ExitStack
 
 import typer
 
-from dycoke_cli.cli import batch_options, flags, options
+from dycoke_cli.cli import batch_options, engine_flags, flags, options
 from dycoke_cli.cli.ask import BUNDLED_NOTE
-from dycoke_cli.cli.batch_engine import EngineFlags
 from dycoke_cli.cli.batch_view import BatchView
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
@@ -22,14 +21,14 @@ def batch(
     placing: flags.Placing,
     method: flags.Method,
     answer: flags.Answer,
-    engine: EngineFlags,
+    engine: engine_flags.EngineFlags,
     videos: batch_options.Videos = None,
     question: options.QuestionArgument = None,
     more: options.Questions = None,
     questions_file: batch_options.QuestionsFile = None,
     random_weights: options.RandomWeights = False,
     cache: options.Cache = False,
-    batch_size: batch_options.BatchSize = "auto",
+    batch_size: engine_flags.BatchSize = "auto",
     fail_fast: batch_options.FailFast = False,
     retry_failed: batch_options.RetryFailed = False,
     out: batch_options.Out = None,
@@ -49,7 +48,8 @@ def batch(
     from dycoke_cli.runs.plan import plan_of
     from dycoke_cli.runs.run import run
 
-    together = _batch_size(batch_size)
+    engine.check()
+    together = engine_flags.batch_size(batch_size)
     chosen = flags.chosen(model, placing, frames, answer, method, random_weights=random_weights)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
@@ -67,14 +67,19 @@ def batch(
         view.starting()
         quieten_libraries()
         from dycoke_cli.models.choosing import choose
-        from dycoke_cli.models.weights_size import needed_bytes
+        from dycoke_cli.models.free_memory import free_memory
+        from dycoke_cli.models.weights_size import check_room, needed_bytes
 
         found = choose(chosen.model_name, chosen.loading)
+        workers = engine.workers or 1
+        if workers > 1:  # each holds the model; one alone checks this itself
+            check_room(found, free_memory(found.device), workers)
         plan = plan_of(
             chosen.request(found),
             found,
             batch_size=together,
             cache=cache,
+            workers=workers,
             model_bytes=needed_bytes(found),
         )
         answers = engine.chosen()
@@ -95,11 +100,3 @@ def batch(
         view.finished(counts)
     if counts.standing:
         raise typer.Exit(1)
-
-
-def _batch_size(given: str) -> int | None:
-    if given == "auto":
-        return None
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    raise UsageError(f"--batch-size must be auto, or 1 or more, not {given!r}")

@@ -29,15 +29,6 @@ QuestionsFile = Annotated[
         show_default=False,
     ),
 ]
-BatchSize = Annotated[
-    str,
-    typer.Option(
-        metavar="N|auto",
-        help="Questions that are answered together, about videos of equal shape; auto goes by the "
-        "memory that is free. 1 where answers are drawn (--temperature).",
-        rich_help_panel=_RUN,
-    ),
-]
 FailFast = Annotated[
     bool,
     typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=_RUN),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-from dycoke_cli.cli import changes, flags, options, output, render
+from dycoke_cli.cli import changes, engine_flags, flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.listener import Listener
-from dycoke_cli.models import settings
+from dycoke_cli.runs.listener import Counts, Listener
 
 SCHEMA = "dycoke.eval/1"
 
@@ -17,13 +16,16 @@ SCHEMA = "dycoke.eval/1"
 @spread
 def evaluate(
     name: options.Benchmark,
+    frames: flags.Frames,
     model: flags.Model,
     placing: flags.Placing,
+    answer: flags.Answer,
+    engine: engine_flags.EngineFlags,
     methods: options.Methods = "none,dycoke",
     split: options.SplitName = "test",
     limit: options.Limit = None,
-    frames: options.Frames = None,
-    workers: options.Workers = None,
+    cache: options.Cache = False,
+    batch_size: engine_flags.BatchSize = "1",
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
@@ -37,28 +39,30 @@ def evaluate(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"benchmark": name}]))
         dataset = open_dataset(name)
-        chosen = model.chosen()
+        engine.check()
+        together = engine_flags.batch_size(batch_size)
+        chosen = flags.chosen(model, placing, frames, answer)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
-        from dycoke_cli.evaluation.plan import Plan
+        from dycoke_cli.evaluation.lines import Evaluation
         from dycoke_cli.evaluation.runner import evaluate as run
         from dycoke_cli.evaluation.specs import parse_specs
 
-        counted = {} if frames is None else {"frames": frames}
-        plan = Plan(
+        evaluation = Evaluation(
             dataset=dataset,
             specs=parse_specs(methods),
-            model=settings.BUNDLED if chosen is None else chosen,
-            loading=placing.options(),
+            request=chosen.request(),
             split=split,
             limit_videos=limit,
             out=out,
-            workers=workers,
-            **counted,
+            workers=engine.workers,
+            batch_size=together,
+            cache=cache,
+            engine=None if engine.engine == "local" else engine.chosen(),
         )
         quieten_libraries()
-        report = run(plan, shown)
+        report = run(evaluation, shown)
         shown.stop()
         document = report.to_dict()
         if as_json:
@@ -78,6 +82,7 @@ class Shown(Listener):
     """
 
     def __init__(self, quiet: bool) -> None:
+        super().__init__()
         self._quiet = quiet
         self._start = render.Progress(quiet)
         self._answers = render.AnswerCount(quiet)
@@ -105,7 +110,7 @@ class Shown(Listener):
             self.stop()
             render.warning(sentence)
 
-    def progress(self, done: int, total: int) -> None:
+    def progress(self, counts: Counts) -> None:
         """Show how many answers there are."""
         self._start.stop()
-        self._answers.update(done, total)
+        self._answers.update(counts.done, counts.questions)

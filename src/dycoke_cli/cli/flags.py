@@ -140,8 +140,11 @@ class Chosen:
         """Of the model that answers."""
         return settings.BUNDLED if self.model is None else self.model
 
-    def request(self, model: ChosenModel | LoadedModel) -> Request:
+    def request(self, model: ChosenModel | LoadedModel | None = None) -> Request:
         """The request, with what suits the model in place of what wasn't given.
+
+        Args:
+            model: that was found; the uncompressed one needs none.
 
         Raises:
             UsageError: the model doesn't have a layer that was given.
@@ -149,11 +152,15 @@ class Chosen:
         from dycoke_cli.compression.base import Method
         from dycoke_cli.request import Request
 
+        method = Method()
+        if self.method is not None:
+            assert model is not None
+            method = self.method.for_model(model)
         return Request(
             model=self.model_name,
             loading=self.loading,
             sampling=self.sampling,
-            method=Method() if self.method is None else self.method.for_model(model),
+            method=method,
             generation=self.generation,
         )
 

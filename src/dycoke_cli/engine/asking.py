@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
@@ -15,12 +17,13 @@ from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
-from dycoke_cli.engine.prompts import Batch, together
+from dycoke_cli.engine.prompts import Batch, together, without_video
 from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompt import Turns
+from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.prompt import Turns, text_ids
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -101,6 +104,48 @@ def ask_together(
             asked, written, batch.mask, seconds, strict=True
         )
     ]
+
+
+@dataclass(frozen=True)
+class _NoFrames:
+    """Of a question that is asked without a video."""
+
+    frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
+    timestamps_s: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def ask_without_video(
+    loaded: LoadedModel, question: str, history: Turns = (), decoding: Decoding | None = None
+) -> Answer:
+    """Answer a question that no video is shown with.
+
+    Args: as of `Asked` and `ask_together`.
+    """
+    watch = Stopwatch(loaded.input_device)
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    input_ids = text_ids(loaded.processor, question, history)
+    [generated] = generate(
+        loaded.model,
+        loaded.processor.tokenizer,
+        without_video(input_ids),
+        decoding or Decoding(),
+        watch,
+        on_text=None,
+        on_token=None,
+    )
+    return make_answer(
+        question,
+        loaded,
+        Method(),
+        _NoFrames(),
+        generated,
+        visual=0,
+        prompt_tokens=input_ids.shape[1],
+        seconds={"load": loaded.seconds_load, "video_decode": 0.0, "vision": 0.0},
+        total=watch.read(),
+        peak=peak.read(),
+    )
 
 
 def _generate(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
-
-if TYPE_CHECKING:
-    from dycoke_cli.video import Clip
+from pathlib import Path
+from typing import Literal, Protocol
 
 Split = Literal["validation", "test"]
 
@@ -50,7 +48,7 @@ class Score:
 
 
 class Dataset(Protocol):
-    """A benchmark. Worker processes get a pickled copy, so it holds paths and numbers, no files."""
+    """A benchmark."""
 
     @property
     def name(self) -> str:
@@ -68,15 +66,11 @@ class Dataset(Protocol):
             limit_videos: of the first so many videos only (they stand in random order).
         """
 
-    def clip(self, video: str, frames: int) -> Clip:
-        """Frames spread over a video.
+    def file(self, video: str) -> Path:
+        """The file of a video, made if need be.
 
         Args:
             video: as in `Item.video`.
-            frames: how many; a single one is from the middle.
-
-        Raises:
-            VideoError: it can't be read.
         """
 
     def score(self, item: Item, said: str) -> Score:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MAX_NEW_TOKENS = 128
+from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.runs.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Setup:
         split: of the benchmark.
         model: name, revision, weights (a fingerprint), dtype, device.
         method: name and every parameter.
-        frames: how many the model sees; 0 is no video at all.
+        frames: how many the model sees; 0 is no video at all, None is for `options` to say.
         max_new_tokens: answers are cut there.
+        options: all else that was chosen of frames and generation.
     """
 
     version: str
@@ -31,13 +33,18 @@ class Setup:
     split: str
     model: dict[str, Any]
     method: dict[str, Any]
-    frames: int
-    max_new_tokens: int = MAX_NEW_TOKENS
+    frames: int | None
+    max_new_tokens: int = 128
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Short, and another one for each other setup."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        about = asdict(self)
+        # Setups of earlier releases hadn't got it, and keep their answers.
+        if not self.options:
+            del about["options"]
+        content = json.dumps(about, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -72,3 +79,28 @@ class Prediction:
     seconds: float
     bytes: int
     visual_read: float | None = None
+
+
+def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
+    """What an answer to a question amounts to.
+
+    Args:
+        dataset: which scores.
+        item: the question.
+        outcome: an answer, not an error.
+    """
+    line = outcome.line
+    score, tokens = dataset.score(item, line["answer"]), line["tokens"]
+    return Prediction(
+        item=item.id,
+        said=line["answer"],
+        right=score.right,
+        parts=dict(score.parts),
+        visual=tokens["visual"],
+        visual_kept=tokens["visual_kept"],
+        visual_active=tokens["visual_active_in_decode"],
+        generated=tokens["generated"],
+        seconds=outcome.seconds,
+        bytes=line["bytes"]["kv_cache"] or 0,
+        visual_read=tokens["visual_read_per_step"],
+    )

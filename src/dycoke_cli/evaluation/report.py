@@ -10,7 +10,7 @@ from dycoke_cli import __version__
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.journal import Journal
-from dycoke_cli.evaluation.plan import Line, Plan
+from dycoke_cli.evaluation.lines import Evaluation, Line
 from dycoke_cli.evaluation.rows import Row, make_row
 
 SCHEMA = "dycoke.eval/1"
@@ -25,7 +25,7 @@ class Report:
         edition: of the benchmark.
         split: of the benchmark.
         videos: how many.
-        frames: as chosen; a row may have its own number.
+        frames: as chosen (None with --fps); a row may have its own number.
         model: name, revision, weights (a fingerprint), dtype, device.
         commits: of this program, that the answers were made by, where known.
         journal: the file with all answers.
@@ -38,7 +38,7 @@ class Report:
     edition: str
     split: str
     videos: int
-    frames: int
+    frames: int | None
     model: dict[str, Any]
     commits: tuple[str, ...]
     journal: str
@@ -65,12 +65,16 @@ class Report:
 
 
 def make_report(
-    plan: Plan, lines: list[Line], items: list[Item], journal: Journal, noticed: Sequence[str]
+    evaluation: Evaluation,
+    lines: list[Line],
+    items: list[Item],
+    journal: Journal,
+    noticed: Sequence[str],
 ) -> Report:
     """Count all answers, which the journal has to have.
 
     Args:
-        plan: of the evaluation.
+        evaluation: all that was chosen.
         lines: its rows.
         items: its questions.
         journal: with the answers.
@@ -87,11 +91,11 @@ def make_report(
             changed += list_changes(line.spec.text, items, said, compared)
     commits = tuple(sorted(journal.commits([line.setup for line in lines])))
     return Report(
-        benchmark=plan.dataset.name,
-        edition=plan.dataset.edition,
-        split=plan.split,
+        benchmark=evaluation.dataset.name,
+        edition=evaluation.dataset.edition,
+        split=evaluation.split,
         videos=len({item.video for item in items}),
-        frames=plan.frames,
+        frames=evaluation.frames,
         model=lines[0].setup.model,
         commits=commits,
         journal=str(journal.path),

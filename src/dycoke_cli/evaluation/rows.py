@@ -19,7 +19,7 @@ class Row:
         spec: as it was given to `--methods`.
         name: of the method or ablation.
         parameters: every one of the method's.
-        frames: how many the model saw.
+        frames: how many the model saw; None where that differs from video to video.
         accuracy: over all questions.
         by_type: accuracy by kind of question.
         by_label: accuracy by label of the video.
@@ -33,7 +33,7 @@ class Row:
     spec: str
     name: str
     parameters: dict[str, Any]
-    frames: int
+    frames: int | None
     accuracy: Mean
     by_type: dict[str, Mean]
     by_label: dict[str, Mean]

@@ -1,51 +1,59 @@
-"""Runs an evaluation: asks what the journal hasn't got, video by video, and counts."""
+"""Runs an evaluation: asks what the journal doesn't have, video by video, and counts."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.asking import Job, Question
+from dycoke_cli.errors import UsageError, VideoError, error_of
 from dycoke_cli.evaluation.commit import running_commit
-from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.journal import Journal, open_journal
-from dycoke_cli.evaluation.listener import Listener
+from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
-from dycoke_cli.evaluation.plan import Line, Plan, lines_of
+from dycoke_cli.evaluation.prediction import scored
 from dycoke_cli.evaluation.report import Report, make_report
-from dycoke_cli.evaluation.workers import Task, answers_here, answers_of_workers
 from dycoke_cli.models.choosing import ChosenModel, choose
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.weights_size import check_room, needed_bytes
+from dycoke_cli.runs import local
+from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import Plan, plan_of
+from dycoke_cli.runs.run import run
+from dycoke_cli.video import Sampling
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
 
 
-def evaluate(plan: Plan, listener: Listener | None = None) -> Report:
+def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report:
     """Ask what hasn't been asked yet, and count.
 
     Raises:
         UsageError: a combination that isn't supported.
         ModelError: the model can't be loaded.
-        VideoError: a video can't be read.
+        VideoError: a video can't be read; all others have been asked about.
         OutOfMemoryError: the model doesn't fit, or not so many times.
         OutputError: the journal is in use, or can't be written.
     """
     listener = listener or Listener()
-    chosen = choose(plan.model, plan.loading)
-    lines = lines_of(plan, chosen)
-    items = plan.dataset.items(plan.split, plan.limit_videos)
+    chosen = choose(evaluation.request.model, evaluation.request.loading)
+    lines = lines_of(evaluation, chosen)
+    items = evaluation.dataset.items(evaluation.split, evaluation.limit_videos)
     if not items:
-        raise UsageError(f"{plan.dataset.name} has no questions in its {plan.split} split")
-    with open_journal(plan.folder) as journal:
+        name = evaluation.dataset.name
+        raise UsageError(f"{name} has no questions in its {evaluation.split} split")
+    with open_journal(evaluation.folder) as journal:
         repairs = _repairs(journal)
         for sentence in repairs:
             listener.warning(sentence)
-        _ask_missing(plan, chosen, lines, items, journal, listener)
-        report = make_report(plan, lines, items, journal, repairs)
+        _ask_missing(evaluation, chosen, lines, items, journal, listener)
+        report = make_report(evaluation, lines, items, journal, repairs)
     for sentence in report.warnings[len(repairs) :]:
         listener.warning(sentence)
     return report
@@ -58,8 +66,50 @@ def _repairs(journal: Journal) -> list[str]:
     return [f"{damage} in {journal.path}; dropped, and the answers there are made again"]
 
 
+@dataclass(frozen=True)
+class _EvaluationPlan(Plan):
+    """A plan whose answers are told apart by what the journal tells them apart by."""
+
+    def key(self, job: Job, asked: Asked) -> str:
+        """The question's id: it names setup and item."""
+        assert asked.id is not None
+        return asked.id
+
+
+@dataclass
+class _Scorer:
+    """Where outcomes go: scored, into the journal.
+
+    Attributes:
+        failure: the first outcome that is an error.
+    """
+
+    journal: Journal
+    dataset: Dataset
+    asked: dict[str, tuple[Line, Item]]
+    listener: Listener
+    commit: str | None
+    failure: Exception | None = None
+
+    def state(self, key: str) -> str | None:
+        """None: what has been answered isn't among the jobs."""
+        return None
+
+    def add(self, outcome: Outcome) -> None:
+        """Score an answer and write it down."""
+        if not outcome.failed:
+            line, item = self.asked[outcome.key]
+            self.journal.add(line.setup, scored(self.dataset, item, outcome), self.commit)
+            return
+        error = error_of(**outcome.line["error"])
+        self.failure = self.failure or error
+        # What is wrong with one video keeps no other from being asked about.
+        if not isinstance(error, VideoError):
+            self.listener.stopping = True
+
+
 def _ask_missing(
-    plan: Plan,
+    evaluation: Evaluation,
     chosen: ChosenModel,
     lines: list[Line],
     items: list[Item],
@@ -67,38 +117,65 @@ def _ask_missing(
     listener: Listener,
 ) -> None:
     # Two rows of one setup are asked once.
-    rows = {line.setup.id: number for number, line in enumerate(lines)}
-    jobs = [job for job in _jobs(lines, sorted(rows.values()), items, journal) if job]
-    missing = sum(len(job) for job in jobs)
-    total = len(rows) * len(items)
-    listener.progress(total - missing, total)
-    if not jobs:
-        return
-    cores = torch.get_num_threads()
-    workers = min(plan.workers or _suitable_workers(chosen, cores, missing), len(jobs))
-    if workers > 1:  # each holds the model; one alone checks this itself
-        check_room(chosen, free_memory(chosen.device), workers)
-    task = Task(plan.dataset, plan.model, plan.loading, max(1, cores // workers))
-    answers = answers_here(task, jobs) if workers == 1 else answers_of_workers(task, jobs, workers)
-    commit = running_commit()
-    with closing(answers):
-        for question, prediction in answers:
-            journal.add(lines[question.row].setup, prediction, commit)
-            missing -= 1
-            listener.progress(total - missing, total)
+    rows = list({line.setup.id: line for line in lines}.values())
+    asked = {
+        f"{line.setup.id}/{item.id}": (line, item)
+        for line in rows
+        for item in items
+        if item.id not in journal.predictions(line.setup)
+    }
+    answered = len(rows) * len(items) - len(asked)
+    jobs = _jobs(asked)
+    plan = _plan(evaluation, chosen, len(asked), len(jobs))
+    scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit())
+    engine, dataset = evaluation.engine or local.answers, evaluation.dataset
+
+    def answer(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+        # A file that has to be made is made when its turn comes.
+        return engine((_with_file(job, dataset) for job in jobs), plan, listener)
+
+    run(jobs, plan, scorer, answer, listener, answered_before=answered)
+    if scorer.failure is not None:
+        raise scorer.failure
 
 
-def _jobs(lines: list[Line], rows: list[int], items: list[Item], journal: Journal) -> list[Job]:
-    """A job a video with all its methods, so that what a broken-off run has can be compared."""
+def _jobs(asked: dict[str, tuple[Line, Item]]) -> list[Job]:
+    """A job per video and choice of frames, with all its methods: what an interrupted run has can
+    be compared."""
+    videos = grouped((item for _, item in asked.values()), lambda item: item.video)
+    samplings = dict.fromkeys(line.sampling for line, _ in asked.values())
+    questions: dict[tuple[str, Sampling | None], list[Asked]] = {
+        (video, sampling): [] for video in videos for sampling in samplings
+    }
+    for key, (line, item) in asked.items():
+        question = Asked(key, item.question, item.history, line.method)
+        questions[item.video, line.sampling].append(question)
     return [
-        [
-            Question(row, lines[row].method, lines[row].setup.frames, item)
-            for row in rows
-            for item in group
-            if item.id not in journal.predictions(lines[row].setup)
-        ]
-        for group in grouped(items, lambda item: item.video).values()
+        Job(Video("", video, video), tuple(all_), sampling=sampling, blind=sampling is None)
+        for (video, sampling), all_ in questions.items()
+        if all_
     ]
+
+
+def _with_file(job: Job, dataset: Dataset) -> Job:
+    if job.blind:
+        return job
+    return replace(job, video=replace(job.video, path=str(dataset.file(job.video.name))))
+
+
+def _plan(evaluation: Evaluation, chosen: ChosenModel, missing: int, jobs: int) -> Plan:
+    workers = 1
+    if evaluation.engine is None:
+        cores = torch.get_num_threads()
+        suitable = evaluation.workers or _suitable_workers(chosen, cores, missing)
+        workers = max(1, min(suitable, jobs))
+        if workers > 1:  # each holds the model; one alone checks this itself
+            check_room(chosen, free_memory(chosen.device), workers)
+    options: dict[str, Any] = {"batch_size": evaluation.batch_size, "cache": evaluation.cache}
+    plan = plan_of(
+        evaluation.request, chosen, **options, workers=workers, model_bytes=needed_bytes(chosen)
+    )
+    return _EvaluationPlan(**vars(plan))
 
 
 def _suitable_workers(chosen: ChosenModel, cores: int, missing: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked as Question
-from dycoke_cli.engine.asking import ask_together
+from dycoke_cli.engine.asking import ask_together, ask_without_video
 from dycoke_cli.engine.memory.estimate import estimate_answer
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
@@ -16,6 +18,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.loading import LoadedModel, load
 from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import Read
@@ -24,6 +27,8 @@ from dycoke_cli.runs.read_ahead import Read
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
 # Of the memory that is free; the rest is for what the estimate leaves out.
 _SHARE = 0.5
+# What waits for others of its shape waits no longer than this where nothing comes.
+PATIENCE_S = 1.0
 # What waits for others of its shape, in questions for each that is answered together.
 _MOST_WAITING = 4
 _MOST_WAITING_BYTES = 512 * 1024**2
@@ -31,11 +36,26 @@ _MOST_WAITING_BYTES = 512 * 1024**2
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A question whose video is read."""
+    """A question whose video is read, or which is asked without it."""
 
     job: Job
     asked: Asked
-    session: VideoSession
+    session: VideoSession | None
+
+
+_Group = tuple[tuple[int, ...], Method]
+"""What can be answered together: about videos of one shape (none without video), by one method."""
+
+
+class Videos(Protocol):
+    """Videos as they are read: `ReadAhead`, or what a worker is sent of it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+
+    def take(self, timeout_s: float) -> Read | None:
+        """The next video; None where none came in that time, or none will."""
 
 
 class Answerer:
@@ -50,11 +70,12 @@ class Answerer:
         self._loaded = loaded
         self._cache = VisualCache() if plan.cache else None
         self._plan = plan
-        self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
-        self._fits: dict[tuple[int, ...], int] = {}
+        self._groups: dict[_Group, list[_Waiting]] = {}
+        self._fits: dict[_Group, int] = {}
         cpu = loaded.input_device.type == "cpu"
         most = plan.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
-        self._most = 1 if _one_by_one(plan) else most
+        # Draws of a batch depend on what else is in it.
+        self._most = 1 if plan.generation.temperature > 0 else most
 
     @property
     def waiting(self) -> bool:
@@ -68,7 +89,7 @@ class Answerer:
             return False
         waiting = sum(len(group) for group in self._groups.values())
         return (
-            any(len(group) >= self._together(shape) for shape, group in self._groups.items())
+            self._full_group() is not None
             or waiting >= _MOST_WAITING * self._most
             or self._waiting_bytes() >= _MOST_WAITING_BYTES
         )
@@ -78,38 +99,47 @@ class Answerer:
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
-            session = VideoSession(
-                self._loaded,
-                read.clip,
-                seconds_video_decode=read.seconds,
-                reuse=len(read.job.questions) > 1,
-                cache=self._cache,
-            )
-            shape = read.clip.frames.shape
-            if self._plan.batch_size is None and shape not in self._fits:
-                self._fits[shape] = self._fitting(session, read.job.questions[0])
+            session = None
+            if read.clip is not None:
+                session = VideoSession(
+                    self._loaded,
+                    read.clip,
+                    seconds_video_decode=read.seconds,
+                    reuse=len(read.job.questions) > 1,
+                    cache=self._cache,
+                )
+            shape = () if read.clip is None else read.clip.frames.shape
+            for asked in read.job.questions:
+                waiting = _Waiting(read.job, asked, session)
+                group = shape, asked.method or self._plan.method
+                if self._plan.batch_size is None and group not in self._fits:
+                    self._fits[group] = self._fitting(waiting, group[1])
+                self._groups.setdefault(group, []).append(waiting)
         except Exception as error:
+            for group, questions in list(self._groups.items()):
+                self._groups[group] = [item for item in questions if item.job is not read.job]
+            self._groups = {group: left for group, left in self._groups.items() if left}
             return all_failed(read.job, self._plan, error)
-        group = self._groups.setdefault(shape, [])
-        group += [_Waiting(read.job, asked, session) for asked in read.job.questions]
         return []
 
     def answer(self) -> list[Outcome]:
-        """Answer as many as go together, of the shape of which most wait."""
-        shape = max(self._groups, key=lambda shape: len(self._groups[shape]))
-        group = self._groups.pop(shape)
-        together = self._together(shape)
-        batch, rest = group[:together], group[together:]
-        if rest:
-            self._groups[shape] = rest
-        return self._answer(batch)
+        """Answer as many as go together: of a group that is full, or of that of which most wait."""
+        group = self._full_group() or max(self._groups, key=lambda one: len(self._groups[one]))
+        waiting = self._groups[group]
+        batch = waiting[: self._together(group)]
+        del waiting[: len(batch)]
+        if not waiting:
+            del self._groups[group]
+        return self._answer(batch, group[1])
 
-    def _answer(self, batch: Sequence[_Waiting]) -> list[Outcome]:
+    def _full_group(self) -> _Group | None:
+        """The group that has waited longest of those from which as many wait as go together."""
+        groups = self._groups.items()
+        return next((group for group, all_ in groups if len(all_) >= self._together(group)), None)
+
+    def _answer(self, batch: Sequence[_Waiting], method: Method) -> list[Outcome]:
         try:
-            return [
-                answered(item.job, item.asked, self._plan, answer)
-                for item, answer in zip(batch, self._ask(batch), strict=True)
-            ]
+            answers = self._ask(batch, method)
         except Exception as error:
             if len(batch) == 1:
                 return [failed(batch[0].job, batch[0].asked, self._plan, error)]
@@ -117,27 +147,48 @@ class Answerer:
             half = len(batch) // 2
             if isinstance(error, OutOfMemoryError):
                 self._most = half
-        return [*self._answer(batch[:half]), *self._answer(batch[half:])]
+            return [*self._answer(batch[:half], method), *self._answer(batch[half:], method)]
+        outcomes = [
+            answered(item.job, item.asked, self._plan, answer)
+            for item, answer in zip(batch, answers, strict=True)
+        ]
+        seconds = _seconds_of_each(outcomes)
+        return [replace(outcome, seconds=seconds) for outcome in outcomes]
 
-    def _ask(self, batch: Sequence[_Waiting]) -> list[Answer]:
-        asked = [Question(item.session, item.asked.text) for item in batch]
-        return ask_together(asked, self._plan.method, self._plan.generation)
+    def _ask(self, batch: Sequence[_Waiting], method: Method) -> list[Answer]:
+        generation = self._plan.generation
+        shown = [
+            Question(item.session, item.asked.text, item.asked.history)
+            for item in batch
+            if item.session is not None
+        ]
+        if shown:
+            return ask_together(shown, method, generation)
+        return [
+            ask_without_video(self._loaded, item.asked.text, item.asked.history, generation)
+            for item in batch
+        ]
 
-    def _together(self, shape: tuple[int, ...]) -> int:
-        return min(self._most, self._fits.get(shape, self._most))
-
-    def _fitting(self, session: VideoSession, asked: Asked) -> int:
-        """How many questions fit into the memory that is free."""
-        free = free_memory(self._loaded.input_device)
-        if free is None:
+    def _together(self, group: _Group) -> int:
+        shape, method = group
+        # Without a video each is asked alone; so are those of a choice that reads one sequence.
+        if not shape or method.inside() is not None:
             return 1
-        text = session.video.input_ids(asked.text).shape[1] - session.video.visual
-        one = estimate_answer(self._loaded, session.video, self._plan.method, text)
+        return min(self._most, self._fits.get(group, self._most))
+
+    def _fitting(self, waiting: _Waiting, method: Method) -> int:
+        """How many questions fit into the memory that is free."""
+        free, session = free_memory(self._loaded.input_device), waiting.session
+        if free is None or session is None:
+            return 1
+        asked = waiting.asked
+        text = session.video.input_ids(asked.text, asked.history).shape[1] - session.video.visual
+        one = estimate_answer(self._loaded, session.video, method, text)
         return max(1, int(_SHARE * free) // one.working)
 
     def _waiting_bytes(self) -> int:
         sessions = {item.session for group in self._groups.values() for item in group}
-        return sum(session.clip.frames.nbytes for session in sessions)
+        return sum(session.clip.frames.nbytes for session in sessions if session is not None)
 
 
 def load_answerer(plan: Plan) -> Answerer:
@@ -152,6 +203,25 @@ def load_answerer(plan: Plan) -> Answerer:
     return Answerer(loaded, plan)
 
 
-def _one_by_one(plan: Plan) -> bool:
-    # Draws of a batch depend on what else is in it; a choice inside the model reads one sequence.
-    return plan.generation.temperature > 0 or plan.method.inside() is not None
+def answer_all(
+    videos: Videos, answerer: Answerer, listener: Listener
+) -> Iterator[list[Outcome]]:
+    """Answer all questions about videos as they are read; those that were asked together, at once."""
+    while not listener.stopping:
+        if answerer.full:
+            yield answerer.answer()
+            continue
+        read = videos.take(PATIENCE_S)
+        if read is not None:
+            yield answerer.add(read)
+        elif answerer.waiting:
+            yield answerer.answer()
+        elif videos.ended:
+            return
+
+
+def _seconds_of_each(outcomes: Sequence[Outcome]) -> float:
+    """What each question took of a batch, once all videos were encoded."""
+    taken = [outcome.line["seconds"] for outcome in outcomes]
+    whole = taken[0]["total"] - taken[0]["video_decode"]
+    return (whole - sum(one["vision"] for one in taken)) / len(outcomes)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.video import Sampling
 
 
 @dataclass(frozen=True)
@@ -14,10 +19,14 @@ class Asked:
     Args:
         id: as it was given, or None.
         text: plain text.
+        history: earlier questions about the video with their answers, for a follow-up question.
+        method: by which it is asked; None is that of the plan.
     """
 
     id: str | None
     text: str
+    history: tuple[tuple[str, str], ...] = ()
+    method: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,15 @@ class Job:
         video: the file.
         questions: each once.
         digest: of the file's content; None where it isn't known, or the file can't be read.
+        sampling: which frames are read; None is that of the plan.
+        blind: the questions are asked without the video, which isn't read.
     """
 
     video: Video
     questions: tuple[Asked, ...]
     digest: str | None = None
+    sampling: Sampling | None = None
+    blind: bool = False
 
 
 def digest_of(path: str) -> str | None:

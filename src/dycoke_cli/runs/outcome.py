@@ -20,10 +20,13 @@ class Outcome:
     Args:
         key: of the question, see `Plan.key`.
         line: the object, an answer or an error.
+        seconds: that answering took once the video was encoded; of questions that were answered
+            together, the share of each.
     """
 
     key: str
     line: dict[str, Any]
+    seconds: float = 0.0
 
     @property
     def failed(self) -> bool:

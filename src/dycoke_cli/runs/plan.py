@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
@@ -24,6 +24,7 @@ class Plan(Request):
         identity: what tells the model from others: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
+        workers: processes of this machine that each hold the model and answer; 1 is this one.
         model_bytes: of memory that loading the model takes; None where that isn't known.
 
     Raises:
@@ -33,11 +34,14 @@ class Plan(Request):
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False
+    workers: int = 1
     model_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size must be 1 or more, not {self.batch_size}")
+        if self.workers < 1:
+            raise UsageError(f"--workers must be 1 or more, not {self.workers}")
 
     def key(self, job: Job, asked: Asked) -> str:
         """What changes when anything does that the answer depends on."""
@@ -48,7 +52,7 @@ class Plan(Request):
             "id": asked.id,
             "question": asked.text,
             "model": self.identity,
-            **self.key_parts(),
+            **(self if asked.method is None else replace(self, method=asked.method)).key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:32]

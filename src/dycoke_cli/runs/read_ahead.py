@@ -44,18 +44,18 @@ class Read:
 
     Args:
         job: the video with its questions.
-        clip: its frames, or why there are none.
+        clip: its frames, or why there are none; None where the job is blind.
         seconds: that it took.
     """
 
     job: Job
-    clip: Clip | DycokeError
+    clip: Clip | DycokeError | None
     seconds: float
 
     @property
     def nbytes(self) -> int:
         """Of the frames."""
-        return 0 if isinstance(self.clip, DycokeError) else self.clip.frames.nbytes
+        return self.clip.frames.nbytes if isinstance(self.clip, Clip) else 0
 
 
 @dataclass
@@ -82,7 +82,7 @@ class _Attempt:
 def read_here(job: Job, sampling: Sampling) -> Read:
     """Read a video in this process."""
     started = time.perf_counter()
-    clip = _clip(job.video.path, sampling)
+    clip = None if job.blind else _clip(job.video.path, job.sampling or sampling)
     return Read(job, clip, time.perf_counter() - started)
 
 
@@ -93,7 +93,7 @@ class ReadAhead:
 
     Args:
         jobs: drawn one by one, in a thread.
-        sampling: which frames.
+        sampling: which frames, where a job says nothing else.
         decoders: processes; None for what suits the machine.
         max_seconds: that a video may take.
         idle: decoders that an earlier one has left; those of this one are left there, too, in
@@ -189,11 +189,14 @@ class ReadAhead:
             attempt = self._next()
             if attempt is None:
                 return
-            worker = self._idle.pop() if self._idle else Worker(_decode, self._sampling)
             attempt.started = time.monotonic()
+            if attempt.job.blind:
+                self._put(attempt, None)
+                continue
+            worker = self._idle.pop() if self._idle else Worker(_decode)
             self._busy[worker] = attempt
             try:
-                worker.send(attempt.job.video.path)
+                worker.send((attempt.job.video.path, attempt.job.sampling or self._sampling))
             except GoneError as gone:
                 self._lost(worker, gone)
 
@@ -259,7 +262,7 @@ class ReadAhead:
                 del self._busy[worker]
                 self._put(attempt, _hung(attempt.job, self._max_seconds))
 
-    def _put(self, attempt: _Attempt, clip: Clip | DycokeError) -> None:
+    def _put(self, attempt: _Attempt, clip: Clip | DycokeError | None) -> None:
         found = Read(attempt.job, clip, time.monotonic() - attempt.started)
         with self._changed:
             self._read.append(found)
@@ -302,9 +305,9 @@ def _room_to_read() -> float:
     return _SHARE_OF_FREE * (_UNKNOWN_FREE if free is None else free)
 
 
-def _decode(connection: Connection, sampling: Sampling) -> None:
+def _decode(connection: Connection) -> None:
     while True:
-        serve(connection, connection.recv(), sampling)
+        serve(connection, *connection.recv())
 
 
 def serve(connection: Connection, path: str, sampling: Sampling) -> None:

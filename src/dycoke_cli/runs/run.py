@@ -31,6 +31,7 @@ def run(
     *,
     retry_failed: bool = False,
     fail_fast: bool = False,
+    answered_before: int = 0,
 ) -> Counts:
     """Answer what hasn't been answered yet.
 
@@ -42,13 +43,14 @@ def run(
         listener: hears of it.
         retry_failed: ask again what failed in an earlier run.
         fail_fast: end the run at the first failure.
+        answered_before: questions that aren't among the jobs, for they are known to be answered.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; all that was under way has been written.
         OutputError: a line can't be written.
         DycokeError: what keeps the engine from answering anything.
     """
-    progress = _Progress(jobs, plan, results, retry_failed)
+    progress = _Progress(jobs, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener):
         outcomes: Any = engine(progress.left(), plan, listener)
@@ -94,8 +96,16 @@ def _interruptible(listener: Listener) -> Iterator[None]:
 class _Progress:
     """What is left to do, and how much has been done."""
 
-    def __init__(self, jobs: Sequence[Job], plan: Plan, results: Results, retry_failed: bool) -> None:
-        self.counts = Counts(len(jobs), sum(len(job.questions) for job in jobs))
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        plan: Plan,
+        results: Results,
+        retry_failed: bool,
+        answered_before: int,
+    ) -> None:
+        questions = answered_before + sum(len(job.questions) for job in jobs)
+        self.counts = Counts(len(jobs), questions, skipped=answered_before)
         self._jobs = jobs
         self._plan = plan
         self._results = results

@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import ray
@@ -129,6 +130,9 @@ class RayWorker:
         with ExitStack() as stack:
             here = []
             for job in jobs:
+                if job.blind:
+                    here.append(job)
+                    continue
                 path = os.path.join(folder, job.video.path)
                 names[path] = job.video.path
                 try:
@@ -177,8 +181,7 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     import torch
 
     from dycoke_cli.models.quiet import silence_libraries
-    from dycoke_cli.runs.answering import load_answerer
-    from dycoke_cli.runs.local import answer_all
+    from dycoke_cli.runs.answering import answer_all, load_answerer
 
     torch.set_num_threads(threads)
     silence_libraries()
@@ -188,7 +191,7 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
         with ReadAhead(jobs, plan.sampling, decoders, idle=idle) as ahead:
-            return list(answer_all(ahead, answerer, Listener()))
+            return list(chain.from_iterable(answer_all(ahead, answerer, Listener())))
 
     return answer_slice
 

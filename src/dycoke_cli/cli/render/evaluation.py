@@ -107,13 +107,14 @@ def _title(document: dict[str, Any]) -> str:
     questions = document["rows"][0]["questions"]
     return one_line(
         f"{document['benchmark']}, {document['split']} split: {count(questions)} questions about "
-        f"{count(document['videos'])} videos, {document['frames']} frames, "
+        f"{count(document['videos'])} videos, {_frames(document['frames'])}, "
         f"model {document['model']['name']}"
     )
 
 
 def _parameters(row: dict[str, Any]) -> str:
-    values = {"frames": row["frames"], **row["parameters"]}
+    frames = {} if row["frames"] is None else {"frames": row["frames"]}
+    values = {**frames, **row["parameters"]}
     return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
 
 
@@ -126,6 +127,10 @@ def _origin(document: dict[str, Any]) -> str:
         f"Edition {document['edition']}; {model['dtype']} on {model['device']}, weights "
         f"{model['weights'][:19]}; {made_by}; answers in {document['journal']}"
     )
+
+
+def _frames(frames: int | None) -> str:
+    return "as many frames as --fps takes" if frames is None else f"{frames} frames"
 
 
 def _value(value: Any) -> str:

@@ -12,15 +12,12 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.evaluation.dataset import Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
 from dycoke_cli.shapes.script import from_json
-
-if TYPE_CHECKING:
-    from dycoke_cli.video import Clip
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
@@ -52,14 +49,8 @@ class Shapes:
                 )
         return found
 
-    def clip(self, video: str, frames: int) -> Clip:
-        """See `Dataset.clip`; renders the video where it isn't in the cache."""
-        from dycoke_cli.video import Sampling, read
-
-        return read(self.file(video), Sampling(frames=frames))
-
     def file(self, video: str) -> Path:
-        """The file of a video in the cache, rendered if need be."""
+        """See `Dataset.file`: in the cache, rendered if need be."""
         folder = cache_folder() / f"{self.name}-{self.edition}"
         path = folder / f"{video}.mp4"
         if not path.exists():

@@ -1,4 +1,4 @@
-"""The flags that choose where the questions of `dycoke batch` are answered."""
+"""The flags that choose where questions are answered, and how many together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dycoke_cli.cli import options
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,19 +67,55 @@ Ship = Annotated[
 ]
 
 
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Questions that are answered together, about videos of equal shape; auto goes by the "
+        "memory that is free. 1 where answers are drawn (--temperature).",
+        rich_help_panel="Run",
+    ),
+]
+
+
+def batch_size(given: str) -> int | None:
+    """What `--batch-size` says; None is auto.
+
+    Raises:
+        UsageError: neither auto nor a number.
+    """
+    if given == "auto":
+        return None
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    raise UsageError(f"--batch-size must be auto, or 1 or more, not {given!r}")
+
+
 @dataclass(frozen=True)
 class EngineFlags:
     """Where questions are answered."""
 
+    workers: options.Workers = None
     engine: EngineName = "local"
     address: Address = None
     num_gpus_per_worker: Gpus = None
     num_cpus_per_worker: Cpus = 1.0
     ship: Ship = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what can't be done, before anything takes time.
+
+        Raises:
+            UsageError: a value out of range, flags of another engine, or Ray isn't installed.
+        """
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers must be 1 or more, not {self.workers}")
+        if self.workers is not None and self.engine == "ray":
+            raise UsageError(
+                "--workers is for this machine; with --engine ray there are as many as find room "
+                "(--num-cpus-per-worker), so leave it out"
+            )
         if self.engine == "ray":
-            # It refuses what it can't do before anything takes time.
             self.chosen()
             return
         for flag, given in (

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dycoke_cli import __version__
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.choosing import ChosenModel
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request, non_defaults
+from dycoke_cli.runs.run import Engine
 from dycoke_cli.video import Sampling
+
+BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), Decoding())
+"""What is asked where nothing is chosen."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Evaluation:
     """All that is chosen for an evaluation.
 
     Args:
         dataset: the benchmark.
         specs: the rows.
-        model: what `--model` takes.
-        loading: how it is loaded.
+        request: how questions are asked; each row has a method of its own.
         split: "validation" for every choice that is made, "test" for what is reported.
-        frames: how many of each video.
         limit_videos: only the first so many videos, or None for all.
         out: folder of the journal; None is a folder in the user's cache.
         workers: processes; None chooses what suits the model and the machine.
+        batch_size: questions that are answered together; None chooses by the memory that is free.
+        cache: whether encoded videos are kept on disk.
+        engine: what answers; None is this machine.
 
     Raises:
         UsageError: a value out of range.
@@ -39,16 +47,16 @@ class Plan:
 
     dataset: Dataset
     specs: list[Spec]
-    model: str = "mini"
-    loading: LoadOptions = field(default_factory=LoadOptions)
+    request: Request = BUNDLED
     split: Split = "test"
-    frames: int = 32
     limit_videos: int | None = None
     out: Path | None = None
     workers: int | None = None
+    batch_size: int | None = 1
+    cache: bool = False
+    engine: Engine | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        Sampling(frames=self.frames)
         if self.limit_videos is not None and self.limit_videos < 1:
             raise UsageError(f"--limit must be 1 or more, not {self.limit_videos}")
         if self.workers is not None and self.workers < 1:
@@ -59,8 +67,13 @@ class Plan:
         """Where the journal is."""
         if self.out is not None:
             return self.out
-        model = re.sub(r"[^\w.-]+", "-", self.model).strip("-.")
+        model = re.sub(r"[^\w.-]+", "-", self.request.model).strip("-.")
         return cache_folder() / "evaluation" / f"{self.dataset.name}-{self.split}-{model}"
+
+    @property
+    def frames(self) -> int | None:
+        """Of each video; None where --fps says how many."""
+        return None if self.request.sampling.fps else self.request.sampling.frames
 
 
 @dataclass(frozen=True)
@@ -70,11 +83,13 @@ class Line:
     Args:
         spec: as it was given.
         method: with all its parameters.
+        sampling: which frames the model sees; None is no video at all.
         setup: what its answers depend on.
     """
 
     spec: Spec
     method: Method
+    sampling: Sampling | None
     setup: Setup
 
     @property
@@ -83,24 +98,47 @@ class Line:
         return self.spec.method == "none" and self.spec.frames is None
 
 
-def lines_of(plan: Plan, chosen: ChosenModel) -> list[Line]:
-    """The rows of a plan, in its order.
+def lines_of(evaluation: Evaluation, chosen: ChosenModel) -> list[Line]:
+    """The rows of an evaluation, in its order.
 
     Raises:
         UsageError: a parameter that doesn't fit the model.
     """
-    about = chosen.describe()
+    about, request = chosen.describe(), evaluation.request
     lines = []
-    for spec in plan.specs:
-        method = spec.for_model(chosen)
+    for spec in evaluation.specs:
+        method, sampling = spec.for_model(chosen), _sampling(spec, request.sampling)
         setup = Setup(
             version=__version__,
-            benchmark=plan.dataset.name,
-            edition=plan.dataset.edition,
-            split=plan.split,
+            benchmark=evaluation.dataset.name,
+            edition=evaluation.dataset.edition,
+            split=evaluation.split,
             model=about,
             method={"name": method.name, **method.parameters()},
-            frames=plan.frames if spec.frames is None else spec.frames,
+            frames=_frames(sampling),
+            max_new_tokens=request.generation.max_new_tokens,
+            options=_options(sampling, request.generation),
         )
-        lines.append(Line(spec, method, setup))
+        lines.append(Line(spec, method, sampling, setup))
     return lines
+
+
+def _sampling(spec: Spec, sampling: Sampling) -> Sampling | None:
+    if spec.frames is None:
+        return sampling
+    if spec.frames == 0:
+        return None
+    return replace(sampling, frames=spec.frames, fps=None, max_frames=None)
+
+
+def _frames(sampling: Sampling | None) -> int | None:
+    if sampling is None:
+        return 0
+    return None if sampling.fps else sampling.frames
+
+
+def _options(sampling: Sampling | None, generation: Decoding) -> dict[str, Any]:
+    """What was chosen beside the number of frames and of tokens."""
+    given = {} if sampling is None else non_defaults(sampling)
+    given |= non_defaults(generation)
+    return {k: v for k, v in given.items() if k not in ("frames", "max_new_tokens")}
