@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine import digests
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.families import Family
 
 
 def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) -> list[int]:

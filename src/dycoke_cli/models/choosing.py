@@ -11,7 +11,7 @@ from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.layouts import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.packages import check_family_packages
 from dycoke_cli.models.published import CONFIGURATIONS, published

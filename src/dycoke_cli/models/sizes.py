@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.models.layouts import CHECKPOINT_KEY
+from dycoke_cli.models.families import CHECKPOINT_KEY
 
 _OF_TEXT = (
     "hidden_size",
