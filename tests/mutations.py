@@ -357,7 +357,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a token is made of the patches of another",
-        "models/layouts/towers.py",
+        "models/families/table.py",
         "return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)",
         "return _summed(model.connector.pixel_shuffle(rows.flip(1), 2), rows)",
         TOWERS,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli.engine import encode
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import VideoPrompt
 
 from .tiny import SHAPES, make_inputs, make_model, prompt_rows

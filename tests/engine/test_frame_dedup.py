@@ -8,7 +8,7 @@ import torch
 
 from dycoke_cli.engine import encode
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
 
 from ..families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs

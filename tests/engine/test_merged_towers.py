@@ -14,7 +14,7 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import encode, merged_vision
-from dycoke_cli.models.layouts import FAMILIES, family_of
+from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
 

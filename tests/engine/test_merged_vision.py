@@ -11,8 +11,8 @@ from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine import encode, merged_vision
 from dycoke_cli.engine.merged_vision import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
 

@@ -10,7 +10,7 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.slots import Slots
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.verification.checks import checks
 from dycoke_cli.verification.comparing import compared

@@ -11,9 +11,9 @@ import torch
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.families import Family, method_defaults
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.models.layouts import Family, method_defaults
 from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes

@@ -13,7 +13,7 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families.pixels import normalised
 
 
 @dataclass(frozen=True)
