@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
 from dycoke_cli.engine.thread_hook import before_forward
@@ -26,7 +27,6 @@ from dycoke_cli.models.prompt import VideoPrompt
 # accelerator wants several. Smaller frames go together up to the same size.
 CHUNK_NUMBERS_CPU = 3 * 384 * 384
 CHUNK_NUMBERS_ACCELERATOR = 8 * CHUNK_NUMBERS_CPU
-DEEPSTACK, VISUAL_ROWS = "deepstack_visual_embeds", "visual_pos_masks"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompts import Batch
-from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
-from dycoke_cli.engine.trace import Trace
+from dycoke_cli.engine.trace import DecodeStats, Trace
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.encode import DEEPSTACK, VISUAL_ROWS, Encoded
+from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
+from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 
 
@@ -36,7 +37,7 @@ def encoded(model: Any, videos: Sequence[Encoded], is_placeholder: torch.Tensor)
         if not videos[0].deepstack:
             return None
         deepstack = [torch.cat(rows) for rows in zip(*(v.deepstack for v in videos), strict=True)]
-        return args, kwargs | {VISUAL_ROWS: places, DEEPSTACK: deepstack}
+        return args, kwargs | {VISUAL_MASK: places, DEEPSTACK: deepstack}
 
     hook = before_forward(model.get_decoder(), write)
     try:

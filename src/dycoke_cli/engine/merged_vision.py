@@ -21,8 +21,8 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
-from dycoke_cli.engine.twins import Attention, twin
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.layouts.towers import Tower
 from dycoke_cli.models.private_api import attention_implementation
@@ -100,7 +100,8 @@ class MergedVision:
             after_forward(self._tower, self._after_tower),
         ]
         self._stock = attention_implementation(self._tower)
-        self._tower.set_attn_implementation(twin(PREFIX, self._stock, _keeping_apart))
+        name = register_attention(PREFIX, self._stock, _keeping_apart)
+        self._tower.set_attn_implementation(name)
         return self
 
     def __exit__(

@@ -63,7 +63,7 @@ def check_decoder(decoder: Any, method: Method) -> None:
 
 
 def other_caches(config: Any) -> list[str]:
-    """What kinds of layers a text decoder has whose cache doesn't hold a row a token; [] for none.
+    """What kinds of layers a text decoder has whose cache doesn't hold every token; [] for none.
 
     Sliding windows, linear attention, layers that share what others keep.
 

@@ -14,9 +14,9 @@ import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoder_arguments import take
-from dycoke_cli.engine.encode import DEEPSTACK, VISUAL_ROWS
+from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.inject import encoded
+from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
@@ -102,11 +102,11 @@ def _written(model: Any, read: dict[str, Any], rows: torch.Tensor) -> Iterator[N
         kwargs = kwargs | {"inputs_embeds": take(read["inputs_embeds"], at)}
         if read.get(DEEPSTACK) is None:
             return args, kwargs
-        shown = read[VISUAL_ROWS]
+        shown = read[VISUAL_MASK]
         number = (shown.flatten().cumsum(0) - 1)[at[0]]
         kept = shown[:, at[0]]
         stacked = [values[number[kept[0]].to(values.device)] for values in read[DEEPSTACK]]
-        return args, kwargs | {VISUAL_ROWS: kept, DEEPSTACK: stacked}
+        return args, kwargs | {VISUAL_MASK: kept, DEEPSTACK: stacked}
 
     hook = before_forward(model.get_decoder(), write)
     try:
