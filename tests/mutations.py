@@ -351,8 +351,8 @@ MUTATIONS = (
     Mutation(
         "layers before the last hand on parts of frames",
         "engine/merged_vision.py",
-        "return rows if rows is None or len(rows) > 1 else self.widen(rows[0])",
-        "return rows",
+        "return self.widen(patches[0])",
+        "return patches",
         TOWERS,
     ),
     Mutation(

@@ -35,7 +35,9 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        encoded.embeddings, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5
+    )
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames
 

@@ -95,7 +95,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(layers, before, rows_of(family), merging.merge_ratio)
-    expected = encode.encode_video(model, known, prompt).rows
+    expected = encode.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
@@ -105,7 +105,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == merging.kept_tokens(frames, count)
-    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoded.embeddings[flat], expected[flat], atol=1e-5, rtol=1e-4)
     assert attention_implementation(tower) == stock
 
 
@@ -141,7 +141,7 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
     prompt = make_prompt(processor, known, model.config, still)
     whole = encode.encode_video(model, known, prompt)
     merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
-    torch.testing.assert_close(merged.rows, whole.rows, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(merged.embeddings, whole.embeddings, atol=1e-5, rtol=1e-4)
 
 
 def test_all_families_whose_towers_see_whole_pictures_can() -> None:

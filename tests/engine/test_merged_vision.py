@@ -120,7 +120,7 @@ def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypa
     flat = [f * GRID**2 + n for f, positions in enumerate(kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == MERGING.kept_tokens(frames, GRID**2)
-    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoded.embeddings[flat], expected[flat], atol=1e-5, rtol=1e-4)
     assert attention_implementation(model.model.vision_tower) == "sdpa"
 
 
@@ -155,11 +155,11 @@ def test_other_threads_see_whole_frames() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(4))
-    whole = encode.encode_video(model, known, prompt).rows
+    whole = encode.encode_video(model, known, prompt).embeddings
     found = []
     with merged_vision.MergedVision(model, known.tower, MERGING.before_vision()):
         other = threading.Thread(
-            target=lambda: found.append(encode.encode_video(model, known, prompt).rows)
+            target=lambda: found.append(encode.encode_video(model, known, prompt).embeddings)
         )
         other.start()
         other.join()

@@ -7,10 +7,10 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import chunked_prefill
-from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.attention import scoring_attention
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.kernels.registry import NAME as OURS
 
 from .stock import QUESTION, clip, stock_inputs
@@ -121,11 +121,11 @@ def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> No
 def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-    asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    whole = ask_together(asked, method, Decoding(max_new_tokens=6))
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    whole = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
     in_chunks()
     with Read(loaded.model) as read:
-        chunked = ask_together(asked, method, Decoding(max_new_tokens=6))
+        chunked = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
     assert read.longest == CHUNK
     assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 

@@ -84,7 +84,9 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     beside = prompt.beside(stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        encoded.embeddings, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5
+    )
     stacked = given.get("deepstack_visual_embeds") or []
     assert len(encoded.deepstack) == len(stacked)
     for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
