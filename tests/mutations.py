@@ -146,8 +146,8 @@ MUTATIONS = (
     Mutation(
         "scores take in a text token",
         "engine/call.py",
-        "weights[row.visual.to(weights.device) - row.padding]",
-        "weights[row.visual.to(weights.device) - row.padding + 1]",
+        "weights[sequence.visual.to(weights.device) - sequence.padding]",
+        "weights[sequence.visual.to(weights.device) - sequence.padding + 1]",
     ),
     Mutation(
         "heads share the scores of the wrong group",
@@ -157,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "attention is not switched back",
-        "engine/attach.py",
+        "engine/attention.py",
         "            if count == 1:\n",
         "            if count == 0:\n",
     ),
@@ -182,8 +182,8 @@ MUTATIONS = (
     Mutation(
         "the sequences of a batch share their choice",
         "engine/call.py",
-        "None if row.selector is None else row.choose(weights)",
-        "None if row.selector is None else self.rows[0].choose(weights)",
+        "None if sequence.selector is None else sequence.select(weights)",
+        "None if sequence.selector is None else self.sequences[0].select(weights)",
     ),
     Mutation(
         "padding is read as if it were text",
@@ -235,21 +235,21 @@ MUTATIONS = (
     ),
     Mutation(
         "FastV drops its tokens one layer late",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "if layer == self.layer:",
         "if layer == self.layer + 1:",
     ),
     Mutation(
         "FastV keeps the tokens behind the ones it chose",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "stays[visual[kept]] = True",
         "stays[visual[(kept + 1).clamp(max=len(visual) - 1)]] = True",
     ),
     Mutation(
         "FastV closes the gaps in the positions",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "self._gather(turns, -2) for turns",
-        "turns[..., : len(self.rows), :] for turns",
+        "turns[..., : len(self.tokens), :] for turns",
     ),
     Mutation(
         "FastV leaves its hooks on the layers",
@@ -387,8 +387,8 @@ MUTATIONS = (
     Mutation(
         "layers before the last hand on parts of frames",
         "engine/merged_vision.py",
-        "return rows if rows is None or len(rows) > 1 else self.widen(rows[0])",
-        "return rows",
+        "return self.widen(patches[0])",
+        "return patches",
         TOWERS,
     ),
     Mutation(

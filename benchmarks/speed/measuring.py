@@ -15,10 +15,10 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.inject import encoded
+from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
-from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
+from dycoke_cli.engine.prompts import inject_videos
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import plain_inputs
@@ -131,7 +131,7 @@ def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: 
     model, streamer = session.loaded.model, _streamer(session, watch)
     ready = watch.read()
     session.encode(watch, NONE)
-    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
+    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
     reached = watch.read()
     model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(model, prompt, session.video.frames, new_tokens, streamer)
@@ -149,9 +149,9 @@ def _video(
     if whole:
         yield plain_inputs(session, QUESTION)
         return
-    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
-    with encoded(session.loaded.model, [prompt.video], prompt.placeholders):
-        yield {"input_ids": prompt.input_ids, **prompt.beside}
+    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
+    with inject_videos(session.loaded.model, [prompt.video], prompt.placeholders):
+        yield {"input_ids": prompt.input_ids, **prompt.extra_inputs}
 
 
 def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:

@@ -43,7 +43,7 @@ def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
         prompt_of(shape, inputs, 7),
         lambda done, total: calls.append((done, total)),
     )
-    rows = encoded.rows
+    rows = encoded.embeddings
     assert encoded.deepstack == ()
     expected = embeds[visual.start : visual.stop + 1]  # with the newline
     assert_same(rows, expected)

@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    assert_same(encoded.rows, given["inputs_embeds"][shown_at])
+    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames
 

@@ -96,7 +96,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(layers, before, rows_of(family), merging.merge_ratio)
-    expected = encode.encode_video(model, known, prompt).rows
+    expected = encode.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
@@ -106,7 +106,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == merging.kept_tokens(frames, count)
-    assert_same(encoded.rows[flat], expected[flat])
+    assert_same(encoded.embeddings[flat], expected[flat])
     assert attention_implementation(tower) == stock
 
 
@@ -142,7 +142,7 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
     prompt = make_prompt(processor, known, model.config, still)
     whole = encode.encode_video(model, known, prompt)
     merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
-    assert_same(merged.rows, whole.rows)
+    assert_same(merged.embeddings, whole.embeddings)
 
 
 def test_all_families_whose_towers_see_whole_pictures_can() -> None:

@@ -121,7 +121,7 @@ def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypa
     flat = [f * GRID**2 + n for f, positions in enumerate(kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == MERGING.kept_tokens(frames, GRID**2)
-    assert_same(encoded.rows[flat], expected[flat])
+    assert_same(encoded.embeddings[flat], expected[flat])
     assert attention_implementation(model.model.vision_tower) == "sdpa"
 
 
@@ -156,11 +156,11 @@ def test_other_threads_see_whole_frames() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(4))
-    whole = encode.encode_video(model, known, prompt).rows
+    whole = encode.encode_video(model, known, prompt).embeddings
     found = []
     with merged_vision.MergedVision(model, known.tower, MERGING.before_vision()):
         other = threading.Thread(
-            target=lambda: found.append(encode.encode_video(model, known, prompt).rows)
+            target=lambda: found.append(encode.encode_video(model, known, prompt).embeddings)
         )
         other.start()
         other.join()

@@ -85,7 +85,7 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     beside = prompt.beside(stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    assert_same(encoded.rows, given["inputs_embeds"][shown_at])
+    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     stacked = given.get("deepstack_visual_embeds") or []
     assert len(encoded.deepstack) == len(stacked)
     for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
