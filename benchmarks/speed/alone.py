@@ -18,7 +18,7 @@ from dycoke_cli.engine.bytes_read import weights_read
 from dycoke_cli.engine.pieces import PIECE
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.kernels.stand_in import StandIn
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 
 # Tokens of a question and the chat template, beside the visual ones.
 TEXT = 24

@@ -22,7 +22,7 @@ from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.memory import PeakMemory
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.kernels.registry import NAME as FAST
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import plain_inputs
 

@@ -14,7 +14,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Sampling, read
 from tests.natural import Pictures, pan
 

@@ -18,7 +18,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.stopwatch import Stopwatch
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from tests.cuda import NEEDS_CUDA, needs_cuda
 
 from .stock import clip

@@ -11,7 +11,7 @@ from dycoke_cli.engine.kv_layer import SPARE_ROWS
 from dycoke_cli.engine.pieces import rows_at_once
 from dycoke_cli.engine.supported import makes_own_masks, other_caches
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import VideoPrompt
 from dycoke_cli.resources import in_words
 

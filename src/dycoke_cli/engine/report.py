@@ -11,7 +11,7 @@ from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
 
 

@@ -15,7 +15,7 @@ from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
 
 Progress = Callable[[str, int, int], None]
