@@ -24,7 +24,7 @@ from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.kernels.registry import NAME as FAST
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
-from dycoke_cli.verification.running import plain_inputs
+from dycoke_cli.verification.reference import stock_inputs
 
 FIRST_QUESTION = "Who is in the video?"
 QUESTION = "What happens in the video?"
@@ -150,7 +150,7 @@ def _video(
 ) -> Iterator[dict[str, torch.Tensor]]:
     """What a stock `generate()` is called with."""
     if whole:
-        yield plain_inputs(session, QUESTION)
+        yield stock_inputs(session, QUESTION)
         return
     prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
     with encoded(session.loaded.model, [prompt.video], prompt.placeholders):

@@ -12,10 +12,9 @@ from dycoke_cli.engine.kv_layer import KVLayer
 from dycoke_cli.engine.placement import Placement
 from dycoke_cli.models.layouts import family_of
 from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.verification.checks import checks
-from dycoke_cli.verification.comparing import compared
+from dycoke_cli.verification.checks import checks, compared
+from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.report import verify
-from dycoke_cli.verification.running import Run
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
 
