@@ -23,7 +23,9 @@ TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
-PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
+METRICS = ("tests/evaluation/test_metrics.py",)
+PROCESSORS = ("tests/models/test_cpu.py",)
+PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -52,34 +54,34 @@ MUTATIONS = (
         "[*(KVLayer() for _ in range(A + 1)), *B]",
     ),
     Mutation(
-        "rows swap into the wrong slots",
-        "Placement.arrange",
+        "entries swap into the wrong slots",
+        "Slots.arrange",
         "A[B], A[C] = D, E",
         "A[B], A[C] = E, D",
     ),
     Mutation(
         "the active part starts one row late",
-        "Placement.arrange",
+        "Slots.arrange",
         "A + len(B) - len(C)",
         "A + len(B) - len(C) + 1",
     ),
     Mutation(
-        "moves of the step before are made again",
+        "swaps of the step before are made again",
         "KVStore.begin_step",
-        "self._moves = None",
+        "self.A = None",
         "pass",
     ),
     Mutation(
         "values stay behind when keys swap",
-        "PrunedLayer._move",
+        "PrunedLayer._swap",
         "(self.keys.flatten(0, 1), self.values.flatten(0, 1))",
         "(self.keys.flatten(0, 1),)",
     ),
     Mutation(
         "growing forgets the last row",
         "KVLayer._grow",
-        "A[:, : self.rows] = B[:, : self.rows]",
-        "A[:, : self.rows - 1] = B[:, : self.rows - 1]",
+        "A[:, :B] = C[:, :B]",
+        "A[:, : B - 1] = C[:, : B - 1]",
     ),
     Mutation(
         "no recall at all",
@@ -92,6 +94,12 @@ MUTATIONS = (
         "VisualSelector.step",
         "A is None or self._moved(B)",
         '(A is None or self._moved(B), setattr(self, "_reference", B))[0]',
+    ),
+    Mutation(
+        "published, attention is compared with the last choice",
+        "VisualSelector._published_step",
+        "self._reference = A",
+        "self._reference = A if renew else self._reference",
     ),
     Mutation(
         "the least attended tokens stay",
@@ -167,7 +175,7 @@ MUTATIONS = (
     ),
     Mutation(
         "discard keeps the rows",
-        "DiscardingLayer._move",
+        "DiscardingLayer._swap",
         "self.keys = A.clone()",
         "self.keys = A",
     ),
@@ -197,19 +205,19 @@ MUTATIONS = (
     ),
     Mutation(
         "other tokens come back from the host",
-        "HostedLayer._move",
+        "OffloadedLayer._swap",
         "A.fetch(B)",
         "A.fetch(B.flip(0))",
     ),
     Mutation(
         "the sequences of a batch fetch each other's tokens",
         "KVStore.__init__",
-        "A += len(B.visual)",
+        "A += len(B)",
         "A += 0",
     ),
     Mutation(
         "on the host, text moves up when the active tokens come in",
-        "HostedLayer._with_room",
+        "OffloadedLayer._with_room",
         "A[:, B : B + C] = D[:, :C]",
         "A[:, :C] = D[:, :C]",
     ),
@@ -315,17 +323,45 @@ MUTATIONS = (
         KERNELS,
     ),
     Mutation(
-        "pieces are forgotten while a method is attached",
-        "rows_at_once",
+        "negative weights don't count for the scale in 8 bits",
+        "int8_linear.packed",
+        "torch.maximum(-A, B)",
+        "B",
+        KERNELS,
+    ),
+    Mutation(
+        "a CPU with AMX gets our attention",
+        "own_attention_suits",
+        "return not has_amx()",
+        "return True",
+        PROCESSORS,
+    ),
+    Mutation(
+        "int8 doesn't say where it is slower",
+        "int8_is_slower",
+        "return has_amx()",
+        "return False",
+        PROCESSORS,
+    ),
+    Mutation(
+        "chunks are forgotten while a method is attached",
+        "chunk_length",
         "A.endswith(OURS)",
         "A == OURS",
         PROMPTS,
     ),
     Mutation(
         "the video is read anew for each question",
-        "VideoPrefix.restore",
+        "PrefixCache.restore",
         "A is None",
         "True",
+        PROMPTS,
+    ),
+    Mutation(
+        "the same tokens at other positions are the same prefix",
+        "_prefix_key",
+        "A is not None",
+        "False",
         PROMPTS,
     ),
     Mutation(
@@ -357,7 +393,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a token is made of the patches of another",
-        "towers.connected",
+        "_connected_rows",
         "A.pixel_shuffle(B, C)",
         "A.pixel_shuffle(B.flip(1), 2)",
         TOWERS,
@@ -367,6 +403,13 @@ MUTATIONS = (
         "prefill._row",
         "len(A) < max(1, B)",
         "len(A) <= max(1, B)",
+    ),
+    Mutation(
+        "errors of paired differences aren't clustered",
+        "metrics",
+        "clustered_mean(differences, A)",
+        "clustered_mean(differences, [item.id for item in items])",
+        METRICS,
     ),
     Mutation(
         "the padding of shortened prompts stays on the CPU",

@@ -23,7 +23,7 @@ from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.repeats import first_alike
+from dycoke_cli.engine.frame_dedup import first_alike
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
 from dycoke_cli.models.loading import LoadedModel
 

@@ -6,8 +6,8 @@ import torch
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.row import Row
 from dycoke_cli.engine.stats import DecodeStats
 
@@ -21,9 +21,10 @@ def make_store(pruning):
     row = Row(0, VISUAL, DecodeStats(visual=6, visual_kept=6), pruning and pruning.selector)
     store = KVStore(
         layers=3,
-        rows=[row],
+        paddings=[row.padding],
+        visual=[row.visual],
         length=PROMPT,
-        sequence=PROMPT,
+        uncompressed_length=PROMPT,
         first_pruned=pruning and pruning.layer,
         dp_cache=pruning.dp_cache if pruning else "device",
     )
@@ -139,15 +140,15 @@ def test_bytes_reported_are_bytes_held(dp_cache):
         for tensor in (layer.keys, layer.values)
     }
     assert store.nbytes == sum(storages.values())
-    # By hand: rows of 2 heads of 8 float32, keys and values; 9 prompt tokens are text, and of the
+    # By hand: rows of 2 heads of 8 float64, keys and values; 9 prompt tokens are text, and of the
     # five tokens written the last was never read.
-    row = 2 * 2 * 8 * 4
+    row = 2 * 2 * 8 * 8
     kept = attachment.stats[0].visual_kept
     rest = 9 + 4
     assert kept == 4 * 2 + 6 * int(0.3 * 4)
     assert store.active_nbytes == row * (2 * (kept + rest) + 3 * (int(kept * 0.3) + rest))
     gone = 3 * (kept - int(kept * 0.3)) if dp_cache == "discard" else 0
-    assert store.nbytes == row * (5 * (kept + 9 + SPARE_ROWS) - gone)
+    assert store.nbytes == row * (5 * (kept + 9 + SPARE_ENTRIES) - gone)
     views = store.layers[4].attended()
     assert all(view.untyped_storage().data_ptr() in storages for view in views)  # no copy
 
@@ -155,10 +156,10 @@ def test_bytes_reported_are_bytes_held(dp_cache):
 def test_growing_keeps_what_is_there():
     store, _ = make_store(None)
     prefill(store)
-    for number in range(PROMPT, PROMPT + SPARE_ROWS + 30):
+    for number in range(PROMPT, PROMPT + SPARE_ENTRIES + 30):
         store.begin_step()
         for layer in range(3):
             keys, values = store.update(rows([number]), -rows([number]), layer)
-    assert keys.flatten().tolist() == list(range(PROMPT + SPARE_ROWS + 30))
+    assert keys.flatten().tolist() == list(range(PROMPT + SPARE_ENTRIES + 30))
     assert torch.equal(values, -keys)
-    assert store.get_seq_length() == PROMPT + SPARE_ROWS + 30
+    assert store.get_seq_length() == PROMPT + SPARE_ENTRIES + 30

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.generation import Generated, generate
 from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.memory import PeakMemory
-from dycoke_cli.engine.out_of_memory import Stage, explained
-from dycoke_cli.engine.pieces import in_pieces
+from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, together
 from dycoke_cli.engine.report import make_answer
 from dycoke_cli.engine.stopwatch import Stopwatch
@@ -121,7 +121,7 @@ def _generate(
 
     report("prefill", 0, 1)
     prefix = session.prefix_of(method) if len(asked) == 1 else None
-    attached: Any = in_pieces(model, prefix, batch.placeholders)
+    attached: Any = chunked_prefill(model, prefix, batch.placeholders)
     if method.name != "none":
         chosen = [video.kept for video in batch.videos]
         attached = attach(model, method, trace=decoding.trace, prefix=prefix, chosen=chosen)

@@ -21,10 +21,9 @@ from torch.utils.hooks import RemovableHandle
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.decoder_arguments import take
-from dycoke_cli.engine.pieces import InPieces, last_of
 from dycoke_cli.engine.prefill import shorten
-from dycoke_cli.engine.prefix import VideoPrefix
 from dycoke_cli.engine.seen import Prompt
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import (
@@ -38,7 +37,7 @@ from dycoke_cli.engine.supported import (
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of, method_defaults
+from dycoke_cli.models.families import family_of, method_defaults
 from dycoke_cli.models.private_api import attention_implementation
 
 
@@ -47,7 +46,7 @@ def attach(
     method: Method,
     *,
     trace: bool = False,
-    prefix: VideoPrefix | None = None,
+    prefix: PrefixCache | None = None,
     chosen: Sequence[torch.Tensor | None] = (),
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
@@ -94,7 +93,7 @@ class Attachment:
         model: Any,
         method: Method,
         trace: bool,
-        prefix: VideoPrefix | None,
+        prefix: PrefixCache | None,
         chosen: Sequence[torch.Tensor | None],
     ) -> None:
         self.stats: list[DecodeStats] = []
@@ -105,7 +104,7 @@ class Attachment:
         self._trace = trace
         self._chosen = chosen
         self._prompt: Prompt | None = None
-        self._pieces = InPieces(prefix)
+        self._chunks = ChunkedPrefill(prefix)
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
@@ -146,7 +145,7 @@ class Attachment:
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
-        if self._pieces.reading:
+        if self._chunks.running:
             return None
         cache = kwargs.get("past_key_values")
         if cache is not None and cache in self._calls:
@@ -172,9 +171,9 @@ class Attachment:
             make_mask=self._own_mask(prompt),
             trace=self._trace,
         )
-        last_alone = prompt.last_alone or self._pieces.prefix is not None
+        last_alone = prompt.last_alone or self._chunks.prefix is not None
         if not args and last_alone and self._method.inside() is None:
-            kwargs = self._pieces.last(module, kwargs, last_of(call.rows[0].visual))
+            kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.rows[0].visual))
         self._calls[kwargs["past_key_values"]] = call
         self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
         return args, kwargs

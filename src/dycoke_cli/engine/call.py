@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.deepstack import DeepStack
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.narrowing import Narrowing
 from dycoke_cli.engine.row import Row
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
-from dycoke_cli.engine.repeats import first_alike, stretches
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.layouts import Family
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import Family
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.prompt import VideoPrompt
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an
@@ -94,7 +94,7 @@ def encode_video(
         merged = MergedVision(model, family.tower, merging)
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
-    for start, stop in stretches(alike, size):
+    for start, stop in new_runs(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
             chunk[family.pixels.key].to(device),

@@ -11,7 +11,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompts import Batch
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
@@ -172,15 +172,6 @@ def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:
     """The tokens up to and with the first end token: behind it a batch is padded."""
     stop = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens) - 1)
     return tokens[: stop + 1]
-
-
-def kv_bytes(cache: Any) -> tuple[int, int, int]:
-    """Bytes (held, those of them on the host, read by the last step) of a cache."""
-    if isinstance(cache, KVStore):
-        return cache.nbytes, cache.host_nbytes, cache.active_nbytes
-    tensors = [value for layer in cache.layers for value in vars(layer).values()]
-    held = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return held, 0, held
 
 
 def _end_tokens(model: Any) -> set[int]:

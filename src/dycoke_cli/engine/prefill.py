@@ -13,14 +13,14 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.decoder_arguments import at_rows
 from dycoke_cli.engine.deepstack import taken_out
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.narrowing import Narrowing
 from dycoke_cli.engine.row import Row
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.families import Layout
 
 
 def shorten(
@@ -86,9 +86,10 @@ def shorten(
     if not other_caches(config):
         store = KVStore(
             layers=config.num_hidden_layers,
-            rows=rows,
+            paddings=paddings,
+            visual=[row.visual for row in rows],
             length=length,
-            sequence=sequence,
+            uncompressed_length=sequence,
             first_pruned=pruning.layer if pruning else None,
             dp_cache=pruning.dp_cache if pruning else "device",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families.family import TYPES
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout, family_of
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families import Layout, family_of
+from dycoke_cli.models.families.family import TYPES
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked, ask_together
+from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
-from dycoke_cli.engine.expected_memory import memory_warning
-from dycoke_cli.engine.prefix import VideoPrefix
+from dycoke_cli.engine.memory.estimate import memory_warning
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
@@ -59,7 +59,7 @@ class VideoSession:
             loaded.processor, loaded.family, loaded.model.config, clip
         )
         self._encoded: dict[tuple[float, ...], Encoded] = {}
-        self._prefix = VideoPrefix() if reuse else None
+        self._prefix = PrefixCache() if reuse else None
         self._cache = cache if loaded.identity else None
 
     def ask(
@@ -150,7 +150,7 @@ class VideoSession:
             self._cache.put(key, found)
         return found
 
-    def prefix_of(self, method: Method) -> VideoPrefix | None:
+    def prefix_of(self, method: Method) -> PrefixCache | None:
         """What was read of the video; None where a method wants that to be off the device."""
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix

@@ -9,7 +9,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
 

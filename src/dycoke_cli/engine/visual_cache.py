@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 
 from dycoke_cli import __version__
 from dycoke_cli.cache import CacheFiles, encoded_videos, unwritable
-from dycoke_cli.engine import digests
 from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
 
 
@@ -108,7 +108,7 @@ def _digest(held: list[torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in held:
         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digests.add(digest, tensor)
+        add_tensor(digest, tensor)
     return digest.hexdigest()
 
 
@@ -129,5 +129,5 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
     for name in sorted(inputs):
         tensor = inputs[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digests.add(digest, tensor)
+        add_tensor(digest, tensor)
     return digest.hexdigest()[:40]

@@ -24,8 +24,8 @@ from dycoke_cli.engine.inject import encoded
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.models.layouts.family import TYPES
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families.family import TYPES
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.private_api import attention_implementation
 
 

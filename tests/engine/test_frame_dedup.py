@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from dycoke_cli.engine import encode
-from dycoke_cli.engine.repeats import first_alike, stretches
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.engine.frame_dedup import first_alike, new_runs
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
 
+from ..exactness import assert_same
 from ..families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
 from ..families.tiny import MAKERS, make
 
@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    assert_same(encoded.rows, given["inputs_embeds"][shown_at])
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames
 
@@ -47,7 +47,7 @@ def test_each_frame_finds_the_first_of_its_kind_and_the_last_is_itself() -> None
     assert first_alike(known, prompt.inputs, 6) == [0, 0, 2, 2, 0, 5]
 
 
-def test_stretches_are_what_is_new_and_no_longer_than_asked() -> None:
-    assert list(stretches([0, 0, 2, 3, 4, 0, 6], 2)) == [(0, 1), (2, 4), (4, 5), (6, 7)]
-    assert list(stretches([0, 1, 2], 100)) == [(0, 3)]
-    assert list(stretches([0], 1)) == [(0, 1)]
+def test_runs_are_what_is_new_and_no_longer_than_asked() -> None:
+    assert list(new_runs([0, 0, 2, 3, 4, 0, 6], 2)) == [(0, 1), (2, 4), (4, 5), (6, 7)]
+    assert list(new_runs([0, 1, 2], 100)) == [(0, 3)]
+    assert list(new_runs([0], 1)) == [(0, 1)]

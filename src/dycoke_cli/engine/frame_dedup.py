@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from dycoke_cli.engine import digests
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.engine.tensor_hash import tensor_hash
+from dycoke_cli.models.families import Family
 
 
 def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) -> list[int]:
@@ -23,11 +22,11 @@ def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) ->
         frames: how many there are.
     """
     seen: dict[bytes, int] = {}
-    found = [seen.setdefault(_digest(family, inputs, i), i) for i in range(frames)]
+    found = [seen.setdefault(_hash(family, inputs, i), i) for i in range(frames)]
     return [*found[:-1], frames - 1]
 
 
-def stretches(alike: list[int], longest: int) -> Iterator[tuple[int, int]]:
+def new_runs(alike: list[int], longest: int) -> Iterator[tuple[int, int]]:
     """Begin and end of runs of frames that are to be encoded, at most `longest` at a time."""
     begin = None
     for i in range(len(alike) + 1):
@@ -39,9 +38,6 @@ def stretches(alike: list[int], longest: int) -> Iterator[tuple[int, int]]:
             begin = i
 
 
-def _digest(family: Family, inputs: dict[str, torch.Tensor], frame: int) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
+def _hash(family: Family, inputs: dict[str, torch.Tensor], frame: int) -> bytes:
     part: dict[str, Any] = family.pixels.part(inputs, frame, frame + 1)
-    for name in sorted(part):
-        digests.add(digest, part[name])
-    return digest.digest()
+    return tensor_hash(part[name] for name in sorted(part))

@@ -1,4 +1,4 @@
-"""A long prompt read in pieces: tokens, logits and counts are those of one that is read whole."""
+"""A long prompt read in chunks: tokens, logits and counts are those of one that is read whole."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import pieces
+from dycoke_cli.engine import chunked_prefill
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.attention import scoring_name
 from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.kernels.registry import NAME as OURS
+from tests.exactness import assert_same
 
 from .stock import QUESTION, clip, stock_inputs
 from .test_matrix import NEW_TOKENS, method_of, positions_of
@@ -23,17 +24,17 @@ from .tiny import MAKERS, make
 FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "cosmos3_omni", "glm4v")
 # Masks that aren't just causal, or layers that don't keep every token.
 WHOLE = [name for name in ("molmo2", "gemma4", "qwen3_5") if name in MAKERS]
-PIECE = 7
+CHUNK = 7
 HOST = DyCoke(prune_layer=2, dp_cache="host", recall_threshold=1.0, positions="kept")
 
 
 @pytest.fixture
-def read_in_pieces(monkeypatch):
-    """Make pieces short enough for a tiny prompt."""
+def in_chunks(monkeypatch):
+    """Make chunks short enough for a tiny prompt."""
 
     def switch_on() -> None:
-        monkeypatch.setattr(pieces, "LONGEST_WHOLE", PIECE + 1)
-        monkeypatch.setattr(pieces, "PIECE", PIECE)
+        monkeypatch.setattr(chunked_prefill, "LONGEST_WHOLE", CHUNK + 1)
+        monkeypatch.setattr(chunked_prefill, "CHUNK", CHUNK)
 
     return switch_on
 
@@ -59,17 +60,22 @@ class Read:
         return max(self.rows)
 
 
-def test_ours_reads_shorter_prompts_in_pieces_than_stock_attention() -> None:
+def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
     loaded = loaded_of("llava_onevision")
     decoder = loaded.model.get_decoder()
-    lengths = (pieces.PIECE, pieces.PIECE + 1, pieces.LONGEST_WHOLE, pieces.LONGEST_WHOLE + 1)
+    lengths = (
+        chunked_prefill.CHUNK,
+        chunked_prefill.CHUNK + 1,
+        chunked_prefill.LONGEST_WHOLE,
+        chunked_prefill.LONGEST_WHOLE + 1,
+    )
     found = {}
     for name in ("sdpa", OURS, scoring_name("sdpa"), scoring_name(OURS)):
         loaded.model.set_attn_implementation(name)
-        found[name] = [pieces.rows_at_once(length, decoder) for length in lengths]
-    assert found["sdpa"] == found[scoring_name("sdpa")] == [*lengths[:3], pieces.PIECE]
+        found[name] = [chunked_prefill.chunk_length(length, decoder) for length in lengths]
+    assert found["sdpa"] == found[scoring_name("sdpa")] == [*lengths[:3], chunked_prefill.CHUNK]
     # Also while a method is attached.
-    assert found[OURS] == found[scoring_name(OURS)] == [pieces.PIECE] * 4
+    assert found[OURS] == found[scoring_name(OURS)] == [chunked_prefill.CHUNK] * 4
 
 
 def answer(model, inputs, method):
@@ -86,79 +92,79 @@ def answer(model, inputs, method):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["ttm", "kv", "dycoke", "host"])
-def test_tokens_and_logits_are_those_of_one_piece(family, name, read_in_pieces) -> None:
+def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))
     cases = [(p, HOST if name == "host" else method_of(name, p)) for p in positions_of(family)]
     whole = [answer(model, inputs, method) for _, method in cases]
-    read_in_pieces()
+    in_chunks()
     for (_, method), (expected, counts, read_whole) in zip(cases, whole, strict=True):
         output, stats, read = answer(model, inputs, method)
         assert output.sequences.tolist() == expected.sequences.tolist()
         for ours, theirs in zip(output.logits, expected.logits, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
+            assert_same(ours, theirs)
         assert stats == counts
-        assert read.longest == PIECE < read_whole.longest
+        assert read.longest == CHUNK < read_whole.longest
         assert sum(read.rows) == sum(read_whole.rows)
         ours, theirs = output.past_key_values, expected.past_key_values
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_session_without_a_method_reads_in_pieces_too(family, read_in_pieces) -> None:
+def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(9))
     expected = session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
-    read_in_pieces()
+    in_chunks()
     with Read(loaded.model) as read:
         assert same(session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS), expected)
-    assert read.longest == PIECE
+    assert read.longest == CHUNK
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("method", [Uncompressed(), DyCoke(prune_layer=2, positions="kept"), HOST])
-def test_a_batch_with_padding(family, method, read_in_pieces) -> None:
+def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
     asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
     whole = ask_together(asked, method, Decoding(max_new_tokens=6))
-    read_in_pieces()
+    in_chunks()
     with Read(loaded.model) as read:
-        in_pieces = ask_together(asked, method, Decoding(max_new_tokens=6))
-    assert read.longest == PIECE
-    assert all(same(ours, theirs) for ours, theirs in zip(in_pieces, whole, strict=True))
+        chunked = ask_together(asked, method, Decoding(max_new_tokens=6))
+    assert read.longest == CHUNK
+    assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 
 
 @pytest.mark.parametrize("family", WHOLE)
 @pytest.mark.parametrize("name", ["none", "ttm"])
-def test_what_is_not_just_causal_is_read_whole(family, name, read_in_pieces) -> None:
+def test_what_is_not_just_causal_is_read_whole(family, name, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(5))
     method = Uncompressed() if name == "none" else method_of(name, "kept")
     expected = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
-    read_in_pieces()
+    in_chunks()
     with Read(loaded.model) as read:
         assert same(session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS), expected)
-    assert read.longest > PIECE
+    assert read.longest > CHUNK
 
 
-def test_a_choice_inside_the_model_is_made_from_the_whole_prompt(read_in_pieces) -> None:
+def test_a_choice_inside_the_model_is_made_from_the_whole_prompt(in_chunks) -> None:
     model, processor = make("llava_onevision")
     inputs = stock_inputs("llava_onevision", processor, clip(9))
     expected, _, _ = answer(model, inputs, FastV(prune_layer=1))
-    read_in_pieces()
+    in_chunks()
     output, _, read = answer(model, inputs, FastV(prune_layer=1))
     assert output.sequences.tolist() == expected.sequences.tolist()
-    assert read.longest > PIECE
+    assert read.longest > CHUNK
 
 
-def test_who_wants_all_rows_gets_them(read_in_pieces) -> None:
+def test_who_wants_all_rows_gets_them(in_chunks) -> None:
     model, processor = make("llava_onevision")
     inputs = stock_inputs("llava_onevision", processor, clip(9))
     method = DyCoke(prune_layer=2)
     with torch.no_grad(), method(model) as attachment:
         expected = model(**inputs).logits
-        read_in_pieces()
+        in_chunks()
         logits = model(**inputs).logits
     text = inputs["input_ids"].shape[1] - attachment.stats[0].visual
     assert logits.shape[1] == attachment.stats[0].visual_kept + text
@@ -174,8 +180,8 @@ def test_who_wants_all_rows_gets_them(read_in_pieces) -> None:
     assert hidden[0][0].shape[1] == logits.shape[1]
 
 
-def test_memory_is_taken_once(read_in_pieces) -> None:
-    read_in_pieces()
+def test_memory_is_taken_once(in_chunks) -> None:
+    in_chunks()
     model, processor = make("llava_onevision")
     inputs = stock_inputs("llava_onevision", processor, clip(9))
     capacities = []
@@ -190,4 +196,4 @@ def test_memory_is_taken_once(read_in_pieces) -> None:
     hook.remove()
     prompt = inputs["input_ids"].shape[1] - stats.visual + stats.visual_kept
     assert len(capacities) > NEW_TOKENS
-    assert set(capacities) == {prompt + SPARE_ROWS}
+    assert set(capacities) == {prompt + SPARE_ENTRIES}
