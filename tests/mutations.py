@@ -95,13 +95,13 @@ MUTATIONS = (
     ),
     Mutation(
         "the least attended tokens stay",
-        "compression/ranking.py",
+        "compression/base.py",
         "argsort(descending=True, stable=True)",
         "argsort(descending=False, stable=True)",
     ),
     Mutation(
         "one token too many is active",
-        "compression/ranking.py",
+        "compression/base.py",
         "return int(tokens * (1 - ratio))",
         "return int(tokens * (1 - ratio)) + 1",
     ),

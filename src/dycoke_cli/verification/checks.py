@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -54,7 +55,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     if prunes:
         yield _pruned(session, prompts, default)
         if loaded.family.counts_tokens:
-            other = "kept" if default.renumbers() else "renumbered"
+            other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
             yield _pruned(session, prompts, replace(default, positions=other))
     else:
         yield Step(

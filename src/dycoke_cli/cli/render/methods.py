@@ -1,0 +1,46 @@
+"""The tables of `dycoke methods`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+def methods(document: dict[str, Any]) -> Group:
+    """Each method with its parameters (a `dycoke.methods/1` object); the default is marked."""
+    parts: list[RenderableType] = []
+    for method in document["methods"]:
+        parts += [*_about(method, method["name"] == document["default"]), Text()]
+    return Group(*parts[:-1])
+
+
+def _about(method: dict[str, Any], is_default: bool) -> list[RenderableType]:
+    mark = " (the default)" if is_default else ""
+    name = Text(method["name"], style="bold").append(f"{mark}: {method['summary']}", style="")
+    acts = ", ".join(method["acts"]) or "nowhere"
+    parts: list[RenderableType] = [name, Text(f"Acts {acts}. Paper: {method['paper'] or 'none'}.")]
+    if method["parameters"]:
+        parts += [Text(), _parameters(method["parameters"])]
+    if method["ablations"]:
+        rows = "; ".join(f"{row['name']}, {row['summary']}" for row in method["ablations"])
+        parts.append(Text(f"Ablations, for `dycoke eval --methods`: {rows}."))
+    return parts
+
+
+def _parameters(parameters: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Flag", no_wrap=True)
+    table.add_column("What it does", overflow="fold")
+    for parameter in parameters:
+        symbol = f" {parameter['symbol']}" if parameter["symbol"] else ""
+        told = [parameter["help"]]
+        if parameter["range"] is not None:
+            told.append(f"Range: {parameter['range']}.")
+        told.append(f"Default: {parameter['default_in_words']}.")
+        flags = [Text(f"{flag}{symbol}") for flag in parameter["flags"]]
+        table.add_row(Text("\n").join(flags), Text(" ".join(told)))
+    return table
