@@ -85,6 +85,8 @@ class Parameter:
         if told.layer:
             return "1 to the model's layers - 1"
         low, high = _first(told.at_least, told.above), _first(told.to, told.below)
+        if low is None and high is None:
+            return None
         if low is None or high is None or told.symbol is None:
             return self._limits()
         signs = ["<" if limit is None else "≤" for limit in (told.at_least, told.to)]
@@ -156,7 +158,7 @@ class Parameter:
             and (not told.layer or value >= 1)
         )
 
-    def _limits(self) -> str | None:
+    def _limits(self) -> str:
         told = self.told
         least = 1 if told.layer else told.at_least
         if least is not None and told.to is None and told.below is None:
@@ -164,7 +166,7 @@ class Parameter:
         limits = [("at least", least), ("above", told.above)]
         limits += [("at most", told.to), ("below", told.below)]
         named = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
-        return " and ".join(named) or ("finite" if self.kind is float else None)
+        return " and ".join(named) or "finite"
 
 
 def parameters_of(method: type) -> dict[str, Parameter]:

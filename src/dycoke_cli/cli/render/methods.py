@@ -13,8 +13,13 @@ from rich.text import Text
 def methods(document: dict[str, Any]) -> Group:
     """Each method with its parameters (a `dycoke.methods/1` object); the default is marked."""
     parts: list[RenderableType] = []
-    for method in document["methods"]:
-        parts += [*_about(method, method["name"] == document["default"]), Text()]
+    for number, method in enumerate(document["methods"]):
+        parts += [
+            *_about(method, method["name"] == document["default"]),
+            *_told_of(method["parameters"], document["methods"][:number]),
+            *_ablations(method),
+            Text(),
+        ]
     return Group(*parts[:-1])
 
 
@@ -22,13 +27,27 @@ def _about(method: dict[str, Any], is_default: bool) -> list[RenderableType]:
     mark = " (the default)" if is_default else ""
     name = Text(method["name"], style="bold").append(f"{mark}: {method['summary']}", style="")
     acts = ", ".join(method["acts"]) or "nowhere"
-    parts: list[RenderableType] = [name, Text(f"Acts {acts}. Paper: {method['paper'] or 'none'}.")]
-    if method["parameters"]:
-        parts += [Text(), _parameters(method["parameters"])]
+    return [name, Text(f"Acts: {acts}. Paper: {method['paper'] or 'none'}.")]
+
+
+def _told_of(
+    parameters: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> list[RenderableType]:
+    """The parameters of a method; those that it shares with one before it are told there."""
+    for other in before:
+        shared = other["parameters"]
+        if shared and all(parameter in parameters for parameter in shared):
+            own = [parameter for parameter in parameters if parameter not in shared]
+            whose = Text(f"Parameters: those of {other['name']}{', and:' if own else '.'}")
+            return [whose, *_told_of(own, [])]
+    return [Text(), _parameters(parameters)] if parameters else []
+
+
+def _ablations(method: dict[str, Any]) -> list[RenderableType]:
     if method["ablations"]:
         rows = "; ".join(f"{row['name']}, {row['summary']}" for row in method["ablations"])
-        parts.append(Text(f"Ablations, for `dycoke eval --methods`: {rows}."))
-    return parts
+        return [Text(f"Ablations, for `dycoke eval --methods`: {rows}.")]
+    return []
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> Table:
