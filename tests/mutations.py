@@ -257,9 +257,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a catalog's prune layer counts for FastV",
-        "compression/fastv.py",
-        '    name: ClassVar[str] = "fastv"\n',
-        '    name: ClassVar[str] = "fastv"\n    tuned = ("prune_layer",)\n',
+        "compression/base.py",
+        "if k in parameters and parameters[k] is None",
+        "if k in parameters",
     ),
     Mutation(
         "a trace takes up the attention of the wrong frame",
