@@ -13,7 +13,7 @@ from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.slices import AnswerSlice
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
@@ -23,7 +23,7 @@ HOW = How(
     loading=LoadOptions(device="cpu"),
     method=Method(),
     sampling=Sampling(),
-    decoding=Decoding(8, 0.0, None, False),
+    decoding=GenerationOptions(8, 0.0, None, False),
     identity={"name": "pretended"},
 )
 DEADLY = "deadly"

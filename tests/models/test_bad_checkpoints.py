@@ -137,7 +137,7 @@ def test_a_repository_with_weights_in_another_format(
     # A repository is read file by file: that there is none of these is known at the end only.
     from dycoke_cli.models import source
 
-    monkeypatch.setattr(source, "_check_folder", lambda folder: None)
+    monkeypatch.setattr(source, "check_folder", lambda folder: None)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="has no weights as safetensors, the only format that is"):
         load(str(folder), device="cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from dycoke_cli.batch.jobs import Asked, Job
 from dycoke_cli.batch.plan import How
 from dycoke_cli.engine.answer import SCHEMA, Answer
 from dycoke_cli.explaining import explain
+from dycoke_cli.unicode import valid
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,10 @@ def _outcome(job: Job, asked: Asked, how: How, known: dict[str, Any]) -> Outcome
         "schema": SCHEMA,
         "version": __version__,
         "id": asked.id,
-        "video": _text(job.video.shown),
+        "video": valid(job.video.shown),
         "question": asked.text,
         **known,
         "key": key,
         "digest": job.digest,
     }
     return Outcome(key, line)
-
-
-def _text(path: str) -> str:
-    r"""A path as text that every program can read: bytes that aren't UTF-8 as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -8,8 +8,11 @@ import json
 from typing import Any
 
 from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
 
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
 
 
@@ -47,7 +50,11 @@ def header(fields: list[tuple[str, ...]]) -> str:
 
 
 def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
-    """A line as a row; what isn't a text or a number is JSON."""
+    """A line as a row; what isn't a text or a number is JSON.
+
+    Text is shown, never interpreted: control characters as escapes, and what a spreadsheet would
+    take for a formula behind an apostrophe.
+    """
     return _row([_cell(_value(line, field)) for field in fields])
 
 
@@ -67,7 +74,10 @@ def _value(line: Any, field: tuple[str, ...]) -> Any:
 
 
 def _cell(value: Any) -> str | int | float | None:
-    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+    if isinstance(value, str):
+        text = shown(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     return json.dumps(value)
 

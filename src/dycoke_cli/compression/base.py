@@ -159,7 +159,7 @@ class Method:
         """This method with a model's defaults in place of the parameters that are None.
 
         Args:
-            defaults: `models.layouts.method_defaults` of the model.
+            defaults: `models.families.method_defaults` of the model.
             layers: of its language model; None leaves layers unchecked.
             model: its name, for an error.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from dycoke_cli.models.main_memory import free_main_memory
+from dycoke_cli.resources import free_main_memory
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free, or None where nobody says.
+    """Bytes that are free, or None where the system doesn't say.
 
     On a CPU what the system can give without swapping, or what the limit of a container leaves.
     """
@@ -19,11 +19,8 @@ def free_memory(device: torch.device) -> int | None:
     return free_main_memory()
 
 
-def in_words(needed: int, free: int) -> str:
-    """As a person reads it: "needs about 19 GB, 24 GB free"."""
-    return f"needs about {_gigabytes(needed)}, {_gigabytes(free)} free"
-
-
-def _gigabytes(value: int) -> str:
-    digits = value / 1e9
-    return f"{digits:.0f} GB" if digits >= 10 else f"{digits:.1f} GB"
+def free_memory_of_all() -> int | None:
+    """Bytes that are free on all CUDA devices and in main memory, which a spread model shares."""
+    main = free_main_memory()
+    gpus = range(torch.cuda.device_count())
+    return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)

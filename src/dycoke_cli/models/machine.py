@@ -1,19 +1,17 @@
-"""What memory this machine has to spare, asked without importing torch; and what fits in it."""
+"""What memory this machine has to spare, and what fits in it."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.main_memory import free_main_memory
+from dycoke_cli.resources import free_main_memory
 
 HEADROOM = 1.2
 """Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
 
 BYTES_PER_PARAMETER = 2
-_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class Machine:
 
     Args:
         ram_bytes: main memory, or None where it can't be asked.
-        gpu_bytes: of each NVIDIA GPU; empty where there is none, or none that can be asked.
+        gpu_bytes: of each CUDA device; empty where there is none, or one
+            can't be asked.
     """
 
     ram_bytes: int | None
@@ -49,17 +48,11 @@ def this_machine() -> Machine:
 
 
 def _gpus() -> tuple[int, ...]:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return ()
+    if shutil.which("nvidia-smi") is None:
+        return ()  # without a driver there is nothing to ask, nor to wait for torch's import
+    import torch
+
     try:
-        done = subprocess.run(
-            [command, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-            check=True,
-        )
-        return tuple(int(line) * 1024**2 for line in done.stdout.split())
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return tuple(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
+    except RuntimeError:  # a device that another process has for itself, or that is broken
         return ()

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.weight_files import INDEX, WHOLE
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo
-
-INDEX = "model.safetensors.index.json"
-_WHOLE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def removal(repo: str) -> Removal:
 
 def missing_parts(folder: Path) -> list[str]:
     """Names of files without which the model in a folder can't be loaded."""
-    wanted = ["config.json", _WHOLE]
+    wanted = ["config.json", WHOLE]
     index = folder / INDEX
     if index.exists():
         try:

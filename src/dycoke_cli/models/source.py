@@ -15,15 +15,18 @@ from typing import Any
 
 from dycoke_cli.errors import DycokeError, ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
+from dycoke_cli.models.weight_files import (
+    READ_SUFFIXES,
+    WHOLE,
+    ReadJson,
+    check_folder,
+    check_references,
+    loaded_files,
+)
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
-"""Of the files that loading reads."""
-
-_INDEX = "model.safetensors.index.json"
 # What from_pretrained says, on 5.17.0 and 5.23.0, of a folder and of a repository.
 _NO_SAFETENSORS = "file named model.safetensors"
-_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def find(name: str) -> Source:
         location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
         return Source(name, location, entry, local=entry.repo is None)
     if os.path.isdir(name):
-        _check_folder(Path(name))
+        check_folder(Path(name))
         return Source(name, name, None, local=True)
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
@@ -86,6 +89,7 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
             return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
         check_known(source.name, path.parent)
+        check_references(source.name, _reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return config, path.parent.name
 
@@ -101,11 +105,55 @@ def fingerprint(source: Source, revision: str | None) -> str:
         return f"commit:{revision}"
     content = hashlib.sha256()
     for path in sorted(Path(source.location).iterdir()):
-        if path.suffix in READ_SUFFIXES:
+        if path.suffix in READ_SUFFIXES and path.is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             content.update(f"{path.name} {digest}\n".encode())
     return f"sha256:{content.hexdigest()}"
+
+
+def stored_bytes(source: Source, revision: str | None) -> int | None:
+    """Bytes of a model's weight files, without downloading any; None where nothing tells.
+
+    Args:
+        source: the model.
+        revision: its commit, where it is on the hub.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if source.local:
+        return sum(file.stat().st_size for file in loaded_files(Path(source.location)))
+    repo, total = source.location, 0
+    with explained(source, "its weights"):
+        names = check_references(source.name, _reader(repo, str(revision))) or [WHOLE]
+        for name in names:
+            path = try_to_load_from_cache(repo, name, revision=revision)
+            if isinstance(path, str):
+                total += os.path.getsize(path)
+                continue
+            size = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision)).size
+            if size is None:
+                return None
+            total += size
+    return total
+
+
+def _reader(repo: str, commit: str) -> ReadJson:
+    """Reads small files of a hub model, which are downloaded if need be."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def read(name: str) -> Any:
+        path = try_to_load_from_cache(repo, name, revision=commit)
+        if path is None:
+            try:
+                path = hf_hub_download(repo, name, revision=commit)
+            except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
+                return None
+        # What isn't a path says that the repository is known to have no such file.
+        return json.loads(Path(path).read_text("utf-8")) if isinstance(path, str) else None
+
+    return read
 
 
 @contextmanager
@@ -170,38 +218,3 @@ def _sentence(source: Source, part: str, error: BaseException) -> str:
 def _first_sentence(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"the folder {str(folder)!r} has no config.json, so it isn't a model")
-    if any(folder.glob("*.safetensors")):
-        _check_parts(folder)
-        return
-    if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
-        raise ModelError(
-            f"the folder {str(folder)!r} has weights, but not as safetensors, the only format "
-            "that is loaded; convert them"
-        )
-    raise ModelError(f"the folder {str(folder)!r} has no weights (*.safetensors)")
-
-
-def _check_parts(folder: Path) -> None:
-    """Of weights in several files, an index tells which there are."""
-    index = folder / _INDEX
-    if not index.is_file():
-        return
-    try:
-        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ModelError(
-            f"the folder {str(folder)!r} has an index of its weights, {_INDEX}, that can't be read;"
-            " download it again"
-        ) from error
-    missing = sorted(str(part) for part in parts if not (folder / str(part)).is_file())
-    if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelError(
-            f"the folder {str(folder)!r} lacks the weight file {missing[0]}{others}; download it "
-            "again"
-        )

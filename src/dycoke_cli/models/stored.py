@@ -57,7 +57,7 @@ def stored_model(chosen: ChosenModel) -> tuple[Any, Any]:
 def _read_in(model: Any) -> None:
     """Touch a number of every page, for the weights are mapped from the file and not yet read.
 
-    Otherwise the first question pays for the reading, and its memory seems to hold the weights.
+    Otherwise the first question pays for the reading.
     """
     page = 4096
     for tensor in (*model.parameters(), *model.buffers()):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import transformers
 from packaging.version import InvalidVersion, Version
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.layouts import FAMILIES
+from dycoke_cli.models.families import FAMILIES
 
 # Families with a layout that came after the oldest transformers that is supported, and a release
 # that was seen to have them.
@@ -31,10 +32,16 @@ def check_known(name: str, folder: Path) -> None:
         folder: that holds its config.json.
 
     Raises:
-        ModelError: it has none.
+        ModelError: it has none, or the checkpoint asks for attention kernels from the hub.
         ValueError: the file isn't JSON.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kernels = _hub_kernels(config)
+    if kernels is not None:
+        raise ModelError(
+            f"{name} asks for attention kernels from the hub ({kernels}), whose code is never run; "
+            "drop attn_implementation from its config.json"
+        )
     kind = config.get("model_type")
     if kind in CONFIG_MAPPING:
         return
@@ -60,6 +67,19 @@ def check_known(name: str, folder: Path) -> None:
         f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "
         f"isn't supported (supported: {', '.join(FAMILIES)})"
     )
+
+
+def _hub_kernels(config: dict[str, Any]) -> str | None:
+    """The repository that a configuration, or one inside it, names as its attention."""
+    for key, value in config.items():
+        if key in ("attn_implementation", "_attn_implementation"):
+            named = value.values() if isinstance(value, dict) else [value]
+            found = next((str(one) for one in named if "/" in str(one)), None)
+        else:
+            found = _hub_kernels(value) if isinstance(value, dict) else None
+        if found is not None:
+            return found
+    return None
 
 
 def _newer(version: str, other: str) -> bool:

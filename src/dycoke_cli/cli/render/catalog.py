@@ -12,7 +12,7 @@ from rich.text import Text
 from dycoke_cli.cli.method_flags import flag
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.models.layouts import METHOD_DEFAULTS
+from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125
