@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.param import check_layer
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
@@ -59,11 +60,8 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
         )
-    if choice is not None and choice.layer >= layers:
-        raise UsageError(
-            f"prune_layer must be between 1 and {layers - 1} for this model, which has {layers} "
-            f"layers, not {choice.layer}"
-        )
+    if choice is not None:
+        check_layer("prune_layer", choice.layer, layers)
 
 
 def check_context(
