@@ -66,7 +66,7 @@ chosen.config.text_config.layer_types = chosen.config.text_config.layer_types[:3
 needed = needed_bytes(chosen)
 load_module.choose = lambda *_: chosen
 built = chosen.config, chosen.device, chosen.dtype
-load_module.unlearned_model = lambda _: (random_model(*built), None)
+load_module.with_random_weights = lambda _: (random_model(*built), None)
 before = psutil.Process().memory_info().rss
 Path("/proc/self/clear_refs").write_text("5")
 loaded = load_module.load(name, **options)
@@ -172,7 +172,7 @@ def test_the_flags_that_help() -> None:
 )
 def test_nothing_is_built_then(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "free_memory", lambda device: 24 * GB)
-    monkeypatch.setattr(load_module, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "with_random_weights", None)
     with pytest.raises(
         OutOfMemoryError, match=r"-72b .* needs about (14|29)\d GB, 24 GB free on cpu"
     ):
@@ -202,7 +202,7 @@ def test_every_command_refuses_it(
     free = psutil.virtual_memory()._replace(available=14_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     monkeypatch.setattr(load_module, "from_pretrained", None)
-    monkeypatch.setattr(load_module, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "with_random_weights", None)
     monkeypatch.chdir(tmp_path)
     move = str(ROOT / "sample_videos" / "move.mp4")
     done = run_here(*(move if word == "MOVE" else word for word in command))

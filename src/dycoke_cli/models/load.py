@@ -21,7 +21,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
 from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes, quantization, stored_quantized
 from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
+from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ChosenModel, Source, choose, explained
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
@@ -148,7 +148,7 @@ def load(
     free = free_memory_of_all() if spread else free_memory(chosen.device)
     check_room(chosen, free)
     with quiet_libraries():
-        model, processor = (unlearned_model if random_weights else from_pretrained)(chosen)
+        model, processor = (with_random_weights if random_weights else from_pretrained)(chosen)
     ours = quantize is not None and not by_bitsandbytes(quantize, chosen.device)
     if ours:
         use_int8(model)
