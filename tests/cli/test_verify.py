@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.engine.placement import Placement
+from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
@@ -48,13 +48,13 @@ def test_as_json_and_quiet(here: Path) -> None:
 
 
 def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    arrange = Placement.arrange
+    arrange = Slots.arrange
 
     def wrong(self, active):
-        moves = arrange(self, active)
-        return replace(moves, target=moves.target.roll(1, dims=0))
+        swaps = arrange(self, active)
+        return replace(swaps, target=swaps.target.roll(1, dims=0))
 
-    monkeypatch.setattr(Placement, "arrange", wrong)
+    monkeypatch.setattr(Slots, "arrange", wrong)
     run = run_here("verify", "mini", "--dtype", "float32", "--frames", "16")
     assert run.code == 1
     assert run.out == "mini: not verified\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.engine.memory import PeakMemory
+from dycoke_cli.engine.memory.measured import PeakMemory
 from tests.natural import Pictures, pan
 
 GPUS = [torch.device("cuda", 0), torch.device("cuda", 1)]

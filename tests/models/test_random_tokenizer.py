@@ -1,4 +1,4 @@
-"""The byte tokenizer of random weights: bytes, special tokens at their true ids, a full vocabulary."""
+"""The byte tokenizer of random weights: special tokens at their true ids, a full vocabulary."""
 
 from __future__ import annotations
 

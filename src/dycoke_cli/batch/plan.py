@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.batch.jobs import Asked, Job
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
@@ -42,7 +42,7 @@ class How:
     loading: LoadOptions
     method: Method
     sampling: Sampling
-    decoding: Decoding
+    decoding: GenerationOptions
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False

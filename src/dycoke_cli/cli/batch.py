@@ -49,7 +49,7 @@ def batch(
     from dycoke_cli.batch.run import run
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
-    from dycoke_cli.engine.decoding import Decoding
+    from dycoke_cli.engine.generation_options import GenerationOptions
 
     together = _batch_size(batch_size)
     decoding, loading = answer.choice(), placing.options(random_weights=random_weights)
@@ -79,7 +79,9 @@ def batch(
             loading=loading,
             method=method_choice.for_model(model_found),
             sampling=sampling,
-            decoding=Decoding(decoding.max_new_tokens, decoding.temperature, decoding.seed),
+            decoding=GenerationOptions(
+                decoding.max_new_tokens, decoding.temperature, decoding.seed
+            ),
             identity=identity(model_found),
             batch_size=together,
             cache=cache,

@@ -110,7 +110,7 @@ class Method:
         """This method with a model's defaults in place of the parameters that are None.
 
         Args:
-            defaults: `models.layouts.method_defaults` of the model.
+            defaults: `models.families.method_defaults` of the model.
         """
         parameters = self.parameters()
         unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}

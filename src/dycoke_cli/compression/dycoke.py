@@ -36,7 +36,7 @@ class DyCoke(Method):
         recall_threshold: renew the choice below this cosine similarity of attention.
         variant: "paper", or "published" with the quirks of the published code.
         positions: of kept tokens, "renumbered" without gaps or "kept" as they were. None is the
-            default of the model's family (`models.layouts.method_defaults`).
+            default of the model's family (`models.families.method_defaults`).
         dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
             memory of an accelerator; or "discard" them.
         prune_from: stage 2 is for prompts with so many visual tokens left of stage 1 or more: in

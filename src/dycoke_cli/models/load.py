@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.cpu import INT8_IS_SLOWER, int8_is_slower, own_attention_suits
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.families import Family, method_defaults
 from dycoke_cli.models.fast_attention import use_kernels
@@ -153,8 +154,12 @@ def load(
     if ours:
         use_int8(model)
     if kernels == "fast":
-        use_kernels(model)
+        if own_attention_suits():
+            use_kernels(model)
         use_packed(model)
+    warnings = [MEANINGLESS] if random_weights else []
+    if ours and int8_is_slower():
+        warnings.append(INT8_IS_SLOWER)
     source = chosen.source
     return LoadedModel(
         source.name,
@@ -165,7 +170,7 @@ def load(
         chosen.family,
         time.perf_counter() - started,
         quantize=quantize,
-        warnings=(MEANINGLESS,) if random_weights else (),
+        warnings=tuple(warnings),
         free_bytes=None if spread else free,
         # The vision tower is rounded by us alone, so its rows are others than those of the same
         # model elsewhere.
