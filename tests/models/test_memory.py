@@ -19,7 +19,7 @@ from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, needed_bytes
-from dycoke_cli.models.resolve import ChosenModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, choose
 from tests.cli.harness import ROOT, run_here, run_process
 
 GB = 10**9
@@ -27,7 +27,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 STOCK = {"device": "cpu", "kernels": "stock"}
 
 
-def random(name: str, **options: Any) -> ChosenModel:
+def random(name: str, **options: Any) -> ResolvedModel:
     return choose(name, LoadOptions(random_weights=True, **(STOCK | options)))
 
 
@@ -118,7 +118,7 @@ def test_int4_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert needed == pytest.approx(expected, rel=1e-3)
 
 
-def _as_if(name: str, **options: Any) -> ChosenModel:
+def _as_if(name: str, **options: Any) -> ResolvedModel:
     """A model with a published configuration, as if its weights were stored."""
     chosen = choose("mini", LoadOptions(dtype="bfloat16", **options))
     return replace(chosen, config=AutoConfig.for_model(**published(name).config))

@@ -11,7 +11,7 @@ from dycoke_cli.errors import UsageError
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.resolve import ChosenModel
+    from dycoke_cli.models.resolve import ResolvedModel
     from dycoke_cli.video import Sampling
 
 LARGEST_SEED = 2**63 - 1
@@ -24,7 +24,7 @@ class MethodChoice:
     name: str
     given: dict[str, Any]
 
-    def for_model(self, model: ChosenModel | LoadedModel) -> Method:
+    def for_model(self, model: ResolvedModel | LoadedModel) -> Method:
         """The method for a model: what wasn't given is what suits the model.
 
         Raises:

@@ -19,7 +19,7 @@ from dycoke_cli.models.catalog import (
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
-from dycoke_cli.models.resolve import Source
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
 
 SCHEMA = "dycoke.models/1"
@@ -32,7 +32,7 @@ def all_models() -> dict[str, Any]:
     return _document(machine, models)
 
 
-def one_model(source: Source) -> dict[str, Any]:
+def one_model(source: ModelRef) -> dict[str, Any]:
     """Everything that is known of one model.
 
     Args:

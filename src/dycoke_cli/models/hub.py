@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutputError
-from dycoke_cli.models.resolve import Source, explained, unreachable
+from dycoke_cli.models.resolve import ModelRef, explained, unreachable
 from dycoke_cli.models.weight_files import READ_SUFFIXES, missing_parts
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Plan:
         folder: of the hub client's cache.
     """
 
-    source: Source
+    source: ModelRef
     revision: str | None
     commit: str
     files: tuple[File, ...]
@@ -141,7 +141,7 @@ class Plan:
         return sum(file.bytes for file in self.missing)
 
 
-def plan(source: Source, revision: str | None = None) -> Plan:
+def plan(source: ModelRef, revision: str | None = None) -> Plan:
     """Ask the hub what there is to download.
 
     Args:
@@ -262,7 +262,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _pull_explained(source: Source) -> Iterator[None]:
+def _pull_explained(source: ModelRef) -> Iterator[None]:
     """Turn what the hub client raises into one sentence; see `resolve.explained`.
 
     Raises:
@@ -287,7 +287,7 @@ def _pull_explained(source: Source) -> Iterator[None]:
             raise
 
 
-def _offline(source: Source) -> ModelError:
+def _offline(source: ModelRef) -> ModelError:
     return ModelError(
         f"{source.location} can't be pulled, for the hub can't be reached; connect, and unset "
         "HF_HUB_OFFLINE if it is set (the files that are finished are kept)"

@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 
 from dycoke_cli.models.catalog import Published, published
 from dycoke_cli.models.private_api import without_initialisation
-from dycoke_cli.models.resolve import ChosenModel
+from dycoke_cli.models.resolve import ResolvedModel
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
 
@@ -27,15 +27,15 @@ SPREAD = 0.02
 _BLOCK = 1_000_003
 
 
-def with_random_weights(chosen: ChosenModel) -> tuple[Any, Any]:
+def with_random_weights(resolved: ResolvedModel) -> tuple[Any, Any]:
     """A published model with random weights, and a processor that fits it.
 
     Args:
-        chosen: whose source is a published configuration.
+        resolved: whose source is a published configuration.
     """
-    model = random_model(chosen.config, chosen.device, chosen.dtype)
-    words = chosen.config.get_text_config().vocab_size
-    return model, byte_processor(published(chosen.name), words)
+    model = random_model(resolved.config, resolved.device, resolved.dtype)
+    words = resolved.config.get_text_config().vocab_size
+    return model, byte_processor(published(resolved.name), words)
 
 
 def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
