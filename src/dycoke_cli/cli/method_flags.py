@@ -21,8 +21,8 @@ from dycoke_cli.evaluation.specs import ABLATIONS
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.resolve import ChosenModel
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.resolve import ResolvedModel
 
 PANEL = "Compression"
 
@@ -159,7 +159,7 @@ class MethodChoice:
     def __post_init__(self) -> None:
         self._create()
 
-    def for_model(self, model: ChosenModel | LoadedModel) -> Method:
+    def for_model(self, model: ResolvedModel | LoadedModel) -> Method:
         """The method for a model: what wasn't given is what suits the model.
 
         Raises:

@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.resolve import ChosenModel
+    from dycoke_cli.models.resolve import ResolvedModel
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Spec:
     given: dict[str, Any]
     frames: int | None = None
 
-    def for_model(self, model: ChosenModel) -> Method:
+    def for_model(self, model: ResolvedModel) -> Method:
         """The method, with a model's own defaults for what wasn't given.
 
         Raises:
