@@ -21,6 +21,8 @@ KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
+METRICS = ("tests/evaluation/test_metrics.py",)
+PROCESSORS = ("tests/models/test_cpu.py",)
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -92,6 +94,12 @@ MUTATIONS = (
         "        moved = self._active is None or self._moved(attention)\n"
         "        self._reference = attention\n"
         "        if moved:\n",
+    ),
+    Mutation(
+        "published, attention is compared with the last choice",
+        "compression/kv_pruning.py",
+        "        self._reference = scored\n",
+        "        self._reference = scored if renew else self._reference\n",
     ),
     Mutation(
         "the least attended tokens stay",
@@ -315,6 +323,27 @@ MUTATIONS = (
         KERNELS,
     ),
     Mutation(
+        "negative weights don't count for the scale in 8 bits",
+        "kernels/int8_linear.py",
+        "torch.maximum(-low, high)",
+        "high",
+        KERNELS,
+    ),
+    Mutation(
+        "a CPU with AMX gets our attention",
+        "models/cpu.py",
+        "    return not has_amx()\n",
+        "    return True\n",
+        PROCESSORS,
+    ),
+    Mutation(
+        "int8 doesn't say where it is slower",
+        "models/cpu.py",
+        "    return has_amx()\n",
+        "    return False\n",
+        PROCESSORS,
+    ),
+    Mutation(
         "chunks are forgotten while a method is attached",
         "engine/chunked_prefill.py",
         "attention_implementation(decoder).endswith(OURS)",
@@ -326,6 +355,13 @@ MUTATIONS = (
         "engine/chunked_prefill.py",
         "        if entries is None:\n",
         "        if entries is None or True:\n",
+        PROMPTS,
+    ),
+    Mutation(
+        "the same tokens at other positions are the same prefix",
+        "engine/chunked_prefill.py",
+        "    if positions is not None:\n",
+        "    if False:\n",
         PROMPTS,
     ),
     Mutation(
@@ -357,7 +393,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a token is made of the patches of another",
-        "models/layouts/towers.py",
+        "models/families/table.py",
         "return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)",
         "return _summed(model.connector.pixel_shuffle(rows.flip(1), 2), rows)",
         TOWERS,
@@ -367,6 +403,13 @@ MUTATIONS = (
         "engine/prefill.py",
         "len(kept) < max(1, pruning.least)",
         "len(kept) <= max(1, pruning.least)",
+    ),
+    Mutation(
+        "errors of paired differences aren't clustered",
+        "evaluation/metrics.py",
+        "*clustered_mean(differences, videos)",
+        "*clustered_mean(differences, [item.id for item in items])",
+        METRICS,
     ),
     Mutation(
         "the padding of shortened prompts stays on the CPU",

@@ -19,14 +19,13 @@ from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.prompts import inject_videos
-from dycoke_cli.kernels.registry import NAME as FAST
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import plain_inputs
 
 FIRST_QUESTION = "Who is in the video?"
 QUESTION = "What happens in the video?"
-ATTENTION = {"stock": "sdpa", "eager": "eager", "fast": FAST}
+ATTENTION = {"stock": "sdpa", "eager": "eager"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,8 @@ def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
 def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]:
     """Within the block the model runs the contestant's attention."""
     before = attention_implementation(loaded.model)
-    loaded.model.set_attn_implementation(ATTENTION[contestant.attention])
+    # What "fast" is depends on the processor: it was settled as the model was loaded.
+    loaded.model.set_attn_implementation(ATTENTION.get(contestant.attention, before))
     try:
         yield
     finally:

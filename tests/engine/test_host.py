@@ -22,7 +22,7 @@ METHODS = [
     RandomMerge(merge_ratio=0.5, prune_layer=2, recall_threshold=1.0),
     DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2),  # everything stays active
 ]
-ROW = 2 * 2 * 8 * 4  # bytes: keys and values of 2 heads of 8 float32 in one layer
+ROW = 2 * 2 * 8 * 8  # bytes: keys and values of 2 heads of 8 float64 in one layer
 TEXT = 3 + 1 + 5  # tokens of a prompt without more text: before, the newline, behind
 
 

@@ -141,9 +141,9 @@ def test_bytes_reported_are_bytes_held(dp_cache):
         for tensor in (layer.keys, layer.values)
     }
     assert store.nbytes == sum(storages.values())
-    # By hand: rows of 2 heads of 8 float32, keys and values; 9 prompt tokens are text, and of the
+    # By hand: rows of 2 heads of 8 float64, keys and values; 9 prompt tokens are text, and of the
     # five tokens written the last was never read.
-    row = 2 * 2 * 8 * 4
+    row = 2 * 2 * 8 * 8
     kept = attachment.stats[0].visual_kept
     rest = 9 + 4
     assert kept == 4 * 2 + 6 * int(0.3 * 4)

@@ -12,6 +12,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.kernels.registry import NAME as OURS
+from tests.exactness import assert_same
 
 from .stock import QUESTION, clip, stock_inputs
 from .test_matrix import NEW_TOKENS, method_of, positions_of
@@ -97,7 +98,7 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
         output, stats, read = answer(model, inputs, method)
         assert output.sequences.tolist() == expected.sequences.tolist()
         for ours, theirs in zip(output.logits, expected.logits, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
+            assert_same(ours, theirs)
         assert stats == counts
         assert read.longest == CHUNK < read_whole.longest
         assert sum(read.rows) == sum(read_whole.rows)

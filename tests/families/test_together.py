@@ -8,7 +8,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.loading import LoadedModel
 
 from .stock import clip

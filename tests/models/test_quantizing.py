@@ -14,10 +14,10 @@ from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models import packages, quantizing, spreading, stored
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.loading import load
-from dycoke_cli.models.published import published
 from tests.families.tiny import MAKERS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)

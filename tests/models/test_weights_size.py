@@ -15,10 +15,9 @@ from transformers import AutoConfig
 
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models import choosing, loading, packages
-from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.choosing import ChosenModel, choose
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.published import published, published_names
 from dycoke_cli.models.weights_size import check_room, needed_bytes
 from tests.cli.harness import ROOT, run_here, run_process
 

@@ -12,8 +12,8 @@ from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.published import published
 from dycoke_cli.models.source import find
 
 if TYPE_CHECKING:

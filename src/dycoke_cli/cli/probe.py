@@ -13,7 +13,7 @@ from dycoke_cli.models import settings
 from dycoke_cli.models.source import Source, find
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.frame_sizes import ClipTokens
+    from dycoke_cli.models.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"

@@ -34,7 +34,7 @@ from dycoke_cli.engine.supported import (
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of, method_defaults
+from dycoke_cli.models.families import family_of, method_defaults
 
 
 def attach(

@@ -19,8 +19,8 @@ from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.layouts import Family
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import Family
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.prompt import VideoPrompt
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an

@@ -24,7 +24,7 @@ from dycoke_cli.compression.base import BeforeVision
 from dycoke_cli.engine.attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts.towers import Tower
+from dycoke_cli.models.families import Tower
 from dycoke_cli.models.private_api import attention_implementation
 
 # Layers that run on all patches before the selection.

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout, family_of
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families import Layout, family_of
+from dycoke_cli.models.families.family import TYPES
 
 # Arguments of the text decoder with one value per token, [B, S, ...]: embeddings; what Gemma adds
 # in each layer; ERNIE's kinds of tokens.

@@ -18,7 +18,7 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.families import Layout
 
 
 def shorten(

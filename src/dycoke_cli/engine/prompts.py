@@ -12,7 +12,7 @@ import torch
 from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families.family import TYPES
 
 
 @dataclass(frozen=True)

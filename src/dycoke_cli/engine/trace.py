@@ -12,7 +12,7 @@ import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.families import Layout
 
 SCHEMA = "dycoke.trace/1"
 

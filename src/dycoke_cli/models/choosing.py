@@ -10,11 +10,10 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.layouts import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, published
+from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.packages import check_family_packages
-from dycoke_cli.models.published import CONFIGURATIONS, published
 from dycoke_cli.models.quantizing import check_quantize
 from dycoke_cli.models.source import Source, find, fingerprint, read_config
 from dycoke_cli.models.spreading import check_device_map

@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import AutoProcessor
 
 from dycoke_cli.models.choosing import family_in
-from dycoke_cli.models.frame_sizes import ClipTokens
+from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.prompt import Frames, make_prompt
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.source import Source, explained, read_config

@@ -25,7 +25,7 @@ class LoadOptions:
         device_map: "auto" spreads the layers over all devices; None keeps them on one.
         quantize: "int8" or "int4" for the weights; None leaves them as they are.
         kernels: "fast" computes attention and linear layers on a CPU in ways of our own
-            (`dycoke_cli.kernels`), "stock" in torch's.
+            (`dycoke_cli.kernels`; which of them, `models/cpu.py` decides), "stock" in torch's.
 
     Raises:
         UsageError: a value that isn't known, or two that don't go together.

@@ -10,10 +10,11 @@ import torch
 
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.cpu import INT8_IS_SLOWER, int8_is_slower, own_attention_suits
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.families import Family, method_defaults
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.models.layouts import Family, method_defaults
 from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes
@@ -147,8 +148,12 @@ def load(
     if ours:
         use_int8(model)
     if kernels == "fast":
-        use_kernels(model)
+        if own_attention_suits():
+            use_kernels(model)
         use_packed(model)
+    warnings = [MEANINGLESS] if random_weights else []
+    if ours and int8_is_slower():
+        warnings.append(INT8_IS_SLOWER)
     source = chosen.source
     return LoadedModel(
         source.name,
@@ -159,7 +164,7 @@ def load(
         chosen.family,
         time.perf_counter() - started,
         quantize=quantize,
-        warnings=(MEANINGLESS,) if random_weights else (),
+        warnings=tuple(warnings),
         free_bytes=None if spread else free,
         # The vision tower is rounded by us alone, so its rows are others than those of the same
         # model elsewhere.

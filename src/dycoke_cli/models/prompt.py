@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.families import Family
 
 Turns = Sequence[tuple[str, str]]
 """Questions with their answers, in the order in which they were asked."""

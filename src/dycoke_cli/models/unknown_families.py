@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.layouts import FAMILIES
+from dycoke_cli.models.families import FAMILIES
 
 # Families with a layout that came after the oldest transformers that is supported, and a release
 # that was seen to have them.

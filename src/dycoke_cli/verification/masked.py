@@ -19,7 +19,7 @@ from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompts import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import Run, generated
 

@@ -12,7 +12,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.prompts import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families.pixels import normalised
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from transformers.models.gemma4.video_processing_gemma4 import get_aspect_ratio_
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.frame_sizes import FittedShape, KeptShape
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.tiny import make

@@ -1,9 +1,9 @@
-"""How what the processor made of one video is cut into frames."""
+"""The processor's output for one video: how it is cut into frames, and normalised."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +35,12 @@ class Stacked:
     Args:
         key: the input that holds the pixels.
         axis: of the frames.
-        beside: other inputs with the same axis.
+        extra_inputs: other inputs with the same axis.
     """
 
     key: str = "pixel_values_videos"
     axis: int = 1
-    beside: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
 
     def frames(self, inputs: Inputs) -> int:
         """How many frames there are."""
@@ -50,7 +50,7 @@ class Stacked:
         """The inputs of frames `start` … `stop` alone."""
         return {
             name: inputs[name].narrow(self.axis, start, stop - start)
-            for name in (self.key, *self.beside)
+            for name in (self.key, *self.extra_inputs)
         }
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class Patched(Stacked):
     Args:
         key: the input that holds the pixels.
         axis: of the frames.
-        beside: other inputs with the same axis.
+        extra_inputs: other inputs with the same axis.
         counts: inputs `[1]` that say how many frames there are.
     """
 
@@ -134,3 +134,31 @@ class Pooled(Patched):
             "video_token_pooling": torch.where(pooling < 0, pooling, pooling - start * patches),
             "video_grids": torch.tensor([[stop - start, height, width]]),
         }
+
+
+def normalised(pixels: torch.Tensor, video_processor: Any, layout: Pixels) -> torch.Tensor:
+    """Pixels rescaled and normalised as the stock video processor does it.
+
+    Until they are encoded they stay bytes, which take a quarter of the memory.
+
+    Args:
+        pixels: uint8, resized and cut by the processor; floats are returned as they are.
+        video_processor: with its own mean, standard deviation and scale.
+        layout: knows where channels stand.
+
+    Returns:
+        float32, of the same shape.
+    """
+    import torch
+
+    if pixels.is_floating_point():
+        return pixels
+    scale = video_processor.rescale_factor if video_processor.do_rescale else 1.0
+    values = pixels.float()
+    if not video_processor.do_normalize:
+        return values * scale
+    mean, std = (
+        layout.by_channel(torch.tensor(numbers, device=pixels.device) * (1.0 / scale), pixels)
+        for numbers in (video_processor.image_mean, video_processor.image_std)
+    )
+    return (values - mean) / std

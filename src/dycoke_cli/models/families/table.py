@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.models.layouts.family import Family
-from dycoke_cli.models.layouts.pixels import Grid, Patched, Pooled, Stacked
-from dycoke_cli.models.layouts.towers import (
-    Tower,
-    as_they_are,
-    bilinear,
-    connected,
-    shuffled,
-    strided,
-)
+from dycoke_cli.models.families.family import Family, Tower
+from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
 
-_GEMMA = Patched(beside=("video_position_ids",), counts=("num_frames_per_video",))
+if TYPE_CHECKING:
+    import torch
+
+_GEMMA = Patched(extra_inputs=("video_position_ids",), counts=("num_frames_per_video",))
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
 # What a frame of a video may have in pixels, by the stock class.
 _QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
@@ -55,8 +50,8 @@ def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
 
 def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
     """Says what some versions warn of when it isn't said; changes nothing."""
-    known = getattr(video_processor.valid_kwargs, "__annotations__", {})
-    return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in known else {}
+    options = getattr(video_processor.valid_kwargs, "__annotations__", {})
+    return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in options else {}
 
 
 def _with_metadata(config: Any, video_processor: Any) -> dict[str, Any]:
@@ -76,6 +71,45 @@ def _square(config: Any, video_processor: Any) -> dict[str, Any]:
     return {"size": {"height": height, "width": width}}
 
 
+def _unpooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Video-LLaVA: each is a visual token, the class token among them."""
+    return rows
+
+
+def _pooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """LLaVA-OneVision: the patch grid, halved on each side, so that tokens share patches."""
+    pooled: torch.Tensor = model.apply_pooling(_selected(model, rows))
+    return pooled
+
+
+def _strided_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """LLaVA-NeXT-Video: squares of patches."""
+    pooled: torch.Tensor = model.vision_resampler(_selected(model, rows))
+    return pooled
+
+
+def _shuffled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """InternVL: squares of patches, side by side as one row."""
+    patches = _selected(model, rows)
+    side = int(patches.shape[1] ** 0.5)
+    grid = patches.view(1, side, side, -1)
+    return _summed(model.pixel_shuffle(grid, scale_factor=model.config.downsample_ratio), rows)
+
+
+def _connected_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """SmolVLM: squares of patches, side by side as one row."""
+    return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)
+
+
+def _selected(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Without the class token in front, where the model goes on without it."""
+    return rows[:, 1:] if model.config.vision_feature_select_strategy == "default" else rows
+
+
+def _summed(side_by_side: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return side_by_side.flatten(1, -2).unflatten(-1, (-1, rows.shape[-1])).sum(-2)
+
+
 _QWEN2 = Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size)
 # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
 _PAIRS = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped)
@@ -87,17 +121,17 @@ FAMILIES = {
         per_frame=_pooled,
         one_run=True,
         tail=1,
-        tower=Tower("vision_tower", "encoder.layers", bilinear),
+        tower=Tower("vision_tower", "encoder.layers", _pooled_rows),
     ),
     "llava_next_video": Family(
         per_frame=_strided,
         one_run=True,
-        tower=Tower("vision_tower", "encoder.layers", strided),
+        tower=Tower("vision_tower", "encoder.layers", _strided_rows),
     ),
     "video_llava": Family(
         per_frame=_with_class_token,
         one_run=True,
-        tower=Tower("video_tower", "encoder.layers", as_they_are),
+        tower=Tower("video_tower", "encoder.layers", _unpooled_rows),
     ),
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
@@ -130,11 +164,11 @@ FAMILIES = {
         pixels=Stacked("pixel_values", axis=0),
         placeholder="image_token_id",
         video_options=_square,
-        tower=Tower("vision_tower", "encoder.layer", shuffled),
+        tower=Tower("vision_tower", "encoder.layer", _shuffled_rows),
     ),
     "smolvlm": Family(
-        pixels=Stacked("pixel_values", beside=("pixel_attention_mask",)),
+        pixels=Stacked("pixel_values", extra_inputs=("pixel_attention_mask",)),
         placeholder="image_token_id",
-        tower=Tower("vision_model", "encoder.layers", connected),
+        tower=Tower("vision_model", "encoder.layers", _connected_rows),
     ),
 }

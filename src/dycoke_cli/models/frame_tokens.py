@@ -1,4 +1,4 @@
-"""How many visual tokens a clip is, for families whose frames keep their shape; needs no torch.
+"""Visual tokens per clip, by frame size; needs no torch.
 
 The rules are those of the stock video processors of `transformers`; a test runs both.
 """

@@ -1,13 +1,12 @@
-"""Families and their layouts; the table says which there are."""
+"""Model families: their layouts (`table.py` has them all) and their method defaults."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.layouts.families import FAMILIES
-from dycoke_cli.models.layouts.family import Family
-from dycoke_cli.models.layouts.layout import Layout
+from dycoke_cli.models.families.family import Family, Layout, Tower
+from dycoke_cli.models.families.table import FAMILIES
 
 PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""
@@ -81,6 +80,7 @@ __all__ = [
     "PRUNE_LAYER",
     "Family",
     "Layout",
+    "Tower",
     "defaults_of",
     "family_of",
     "method_defaults",
