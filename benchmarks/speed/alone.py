@@ -18,7 +18,7 @@ from dycoke_cli.engine.chunked_prefill import CHUNK
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.kernels.stand_in import StandIn
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 
 # Tokens of a question and the chat template, beside the visual ones.
 TEXT = 24

@@ -24,9 +24,9 @@ from dycoke_cli.engine import session as sessions
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.resolve import choose
 from dycoke_cli.video import Sampling, read
 
 from .parts import CLIPS, HOW, jobs_in

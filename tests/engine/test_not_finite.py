@@ -14,7 +14,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Sampling, read
 from tests.natural import Pictures, pan
 

@@ -24,8 +24,8 @@ from dycoke_cli.evaluation.plan import Plan
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
 
 from .samples import Samples
 

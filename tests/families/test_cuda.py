@@ -18,7 +18,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from tests.cuda import NEEDS_CUDA, needs_cuda
 
 from .stock import clip

@@ -21,8 +21,8 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.packages import check_family_packages
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.unsupported import check_family_packages
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
 

@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.int8_linear import Int8Linear
-from dycoke_cli.models import catalog, choosing, linear_layers, random_weights
+from dycoke_cli.models import catalog, linear_layers, random_weights, resolve
 from dycoke_cli.models.random_weights import SPREAD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
@@ -92,7 +92,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     }  # fmt: skip
     (tmp_path / "small.json").write_text(json.dumps(model))
     (tmp_path / "processors").symlink_to(catalog.CONFIGURATIONS / "processors")
-    for module in (catalog, choosing):
+    for module in (catalog, resolve):
         monkeypatch.setattr(module, "CONFIGURATIONS", tmp_path)
     return "small"
 

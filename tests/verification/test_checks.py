@@ -11,7 +11,7 @@ from dycoke_cli import VideoSession
 from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import comparing
 from dycoke_cli.verification.checks import checks
 from dycoke_cli.verification.comparing import compared

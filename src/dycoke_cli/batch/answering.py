@@ -15,8 +15,8 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.models.memory import free_memory
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32

@@ -70,8 +70,8 @@ def batch(
         # From here on torch is imported, which takes seconds.
         view.starting()
         quieten_libraries()
-        from dycoke_cli.models.choosing import choose
-        from dycoke_cli.models.weights_size import needed_bytes
+        from dycoke_cli.models.memory import needed_bytes
+        from dycoke_cli.models.resolve import choose
 
         model_found = choose(settings.BUNDLED if chosen is None else chosen, loading)
         how = How(

@@ -14,7 +14,7 @@ from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
@@ -73,7 +73,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
             quieten_libraries()
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.engine.visual_cache import VisualCache
-            from dycoke_cli.models.loading import load
+            from dycoke_cli.models.load import load
 
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading

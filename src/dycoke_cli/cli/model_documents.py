@@ -17,9 +17,9 @@ from dycoke_cli.models.catalog import (
     own_method_defaults,
 )
 from dycoke_cli.models.families import FAMILIES, defaults_of
-from dycoke_cli.models.machine import Machine, this_machine
+from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
-from dycoke_cli.models.source import Source
+from dycoke_cli.models.resolve import Source
 
 SCHEMA = "dycoke.models/1"
 

@@ -22,7 +22,7 @@ from dycoke_cli.engine.supported import check_context
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
 
 Progress = Callable[[str, int, int], None]

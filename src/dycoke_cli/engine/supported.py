@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompt import VideoPrompt
 
 _ATTACHED = "isn't supported with a compression method attached"

@@ -12,7 +12,7 @@ from dycoke_cli.engine.prompts import without_video
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.prediction import MAX_NEW_TOKENS, Prediction
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import text_ids
 
 

@@ -16,9 +16,8 @@ from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.plan import Line, Plan, lines_of
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.workers import Task, answers_here, answers_of_workers
-from dycoke_cli.models.choosing import ChosenModel, choose
-from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.weights_size import check_room, needed_bytes
+from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+from dycoke_cli.models.resolve import ChosenModel, choose
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100

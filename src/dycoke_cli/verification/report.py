@@ -15,7 +15,7 @@ from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.verification.checks import checks
 from dycoke_cli.verification.fixed import QUESTIONS

@@ -13,7 +13,7 @@ from dycoke_cli.resources import in_words
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompt import VideoPrompt
 
 CHANNELS = 3

@@ -11,9 +11,11 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models import devices, packages, stored
+from dycoke_cli.models import devices, unsupported
+from dycoke_cli.models import load as load_module
+from dycoke_cli.models.load import too_big_explained
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.spreading import check_device_map, too_big_explained
+from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan
 
 
@@ -54,7 +56,7 @@ def test_a_model_on_one_device() -> None:
 def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """As if accelerate had put the first layers of a model on the disk, and the rest on the CPU."""
     seen: dict[str, Any] = {}
-    stock = stored.AutoModelForImageTextToText.from_pretrained
+    stock = load_module.AutoModelForImageTextToText.from_pretrained
 
     def from_pretrained(where: str, **kwargs: Any) -> Any:
         seen.update(kwargs)
@@ -62,8 +64,8 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         model.hf_device_map = {"model.vision_tower": "disk", "model.language_model": "cpu"}
         return model, info
 
-    monkeypatch.setattr(packages, "find_spec", lambda name: object())
-    monkeypatch.setattr(stored.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: object())
+    monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return seen
 
 
@@ -90,7 +92,7 @@ def test_a_spread_model_is_not_moved_and_answers(
 def test_accelerate_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     here = importlib.util.find_spec
     monkeypatch.setattr(
-        packages, "find_spec", lambda name: None if name == "accelerate" else here(name)
+        unsupported, "find_spec", lambda name: None if name == "accelerate" else here(name)
     )
     sentence = r"--device-map auto needs the package accelerate, .*pip install 'dycoke-cli\[big\]'"
     with pytest.raises(ModelError, match=sentence):

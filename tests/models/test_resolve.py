@@ -7,7 +7,7 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.source import find, fingerprint
+from dycoke_cli.models.resolve import find, fingerprint
 
 
 def test_a_catalog_name():

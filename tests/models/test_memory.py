@@ -14,11 +14,12 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.errors import OutOfMemoryError
-from dycoke_cli.models import choosing, loading, packages
+from dycoke_cli.models import devices, unsupported
+from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
-from dycoke_cli.models.choosing import ChosenModel, choose
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.weights_size import check_room, needed_bytes
+from dycoke_cli.models.memory import check_room, needed_bytes
+from dycoke_cli.models.resolve import ChosenModel, choose
 from tests.cli.harness import ROOT, run_here, run_process
 
 GB = 10**9
@@ -39,7 +40,7 @@ def test_random_weights_take_what_the_published_ones_do(name: str) -> None:
 
 
 def test_the_bundled_model_takes_what_it_holds() -> None:
-    loaded = loading.load("mini", dtype="float32", **STOCK)
+    loaded = load_module.load("mini", dtype="float32", **STOCK)
     assert needed_bytes(choose("mini", LoadOptions(dtype="float32", **STOCK))) == (
         loaded.weights_bytes
     )
@@ -51,24 +52,24 @@ import json, sys
 from dataclasses import replace
 from pathlib import Path
 import psutil, torch
-from dycoke_cli.models import loading
-from dycoke_cli.models.choosing import choose
+from dycoke_cli.models import load as load_module
+from dycoke_cli.models.resolve import choose
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.random_weights import random_model
-from dycoke_cli.models.weights_size import needed_bytes
+from dycoke_cli.models.memory import needed_bytes
 options = json.loads(sys.argv[1])
-loading.load("mini", device="cpu", quantize=options["quantize"])  # libraries
+load_module.load("mini", device="cpu", quantize=options["quantize"])  # libraries
 name, options = "llava-onevision-0.5b", {"device": "cpu", "random_weights": True, **options}
 chosen = choose(name, LoadOptions(**options))
 chosen.config.text_config.num_hidden_layers = chosen.config.vision_config.num_hidden_layers = 3
 chosen.config.text_config.layer_types = chosen.config.text_config.layer_types[:3]
 needed = needed_bytes(chosen)
-loading.choose = lambda *_: chosen
+load_module.choose = lambda *_: chosen
 built = chosen.config, chosen.device, chosen.dtype
-loading.unlearned_model = lambda _: (random_model(*built), None)
+load_module.unlearned_model = lambda _: (random_model(*built), None)
 before = psutil.Process().memory_info().rss
 Path("/proc/self/clear_refs").write_text("5")
-loaded = loading.load(name, **options)
+loaded = load_module.load(name, **options)
 (peak,) = [l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")]
 print(json.dumps([needed, int(peak.split()[1]) * 1024 - before, loaded.weights_bytes]))
 """
@@ -93,8 +94,8 @@ def test_it_is_what_the_system_counts_at_the_peak(options: dict[str, Any]) -> No
 
 
 def on(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "_device", lambda name: device)
-    monkeypatch.setattr(packages, "find_spec", lambda name: True)
+    monkeypatch.setattr(devices, "named_device", lambda name: device)
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: True)
 
 
 def test_int8_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,12 +171,12 @@ def test_the_flags_that_help() -> None:
     ],
 )
 def test_nothing_is_built_then(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "free_memory", lambda device: 24 * GB)
-    monkeypatch.setattr(loading, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "free_memory", lambda device: 24 * GB)
+    monkeypatch.setattr(load_module, "unlearned_model", None)
     with pytest.raises(
         OutOfMemoryError, match=r"-72b .* needs about (14|29)\d GB, 24 GB free on cpu"
     ):
-        loading.load("llava-onevision-72b", device="cpu", **options)
+        load_module.load("llava-onevision-72b", device="cpu", **options)
 
 
 MINI = ("--model", "mini", "--device", "cpu", "--quiet")
@@ -200,8 +201,8 @@ def test_every_command_refuses_it(
 ) -> None:
     free = psutil.virtual_memory()._replace(available=14_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    monkeypatch.setattr(loading, "stored_model", None)
-    monkeypatch.setattr(loading, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "from_pretrained", None)
+    monkeypatch.setattr(load_module, "unlearned_model", None)
     monkeypatch.chdir(tmp_path)
     move = str(ROOT / "sample_videos" / "move.mp4")
     done = run_here(*(move if word == "MOVE" else word for word in command))
@@ -211,12 +212,12 @@ def test_every_command_refuses_it(
 
 
 def test_nothing_is_loaded_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "free_memory", lambda device: 10)
-    monkeypatch.setattr(loading, "free_memory_of_all", lambda: 10)
-    monkeypatch.setattr(loading, "stored_model", None)
-    monkeypatch.setattr(packages, "find_spec", lambda name: True)
+    monkeypatch.setattr(load_module, "free_memory", lambda device: 10)
+    monkeypatch.setattr(load_module, "free_memory_of_all", lambda: 10)
+    monkeypatch.setattr(load_module, "from_pretrained", None)
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: True)
     for options in ({}, {"quantize": "int8"}, {"quantize": "int4"}):
         with pytest.raises(OutOfMemoryError, match="the model mini needs about"):
-            loading.load("mini", device="cpu", **options)
+            load_module.load("mini", device="cpu", **options)
     with pytest.raises(OutOfMemoryError, match="on all devices together"):
-        loading.load("mini", device_map="auto")
+        load_module.load("mini", device_map="auto")

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models import loading
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
-from dycoke_cli.models.counting import count_tokens
-from dycoke_cli.models.source import find
+from dycoke_cli.models.load import load
+from dycoke_cli.models.prompt import count_tokens
+from dycoke_cli.models.resolve import find
 from tests.families.stock import clip
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def mini():
-    return loading.load("mini", device="cpu")
+    return load("mini", device="cpu")
 
 
 def test_the_bundled_model_loads_as_stored(mini):
@@ -53,7 +53,7 @@ def test_weights_bytes_are_those_in_memory(mini):
 
 
 def test_a_local_folder_and_another_dtype(folder):
-    loaded = loading.load(str(folder), device="cpu", dtype="float32")
+    loaded = load(str(folder), device="cpu", dtype="float32")
     assert (loaded.name, loaded.entry, loaded.revision) == (str(folder), None, None)
     assert loaded.dtype == "float32"
     assert loaded.method_defaults == {"prune_layer": 9, "positions": "kept"}
@@ -65,7 +65,7 @@ def test_float16_becomes_bfloat16_on_a_cpu(folder):
     for part in ("text_config", "vision_config"):
         config[part]["dtype"] = "float16"
     (folder / "config.json").write_text(json.dumps(config))
-    assert loading.load(str(folder), device="cpu").dtype == "bfloat16"
+    assert load(str(folder), device="cpu").dtype == "bfloat16"
 
 
 def break_tensor(folder, change):
@@ -78,55 +78,55 @@ def break_tensor(folder, change):
 def test_a_missing_tensor(folder):
     break_tensor(folder, lambda tensors, name: tensors.pop(name))
     with pytest.raises(ModelError, match=r"lacks weights: .*q_proj.weight"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_a_tensor_of_a_wrong_shape(folder):
     break_tensor(folder, lambda tensors, name: tensors.update({name: torch.zeros(2, 2)}))
     with pytest.raises(ModelError, match=r"has weights of a wrong shape: .*q_proj.weight; down"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_a_truncated_weight_file(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match="its weights can't be read"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_a_config_that_is_not_json(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"its config.json can't be read"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_another_family(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(ModelError, match="family 'gpt2', which isn't supported"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_a_hub_model_without_the_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="isn't on this machine and the hub can't be reached"):
-        loading.load("someone/that-is-not-here", device="cpu")
+        load("someone/that-is-not-here", device="cpu")
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(device):
     with pytest.raises(UsageError, match="--device"):
-        loading.load("mini", device=device)
+        load("mini", device=device)
 
 
 def test_an_unknown_dtype():
     with pytest.raises(UsageError, match="--dtype must be auto, float32"):
-        loading.load("mini", device="cpu", dtype="int8")
+        load("mini", device="cpu", dtype="int8")
 
 
 def test_a_missing_tokenizer(folder):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="its tokenizer and processor can't be read"):
-        loading.load(str(folder), device="cpu")
+        load(str(folder), device="cpu")
 
 
 def test_weights_are_in_memory_before_the_first_question(tmp_path):
@@ -137,7 +137,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.loading import load
+from dycoke_cli.models.load import load
 folder = Path({str(tmp_path)!r}, "model")
 shutil.copytree(BUNDLED_CHECKPOINT, folder)
 path = folder / "model.safetensors"

@@ -1,28 +1,32 @@
-"""From what a user typed (catalog name, folder, hub id) to where a model's files are."""
+"""From what a user typed (catalog name, folder, hub id) to a model that can be loaded.
+
+`find` needs no torch, `read_config` reads or downloads config.json, `choose` checks all that can be
+known before weights are read.
+"""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.errors import DycokeError, ModelError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
-from dycoke_cli.models.weight_files import (
-    READ_SUFFIXES,
-    WHOLE,
-    ReadJson,
-    check_folder,
-    check_references,
-    loaded_files,
-)
+from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
+from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.weight_files import READ_SUFFIXES, check_folder, check_references, hub_reader
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # What from_pretrained says, on 5.17.0 and 5.23.0, of a folder and of a repository.
@@ -44,6 +48,51 @@ class Source:
     location: str
     entry: Entry | None
     local: bool
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that was found; its weights are still where they were.
+
+    Args:
+        name: as it was given.
+        source: where its files are.
+        config: its `transformers` configuration.
+        revision: commit of a hub model, or None.
+        family: its layout.
+        device: where it will run.
+        dtype: of its weights, once loaded.
+        options: how it is to be loaded.
+    """
+
+    name: str
+    source: Source
+    config: Any
+    revision: str | None
+    family: Family
+    device: torch.device
+    dtype: torch.dtype
+    options: LoadOptions
+
+    @property
+    def layers(self) -> int:
+        """Of the language model."""
+        return self.config.get_text_config().num_hidden_layers
+
+    @property
+    def method_defaults(self) -> dict[str, Any]:
+        """Parameters of methods that suit this model."""
+        return method_defaults(self.config)
+
+    def describe(self) -> dict[str, Any]:
+        """What tells it from every other: name, revision, weights, dtype and device."""
+        return {
+            "name": self.source.name,
+            "revision": self.revision,
+            "weights": fingerprint(self.source, self.revision),
+            "dtype": self.options.quantize or str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
 
 
 def find(name: str) -> Source:
@@ -81,7 +130,7 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
     from transformers import AutoConfig
 
     from dycoke_cli.models.quiet import quiet_libraries
-    from dycoke_cli.models.unknown_families import check_known
+    from dycoke_cli.models.unsupported import check_known
 
     with quiet_libraries(), explained(source, "its config.json"):
         if source.local:
@@ -89,7 +138,7 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
             return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
         check_known(source.name, path.parent)
-        check_references(source.name, _reader(source.location, path.parent.name))
+        check_references(source.name, hub_reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return config, path.parent.name
 
@@ -112,48 +161,95 @@ def fingerprint(source: Source, revision: str | None) -> str:
     return f"sha256:{content.hexdigest()}"
 
 
-def stored_bytes(source: Source, revision: str | None) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None where nothing tells.
+def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
+    """Find a model, and check that it can be loaded like that here.
 
     Args:
-        source: the model.
-        revision: its commit, where it is on the hub.
+        name: of the catalog, a folder or a hub id.
+        options: how it is to be loaded; None for the defaults.
+
+    Raises:
+        ModelError: it can't be found, isn't supported, or needs a package that isn't here.
+        UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from dycoke_cli.models.devices import named_device
+    from dycoke_cli.models.quantizing import check_quantize
+    from dycoke_cli.models.unsupported import check_family_packages
 
-    if source.local:
-        return sum(file.stat().st_size for file in loaded_files(Path(source.location)))
-    repo, total = source.location, 0
-    with explained(source, "its weights"):
-        names = check_references(source.name, _reader(repo, str(revision))) or [WHOLE]
-        for name in names:
-            path = try_to_load_from_cache(repo, name, revision=revision)
-            if isinstance(path, str):
-                total += os.path.getsize(path)
-                continue
-            size = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision)).size
-            if size is None:
-                return None
-            total += size
-    return total
+    options = options or LoadOptions()
+    device = named_device(options.device)
+    source, config, commit = _described(name, options)
+    family = family_in(source, config)
+    dtype = _dtype(options.dtype, config, device)
+    check_family_packages(source.name, config.model_type)
+    check_quantize(options.quantize, source.name, config, device, options.random_weights)
+    check_device_map(options.device_map, options.quantize)
+    return ChosenModel(name, source, config, commit, family, device, dtype, options)
 
 
-def _reader(repo: str, commit: str) -> ReadJson:
-    """Reads small files of a hub model, which are downloaded if need be."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+def family_in(source: Source, config: Any) -> Family:
+    """The layout of the model's family.
 
-    def read(name: str) -> Any:
-        path = try_to_load_from_cache(repo, name, revision=commit)
-        if path is None:
-            try:
-                path = hf_hub_download(repo, name, revision=commit)
-            except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
-                return None
-        # What isn't a path says that the repository is known to have no such file.
-        return json.loads(Path(path).read_text("utf-8")) if isinstance(path, str) else None
+    Raises:
+        ModelError: it isn't supported.
+    """
+    if config.model_type not in FAMILIES:
+        raise ModelError(
+            f"{source.name} is of the family {config.model_type!r}, which isn't supported "
+            f"(supported: {', '.join(FAMILIES)})"
+        )
+    return family_of(config)
 
-    return read
+
+def _described(name: str, options: LoadOptions) -> tuple[Source, Any, str | None]:
+    """Where a model is, its configuration, and its commit on the hub."""
+    from transformers import AutoConfig
+
+    if not options.random_weights:
+        source = find(name)
+        return source, *read_config(source, options.revision)
+    config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
+    shown = f"{name} (random weights)"
+    return Source(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
+
+
+def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name in DTYPES:
+        return getattr(torch, name)
+    if name != "auto":
+        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
+    stored = config.dtype or config.get_text_config().dtype or torch.float32
+    if stored == torch.float16 and device.type == "cpu":
+        return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
+    return stored
+
+
+def check_device_map(device_map: str | None, quantize: str | None) -> None:
+    """Check that a model can be spread over devices here.
+
+    Args:
+        device_map: "auto" or None.
+        quantize: "int8", "int4" or None.
+
+    Raises:
+        UsageError: together with `quantize` where there is no CUDA device.
+        ModelError: accelerate isn't installed.
+    """
+    import torch
+
+    from dycoke_cli.models.quantizing import EXTRA
+    from dycoke_cli.models.unsupported import need
+
+    if device_map is None:
+        return
+    if quantize is not None and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device-map auto with --quantize {quantize} needs a CUDA device, and there is none; "
+            "drop one of them"
+        )
+    need("accelerate", EXTRA, "--device-map auto")
 
 
 @contextmanager

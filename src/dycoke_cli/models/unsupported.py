@@ -1,8 +1,9 @@
-"""Checkpoints whose family the installed transformers doesn't know, and the way out of each."""
+"""What the installed packages can't load, and what to do about it: unknown families, extras."""
 
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _STOCK_REPOSITORIES = {
     "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
 }
 _ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
+# Families whose stock processor or vision tower imports another package: it, and our extra.
+_EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "smolvlm")}
 
 
 def check_known(name: str, folder: Path) -> None:
@@ -69,16 +72,49 @@ def check_known(name: str, folder: Path) -> None:
     )
 
 
+def check_family_packages(name: str, model_type: str) -> None:
+    """Check that a family's packages are here.
+
+    Args:
+        name: of the model.
+        model_type: of its configuration.
+
+    Raises:
+        ModelError: one isn't.
+    """
+    if model_type in _EXTRAS:
+        package, extra = _EXTRAS[model_type]
+        need(package, extra, name)
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Check that a package can be imported.
+
+    Args:
+        package: to import.
+        extra: of ours, that installs it.
+        what: needs it: a model or a flag.
+
+    Raises:
+        ModelError: it can't.
+    """
+    if find_spec(package) is None:
+        raise ModelError(
+            f"{what} needs the package {package}, which isn't installed: "
+            f"pip install 'dycoke-cli[{extra}]'"
+        )
+
+
 def _hub_kernels(config: dict[str, Any]) -> str | None:
     """The repository that a configuration, or one inside it, names as its attention."""
     for key, value in config.items():
         if key in ("attn_implementation", "_attn_implementation"):
             named = value.values() if isinstance(value, dict) else [value]
-            found = next((str(one) for one in named if "/" in str(one)), None)
+            repo = next((str(one) for one in named if "/" in str(one)), None)
         else:
-            found = _hub_kernels(value) if isinstance(value, dict) else None
-        if found is not None:
-            return found
+            repo = _hub_kernels(value) if isinstance(value, dict) else None
+        if repo is not None:
+            return repo
     return None
 
 
