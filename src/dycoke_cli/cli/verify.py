@@ -56,7 +56,7 @@ def verify(
         quieten_libraries()
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.models.load import load
-        from dycoke_cli.verification.fixed import clip
+        from dycoke_cli.verification.report import clip
         from dycoke_cli.verification.report import verify as run
 
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
