@@ -139,6 +139,13 @@ def test_each_package_knows_only_those_below_it(inner: Graph) -> None:
     assert upwards == set()
 
 
+def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
+    """It knows slots and layers; of methods, selections and calls nothing."""
+    cache = f"{PACKAGE}.engine.kv_cache"
+    known = set().union(*(inner[m] for m in inner if f"{m}.".startswith(f"{cache}.")))
+    assert {m for m in known if not f"{m}.".startswith(f"{cache}.")} == {f"{PACKAGE}.errors"}
+
+
 def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
     """Nothing in it is told from outside: training, benchmarks and tests know it, not it them."""
     for module in whole:
