@@ -16,7 +16,7 @@ from dycoke_cli.models.catalog import (
     configured_sizes,
     own_method_defaults,
 )
-from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.resolve import ModelRef
@@ -83,11 +83,11 @@ def _configuration(model: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _method_defaults(model: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of `--prune-layer` and `--positions`; None of a model of which nothing is known."""
+    """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
     folder, configuration = _any_folder(model), _configuration(model) or {}
     family = FAMILIES.get(model["family"] or configuration.get("family", ""))
     if family is None:
-        return {"prune_layer": None, "positions": None}
+        return dict.fromkeys(METHOD_DEFAULTS)
     own = None if folder is None else own_method_defaults(folder)
     return defaults_of(family, own, configuration.get("text", {}).get("num_hidden_layers"))
 
