@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job, Video
@@ -23,7 +23,7 @@ PLAN = Plan(
     loading=LoadOptions(),
     sampling=Sampling(),
     method=create("none"),
-    generation=Decoding(),
+    generation=GenerationOptions(),
     identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
 # Written by release 0.1.0. They don't change: a file of results would be asked anew.
@@ -49,7 +49,7 @@ def test_key_of_a_question_for_which_everything_was_chosen() -> None:
         PLAN,
         method=DyCoke(merge_ratio=0.5, prune_layer=3),
         sampling=Sampling(fps=2.0, max_frames=9, start_s=1.0),
-        generation=Decoding(7, 0.5, 3),
+        generation=GenerationOptions(7, 0.5, 3),
     )
     assert chosen.key(JOB, Asked("7", "Where?")) == "8917bc1febd10c4c0d6c9967c681474e"
 
@@ -90,7 +90,7 @@ def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
     }  # fmt: skip
     changes: list[dict[str, Any]] = [
         {"sampling": Sampling(frames=8)},
-        {"generation": Decoding(5)},
+        {"generation": GenerationOptions(5)},
         *({"method": method()} for name, method in METHODS.items() if name != "none"),
         {"identity": {**PLAN.identity, "dtype": "bfloat16"}},
     ]
@@ -110,4 +110,4 @@ def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
 )
 def test_generation_out_of_range(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Decoding(**values)
+        GenerationOptions(**values)

@@ -15,10 +15,10 @@ from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.engine.chunked_prefill import CHUNK
+from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
-from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.kernels.stand_in import StandIn
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 
 # Tokens of a question and the chat template, beside the visual ones.
 TEXT = 24

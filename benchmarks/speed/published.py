@@ -16,8 +16,9 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
+from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompts import Prompt
-from dycoke_cli.engine.stopwatch import TimedStreamer
+from dycoke_cli.models.families import method_defaults
 
 NAME = "published_scheme"
 METHOD = DyCoke(variant="published")
@@ -94,14 +95,14 @@ def answer(
     decoder, words = model.get_decoder(), model.get_input_embeddings()
     rows = words(prompt.input_ids)[0]
     at = prompt.placeholders[0].nonzero().flatten()
-    rows[at] = prompt.video.rows.to(rows)
+    rows[at] = prompt.video.embeddings.to(rows)
     # What is left over behind the frames, a newline, is text.
     at = at[: len(at) // frames * frames]
     features = rows[at].unflatten(0, (frames, -1))
     kept = METHOD.select(features)
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
-    pruning = METHOD.pruning()
+    pruning = METHOD.suited(method_defaults(model.config)).pruning()
     assert pruning is not None
     choice = _Choice(pruning.selector, pruning.layer, torch.arange(begin, begin + len(kept)))
     cache = DynamicCache(config=decoder.config)

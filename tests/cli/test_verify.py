@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import loading
+from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
 
 from .harness import run_here
@@ -98,7 +98,7 @@ def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((name, LoadOptions(**how)))
         raise ModelError("that is all")
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(load_module, "load", load)
     run = run_here("verify", "mini", "--dtype", "float32", "--quantize", "int4")
     assert run.code == 4
     assert seen == [("mini", LoadOptions(dtype="float32", quantize="int4"))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from dycoke_cli.engine import encode
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
 
+from ..exactness import assert_same
 from ..families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
 from ..families.tiny import MAKERS, make
 
@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames
 

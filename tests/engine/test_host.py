@@ -22,7 +22,7 @@ METHODS = [
     RandomMerge(merge_ratio=0.5, prune_layer=2, recall_threshold=1.0),
     DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2),  # everything stays active
 ]
-ROW = 2 * 2 * 8 * 4  # bytes: keys and values of 2 heads of 8 float32 in one layer
+ROW = 2 * 2 * 8 * 8  # bytes: keys and values of 2 heads of 8 float64 in one layer
 TEXT = 3 + 1 + 5  # tokens of a prompt without more text: before, the newline, behind
 
 
@@ -45,7 +45,7 @@ def test_tokens_logits_and_counts_are_those_of_the_device(method, frames, texts)
         assert all(row.tokens_recalled for row in counts)
 
 
-def test_a_row_without_a_video():
+def test_a_sequence_without_a_video():
     model, method = make_model(SHAPES[0]), DyCoke(prune_layer=2, recall_threshold=1.0)
     rows = prompts(SHAPES[0], 5, (1, 3))
     text = {
@@ -79,7 +79,7 @@ def test_bytes_are_where_they_are_said_to_be():
     assert store.active_nbytes == ROW * (2 * (kept + TEXT + steps) + 3 * (active + TEXT + steps))
 
 
-def test_bytes_of_a_batch_are_those_of_its_widest_row():
+def test_bytes_of_a_batch_are_those_of_its_widest_sequence():
     model = make_model(SHAPES[0])
     method = DyCoke(prune_layer=2, dp_cache="host")
     output, stats = answer(model, method, batch_of(prompts(SHAPES[0], 5, (3, 0))))

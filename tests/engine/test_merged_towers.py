@@ -14,10 +14,11 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import encode, merged_vision
-from dycoke_cli.models.layouts import FAMILIES, family_of
+from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
 
+from ..exactness import assert_same
 from ..families.stock import clip
 from ..families.test_together import loaded_of
 from ..families.tiny import MAKERS, make
@@ -95,7 +96,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(layers, before, rows_of(family), merging.merge_ratio)
-    expected = encode.encode_video(model, known, prompt).rows
+    expected = encode.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
@@ -105,7 +106,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == merging.kept_tokens(frames, count)
-    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    assert_same(encoded.embeddings[flat], expected[flat])
     assert attention_implementation(tower) == stock
 
 
@@ -141,7 +142,7 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
     prompt = make_prompt(processor, known, model.config, still)
     whole = encode.encode_video(model, known, prompt)
     merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
-    torch.testing.assert_close(merged.rows, whole.rows, atol=1e-5, rtol=1e-4)
+    assert_same(merged.embeddings, whole.embeddings)
 
 
 def test_all_families_whose_towers_see_whole_pictures_can() -> None:

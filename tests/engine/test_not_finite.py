@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Sampling, read
 from tests.natural import Pictures, pan
 
@@ -120,8 +120,8 @@ def test_a_sequence_of_a_batch_counts_until_it_ends(session: VideoSession, row: 
     session = VideoSession(session.loaded, clip)
 
     def ask() -> list[Any]:
-        asked = [Asked(session, question) for question in QUESTIONS]
-        return ask_together(asked, PRUNED, Decoding(max_new_tokens=40))
+        questions = [Question(session, question) for question in QUESTIONS]
+        return ask_together(questions, PRUNED, GenerationOptions(max_new_tokens=40))
 
     lengths = [answer.tokens["generated"] for answer in ask()]
     assert lengths[0] != lengths[1]

@@ -7,6 +7,7 @@ import torch
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
+from tests.exactness import in_float64
 from tests.natural import Pictures, pan
 
 QUESTION = "What happens in the video?"
@@ -19,7 +20,9 @@ def natural(frames):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load("mini", device="cpu", dtype="float32")
+    loaded = load("mini", device="cpu", dtype="float32")
+    in_float64(loaded.model)
+    return loaded
 
 
 @pytest.fixture(scope="module")

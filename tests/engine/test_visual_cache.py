@@ -71,7 +71,7 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
     cache.put("k", Encoded(rows, stacked))
     found = cache.get("k", CPU)
     assert found is not None
-    assert torch.equal(found.rows, rows)
+    assert torch.equal(found.embeddings, rows)
     assert all(torch.equal(a, b) for a, b in zip(found.deepstack, stacked, strict=True))
     assert cache.get("other", CPU) is None
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_not_what_was_written_is_no_video(tmp_path, damage) -> No
     if damage is not folder:
         assert not (tmp_path / "k.safetensors").exists()
         cache.put("k", Encoded(torch.ones(5, 8)))
-        assert torch.equal(cache.get("k", CPU).rows, torch.ones(5, 8))
+        assert torch.equal(cache.get("k", CPU).embeddings, torch.ones(5, 8))
 
 
 def test_rows_that_are_not_finite_are_not_kept(tmp_path) -> None:

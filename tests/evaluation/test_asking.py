@@ -15,7 +15,7 @@ from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.lines import BUNDLED
 from dycoke_cli.evaluation.prediction import Prediction, scored
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs import answering
 from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.read_ahead import read_here

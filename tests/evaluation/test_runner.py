@@ -23,8 +23,8 @@ from dycoke_cli.evaluation.metrics import Retention
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Counts, Listener

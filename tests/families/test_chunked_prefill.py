@@ -7,11 +7,12 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import chunked_prefill
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.attention import scoring_name
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.attention import scoring_attention
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.kernels.registry import NAME as OURS
+from tests.exactness import assert_same
 
 from .stock import QUESTION, clip, stock_inputs
 from .test_matrix import NEW_TOKENS, method_of, positions_of
@@ -62,19 +63,15 @@ class Read:
 def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
     loaded = loaded_of("llava_onevision")
     decoder = loaded.model.get_decoder()
-    lengths = (
-        chunked_prefill.CHUNK,
-        chunked_prefill.CHUNK + 1,
-        chunked_prefill.LONGEST_WHOLE,
-        chunked_prefill.LONGEST_WHOLE + 1,
-    )
+    chunk, whole = chunked_prefill.CHUNK, chunked_prefill.LONGEST_WHOLE
+    lengths = (chunk, chunk + 1, whole, whole + 1)
     found = {}
-    for name in ("sdpa", OURS, scoring_name("sdpa"), scoring_name(OURS)):
+    for name in ("sdpa", OURS, scoring_attention("sdpa"), scoring_attention(OURS)):
         loaded.model.set_attn_implementation(name)
         found[name] = [chunked_prefill.chunk_length(length, decoder) for length in lengths]
-    assert found["sdpa"] == found[scoring_name("sdpa")] == [*lengths[:3], chunked_prefill.CHUNK]
+    assert found["sdpa"] == found[scoring_attention("sdpa")] == [*lengths[:3], chunk]
     # Also while a method is attached.
-    assert found[OURS] == found[scoring_name(OURS)] == [chunked_prefill.CHUNK] * 4
+    assert found[OURS] == found[scoring_attention(OURS)] == [chunk] * 4
 
 
 def answer(model, inputs, method):
@@ -101,7 +98,7 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
         output, stats, read = answer(model, inputs, method)
         assert output.sequences.tolist() == expected.sequences.tolist()
         for ours, theirs in zip(output.logits, expected.logits, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
+            assert_same(ours, theirs)
         assert stats == counts
         assert read.longest == CHUNK < read_whole.longest
         assert sum(read.rows) == sum(read_whole.rows)
@@ -125,11 +122,11 @@ def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> No
 def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-    asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    whole = ask_together(asked, method, Decoding(max_new_tokens=6))
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    whole = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
     in_chunks()
     with Read(loaded.model) as read:
-        chunked = ask_together(asked, method, Decoding(max_new_tokens=6))
+        chunked = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
     assert read.longest == CHUNK
     assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 

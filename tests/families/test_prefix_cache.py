@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
@@ -50,6 +51,25 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
         with Read(loaded.model) as read:
             answer = session.ask("who is there", method, max_new_tokens=2)
         assert read.longest <= answer.to_dict()["tokens"]["text"]
+
+
+@pytest.mark.parametrize("method", ["ttm", "dycoke"])
+@pytest.mark.parametrize("turns", [("kept", "renumbered"), ("renumbered", "kept")])
+def test_the_same_tokens_at_other_positions_are_another_prefix(
+    method: str, turns: tuple[str, str]
+) -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    session.ask("what happens", method_of(method, turns[0]), max_new_tokens=2)
+    with Read(loaded.model) as read:
+        answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
+    tokens = answer.to_dict()["tokens"]
+    assert sum(read.rows) == tokens["visual_kept"] + tokens["text"] + 1  # the video was read anew
+    held = [rows[0][0] for rows in session._prefix._held.values()]
+    # Keys are turned by their positions: where these differ, so do the keys.
+    assert len(held) == 2
+    assert held[0].shape == held[1].shape
+    assert not torch.allclose(held[0], held[1], atol=1e-3)
 
 
 def test_only_so_many_ways_of_reading_are_held(monkeypatch) -> None:

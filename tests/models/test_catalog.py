@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models.catalog import CATALOG, STATES
-from dycoke_cli.models.layouts import FAMILIES
+from dycoke_cli.models.families import FAMILIES
 from tests.families.stock import NONE_ONLY
 from tests.families.tiny import MAKERS
 

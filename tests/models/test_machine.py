@@ -8,7 +8,7 @@ import torch
 
 from dycoke_cli import resources
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.machine import Machine, this_machine
+from dycoke_cli.models.memory import Machine, this_machine
 
 GB = 10**9
 

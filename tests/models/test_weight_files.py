@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.loading import load
-from dycoke_cli.models.source import find
+from dycoke_cli.models.load import load
+from dycoke_cli.models.resolve import find
 from dycoke_cli.models.weight_files import loaded_files
 from tests.cli.harness import ROOT, run_process
 from tests.hub import COMMIT, Hub, Repo
@@ -29,7 +29,7 @@ for name in sys.argv[1:]:
 huggingface_hub.constants.HF_HUB_OFFLINE = len(sys.argv) > 1
 torch.load = lambda *_, **__: sys.exit("pickled weights were read")
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.loading import load
+from dycoke_cli.models.load import load
 try:
     load("me/mine", device="cpu")
 except ModelError as error:

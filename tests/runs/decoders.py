@@ -1,4 +1,4 @@
-"""Stands in for the function of `read_ahead` that decodes in a process: some videos bring it down."""
+"""In place of the function of `read_ahead` that decodes in a process: some videos bring it down."""
 
 from __future__ import annotations
 

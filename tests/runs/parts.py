@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.jobs import Asked, Job
@@ -21,7 +21,7 @@ PLAN = Plan(
     loading=LoadOptions(device="cpu"),
     method=DyCoke(prune_layer=2, positions="kept"),
     sampling=Sampling(frames=2),
-    generation=Decoding(max_new_tokens=4),
+    generation=GenerationOptions(max_new_tokens=4),
     identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.jobs import Asked, Job, Video
@@ -30,9 +31,9 @@ class Nothing:
 PLAN = Plan(
     model="pretended",
     loading=LoadOptions(device="cpu"),
-    method=Nothing(),  # type: ignore[arg-type]
+    method=Method(),
     sampling=Sampling(),
-    generation=Decoding(8, 0.0, None, False),
+    generation=GenerationOptions(8, 0.0, None, False),
     identity={"name": "pretended"},
 )
 DEADLY = "deadly"

@@ -14,12 +14,12 @@ import pytest
 
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.engine import session as sessions
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
 from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.jobs import Asked, Job
@@ -48,7 +48,7 @@ def plan() -> Plan:
         PLAN,
         loading=EXACT,
         sampling=Sampling(frames=4),
-        generation=Decoding(max_new_tokens=12),
+        generation=GenerationOptions(max_new_tokens=12),
         identity=identity(choose("mini", EXACT)),
         batch_size=4,
     )
@@ -180,7 +180,7 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 def test_draws_and_choices_inside_are_made_one_by_one(
     loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = replace(plan, generation=Decoding(max_new_tokens=3, temperature=1.0, seed=5))
+    drawn = replace(plan, generation=GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5))
     assert _largest(loaded, drawn, monkeypatch) == 1
     assert _largest(loaded, replace(plan, method=FastV(prune_layer=2)), monkeypatch) == 1
     assert _largest(loaded, plan, monkeypatch) == 4
@@ -234,5 +234,5 @@ def test_without_jobs_nothing_is_loaded(plan: Plan, monkeypatch: pytest.MonkeyPa
 
 def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: Plan) -> None:
     wrong = replace(plan, method=replace(plan.method, prune_layer=99))
-    with pytest.raises(UsageError, match="prune_layer must be between"):
+    with pytest.raises(UsageError, match="prune_layer must be from 1"):
         list(local.answers(jobs_in(CLIPS), wrong, Listener()))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.journal import open_results
@@ -108,8 +108,8 @@ def test_the_root_may_be_written_in_another_way(
         {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
         {"sampling": Sampling(frames=3)},
         {"sampling": Sampling(frames=2, start_s=1.0)},
-        {"generation": Decoding(max_new_tokens=5)},
-        {"generation": Decoding(max_new_tokens=4, temperature=1.0, seed=3)},
+        {"generation": GenerationOptions(max_new_tokens=5)},
+        {"generation": GenerationOptions(max_new_tokens=4, temperature=1.0, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -66,9 +66,8 @@ def batch(
         # From here on torch is imported, which takes seconds.
         view.starting()
         quieten_libraries()
-        from dycoke_cli.models.choosing import choose
-        from dycoke_cli.models.free_memory import free_memory
-        from dycoke_cli.models.weights_size import check_room, needed_bytes
+        from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+        from dycoke_cli.models.resolve import choose
 
         found = choose(chosen.model_name, chosen.loading)
         workers = engine.workers or 1

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.cli.choice import uncompressed
 from dycoke_cli.cli.flags import Chosen
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
-from dycoke_cli.models.published import published
-from dycoke_cli.models.source import find
+from dycoke_cli.compression.base import Method
+from dycoke_cli.models.catalog import published
+from dycoke_cli.models.resolve import find
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import Answer, VideoSession
@@ -47,7 +47,7 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
             generation = replace(request.generation, seed=document["seed"])
-            plain = replace(request, method=uncompressed(), generation=generation)
+            plain = replace(request, method=Method(), generation=generation)
             other = _ask(session, question, plain, None)
             document["compared_to"] = _document(conversation, other)
         presenter.finish(document)
@@ -70,7 +70,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
             quieten_libraries()
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.engine.visual_cache import VisualCache
-            from dycoke_cli.models.loading import load
+            from dycoke_cli.models.load import load
 
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from dycoke_cli.cli import changes, engine_flags, flags, options, output, render
+from dycoke_cli.cli import changes, engine_flags, flags, method_flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -21,7 +21,7 @@ def evaluate(
     placing: flags.Placing,
     answer: flags.Answer,
     engine: engine_flags.EngineFlags,
-    methods: options.Methods = "none,dycoke",
+    methods: method_flags.Methods = "none,dycoke",
     split: options.SplitName = "test",
     limit: options.Limit = None,
     cache: options.Cache = False,

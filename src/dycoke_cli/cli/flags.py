@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dycoke_cli.cli import choice, options
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.cli import choice, method_flags, options
+from dycoke_cli.cli.spread import Each
+from dycoke_cli.compression.registry import DEFAULT
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.choosing import ChosenModel
-    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.resolve import ResolvedModel
     from dycoke_cli.request import Request
     from dycoke_cli.video import Sampling
 
@@ -73,31 +75,20 @@ class Placing:
 
 @dataclass(frozen=True)
 class Method:
-    """What is left out."""
+    """Which visual tokens are dropped."""
 
-    method: options.MethodName = "dycoke"
-    ttm: options.Ttm = None
-    merge_ratio: options.MergeRatio = None
-    window: options.Window = None
-    kv_prune: options.KvPrune = None
-    prune_ratio: options.PruneRatio = None
-    prune_layer: options.PruneLayer = None
-    recall: options.Recall = None
-    recall_threshold: options.RecallThreshold = None
-    variant: options.Variant = None
-    positions: options.Positions = None
-    dp_cache: options.DpCache = None
-    merge_stage: options.MergeStage = None
-    prune_from: options.PruneFrom = None
+    method: method_flags.MethodName = DEFAULT
+    parameters: Annotated[dict[str, Any], Each(method_flags.options())] = field(
+        default_factory=dict
+    )
 
-    def choice(self) -> choice.MethodChoice:
+    def choice(self) -> method_flags.MethodChoice:
         """What they choose.
 
         Raises:
             UsageError: a parameter that the method hasn't got, out of range, or in contradiction.
         """
-        parameters = asdict(self)
-        return choice.method_choice(parameters.pop("method"), parameters)
+        return method_flags.choice_of(self.method, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -108,13 +99,13 @@ class Answer:
     temperature: options.Temperature = 0.0
     seed: options.Seed = None
 
-    def generation(self) -> Decoding:
+    def generation(self) -> GenerationOptions:
         """What they choose.
 
         Raises:
             UsageError: a value out of range.
         """
-        return Decoding(**asdict(self))
+        return GenerationOptions(**asdict(self))
 
 
 @dataclass(frozen=True)
@@ -132,15 +123,15 @@ class Chosen:
     model: str | None
     loading: LoadOptions
     sampling: Sampling
-    generation: Decoding
-    method: choice.MethodChoice | None
+    generation: GenerationOptions
+    method: method_flags.MethodChoice | None
 
     @property
     def model_name(self) -> str:
         """Of the model that answers."""
         return settings.BUNDLED if self.model is None else self.model
 
-    def request(self, model: ChosenModel | LoadedModel | None = None) -> Request:
+    def request(self, model: ResolvedModel | LoadedModel | None = None) -> Request:
         """The request, with what suits the model in place of what wasn't given.
 
         Args:

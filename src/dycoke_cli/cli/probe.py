@@ -10,10 +10,10 @@ from dycoke_cli import __version__
 from dycoke_cli.cli import choice, options, output, render
 from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.models import settings
-from dycoke_cli.models.source import Source, find
+from dycoke_cli.models.resolve import ModelRef, find
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.frame_sizes import ClipTokens
+    from dycoke_cli.models.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -53,12 +53,12 @@ def probe(
         render.probe_table(document)
 
 
-def _count(source: Source, clip: Clip) -> ClipTokens:
+def _count(source: ModelRef, clip: Clip) -> ClipTokens:
     count, height, width = clip.frames.shape[:3]
     known = source.entry.clip_tokens(count, height, width) if source.entry is not None else None
     if known is not None:
         return known
-    from dycoke_cli.models.counting import count_tokens
+    from dycoke_cli.models.prompt import count_tokens
 
     return count_tokens(source, clip)
 

@@ -10,7 +10,7 @@ import typer
 from dycoke_cli.cli import options, render
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 
 def remove(
@@ -22,7 +22,7 @@ def remove(
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"
         raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.on_disk import removal
+    from dycoke_cli.models.hub import removal
 
     planned = removal(source.location)
     freed = size(planned.freed_bytes)

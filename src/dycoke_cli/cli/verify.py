@@ -55,8 +55,8 @@ def verify(
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         quieten_libraries()
         from dycoke_cli.engine.session import VideoSession
-        from dycoke_cli.models.loading import load
-        from dycoke_cli.verification.fixed import clip
+        from dycoke_cli.models.load import load
+        from dycoke_cli.verification.report import clip
         from dycoke_cli.verification.report import verify as run
 
         session = VideoSession(load(model, **asdict(loading)), clip(frames))

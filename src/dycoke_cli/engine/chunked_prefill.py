@@ -20,9 +20,9 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.engine.decoder_arguments import stretch
-from dycoke_cli.engine.deepstack import deepstack_of_stretch
+from dycoke_cli.engine.deepstack import deepstack_of_chunk
 from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.model_inputs import arguments_of_chunk
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
@@ -34,7 +34,7 @@ from dycoke_cli.models.private_api import attention_implementation
 LONGEST_WHOLE = 4096
 # Tokens of a chunk: enough for matrix products to be as fast as they get.
 CHUNK = 1024
-# A question and its uncompressed twin (--compare) take turns.
+# A question with and without compression (--compare) take turns.
 MOST_HELD = 2
 
 Entries = list[tuple[torch.Tensor, torch.Tensor]]
@@ -192,9 +192,9 @@ def _chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     call: Call | None = kwargs.get(CALL_ARGUMENT)
     return (
         kwargs
-        | stretch(kwargs, start, stop)
-        | deepstack_of_stretch(kwargs, start, stop)
-        | ({} if call is None else {CALL_ARGUMENT: call.of_stretch(start, stop)})
+        | arguments_of_chunk(kwargs, start, stop)
+        | deepstack_of_chunk(kwargs, start, stop)
+        | ({} if call is None else {CALL_ARGUMENT: call.of_chunk(start, stop)})
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.tensor_hash import tensor_hash
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.families import Family
 
 
 def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) -> list[int]:

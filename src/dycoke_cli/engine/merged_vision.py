@@ -1,12 +1,12 @@
 """Merging before vision: patches of tokens that merging drops are not run through the tower.
 
 The first layers see every patch, for their output says better than raw pixels what is new. Behind
-them the choice is made, and a frame that is compared with another one goes on with the patches of
-its kept tokens alone; for the rest they attend to the keys and values of that other frame. So the
-tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the rows
-are exact.
+them the selection is made, and a frame that is compared with another one goes on with the patches
+of its kept tokens alone; for the rest they attend to the keys and values of that other frame. So
+the tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
+embeddings are exact.
 
-All kept patches of a window are one sequence to the stock layers, which work row by row; an
+All kept patches of a window are one sequence to the stock layers, which work patch by patch; an
 attention function keeps the frames apart.
 """
 
@@ -21,13 +21,13 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
-from dycoke_cli.engine.twins import Attention, twin
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts.towers import Tower
+from dycoke_cli.models.families import Tower
 from dycoke_cli.models.private_api import attention_implementation
 
-# Layers that run on all patches before the choice.
+# Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2
 PREFIX = "dycoke_merging_"
 _here = threading.local()
@@ -48,16 +48,18 @@ class Window:
 
     def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
         """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
-        return torch.cat([rows[at] for rows, at in zip(hidden, self.patches, strict=True)])[None]
+        return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
 
-    def whole(self, rows: torch.Tensor | None) -> torch.Tensor | None:
-        """What a layer handed on, as whole frames `[F, P, D]`: layers before the choice do so."""
-        return rows if rows is None or len(rows) > 1 else self.widen(rows[0])
+    def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
+        """What a layer handed on, as whole frames `[F, P, D]`, like layers before the selection."""
+        if patches is None or len(patches) > 1:
+            return patches
+        return self.widen(patches[0])
 
-    def widen(self, rows: torch.Tensor) -> torch.Tensor:
-        """Whole frames `[F, ..., P, D]` of `rows[..., Σn, D]`: the rest is the other frame's."""
+    def widen(self, patches: torch.Tensor) -> torch.Tensor:
+        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`: the rest is the other frame's."""
         whole: list[torch.Tensor] = []
-        parts = rows.split([len(at) for at in self.patches], dim=-2)
+        parts = patches.split([len(at) for at in self.patches], dim=-2)
         for part, at, reference in zip(parts, self.patches, self.references, strict=True):
             frame = part if reference is None else whole[reference].index_copy(-2, at, part)
             whole.append(frame)
@@ -73,7 +75,7 @@ class MergedVision:
     Args:
         model: a stock model.
         tower: the tower of its family, or None where that can't run a frame in part.
-        merging: the choice.
+        merging: the selection.
 
     Raises:
         UsageError: such a family.
@@ -100,7 +102,8 @@ class MergedVision:
             after_forward(self._tower, self._after_tower),
         ]
         self._stock = attention_implementation(self._tower)
-        self._tower.set_attn_implementation(twin(PREFIX, self._stock, _keeping_apart))
+        name = register_attention(PREFIX, self._stock, _keeping_apart)
+        self._tower.set_attn_implementation(name)
         return self
 
     def __exit__(
@@ -127,7 +130,7 @@ class MergedVision:
         references = self._merging.references(frames)
         # The class token isn't needed for any visual token, but for whole frames to be whole.
         needed[[other is None for other in references]] = True
-        window = Window([row.nonzero().flatten() for row in needed], references)
+        window = Window([patches.nonzero().flatten() for patches in needed], references)
         _here.window = window
         return (window.narrow(hidden), *args[1:]), kwargs
 

@@ -9,9 +9,9 @@ from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.measured import read_per_token
-from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.param import check_layer
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
 
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompt import VideoPrompt
+
 _ATTACHED = "isn't supported with a compression method attached"
-# By whether the choice is one of decoding steps.
+# By whether the selection is one of decoding steps.
 _WAY_OUT = {
     True: "--no-kv-prune leaves temporal merging, which works",
     False: "--method dycoke --no-kv-prune works",
@@ -33,8 +38,9 @@ def check_decoder(decoder: Any, method: Method) -> None:
         method: that is about to be attached.
 
     Raises:
-        UsageError: layers that don't attend to the whole sequence, no such prune layer, choices
-            both inside the language model and in decode, or a choice inside under FlexAttention.
+        UsageError: layers that don't attend to the whole sequence, no such prune layer,
+            selections both inside the language model and in decode, or one inside under
+            FlexAttention.
     """
     config = decoder.config
     inside, pruning = method.inside(), method.pruning()
@@ -55,15 +61,57 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
         )
-    if choice is not None and choice.layer >= layers:
-        raise UsageError(
-            f"prune_layer must be between 1 and {layers - 1} for this model, which has {layers} "
-            f"layers, not {choice.layer}"
-        )
+    if choice is not None:
+        check_layer("prune_layer", choice.layer, layers)
+
+
+def check_context(
+    loaded: LoadedModel,
+    video: VideoPrompt,
+    frames: int,
+    method: Method,
+    text: int,
+    max_new_tokens: int,
+) -> None:
+    """Check that a prompt and its answer fit into the model's context.
+
+    Args:
+        loaded: the model.
+        video: what its processor made of the video.
+        frames: of the video, as they were sampled.
+        method: that is about to be attached.
+        text: tokens of the prompt that aren't visual.
+        max_new_tokens: of the answer.
+
+    Raises:
+        UsageError: they don't, with the number of frames that do.
+    """
+    room = loaded.context_length - max_new_tokens - text
+
+    def visual(count: int) -> int:
+        # Positions that count tokens and are kept run on over the gaps, up to the uncompressed
+        # length.
+        if loaded.family.counts_tokens and not method.renumbers():
+            return count * video.tokens_per_frame
+        return method.kept_tokens(count, video.tokens_per_frame)
+
+    if visual(video.frames) <= room:
+        return
+    fits = next((n for n in range(video.frames - 1, 0, -1) if visual(n) <= room), 0)
+    fits = fits * frames // video.frames
+    advice = (
+        f"use --frames {fits} or fewer"
+        if fits
+        else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
+    )
+    raise UsageError(
+        f"{frames} frames make a prompt longer than the model's context of "
+        f"{loaded.context_length} tokens; {advice}"
+    )
 
 
 def other_caches(config: Any) -> list[str]:
-    """What kinds of layers a text decoder has whose cache doesn't hold a row a token; [] for none.
+    """What kinds of layers a text decoder has whose cache doesn't hold every token; [] for none.
 
     Sliding windows, linear attention, layers that share what others keep.
 
@@ -111,7 +159,7 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
 
     Raises:
         UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic,
-            attention weights asked for, a choice inside a model whose frames see each other.
+            attention weights asked for, in-LLM pruning of a model whose frames see each other.
     """
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")

@@ -1,17 +1,99 @@
-"""Attention while it answers: what each decoding step looked at, and which tokens came and went."""
+"""What the decoding steps of a sequence did: counts, and on request a trace of each step.
+
+A trace has the attention to each frame, and which tokens were evicted and recalled.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.families import Layout
 
 SCHEMA = "dycoke.trace/1"
+
+
+@dataclass
+class DecodeStats:
+    """Counts over the decoding steps of one sequence, step by step.
+
+    Args:
+        visual: visual tokens before the method's selection.
+        visual_kept: visual tokens that the language model read.
+        visual_after_pruning: visual tokens that in-LLM token pruning kept, or None without any.
+        active: visual tokens that each step attended to from the prune layer on.
+        evicted: tokens that left the active set at each step.
+        recalled: tokens that came back into it at each step.
+        renewals: reselections by then (the first selection isn't counted).
+    """
+
+    visual: int = 0
+    visual_kept: int = 0
+    visual_after_pruning: int | None = None
+    active: list[int] = field(default_factory=list)
+    evicted: list[int] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
+    renewals: list[int] = field(default_factory=list)
+    _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def visual_last(self) -> int:
+        """Visual tokens that the last layer read of the prompt."""
+        return self.visual_kept if self.visual_after_pruning is None else self.visual_after_pruning
+
+    @property
+    def mean_active(self) -> float:
+        """Visual tokens that the last layer attended to, on average over steps."""
+        return sum(self.active) / len(self.active) if self.active else self.visual_last
+
+    @property
+    def choices_renewed(self) -> int:
+        """Reselections: steps at which the selection was made anew; the first isn't counted."""
+        return self.renewals[-1] if self.renewals else 0
+
+    @property
+    def tokens_evicted(self) -> int:
+        """Tokens that left the active set, summed over steps."""
+        return sum(self.evicted)
+
+    @property
+    def tokens_recalled(self) -> int:
+        """Tokens that came back into it, summed over steps."""
+        return sum(self.recalled)
+
+    def step(self, active: torch.Tensor, renewals: int) -> None:
+        """Count one step.
+
+        Args:
+            active: `[A]`, int64, ascending: the tokens that the step attends to; the same object
+                as at the step before where the selection stayed.
+            renewals: reselections so far, the first selection not counted.
+        """
+        self.active.append(len(active))
+        self.renewals.append(renewals)
+        left, back = 0, 0
+        if active is not self._before:
+            everything = torch.arange(self.visual_kept, device=active.device)
+            before = everything if self._before is None else self._before
+            stayed = int(torch.isin(active, before).sum())
+            left, back = len(before) - stayed, len(active) - stayed
+        self.evicted.append(left)
+        self.recalled.append(back)
+        self._before = active
+
+    def until(self, steps: int) -> DecodeStats:
+        """The counts of the first steps alone: a batch goes on until its longest answer ends."""
+        return replace(
+            self,
+            active=self.active[:steps],
+            evicted=self.evicted[:steps],
+            recalled=self.recalled[:steps],
+            renewals=self.renewals[:steps],
+        )
 
 
 @dataclass(frozen=True)
@@ -20,13 +102,13 @@ class TraceStep:
 
     Args:
         text: what the token that the step wrote added to the answer; empty for an end token.
-        attention: a number a frame: the attention of the step's query to the frame's tokens that
-            the language model read, after softmax over all keys, averaged over heads.
-        active: a number a frame: tokens that layers from the prune layer on attended to.
+        attention: one number per frame: the attention of the step's query to those of its tokens
+            that the language model read, after softmax over all keys, averaged over heads.
+        active: one number per frame: tokens that layers from the prune layer on attended to.
         evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
-            step evicts all that the first choice leaves out.
+            step evicts all that the first selection leaves out.
         recalled: tokens that came back into it.
-        renewed: whether the choice was made anew (the first choice isn't counted).
+        renewed: whether the selection was made anew (the first isn't counted).
     """
 
     text: str
@@ -45,7 +127,7 @@ class Trace:
         layer: whose attention this is: the one before the prune layer.
         frames: F.
         tokens_per_frame: N, before any compression.
-        kept: a number a frame: tokens that the language model read.
+        kept: one number per frame: tokens that the language model read.
         first_text: what the first token added; it comes from the prompt, before any step.
         steps: in order.
     """
@@ -63,7 +145,7 @@ class Trace:
 
 
 class Recorder:
-    """Takes down the steps of one sequence; what they mean is worked out at the end.
+    """Records the steps of one sequence; what they mean is worked out at the end.
 
     Attributes:
         kept: `[V]`, int64: the visual tokens that the language model read.
@@ -86,7 +168,7 @@ class Recorder:
         Args:
             attention: `[V]`, float32, of the step's query to each token that was read.
             active: `[A]`, int64, ascending: those of them that are active.
-            renewals: choices made anew so far, the first not counted.
+            renewals: reselections so far, the first selection not counted.
         """
         self._steps.append((attention, active, renewals))
 

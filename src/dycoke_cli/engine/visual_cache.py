@@ -1,7 +1,7 @@
 """Encoded videos on disk: a video that was asked about before needs no vision tower.
 
-A file a video, named by what its rows follow from: the pixels as the processor made them, and the
-model with its weights and dtype. Files that were used longest ago go when there is no room.
+One file per video, named by what its embeddings follow from: the pixels as the processor made them,
+and the model with its weights and dtype. The least recently used files go when there is no room.
 
 A file says which video it is of, and has a digest of what it holds; one that is torn, damaged,
 misnamed or not our own is deleted, and the video is encoded again.
@@ -43,7 +43,7 @@ class VisualCache:
         self._files.make_private()
 
     def get(self, key: str, device: torch.device) -> Encoded | None:
-        """The rows of a video, or None where they aren't there (or can't be trusted any more)."""
+        """An encoded video, or None where it isn't there (or can't be trusted any more)."""
         path = self._files.path(key)
         try:
             held = _sound(path, key)
@@ -55,18 +55,18 @@ class VisualCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
-        rows, *stacked = (tensor.to(device) for tensor in held)
-        return Encoded(rows, tuple(stacked))
+        embeddings, *stacked = (tensor.to(device) for tensor in held)
+        return Encoded(embeddings, tuple(stacked))
 
     def put(self, key: str, encoded: Encoded) -> None:
-        """Keep the rows of a video, and drop what was used longest ago where there is no room.
+        """Keep an encoded video, and drop what was used longest ago where there is no room.
 
-        Rows that aren't finite aren't kept: they are a fault, and no video has them for good.
+        One that isn't finite isn't kept: that is a fault, and no video has it for good.
 
         Raises:
             OutputError: nothing can be written there.
         """
-        held = [rows.contiguous().cpu() for rows in (encoded.rows, *encoded.deepstack)]
+        held = [x.contiguous().cpu() for x in (encoded.embeddings, *encoded.deepstack)]
         if not _finite(held):
             return
         partial = self._files.path(f"{key}.{os.getpid()}.part")
@@ -84,7 +84,7 @@ class VisualCache:
 
 
 def _sound(path: Path, key: str) -> list[torch.Tensor]:
-    """The tensors of a file, on the CPU, as they were put there: rows, then those of DeepStack.
+    """The tensors of a file, on the CPU, as they were put there: embeddings, then DeepStack's.
 
     Raises:
         FileNotFoundError: there is none.
@@ -117,7 +117,7 @@ def _finite(held: list[torch.Tensor]) -> bool:
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
-    """What the rows of a video follow from.
+    """What the embeddings of a video follow from.
 
     Args:
         identity: of the model: its weights and dtype.

@@ -10,18 +10,18 @@ from typing import Any
 from dycoke_cli import __version__
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
-from dycoke_cli.models.choosing import ChosenModel
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import ResolvedModel
 from dycoke_cli.request import Request, non_defaults
 from dycoke_cli.runs.run import Engine
 from dycoke_cli.video import Sampling
 
-BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), Decoding())
+BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
 """What is asked where nothing is chosen."""
 
 
@@ -98,7 +98,7 @@ class Line:
         return self.spec.method == "none" and self.spec.frames is None
 
 
-def lines_of(evaluation: Evaluation, chosen: ChosenModel) -> list[Line]:
+def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> list[Line]:
     """The rows of an evaluation, in its order.
 
     Raises:
@@ -137,7 +137,7 @@ def _frames(sampling: Sampling | None) -> int | None:
     return None if sampling.fps else sampling.frames
 
 
-def _options(sampling: Sampling | None, generation: Decoding) -> dict[str, Any]:
+def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
     """What was chosen beside the number of frames and of tokens."""
     given = {} if sampling is None else non_defaults(sampling)
     given |= non_defaults(generation)

@@ -16,9 +16,8 @@ from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import scored
 from dycoke_cli.evaluation.report import Report, make_report
-from dycoke_cli.models.choosing import ChosenModel, choose
-from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.weights_size import check_room, needed_bytes
+from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
@@ -110,7 +109,7 @@ class _Scorer:
 
 def _ask_missing(
     evaluation: Evaluation,
-    chosen: ChosenModel,
+    chosen: ResolvedModel,
     lines: list[Line],
     items: list[Item],
     journal: Journal,
@@ -163,7 +162,7 @@ def _with_file(job: Job, dataset: Dataset) -> Job:
     return replace(job, video=replace(job.video, path=str(dataset.file(job.video.name))))
 
 
-def _plan(evaluation: Evaluation, chosen: ChosenModel, missing: int, jobs: int) -> Plan:
+def _plan(evaluation: Evaluation, chosen: ResolvedModel, missing: int, jobs: int) -> Plan:
     workers = 1
     if evaluation.engine is None:
         cores = torch.get_num_threads()
@@ -178,7 +177,7 @@ def _plan(evaluation: Evaluation, chosen: ChosenModel, missing: int, jobs: int) 
     return _EvaluationPlan(**vars(plan))
 
 
-def _suitable_workers(chosen: ChosenModel, cores: int, missing: int) -> int:
+def _suitable_workers(chosen: ResolvedModel, cores: int, missing: int) -> int:
     """A small model can't fill several cores by itself; a large one is held only once."""
     if chosen.device.type != "cpu" or chosen.options.device_map is not None:
         return 1

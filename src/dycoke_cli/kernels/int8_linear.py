@@ -1,4 +1,6 @@
-"""A linear layer on a CPU with weights and inputs in 8 bits, at the speed of integer instructions.
+"""A linear layer on a CPU with weights and inputs in 8 bits, by the integer instructions.
+
+Faster than bfloat16 where that has no tiles (AMX), slower where it has: docs/speed.md.
 
 torch's product of this kind rounds its whole input by one scale. In language models some tokens
 have numbers a thousand times those of the others, which would be rounded to nothing; so each token

@@ -43,7 +43,7 @@ def check_folder(folder: Path) -> None:
         # Reading a pipe or a device may never end.
         if path.suffix in READ_SUFFIXES and path.exists() and not path.is_file():
             raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
-    files = [folder / name for name in check_references(shown, _reader(folder))]
+    files = [folder / name for name in check_references(shown, _folder_reader(folder))]
     if not files and not any(folder.glob("*.safetensors")):
         if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
             raise ModelError(
@@ -119,11 +119,47 @@ def loaded_files(folder: Path) -> list[Path]:
     Raises:
         ModelError: as of `check_references`.
     """
-    named = check_references(f"the folder {str(folder)!r}", _reader(folder))
+    named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     if "transformers_weights" not in config and (folder / WHOLE).exists():
         return [folder / WHOLE]  # it comes before an index
     return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """Names of files without which the model in a folder can't be loaded."""
+    wanted = [_CONFIG, WHOLE]
+    index = folder / INDEX
+    if index.exists():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return [INDEX]
+        wanted[1:] = sorted(shards)
+    return [name for name in wanted if not (folder / name).exists()]
+
+
+def hub_reader(repo: str, commit: str) -> ReadJson:
+    """Reads small files of a hub model, which are downloaded if need be.
+
+    Args:
+        repo: its hub id.
+        commit: its commit.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def read(name: str) -> Any:
+        path = try_to_load_from_cache(repo, name, revision=commit)
+        if path is None:
+            try:
+                path = hf_hub_download(repo, name, revision=commit)
+            except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
+                return None
+        # What isn't a path says that the repository is known to have no such file.
+        return json.loads(Path(path).read_text("utf-8")) if isinstance(path, str) else None
+
+    return read
 
 
 def _checked(shown: str, where: str, name: Any) -> str:
@@ -161,7 +197,7 @@ def _is_inside(file: Path, folder: Path) -> bool:
     return cached or place.is_relative_to(root)
 
 
-def _reader(folder: Path) -> ReadJson:
+def _folder_reader(folder: Path) -> ReadJson:
     def read(name: str) -> Any:
         path = folder / name
         if not path.is_file():

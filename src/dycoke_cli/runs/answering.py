@@ -8,15 +8,13 @@ from typing import Protocol
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import Answer
-from dycoke_cli.engine.asking import Asked as Question
-from dycoke_cli.engine.asking import ask_together, ask_without_video
 from dycoke_cli.engine.memory.estimate import estimate_answer
-from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.models.memory import free_memory
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
@@ -203,10 +201,8 @@ def load_answerer(plan: Plan) -> Answerer:
     return Answerer(loaded, plan)
 
 
-def answer_all(
-    videos: Videos, answerer: Answerer, listener: Listener
-) -> Iterator[list[Outcome]]:
-    """Answer all questions about videos as they are read; those that were asked together, at once."""
+def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:
+    """Answer all questions about videos as they are read: those of a batch at once."""
     while not listener.stopping:
         if answerer.full:
             yield answerer.answer()

@@ -13,7 +13,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.choosing import ChosenModel
+    from dycoke_cli.models.resolve import ResolvedModel
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Plan(Request):
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def plan_of(request: Request, found: ChosenModel, **more: Any) -> Plan:
+def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
     """The plan of a request.
 
     Args:
@@ -70,7 +70,7 @@ def plan_of(request: Request, found: ChosenModel, **more: Any) -> Plan:
     return Plan(**options, identity=identity(found), **more)
 
 
-def identity(found: ChosenModel) -> dict[str, Any]:
+def identity(found: ResolvedModel) -> dict[str, Any]:
     """What tells a model from others; the device doesn't, for it may change between two runs."""
     described = found.describe()
     return {name: described[name] for name in ("name", "revision", "weights", "dtype")}

@@ -1,8 +1,8 @@
 """The engine that answers on a Ray cluster: its workers hold the model, and are sent videos.
 
-Ray Data spreads the videos, and starts again what has died; `attempts` sees to it that a video which
-ends its worker is tried three times. Whatever a worker has answered comes here, and is written by
-the run, so that it can be gone on from with any engine.
+Ray Data spreads the videos, and starts again what has died; `attempts` sees to it that a video
+which ends its worker is tried three times. Whatever a worker has answered comes here, and is
+written by the run, so that any engine resumes it.
 """
 
 from __future__ import annotations

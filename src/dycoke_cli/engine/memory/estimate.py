@@ -13,7 +13,7 @@ from dycoke_cli.resources import in_words
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompt import VideoPrompt
 
 CHANNELS = 3
@@ -116,7 +116,7 @@ def estimate(sizes: Sizes, work: Work) -> Estimate:
     layer = (
         work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * sizes.dtype_bytes
     )
-    # The prompt stands there whole before anything is dropped from it.
+    # The prompt is there whole before anything is dropped from it.
     prompt = (work.visual + work.text) * token
     return Estimate(
         weights=sizes.weights,

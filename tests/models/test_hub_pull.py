@@ -1,0 +1,83 @@
+"""What a download may meet on this machine; tests/cli/test_pull.py has the hub's side."""
+
+import errno
+import shutil
+
+import pytest
+
+from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models import hub
+from dycoke_cli.models.hub import File, Plan, check_space, pull
+from dycoke_cli.models.resolve import find
+
+
+@pytest.fixture
+def planned(tmp_path):
+    files = (File("config.json", 100, True), File("model.safetensors", 3 * 10**9, False))
+    return Plan(find("me/mine"), None, "c" * 40, files, tmp_path / "not" / "yet" / "there")
+
+
+def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
+    asked = []
+    usage = shutil._ntuple_diskusage
+
+    def disk(path):
+        asked.append(path)
+        return usage(10**12, 0, free)
+
+    monkeypatch.setattr(hub.shutil, "disk_usage", disk)
+    free = 3 * 10**9
+    check_space(planned)
+    free = 3 * 10**9 - 1
+    with pytest.raises(OutputError, match=r"needs 3.0 GB and 3.0 GB are free at .*set HF_HOME"):
+        check_space(planned)
+    assert asked == [tmp_path, tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), OutputError, "the disk is full; free some space"),
+        (ConnectionResetError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
+        (TimeoutError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
+        (OSError(errno.EACCES, "Permission denied"), ModelError, "its files can't be read"),
+        (KeyError("no such thing"), ModelError, "its files can't be read"),
+    ],
+)
+def test_what_may_happen_while_it_downloads(planned, monkeypatch, error, kind, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(kind, match=sentence):
+        pull(planned, lambda come: None)
+
+
+def test_bytes_are_counted_over_all_files(planned, monkeypatch):
+    planned = Plan(
+        planned.source,
+        "v1",
+        planned.commit,
+        (File("a.json", 10, False), File("b.json", 5, True), File("c.safetensors", 30, False)),
+        planned.folder,
+    )
+    fetched, seen = [], []
+
+    def fetch(repo, name, *, revision, tqdm_class=None):
+        fetched.append((name, revision))
+        if tqdm_class is not None:
+            size = {"a.json": 10, "c.safetensors": 30}[name]
+            # Two bars a file, as for what is stored in chunks: received, and written.
+            received, written = tqdm_class(total=size, unit="B"), tqdm_class(total=size, unit="B")
+            for _ in range(2):
+                received.update(size // 2)
+                written.update(size // 2)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    pull(planned, seen.append)
+    # The last asks for the name, so that it is known without the hub.
+    commit = planned.commit
+    assert fetched == [("a.json", commit), ("c.safetensors", commit), ("config.json", "v1")]
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (5, 40)
+    assert {10, 25} < set(seen)
