@@ -19,6 +19,8 @@ PACKAGE = "dycoke_cli"
 # (its version and its public names) stands beside them.
 LAYERS = (
     "errors",
+    "json_schema",
+    "result",
     "cache",
     "processes",
     "video",

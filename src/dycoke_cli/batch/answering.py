@@ -9,7 +9,6 @@ from dycoke_cli.batch.jobs import Asked, Job
 from dycoke_cli.batch.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.reading import Read
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked as Question
 from dycoke_cli.engine.asking import ask_together
 from dycoke_cli.engine.expected_memory import expected
@@ -19,6 +18,7 @@ from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.result import Answer
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32

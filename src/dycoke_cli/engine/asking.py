@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.generation import Generated, generate
@@ -21,6 +20,7 @@ from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompt import Turns
+from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -88,18 +88,12 @@ def ask_together(
             generated,
             item.session.video.visual,
             prompt_tokens=int(mask.sum()),
-            seconds={
-                "load": item.session.seconds_load,
-                "video_decode": video_decode,
-                "vision": vision,
-            },
+            seconds={"load": item.session.seconds_load, **stages},
             total=total,
             peak=most,
             memory_warning=item.session.memory_warning(item.question, method, item.history),
         )
-        for item, generated, mask, (video_decode, vision) in zip(
-            asked, written, batch.mask, seconds, strict=True
-        )
+        for item, generated, mask, stages in zip(asked, written, batch.mask, seconds, strict=True)
     ]
 
 

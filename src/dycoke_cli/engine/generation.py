@@ -14,8 +14,8 @@ from dycoke_cli.engine.kv_store import KVStore
 from dycoke_cli.engine.prompts import Batch
 from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
-from dycoke_cli.engine.trace import Trace
 from dycoke_cli.models.devices import input_device
+from dycoke_cli.result import Trace
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Generated:
         stopped: whether the last one is an end token.
         seed: of the draw, or None where decoding was greedy.
         seconds: prefill (to the first token), first_token (since the watch's start), decode; of
-            the whole batch.
+            the whole batch, by keys of `result.Seconds`.
         kv_bytes: of keys and values held at the end, spare rows included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step read.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.asking import Asked, ask_together
 from dycoke_cli.engine.decoding import Decoding
 from dycoke_cli.engine.encode import Encoded, encode_video
@@ -17,6 +16,7 @@ from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.loading import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
+from dycoke_cli.result import Answer
 
 Progress = Callable[[str, int, int], None]
 
@@ -116,17 +116,17 @@ class VideoSession:
 
         return make
 
-    def encode(self, watch: Stopwatch, method: Method) -> tuple[float, float]:
-        """Encode the video unless that is done; return seconds (of decoding, of vision).
+    def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
+        """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`.
 
         Raises:
             UsageError: the method merges before vision, which the model's family can't.
         """
         if _merging(method) in self._encoded:
-            return 0.0, 0.0
+            return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
         self._encoded[_merging(method)] = self._encode(method)
-        return self._seconds_video_decode, watch.read() - started
+        return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
     def _encode(self, method: Method) -> Encoded:
         loaded, merging = self.loaded, method.before_vision()

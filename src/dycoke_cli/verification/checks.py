@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from dycoke_cli.verification.comparing import compared
 from dycoke_cli.verification.fixed import QUESTIONS
 from dycoke_cli.verification.masked import masked_run
 from dycoke_cli.verification.running import Run, attached, plain
-from dycoke_cli.verification.step import FAILED, OK, SKIPPED, Step
+from dycoke_cli.verification.step import FAILED, OK, SKIPPED, Outcome, Step
 
 NEW_TOKENS = 24
 
@@ -88,7 +89,7 @@ def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Ste
     return _summed_up(name, pairs)
 
 
-def _summed_up(name: str, pairs: list[tuple[str, dict[str, float]]]) -> Step:
+def _summed_up(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
     apart = max(figures["logits_apart"] for _, figures in pairs)
     alike = sum(figures["tokens_alike"] for _, figures in pairs)
     tokens = sum(figures["tokens"] for _, figures in pairs)

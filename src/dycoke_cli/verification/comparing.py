@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from dycoke_cli.verification.running import Run
-from dycoke_cli.verification.step import FAILED, OK
+from dycoke_cli.verification.step import FAILED, OK, Outcome
 
 # How far logits may be apart, as a share of the largest: what sums of a few thousand products,
 # over a few dozen layers, differ by when they are added up in another order.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
-def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
+def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[Outcome, dict[str, Any]]:
     """Verdict and figures of one run against another.
 
     Up to the first token at which they part both have read the same: there their logits are

@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import cast
+from typing import Annotated, cast
 
 import av
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.errors import VideoError
+from dycoke_cli.json_schema import NOT_A_KEY
 from dycoke_cli.video.colour import is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.opening import video_streams
 from dycoke_cli.video.orientation import Orientation, from_matrix
@@ -72,7 +73,7 @@ class VideoInfo:
         subtitle_streams: number of subtitle streams.
     """
 
-    path: str
+    path: Annotated[str, NOT_A_KEY]
     container: str
     stream: int
     codec: str
