@@ -25,7 +25,7 @@ from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.models.loading import load
+from dycoke_cli.models.load import load
 
 PICTURE = ROOT / "docs" / "attention.png"
 FRAMES = 32

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from benchmarks.page import ROOT, put, where
@@ -153,17 +154,19 @@ def draw(samples: list[tuple[float, float]], clips: int, path: Path) -> None:
 def _resident(pid: int) -> int:
     """Bytes of a process and those below it; 0 once it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        below = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return 0
+        return sum(map(_of_one, [process, *process.children(recursive=True)]))
+    except psutil.NoSuchProcess:
         return 0
-    line = next((line for line in status.splitlines() if line.startswith("VmRSS:")), None)
-    own = 0 if line is None else int(line.split()[1]) * 1024
-    return own and own + sum(map(_resident, below))
+
+
+def _of_one(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:  # ended meanwhile
+        return 0
 
 
 def main(

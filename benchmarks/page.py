@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
 from dycoke_cli.evaluation.commit import running_commit
+from dycoke_cli.resources import usable_cpus
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,16 +14,8 @@ ROOT = Path(__file__).parents[1]
 def where() -> str:
     """Commit, cores, processor and Python version, as a sentence."""
     commit = running_commit() or "unknown"
-    return (
-        f"Commit {commit}, {cores()} cores of {_processor()}, Python {platform.python_version()}."
-    )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = f"{usable_cpus()} cores of {_processor()}"
+    return f"Commit {commit}, {cores}, Python {platform.python_version()}."
 
 
 def put(measured: str, name: str, page: Path) -> None:

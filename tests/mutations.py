@@ -20,7 +20,9 @@ TESTS = ("tests/compression", "tests/engine")
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
-PROMPTS = ("tests/families/test_pieces.py", "tests/families/test_prefix.py")
+PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
+METRICS = ("tests/evaluation/test_metrics.py",)
+PROCESSORS = ("tests/models/test_cpu.py",)
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -44,39 +46,39 @@ MUTATIONS = (
     ),
     Mutation(
         "pruning starts one layer late",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "*(KVLayer() for _ in range(self._first_pruned)),",
         "*(KVLayer() for _ in range(self._first_pruned + 1)),",
     ),
     Mutation(
-        "rows swap into the wrong slots",
-        "engine/placement.py",
+        "entries swap into the wrong slots",
+        "engine/kv_cache/slots.py",
         "slot_of[entering], slot_of[leaving] = target, source",
         "slot_of[entering], slot_of[leaving] = source, target",
     ),
     Mutation(
         "the active part starts one row late",
-        "engine/placement.py",
+        "engine/kv_cache/slots.py",
         "self._padding + len(slot_of) - len(active)",
         "self._padding + len(slot_of) - len(active) + 1",
     ),
     Mutation(
-        "moves of the step before are made again",
-        "engine/kv_store.py",
-        "        self._reading_prompt = False\n        self._moves = None\n",
-        "        self._reading_prompt = False\n",
+        "swaps of the step before are made again",
+        "engine/kv_cache/__init__.py",
+        "        self._in_prefill = False\n        self._swaps = None\n",
+        "        self._in_prefill = False\n",
     ),
     Mutation(
         "values stay behind when keys swap",
-        "engine/pruned_layer.py",
-        "for rows in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
-        "for rows in (self.keys.flatten(0, 1),):",
+        "engine/kv_cache/pruned.py",
+        "for held in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):",
+        "for held in (self.keys.flatten(0, 1),):",
     ),
     Mutation(
         "growing forgets the last row",
-        "engine/kv_layer.py",
-        "grown[:, : self.rows] = rows[:, : self.rows]",
-        "grown[:, : self.rows - 1] = rows[:, : self.rows - 1]",
+        "engine/kv_cache/layer.py",
+        "grown[:, : self.entries] = held[:, : self.entries]",
+        "grown[:, : self.entries - 1] = held[:, : self.entries - 1]",
     ),
     Mutation(
         "no recall at all",
@@ -92,6 +94,12 @@ MUTATIONS = (
         "        moved = self._active is None or self._moved(attention)\n"
         "        self._reference = attention\n"
         "        if moved:\n",
+    ),
+    Mutation(
+        "published, attention is compared with the last choice",
+        "compression/kv_pruning.py",
+        "        self._reference = scored\n",
+        "        self._reference = scored if renew else self._reference\n",
     ),
     Mutation(
         "the least attended tokens stay",
@@ -138,8 +146,8 @@ MUTATIONS = (
     Mutation(
         "scores take in a text token",
         "engine/call.py",
-        "weights[row.visual.to(weights.device) - row.padding]",
-        "weights[row.visual.to(weights.device) - row.padding + 1]",
+        "weights[sequence.visual.to(weights.device) - sequence.padding]",
+        "weights[sequence.visual.to(weights.device) - sequence.padding + 1]",
     ),
     Mutation(
         "heads share the scores of the wrong group",
@@ -149,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "attention is not switched back",
-        "engine/attach.py",
+        "engine/attention.py",
         "            if count == 1:\n",
         "            if count == 0:\n",
     ),
@@ -167,51 +175,51 @@ MUTATIONS = (
     ),
     Mutation(
         "discard keeps the rows",
-        "engine/pruned_layer.py",
+        "engine/kv_cache/pruned.py",
         "self.keys = self.keys[:, freed:].clone()",
         "self.keys = self.keys[:, freed:]",
     ),
     Mutation(
         "the sequences of a batch share their choice",
         "engine/call.py",
-        "None if row.selector is None else row.choose(weights)",
-        "None if row.selector is None else self.rows[0].choose(weights)",
+        "None if sequence.selector is None else sequence.select(weights)",
+        "None if sequence.selector is None else self.sequences[0].select(weights)",
     ),
     Mutation(
         "padding is read as if it were text",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "return slots >= torch.tensor(firsts, device=key.device)[:, None]",
         "return None",
     ),
     Mutation(
         "pruned layers get the mask of the others",
-        "engine/kv_store.py",
+        "engine/kv_cache/__init__.py",
         "if pruned else self._paddings",
         "if pruned and False else self._paddings",
     ),
     Mutation(
         "swaps land in the first sequence of a batch",
-        "engine/pruned_layer.py",
+        "engine/kv_cache/pruned.py",
         "slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base",
         "slots[:, 1] - self.base",
     ),
     Mutation(
         "other tokens come back from the host",
-        "engine/hosted_layer.py",
-        "host.fetch(moves.tokens)",
-        "host.fetch(moves.tokens.flip(0))",
+        "engine/kv_cache/offloaded.py",
+        "host.fetch(swaps.tokens)",
+        "host.fetch(swaps.tokens.flip(0))",
     ),
     Mutation(
         "the sequences of a batch fetch each other's tokens",
-        "engine/kv_store.py",
-        "before += len(row.visual)",
+        "engine/kv_cache/__init__.py",
+        "before += len(places)",
         "before += 0",
     ),
     Mutation(
         "on the host, text moves up when the active tokens come in",
-        "engine/hosted_layer.py",
-        "wider[:, more : more + self.rows] = held[:, : self.rows]",
-        "wider[:, : self.rows] = held[:, : self.rows]",
+        "engine/kv_cache/offloaded.py",
+        "wider[:, more : more + self.entries] = held[:, : self.entries]",
+        "wider[:, : self.entries] = held[:, : self.entries]",
     ),
     Mutation(
         "a finished call keeps its memory",
@@ -227,21 +235,21 @@ MUTATIONS = (
     ),
     Mutation(
         "FastV drops its tokens one layer late",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "if layer == self.layer:",
         "if layer == self.layer + 1:",
     ),
     Mutation(
         "FastV keeps the tokens behind the ones it chose",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "stays[visual[kept]] = True",
         "stays[visual[(kept + 1).clamp(max=len(visual) - 1)]] = True",
     ),
     Mutation(
         "FastV closes the gaps in the positions",
-        "engine/narrowing.py",
+        "engine/token_pruning.py",
         "self._gather(turns, -2) for turns",
-        "turns[..., : len(self.rows), :] for turns",
+        "turns[..., : len(self.tokens), :] for turns",
     ),
     Mutation(
         "FastV leaves its hooks on the layers",
@@ -315,22 +323,50 @@ MUTATIONS = (
         KERNELS,
     ),
     Mutation(
-        "pieces are forgotten while a method is attached",
-        "engine/pieces.py",
+        "negative weights don't count for the scale in 8 bits",
+        "kernels/int8_linear.py",
+        "torch.maximum(-low, high)",
+        "high",
+        KERNELS,
+    ),
+    Mutation(
+        "a CPU with AMX gets our attention",
+        "models/cpu.py",
+        "    return not has_amx()\n",
+        "    return True\n",
+        PROCESSORS,
+    ),
+    Mutation(
+        "int8 doesn't say where it is slower",
+        "models/cpu.py",
+        "    return has_amx()\n",
+        "    return False\n",
+        PROCESSORS,
+    ),
+    Mutation(
+        "chunks are forgotten while a method is attached",
+        "engine/chunked_prefill.py",
         "attention_implementation(decoder).endswith(OURS)",
         "attention_implementation(decoder) == OURS",
         PROMPTS,
     ),
     Mutation(
         "the video is read anew for each question",
-        "engine/prefix.py",
-        "        if rows is None:\n",
-        "        if rows is None or True:\n",
+        "engine/chunked_prefill.py",
+        "        if entries is None:\n",
+        "        if entries is None or True:\n",
+        PROMPTS,
+    ),
+    Mutation(
+        "the same tokens at other positions are the same prefix",
+        "engine/chunked_prefill.py",
+        "    if positions is not None:\n",
+        "    if False:\n",
         PROMPTS,
     ),
     Mutation(
         "the last frame may be an earlier one",
-        "engine/repeats.py",
+        "engine/frame_dedup.py",
         "return [*found[:-1], frames - 1]",
         "return found",
     ),
@@ -351,13 +387,13 @@ MUTATIONS = (
     Mutation(
         "layers before the last hand on parts of frames",
         "engine/merged_vision.py",
-        "return rows if rows is None or len(rows) > 1 else self.widen(rows[0])",
-        "return rows",
+        "return self.widen(patches[0])",
+        "return patches",
         TOWERS,
     ),
     Mutation(
         "a token is made of the patches of another",
-        "models/layouts/towers.py",
+        "models/families/table.py",
         "return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)",
         "return _summed(model.connector.pixel_shuffle(rows.flip(1), 2), rows)",
         TOWERS,
@@ -367,6 +403,13 @@ MUTATIONS = (
         "engine/prefill.py",
         "len(kept) < max(1, pruning.least)",
         "len(kept) <= max(1, pruning.least)",
+    ),
+    Mutation(
+        "errors of paired differences aren't clustered",
+        "evaluation/metrics.py",
+        "*clustered_mean(differences, videos)",
+        "*clustered_mean(differences, [item.id for item in items])",
+        METRICS,
     ),
     Mutation(
         "the padding of shortened prompts stays on the CPU",

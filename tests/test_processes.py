@@ -62,6 +62,7 @@ def test_ctrl_c_is_not_for_it(worker: Worker) -> None:
     worker.send("you")
     assert worker.receive() == "hello you"
     os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGHUP)
     worker.send("still")
     assert worker.receive() == "hello still"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -74,17 +75,19 @@ def test_stop_ends_it_whatever_it_does(worker: Worker) -> None:
     assert ended(worker.pid)
 
 
-def test_it_ends_with_us() -> None:
-    """A worker whose parent is killed reads the end of the pipe."""
+@pytest.mark.parametrize("word", ["y", "sleep"])
+def test_it_ends_with_us(word: str) -> None:
+    """A worker whose parent is killed ends, whether it waits for a message or is at work."""
     import subprocess
 
     code = (
         "import sys, time; from tests.test_processes import Worker, serve\n"
         "if __name__ == '__main__':\n"
-        "    w = Worker(serve, 'x'); w.send('y'); w.receive(); print(w.pid, flush=True)\n"
-        "    time.sleep(1000)\n"
+        "    w = Worker(serve, 'x'); w.send('y'); w.receive(); w.send(sys.argv[1])\n"
+        "    print(w.pid, flush=True); time.sleep(1000)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, word]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     parent.kill()

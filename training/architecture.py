@@ -18,7 +18,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from dycoke_cli.models.layouts import CHECKPOINT_KEY
+from dycoke_cli.models.families import CHECKPOINT_KEY
 from training.tokenizer import CHAT_TEMPLATE, CLOSE, CONTEXT, IMAGE, PAD, VIDEO
 
 SIDE = 64

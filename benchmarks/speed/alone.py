@@ -14,11 +14,11 @@ from benchmarks.drawn import drawn
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.bytes_read import weights_read
-from dycoke_cli.engine.pieces import PIECE
-from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.engine.chunked_prefill import CHUNK
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.kernels.stand_in import StandIn
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 
 # Tokens of a question and the chat template, beside the visual ones.
 TEXT = 24
@@ -43,13 +43,13 @@ def linear_alone(
     output = loaded.model.get_output_embeddings()
     inside = [part for part in loaded.model.get_decoder().modules() if _is_linear(part)]
     visual = contestant.method.kept_tokens(frames, session.video.tokens_per_frame)
-    pieces, last = divmod(visual + TEXT, PIECE)
+    chunks, last = divmod(visual + TEXT, CHUNK)
 
     def reading(rows: int, times: int = 1) -> float:
         return times * _seconds(dict.fromkeys(inside, rows)) if rows and times else 0.0
 
     vision = frames * _seconds(tower)
-    prefill = reading(PIECE, pieces) + reading(last) + _seconds({output: 1})
+    prefill = reading(CHUNK, chunks) + reading(last) + _seconds({output: 1})
     token = reading(1) + _seconds({output: 1})
     total = vision + prefill + (new_tokens - 1) * token
     read = weights_read(loaded.model) or 0

@@ -13,9 +13,9 @@ from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import Rounds, table
 from dycoke_cli import VideoSession, load
-from dycoke_cli.engine.stopwatch import Stopwatch
-from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.published import published_names
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.models.catalog import published_names
+from dycoke_cli.models.load import LoadedModel
 
 # Of more frames only those come on who set the mark: attention weights take too much memory, and
 # the others more time than their figures are worth.

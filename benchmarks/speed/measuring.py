@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -17,20 +15,17 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.bytes_read import read_per_token
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.generation import kv_bytes
-from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.memory import PeakMemory
-from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
-from dycoke_cli.kernels.registry import NAME as FAST
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
+from dycoke_cli.engine.prompts import inject_videos
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import plain_inputs
 
 FIRST_QUESTION = "Who is in the video?"
 QUESTION = "What happens in the video?"
-ATTENTION = {"stock": "sdpa", "eager": "eager", "fast": FAST}
+ATTENTION = {"stock": "sdpa", "eager": "eager"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: 
     model, streamer = session.loaded.model, _streamer(session, watch)
     ready = watch.read()
     session.encode(watch, NONE)
-    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
+    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
     reached = watch.read()
     model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(model, prompt, session.video.frames, new_tokens, streamer)
@@ -154,9 +149,9 @@ def _video(
     if whole:
         yield plain_inputs(session, QUESTION)
         return
-    prompt = session.prompt(QUESTION, (), NONE, Decoding(new_tokens))()
-    with encoded(session.loaded.model, [prompt.video], prompt.placeholders):
-        yield {"input_ids": prompt.input_ids, **prompt.beside}
+    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
+    with inject_videos(session.loaded.model, [prompt.video], prompt.placeholders):
+        yield {"input_ids": prompt.input_ids, **prompt.extra_inputs}
 
 
 def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
@@ -167,7 +162,8 @@ def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
 def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]:
     """Within the block the model runs the contestant's attention."""
     before = attention_implementation(loaded.model)
-    loaded.model.set_attn_implementation(ATTENTION[contestant.attention])
+    # What "fast" is depends on the processor: it was settled as the model was loaded.
+    loaded.model.set_attn_implementation(ATTENTION.get(contestant.attention, before))
     try:
         yield
     finally:
@@ -175,18 +171,10 @@ def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]
 
 
 def _begin(loaded: LoadedModel) -> tuple[Stopwatch, PeakMemory]:
-    """With nothing left of the one before: what is freed goes back to the system.
+    """With nothing left of the one before.
 
     But for what CUDA's allocator holds ready: it isn't counted, and to ask for it again takes time.
     """
     gc.collect()
-    if loaded.model.device.type == "cpu":
-        _trim()
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     return Stopwatch(loaded.input_device), peak
-
-
-def _trim() -> None:
-    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
-        trim(0)

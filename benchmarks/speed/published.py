@@ -16,8 +16,8 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
+from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompts import Prompt
-from dycoke_cli.engine.stopwatch import TimedStreamer
 
 NAME = "published_scheme"
 METHOD = DyCoke(variant="published")
@@ -94,7 +94,7 @@ def answer(
     decoder, words = model.get_decoder(), model.get_input_embeddings()
     rows = words(prompt.input_ids)[0]
     at = prompt.placeholders[0].nonzero().flatten()
-    rows[at] = prompt.video.rows.to(rows)
+    rows[at] = prompt.video.embeddings.to(rows)
     # What is left over behind the frames, a newline, is text.
     at = at[: len(at) // frames * frames]
     features = rows[at].unflatten(0, (frames, -1))

@@ -10,6 +10,8 @@ from benchmarks.speed.measured import Measured
 Rounds = Mapping[str, Sequence[Measured]]
 Figure = Callable[[Measured], float]
 
+PEAK = "peak memory, excluding weights"
+
 STAGES: dict[str, tuple[str, Figure]] = {
     "processor": ("s", lambda m: m.processor),
     "vision": ("s", lambda m: m.vision),
@@ -19,7 +21,7 @@ STAGES: dict[str, tuple[str, Figure]] = {
     "decode": ("s", lambda m: m.decode),
     "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
     "in all": ("s", lambda m: m.total),
-    "peak over weights": ("MB", lambda m: (m.peak or 0) / 1e6),
+    PEAK: ("MB", lambda m: (m.peak or 0) / 1e6),
     "peak with weights": ("MB", lambda m: (m.peak_total or 0) / 1e6),
     "visual tokens read": ("", lambda m: m.visual),
 }
@@ -29,7 +31,7 @@ OF_LANGUAGE = (
     "a token",
     "bandwidth",
     "in all",
-    "peak over weights",
+    PEAK,
     "visual tokens read",
 )
 OF_GPU_SPEED = (
@@ -43,7 +45,7 @@ OF_GPU_SPEED = (
     "in all",
     "visual tokens read",
 )
-OF_GPU_MEMORY = ("peak over weights", "peak with weights", "visual tokens read")
+OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens read")
 OF_PRUNING = ("a token", "bandwidth", "visual tokens read")
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens read")
@@ -55,8 +57,10 @@ def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
     Args:
         title: in the corner.
         rounds: of each contestant by its name; ratios are to the first.
-        stages: which columns.
+        stages: which columns; that of the peak is left out where it can't be measured.
     """
+    if any(one.peak is None for measured in rounds.values() for one in measured):
+        stages = [stage for stage in stages if stage != PEAK]
     units = {stage: STAGES[stage][0] for stage in stages}
     heads = [f"{stage}, {unit}" if unit else stage for stage, unit in units.items()]
     lines = ["| " + " | ".join([title, *heads]) + " |", "|---" * (len(heads) + 1) + "|"]

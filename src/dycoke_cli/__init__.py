@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.random_merge import RandomMerge
     from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.models.loading import load
+    from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
 
@@ -49,7 +49,7 @@ _HOMES = {
     "Sampling": ("dycoke_cli.video", "Sampling"),
     "Uncompressed": ("dycoke_cli.compression.base", "Method"),
     "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
-    "load": ("dycoke_cli.models.loading", "load"),
+    "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
 }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import OutputError, UsageError
 
 ENVIRONMENT = "DYCOKE_CACHE"
 """Names the folder in place of the one in the user's cache."""
@@ -40,19 +41,42 @@ class CacheFiles:
         self.folder, self.limit = folder, limit
         self._suffix = suffix
 
+    def make_private(self) -> None:
+        """Make the folder where it isn't there, and shut it to all others.
+
+        What is kept there becomes part of answers: nobody else may write it, and what was in a
+        video is nobody else's business.
+
+        Raises:
+            OutputError: it belongs to somebody else, or can't be made.
+        """
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            found = self.folder.stat()
+            if found.st_uid != os.geteuid():
+                raise OutputError(
+                    f"{self.folder} belongs to another user, who could change what is kept there; "
+                    f"set {ENVIRONMENT} to a folder of your own, or leave out --cache"
+                )
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                self.folder.chmod(0o700)
+        except OSError as error:
+            raise OutputError(unwritable(self.folder, error)) from error
+
     def path(self, key: str) -> Path:
         """Where the file with a key is, or would be."""
         return self.folder / (key + self._suffix)
 
     def listed(self) -> list[Path]:
         """All that is there, what was used longest ago first."""
-        found = sorted((path.stat().st_mtime, path) for path in self._all())
+        found = sorted((known.st_mtime, path) for path, known in self._all())
         return [path for _, path in found]
 
     @property
     def nbytes(self) -> int:
         """Of all of them."""
-        return sum(path.stat().st_size for path in self._all())
+        return sum(known.st_size for _, known in self._all())
 
     def clear(self) -> int:
         """Delete everything; how many files there were."""
@@ -71,8 +95,16 @@ class CacheFiles:
                 held -= oldest.stat().st_size
                 oldest.unlink()
 
-    def _all(self) -> Iterator[Path]:
-        return self.folder.glob(f"*{self._suffix}")
+    def _all(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.glob(f"*{self._suffix}"):
+            # Another run may delete it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.stat()
+
+
+def unwritable(folder: Path, error: Exception) -> str:
+    """The sentence about a folder in which nothing can be kept."""
+    return f"{folder} can't be written ({error}); free some space, or leave out --cache"
 
 
 def encoded_videos() -> CacheFiles:

@@ -1,12 +1,15 @@
 """Processes that work for this one, each at the other end of a pipe.
 
-When the process at one end dies, the other end notices.
+When the process at one end dies, the other end notices; a worker ends with the process that
+started it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from multiprocessing import connection
@@ -47,8 +50,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(theirs, serve, arguments), daemon=True)
-        # Ctrl-C reaches every process of a terminal; this one alone shall deal with it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Ctrl-C and a hang-up reach every process of a terminal; this one alone deals with them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             self._process.start()
         finally:
@@ -87,6 +90,17 @@ class Worker:
         except HUNG_UP as error:
             raise self._gone() from error
 
+    def receive_into(self, buffer: memoryview) -> None:
+        """Wait for the bytes that it sends, and put them into a writable buffer of their size.
+
+        Raises:
+            GoneError: it ended without sending them.
+        """
+        try:
+            self._connection.recv_bytes_into(buffer)
+        except HUNG_UP as error:
+            raise self._gone() from error
+
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self._connection.close()
@@ -107,5 +121,18 @@ def wait(workers: Collection[Worker], timeout_s: float | None = None) -> list[Wo
 
 
 def _run(theirs: Connection, serve: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):
         serve(theirs, *arguments)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent does, whatever it is doing then.
+
+    The end of the pipe alone is noticed by who reads it, not by who decodes. (Linux could send a
+    signal, but does so when the thread ends that started the process.)
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

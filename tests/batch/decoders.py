@@ -8,10 +8,24 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from dycoke_cli.batch import reading
-from dycoke_cli.video import Sampling
+from dycoke_cli.video import Sampling, read
+
+SLOW_S = 1.0
+
+
+def slow(connection: Connection, sampling: Sampling) -> None:
+    """Take a second for each video, and note when."""
+    while True:
+        path = connection.recv()
+        connection.send(10**9)
+        connection.recv()
+        begun = time.monotonic()
+        time.sleep(SLOW_S)
+        clip = read(path, sampling)
+        Path(path).with_suffix(".times").write_text(f"{begun} {time.monotonic()}")
+        reading.send(connection, clip)
 
 
 def decode(connection: Connection, sampling: Sampling) -> None:
@@ -28,8 +42,7 @@ def decode(connection: Connection, sampling: Sampling) -> None:
             sys.exit(7)
         if name == "hang":
             time.sleep(1000)
-        connection.send(_read(path, sampling))
-
-
-def _read(path: str, sampling: Sampling) -> Any:
-    return reading._clip(path, sampling)
+        if name == "asks":
+            connection.send(1000)
+            sys.exit(5)
+        reading.serve(connection, path, sampling)

@@ -11,7 +11,7 @@ from dycoke_cli.batch.jobs import Asked, Job
 from dycoke_cli.batch.listener import Counts, Listener
 from dycoke_cli.batch.plan import How
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
 
@@ -21,7 +21,7 @@ HOW = How(
     loading=LoadOptions(device="cpu"),
     method=DyCoke(prune_layer=2, positions="kept"),
     sampling=Sampling(frames=2),
-    decoding=Decoding(max_new_tokens=4),
+    decoding=GenerationOptions(max_new_tokens=4),
     identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
 

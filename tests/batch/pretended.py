@@ -94,11 +94,14 @@ if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
         fake_engine.methods_without_torch(),
-        _module("dycoke_cli.models.choosing", choose=lambda name, how: PretendedModel(name)),
         _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.batch.local", answers=engine),
     ):
         sys.modules[module.__name__] = module
     from dycoke_cli.cli.main import main
+    from dycoke_cli.models import memory, resolve
+
+    resolve.choose = lambda name, options: PretendedModel(name)  # type: ignore[assignment]
+    memory.needed_bytes = lambda model: None
 
     sys.exit(main())

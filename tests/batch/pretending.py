@@ -12,7 +12,7 @@ from dycoke_cli.batch.jobs import Asked, Job, Video
 from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.slices import AnswerSlice
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
@@ -32,7 +32,7 @@ HOW = How(
     loading=LoadOptions(device="cpu"),
     method=Nothing(),  # type: ignore[arg-type]
     sampling=Sampling(),
-    decoding=Decoding(8, 0.0, None, False),
+    decoding=GenerationOptions(8, 0.0, None, False),
     identity={"name": "pretended"},
 )
 DEADLY = "deadly"

@@ -21,12 +21,12 @@ from dycoke_cli.batch.plan import How, identity
 from dycoke_cli.batch.reading import read_here
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.engine import session as sessions
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.models.choosing import choose
+from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.resolve import choose
 from dycoke_cli.video import Sampling, read
 
 from .parts import CLIPS, HOW, jobs_in
@@ -48,7 +48,7 @@ def how() -> How:
         HOW,
         loading=EXACT,
         sampling=Sampling(frames=4),
-        decoding=Decoding(max_new_tokens=12),
+        decoding=GenerationOptions(max_new_tokens=12),
         identity=identity(choose("mini", EXACT)),
         batch_size=4,
     )
@@ -180,7 +180,7 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 def test_draws_and_choices_inside_are_made_one_by_one(
     loaded: LoadedModel, how: How, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = replace(how, decoding=Decoding(max_new_tokens=3, temperature=1.0, seed=5))
+    drawn = replace(how, decoding=GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5))
     assert _largest(loaded, drawn, monkeypatch) == 1
     assert _largest(loaded, replace(how, method=FastV(prune_layer=2)), monkeypatch) == 1
     assert _largest(loaded, how, monkeypatch) == 4

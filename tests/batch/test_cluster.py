@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.batch import cluster
 from dycoke_cli.batch.cluster import Workers, connected, room
 from dycoke_cli.batch.on_ray import OnRay
-from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from tests.cli.harness import run_here
 
 ray = pytest.importorskip("ray")
@@ -48,6 +48,21 @@ def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
         room(4, None, "auto")
     with pytest.raises(UsageError, match="has 1 CPUs and 1 GPUs"):
         room(1, 1, "auto")
+
+
+def test_workers_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    gigabyte = 10**9
+    machines = nodes(
+        {"CPU": 8.0, "memory": 10.0 * gigabyte}, {"CPU": 2.0, "memory": 90.0 * gigabyte}
+    )
+    monkeypatch.setattr(ray, "nodes", machines)
+    assert room(1, None, "auto", 4 * gigabyte) == Workers(4, 1, 0, 4 * gigabyte)
+    with pytest.raises(OutOfMemoryError, match=r"needs about 91 GB, 90 GB free on the largest mac"):
+        room(1, None, "auto", 91 * gigabyte)
+    # On a GPU the model takes none of it; there a worker looks itself.
+    with_gpu = nodes({"CPU": 8.0, "GPU": 1.0, "memory": 1.0 * gigabyte})
+    monkeypatch.setattr(ray, "nodes", with_gpu)
+    assert room(1, None, "auto", 4 * gigabyte) == Workers(1, 1, 1.0, 0)
 
 
 def test_threads_are_what_is_reserved() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -70,12 +71,25 @@ def test_both_formats(text: str) -> None:
             '{"video": "a", "question": "b", "id": "1"}\n{"video": "c", "question": "d", "id": 1}',
             "q, line 2: the id '1' is that of line 1, too",
         ),
+        ('{"video":' + "[" * 100_000, "q, line 1: that is nested too deeply"),
+        ("[" * 100_000, r"q, line 1: there is no column '\[{40}'; there are"),
+        ('{"video": "a", "question": "b\\ud800"}', "q, line 1: 'question' has half a character"),
+        (
+            '{"video": "a", "question": "b", "id": "\\udcff"}',
+            "q, line 1: 'id' has half a character",
+        ),
+        ('{"video": "\\ud800", "question": "b"}', "q, line 1: no file has such a 'video' name"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(content: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=rf"\A{sentence}") as error:
         read_questions(content.encode(), "", "q")
     assert not re.search(r"\n", str(error.value))
+
+
+def test_a_video_whose_name_is_not_utf8() -> None:
+    (job,) = read_questions(b'{"video": "caf\\udce9.mp4", "question": "b"}', "", "q")
+    assert os.fsencode(job.video.path) == b"caf\xe9.mp4"
 
 
 def test_other_bytes_than_utf8() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dycoke_cli import resources
 from dycoke_cli.batch import reading
 from dycoke_cli.batch.jobs import Job
 from dycoke_cli.batch.reading import Read, ReadAhead
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.processes import Worker
 from dycoke_cli.video import Clip, Sampling, read
 
 from . import decoders
@@ -120,6 +123,103 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
         time.sleep(0.5)
         assert len(drawn) <= 3 + 2
         assert len(take_all(ahead)) == 12
+
+
+@pytest.mark.parametrize(("free", "at_once"), [(10**6, 1), (10**12, 4)])
+def test_as_many_read_at_once_as_there_is_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, at_once: int
+) -> None:
+    monkeypatch.setattr(reading, "free_main_memory", lambda: free)
+    monkeypatch.setattr(reading, "_decode", decoders.slow)
+    jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(6)))
+    with ReadAhead(jobs, TWO, decoders=4) as ahead:
+        taken = take_all(ahead)
+    assert len(taken) == 6
+    assert all(isinstance(found.clip, Clip) for found in taken.values())
+    times = [map(float, path.read_text().split()) for path in tmp_path.glob("*.times")]
+    spans = [(begun, ended) for begun, ended in times]
+    assert len(spans) == 6
+    most = max(sum(begun <= at < ended for begun, ended in spans) for at, _ in spans)
+    assert (most == 1) == (at_once == 1)
+
+
+def test_time_to_wait_for_memory_is_not_that_to_read(tmp_path: Path) -> None:
+    ahead = ReadAhead([], TWO, decoders=1, max_seconds=20.0)
+    worker = Worker(decoders.slow, TWO)
+    (job,) = folder_of(tmp_path, "1.mp4")
+    now = time.monotonic()
+    attempt = reading._Attempt(job, 1, started=now - 1000, needs=10**9, asked=now - 995)
+    ahead._busy[worker] = attempt
+    worker.send(job.video.path)
+    assert worker.receive() == 10**9
+    ahead._end_what_hangs()
+    assert ahead._busy == {worker: attempt}
+    ahead._let_read()
+    assert attempt.reads
+    assert time.monotonic() - attempt.started == pytest.approx(5, abs=1)
+    ahead._end_what_hangs()
+    assert ahead._busy == {worker: attempt}
+    attempt.started -= 100
+    ahead._end_what_hangs()
+    assert ahead._busy == {}
+
+
+def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_decode", decoders.decode)
+    with ReadAhead(folder_of(tmp_path, "asks.mp4", "good.mp4"), TWO, decoders=2) as ahead:
+        taken = take_all(ahead)
+    assert "ends the process that decodes it (exit code 5)" in error_of(taken["asks.mp4"])
+    assert isinstance(taken["good.mp4"].clip, Clip)
+
+
+def test_decoders_are_as_many_as_there_are_cpus_and_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gigabyte = 1024**3
+    for cpus, free, expected in (
+        (4, None, 4),
+        (64, 100 * gigabyte, 8),
+        (64, gigabyte, 2),
+        (64, 0, 1),
+        (1, 100 * gigabyte, 1),
+    ):
+        monkeypatch.setattr(reading, "usable_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr(reading, "free_main_memory", lambda free=free: free)
+        assert reading.usual_decoders() == expected
+
+
+@pytest.mark.slow
+def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(tmp_path: Path) -> None:
+    """273 bytes of GIF are 2 GB of frames; four of them aren't read at the same time."""
+    screen = (7999).to_bytes(2, "little")
+    frame = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x4c\x01\0"
+    gif = b"GIF89a" + 2 * screen + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + 6 * frame + b"\x3b"
+    for number in range(4):
+        (tmp_path / f"{number}.gif").write_bytes(gif)
+    before = resources.free_main_memory()
+    if before is None or before < 8 * 1024**3:
+        pytest.skip("less than 8 GiB of memory are free on this machine")
+    peak = 0
+    with ReadAhead(jobs_in(tmp_path), TWO, decoders=4) as ahead:
+        for _ in range(4):
+            while (found := ahead.take(0.05)) is None:
+                workers = (*list(ahead._busy), *list(ahead._idle))
+                peak = max(peak, sum(resident_bytes(worker.pid) for worker in workers))
+            assert isinstance(found.clip, Clip), found.clip
+    one = 7999 * 7999 * 3
+    # One that reads; of the other three, each holds the pictures that it has decoded to plan.
+    assert peak < (2 + 8 + 3 * 4) * one
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process has; 0 where it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_what_is_wrong_with_the_jobs_is_raised() -> None:

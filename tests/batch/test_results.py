@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
 import signal
 from pathlib import Path
 
 import pytest
 
-from dycoke_cli.batch.jobs import Job, Video
+from dycoke_cli.batch.jobs import Asked, Job, Video
 from dycoke_cli.batch.outcome import Outcome, answered, failed
 from dycoke_cli.batch.results import open_results
 from dycoke_cli.errors import OutputError, VideoError
@@ -92,6 +93,10 @@ def test_zeros_that_a_power_cut_left_are_cut_off(
         b'{"schema": "dycoke.answer/1", "answer": "of dycoke ask"}\n{"schema"',
         b"\x00\x01\x02",
         b'{"schema": "dycoke.eval/1"}',
+        b"[" * 100_000 + b"\n",
+        b"[1, 2]\n",
+        b"7\n",
+        b"\xff\xfe\x80 junk \x00\n\xff",
     ],
 )
 def test_another_file_is_left_alone(path: Path, content: bytes) -> None:
@@ -195,13 +200,20 @@ def test_a_device_is_no_file(tmp_path: Path) -> None:
     link.symlink_to("/dev/full")
     with pytest.raises(OutputError, match="isn't a file"), open_results(link):
         pass
+    assert list(tmp_path.iterdir()) == [link]  # not even a lock
 
 
-def test_a_name_that_is_not_utf8_is_still_text() -> None:
-    name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
-    job = Job(
-        Video(name, name, name), jobs_in(Path(__file__).parents[2] / "sample_videos")[0].questions
-    )
-    line = failed(job, job.questions[0], HOW, VideoError("it isn't there")).line
-    assert valid(line)["video"] == "caf\\xe9.mp4"
-    assert json.dumps(line).encode("ascii").decode("utf-8")
+def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
+    """A file may also be called what the escape of another looks like."""
+    found = []
+    for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
+        name = os.fsdecode(content)
+        job = Job(Video(name, name, name), (Asked(None, "What?"),))
+        found.append(failed(job, job.questions[0], HOW, VideoError(f"{name} isn't there")))
+    write(path, found)
+    lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]
+    assert [line["video"] for line in lines] == ["caf\\xe9.mp4", "caf\\xe8.mp4", "caf\\xe9.mp4"]
+    assert json.dumps(lines, ensure_ascii=False).encode()  # no lone surrogates anywhere
+    assert len({line["key"] for line in lines}) == 3
+    with open_results(path) as results:
+        assert [results.state(outcome.key) for outcome in found] == ["failed"] * 3

@@ -19,7 +19,7 @@ from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.results import open_results
 from dycoke_cli.batch.run import run
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.video import Sampling
 
@@ -108,8 +108,8 @@ def test_the_root_may_be_written_in_another_way(
         {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
         {"sampling": Sampling(frames=3)},
         {"sampling": Sampling(frames=2, start_s=1.0)},
-        {"decoding": Decoding(max_new_tokens=5)},
-        {"decoding": Decoding(max_new_tokens=4, temperature=1.0, seed=3)},
+        {"decoding": GenerationOptions(max_new_tokens=5)},
+        {"decoding": GenerationOptions(max_new_tokens=4, temperature=1.0, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.repeats import first_alike
-from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.engine.frame_dedup import first_alike
+from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.models.load import LoadedModel
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000)
 
@@ -40,7 +41,7 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
 ) -> None:
     session = VideoSession(mini, drawn(frames))
     ours = session.ask("What happens in the video?", published.METHOD, max_new_tokens=20)
-    prompt = session.prompt("What happens in the video?", (), Method(), Decoding(20))()
+    prompt = session.prompt("What happens in the video?", (), Method(), GenerationOptions(20))()
     streamer = TimedStreamer(mini.processor.tokenizer, Stopwatch(torch.device("cpu")), None, None)
     mini.model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(mini.model, prompt, frames, 20, streamer)
@@ -122,6 +123,15 @@ def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
     journal.add(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN, MEASURED)
     assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN)
     assert not journal.rounds(Heat("mini", "whole", 8, 4, "Commit b."), contestants.PLAIN)
+
+
+def test_a_peak_that_was_not_measured_has_no_column() -> None:
+    known, unknown = MEASURED, replace(MEASURED, peak=None)
+    stages = ("in all", "peak memory, excluding weights")
+    assert "peak memory, excluding weights, MB" in table("", {"a": [known]}, stages)
+    text = table("", {"a": [known], "b": [unknown]}, stages)
+    assert "peak" not in text
+    assert text.splitlines()[0] == "|  | in all, s |"
 
 
 def test_ratios_are_of_medians_to_the_first() -> None:

@@ -200,7 +200,7 @@ def modules() -> dict[str, types.ModuleType]:
     """The modules that are put in place of the real ones."""
     session = types.ModuleType("dycoke_cli.engine.session")
     session.VideoSession = FakeSession  # type: ignore[attr-defined]
-    loading = types.ModuleType("dycoke_cli.models.loading")
+    loading = types.ModuleType("dycoke_cli.models.load")
     loading.load = load  # type: ignore[attr-defined]
     return {session.__name__: session, loading.__name__: loading}
 

@@ -50,12 +50,13 @@ class Outcome:
 def run_here(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
     """Run `dycoke` with these arguments in this process."""
     out, err = _stream(b""), _stream(b"")
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err):
             code = main([str(argument) for argument in arguments])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return Outcome(code, _text(out), _text(err))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.batch import local
+from dycoke_cli.cli import columns
 from tests.batch.pretended import Pretended, make_clips, valid
 
 from .harness import Outcome, run_here
@@ -172,6 +174,30 @@ def test_rows_of_a_table(clips: Path) -> None:
         "answer,frames.timestamps_s,method.name",
         'What? indeed,"[0.0, 1.0]",none',
     ]
+
+
+def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> None:
+    questions = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "a=1\x1b]0;x\x07", "\u202ea", "1\r2")
+    (clips / "1.mp4").rename(clips / os.fsdecode(b"caf\xe9\x1b[2J.mp4"))
+    more = [part for text in questions[1:] for part in ("-q", text)]
+    run = batch(clips, questions[0], *more, "--csv", "--fields", "question,answer,video")
+    rows = list(csv.reader(io.StringIO(run.out)))[1:]
+    assert [row[0] for row in rows[:8]] == [
+        "'=1+1", "'+1", "'-1", "'@SUM(A1)", "'＝1", "a=1\\x1b]0;x\\x07", "\\u202ea", "1\\r2",
+    ]  # fmt: skip
+    assert all(row[1] == f"{row[0]} indeed" for row in rows)
+    assert {row[2] for row in rows} >= {str(clips / "caf\\xe9\\x1b[2J.mp4")}
+    assert not set(run.out) & set("\x1b\x07\r\x9b\u202e")
+    # In JSON all of it is exact.
+    run = batch(clips, *questions[:1], *more)
+    assert {line["question"] for line in lines(run)} == set(questions)
+
+
+def test_text_that_begins_with_a_tab_is_no_formula() -> None:
+    row = columns.row(
+        {"answer": "\t=1", "question": "\n=1", "id": -3}, [("answer",), ("question",), ("id",)]
+    )
+    assert next(csv.reader(io.StringIO(row, newline=""))) == ["'\t=1", "'\n=1", "-3"]
 
 
 def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -86,20 +87,54 @@ def test_two_runs_on_one_output(clips: Path, tmp_path: Path) -> None:
     assert err.startswith(f"Error: another run is writing to {out}".encode())
 
 
-def test_termination_leaves_whole_lines(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_leaves_whole_lines(clips: Path, tmp_path: Path, number: int) -> None:
     out = tmp_path / "results.jsonl"
     process = start(clips, "What?", "--out", out)
     wait_for_lines(out, 1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + number
     assert 0 < len(videos(out)) < 20
 
 
-def test_a_reader_that_leaves_hears_nothing(clips: Path) -> None:
-    process = start(clips, "What?", "--quiet", stdout=subprocess.PIPE)
+def children(pid: int) -> set[int]:
+    """The processes that it started, those of its threads among them."""
+    return {
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    }
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_ends_the_decoders(number: int) -> None:
+    process = subprocess.Popen(
+        [*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     assert process.stdout is not None
-    valid(json.loads(process.stdout.readline()))
+    process.stdout.readline()
+    decoders = children(process.pid)
+    assert decoders
+    os.killpg(process.pid, number)  # as a terminal does
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    deadline = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in decoders):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("flags", [[], ["--csv"]])
+def test_a_reader_that_leaves_hears_nothing(clips: Path, flags: list[str]) -> None:
+    process = start(clips, "What?", "--quiet", *flags, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
     assert process.stderr.read() == b""
@@ -107,9 +142,10 @@ def test_a_reader_that_leaves_hears_nothing(clips: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_behind_stdout(clips: Path) -> None:
+@pytest.mark.parametrize("flags", [[], ["--csv"]])
+def test_a_full_disk_behind_stdout(clips: Path, flags: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        process = start(clips, "What?", stdout=full.fileno())
+        process = start(clips, "What?", *flags, stdout=full.fileno())
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6
     assert err.startswith(b"Error: standard output can't be written (No space left")

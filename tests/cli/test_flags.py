@@ -125,7 +125,7 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
         seen.append((name, {key: value for key, value in options.items() if value}))
         return fake_engine.FakeLoaded(name)
 
-    monkeypatch.setattr(sys.modules["dycoke_cli.models.loading"], "load", load)
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
     asked(fake)
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
     assert run_here("models", "default", "llava-onevision-7b").code == 0

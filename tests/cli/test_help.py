@@ -17,7 +17,7 @@ from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.specs import ABLATIONS
-from dycoke_cli.models.layouts import FAMILIES, defaults_of
+from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.video import Sampling
 
 from .harness import run_here

@@ -40,7 +40,7 @@ def test_rotation_is_told() -> None:
 
 
 def test_no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dycoke_cli.models.loading", None)
+    monkeypatch.setitem(sys.modules, "dycoke_cli.models.load", None)
     monkeypatch.setitem(sys.modules, "dycoke_cli.engine.session", None)
     assert run_here("probe", CLIP).code == 0
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -142,7 +146,8 @@ def test_full_disk(flags: list[str]) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_termination_leaves_no_temporary_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> None:
     process = subprocess.Popen(
         [*FAKE, "ask", "-", "What?"],
         stdin=subprocess.PIPE,
@@ -156,10 +161,63 @@ def test_termination_leaves_no_temporary_file(tmp_path: Path) -> None:
     while not list(tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
     process.stdin.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def of_a_terminal() -> tuple[subprocess.Popen[bytes], int]:
+    """The command with a terminal of its own; it has begun to answer."""
+    terminal, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*FAKE, *map(str, ASK)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", **SLOW},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
+    )
+    os.close(slave)
+    seen = b""
+    while b"Looking" not in seen:
+        seen += os.read(terminal, 65536)
+    return process, terminal
+
+
+def test_a_hang_up_leaves_the_terminal_as_it_was() -> None:
+    process, terminal = of_a_terminal()
+    process.send_signal(signal.SIGHUP)
+    seen = b""
+    with suppress(OSError):  # the terminal's way to say that nobody writes to it any more
+        while data := os.read(terminal, 65536):
+            seen += data
+    os.close(terminal)
+    assert process.wait(timeout=30) == 128 + signal.SIGHUP
+    assert seen.rindex(SHOW_CURSOR) > seen.find(HIDE_CURSOR)
+    assert b"Error" not in seen
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order() -> None:
+    process, terminal = of_a_terminal()
+    os.close(terminal)  # the system sends the signal, and the terminal takes nothing any more
+    assert process.wait(timeout=30) == 128 + signal.SIGHUP
+
+
+def test_nohup_is_heeded() -> None:
+    process = subprocess.Popen(
+        [*FAKE, *map(str, ASK)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **SLOW},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"a"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == b" red circle moves right\n"
+    assert process.returncode == 0
 
 
 def test_output_in_a_locale_that_knows_no_accents() -> None:

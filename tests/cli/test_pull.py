@@ -96,7 +96,7 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
 def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
     assert models(hub, tmp_path, PULL)[0].code == 0
     script = (
-        "from dycoke_cli.models.source import find, read_config;"
+        "from dycoke_cli.models.resolve import find, read_config;"
         "print(*read_config(find('me/mine')), sep='\\n')"
     )
     environment = hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "1"}

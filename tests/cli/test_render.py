@@ -253,6 +253,6 @@ def test_counts_and_shares() -> None:
 
 def test_text_that_could_move_the_cursor_is_visible() -> None:
     assert shown("a\tb\nc\r\x1b\x7f\x9b\u202e\udc80é🎈") == (
-        "a\tb\nc\\r\\x1b\\x7f\\x9b\\u202e\\udc80é🎈"
+        "a\tb\nc\\r\\x1b\\x7f\\x9b\\u202e\\x80é🎈"
     )
     assert one_line("  a\n\n b\x1b ") == "a b\\x1b"

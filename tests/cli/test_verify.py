@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.engine.placement import Placement
+from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import loading
+from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
 from tests.documents import valid
 
@@ -49,13 +49,13 @@ def test_as_json_and_quiet(here: Path) -> None:
 
 
 def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    arrange = Placement.arrange
+    arrange = Slots.arrange
 
     def wrong(self, active):
-        moves = arrange(self, active)
-        return replace(moves, target=moves.target.roll(1, dims=0))
+        swaps = arrange(self, active)
+        return replace(swaps, target=swaps.target.roll(1, dims=0))
 
-    monkeypatch.setattr(Placement, "arrange", wrong)
+    monkeypatch.setattr(Slots, "arrange", wrong)
     run = run_here("verify", "mini", "--dtype", "float32", "--frames", "16")
     assert run.code == 1
     assert run.out == "mini: not verified\n"
@@ -83,6 +83,15 @@ def test_what_goes_wrong_is_a_sentence(arguments, code, says) -> None:
     assert "Traceback" not in run.err
 
 
+def test_a_report_takes_the_place_of_no_device(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    run = run_here("verify", "nosuch", "--out", link)
+    assert run.code == 6
+    assert f"--out {link} isn't a file" in run.err
+    assert list(tmp_path.iterdir()) == [link]
+
+
 def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, LoadOptions]] = []
 
@@ -90,7 +99,7 @@ def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((name, LoadOptions(**how)))
         raise ModelError("that is all")
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(load_module, "load", load)
     run = run_here("verify", "mini", "--dtype", "float32", "--quantize", "int4")
     assert run.code == 4
     assert seen == [("mini", LoadOptions(dtype="float32", quantize="int4"))]

@@ -10,6 +10,7 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
 from dycoke_cli.errors import UsageError
+from tests.exactness import assert_same
 
 from .tiny import SHAPES, make_inputs, make_model
 
@@ -90,7 +91,7 @@ def test_each_row_is_as_it_is_alone(method, frames, texts):
             == alone.sequences[0, -NEW_TOKENS:].tolist()
         )
         for ours, theirs in zip(together.logits, alone.logits, strict=True):
-            torch.testing.assert_close(ours[number], theirs[0], atol=2e-4, rtol=2e-4)
+            assert_same(ours[number], theirs[0])
         assert stats[number] == counts
 
 
@@ -138,7 +139,7 @@ def test_a_row_with_too_few_tokens_is_read_whole_at_each_step():
         theirs, counts = answer(model, expected, batch_of(rows))
         assert stats == counts
         for one, other in zip(ours.logits, theirs.logits, strict=True):
-            torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+            assert_same(one, other)
     assert ours.past_key_values.active_nbytes == theirs.past_key_values.active_nbytes
 
 

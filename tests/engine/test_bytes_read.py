@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.engine.bytes_read import read_per_token, weights_read
+from dycoke_cli.engine.memory.measured import read_per_token, weights_read
 from dycoke_cli.models import linear_layers
 
 from ..families.qwen import qwen3_vl_moe
@@ -22,7 +22,7 @@ def test_decoder_and_output_layer_by_hand(tied: bool) -> None:
     model = make_model(SHAPES[0])
     table = model.get_input_embeddings()
     model.lm_head.weight = table.weight if tied else type(table.weight)(table.weight.clone())
-    assert weights_read(model) == 4 * NUMBERS
+    assert weights_read(model) == 8 * NUMBERS
     assert weights_read(model.bfloat16()) == 2 * NUMBERS
     assert read_per_token(model, 1000) == 2 * NUMBERS + 1000
 
@@ -43,4 +43,4 @@ def test_layers_in_8_bits_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     linears += [(VOCABULARY, 32)]
     rounded = sum(outputs * inputs for outputs, inputs in linears)
     packed = sum(outputs * (inputs + 12) for outputs, inputs in linears)
-    assert weights_read(model) == packed + 4 * (NUMBERS - rounded)
+    assert weights_read(model) == packed + 8 * (NUMBERS - rounded)

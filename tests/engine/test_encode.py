@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dycoke_cli.engine import encode
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import VideoPrompt
+from tests.exactness import assert_same
 
 from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 
@@ -42,10 +43,10 @@ def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
         prompt_of(shape, inputs, 7),
         lambda done, total: calls.append((done, total)),
     )
-    rows = encoded.rows
+    rows = encoded.embeddings
     assert encoded.deepstack == ()
     expected = embeds[visual.start : visual.stop + 1]  # with the newline
-    torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
+    assert_same(rows, expected)
     assert (
         calls
         == {

@@ -1,9 +1,9 @@
 """Attached to a stock model, any choice gives the tokens and logits of the masked reference."""
 
 import pytest
-import torch
 
 from dycoke_cli import DyCoke
+from tests.exactness import assert_same
 from tests.natural import CLIPS
 
 from .reference import Reference
@@ -87,6 +87,6 @@ def check_equal(shape, inputs, frames, parameters):
         )
     assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
     for ours, theirs in zip(output.logits, logits, strict=True):
-        torch.testing.assert_close(ours[0].double(), theirs, atol=1e-4, rtol=1e-4)
+        assert_same(ours[0], theirs)
     assert attachment.stats[0].visual_kept == len(choice.kept)
     assert attachment.stats[0].active == [len(active) for active in choice.active]

@@ -7,15 +7,21 @@ from dataclasses import replace
 import pytest
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine.estimate import CUDA_CONTEXT, Sizes, Work, estimate
-from dycoke_cli.engine.expected_memory import expected, sizes_of
+from dycoke_cli.engine.memory.estimate import (
+    CUDA_CONTEXT,
+    Sizes,
+    Work,
+    estimate,
+    estimate_answer,
+    sizes_of,
+)
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
 
 # LLaVA-OneVision 7B in bfloat16: 4 KV heads of 128; SigLIP.
 LLAVA_7B = Sizes(
     weights=16_062_000_000,
-    number=2,
+    dtype_bytes=2,
     layers=28,
     hidden=3584,
     mlp=18944,
@@ -28,7 +34,7 @@ LLAVA_7B = Sizes(
 
 def work(frames, kept, **changes):
     read = kept + 21
-    return Work(**{"visual": frames * 196, "kept": kept, "text": 21, "at_once": read, "spare": 0,
+    return Work(**{"visual": frames * 196, "kept": kept, "text": 21, "chunk_len": read, "spare": 0,
                    "patches": 6019, **changes})  # fmt: skip
 
 
@@ -49,13 +55,13 @@ def test_32_frames_in_the_7b_by_hand():
     assert found.total(CUDA_CONTEXT) == pytest.approx(19.0e9, rel=0.005)
 
 
-def test_128_frames_in_the_7b_take_a_third_when_merged_and_read_in_pieces():
+def test_128_frames_in_the_7b_take_a_third_when_merged_and_prefilled_in_chunks():
     plain = estimate(LLAVA_7B, work(128, 25088))
     merged = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58)))
-    pieces = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58), at_once=1024))
+    chunked = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58), chunk_len=1024))
     assert plain.working == pytest.approx(5.7e9, rel=0.02)
     assert merged.working == pytest.approx(2.9e9, rel=0.02)
-    assert pieces.working < plain.working / 3
+    assert chunked.working < plain.working / 3
 
 
 def test_what_deepstack_adds_is_as_many_rows_again():
@@ -64,7 +70,7 @@ def test_what_deepstack_adds_is_as_many_rows_again():
 
 
 def test_it_needs_no_torch():
-    code = "import sys, dycoke_cli.engine.estimate; sys.exit('torch' in sys.modules)"
+    code = "import sys, dycoke_cli.engine.memory.estimate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -76,10 +82,10 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = expected(loaded, session.video, method, answer.tokens.text)
+    found = estimate_answer(loaded, session.video, method, answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
-        row = sizes_of(loaded).layers * sizes_of(loaded).kv * 4
+        row = sizes_of(loaded).layers * sizes_of(loaded).kv * 8
         held += (128 - 5) * row
     assert found.kv == pytest.approx(held, rel=0.05)
     assert found.weights == loaded.weights_bytes

@@ -8,8 +8,9 @@ from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.compression.base import Inside
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
+from tests.exactness import assert_same
 from tests.natural import CLIPS
 
 from .reference import Reference, top
@@ -76,11 +77,11 @@ def check_equal(shape, inputs, seed, ratio, layer):
     output, stats = generate(model, inputs, FastV(prune_ratio=ratio, prune_layer=layer))
     assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
     for ours, theirs in zip(output.logits, logits, strict=True):
-        torch.testing.assert_close(ours[0].double(), theirs, atol=1e-4, rtol=1e-4)
+        assert_same(ours[0], theirs)
     assert stats.visual_kept == len(visual)
     assert stats.visual_last == stats.mean_active == len(kept)
     store = output.past_key_values
-    rows = [held.rows for held in store.layers]
+    rows = [held.entries for held in store.layers]
     text = len(embeds) - len(visual) + NEW_TOKENS - 1
     assert rows[:layer] == [len(visual) + text] * layer
     assert rows[layer:] == [len(kept) + text] * (len(rows) - layer)
@@ -110,7 +111,7 @@ def test_rows_that_were_dropped_matter_to_nobody():
     for blind in (range(len(embeds)), kept):
         masks = dict.fromkeys(range(2, 5), masked(len(embeds), dropped, blind))
         logits.append(Reference(model).logits(embeds, torch.arange(len(embeds)), masks)[0])
-    torch.testing.assert_close(logits[0][kept], logits[1][kept], atol=1e-12, rtol=0)
+    assert_same(logits[0][kept], logits[1][kept])
     assert not torch.allclose(logits[0][dropped], logits[1][dropped], atol=1e-3)
 
 
@@ -145,17 +146,16 @@ def test_decoders_of_the_stock_model_with_masks(text, implementation):
     expected = by_masks_on_the_stock_model(model, embeds, visual, ratio=0.5, layer=2)
     model.set_attn_implementation(implementation)
     output, _ = generate(model, inputs, FastV())
-    logits = torch.cat(output.logits).double()
-    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    logits = torch.cat(output.logits)
+    assert_same(logits, expected)
     whole, _ = generate(model, inputs, FastV(prune_ratio=0.0))
     assert not torch.allclose(torch.cat(whole.logits).double(), expected, atol=1e-3)
 
 
 @torch.no_grad()
 def by_masks_on_the_stock_model(model, embeds, visual, ratio, layer):
-    """Logits [steps, vocabulary] of the model's own greedy forwards, in float64, with masks."""
-    model.double()
-    decoder, seen = model.get_decoder(), embeds.double()
+    """Logits [steps, vocabulary] of the model's own greedy forwards, with masks."""
+    decoder, seen = model.get_decoder(), embeds
     attentions = decoder(inputs_embeds=seen[None], output_attentions=True).attentions
     row = attentions[layer - 1][0].mean(0)[-1]
     stay = top([float(row[c]) for c in visual], int(len(visual) * (1 - ratio)))
@@ -176,7 +176,6 @@ def by_masks_on_the_stock_model(model, embeds, visual, ratio, layer):
         seen = torch.cat([seen, model.get_input_embeddings().weight[logits[-1].argmax()][None]])
     for hook in hooks:
         hook.remove()
-    model.float()
     return torch.stack(logits)
 
 
@@ -186,10 +185,10 @@ def test_bytes_are_freed_behind_the_layer():
     output, _ = generate(make_model(shape), inputs, FastV(prune_ratio=0.75), 5)
     store = output.past_key_values
     # By hand: 32 visual tokens, 9 of text, 4 of the five written were read; rows of 2 heads of
-    # 8 float32, keys and values.
-    row = 2 * 2 * 8 * 4
+    # 8 float64, keys and values.
+    row = 2 * 2 * 8 * 8
     assert store.active_nbytes == row * (2 * (32 + 9 + 4) + 3 * (8 + 9 + 4))
-    assert store.nbytes == row * (2 * (32 + 9) + 3 * (8 + 9) + 5 * SPARE_ROWS)
+    assert store.nbytes == row * (2 * (32 + 9) + 3 * (8 + 9) + 5 * SPARE_ENTRIES)
 
 
 def test_nothing_is_counted_as_evicted_in_decode():

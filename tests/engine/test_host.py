@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
-from dycoke_cli.engine.host_rows import HostRows
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
 from tests.cuda import needs_cuda
 
 from .test_batches import answer, batch_of, prompts
@@ -22,7 +22,7 @@ METHODS = [
     RandomMerge(merge_ratio=0.5, prune_layer=2, recall_threshold=1.0),
     DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2),  # everything stays active
 ]
-ROW = 2 * 2 * 8 * 4  # bytes: keys and values of 2 heads of 8 float32 in one layer
+ROW = 2 * 2 * 8 * 8  # bytes: keys and values of 2 heads of 8 float64 in one layer
 TEXT = 3 + 1 + 5  # tokens of a prompt without more text: before, the newline, behind
 
 
@@ -45,7 +45,7 @@ def test_tokens_logits_and_counts_are_those_of_the_device(method, frames, texts)
         assert all(row.tokens_recalled for row in counts)
 
 
-def test_a_row_without_a_video():
+def test_a_sequence_without_a_video():
     model, method = make_model(SHAPES[0]), DyCoke(prune_layer=2, recall_threshold=1.0)
     rows = prompts(SHAPES[0], 5, (1, 3))
     text = {
@@ -67,7 +67,7 @@ def test_bytes_are_where_they_are_said_to_be():
     active = int(kept * 0.3)
     assert stats.tokens_recalled > 0
     assert store.host_nbytes == 3 * ROW * kept
-    on_device = 2 * (kept + TEXT + SPARE_ROWS) + 3 * (active + TEXT + SPARE_ROWS)
+    on_device = 2 * (kept + TEXT + SPARE_ENTRIES) + 3 * (active + TEXT + SPARE_ENTRIES)
     assert store.nbytes == ROW * on_device + store.host_nbytes
     storages = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
@@ -79,7 +79,7 @@ def test_bytes_are_where_they_are_said_to_be():
     assert store.active_nbytes == ROW * (2 * (kept + TEXT + steps) + 3 * (active + TEXT + steps))
 
 
-def test_bytes_of_a_batch_are_those_of_its_widest_row():
+def test_bytes_of_a_batch_are_those_of_its_widest_sequence():
     model = make_model(SHAPES[0])
     method = DyCoke(prune_layer=2, dp_cache="host")
     output, stats = answer(model, method, batch_of(prompts(SHAPES[0], 5, (3, 0))))
@@ -88,7 +88,7 @@ def test_bytes_of_a_batch_are_those_of_its_widest_row():
     assert [row.visual_kept for row in stats] == [kept, kept]
     active = int(kept * 0.3)
     assert store.host_nbytes == 3 * ROW * 2 * kept
-    widest = 2 * (kept + TEXT + 3 + SPARE_ROWS) + 3 * (active + TEXT + 3 + SPARE_ROWS)
+    widest = 2 * (kept + TEXT + 3 + SPARE_ENTRIES) + 3 * (active + TEXT + 3 + SPARE_ENTRIES)
     assert store.nbytes == 2 * ROW * widest + store.host_nbytes
 
 
@@ -96,19 +96,19 @@ def test_a_prompt_leaves_the_device_as_it_is_read():
     store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), "host"))
     prefill(store)
     # Of ten rows six are visual; a key and a value of one float32 each.
-    assert [layer.nbytes for layer in store.layers] == [8 * (PROMPT + SPARE_ROWS)] * 2 + [
-        8 * (PROMPT - 6 + SPARE_ROWS)
+    assert [layer.nbytes for layer in store.layers] == [8 * (PROMPT + SPARE_ENTRIES)] * 2 + [
+        8 * (PROMPT - 6 + SPARE_ENTRIES)
     ]
     assert store.host_nbytes == 8 * 6
     step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
-    assert store.layers[2].nbytes == 8 * (PROMPT - 3 + SPARE_ROWS)
+    assert store.layers[2].nbytes == 8 * (PROMPT - 3 + SPARE_ENTRIES)
     assert store.host_nbytes == 8 * 6
 
 
 @needs_cuda
 def test_rows_on_the_host_are_pinned_and_come_back_as_they_went():
     rows = torch.randn(1000, 2, 8, device="cuda")
-    host = HostRows(rows)
+    host = PinnedHostBuffer(rows)
     expected = rows.cpu()
     rows.zero_()  # behind the copy out, which the caller doesn't wait for
     which = torch.tensor([7, 999, 0, 512])

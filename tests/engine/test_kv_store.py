@@ -6,10 +6,10 @@ import torch
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.engine.kv_layer import SPARE_ROWS
-from dycoke_cli.engine.kv_store import KVStore
-from dycoke_cli.engine.row import Row
-from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.call import ShortenedSequence
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.trace import DecodeStats
 
 from .tiny import SHAPES, make_inputs, make_model
 
@@ -17,17 +17,19 @@ VISUAL, PROMPT = torch.arange(2, 8), 10  # six visual tokens in a prompt of ten
 
 
 def make_store(pruning):
-    """A store, and its only row."""
-    row = Row(0, VISUAL, DecodeStats(visual=6, visual_kept=6), pruning and pruning.selector)
+    """A store, and its only sequence."""
+    stats = DecodeStats(visual=6, visual_kept=6)
+    sequence = ShortenedSequence(0, VISUAL, stats, pruning and pruning.selector)
     store = KVStore(
         layers=3,
-        rows=[row],
+        paddings=[sequence.padding],
+        visual=[sequence.visual],
         length=PROMPT,
-        sequence=PROMPT,
+        uncompressed_length=PROMPT,
         first_pruned=pruning and pruning.layer,
         dp_cache=pruning.dp_cache if pruning else "device",
     )
-    return store, row
+    return store, sequence
 
 
 def rows(numbers):
@@ -40,61 +42,61 @@ def prefill(store):
         store.update(rows(range(PROMPT)), -rows(range(PROMPT)), layer)
 
 
-def step(store, row, attention, number, first_pruned=2):
+def step(store, sequence, attention, number, first_pruned=2):
     """One decoding step; the rows that layer 2, which is pruned, reads: (keys, values)."""
     store.begin_step()
     for layer in range(3):
         keys, values = store.update(rows([number]), -rows([number]), layer)
         if layer + 1 == first_pruned:
-            store.arrange([row.choose(torch.tensor(attention))])
+            store.arrange([sequence.select(torch.tensor(attention))])
     return keys.flatten().tolist(), values.flatten().tolist()
 
 
 @pytest.mark.parametrize("dp_cache", ["device", "host"])
 def test_a_token_leaves_and_returns(dp_cache):
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
     prefill(store)
     text = {0, 1, 8, 9}
-    keys, values = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, values = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == text | {2, 3, 4, 10}
     assert values == [-key for key in keys]
-    keys, _ = step(store, row, [0, 0, 0, 7.0, 8, 9], 11)
+    keys, _ = step(store, sequence, [0, 0, 0, 7.0, 8, 9], 11)
     assert set(keys) == text | {5, 6, 7, 10, 11}  # 2, 3 and 4 left
-    keys, values = step(store, row, [9.0, 0, 0, 8.0, 7.0, 0], 12)
+    keys, values = step(store, sequence, [9.0, 0, 0, 8.0, 7.0, 0], 12)
     assert set(keys) == text | {2, 5, 6, 10, 11, 12}  # and 2 is back
     assert values == [-key for key in keys]
-    assert row.stats.choices_renewed == 2
-    assert row.stats.tokens_evicted == 3 + 3 + 1
-    assert row.stats.tokens_recalled == 3 + 1
-    assert row.stats.active == [3, 3, 3]
+    assert sequence.stats.choices_renewed == 2
+    assert sequence.stats.tokens_evicted == 3 + 3 + 1
+    assert sequence.stats.tokens_recalled == 3 + 1
+    assert sequence.stats.active == [3, 3, 3]
 
 
 @pytest.mark.parametrize("dp_cache", ["device", "host"])
-def test_a_choice_that_is_not_renewed_moves_nothing(dp_cache):
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
+def test_a_selection_that_is_not_renewed_swaps_nothing(dp_cache):
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
     prefill(store)
-    first, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
-    second, _ = step(store, row, [9.0, 8, 6, 0, 0, 0], 11)
+    first, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
+    second, _ = step(store, sequence, [9.0, 8, 6, 0, 0, 0], 11)
     assert second == [*first, 11]
-    assert row.stats.choices_renewed == 0
+    assert sequence.stats.choices_renewed == 0
 
 
 def test_the_published_variant_falls_back_to_the_full_cache():
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9, variant="published")))
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9, variant="published")))
     prefill(store)
-    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == {0, 1, 8, 9} | {2, 3, 7, 10}  # int(5 * 0.5) of the first five, and the last
-    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 11)
+    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 11)
     assert set(keys) == set(range(12))
-    keys, _ = step(store, row, [0, 0, 7.0, 9, 0, 0], 12)
+    keys, _ = step(store, sequence, [0, 0, 7.0, 9, 0, 0], 12)
     assert set(keys) == {0, 1, 8, 9} | {4, 5, 7, 10, 11, 12}
 
 
 def test_layers_below_the_prune_layer_read_everything_in_order():
-    store, row = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
     prefill(store)
     for number in (10, 11):
-        step(store, row, [9.0, 8, 7, 0, 0, 0], number)
+        step(store, sequence, [9.0, 8, 7, 0, 0, 0], number)
     for layer in (0, 1):
         keys, _ = store.layers[layer].attended()
         assert keys.flatten().tolist() == list(range(12))
@@ -102,12 +104,12 @@ def test_layers_below_the_prune_layer_read_everything_in_order():
 
 def test_discard_frees_what_the_first_choice_leaves_out():
     selector = VisualSelector(0.5, 0.9, recall=False)
-    store, row = make_store(Pruning(2, selector, dp_cache="discard"))
+    store, sequence = make_store(Pruning(2, selector, dp_cache="discard"))
     prefill(store)
     held = store.layers[2].nbytes
-    keys, _ = step(store, row, [9.0, 8, 7, 0, 0, 0], 10)
+    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
     assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10}
-    keys, _ = step(store, row, [0, 0, 0, 7.0, 8, 9], 11)
+    keys, _ = step(store, sequence, [0, 0, 0, 7.0, 8, 9], 11)
     assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10, 11}
     assert store.layers[2].nbytes == held - 3 * 2 * 4
     assert store.layers[1].nbytes == held
@@ -115,9 +117,9 @@ def test_discard_frees_what_the_first_choice_leaves_out():
 
 @pytest.mark.parametrize("dp_cache", ["device", "host"])
 def test_nothing_active_is_legal(dp_cache):
-    store, row = make_store(Pruning(1, VisualSelector(0.9, 0.9), dp_cache))
+    store, sequence = make_store(Pruning(1, VisualSelector(0.9, 0.9), dp_cache))
     prefill(store)
-    keys, _ = step(store, row, [1.0] * 6, 10, first_pruned=1)
+    keys, _ = step(store, sequence, [1.0] * 6, 10, first_pruned=1)
     assert set(keys) == {0, 1, 8, 9, 10}
 
 
@@ -139,15 +141,15 @@ def test_bytes_reported_are_bytes_held(dp_cache):
         for tensor in (layer.keys, layer.values)
     }
     assert store.nbytes == sum(storages.values())
-    # By hand: rows of 2 heads of 8 float32, keys and values; 9 prompt tokens are text, and of the
+    # By hand: rows of 2 heads of 8 float64, keys and values; 9 prompt tokens are text, and of the
     # five tokens written the last was never read.
-    row = 2 * 2 * 8 * 4
+    row = 2 * 2 * 8 * 8
     kept = attachment.stats[0].visual_kept
     rest = 9 + 4
     assert kept == 4 * 2 + 6 * int(0.3 * 4)
     assert store.active_nbytes == row * (2 * (kept + rest) + 3 * (int(kept * 0.3) + rest))
     gone = 3 * (kept - int(kept * 0.3)) if dp_cache == "discard" else 0
-    assert store.nbytes == row * (5 * (kept + 9 + SPARE_ROWS) - gone)
+    assert store.nbytes == row * (5 * (kept + 9 + SPARE_ENTRIES) - gone)
     views = store.layers[4].attended()
     assert all(view.untyped_storage().data_ptr() in storages for view in views)  # no copy
 
@@ -155,10 +157,10 @@ def test_bytes_reported_are_bytes_held(dp_cache):
 def test_growing_keeps_what_is_there():
     store, _ = make_store(None)
     prefill(store)
-    for number in range(PROMPT, PROMPT + SPARE_ROWS + 30):
+    for number in range(PROMPT, PROMPT + SPARE_ENTRIES + 30):
         store.begin_step()
         for layer in range(3):
             keys, values = store.update(rows([number]), -rows([number]), layer)
-    assert keys.flatten().tolist() == list(range(PROMPT + SPARE_ROWS + 30))
+    assert keys.flatten().tolist() == list(range(PROMPT + SPARE_ENTRIES + 30))
     assert torch.equal(values, -keys)
-    assert store.get_seq_length() == PROMPT + SPARE_ROWS + 30
+    assert store.get_seq_length() == PROMPT + SPARE_ENTRIES + 30

@@ -6,16 +6,19 @@ patches of all frames here, and in front of each layer those rows are written ov
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import encode, merged_vision
-from dycoke_cli.models.layouts import FAMILIES, family_of
+from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
 
+from ..exactness import assert_same
 from ..families.stock import clip
 from ..families.test_together import loaded_of
 from ..families.tiny import MAKERS, make
@@ -78,11 +81,13 @@ class Overwritten:
 @pytest.mark.parametrize("family", CAN)
 @pytest.mark.parametrize("frames", [1, 3, 9])
 @pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("merge_ratio", [0.5, 0.99], ids=["half", "nothing of a compared frame"])
 @pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
 @torch.inference_mode()
 def test_rows_and_choice_are_those_of_whole_frames(
-    family, frames, before, numbers, monkeypatch
+    family, frames, before, merge_ratio, numbers, monkeypatch
 ) -> None:
+    merging = replace(MERGING, merge_ratio=merge_ratio)
     model, processor = make(family)
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
@@ -90,18 +95,18 @@ def test_rows_and_choice_are_those_of_whole_frames(
     monkeypatch.setattr(merged_vision, "LAYERS_BEFORE", before)
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
-    oracle = Overwritten(layers, before, rows_of(family), MERGING.merge_ratio)
-    expected = encode.encode_video(model, known, prompt).rows
+    oracle = Overwritten(layers, before, rows_of(family), merging.merge_ratio)
+    expected = encode.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
     monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
     stock = attention_implementation(tower)
-    encoded = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    encoded = encode.encode_video(model, known, prompt, None, merging.before_vision())
     count = len(rows_of(family))
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
     assert encoded.kept.tolist() == flat
-    assert len(flat) == MERGING.kept_tokens(frames, count)
-    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    assert len(flat) == merging.kept_tokens(frames, count)
+    assert_same(encoded.embeddings[flat], expected[flat])
     assert attention_implementation(tower) == stock
 
 
@@ -118,6 +123,17 @@ def test_answers_with_nothing_dropped_and_with_half(family) -> None:
 
 
 @pytest.mark.parametrize("family", CAN)
+def test_frames_that_keep_nothing_are_answered_like_behind_the_tower(family) -> None:
+    """Then only whole frames are left, and those are the same wherever the choice is made."""
+    session = VideoSession(loaded_of(family), Pictures.of(pan(7)))
+    behind = replace(MERGING, merge_ratio=0.99, merge_stage="llm")
+    methods = (behind, replace(behind, merge_stage="vision"))
+    asked = [session.ask("what happens", m, max_new_tokens=8).to_dict() for m in methods]
+    assert asked[0]["answer"] == asked[1]["answer"]
+    assert [a["tokens"]["visual_kept"] for a in asked] == [2 * len(rows_of(family))] * 2
+
+
+@pytest.mark.parametrize("family", CAN)
 def test_where_nothing_moves_it_is_exact(family) -> None:
     """The rest of a frame is then just what stands for it."""
     model, processor = make(family)
@@ -126,7 +142,7 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
     prompt = make_prompt(processor, known, model.config, still)
     whole = encode.encode_video(model, known, prompt)
     merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
-    torch.testing.assert_close(merged.rows, whole.rows, atol=1e-5, rtol=1e-4)
+    assert_same(merged.embeddings, whole.embeddings)
 
 
 def test_all_families_whose_towers_see_whole_pictures_can() -> None:

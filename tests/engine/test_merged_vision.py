@@ -11,11 +11,12 @@ from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine import encode, merged_vision
 from dycoke_cli.engine.merged_vision import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
 
+from ..exactness import assert_same
 from ..families.stock import clip
 from ..families.test_together import loaded_of
 from ..families.tiny import make
@@ -120,7 +121,7 @@ def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypa
     flat = [f * GRID**2 + n for f, positions in enumerate(kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == MERGING.kept_tokens(frames, GRID**2)
-    torch.testing.assert_close(encoded.rows[flat], expected[flat], atol=1e-5, rtol=1e-4)
+    assert_same(encoded.embeddings[flat], expected[flat])
     assert attention_implementation(model.model.vision_tower) == "sdpa"
 
 
@@ -155,15 +156,15 @@ def test_other_threads_see_whole_frames() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(4))
-    whole = encode.encode_video(model, known, prompt).rows
+    whole = encode.encode_video(model, known, prompt).embeddings
     found = []
     with merged_vision.MergedVision(model, known.tower, MERGING.before_vision()):
         other = threading.Thread(
-            target=lambda: found.append(encode.encode_video(model, known, prompt).rows)
+            target=lambda: found.append(encode.encode_video(model, known, prompt).embeddings)
         )
         other.start()
         other.join()
-    torch.testing.assert_close(found[0], whole, atol=1e-6, rtol=1e-5)
+    assert_same(found[0], whole)
 
 
 def test_families_that_cannot_are_refused() -> None:

@@ -6,7 +6,7 @@ from transformers import StaticCache
 
 from dycoke_cli import DyCoke
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
+from dycoke_cli.models.families import family_of
 
 from .tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
 

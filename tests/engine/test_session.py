@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
-from dycoke_cli.engine.bytes_read import weights_read
+from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import Frames
+from tests.exactness import in_float64
 from tests.natural import Pictures, pan
 
 QUESTION = "What happens in the video?"
@@ -20,7 +21,9 @@ def natural(frames):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load("mini", device="cpu", dtype="float32")
+    loaded = load("mini", device="cpu", dtype="float32")
+    in_float64(loaded.model)
+    return loaded
 
 
 @pytest.fixture(scope="module")

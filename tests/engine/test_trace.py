@@ -8,6 +8,7 @@ from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.errors import UsageError
+from tests.exactness import EPS
 from tests.natural import CLIPS
 
 from .reference import Reference
@@ -69,7 +70,7 @@ def test_it_is_what_the_reference_did(clip, parameters):
     assert (trace.first_text, [step.text for step in trace.steps]) == ("0", [*"12345678"])
     before = set(read)
     for step, attention, active in zip(trace.steps, choice.attention, choice.active, strict=True):
-        assert step.attention == pytest.approx(by_frame(read, attention), abs=1e-5)
+        assert step.attention == pytest.approx(by_frame(read, attention), abs=EPS)
         assert list(step.active) == by_frame(active, [1] * len(active))
         now = set(active)
         assert list(step.evicted) == sorted(choice.kept[token] for token in before - now)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.cache import LIMIT, CacheFiles
+from dycoke_cli.engine import visual_cache
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
@@ -68,7 +71,7 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
     cache.put("k", Encoded(rows, stacked))
     found = cache.get("k", CPU)
     assert found is not None
-    assert torch.equal(found.rows, rows)
+    assert torch.equal(found.embeddings, rows)
     assert all(torch.equal(a, b) for a, b in zip(found.deepstack, stacked, strict=True))
     assert cache.get("other", CPU) is None
 
@@ -80,6 +83,106 @@ def test_a_torn_file_is_made_again(tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     assert ask(loaded, cache) == first
     assert len(path.read_bytes()) > 100
+
+
+def put_and_damage(tmp_path, damage) -> VisualCache:
+    """Two videos; the file of one is damaged by a function of its path."""
+    cache = VisualCache(files(tmp_path))
+    cache.put("k", Encoded(torch.randn(5, 8), (torch.randn(5, 8),)))
+    cache.put("l", Encoded(torch.randn(5, 8), (torch.randn(5, 8),)))
+    damage(tmp_path / "k.safetensors")
+    return cache
+
+
+def write(path, tensors, **about: str) -> None:
+    save_file(tensors, path, about or None)
+
+
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+
+
+def folder(path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        folder,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: path.write_bytes((2**63).to_bytes(8, "little") + b"{}"),
+        lambda path: path.write_bytes(path.with_stem("l").read_bytes()),
+        lambda path: write(path, {"rows": torch.zeros(5, 8)}),
+        lambda path: write(path, {"other": torch.zeros(5, 8)}, video="k", digest="0"),
+        lambda path: write(path, {}, video="k", digest=visual_cache._digest([])),
+        lambda path: write(path, {"0": torch.zeros(5, 8)}, video="k", digest="0"),
+        lambda path: write(
+            path,
+            {"0": torch.tensor([torch.nan])},
+            video="k",
+            digest=visual_cache._digest([torch.tensor([torch.nan])]),
+        ),
+        lambda path: os.chown(path, 12345, 12345),
+    ],
+    ids=[
+        "bit", "folder", "empty", "nested", "header", "of another video", "without a digest",
+        "other names", "nothing", "other content", "not a number", "of another user",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_what_was_written_is_no_video(tmp_path, damage) -> None:
+    if "chown" in damage.__code__.co_names and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    cache = put_and_damage(tmp_path, damage)
+    assert cache.get("k", CPU) is None
+    assert cache.get("l", CPU) is not None
+    if damage is not folder:
+        assert not (tmp_path / "k.safetensors").exists()
+        cache.put("k", Encoded(torch.ones(5, 8)))
+        assert torch.equal(cache.get("k", CPU).embeddings, torch.ones(5, 8))
+
+
+def test_rows_that_are_not_finite_are_not_kept(tmp_path) -> None:
+    cache = VisualCache(files(tmp_path))
+    cache.put("k", Encoded(torch.tensor([[1.0, torch.inf]])))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_is_private(tmp_path) -> None:
+    place = tmp_path / "new" / "visual"
+    before = os.umask(0)
+    try:
+        cache = VisualCache(files(place))
+        cache.put("k", Encoded(torch.zeros(5, 8)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert stat.S_IMODE((place / "k.safetensors").stat().st_mode) == 0o600
+    place.chmod(0o777)  # as an earlier release made it
+    VisualCache(files(place))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_the_folder_of_another_user_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(OutputError, match=r"belongs to another user.*DYCOKE_CACHE"):
+        VisualCache(files(tmp_path))
+
+
+def test_what_is_broken_off_leaves_nothing(tmp_path, monkeypatch) -> None:
+    def terminated(*_: object) -> None:
+        raise SystemExit(143)
+
+    cache = VisualCache(files(tmp_path))
+    monkeypatch.setattr(os, "replace", terminated)
+    with pytest.raises(SystemExit):
+        cache.put("k", Encoded(torch.zeros(5, 8)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_used_longest_ago_goes(tmp_path) -> None:

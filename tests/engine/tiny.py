@@ -14,6 +14,8 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from tests.exactness import in_float64
+
 VIDEO_TOKEN = 7
 VOCABULARY = 96
 
@@ -41,7 +43,7 @@ SHAPES = (
 
 
 def make_model(shape: Shape, seed: int = 0, text: Any = Qwen2Config, **config: Any) -> Any:
-    """A float32 model with random weights; attention is sharpened so that choices matter.
+    """A float64 model with random weights; attention is sharpened so that choices matter.
 
     text: the class of its language model's configuration.
     """
@@ -84,6 +86,9 @@ def make_model(shape: Shape, seed: int = 0, text: Any = Qwen2Config, **config: A
             layer.self_attn.v_proj.weight *= 10
             layer.mlp.down_proj.weight *= 10
         model.model.multi_modal_projector.linear_2.weight *= 20
+    # The turns of the rotary positions, too: stock tables of them are float32.
+    table = in_float64(model).get_decoder().rotary_emb.inv_freq
+    table.copy_(10_000.0 ** (-torch.arange(len(table)).double() / len(table)))
     return model
 
 

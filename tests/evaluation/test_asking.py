@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import Answer, DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.evaluation.asking import Question, ask_all
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Clip
 
 from .samples import Samples

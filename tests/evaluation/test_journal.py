@@ -100,6 +100,8 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
         lambda line: b"null\n",
         lambda line: b"[1]\n",
         lambda line: b"{}\n",
+        lambda line: b"[" * 100_000 + b"\n",
+        lambda line: b'{"setup": ' + b"[" * 900 + b"]" * 900 + b', "check": 1}\n',
         lambda line: line[30:],
         lambda line: line[:-1] + line,
     ],

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import runner, workers
 from dycoke_cli.evaluation.journal import FILE
 from dycoke_cli.evaluation.listener import Listener
@@ -24,8 +24,8 @@ from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import Row
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
 
 from .samples import Samples
 
@@ -238,6 +238,17 @@ def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> Non
     assert runner._suitable_workers(mini, cores=4, missing=10) == 1
     assert runner._suitable_workers(mini, cores=4, missing=10_000) == 4
     assert runner._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
+
+
+def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = choose("mini", LoadOptions(device="cpu"))
+    needed = runner.needed_bytes(mini)
+    assert needed is not None
+    monkeypatch.setattr(runner, "free_memory", lambda device: 2 * needed + 1)
+    assert runner._suitable_workers(mini, cores=4, missing=10_000) == 2
+    monkeypatch.setattr(runner, "free_memory", lambda device: 2 * needed - 1)
+    with pytest.raises(OutOfMemoryError, match=r"mini in 2 processes needs .*use fewer --workers"):
+        evaluate(plan(tmp_path, "none", workers=2))
 
 
 @pytest.mark.slow

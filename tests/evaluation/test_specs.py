@@ -8,8 +8,8 @@ from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
-from dycoke_cli.models.choosing import choose
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
 
 
 def only(text: str) -> Spec:

@@ -41,7 +41,11 @@ def clip(frames: int, seed: int = 0) -> Pictures:
 
 
 def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = QUESTION) -> Any:
-    """What a user of stock transformers gives to `generate()`: floats, true times."""
+    """What a user of stock transformers gives to `generate()`: floats, true times.
+
+    The floats are those of the processor, as float64: models of `make` may compute with them before
+    they cast them.
+    """
     turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     frames = list(shown.frames)
@@ -70,7 +74,8 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
         },
     )
     made.pop("video_metadata", None)
-    return {name: torch.as_tensor(value) for name, value in made.items()}
+    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
+    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
 def placeholders(model: Any, inputs: dict[str, torch.Tensor]) -> list[int]:

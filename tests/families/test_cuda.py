@@ -15,10 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.stopwatch import Stopwatch
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.models.load import LoadedModel
 from tests.cuda import NEEDS_CUDA, needs_cuda
 
 from .stock import clip
@@ -54,8 +54,8 @@ def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1)
         lambda module, args, logits: found.append(logits[:, -1].float().cpu())
     )
     with around:
-        asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
-        ask_together(asked, method, Decoding(max_new_tokens=NEW_TOKENS))
+        questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
+        ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     note.remove()
     return torch.stack(found)
 

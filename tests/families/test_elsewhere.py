@@ -17,12 +17,12 @@ import torch
 
 from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.layouts import FAMILIES
-from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.packages import check_family_packages
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.unsupported import check_family_packages
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
 
@@ -73,8 +73,8 @@ def told(loaded: LoadedModel, method: Method) -> Told:
         lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
     )
     if method.inside() is None:
-        asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-        answers += ask_together(asked, method, Decoding(max_new_tokens=6))
+        questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+        answers += ask_together(questions, method, GenerationOptions(max_new_tokens=6))
     traced = method.pruning() is not None
     for question in QUESTIONS[:2]:
         answers.append(sessions[1].ask(question, method, max_new_tokens=6, trace=traced))

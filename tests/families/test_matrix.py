@@ -12,10 +12,11 @@ from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import encode
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import FAMILIES, family_of
-from dycoke_cli.models.loading import LoadedModel
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import make_prompt
+from tests.exactness import assert_same
 
 from .stock import (
     BOTH_WAYS,
@@ -79,16 +80,16 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     pixels = prompt.inputs[known.pixels.key]
     assert pixels.dtype == torch.uint8
     floats = normalised(pixels, processor.video_processor, known.pixels)
-    assert torch.equal(floats, stock[known.pixels.key])
+    assert torch.equal(floats.double(), stock[known.pixels.key])
     given = at_decoder(model, stock)
     beside = prompt.beside(stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
-    torch.testing.assert_close(encoded.rows, given["inputs_embeds"][shown_at], atol=1e-5, rtol=1e-5)
+    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     stacked = given.get("deepstack_visual_embeds") or []
     assert len(encoded.deepstack) == len(stacked)
     for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        assert_same(ours, theirs)
 
 
 def runs(family: str) -> list[str]:
@@ -166,7 +167,7 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
             )
         assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
         for ours, theirs in zip(output.logits, logits, strict=True):
-            torch.testing.assert_close(ours[0], theirs, atol=2e-4, rtol=2e-4)
+            assert_same(ours[0], theirs)
         assert attachment.stats[0].active == [len(active) for active in actives]
 
 

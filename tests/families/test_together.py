@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.load import LoadedModel
 
 from .stock import clip
 from .test_matrix import method_of, positions_of, runs
@@ -35,9 +35,9 @@ def test_three_unequal_ones_are_answered_as_alone(family, frames, name) -> None:
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(frames)]
     for positions in positions_of(family):
         method = Uncompressed() if name == "none" else method_of(name, positions)
-        asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-        together = ask_together(asked, method, Decoding(max_new_tokens=6))
-        for item, answer in zip(asked, together, strict=True):
+        questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+        together = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+        for item, answer in zip(questions, together, strict=True):
             alone = item.session.ask(item.question, method, max_new_tokens=6)
             assert same(answer, alone)
 
@@ -46,10 +46,14 @@ def test_one_video_several_questions_and_a_history() -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(5))
     history = (("What is it?", "A dog."),)
-    asked = [Asked(session, "Why?"), Asked(session, "And then?", history), Asked(session, "Who?")]
+    questions = [
+        Question(session, "Why?"),
+        Question(session, "And then?", history),
+        Question(session, "Who?"),
+    ]
     method = DyCoke(prune_layer=2)
-    together = ask_together(asked, method, Decoding(max_new_tokens=5))
-    for item, answer in zip(asked, together, strict=True):
+    together = ask_together(questions, method, GenerationOptions(max_new_tokens=5))
+    for item, answer in zip(questions, together, strict=True):
         alone = session.ask(item.question, method, max_new_tokens=5, history=item.history)
         assert same(answer, alone)
 
@@ -57,15 +61,15 @@ def test_one_video_several_questions_and_a_history() -> None:
 def test_long_and_short_videos_under_prune_from_are_answered_as_alone() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((3, 12, 6))]
-    asked = [Asked(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    always = ask_together(asked, DyCoke(prune_layer=2, positions="kept"), Decoding(6))
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    always = ask_together(questions, DyCoke(prune_layer=2, positions="kept"), GenerationOptions(6))
     least = always[2].tokens.visual_kept
     method = DyCoke(prune_layer=2, positions="kept", prune_from=least)
-    together = ask_together(asked, method, Decoding(6))
+    together = ask_together(questions, method, GenerationOptions(6))
     pruned = [a.tokens.visual_active_in_decode < a.tokens.visual_kept for a in together]
     assert pruned == [False, True, True]
     never = DyCoke(kv_prune=False, positions="kept")
-    for item, answer, prunes, other in zip(asked, together, pruned, always, strict=True):
+    for item, answer, prunes, other in zip(questions, together, pruned, always, strict=True):
         assert same(answer, item.session.ask(item.question, method, max_new_tokens=6))
         expected = other if prunes else item.session.ask(item.question, never, max_new_tokens=6)
         assert (answer.answer, answer.tokens) == (expected.answer, expected.tokens)
@@ -74,16 +78,16 @@ def test_long_and_short_videos_under_prune_from_are_answered_as_alone() -> None:
 def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(f, f)) for f in (5, 8)]
-    asked = [Asked(s, "Why?") for s in sessions]
+    questions = [Question(s, "Why?") for s in sessions]
     method = DyCoke(prune_layer=2, recall_threshold=1.0)
-    first = ask_together(asked, method, Decoding(max_new_tokens=12))
+    first = ask_together(questions, method, GenerationOptions(max_new_tokens=12))
     pieces = [loaded.processor.tokenizer.encode(a.answer) for a in first]
     config = loaded.model.generation_config
     # A token that the first answer has in its middle, and the second one doesn't have, ends it.
     end = next(t for t in pieces[0][3:8] if t not in pieces[1] and pieces[0].index(t) > 2)
     config.eos_token_id = end
     try:
-        together = ask_together(asked, method, Decoding(max_new_tokens=12))
+        together = ask_together(questions, method, GenerationOptions(max_new_tokens=12))
         alone = [s.ask("Why?", method, max_new_tokens=12) for s in sessions]
     finally:
         config.eos_token_id = None
@@ -95,4 +99,4 @@ def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
 def test_two_models_are_refused() -> None:
     sessions = [VideoSession(loaded_of(f), clip(2)) for f in ("llava_onevision", "internvl")]
     with pytest.raises(UsageError, match="need one model"):
-        ask_together([Asked(s, "Why?") for s in sessions], DyCoke())
+        ask_together([Question(s, "Why?") for s in sessions], DyCoke())

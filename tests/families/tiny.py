@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import transformers as tf
 
+from tests.exactness import in_float64
+
 from .grids import cohere_compass, cosmos3_edge, glm4v, glm4v_moe, glm46v
 from .masks import gemma4, gemma4_large, gemma4_unified, molmo2
 from .pictures import (
@@ -45,8 +47,13 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 
 @lru_cache(maxsize=4)
-def make(family: str) -> tuple[Any, Any]:
-    """A float32 model with random weights, sharpened so that choices matter, and its processor."""
+def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
+    """A model with random weights, sharpened so that choices matter, and its processor.
+
+    Args:
+        family: its name.
+        dtype: float64, throughout (`in_float64`), or that of a model as it is stock.
+    """
     torch.manual_seed(0)
     model, processor = MAKERS[family]()
     model = model.eval().float()
@@ -59,4 +66,4 @@ def make(family: str) -> tuple[Any, Any]:
             for name, factor in (("q_proj", 20), ("k_proj", 20), ("v_proj", 6)):
                 if hasattr(layer.self_attn, name):
                     getattr(layer.self_attn, name).weight *= factor
-    return model, processor
+    return (in_float64(model) if dtype == torch.float64 else model.to(dtype)), processor

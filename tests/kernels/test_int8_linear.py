@@ -109,6 +109,21 @@ def test_what_others_ask_of_a_layer() -> None:
     assert made.packed_bytes == OUTPUTS * (INPUTS + 12)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("sign", [1, -1], ids=["positive", "negative"])
+def test_the_largest_weight_sets_the_scale_whatever_its_sign(sign: int) -> None:
+    # One weight of each output is a hundred times the others: a scale that overlooked it would cut
+    # it off at theirs.
+    linear = layer()
+    linear.weight.copy_(torch.rand(OUTPUTS, INPUTS))
+    linear.weight[:, 5] = sign * 100.0
+    check(linear, torch.randn(7, INPUTS))
+    x = torch.zeros(1, INPUTS)
+    x[0, 5] = 1.0
+    found = Int8Linear(linear)(x)[0] - linear.bias
+    torch.testing.assert_close(found, torch.full((OUTPUTS,), sign * 100.0), atol=0.5, rtol=0)
+
+
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What is known of this processor is asked anew, and forgotten again."""

@@ -14,6 +14,7 @@ from dycoke_cli.kernels.registry import NAME
 from dycoke_cli.models.fast_attention import use_kernels
 from dycoke_cli.models.private_api import attention_implementation
 
+from ..exactness import assert_same
 from ..families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
 from ..families.tiny import MAKERS, make
 
@@ -81,7 +82,7 @@ def test_every_family_writes_the_tokens_of_stock_attention(family: str, used) ->
             ours = written(model, inputs, method)
         assert torch.equal(ours.sequences, stock.sequences)
         for a, b in zip(ours.logits, stock.logits, strict=True):
-            torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-4)
+            assert_same(a, b)
     assert used["single_attention"]
     assert attention_implementation(model) == "sdpa"
 

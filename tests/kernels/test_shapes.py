@@ -10,11 +10,12 @@ from dycoke_cli.kernels import causal
 from dycoke_cli.kernels.causal import causal_attention, queries_at_once
 from dycoke_cli.kernels.frames import frame_attention, odd_heads
 from dycoke_cli.kernels.single import single_attention
+from tests.exactness import assert_same
 
 SCALE = 0.3
 
 
-def drawn(heads: int, rows: int, size: int, batch: int = 2, dtype=torch.float32) -> torch.Tensor:
+def drawn(heads: int, rows: int, size: int, batch: int = 2, dtype=torch.float64) -> torch.Tensor:
     """Strided, as projections hand them out."""
     return torch.randn(batch, rows, heads, size, dtype=dtype).transpose(1, 2)
 
@@ -44,9 +45,7 @@ def test_causal(shared: int, rows: int, keys: int, monkeypatch) -> None:
     query, key, value = drawn(4, rows, 8), drawn(shared, keys, 8), drawn(shared, keys, 6)
     seen = torch.ones(rows, keys, dtype=torch.bool).tril(keys - rows)
     found = causal_attention(query, key, value, SCALE)
-    torch.testing.assert_close(
-        found.double(), by_hand(query, key, value, seen), atol=1e-5, rtol=1e-4
-    )
+    assert_same(found, by_hand(query, key, value, seen))
 
 
 def test_blocks_get_smaller_where_there_are_more_keys() -> None:
@@ -67,7 +66,7 @@ def test_single(shared: int, masked: bool) -> None:
     mask = None if seen is None else seen[:, None]
     found = single_attention(query, key, value, SCALE, mask)
     expected = by_hand(query, key, value, seen)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+    assert_same(found, expected)
 
 
 @pytest.mark.parametrize("heads", [1, 3, 16])
@@ -76,7 +75,7 @@ def test_frames(heads: int, monkeypatch) -> None:
     query, key, value = drawn(heads, 30, 12), drawn(heads, 20, 12), drawn(heads, 20, 12)
     found = frame_attention(query, key, value, SCALE)
     expected = by_hand(query, key, value)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+    assert_same(found, expected)
     assert odd_heads(query)
     assert not odd_heads(drawn(1, 1, 64))
 

@@ -13,10 +13,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import packages, unknown_families
+from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.loading import load
-from dycoke_cli.models.source import find
+from dycoke_cli.models.load import load
+from dycoke_cli.models.resolve import find
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_family_that_came_later_than_this_transformers(
 ) -> None:
     change_config(folder, model_type="molmo2")
     older = {name: None for name in transformers.CONFIG_MAPPING if name != "molmo2"}
-    monkeypatch.setattr(unknown_families, "CONFIG_MAPPING", older)
+    monkeypatch.setattr(unsupported, "CONFIG_MAPPING", older)
     with pytest.raises(ModelError, match=r"newer than the installed transformers .*; 5.23.0 has i"):
         load(str(folder), device="cpu")
 
@@ -119,7 +119,9 @@ def test_a_package_of_the_family_that_is_missing(
     config = {"model_type": family}
     (folder / "config.json").write_text(json.dumps(config))
     here = importlib.util.find_spec
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else here(name))
+    monkeypatch.setattr(
+        unsupported, "find_spec", lambda name: None if name == package else here(name)
+    )
     sentence = rf"needs the package {package}, which isn't .*pip install 'dycoke-cli\[{extra}\]'"
     with pytest.raises(ModelError, match=sentence):
         load(str(folder), device="cpu")
@@ -135,9 +137,9 @@ def test_a_repository_with_weights_in_another_format(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A repository is read file by file: that there is none of these is known at the end only.
-    from dycoke_cli.models import source
+    from dycoke_cli.models import resolve
 
-    monkeypatch.setattr(source, "_check_folder", lambda folder: None)
+    monkeypatch.setattr(resolve, "check_folder", lambda folder: None)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="has no weights as safetensors, the only format that is"):
         load(str(folder), device="cpu")

@@ -1,14 +1,16 @@
 """The catalog agrees with the families, and with what tests/families runs."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from dycoke_cli.models.catalog import CATALOG, STATES
-from dycoke_cli.models.layouts import FAMILIES
+from dycoke_cli.models.families import FAMILIES
 from tests.families.stock import NONE_ONLY
 from tests.families.tiny import MAKERS
 
+ROOT = Path(__file__).parents[2]
 ENTRIES = [pytest.param(entry, id=name) for name, entry in CATALOG.items()]
 
 
@@ -48,3 +50,11 @@ def test_downloads_are_no_smaller_than_sixteen_bits_a_parameter():
     for entry in CATALOG.values():
         if entry.download_bytes:
             assert entry.download_bytes >= 1.99 * entry.parameters, entry.name
+
+
+def test_the_changelog_counts_the_families_right():
+    text = " ".join((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split())
+    (there,) = re.findall(r"Families of video LLMs on stock classes, (\d+) by `model_type`", text)
+    (listed,) = re.findall(r"`dycoke models` lists checkpoints of (\d+) of these", text)
+    assert int(there) == len(FAMILIES)
+    assert int(listed) == len({entry.family for entry in CATALOG.values() if entry.name != "mini"})

@@ -1,22 +1,16 @@
-"""What is free, by the files that the system keeps, and what is done when weights don't fit."""
+"""What is free, by the files that the system keeps."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from dycoke_cli.errors import OutOfMemoryError
-from dycoke_cli.models import loading
-from dycoke_cli.models import main_memory as module
-from dycoke_cli.models.choosing import choose
-from dycoke_cli.models.free_memory import free_memory, in_words
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.source import find
-from dycoke_cli.models.weights_size import check_room, weights_bytes
+from dycoke_cli import resources
+from dycoke_cli.models.memory import free_memory, free_memory_of_all
+from dycoke_cli.resources import in_words
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -25,11 +19,14 @@ GB = 10**9
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files as the kernel writes them: 8 GB available, no limits."""
-    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable:    8000000 kB\n")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 16000000 kB\nMemFree: 1000 kB\nMemAvailable: 8000000 kB\nBuffers: 0 kB\n"
+        "Cached: 0 kB\nShmem: 0 kB\nActive: 0 kB\nInactive: 0 kB\n"
+    )
     (tmp_path / "cgroup").write_text("0::/user/job\n")
-    monkeypatch.setattr(module, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(module, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(module, "_MOUNTED", tmp_path / "fs")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(resources, "_MOUNTED", tmp_path / "fs")
     return tmp_path
 
 
@@ -74,6 +71,12 @@ def test_where_nobody_says(system: Path) -> None:
     assert free_memory(CPU) is None
 
 
+def test_a_spread_model_has_all_devices(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((3 + gpu) * GB, 80 * GB))
+    assert free_memory_of_all() == 7 * GB + 8_000_000 * 1024
+
+
 def test_this_machine_has_some() -> None:
     assert (free_memory(CPU) or 1) > 0
 
@@ -81,61 +84,3 @@ def test_this_machine_has_some() -> None:
 def test_in_words() -> None:
     assert in_words(19_010_000_000, 24_400_000_000) == "needs about 19 GB, 24 GB free"
     assert in_words(9_440_000_000, 500_000_000) == "needs about 9.4 GB, 0.5 GB free"
-
-
-def test_weights_by_their_headers_are_those_that_are_loaded() -> None:
-    loaded = loading.load("mini", device="cpu", dtype="float32")
-    found = weights_bytes(find("mini"), torch.float32)
-    assert found == pytest.approx(loaded.weights_bytes, rel=0.01)
-    assert weights_bytes(find("mini"), torch.bfloat16) == found / 2
-
-
-def test_weights_of_the_catalog_are_known_before_they_are_there() -> None:
-    assert weights_bytes(find("llava-onevision-7b"), torch.bfloat16) == 2 * 8_030_000_000
-
-
-def write(file: Path, tensors: dict[str, tuple[str, list[int], int]]) -> None:
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, shape, size) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    file.write_bytes(len(text).to_bytes(8, "little") + text)
-
-
-def test_files_that_are_not_loaded_do_not_count(tmp_path: Path) -> None:
-    source = replace(find("mini"), location=str(tmp_path))
-    write(tmp_path / "model-1.safetensors", {"a": ("F16", [3, 4], 24), "b": ("U8", [5], 5)})
-    write(tmp_path / "model-2.safetensors", {"c": ("BF16", [], 2)})
-    assert weights_bytes(source, torch.float32) == 4 * 12 + 5 + 4
-    write(tmp_path / "consolidated.safetensors", {"a": ("F16", [3, 4], 24)})
-    index = {"weight_map": {"a": "model-1.safetensors", "c": "model-2.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert weights_bytes(source, torch.float32) == 4 * 12 + 5 + 4
-    (tmp_path / "model-2.safetensors").write_bytes(b"not a header")
-    assert weights_bytes(source, torch.float32) is None
-
-
-def test_what_does_not_fit_is_refused_with_the_flag_that_helps() -> None:
-    chosen = choose("mini", LoadOptions(device="cpu", dtype="float32"))
-    needed = weights_bytes(chosen.source, torch.float32)
-    assert needed is not None
-    check_room(chosen, needed)
-    check_room(chosen, None)
-    with pytest.raises(OutOfMemoryError) as error:
-        check_room(chosen, needed - 1)
-    assert str(error.value).startswith("the model mini needs about 0.0 GB, 0.0 GB free on cpu; use")
-    assert str(error.value).endswith("use --dtype bfloat16 or a smaller --model")
-    with pytest.raises(OutOfMemoryError, match=r"use a smaller --model$"):
-        check_room(chosen, needed // 2 - 1)
-    with pytest.raises(
-        OutOfMemoryError, match=r"use a smaller --model or --device-map auto or --device cpu$"
-    ):
-        check_room(replace(chosen, device=torch.device("cuda")), 0)
-
-
-def test_nothing_is_loaded_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "free_memory", lambda device: 10)
-    monkeypatch.setattr(loading, "stored_model", None)
-    with pytest.raises(OutOfMemoryError, match="the model mini needs about"):
-        loading.load("mini", device="cpu")

@@ -1,12 +1,14 @@
-"""What is free on this machine, and what fits: from files and a program that the test makes."""
+"""What is free on this machine, and what fits: from files that the test makes."""
 
 from dataclasses import replace
 
+import psutil
 import pytest
+import torch
 
-from dycoke_cli.models import main_memory
+from dycoke_cli import resources
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.machine import Machine, this_machine
+from dycoke_cli.models.memory import Machine, this_machine
 
 GB = 10**9
 
@@ -14,13 +16,17 @@ GB = 10**9
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     """A system with 8 GiB to spare, no limit and no GPU."""
-    (tmp_path / "meminfo").write_text("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 16777216 kB\nMemFree: 1000 kB\nMemAvailable: 8388608 kB\nBuffers: 0 kB\n"
+        "Cached: 0 kB\nShmem: 0 kB\nActive: 0 kB\nInactive: 0 kB\n"
+    )
     (tmp_path / "cgroup").write_text("0::/\n")
     (tmp_path / "memory.stat").write_text("inactive_file 0\n")
-    monkeypatch.setattr(main_memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(main_memory, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(main_memory, "_MOUNTED", tmp_path)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(resources, "_MOUNTED", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     return tmp_path
 
 
@@ -41,19 +47,31 @@ def test_no_way_to_ask(system):
     assert this_machine() == Machine(None, ())
 
 
-@pytest.mark.parametrize(
-    ("script", "free"),
-    [
-        ("echo 81000; echo 40000", (81000 * 1024**2, 40000 * 1024**2)),
-        ("echo 'No devices were found'", ()),
-        ("exit 9", ()),
-    ],
-)
-def test_gpus(system, script, free):
-    path = system / "nvidia-smi"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    assert this_machine().gpu_bytes == free
+def driver(system):
+    (system / "nvidia-smi").touch(mode=0o755)
+
+
+def test_no_driver(system, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", None)  # isn't called
+    assert this_machine().gpu_bytes == ()
+
+
+def test_gpus(system, monkeypatch):
+    driver(system)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((3 + gpu) * GB, 80 * GB))
+    assert this_machine().gpu_bytes == (3 * GB, 4 * GB)
+
+
+def test_a_gpu_that_cannot_be_asked(system, monkeypatch):
+    driver(system)
+
+    def busy(gpu):
+        raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
+    assert this_machine().gpu_bytes == ()
 
 
 SEVEN = replace(CATALOG["llava-onevision-7b"], download_bytes=16 * GB)

@@ -13,11 +13,10 @@ from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.model_documents import all_models
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
-from dycoke_cli.models.choosing import choose
-from dycoke_cli.models.layouts import FAMILIES, defaults_of, method_defaults
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
+from dycoke_cli.models.families import FAMILIES, defaults_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.published import published, published_names
+from dycoke_cli.models.resolve import choose
 from tests.families.stock import NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
 

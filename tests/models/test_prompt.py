@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.loading import load
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.load import load
 from dycoke_cli.models.prompt import make_prompt, text_ids
 from tests.natural import Pictures
 

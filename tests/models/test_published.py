@@ -15,11 +15,10 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.layouts import family_of
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.catalog import CATALOG, published, published_names
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.prompt import make_prompt
-from dycoke_cli.models.published import published, published_names
 from dycoke_cli.models.stand_in import stand_in_processor
 from tests.natural import Pictures
 

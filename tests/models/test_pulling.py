@@ -9,7 +9,7 @@ from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models import download_plan
 from dycoke_cli.models.download_plan import File, Plan, check_space
 from dycoke_cli.models.pulling import pull
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 
 @pytest.fixture

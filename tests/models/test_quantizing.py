@@ -13,11 +13,12 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models import packages, quantizing, spreading, stored
-from dycoke_cli.models.choosing import choose
+from dycoke_cli.models import load as load_module
+from dycoke_cli.models import quantizing, unsupported
+from dycoke_cli.models.catalog import published
+from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.loading import load
-from dycoke_cli.models.published import published
+from dycoke_cli.models.resolve import choose
 from tests.families.tiny import MAKERS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -44,7 +45,7 @@ class Noted:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages seem to be there."""
-    monkeypatch.setattr(packages, "find_spec", lambda name: object())
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: object())
     monkeypatch.setattr(quantizing, "BitsAndBytesConfig", Noted)
 
 
@@ -52,13 +53,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What reaches `from_pretrained`; the model itself is loaded as it is."""
     seen: dict[str, Any] = {}
-    stock = stored.AutoModelForImageTextToText.from_pretrained
+    stock = load_module.AutoModelForImageTextToText.from_pretrained
 
     def from_pretrained(where: str, **kwargs: Any) -> Any:
         seen.update(kwargs)
         return stock(where, **{k: v for k, v in kwargs.items() if k not in NOT_HERE})
 
-    monkeypatch.setattr(stored.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return seen
 
 
@@ -81,7 +82,7 @@ def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
 def test_int8_on_a_cpu_needs_no_package(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: None)
     loaded = load("mini", device="cpu", quantize="int8")
     assert not given.keys() & set(NOT_HERE)
     assert loaded.dtype == "int8"
@@ -120,13 +121,13 @@ def test_int8_on_cuda_is_bitsandbytes(installed: None) -> None:
         "load_in_8bit": True,
         "llm_int8_skip_modules": quantizing.kept_whole(config),
     }
-    assert spreading.placement(None, "int8", config, CUDA) == {"device_map": {"": "cuda:0"}}
-    assert spreading.placement("auto", "int8", config, CUDA) == {"device_map": "auto"}
+    assert load_module.placement(None, "int8", config, CUDA) == {"device_map": {"": "cuda:0"}}
+    assert load_module.placement("auto", "int8", config, CUDA) == {"device_map": "auto"}
 
 
 def test_unquantized_models_are_moved_by_us() -> None:
     config = MAKERS["llava_onevision"]()[0].config
-    assert spreading.placement(None, None, config, CUDA) == {}
+    assert load_module.placement(None, None, config, CUDA) == {}
     assert not quantizing.stored_quantized(config)
 
 
@@ -136,12 +137,14 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
     with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
         quantizing.check_quantize("int8", "someone/it", config, CPU)
     quantizing.check_quantize(None, "someone/it", config, CPU)
-    assert spreading.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
+    assert load_module.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
 
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
 def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(
+        unsupported, "find_spec", lambda name: None if name == package else object()
+    )
     sentence = f"--quantize int4 on cpu needs the package {package}, .*pip install 'dyc"
     with pytest.raises(ModelError, match=sentence):
         choose("mini", LoadOptions(device="cpu", quantize="int4"))

@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.int8_linear import Int8Linear
-from dycoke_cli.models import choosing, linear_layers, published, random_weights
+from dycoke_cli.models import catalog, linear_layers, random_weights, resolve
 from dycoke_cli.models.random_weights import SPREAD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
@@ -83,7 +83,7 @@ def test_more_numbers_than_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A published model made small: its processor and its shape are left as they are."""
-    model = json.loads((published.CONFIGURATIONS / "qwen3-vl-2b.json").read_text())
+    model = json.loads((catalog.CONFIGURATIONS / "qwen3-vl-2b.json").read_text())
     model["config"]["text_config"] |= SMALL
     model["config"]["text_config"]["rope_parameters"]["mrope_section"] = [2, 1, 1]
     model["config"]["vision_config"] |= {
@@ -91,8 +91,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "out_hidden_size": 32, "deepstack_visual_indexes": [0, 1],
     }  # fmt: skip
     (tmp_path / "small.json").write_text(json.dumps(model))
-    (tmp_path / "processors").symlink_to(published.CONFIGURATIONS / "processors")
-    for module in (published, choosing):
+    (tmp_path / "processors").symlink_to(catalog.CONFIGURATIONS / "processors")
+    for module in (catalog, resolve):
         monkeypatch.setattr(module, "CONFIGURATIONS", tmp_path)
     return "small"
 

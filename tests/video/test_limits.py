@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.video import Sampling, plan, planning, probe, read, source
 
 from .clips import Recipe, numbers_in, write_pictures
@@ -67,6 +67,24 @@ def test_memory_counts_the_frames_that_are_there(
 ) -> None:
     monkeypatch.setattr(planning, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
     assert len(read(make_clip(Recipe()).path, Sampling(frames=1000)).frames) == 50
+
+
+def test_more_than_the_memory_that_is_free(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip(Recipe()).path
+    needed = plan(path, Sampling(frames=2)).memory_bytes
+    assert needed > 2 * 64 * 48 * 3
+    monkeypatch.setattr(planning, "free_main_memory", lambda: needed)
+    assert len(read(path, Sampling(frames=2)).frames) == 2
+    monkeypatch.setattr(planning, "free_main_memory", lambda: needed - 1)
+    with pytest.raises(OutOfMemoryError) as error:
+        read(path, Sampling(frames=2))
+    assert error.value.exit_code == 5
+    assert str(error.value).startswith(
+        f"to read 2 frames of {path} (64×48) takes 0.0 GiB of memory"
+    )
+    assert plan(path, Sampling(frames=2)).times_s  # what would be read can still be said
 
 
 def test_limits_allow_8k() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from dycoke_cli.video import Sampling, probe, read
-from dycoke_cli.video.orientation import Orientation, from_matrix
+from dycoke_cli.video.orientation import Orientation, from_matrix, from_rotation
 
 from .clips import write_pictures
 
@@ -93,3 +94,22 @@ def test_matrix_that_isnt_a_quarter_turn_is_taken_as_the_nearest() -> None:
 @pytest.mark.parametrize("matrix", [None, b"", b"\0" * 36, b"\1" * 7])
 def test_no_or_broken_matrix_is_upright(matrix: bytes | None) -> None:
     assert from_matrix(matrix) == Orientation()
+
+
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])  # the EXIF tag of the four turns
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_photo_with_exif(tmp_path: Path, suffix: str, tag: int) -> None:
+    # PyAV has no name for what FFmpeg keeps of EXIF beside the picture.
+    exif = Image.Exif()
+    exif[0x112] = tag
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(corners_picture(UPRIGHT, 20, 32)).save(path, exif=exif)
+    clip = read(path)
+    np.testing.assert_array_equal(clip.frames[0], ImageOps.exif_transpose(Image.open(path)))
+
+
+def test_rotation_is_the_nearest_quarter_turn() -> None:
+    for degrees in (-180, -90, 0, 90, 180, -3, 100):
+        counterclockwise = round(degrees / 90) * 90
+        assert from_rotation(degrees).rotation_deg == -counterclockwise % 360
+        assert not from_rotation(degrees).mirrored

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,8 @@ def test_fps_of_a_very_long_video_is_refused() -> None:
         ({"fps": 0}, "--fps must be above 0, not 0"),
         ({"fps": -1.5}, "--fps must be above 0, not -1.5"),
         ({"fps": float("nan")}, "--fps must be above 0, not nan"),
+        ({"fps": 1e308}, "--fps must be 100000 or fewer, not 1e+308"),
+        ({"fps": 1e308, "max_frames": 5}, "--fps must be 100000 or fewer, not 1e+308"),
         ({"fps": 1, "max_frames": 0}, "--max-frames must be 1 or more, not 0"),
         ({"max_frames": 8}, "--max-frames limits --fps: give --fps too, or use --frames alone"),
         ({"start_s": -1}, "--start must be 0 s or later, not -1 s"),
@@ -105,3 +109,16 @@ def test_start_in_the_last_frame_is_inside() -> None:
 def test_start_beyond_the_end_is_refused() -> None:
     with pytest.raises(UsageError, match="--start 10 s lies beyond the end of the video, which is"):
         window(Sampling(start_s=10), 9.96, 10.0, 0.04)
+
+
+def test_extreme_numbers_that_are_in_range_end_in_times_or_a_sentence() -> None:
+    longest = Window(0.0, 1e28, math.nextafter(1e28, math.inf))  # time stamps may be anything
+    for part in (longest, TEN_SECONDS, Window(0.0, 0.0, 5e-324)):
+        for fps in (1e5, 1e-5, 5e-324):
+            spread, _ = wanted_times(Sampling(fps=fps, max_frames=3), part)
+            assert 1 <= len(spread) <= 3
+            assert all(math.isfinite(time) for time in spread)
+    with pytest.raises(
+        UsageError, match=r"--fps 100000 would take \d+ frames, the limit is 100000"
+    ):
+        wanted_times(Sampling(fps=1e5), longest)

@@ -9,15 +9,13 @@ from dycoke_cli.batch.jobs import Asked, Job
 from dycoke_cli.batch.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.reading import Read
-from dycoke_cli.engine.asking import Asked as Question
-from dycoke_cli.engine.asking import ask_together
-from dycoke_cli.engine.expected_memory import expected
-from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.memory.estimate import estimate_answer
+from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.models.free_memory import free_memory
-from dycoke_cli.models.loading import LoadedModel, load
+from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.models.memory import free_memory
 from dycoke_cli.result import Answer
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
@@ -132,7 +130,7 @@ class Answerer:
         if free is None:
             return 1
         text = session.video.input_ids(asked.text).shape[1] - session.video.visual
-        one = expected(self._loaded, session.video, self._how.method, text)
+        one = estimate_answer(self._loaded, session.video, self._how.method, text)
         return max(1, int(_SHARE * free) // one.working)
 
     def _waiting_bytes(self) -> int:

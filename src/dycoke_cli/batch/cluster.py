@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.explaining import DEBUG
+from dycoke_cli.resources import in_words
 
 # Videos don't go through it as a whole, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
@@ -36,11 +37,19 @@ _QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers a cluster has room for, and what each reserves."""
+    """How many workers a cluster has room for, and what each reserves.
+
+    Args:
+        count: of workers.
+        cpus: of each.
+        gpus: of each.
+        memory: of each, in bytes of main memory; none where the model is on a GPU.
+    """
 
     count: int
     cpus: float
     gpus: float
+    memory: int = 0
 
     @property
     def threads(self) -> int:
@@ -99,16 +108,18 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def room(cpus: float, gpus: float | None, device: str) -> Workers:
+def room(cpus: float, gpus: float | None, device: str, model_bytes: int = 0) -> Workers:
     """How many workers the cluster has room for.
 
     Args:
         cpus: that a worker reserves.
         gpus: likewise; None is one where the cluster has any and the device may be one.
         device: of `--device`.
+        model_bytes: that loading the model takes, of main memory where a worker has no GPU.
 
     Raises:
         UsageError: not one finds room.
+        OutOfMemoryError: not one finds the memory for the model.
     """
     import ray
 
@@ -116,13 +127,24 @@ def room(cpus: float, gpus: float | None, device: str) -> Workers:
     if gpus is None:
         any_gpu = any(node.get("GPU", 0) for node in nodes)
         gpus = 1.0 if any_gpu and device not in ("cpu", "mps") else 0.0
-    count = sum(_fitting(node, cpus, gpus) for node in nodes)
+    memory = 0 if gpus else model_bytes
+    fitting = [_fitting(node, cpus, gpus) for node in nodes]
+    count = sum(
+        min(fits, int(node.get("memory", 0) / memory)) if memory else fits
+        for node, fits in zip(nodes, fitting, strict=True)
+    )
+    if count == 0 and any(fitting):
+        largest = max(node.get("memory", 0) for node in nodes)
+        raise OutOfMemoryError(
+            f"the model {in_words(memory, int(largest))} on the largest machine of the cluster; "
+            "use a smaller --model"
+        )
     if count == 0:
         raise UsageError(
             f"no machine of the cluster has {cpus:g} CPUs and {gpus:g} GPUs for a worker; lower "
             "--num-cpus-per-worker or --num-gpus-per-worker"
         )
-    return Workers(count, cpus, gpus)
+    return Workers(count, cpus, gpus, memory)
 
 
 def silence_data() -> None:

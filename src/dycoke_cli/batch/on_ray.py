@@ -75,7 +75,7 @@ class OnRay:
             return
         listener.loading()
         with connected(self.address):
-            workers = room(self.cpus, self.gpus, how.loading.device)
+            workers = room(self.cpus, self.gpus, how.loading.device, how.model_bytes or 0)
             books = _here(Books)
             replies = _Replies(self._dataset(given, _for_workers(how, workers), workers, books))
             yield from _outcomes(given, how, replies, books, listener)
@@ -104,6 +104,7 @@ class OnRay:
             ),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus,
+            memory=workers.memory,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from dycoke_cli.batch.plan import How
 from dycoke_cli.explaining import explain
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.result import SCHEMA, Answer, Error, Failure
+from dycoke_cli.unicode import valid
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,8 @@ def _about(job: Job, asked: Asked, how: How) -> dict[str, Any]:
     """What a line says of its question."""
     return {
         "id": asked.id,
-        "video": _text(job.video.shown),
+        "video": valid(job.video.shown),
         "question": asked.text,
         "key": how.key(job, asked),
         "digest": job.digest,
     }
-
-
-def _text(path: str) -> str:
-    r"""A path as text that every program can read: bytes that aren't UTF-8 as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.batch.jobs import Asked, Job
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.choosing import ChosenModel
+    from dycoke_cli.models.resolve import ChosenModel
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class How:
         identity: what tells the model from others: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
+        model_bytes: of memory that loading the model takes; None where that isn't known.
 
     Raises:
         UsageError: a value out of range.
@@ -41,10 +42,11 @@ class How:
     loading: LoadOptions
     method: Method
     sampling: Sampling
-    decoding: Decoding
+    decoding: GenerationOptions
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False
+    model_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:

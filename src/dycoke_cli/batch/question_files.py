@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from dycoke_cli.batch.finding import named
 from dycoke_cli.batch.jobs import Asked, Job, Video
 from dycoke_cli.errors import UsageError
+from dycoke_cli.unicode import is_valid
 
 _KEYS = ("video", "question", "id")
 _NEEDED = ("video", "question")
+_LONGEST_KEY = 40  # in a sentence
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def _json_rows(text: str, name: str) -> Iterator[_Row]:
             values = json.loads(line)
         except ValueError as error:
             raise UsageError(f"{name}, line {number}: that isn't JSON ({error})") from error
+        except RecursionError as error:
+            raise UsageError(
+                f"{name}, line {number}: that is nested too deeply; an object with texts is needed"
+            ) from error
         if not isinstance(values, dict):
             raise UsageError(f"{name}, line {number}: a JSON object is needed, a line each")
         _check_keys(values, name, number, "key")
@@ -104,7 +111,8 @@ def _check_keys(values: dict[str, Any], name: str, line: int, kind: str) -> None
     for key in values:
         if key not in _KEYS:
             raise UsageError(
-                f"{name}, line {line}: there is no {kind} {key!r}; there are {', '.join(_KEYS)}"
+                f"{name}, line {line}: there is no {kind} {key[:_LONGEST_KEY]!r}; "
+                f"there are {', '.join(_KEYS)}"
             )
     for key in _NEEDED:
         if key not in values:
@@ -121,4 +129,11 @@ def _checked(row: _Row, name: str) -> tuple[str, Asked]:
     given = values.get("id")
     if isinstance(given, bool) or not isinstance(given, (str, int, type(None))):
         raise UsageError(f"{name}, line {row.line}: 'id' must be a text or a whole number")
+    for key in ("question", "id"):
+        if isinstance(values.get(key), str) and not is_valid(values[key]):
+            raise UsageError(f"{name}, line {row.line}: {key!r} has half a character (a surrogate)")
+    try:
+        os.fsencode(values["video"])
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name}, line {row.line}: no file has such a 'video' name") from error
     return values["video"], Asked(None if given is None else str(given), values["question"].strip())

@@ -6,27 +6,35 @@ and nothing else.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from dycoke_cli.batch.jobs import Job
 from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.explaining import explain
 from dycoke_cli.processes import GoneError, Worker, wait
-from dycoke_cli.video import Clip, Sampling, display_name, read
+from dycoke_cli.resources import free_main_memory, usable_cpus
+from dycoke_cli.video import Clip, Sampling, display_name, open_clip, read
 
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 600.0
 AHEAD_VIDEOS = 64
 AHEAD_BYTES = 512 * 1024**2
 _MOST_DECODERS = 8
+# A decoder takes about 100 MB before it has opened a video, and one of 4K some hundreds more.
+_BYTES_PER_DECODER = 512 * 1024**2
+# Frames are being read in this share of the memory that is free: their way here takes as much
+# again, and the model needs some for them.
+_SHARE_OF_FREE = 0.25
+_UNKNOWN_FREE = 8 * 1024**3
 _POLL_S = 0.2
 
 
@@ -52,11 +60,23 @@ class Read:
 
 @dataclass
 class _Attempt:
-    """A video in the hands of a decoder."""
+    """A video in the hands of a decoder.
+
+    Args:
+        job: the video with its questions.
+        number: of the attempt, from 1 on.
+        started: when, on the monotonic clock; later by the time that it waited for memory.
+        needs: bytes of memory that reading takes; None until the decoder has asked for them.
+        asked: when it has, on the same clock.
+        reads: whether it may.
+    """
 
     job: Job
     number: int
     started: float
+    needs: int | None = None
+    asked: float = 0.0
+    reads: bool = False
 
 
 def read_here(job: Job, sampling: Sampling) -> Read:
@@ -91,7 +111,7 @@ class ReadAhead:
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
-        self._decoders = decoders or min(_MOST_DECODERS, os.cpu_count() or 1)
+        self._decoders = decoders or usual_decoders()
         self._max_seconds = max_seconds
         self._again: deque[_Attempt] = deque()
         self._idle: list[Worker] = [] if idle is None else idle
@@ -146,6 +166,7 @@ class ReadAhead:
         try:
             while not self._closing:
                 self._hand_out()
+                self._let_read()
                 if self._busy:
                     for worker in wait(list(self._busy), _POLL_S):
                         self._collect(worker)
@@ -176,6 +197,29 @@ class ReadAhead:
             except GoneError as gone:
                 self._lost(worker, gone)
 
+    def _let_read(self) -> None:
+        """Let decoders read the frames that there is memory for, in the order of their asking.
+
+        Where none reads, one may, so that a clip comes that needs more than that share.
+        """
+        reading = sum(one.needs or 0 for one in self._busy.values() if one.reads)
+        waiting = [
+            (attempt.asked, attempt.needs, worker, attempt)
+            for worker, attempt in self._busy.items()
+            if attempt.needs is not None and not attempt.reads
+        ]
+        waiting.sort(key=lambda one: one[0])
+        for asked, needs, worker, attempt in waiting:
+            if self._full() or (reading and reading + needs > _room_to_read()):
+                return
+            reading += needs
+            attempt.reads = True
+            attempt.started += time.monotonic() - asked
+            try:
+                worker.send(None)
+            except GoneError as gone:
+                self._lost(worker, gone)
+
     def _next(self) -> _Attempt | None:
         if self._again:
             return self._again.popleft()
@@ -185,7 +229,12 @@ class ReadAhead:
 
     def _collect(self, worker: Worker) -> None:
         try:
-            clip = worker.receive()
+            message = worker.receive()
+            if isinstance(message, int):
+                self._busy[worker].needs = message
+                self._busy[worker].asked = time.monotonic()
+                return
+            clip = message if isinstance(message, DycokeError) else _clip_from(worker, *message)
         except GoneError as gone:
             self._lost(worker, gone)
             return
@@ -204,7 +253,8 @@ class ReadAhead:
     def _end_what_hangs(self) -> None:
         now = time.monotonic()
         for worker, attempt in list(self._busy.items()):
-            if now - attempt.started > self._max_seconds:
+            waits = attempt.needs is not None and not attempt.reads
+            if not waits and now - attempt.started > self._max_seconds:
                 worker.stop()
                 del self._busy[worker]
                 self._put(attempt, _hung(attempt.job, self._max_seconds))
@@ -240,9 +290,53 @@ def _hung(job: Job, max_seconds: float) -> VideoError:
     )
 
 
+def usual_decoders() -> int:
+    """Processes that read videos, by the CPUs that may be used and the memory that is free."""
+    free = free_main_memory()
+    memory = _MOST_DECODERS if free is None else free // _BYTES_PER_DECODER
+    return max(1, min(_MOST_DECODERS, usable_cpus(), memory))
+
+
+def _room_to_read() -> float:
+    free = free_main_memory()
+    return _SHARE_OF_FREE * (_UNKNOWN_FREE if free is None else free)
+
+
 def _decode(connection: Connection, sampling: Sampling) -> None:
     while True:
-        connection.send(_clip(connection.recv(), sampling))
+        serve(connection, connection.recv(), sampling)
+
+
+def serve(connection: Connection, path: str, sampling: Sampling) -> None:
+    """Read a video in a decoder: ask for memory, wait until it may be used, send the clip."""
+    try:
+        clip = _read_when_allowed(connection, path, sampling)
+    except Exception as error:
+        connection.send(explain(error))
+        return
+    send(connection, clip)
+
+
+def _read_when_allowed(connection: Connection, path: str, sampling: Sampling) -> Clip:
+    with open_clip(path, sampling) as reader:
+        connection.send(reader.plan.memory_bytes)
+        connection.recv()
+        return reader.read()
+
+
+def send(connection: Connection, clip: Clip) -> None:
+    """Send a clip from a decoder."""
+    # One by one: a pickle of all of them would be another copy at each end.
+    connection.send((len(clip.frames), replace(clip, frames=clip.frames[:0])))
+    for frame in clip.frames:
+        connection.send_bytes(frame.reshape(-1))
+
+
+def _clip_from(worker: Worker, count: int, clip: Clip) -> Clip:
+    frames = np.empty((count, *clip.frames.shape[1:]), np.uint8)
+    for frame in frames:
+        worker.receive_into(frame.reshape(-1).data)
+    return replace(clip, frames=frames)
 
 
 def _clip(path: str, sampling: Sampling) -> Clip | DycokeError:

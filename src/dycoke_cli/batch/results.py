@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.errors import OutputError
 from dycoke_cli.result import SCHEMA
+from dycoke_cli.unicode import to_json
 
 _BEGIN = f'{{"schema": "{SCHEMA}"'.encode()
 
@@ -50,9 +51,7 @@ class ResultsFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise OutputError(
-                    f"{path} isn't a file; leave out --out, and the lines go to stdout"
-                )
+                raise OutputError(_no_file(path))
             self._size = self._read()
         except BaseException:
             os.close(self._file)
@@ -68,7 +67,7 @@ class ResultsFile:
         Raises:
             OutputError: it can't be written; the file is as it was.
         """
-        content = (json.dumps(outcome.line, allow_nan=False) + "\n").encode("ascii")
+        content = (to_json(outcome.line) + "\n").encode("ascii")
         try:
             _write(self._file, content)
         except OSError as error:
@@ -129,6 +128,8 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
     """
     if path.is_dir():
         raise OutputError(f"--out {path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(_no_file(path))
     if not path.parent.is_dir():
         raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
     try:
@@ -150,6 +151,10 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
             results.close()
 
 
+def _no_file(path: Path) -> str:
+    return f"{path} isn't a file; leave out --out, and the lines go to stdout"
+
+
 def _unwritable(path: Path, error: OSError) -> str:
     return f"{path} can't be written ({error.strerror}); give another --out"
 
@@ -157,7 +162,7 @@ def _unwritable(path: Path, error: OSError) -> str:
 def _understood(line: bytes) -> dict[str, Any] | None:
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,9 +47,7 @@ def received(path: str, piece: Callable[[str, int], bytes | DycokeError]) -> Ite
         VideoError: it can't be read there.
         OSError: it can't be written here.
     """
-    # The end of the name says how to read raw streams.
-    ending = os.path.splitext(path)[1]
-    with tempfile.NamedTemporaryFile(prefix="dycoke-", suffix=ending) as file:
+    with tempfile.NamedTemporaryFile(prefix="dycoke-") as file:
         while content := piece(path, file.tell()):
             if isinstance(content, DycokeError):
                 raise content

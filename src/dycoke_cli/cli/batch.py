@@ -49,7 +49,7 @@ def batch(
     from dycoke_cli.batch.run import run
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
-    from dycoke_cli.engine.decoding import Decoding
+    from dycoke_cli.engine.generation_options import GenerationOptions
 
     together = _batch_size(batch_size)
     decoding, loading = answer.choice(), placing.options(random_weights=random_weights)
@@ -70,7 +70,8 @@ def batch(
         # From here on torch is imported, which takes seconds.
         view.starting()
         quieten_libraries()
-        from dycoke_cli.models.choosing import choose
+        from dycoke_cli.models.memory import needed_bytes
+        from dycoke_cli.models.resolve import choose
 
         model_found = choose(settings.BUNDLED if chosen is None else chosen, loading)
         how = How(
@@ -78,10 +79,13 @@ def batch(
             loading=loading,
             method=method_choice.for_model(model_found),
             sampling=sampling,
-            decoding=Decoding(decoding.max_new_tokens, decoding.temperature, decoding.seed),
+            decoding=GenerationOptions(
+                decoding.max_new_tokens, decoding.temperature, decoding.seed
+            ),
             identity=identity(model_found),
             batch_size=together,
             cache=cache,
+            model_bytes=needed_bytes(model_found),
         )
         answers = engine.chosen()
         results: Results = lines

@@ -10,8 +10,8 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.choosing import ChosenModel
-    from dycoke_cli.models.loading import LoadedModel
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.resolve import ChosenModel
     from dycoke_cli.video import Sampling
 
 LARGEST_SEED = 2**63 - 1

@@ -8,10 +8,13 @@ import json
 from typing import Any
 
 from dycoke_cli.cli.schema import answer_parts
+from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import schema_of
 from dycoke_cli.result import SCHEMA
 
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
 
 
@@ -49,7 +52,11 @@ def header(fields: list[tuple[str, ...]]) -> str:
 
 
 def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
-    """A line as a row; what isn't a text or a number is JSON."""
+    """A line as a row; what isn't a text or a number is JSON.
+
+    Text is shown, never interpreted: control characters as escapes, and what a spreadsheet would
+    take for a formula behind an apostrophe.
+    """
     return _row([_cell(_value(line, field)) for field in fields])
 
 
@@ -69,7 +76,10 @@ def _value(line: Any, field: tuple[str, ...]) -> Any:
 
 
 def _cell(value: Any) -> str | int | float | None:
-    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+    if isinstance(value, str):
+        text = shown(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     return json.dumps(value)
 

@@ -12,9 +12,9 @@ from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.published import published
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
             quieten_libraries()
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.engine.visual_cache import VisualCache
-            from dycoke_cli.models.loading import load
+            from dycoke_cli.models.load import load
 
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading
+            cache = VisualCache() if conversation.cache else None
             loaded = load(conversation.model, **asdict(conversation.loading))
             method = conversation.method.for_model(loaded)
             clip, seconds_video_decode = reading.result()
@@ -89,7 +90,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
         reuse=len(conversation.questions) > 1,
-        cache=VisualCache() if conversation.cache else None,
+        cache=cache,
     )
     return session, method
 

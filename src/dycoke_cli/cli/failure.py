@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 from dycoke_cli import explaining
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import DycokeError
 
 
@@ -39,6 +40,12 @@ def say(error: DycokeError) -> None:
         print(message, file=sys.stderr, flush=True)
     except OSError:
         return
+
+
+def show_traceback() -> None:
+    """The traceback of the error being handled on stderr, where that is wanted."""
+    if debugging():
+        print(shown(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def debugging() -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
-import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import Annotated
@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is what nohup asks for
+            signal.signal(signal.SIGHUP, _terminate)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer turns Ctrl-C into this code on its own.
         if code == failure.Interrupted.exit_code:
@@ -93,15 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
             output.silence(descriptor)
         return OutputError.exit_code
     except failure.Reported as error:
-        if failure.debugging():
-            traceback.print_exc()
+        failure.show_traceback()
         failure.say(error.reason)
         return error.reason.exit_code
     except typer.TyperException as error:
         return _report(_usage(error), arguments)
     except (Exception, KeyboardInterrupt) as error:
-        if failure.debugging():
-            traceback.print_exc()
+        failure.show_traceback()
         return _report(failure.explain(error), arguments)
 
 
@@ -135,5 +135,11 @@ def _prepare_streams() -> None:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    # A terminal that hung up is none any more, and fails whatever still writes to it.
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if device and not os.isatty(descriptor):
+                output.silence(descriptor)
     # As an exception, so that temporary files go and the terminal's cursor comes back.
     raise SystemExit(128 + signum)

@@ -9,13 +9,19 @@ from typing import Annotated, Any, Literal
 from dycoke_cli import __version__
 from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.models import settings
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, STATES, Entry
-from dycoke_cli.models.frame_sizes import FittedShape, KeptShape
-from dycoke_cli.models.layouts import FAMILIES, defaults_of
-from dycoke_cli.models.machine import Machine, this_machine
+from dycoke_cli.models.catalog import (
+    BUNDLED_CHECKPOINT,
+    CATALOG,
+    STATES,
+    Entry,
+    configured_sizes,
+    own_method_defaults,
+)
+from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
-from dycoke_cli.models.sizes import configured_sizes, own_method_defaults
-from dycoke_cli.models.source import Source
+from dycoke_cli.models.resolve import Source
 from dycoke_cli.result import Count, Version
 
 SCHEMA = "dycoke.models/1"

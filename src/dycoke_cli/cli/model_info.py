@@ -5,7 +5,7 @@ from __future__ import annotations
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.model_documents import one_model
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 
 def info(name: options.ModelArgument, as_json: options.Json = False) -> None:

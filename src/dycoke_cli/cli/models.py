@@ -11,7 +11,7 @@ from dycoke_cli.cli import model_info, options, output, pull, remove, render
 from dycoke_cli.cli.model_documents import SCHEMA, all_models, default_name
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
 app.command("info")(model_info.info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import DycokeError, OutputError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.result import Error, Failure
+from dycoke_cli.unicode import to_json
 
 
 def write(text: str) -> None:
@@ -40,7 +40,7 @@ def write(text: str) -> None:
 
 def write_json(document: dict[str, Any]) -> None:
     """Write one object on a line of its own; ASCII only, so that every terminal can show it."""
-    write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
+    write(to_json(document) + "\n")
 
 
 def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from dycoke_cli.cli import choice, options, output, render
 from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
-from dycoke_cli.models.source import Source, find
+from dycoke_cli.models.resolve import Source, find
 from dycoke_cli.result import Frames
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.probe_document import Probed
-    from dycoke_cli.models.frame_sizes import ClipTokens
+    from dycoke_cli.models.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -59,7 +59,7 @@ def _count(source: Source, clip: Clip) -> ClipTokens:
     known = source.entry.clip_tokens(count, height, width) if source.entry is not None else None
     if known is not None:
         return known
-    from dycoke_cli.models.counting import count_tokens
+    from dycoke_cli.models.prompt import count_tokens
 
     return count_tokens(source, clip)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cli import options, output, render
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 
 def pull(

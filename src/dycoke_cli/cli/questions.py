@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from dycoke_cli.cli.source import STDIN
 from dycoke_cli.errors import UsageError
+from dycoke_cli.unicode import is_valid, valid
 
 
 def collect(argument: str | None, options: list[str] | None, video: str) -> list[str]:
@@ -25,6 +26,9 @@ def collect(argument: str | None, options: list[str] | None, video: str) -> list
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
     if "" in questions:
         raise UsageError("a question is empty")
+    for text in questions:
+        if not is_valid(text):
+            raise UsageError(f"the question '{valid(text)}' isn't UTF-8 text; convert it to UTF-8")
     return questions
 
 

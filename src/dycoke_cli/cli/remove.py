@@ -10,7 +10,7 @@ import typer
 from dycoke_cli.cli import options, render
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.source import find
+from dycoke_cli.models.resolve import find
 
 
 def remove(

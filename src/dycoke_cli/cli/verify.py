@@ -45,6 +45,8 @@ def verify(
     path = out or Path(f"verify-{_file_name(model)}.json")
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"--out {path} isn't a file; the report would take its place")
     if not path.parent.is_dir():
         raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
     with contextlib.ExitStack() as stack:
@@ -54,7 +56,7 @@ def verify(
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         quieten_libraries()
         from dycoke_cli.engine.session import VideoSession
-        from dycoke_cli.models.loading import load
+        from dycoke_cli.models.load import load
         from dycoke_cli.verification.fixed import clip
         from dycoke_cli.verification.report import verify as run
 

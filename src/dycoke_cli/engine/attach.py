@@ -1,14 +1,13 @@
 """Attaches a method to a stock model through public seams, and leaves no trace on it.
 
-A forward pre-hook on the model notes where the visual tokens stand; one on the text decoder drops
-the rows that the method doesn't keep and puts a `KVStore` in the place of the call's empty cache;
-one on each decoder layer behind a choice inside the model drops rows there. Like
+A forward pre-hook on the model notes where the visual tokens are; one on the text decoder drops
+the tokens that the method doesn't keep and puts a `KVStore` in the place of the call's empty cache;
+one on each decoder layer behind in-LLM token pruning drops tokens there. Like
 `torch.no_grad()`, an attachment holds for the thread that entered it.
 """
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,14 +18,11 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attention import scoring_name
+from dycoke_cli.engine.attention import AttentionSwitch
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.engine.decoder_arguments import take
-from dycoke_cli.engine.pieces import InPieces, last_of
+from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
+from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
-from dycoke_cli.engine.prefix import VideoPrefix
-from dycoke_cli.engine.seen import Prompt
-from dycoke_cli.engine.stats import DecodeStats
 from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,
@@ -36,10 +32,9 @@ from dycoke_cli.engine.supported import (
     makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.engine.trace import Recorder
+from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import family_of, method_defaults
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.families import family_of, method_defaults
 
 
 def attach(
@@ -47,7 +42,7 @@ def attach(
     method: Method,
     *,
     trace: bool = False,
-    prefix: VideoPrefix | None = None,
+    prefix: PrefixCache | None = None,
     chosen: Sequence[torch.Tensor | None] = (),
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
@@ -56,9 +51,9 @@ def attach(
         model: a stock model of a family that has a layout.
         method: the choices, made for each sequence of a batch alone; a parameter that is None
             takes the model's default.
-        trace: take down each decoding step of a method with decode pruning.
-        prefix: of the video that every prompt is about: what was read of it isn't read again, and
-            nothing is made of any row of a prompt but the last.
+        trace: record each decoding step of a method with decode pruning.
+        prefix: of the video that every prompt is about: what it holds isn't computed again, and
+            only the last position's logits are wanted.
         chosen: for each sequence the tokens that merging before vision has kept.
 
     Raises:
@@ -86,7 +81,7 @@ class Attachment:
     Attributes:
         stats: counts of the newest `generate()` call, for each sequence of its batch; empty before
             the first call.
-        recorder: the steps of that call, or None where they aren't taken down.
+        recorder: the steps of that call, or None where they aren't recorded.
     """
 
     def __init__(
@@ -94,7 +89,7 @@ class Attachment:
         model: Any,
         method: Method,
         trace: bool,
-        prefix: VideoPrefix | None,
+        prefix: PrefixCache | None,
         chosen: Sequence[torch.Tensor | None],
     ) -> None:
         self.stats: list[DecodeStats] = []
@@ -104,8 +99,8 @@ class Attachment:
         self._method = method
         self._trace = trace
         self._chosen = chosen
-        self._prompt: Prompt | None = None
-        self._pieces = InPieces(prefix)
+        self._inputs: ModelInputs | None = None
+        self._chunks = ChunkedPrefill(prefix)
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
@@ -141,25 +136,25 @@ class Attachment:
         return sorted({*range(1, stacked + 1), *narrowed})
 
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._prompt = Prompt.of(args, kwargs)
+        self._inputs = ModelInputs.of(args, kwargs)
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
-        if self._pieces.reading:
+        if self._chunks.running:
             return None
         cache = kwargs.get("past_key_values")
         if cache is not None and cache in self._calls:
             call = self._calls[cache]
-            check_decode_step(kwargs, len(call.rows))
+            check_decode_step(kwargs, len(call.sequences))
             return args, call.begin_step(kwargs)
         check_cache(cache)
-        prompt, self._prompt = self._prompt, None
-        layouts = [] if prompt is None else prompt.layouts(self._model.config, kwargs)
-        if prompt is None or all(layout is None for layout in layouts):
+        inputs, self._inputs = self._inputs, None
+        layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs)
+        if inputs is None or all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
-        check_mask(prompt.mask)
+        check_mask(inputs.mask)
         if self._trace and len(layouts) > 1:
             raise UsageError("a trace is of one sequence, not of a batch")
         kwargs, call = shorten(
@@ -167,25 +162,28 @@ class Attachment:
             layouts,
             self._method,
             module.config,
-            mask=prompt.mask,
+            mask=inputs.mask,
             chosen=self._chosen,
-            make_mask=self._own_mask(prompt),
+            make_mask=self._own_mask(inputs),
             trace=self._trace,
         )
-        last_alone = prompt.last_alone or self._pieces.prefix is not None
-        if not args and last_alone and self._method.inside() is None:
-            kwargs = self._pieces.last(module, kwargs, last_of(call.rows[0].visual))
+        last_only = inputs.last_logits_only or self._chunks.prefix is not None
+        if not args and last_only and self._method.inside() is None:
+            kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
         self._calls[kwargs["past_key_values"]] = call
-        self.stats, self.recorder = [row.stats for row in call.rows], call.rows[0].recorder
+        self.stats = [sequence.stats for sequence in call.sequences]
+        self.recorder = call.sequences[0].recorder
         return args, kwargs
 
-    def _own_mask(self, prompt: Prompt) -> Callable[[dict[str, Any], torch.Tensor], Any] | None:
+    def _own_mask(
+        self, inputs: ModelInputs
+    ) -> Callable[[dict[str, Any], torch.Tensor], Any] | None:
         """Makes the mask of a model that isn't just causal: frames see each other in it."""
         if not makes_own_masks(self._model):
             return None
 
         def make(kwargs: dict[str, Any], at: torch.Tensor) -> Any:
-            types = prompt.types
+            types = inputs.types
             return self._model.create_masks_for_generate(
                 config=self._model.config,
                 inputs_embeds=kwargs["inputs_embeds"],
@@ -203,36 +201,10 @@ def _before_layer(
     number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Arguments | None:
     call: Call | None = kwargs.get(CALL_ARGUMENT)
-    if call is None or not call.reading_prompt:
+    if call is None or not call.in_prefill:
         return None  # a prompt without a video, or a decoding step
     return call.before_layer(number, args, kwargs)
 
 
-class _AttentionSwitch:
-    """Turns a decoder's attention to its scoring twin while any attachment is on it.
-
-    Attachments of several threads can overlap, so the last one to leave switches back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._attached: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
-
-    def enter(self, decoder: Any) -> None:
-        with self._lock:
-            stock, count = self._attached.get(decoder, (attention_implementation(decoder), 0))
-            if count == 0:
-                decoder.set_attn_implementation(scoring_name(stock))
-            self._attached[decoder] = (stock, count + 1)
-
-    def leave(self, decoder: Any) -> None:
-        with self._lock:
-            stock, count = self._attached.pop(decoder)
-            if count == 1:
-                decoder.set_attn_implementation(stock)
-            else:
-                self._attached[decoder] = (stock, count - 1)
-
-
-_switch = _AttentionSwitch()
+_switch = AttentionSwitch()
 Method.attach = attach

@@ -1,29 +1,85 @@
-"""Attention functions that score visual tokens at one layer and otherwise step aside.
+"""Attention functions of ours around stock ones, and when a model runs with them.
 
-Registered with `AttentionInterface` beside each stock implementation, under its own name with a
-prefix. What is known of a call arrives as a keyword argument, so a call that has none (another
-thread on the same model) runs the stock function unchanged.
+Each is registered with `AttentionInterface` under the stock name with a prefix. The one of attached
+methods scores visual tokens at one layer and otherwise steps aside: what is known of a call
+arrives as a keyword argument, so a call that has none (another thread on the same model) runs the
+stock function unchanged.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.engine.twins import twin
+from dycoke_cli.models.private_api import attention_implementation
 
+Attention = Callable[..., Any]
 PREFIX = "dycoke_"
 
 
-def scoring_name(implementation: str) -> str:
-    """Register the scoring twin of a stock implementation, and return its name."""
-    return twin(PREFIX, implementation, _scoring)
+def register_attention(
+    prefix: str, implementation: str, make: Callable[[Attention, str], Attention]
+) -> str:
+    """Register an attention function of ours around a stock one, with its mask; return its name.
+
+    Eager attention isn't in the registry (each modelling file has its own); SDPA, which computes
+    the same, takes its place.
+
+    Args:
+        prefix: of the name.
+        implementation: the stock one.
+        make: from the stock function and its name to ours.
+    """
+    name = prefix + implementation
+    if name not in ALL_ATTENTION_FUNCTIONS:
+        stock = "sdpa" if implementation == "eager" else implementation
+        AttentionInterface.register(name, make(ALL_ATTENTION_FUNCTIONS[stock], stock))
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[stock])
+    return name
 
 
-def _scoring(stock: Callable[..., Any], name: str) -> Callable[..., Any]:
+def scoring_attention(implementation: str) -> str:
+    """Register the scoring function around a stock implementation, and return its name."""
+    return register_attention(PREFIX, implementation, _scoring)
+
+
+class AttentionSwitch:
+    """Turns a decoder's attention to the scoring one while any attachment is on it.
+
+    Attachments of several threads can overlap, so the last one to leave switches back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attached: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
+
+    def enter(self, decoder: Any) -> None:
+        """Count one more attachment on a text decoder."""
+        with self._lock:
+            stock, count = self._attached.get(decoder, (attention_implementation(decoder), 0))
+            if count == 0:
+                decoder.set_attn_implementation(scoring_attention(stock))
+            self._attached[decoder] = (stock, count + 1)
+
+    def leave(self, decoder: Any) -> None:
+        """Count one less."""
+        with self._lock:
+            stock, count = self._attached.pop(decoder)
+            if count == 1:
+                decoder.set_attn_implementation(stock)
+            else:
+                self._attached[decoder] = (stock, count - 1)
+
+
+def _scoring(stock: Attention, name: str) -> Attention:
     def attention(
         module: Any,
         query: torch.Tensor,
@@ -34,7 +90,7 @@ def _scoring(stock: Callable[..., Any], name: str) -> Callable[..., Any]:
     ) -> Any:
         call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
         if call is not None:
-            if call.store is not None and not call.reading_prompt:
+            if call.store is not None and not call.in_prefill:
                 # A mask made for layer 0 has the wrong length for a pruned layer.
                 attention_mask = call.store.mask(module.layer_idx, key)
                 if attention_mask is not None and "flash" not in name:
@@ -42,12 +98,14 @@ def _scoring(stock: Callable[..., Any], name: str) -> Callable[..., Any]:
             if call.scores_at(module.layer_idx):
                 # The last query of a prompt sees every key, too.
                 last = query[:, :, -1:]
-                call.choose(
+                call.select(
                     [
                         attention_to_keys(
-                            last[i : i + 1], key[i : i + 1, :, row.padding :], kwargs["scaling"]
+                            last[i : i + 1],
+                            key[i : i + 1, :, sequence.padding :],
+                            kwargs["scaling"],
                         )
-                        for i, row in enumerate(call.rows)
+                        for i, sequence in enumerate(call.sequences)
                     ]
                 )
         return stock(module, query, key, value, attention_mask, **kwargs)

@@ -8,12 +8,46 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.compression.base import Selector
 from dycoke_cli.engine.deepstack import DeepStack
-from dycoke_cli.engine.kv_store import KVStore
-from dycoke_cli.engine.narrowing import Narrowing
-from dycoke_cli.engine.row import Row
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.token_pruning import TokenPruning
+from dycoke_cli.engine.trace import DecodeStats, Recorder
 
 CALL_ARGUMENT = "dycoke_call"
+
+
+@dataclass
+class ShortenedSequence:
+    """A sequence of the batch: where its visual tokens are, and the selections among them.
+
+    Args:
+        padding: how many tokens of padding are in front, for all sequences are equally long.
+        visual: `[V]`, int64: where the visual tokens that the language model reads are, padding
+            counted; empty in a sequence without a video.
+        stats: counts the selections.
+        selector: the selection of each decoding step, or None.
+        recorder: records each step, or None.
+    """
+
+    padding: int
+    visual: torch.Tensor
+    stats: DecodeStats
+    selector: Selector | None = None
+    recorder: Recorder | None = None
+
+    def select(self, attention: torch.Tensor) -> torch.Tensor:
+        """The visual tokens `[A]`, int64, that this decoding step attends to.
+
+        Args:
+            attention: `[V]`, float32: of the step's query to each visual token.
+        """
+        assert self.selector is not None
+        active = self.selector.step(attention)
+        self.stats.step(active, self.selector.renewals)
+        if self.recorder is not None:
+            self.recorder.step(attention, active, self.selector.renewals)
+        return active
 
 
 @dataclass
@@ -21,34 +55,34 @@ class Call:
     """What is known of a call.
 
     Args:
-        rows: of the batch.
+        sequences: of the batch.
         next_positions: `[..., B, 1]`, int64: of the tokens to come.
         keep: `[B, R]`, bool: false in the padding of the shortened prompts; None without padding.
-        held: the store of keys and values; None where the stock cache holds them. It isn't kept
-            alive: when the call is over, its memory is free at once.
-        layer: whose attention the choice of a decoding step is made from, or None.
-        narrowing: the choice while the prompt is read, or None.
-        deepstack: what is added behind the first layers while the prompt is read, or None.
-        reading_prompt: whether no decoding step was made yet.
+        held: the KV cache; None where the stock cache is used. It isn't kept alive: when the call
+            is over, its memory is free at once.
+        layer: whose attention the selection of a decoding step is made from, or None.
+        token_pruning: the selection during prefill, or None.
+        deepstack: what is added behind the first layers during prefill, or None.
+        in_prefill: whether no decoding step was made yet.
     """
 
-    rows: list[Row]
+    sequences: list[ShortenedSequence]
     next_positions: torch.Tensor
     keep: torch.Tensor | None
     held: weakref.ref[KVStore] | None
     layer: int | None = None
-    narrowing: Narrowing | None = None
+    token_pruning: TokenPruning | None = None
     deepstack: DeepStack | None = None
-    reading_prompt: bool = True
+    in_prefill: bool = True
 
     @property
     def store(self) -> KVStore | None:
-        """The store, as long as the call runs."""
+        """The KV cache, as long as the call runs."""
         return None if self.held is None else self.held()
 
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for one decoding step on the shortened sequences."""
-        self.reading_prompt = False
+        self.in_prefill = False
         step = kwargs | {"attention_mask": None, "position_ids": self.next_positions}
         self.next_positions = self.next_positions + 1
         if self.store is not None:
@@ -58,49 +92,50 @@ class Call:
             self.keep = torch.nn.functional.pad(self.keep, (0, 1), value=True)
         return step | {"attention_mask": self.keep}
 
-    def of_stretch(self, start: int, stop: int) -> Call:
-        """What layers need to know while the rows `start` … `stop` - 1 are read alone."""
+    def of_chunk(self, start: int, stop: int) -> Call:
+        """What layers need to know while the tokens `start` … `stop` - 1 are prefilled alone."""
         stacked = self.deepstack
-        return replace(self, deepstack=stacked and stacked.of_stretch(start, stop))
+        return replace(self, deepstack=stacked and stacked.of_chunk(start, stop))
 
     def before_layer(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a decoder layer while the prompt is read."""
-        narrowing = self.narrowing
+        """The arguments of a decoder layer during prefill."""
+        pruning = self.token_pruning
         if self.deepstack is not None:
-            behind = narrowing is not None and number > narrowing.layer
-            rows = narrowing.rows if narrowing is not None and behind else None
-            args = (self.deepstack.add(args[0], number, rows), *args[1:])
-        if narrowing is not None and number >= narrowing.layer:
-            return narrowing.narrow(args, kwargs, number)
+            behind = pruning is not None and number > pruning.layer
+            tokens = pruning.tokens if pruning is not None and behind else None
+            args = (self.deepstack.add(args[0], number, tokens), *args[1:])
+        if pruning is not None and number >= pruning.layer:
+            return pruning.pruned(args, kwargs, number)
         return args, kwargs
 
     def scores_at(self, layer_idx: int) -> bool:
-        """Whether the attention of this layer, in this forward, is what a choice is made from."""
-        if self.reading_prompt:
-            return self.narrowing is not None and layer_idx == self.narrowing.layer - 1
+        """Whether this forward's selection is made from the attention of this layer."""
+        if self.in_prefill:
+            return self.token_pruning is not None and layer_idx == self.token_pruning.layer - 1
         return layer_idx == self.layer
 
-    def choose(self, attention: list[torch.Tensor]) -> None:
-        """Make the choice of this forward; the layers behind follow it.
+    def select(self, attention: list[torch.Tensor]) -> None:
+        """Make the selection of this forward; the layers behind follow it.
 
         Args:
-            attention: for each row of the batch `[R - padding]`, float32: of its last query to all
-                its keys.
+            attention: for each sequence `[R - padding]`, float32: of its last query to all its
+                keys.
         """
         to_visual = [
-            weights[row.visual.to(weights.device) - row.padding]
-            for row, weights in zip(self.rows, attention, strict=True)
+            weights[sequence.visual.to(weights.device) - sequence.padding]
+            for sequence, weights in zip(self.sequences, attention, strict=True)
         ]
-        if self.reading_prompt:
-            assert self.narrowing is not None
-            self.narrowing.choose(to_visual[0])
+        if self.in_prefill:
+            assert self.token_pruning is not None
+            kept = self.token_pruning.select(to_visual[0])
+            self.sequences[0].stats.visual_narrowed = kept
             return
         assert self.store is not None
         self.store.arrange(
             [
-                None if row.selector is None else row.choose(weights)
-                for row, weights in zip(self.rows, to_visual, strict=True)
+                None if sequence.selector is None else sequence.select(weights)
+                for sequence, weights in zip(self.sequences, to_visual, strict=True)
             ]
         )

@@ -1,7 +1,7 @@
-"""Encodes a video once: the rows that its placeholders stand for, as the language model reads them.
+"""Encodes a video once: the embeddings of its placeholders, as the language model reads them.
 
 The seam is public and the same in every version and family: a forward pre-hook on the text
-decoder, where the visual tokens already stand in `inputs_embeds`.
+decoder, where the visual tokens are in `inputs_embeds` already.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.deepstack import DEEPSTACK
+from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
-from dycoke_cli.engine.repeats import first_alike, stretches
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.layouts import Family
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families import Family
+from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.prompt import VideoPrompt
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an
 # accelerator wants several. Smaller frames go together up to the same size.
 CHUNK_NUMBERS_CPU = 3 * 384 * 384
 CHUNK_NUMBERS_ACCELERATOR = 8 * CHUNK_NUMBERS_CPU
-DEEPSTACK, VISUAL_ROWS = "deepstack_visual_embeds", "visual_pos_masks"
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Encoded:
     """A video as the language model reads it.
 
     Args:
-        rows: `[R, D]`, in the model's dtype and on its device: one a placeholder.
-        deepstack: more rows `[R, D]`, which are added behind each of the first decoder layers.
+        embeddings: `[R, D]`, in the model's dtype and on its device: one per placeholder.
+        deepstack: more of them `[R, D]`, which are added behind each of the first decoder layers.
         kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
-            `frame*N + position`; rows of the others stand there for nothing.
+            `frame*N + position`; the embeddings of the others mean nothing.
     """
 
-    rows: torch.Tensor
+    embeddings: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     kept: torch.Tensor | None = None
 
@@ -94,7 +94,7 @@ def encode_video(
         merged = MergedVision(model, family.tower, merging)
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
-    for start, stop in stretches(alike, size):
+    for start, stop in new_runs(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
             chunk[family.pixels.key].to(device),
@@ -110,13 +110,13 @@ def encode_video(
             behind = (frame - start + 1) * count
             # What follows the last frame of all belongs to it.
             mine = slice(behind - count, None if stop == frames == frame + 1 else behind)
-            found[frame] = [rows[keep][mine] for rows in kinds]
+            found[frame] = [values[keep][mine] for values in kinds]
         if on_frames is not None:
             on_frames(stop, frames)
-    rows, *deepstack = (
-        torch.cat(pieces) for pieces in zip(*(found[i] for i in alike), strict=True)
+    embeddings, *deepstack = (
+        torch.cat(parts) for parts in zip(*(found[i] for i in alike), strict=True)
     )
-    return Encoded(rows, tuple(deepstack), torch.cat(kept) if kept else None)
+    return Encoded(embeddings, tuple(deepstack), torch.cat(kept) if kept else None)
 
 
 def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:

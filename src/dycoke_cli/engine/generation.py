@@ -3,35 +3,96 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompts import Batch
-from dycoke_cli.engine.stats import DecodeStats
-from dycoke_cli.engine.stopwatch import Stopwatch, TimedStreamer
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.result import Trace
 
 
+class Stopwatch:
+    """Seconds since its making, read after all work queued on the accelerator is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start = self._now()
+
+    def read(self) -> float:
+        """Seconds since the start."""
+        return self._now() - self._start
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+class TimedStreamer(TextStreamer):
+    """Streams finished words, notes when the first token came, and counts tokens.
+
+    Of a batch no words are streamed.
+
+    Args:
+        tokenizer: of the model.
+        watch: the clock.
+        on_text: called with each stretch of finished text.
+        on_token: called with the number of tokens so far.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        watch: Stopwatch,
+        on_text: Callable[[str], None] | None,
+        on_token: Callable[[int], None] | None,
+    ) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.first_token: float | None = None
+        self._watch = watch
+        self._on_text = on_text
+        self._on_token = on_token
+        self._tokens = -1  # the prompt comes first
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompt, then one token at a time."""
+        self._tokens += 1
+        if self._tokens == 1:
+            self.first_token = self._watch.read()
+        if len(value) == 1:
+            super().put(value)
+        if self._tokens and self._on_token is not None:
+            self._on_token(self._tokens)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Hand finished words on."""
+        if text and self._on_text is not None:
+            self._on_text(text)
+
+
 @dataclass
 class Generated:
-    """What a call wrote for one prompt, and how long it took.
+    """What a call generated for one prompt, and how long it took.
 
     Args:
         tokens: `[R]`, int64: the new tokens, with the end token.
         text: without special tokens.
         stopped: whether the last one is an end token.
-        seed: of the draw, or None where decoding was greedy.
+        seed: of sampling, or None where decoding was greedy.
         seconds: prefill (to the first token), first_token (since the watch's start), decode; of
             the whole batch, by keys of `result.Seconds`.
-        kv_bytes: of keys and values held at the end, spare rows included: this prompt's share.
+        kv_bytes: of keys and values held at the end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
-        kv_active_bytes: of those that the last step read.
+        kv_active_bytes: of those that the last step attended to.
         stats: of the method, or None for the uncompressed model.
         trace: of the decoding steps, or None where it wasn't asked for.
     """
@@ -53,54 +114,63 @@ def generate(
     model: Any,
     tokenizer: Any,
     batch: Batch,
-    decoding: Decoding,
+    options: GenerationOptions,
     watch: Stopwatch,
     *,
     on_text: Callable[[str], None] | None,
     on_token: Callable[[int], None] | None,
 ) -> list[Generated]:
-    """Generate from prompts whose videos come with `inject.encoded`.
+    """Generate from prompts whose videos come with `prompts.inject_videos`.
 
     Args:
         model: a stock model.
         tokenizer: of the model.
         batch: the prompts.
-        decoding: how to write.
+        options: how to generate.
         watch: the clock of the answers.
         on_text: called with finished words of a single prompt's answer.
         on_token: called with the number of tokens so far.
+
+    Raises:
+        ModelError: the model's logits aren't finite.
     """
     streamer = TimedStreamer(tokenizer, watch, on_text, on_token)
-    seed = decoding.seed
-    if decoding.temperature > 0:
+    seed = options.seed
+    if options.temperature > 0:
         seed = random.getrandbits(32) if seed is None else seed
-        how: dict[str, Any] = {"do_sample": True, "temperature": decoding.temperature}
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": options.temperature}
     else:
         seed = None
         # A checkpoint's own sampling settings mean nothing to greedy decoding.
-        how = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.mask, **batch.beside}
+        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.mask, **batch.extra_inputs}
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
+    ends = _end_tokens(model)
+    finite = _Finite(len(batch.input_ids), ends)
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
             torch.manual_seed(seed)
         output = model.generate(
             **{name: tensor.to(device) for name, tensor in inputs.items()},
-            max_new_tokens=decoding.max_new_tokens,
+            max_new_tokens=options.max_new_tokens,
             streamer=streamer,
+            logits_processor=LogitsProcessorList([finite]),
+            remove_invalid_values=False,  # which a checkpoint may ask for, and which hides them
             return_dict_in_generate=True,
-            **how,
+            **sampling,
         )
     ended = watch.read()
     assert streamer.first_token is not None
-    ends = _end_tokens(model)
     held, on_host, active = kv_bytes(output.past_key_values)
-    rows = len(batch.input_ids)
+    sequences = len(batch.input_ids)
     written = []
-    for row in output.sequences[:, batch.input_ids.shape[1] :].cpu():
-        tokens = _until_end(row, ends)
+    answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()
+    for answer, broken in zip(answers, finite.broken.tolist(), strict=True):
+        tokens = _until_end(answer, ends)
+        if broken < len(tokens):
+            raise ModelError(_not_finite(model, broken))
         written.append(
             Generated(
                 tokens=tokens,
@@ -112,27 +182,55 @@ def generate(
                     "first_token": streamer.first_token,
                     "decode": ended - streamer.first_token,
                 },
-                kv_bytes=held // rows,
-                kv_host_bytes=on_host // rows,
-                kv_active_bytes=active // rows,
+                kv_bytes=held // sequences,
+                kv_host_bytes=on_host // sequences,
+                kv_active_bytes=active // sequences,
             )
         )
     return written
+
+
+class _Finite(LogitsProcessor):
+    """Ends a sequence where its logits aren't finite; the device isn't waited for.
+
+    Attributes:
+        broken: `[B]`, int64: the first such step of each sequence, or a number above all steps.
+
+    Args:
+        sequences: B.
+        ends: the end tokens.
+    """
+
+    def __init__(self, sequences: int, ends: set[int]) -> None:
+        self.broken = torch.full((sequences,), torch.iinfo(torch.int64).max)
+        self._ends = sorted(ends)
+        self._step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, V]`, float32, with those of an end token in place of broken ones."""
+        # NaN and infinity reach the maximum; a token that is ruled out is -inf on purpose.
+        finite = scores.amax(-1).isfinite()
+        self.broken = self.broken.to(scores.device)
+        self.broken = torch.where(finite, self.broken, self.broken.clamp(max=self._step))
+        self._step += 1
+        # Draws from what isn't finite would bring down an accelerator's whole process.
+        instead = torch.full_like(scores[:1], -torch.inf if self._ends else 0.0)
+        instead[:, self._ends] = 0.0
+        return torch.where(finite[:, None], scores, instead)
+
+
+def _not_finite(model: Any, step: int) -> str:
+    where = f"at token {step + 1} of an answer"
+    ways = "its weights are damaged, or don't belong to its configuration"
+    if model.dtype != torch.float32:
+        ways = f"try --dtype float32; if that doesn't help, {ways}"
+    return f"the model can't be used: its logits aren't finite {where}; {ways}"
 
 
 def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:
     """The tokens up to and with the first end token: behind it a batch is padded."""
     stop = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens) - 1)
     return tokens[: stop + 1]
-
-
-def kv_bytes(cache: Any) -> tuple[int, int, int]:
-    """Bytes (held, those of them on the host, read by the last step) of a cache."""
-    if isinstance(cache, KVStore):
-        return cache.nbytes, cache.host_nbytes, cache.active_nbytes
-    tensors = [value for layer in cache.layers for value in vars(layer).values()]
-    held = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return held, 0, held
 
 
 def _end_tokens(model: Any) -> set[int]:

@@ -3,8 +3,8 @@
 The first layers see every patch, for their output says better than raw pixels what is new. Behind
 them the choice is made, and a frame that is compared with another one goes on with the patches of
 its kept tokens alone; for the rest they attend to the keys and values of that other frame. So the
-tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the rows
-are exact.
+tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
+embeddings are exact.
 
 All kept patches of a window are one sequence to the stock layers, which work row by row; an
 attention function keeps the frames apart.
@@ -21,10 +21,10 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
-from dycoke_cli.engine.twins import Attention, twin
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts.towers import Tower
+from dycoke_cli.models.families import Tower
 from dycoke_cli.models.private_api import attention_implementation
 
 # Layers that run on all patches before the choice.
@@ -48,16 +48,18 @@ class Window:
 
     def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
         """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
-        return torch.cat([rows[at] for rows, at in zip(hidden, self.patches, strict=True)])[None]
+        return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
 
-    def whole(self, rows: torch.Tensor | None) -> torch.Tensor | None:
+    def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
         """What a layer handed on, as whole frames `[F, P, D]`: layers before the choice do so."""
-        return rows if rows is None or len(rows) > 1 else self.widen(rows[0])
+        if patches is None or len(patches) > 1:
+            return patches
+        return self.widen(patches[0])
 
-    def widen(self, rows: torch.Tensor) -> torch.Tensor:
-        """Whole frames `[F, ..., P, D]` of `rows[..., Σn, D]`: the rest is the other frame's."""
+    def widen(self, patches: torch.Tensor) -> torch.Tensor:
+        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`: the rest is the other frame's."""
         whole: list[torch.Tensor] = []
-        parts = rows.split([len(at) for at in self.patches], dim=-2)
+        parts = patches.split([len(at) for at in self.patches], dim=-2)
         for part, at, reference in zip(parts, self.patches, self.references, strict=True):
             frame = part if reference is None else whole[reference].index_copy(-2, at, part)
             whole.append(frame)
@@ -100,7 +102,8 @@ class MergedVision:
             after_forward(self._tower, self._after_tower),
         ]
         self._stock = attention_implementation(self._tower)
-        self._tower.set_attn_implementation(twin(PREFIX, self._stock, _keeping_apart))
+        name = register_attention(PREFIX, self._stock, _keeping_apart)
+        self._tower.set_attn_implementation(name)
         return self
 
     def __exit__(
@@ -159,6 +162,8 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         keys, values = window.widen(key[0]), window.widen(value[0])
         found = []
         for i, part in enumerate(query.split([len(at) for at in window.patches], dim=2)):
+            if part.shape[2] == 0:  # a frame that keeps nothing asks nothing
+                continue
             frame = keys[i : i + 1], values[i : i + 1]
             # Processors make whole pictures of frames: there is no padding to mask.
             found.append(stock(module, part, *frame, None, scaling=scaling, **kwargs)[0])

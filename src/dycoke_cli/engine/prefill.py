@@ -1,4 +1,4 @@
-"""Shortens prompts, as the text decoder is about to read them, to the rows a method keeps."""
+"""Shortens prompts, as the text decoder is about to read them, to the tokens a method keeps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.engine.decoder_arguments import at_rows
-from dycoke_cli.engine.deepstack import taken_out
-from dycoke_cli.engine.kv_store import KVStore
-from dycoke_cli.engine.narrowing import Narrowing
-from dycoke_cli.engine.row import Row
-from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
+from dycoke_cli.engine.deepstack import without_deepstack
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.model_inputs import arguments_at
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.trace import Recorder
+from dycoke_cli.engine.token_pruning import TokenPruning
+from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Layout
+from dycoke_cli.models.families import Layout
 
 
 def shorten(
@@ -34,39 +32,39 @@ def shorten(
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
     trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
-    """Drop what the method doesn't keep from everything that has a row a token.
+    """Drop what the method doesn't keep from everything that has one value per token.
 
     Args:
         kwargs: of the text decoder: `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None,
-            and what else `decoder_arguments` knows.
-        layouts: of the S rows of each sequence; None for one without a video.
-        method: the choice, made for each sequence alone.
+            and what else `model_inputs.PER_TOKEN` names.
+        layouts: of the S tokens of each sequence; None for one without a video.
+        method: the selection, made for each sequence alone.
         config: of the text decoder.
         mask: `[B, S]`: 0 in the padding; None without padding.
         chosen: for each sequence the tokens that stay, where that is settled already.
-        make_mask: makes the decoder's attention mask from its other arguments and the rows
+        make_mask: makes the decoder's attention mask from its other arguments and the tokens
             `[B, R]` that are read; None where the decoder makes its own from the padding.
-        trace: whether each decoding step is taken down.
+        trace: whether each decoding step is recorded.
 
     Returns:
         The arguments of the shortened prefill, and what its decoding steps need. Sequences that
         end up shorter than the longest are padded left. A `KVStore` takes the place of the cache,
-        unless there are layers that don't keep a row a token: to those a shortened prompt is just
+        unless there are layers that don't keep every token: to those a shortened prompt is just
         a shorter one.
     """
     embeds = kwargs["inputs_embeds"]
-    batch, sequence = embeds.shape[:2]
-    stays = _not_padding(mask, batch, sequence)
+    batch, uncompressed = embeds.shape[:2]
+    stays = _not_padding(mask, batch, uncompressed)
     settled = chosen or [None] * batch
     kept = [
         _kept(method, layout, embeds[i]) if known is None else known
         for i, (layout, known) in enumerate(zip(layouts, settled, strict=True))
     ]
-    read = [_rows_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
-    length = max(len(rows) for rows, _ in read)
-    paddings = [length - len(rows) for rows, _ in read]
+    read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
+    length = max(len(tokens) for tokens, _ in read)
+    paddings = [length - len(tokens) for tokens, _ in read]
     at = torch.stack(
-        [torch.nn.functional.pad(r, (p, 0)) for (r, _), p in zip(read, paddings, strict=True)]
+        [torch.nn.functional.pad(t, (p, 0)) for (t, _), p in zip(read, paddings, strict=True)]
     )
     keep = None
     if any(paddings):
@@ -74,36 +72,38 @@ def shorten(
         keep = keep.to(embeds.device)
     positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
 
-    rows = [
-        _row(padding, visual, layout, chosen, method, trace)
+    sequences = [
+        _sequence(padding, visual, layout, chosen, method, trace)
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
-    kwargs, deepstack = taken_out(kwargs, at.to(embeds.device), [row.visual for row in rows])
+    placed = [s.visual for s in sequences]
+    kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)
     pruning, inside = method.pruning(), method.inside()
-    if all(row.selector is None for row in rows):
+    if all(s.selector is None for s in sequences):
         pruning = None
     store = None
     if not other_caches(config):
         store = KVStore(
             layers=config.num_hidden_layers,
-            rows=rows,
+            paddings=paddings,
+            visual=placed,
             length=length,
-            sequence=sequence,
+            uncompressed_length=uncompressed,
             first_pruned=pruning.layer if pruning else None,
             dp_cache=pruning.dp_cache if pruning else "device",
         )
     call = Call(
-        rows=rows,
+        sequences=sequences,
         next_positions=upcoming,
         keep=keep,
         held=None if store is None else weakref.ref(store),
         layer=pruning.layer - 1 if pruning else None,
-        narrowing=None if inside is None else Narrowing(inside, rows[0], length),
+        token_pruning=None if inside is None else TokenPruning(inside, placed[0], length),
         deepstack=deepstack,
     )
     shortened = (
         kwargs
-        | at_rows(kwargs, at)
+        | arguments_at(kwargs, at)
         | {
             "position_ids": positions,
             "attention_mask": keep,
@@ -132,13 +132,12 @@ def _kept(method: Method, layout: Layout | None, embeds: torch.Tensor) -> torch.
     return method.select(layout.grid(embeds)).cpu()
 
 
-def _rows_to_read(
+def _tokens_to_read(
     stays: torch.Tensor, layout: Layout | None, kept: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of one shortened sequence in reading order, and which of them are visual.
+    """The tokens of one shortened sequence in reading order, and which of them are visual.
 
-    Kept tokens take the places of the rows that stay in the order of the choice, which need not be
-    theirs.
+    Kept visual tokens take their places in the order of the selection, which need not be theirs.
     """
     if layout is None:
         return stays.nonzero().flatten(), kept
@@ -146,10 +145,10 @@ def _rows_to_read(
     is_read = stays.clone()
     is_read[index] = False
     is_read[index[kept]] = True
-    rows = is_read.nonzero().flatten()
-    visual = torch.isin(rows, index).nonzero().flatten()
-    rows[visual] = index[kept]
-    return rows, visual
+    tokens = is_read.nonzero().flatten()
+    visual = torch.isin(tokens, index).nonzero().flatten()
+    tokens[visual] = index[kept]
+    return tokens, visual
 
 
 def _positions(
@@ -173,7 +172,7 @@ def _positions(
             raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
         return numbers, numbers[:, -1:] + 1
     places = at.expand(*positions.shape[:-2], batch, length)
-    # The last token of a prompt is text, and what is written goes on from it.
+    # The last token of a prompt is text, and generated tokens go on from it.
     kept, upcoming = positions.gather(-1, places), positions[..., -1:] + 1
     if positions.dim() == 3 and len(positions) == 4:
         # Time, height and width, and in front of them a count of tokens: gaps there would mean
@@ -183,14 +182,14 @@ def _positions(
     return kept, upcoming
 
 
-def _row(
+def _sequence(
     padding: int,
     visual: torch.Tensor,
     layout: Layout | None,
     kept: torch.Tensor,
     method: Method,
     trace: bool,
-) -> Row:
+) -> ShortenedSequence:
     pruning = method.pruning()
     # A sequence without a video has nothing to choose from.
     if pruning is not None and len(kept) < max(1, pruning.least):
@@ -198,7 +197,7 @@ def _row(
     recorder = None
     if trace and pruning is not None and layout is not None:
         recorder = Recorder(pruning.layer - 1, layout, kept)
-    return Row(
+    return ShortenedSequence(
         padding=padding,
         visual=visual + padding,
         stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),

@@ -1,14 +1,18 @@
-"""A batch of prompts about videos that are already encoded, padded left."""
+"""Prompts about videos that are already encoded: batched, padded left, and with their videos."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.models.families.family import TYPES
 
 
 @dataclass(frozen=True)
@@ -17,14 +21,14 @@ class Prompt:
 
     Args:
         input_ids: `[1, S]`, int64.
-        beside: what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are made
-            from.
-        placeholders: `[1, S]`, bool: where the video stands.
-        video: its rows.
+        extra_inputs: what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are
+            made from.
+        placeholders: `[1, S]`, bool: where the video is.
+        video: its embeddings.
     """
 
     input_ids: torch.Tensor
-    beside: dict[str, torch.Tensor]
+    extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
     video: Encoded
 
@@ -36,14 +40,14 @@ class Batch:
     Args:
         input_ids: `[B, S]`, int64.
         mask: `[B, S]`, int64: 0 in the padding.
-        beside: what goes with the ids.
+        extra_inputs: what goes with the ids.
         placeholders: `[B, S]`, bool.
         videos: one for each prompt that shows one.
     """
 
     input_ids: torch.Tensor
     mask: torch.Tensor
-    beside: dict[str, torch.Tensor]
+    extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
     videos: list[Encoded]
 
@@ -53,7 +57,7 @@ def without_video(input_ids: torch.Tensor) -> Batch:
     return Batch(
         input_ids=input_ids,
         mask=torch.ones_like(input_ids),
-        beside={},
+        extra_inputs={},
         placeholders=torch.zeros_like(input_ids, dtype=torch.bool),
         videos=[],
     )
@@ -68,21 +72,56 @@ def together(prompts: Sequence[Prompt], pad: int) -> Batch:
     """
     longest = max(prompt.input_ids.shape[1] for prompt in prompts)
 
-    def padded(rows: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+    def padded(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
         return torch.cat(
-            [torch.nn.functional.pad(r, (longest - r.shape[1], 0), value=value) for r in rows]
+            [torch.nn.functional.pad(s, (longest - s.shape[1], 0), value=value) for s in sequences]
         )
 
-    beside = {
-        name: padded([p.beside[name] for p in prompts], 0)
+    extra_inputs = {
+        name: padded([p.extra_inputs[name] for p in prompts], 0)
         if name == TYPES
-        else torch.cat([p.beside[name] for p in prompts])
-        for name in prompts[0].beside
+        else torch.cat([p.extra_inputs[name] for p in prompts])
+        for name in prompts[0].extra_inputs
     }
     return Batch(
         input_ids=padded([p.input_ids for p in prompts], pad),
         mask=padded([torch.ones_like(p.input_ids) for p in prompts], 0),
-        beside=beside,
+        extra_inputs=extra_inputs,
         placeholders=padded([p.placeholders for p in prompts], 0),
         videos=[p.video for p in prompts],
     )
+
+
+@contextmanager
+def inject_videos(
+    model: Any, videos: Sequence[Encoded], is_placeholder: torch.Tensor
+) -> Iterator[None]:
+    """Within the block, the first prompts that the model reads have these videos.
+
+    The call gets token ids alone, so stock code makes all that belongs to them; where the
+    placeholders of a video are, its embeddings are written as the text decoder is about to read
+    them.
+
+    Args:
+        model: a stock model.
+        videos: one for each sequence of the batch that has any placeholder.
+        is_placeholder: `[B, S]`, bool: where they are.
+    """
+    waiting = [is_placeholder]
+
+    def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+        if not waiting:
+            return None
+        embeds = kwargs["inputs_embeds"]
+        places = waiting.pop().to(embeds.device)
+        embeds[places] = torch.cat([video.embeddings for video in videos]).to(embeds)
+        if not videos[0].deepstack:
+            return None
+        deepstack = [torch.cat(layer) for layer in zip(*(v.deepstack for v in videos), strict=True)]
+        return args, kwargs | {VISUAL_MASK: places, DEEPSTACK: deepstack}
+
+    hook = before_forward(model.get_decoder(), write)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -6,12 +6,12 @@ from typing import Any
 
 from dycoke_cli import result
 from dycoke_cli.compression.base import Inside, Method, Pruning
-from dycoke_cli.engine.bytes_read import read_per_token
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
-from dycoke_cli.engine.stats import DecodeStats
+from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
 
 

@@ -1,20 +1,31 @@
-"""Encode once, ask many: a video with a model, and the answers to questions about it."""
+"""Encode once, ask many: videos with a model, and the answers to questions about them.
+
+A session holds one video. Its questions are answered one by one, or with those of other sessions
+in one batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encode import Encoded, encode_video
-from dycoke_cli.engine.expected_memory import memory_warning
-from dycoke_cli.engine.prefix import VideoPrefix
-from dycoke_cli.engine.prompts import Prompt
-from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.engine.generation import Generated, Stopwatch, generate
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.estimate import memory_warning
+from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.memory.out_of_memory import Stage, explained
+from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together
+from dycoke_cli.engine.report import make_answer
+from dycoke_cli.engine.supported import check_context
+from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt
 from dycoke_cli.result import Answer
 
@@ -22,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class VideoSession:
-    """Questions about one video, which is encoded at the first question, and read but once.
+    """Questions about one video, which is encoded at the first question, and prefilled but once.
 
     Attributes:
         video: what the stock processor made of it.
@@ -59,7 +70,7 @@ class VideoSession:
             loaded.processor, loaded.family, loaded.model.config, clip
         )
         self._encoded: dict[tuple[float, ...], Encoded] = {}
-        self._prefix = VideoPrefix() if reuse else None
+        self._prefix = PrefixCache() if reuse else None
         self._cache = cache if loaded.identity else None
 
     def ask(
@@ -78,14 +89,14 @@ class VideoSession:
 
         Args:
             question: plain text.
-            method: what to leave out.
-            max_new_tokens: at most this many tokens are written.
-            temperature: 0 is greedy; above, tokens are drawn.
-            seed: of the draw; None takes a fresh one, which is reported.
-            on_text: called with each stretch of the answer as it is written.
+            method: the compression method.
+            max_new_tokens: maximum new tokens.
+            temperature: of sampling; 0 is greedy.
+            seed: of sampling; None takes a fresh one, which is reported.
+            on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
-            trace: take down what each decoding step looked at, for `Answer.trace`.
+            trace: record decode attention, for `Answer.trace`.
 
         Raises:
             UsageError: a combination that isn't supported (a trace of a method without decode
@@ -93,11 +104,11 @@ class VideoSession:
                 frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
-        decoding = Decoding(max_new_tokens, temperature, seed, trace)
-        return ask_together([Asked(self, question, history)], method, decoding, on_text)[0]
+        options = GenerationOptions(max_new_tokens, temperature, seed, trace)
+        return ask_together([Question(self, question, history)], method, options, on_text)[0]
 
     def prompt(
-        self, question: str, history: Turns, method: Method, decoding: Decoding
+        self, question: str, history: Turns, method: Method, options: GenerationOptions
     ) -> Callable[[], Prompt]:
         """The prompt of a question, made when it is called for: then the video must be encoded.
 
@@ -105,14 +116,16 @@ class VideoSession:
             UsageError: it is longer than the model's context.
         """
         input_ids = self.video.input_ids(question, history)
-        self._check_fits(input_ids.shape[1], method, decoding.max_new_tokens)
+        text = input_ids.shape[1] - self.video.visual
+        frames = len(self.clip.timestamps_s)
+        check_context(self.loaded, self.video, frames, method, text, options.max_new_tokens)
 
         def make() -> Prompt:
-            video = self._encoded[_merging(method)]
+            video = self._encoded[_encoded_for(method)]
             family, config = self.loaded.family, self.loaded.model.config
-            beside = self.video.beside(input_ids, family.rope)
-            placeholders = family.placeholders(config, input_ids, beside)
-            return Prompt(input_ids, beside, placeholders, video)
+            extra_inputs = self.video.beside(input_ids, family.rope)
+            placeholders = family.placeholders(config, input_ids, extra_inputs)
+            return Prompt(input_ids, extra_inputs, placeholders, video)
 
         return make
 
@@ -122,10 +135,10 @@ class VideoSession:
         Raises:
             UsageError: the method merges before vision, which the model's family can't.
         """
-        if _merging(method) in self._encoded:
+        if _encoded_for(method) in self._encoded:
             return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
-        self._encoded[_merging(method)] = self._encode(method)
+        self._encoded[_encoded_for(method)] = self._encode(method)
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
     def _encode(self, method: Method) -> Encoded:
@@ -150,8 +163,8 @@ class VideoSession:
             self._cache.put(key, found)
         return found
 
-    def prefix_of(self, method: Method) -> VideoPrefix | None:
-        """What was read of the video; None where a method wants that to be off the device."""
+    def prefix_for(self, method: Method) -> PrefixCache | None:
+        """What was prefilled of the video; None where a method wants that off the device."""
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
@@ -164,33 +177,123 @@ class VideoSession:
         method = method.suited(self.loaded.method_defaults)
         return memory_warning(self.loaded, self.video, method, text)
 
-    def _check_fits(self, length: int, method: Method, max_new_tokens: int) -> None:
-        context, prompt = self.loaded.context_length, self.video
-        room = context - max_new_tokens - (length - prompt.visual)
 
-        def visual(frames: int) -> int:
-            # Positions that count tokens and are kept run on over the gaps, up to the uncompressed
-            # length.
-            if self.loaded.family.counts_tokens and not method.renumbers():
-                return frames * prompt.tokens_per_frame
-            return method.kept_tokens(frames, prompt.tokens_per_frame)
+@dataclass(frozen=True)
+class Question:
+    """A question about a video.
 
-        if visual(prompt.frames) <= room:
-            return
-        fits = next((f for f in range(prompt.frames - 1, 0, -1) if visual(f) <= room), 0)
-        fits = fits * len(self.clip.timestamps_s) // prompt.frames
-        advice = (
-            f"use --frames {fits} or fewer"
-            if fits
-            else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
+    Args:
+        session: the video, with its model.
+        question: plain text.
+        history: what was asked about the video before, and what was answered.
+    """
+
+    session: VideoSession
+    question: str
+    history: Turns = ()
+
+
+def ask_together(
+    questions: Sequence[Question],
+    method: Method,
+    options: GenerationOptions | None = None,
+    on_text: Callable[[str], None] | None = None,
+) -> list[Answer]:
+    """Answer questions in one batch, each with its own selection of tokens.
+
+    Greedy answers are those that each question gets alone (in float32 to the letter; in less,
+    rounding may tip a close call).
+
+    Args:
+        questions: about videos in the same model; a video may come several times.
+        method: the compression method.
+        options: how to generate; None for the defaults.
+        on_text: called with each stretch of a single answer as it is generated.
+
+    Raises:
+        UsageError: a combination that isn't supported, or a prompt longer than the context.
+        OutOfMemoryError: with the flag that helps.
+    """
+    options = options or GenerationOptions()
+    loaded = questions[0].session.loaded
+    if any(item.session.loaded is not loaded for item in questions):
+        raise UsageError("questions that are asked together need one model")
+    method = method.suited(loaded.method_defaults)
+    if options.trace:
+        check_traceable(method)
+    watch = Stopwatch(loaded.input_device)
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
+    stage = Stage()
+    with explained(stage, method, loaded.model):
+        seconds = [item.session.encode(watch, method) for item in questions]
+        pad = loaded.processor.tokenizer.pad_token_id or 0
+        batch = together([make() for make in prompts], pad)
+        written = _generate(questions, batch, method, options, watch, stage, on_text)
+    total, most = watch.read(), peak.read()
+    return [
+        make_answer(
+            item.question,
+            loaded,
+            method,
+            item.session.clip,
+            generated,
+            item.session.video.visual,
+            prompt_tokens=int(mask.sum()),
+            seconds={"load": item.session.seconds_load, **stages},
+            total=total,
+            peak=most,
+            memory_warning=item.session.memory_warning(item.question, method, item.history),
         )
-        raise UsageError(
-            f"{len(self.clip.timestamps_s)} frames make a prompt longer than the model's context "
-            f"of {context} tokens; {advice}"
+        for item, generated, mask, stages in zip(
+            questions, written, batch.mask, seconds, strict=True
         )
+    ]
 
 
-def _merging(method: Method) -> tuple[float, ...]:
+def _generate(
+    questions: Sequence[Question],
+    batch: Batch,
+    method: Method,
+    options: GenerationOptions,
+    watch: Stopwatch,
+    stage: Stage,
+    on_text: Callable[[str], None] | None,
+) -> list[Generated]:
+    session = questions[0].session
+    model, tokenizer = session.loaded.model, session.loaded.processor.tokenizer
+
+    def report(name: str, done: int, total: int) -> None:
+        stage.name = name
+        session.on_progress(name, done, total)
+
+    report("prefill", 0, 1)
+    prefix = session.prefix_for(method) if len(questions) == 1 else None
+    attached: Any = chunked_prefill(model, prefix, batch.placeholders)
+    if method.name != "none":
+        chosen = [video.kept for video in batch.videos]
+        attached = attach(model, method, trace=options.trace, prefix=prefix, chosen=chosen)
+    with inject_videos(model, batch.videos, batch.placeholders), attached as attachment:
+        written = generate(
+            model,
+            tokenizer,
+            batch,
+            options,
+            watch,
+            on_text=on_text,
+            on_token=lambda n: report("decode", n, options.max_new_tokens),
+        )
+    if attachment is not None:
+        for generated, stats in zip(written, attachment.stats, strict=True):
+            # A batch goes on until its longest answer ends.
+            generated.stats = stats.until(len(generated.tokens) - 1)
+    if options.trace:
+        pieces = text_pieces(tokenizer, written[0].tokens.tolist())
+        written[0].trace = attachment.recorder.trace(pieces)
+    return written
+
+
+def _encoded_for(method: Method) -> tuple[float, ...]:
     """What tells one way of encoding from another: nothing for that of whole frames."""
     merging = method.before_vision()
     return () if merging is None else merging.parameters

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.kv_store import KVStore
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompt import VideoPrompt
 
 _ATTACHED = "isn't supported with a compression method attached"
 # By whether the choice is one of decoding steps.
@@ -62,8 +66,53 @@ def check_decoder(decoder: Any, method: Method) -> None:
         )
 
 
+def check_context(
+    loaded: LoadedModel,
+    video: VideoPrompt,
+    frames: int,
+    method: Method,
+    text: int,
+    max_new_tokens: int,
+) -> None:
+    """Check that a prompt and its answer fit into the model's context.
+
+    Args:
+        loaded: the model.
+        video: what its processor made of the video.
+        frames: of the video, as they were sampled.
+        method: that is about to be attached.
+        text: tokens of the prompt that aren't visual.
+        max_new_tokens: of the answer.
+
+    Raises:
+        UsageError: they don't, with the number of frames that do.
+    """
+    room = loaded.context_length - max_new_tokens - text
+
+    def visual(count: int) -> int:
+        # Positions that count tokens and are kept run on over the gaps, up to the uncompressed
+        # length.
+        if loaded.family.counts_tokens and not method.renumbers():
+            return count * video.tokens_per_frame
+        return method.kept_tokens(count, video.tokens_per_frame)
+
+    if visual(video.frames) <= room:
+        return
+    fits = next((n for n in range(video.frames - 1, 0, -1) if visual(n) <= room), 0)
+    fits = fits * frames // video.frames
+    advice = (
+        f"use --frames {fits} or fewer"
+        if fits
+        else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
+    )
+    raise UsageError(
+        f"{frames} frames make a prompt longer than the model's context of "
+        f"{loaded.context_length} tokens; {advice}"
+    )
+
+
 def other_caches(config: Any) -> list[str]:
-    """What kinds of layers a text decoder has whose cache doesn't hold a row a token; [] for none.
+    """What kinds of layers a text decoder has whose cache doesn't hold every token; [] for none.
 
     Sliding windows, linear attention, layers that share what others keep.
 

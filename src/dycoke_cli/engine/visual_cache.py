@@ -1,7 +1,10 @@
 """Encoded videos on disk: a video that was asked about before needs no vision tower.
 
-A file a video, named by what its rows follow from: the pixels as the processor made them, and the
-model with its weights and dtype. Files that were used longest ago go when there is no room.
+One file per video, named by what its embeddings follow from: the pixels as the processor made them,
+and the model with its weights and dtype. The least recently used files go when there is no room.
+
+A file says which video it is of, and has a digest of what it holds; one that is torn, damaged,
+misnamed or not our own is deleted, and the video is encoded again.
 """
 
 from __future__ import annotations
@@ -10,15 +13,17 @@ import contextlib
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from dycoke_cli.cache import CacheFiles, encoded_videos
-from dycoke_cli.engine import digests
+from dycoke_cli import __version__
+from dycoke_cli.cache import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
 
 
@@ -30,58 +35,99 @@ class VisualCache:
 
     Raises:
         UsageError: the environment's limit isn't a number.
+        OutputError: the folder belongs to somebody else, or can't be made.
     """
 
     def __init__(self, files: CacheFiles | None = None) -> None:
         self._files = encoded_videos() if files is None else files
+        self._files.make_private()
 
     def get(self, key: str, device: torch.device) -> Encoded | None:
-        """The rows of a video, or None where they aren't there (or can't be read any more)."""
+        """An encoded video, or None where it isn't there (or can't be trusted any more)."""
         path = self._files.path(key)
         try:
-            held = load_file(path, device=str(device))
-            os.utime(path)
+            held = _sound(path, key)
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError):
-            path.unlink(missing_ok=True)
+        except (SafetensorError, OSError, ValueError):
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
-        stacked = (held[f"deepstack.{i}"] for i in range(len(held) - 1))
-        return Encoded(held["rows"], tuple(stacked))
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        embeddings, *stacked = (tensor.to(device) for tensor in held)
+        return Encoded(embeddings, tuple(stacked))
 
     def put(self, key: str, encoded: Encoded) -> None:
-        """Keep the rows of a video, and drop what was used longest ago where there is no room.
+        """Keep an encoded video, and drop what was used longest ago where there is no room.
+
+        One that isn't finite isn't kept: that is a fault, and no video has it for good.
 
         Raises:
             OutputError: nothing can be written there.
         """
-        stacked = {f"deepstack.{i}": rows for i, rows in enumerate(encoded.deepstack)}
-        held = {name: rows.contiguous() for name, rows in {"rows": encoded.rows, **stacked}.items()}
+        held = [x.contiguous().cpu() for x in (encoded.embeddings, *encoded.deepstack)]
+        if not _finite(held):
+            return
         partial = self._files.path(f"{key}.{os.getpid()}.part")
         try:
-            self._files.folder.mkdir(parents=True, exist_ok=True)
-            save_file(held, partial)
+            named = {str(number): tensor for number, tensor in enumerate(held)}
+            save_file(named, partial, {"video": key, "digest": _digest(held)})
+            partial.chmod(0o600)
             os.replace(partial, self._files.path(key))
         except (OSError, SafetensorError) as error:
+            raise OutputError(unwritable(self._files.folder, error)) from error
+        finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            raise OutputError(
-                f"{self._files.folder} can't be written ({error}); free some space, or leave out "
-                "--cache"
-            ) from error
         self._files.trim()
 
 
+def _sound(path: Path, key: str) -> list[torch.Tensor]:
+    """The tensors of a file, on the CPU, as they were put there: embeddings, then DeepStack's.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is another's file, or not what was written.
+        SafetensorError, OSError: it can't be read.
+    """
+    if path.stat().st_uid != os.geteuid():
+        raise ValueError("another user's file")
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+        names = [str(number) for number in range(len(file.keys()))]
+        if about.get("video") != key or set(names) != set(file.keys()) or not names:
+            raise ValueError("a file of another video, or of another program")
+        held = [file.get_tensor(name) for name in names]
+    if about.get("digest") != _digest(held) or not _finite(held):
+        raise ValueError("not what was written")
+    return held
+
+
+def _digest(held: list[torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in held:
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        add_tensor(digest, tensor)
+    return digest.hexdigest()
+
+
+def _finite(held: list[torch.Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in held)
+
+
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
-    """What the rows of a video follow from.
+    """What the embeddings of a video follow from.
 
     Args:
         identity: of the model: its weights and dtype.
         inputs: what the processor made of the video.
     """
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+    # Another release may encode otherwise.
+    about = {"release": __version__, "model": identity}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(inputs):
         tensor = inputs[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digests.add(digest, tensor)
+        add_tensor(digest, tensor)
     return digest.hexdigest()[:40]

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.decoding import Decoding
-from dycoke_cli.engine.generation import generate
+from dycoke_cli.engine.generation import Stopwatch, generate
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import without_video
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.engine.stopwatch import Stopwatch
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.prediction import MAX_NEW_TOKENS, Prediction
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import text_ids
 
 
@@ -85,7 +84,7 @@ def _without_video(loaded: LoadedModel, dataset: Dataset, item: Item) -> Predict
         loaded.model,
         loaded.processor.tokenizer,
         without_video(text_ids(loaded.processor, item.question, item.history)),
-        Decoding(MAX_NEW_TOKENS),
+        GenerationOptions(MAX_NEW_TOKENS),
         watch,
         on_text=None,
         on_token=None,

@@ -89,7 +89,7 @@ class Journal:
     def _understood(self, line: bytes) -> bool:
         try:
             self._take(_opened(line))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
         return True
 

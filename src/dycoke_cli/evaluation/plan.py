@@ -13,8 +13,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
-from dycoke_cli.models.choosing import ChosenModel
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import ChosenModel
 from dycoke_cli.video import Sampling
 
 

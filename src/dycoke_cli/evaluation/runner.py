@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import torch
 
@@ -17,7 +16,8 @@ from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.plan import Line, Plan, lines_of
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.workers import Task, answers_here, answers_of_workers
-from dycoke_cli.models.choosing import ChosenModel, choose
+from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+from dycoke_cli.models.resolve import ChosenModel, choose
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
@@ -30,6 +30,7 @@ def evaluate(plan: Plan, listener: Listener | None = None) -> Report:
         UsageError: a combination that isn't supported.
         ModelError: the model can't be loaded.
         VideoError: a video can't be read.
+        OutOfMemoryError: the model doesn't fit, or not so many times.
         OutputError: the journal is in use, or can't be written.
     """
     listener = listener or Listener()
@@ -74,6 +75,8 @@ def _ask_missing(
         return
     cores = torch.get_num_threads()
     workers = min(plan.workers or _suitable_workers(chosen, cores, missing), len(jobs))
+    if workers > 1:  # each holds the model; one alone checks this itself
+        check_room(chosen, free_memory(chosen.device), workers)
     task = Task(plan.dataset, plan.model, plan.loading, max(1, cores // workers))
     answers = answers_here(task, jobs) if workers == 1 else answers_of_workers(task, jobs, workers)
     commit = running_commit()
@@ -99,9 +102,10 @@ def _jobs(lines: list[Line], rows: list[int], items: list[Item], journal: Journa
 
 def _suitable_workers(chosen: ChosenModel, cores: int, missing: int) -> int:
     """A small model can't fill several cores by itself; a large one is held only once."""
-    if chosen.device.type != "cpu" or not chosen.source.local:
+    if chosen.device.type != "cpu" or chosen.options.device_map is not None:
         return 1
-    weights = sum(
-        path.stat().st_size for path in Path(chosen.source.location).glob("*.safetensors")
-    )
-    return 1 if weights > SMALL_BYTES else min(cores, 1 + missing // ANSWERS_WORTH_A_WORKER)
+    needed, free = needed_bytes(chosen), free_memory(chosen.device)
+    if needed is None or needed > SMALL_BYTES:
+        return 1
+    fitting = cores if free is None else max(1, free // needed)
+    return min(cores, fitting, 1 + missing // ANSWERS_WORTH_A_WORKER)

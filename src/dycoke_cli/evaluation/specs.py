@@ -10,7 +10,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.choosing import ChosenModel
+    from dycoke_cli.models.resolve import ChosenModel
 
 
 @dataclass(frozen=True)

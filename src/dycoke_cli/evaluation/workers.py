@@ -16,8 +16,8 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.evaluation.asking import Job, Question, ask_all
 from dycoke_cli.evaluation.dataset import Dataset
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.loading import load
 from dycoke_cli.models.quiet import silence_libraries
 from dycoke_cli.processes import HUNG_UP, GoneError, Worker, wait
 

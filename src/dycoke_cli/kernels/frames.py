@@ -1,7 +1,8 @@
 """Attention within a frame, where every token sees every other.
 
-Vision towers hand out strided heads of an odd size (72 in SigLIP so400m), for which SDPA on a CPU
-takes twice as long as plain matrix products on a few heads at a time.
+Vision towers hand out strided heads of an odd size (72 in SigLIP so400m), for which SDPA on
+AMD EPYC takes twice as long as plain matrix products on a few heads at a time (`models/cpu.py` says
+where it doesn't).
 """
 
 from __future__ import annotations

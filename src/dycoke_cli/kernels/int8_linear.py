@@ -1,4 +1,6 @@
-"""A linear layer on a CPU with weights and inputs in 8 bits, at the speed of integer instructions.
+"""A linear layer on a CPU with weights and inputs in 8 bits, by the integer instructions.
+
+Faster than bfloat16 where that has no tiles (AMX), slower where it has: docs/speed.md.
 
 torch's product of this kind rounds its whole input by one scale. In language models some tokens
 have numbers a thousand times those of the others, which would be rounded to nothing; so each token
@@ -31,9 +33,13 @@ class Int8Linear(StandIn):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
-        # A byte each, and for each output a scale, a zero and a sum of 4 bytes.
-        self.packed_bytes = self.out_features * (self.in_features + 3 * 4)
+        self.packed_bytes = self.held(linear)
         self._packed = packed(linear.weight.detach())
+
+    @staticmethod
+    def held(linear: nn.Linear) -> int:
+        """A byte a weight, and for each output a scale, a zero and a sum of 4 bytes."""
+        return linear.out_features * (linear.in_features + 3 * 4)
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
         """rows · weightᵀ + bias: `[N, in]` -> `[N, out]`."""

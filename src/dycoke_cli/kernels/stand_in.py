@@ -30,6 +30,15 @@ class StandIn(nn.Module):
         nothing = linear.weight.new_full((), float("nan"))
         self.weight = nothing.detach().expand(linear.weight.shape)
 
+    @staticmethod
+    def held(linear: nn.Linear) -> int:
+        """Bytes of a layer's weights in this form; known without its weights, on the meta device.
+
+        Args:
+            linear: the layer.
+        """
+        raise NotImplementedError
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x · weightᵀ + bias.
 

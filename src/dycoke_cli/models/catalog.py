@@ -1,14 +1,19 @@
-"""The models that have a short name, with what is known of them before anything is loaded."""
+"""What is known of a model before it is loaded: the catalog, and configurations as plain JSON.
+
+Needs neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.models.frame_sizes import ClipTokens, FittedShape, KeptShape
-from dycoke_cli.models.published import published_names
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import CHECKPOINT_KEY
+from dycoke_cli.models.frame_tokens import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
 
@@ -19,9 +24,33 @@ STATES = {
 }
 """How far a model was tested, and what that means; each includes the one before it."""
 
+CONFIGURATIONS = Path(__file__).parent / "configurations"
+"""`NAME.json` per model, `processors/NAME.json` for what the models of a family share."""
+
 _DATA = Path(__file__).with_name("catalog.toml")
-_PUBLISHED = published_names()
 _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
+# The sizes in a configuration that `dycoke models info` shows.
+_OF_TEXT = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+)
+_OF_VISION = (
+    "hidden_size",
+    "embed_dim",
+    "num_hidden_layers",
+    "depth",
+    "num_attention_heads",
+    "num_heads",
+    "intermediate_size",
+    "image_size",
+    "patch_size",
+)
 
 
 @dataclass(frozen=True)
@@ -66,16 +95,90 @@ class Entry:
         return self.shape.tokens(frames, height, width) if self.shape is not None else None
 
 
-def _read() -> dict[str, Entry]:
+@dataclass(frozen=True)
+class Published:
+    """A model as its makers published it.
+
+    Args:
+        name: short name: family, version, size.
+        repo: its repository on the model hub.
+        source: where the values were read.
+        config: what its config.json says.
+        processor: `class` of the stock processor, its `settings`, those of its `image_processor`
+            and `video_processor` with a `class` each, `tokenizer` (ids of `special` tokens, which
+            of them are `named`, `pad`), and the lines of its `chat_template`.
+    """
+
+    name: str
+    repo: str
+    source: str
+    config: dict[str, Any]
+    processor: dict[str, Any]
+
+
+def published_names() -> list[str]:
+    """The models whose configuration is in the package."""
+    return sorted(path.stem for path in CONFIGURATIONS.glob("*.json"))
+
+
+def published(name: str) -> Published:
+    """The configuration of a model.
+
+    Raises:
+        UsageError: there is none in the package.
+    """
+    if name not in published_names():
+        raise UsageError(
+            f"--random-weights knows the configurations of {', '.join(published_names())}; "
+            f"not of {name!r}"
+        )
+    model = _json(CONFIGURATIONS / f"{name}.json")
+    processor = _json(CONFIGURATIONS / "processors" / f"{model['processor']}.json")
+    return Published(name, model["repo"], model["source"], model["config"], processor)
+
+
+def own_method_defaults(folder: Path) -> Any:
+    """The method parameters that a folder's `config.json` names for its checkpoint, or None."""
+    try:
+        return _json(folder / "config.json").get(CHECKPOINT_KEY)
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def configured_sizes(folder: Path) -> dict[str, Any] | None:
+    """The sizes in a folder's `config.json`; None where it can't be read.
+
+    Returns:
+        `family`, `dtype`, and the sizes of `text` and `vision`; only what the file has, for its
+        other values are defaults of the stock class.
+    """
+    try:
+        config = _json(folder / "config.json")
+        text, vision = config.get("text_config") or config, config.get("vision_config") or {}
+        stored = config.get("dtype", config.get("torch_dtype", text.get("dtype")))
+        return {
+            "family": config.get("model_type"),
+            "dtype": stored or text.get("torch_dtype"),
+            "text": {name: text[name] for name in _OF_TEXT if name in text},
+            "vision": {name: vision[name] for name in _OF_VISION if name in vision},
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def _read_catalog() -> dict[str, Entry]:
     data = tomllib.loads(_DATA.read_text(encoding="utf-8"))
-    entries = [_entry(data["families"][model["family"]] | model) for model in data["models"]]
+    layout_tested = published_names()
+    entries = [
+        _entry(data["families"][model["family"]] | model, layout_tested) for model in data["models"]
+    ]
     return {entry.name: entry for entry in entries}
 
 
-def _entry(values: dict[str, Any]) -> Entry:
+def _entry(values: dict[str, Any], layout_tested: list[str]) -> Entry:
     shape = dict(values.get("shape", {}))
     # A configuration that is in the package is held against its layout by the tests.
-    tested = "layout-tested" if values["name"] in _PUBLISHED else "config-tested"
+    tested = "layout-tested" if values["name"] in layout_tested else "config-tested"
     return Entry(
         name=values["name"],
         repo=values.get("repo"),
@@ -89,5 +192,10 @@ def _entry(values: dict[str, Any]) -> Entry:
     )
 
 
-CATALOG: dict[str, Entry] = _read()
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+CATALOG: dict[str, Entry] = _read_catalog()
 """By name: the bundled model, then family by family, the smallest of each first."""

@@ -1,4 +1,4 @@
-"""Where a model is: on one device, or spread over several."""
+"""Devices: the one that `--device` names, and those that a loaded model is on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ from typing import Any
 
 import torch
 
-_WAITING = ("cpu", "disk")
+from dycoke_cli.errors import UsageError
+
+_OFFLOADED = ("cpu", "disk")
+
+
+def named_device(name: str) -> torch.device:
+    """The device that `--device` names; "auto" is CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: it isn't one, or isn't on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}")
+    devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= devices:
+        raise UsageError(f"--device {name}: CUDA devices on this machine: {devices}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: there is no such device on this machine")
+    return device
 
 
 def input_device(model: Any) -> torch.device:
@@ -30,7 +56,7 @@ def working_devices(model: Any) -> list[torch.device]:
     spread = _spread_over(model)
     if len(spread) < 2:
         return [model.device]
-    compute = [torch.device(name) for name in spread if name not in _WAITING]
+    compute = [torch.device(name) for name in spread if name not in _OFFLOADED]
     return compute or [torch.device("cpu")]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.pull_errors import pull_explained
-from dycoke_cli.models.source import READ_SUFFIXES, Source
+from dycoke_cli.models.resolve import Source
+from dycoke_cli.models.weight_files import READ_SUFFIXES
 
 
 @dataclass(frozen=True)

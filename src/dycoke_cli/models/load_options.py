@@ -1,4 +1,4 @@
-"""How a model is to be loaded, and what can't go together: known before anything is read."""
+"""The options of loading, and which of them exclude each other; needs no torch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ KERNELS = ("fast", "stock")
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What `loading.load` takes beside a model's name.
+    """What `load.load` takes beside a model's name.
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps".
         dtype: "auto" (as stored, but bfloat16 for float16 on a CPU), or a name in
-            `choosing.DTYPES`.
+            `resolve.DTYPES`.
         revision: branch, tag or commit of a hub model.
         random_weights: build the published configuration with random weights; nothing is
             downloaded.
         device_map: "auto" spreads the layers over all devices; None keeps them on one.
         quantize: "int8" or "int4" for the weights; None leaves them as they are.
         kernels: "fast" computes attention and linear layers on a CPU in ways of our own
-            (`dycoke_cli.kernels`), "stock" in torch's.
+            (`dycoke_cli.kernels`; which of them, `models/cpu.py` decides), "stock" in torch's.
 
     Raises:
         UsageError: a value that isn't known, or two that don't go together.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.weight_files import missing_parts
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo
-
-INDEX = "model.safetensors.index.json"
-_WHOLE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -88,19 +85,6 @@ def removal(repo: str) -> Removal:
     raise ModelError(
         f"{repo} isn't on this machine, so it can't be removed; `dycoke models` shows what is here"
     )
-
-
-def missing_parts(folder: Path) -> list[str]:
-    """Names of files without which the model in a folder can't be loaded."""
-    wanted = ["config.json", _WHOLE]
-    index = folder / INDEX
-    if index.exists():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return [INDEX]
-        wanted[1:] = sorted(shards)
-    return [name for name in wanted if not (folder / name).exists()]
 
 
 def _cached() -> list[CachedRepoInfo]:

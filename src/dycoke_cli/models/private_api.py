@@ -11,6 +11,8 @@
 - `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise`, `._is_mkldnn_bf16_supported` (in
   `kernels/packed_linear.py`): torch 2.15. What torch.compile makes of linear layers on CPUs; the
   public `torch.utils.mkldnn` doesn't lay weights out. Where they are missing, layers stay stock.
+- `torch.cpu._is_amx_tile_supported`: torch 2.8 up to where the public `torch.cpu.get_capabilities`
+  says the same (2.15 has both, and one is made from the other).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from transformers.initialization import no_init_weights
 
 
@@ -30,3 +33,11 @@ def without_initialisation() -> AbstractContextManager[Any]:
 def attention_implementation(module: Any) -> str:
     """The name of the attention implementation that a model runs with."""
     return module.config._attn_implementation
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies matrices in tiles (AMX), which torch then uses."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:
+        return torch.cpu._is_amx_tile_supported()
+    return bool(capabilities().get("amx_tile", False))  # other architectures don't name it

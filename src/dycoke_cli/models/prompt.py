@@ -1,4 +1,4 @@
-"""The prompts of one video: made by the stock processor once, then one text a question."""
+"""The prompts of one video: made by the stock processor once, then one text per question."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from transformers import AutoProcessor
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.layouts import Family
+from dycoke_cli.models.families import Family
+from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.quiet import quiet_libraries
+from dycoke_cli.models.resolve import Source, explained, family_in, read_config
 
 Turns = Sequence[tuple[str, str]]
 """Questions with their answers, in the order in which they were asked."""
@@ -163,6 +167,28 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
     _check_plain(processor, question, history)
     chat = _chat(processor, question, history, video=False)
     return processor(text=[chat], return_tensors="pt")["input_ids"]
+
+
+def count_tokens(source: Source, clip: Frames) -> ClipTokens:
+    """The visual tokens of a clip, counted by the stock processor; no weights are downloaded.
+
+    Args:
+        source: the model.
+        clip: the frames with their times.
+
+    Raises:
+        ModelError: its files can't be read, or it isn't supported.
+    """
+    config, commit = read_config(source)
+    family = family_in(source, config)
+    file_options = {} if source.local else {"revision": commit}
+    with quiet_libraries():
+        with explained(source, "its tokenizer and processor"):
+            processor = AutoProcessor.from_pretrained(
+                source.location, trust_remote_code=False, **file_options
+            )
+        prompt = make_prompt(processor, family, config, clip)
+    return ClipTokens(prompt.frames, prompt.tokens_per_frame)
 
 
 def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.errors import ModelError, OutputError
-from dycoke_cli.models.source import Source, explained, unreachable
+from dycoke_cli.models.resolve import Source, explained, unreachable
 
 
 @contextmanager

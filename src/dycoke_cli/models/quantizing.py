@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.packages import need
+from dycoke_cli.models.unsupported import need
 
 EXTRA = "big"
 

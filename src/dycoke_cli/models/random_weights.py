@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText
 
-from dycoke_cli.models.choosing import ChosenModel
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.private_api import without_initialisation
-from dycoke_cli.models.published import published
+from dycoke_cli.models.resolve import ChosenModel
 from dycoke_cli.models.stand_in import stand_in_processor
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"

@@ -37,7 +37,7 @@ def default_model() -> str | None:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(_unreadable(path)) from error
     name = settings.get("default_model") if isinstance(settings, dict) else 0
     if name is None or (isinstance(name, str) and name):

@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from dycoke_cli.models.published import Published
+from dycoke_cli.models.catalog import Published
 
 
 def stand_in_processor(model: Published, vocabulary: int) -> Any:

@@ -10,11 +10,10 @@ import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.asking import Asked, ask_together
-from dycoke_cli.engine.decoding import Decoding
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt
-from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.engine.stopwatch import Stopwatch
+from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.verification.comparing import compared
 from dycoke_cli.verification.fixed import QUESTIONS
@@ -35,7 +34,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     default = DyCoke().suited(loaded.method_defaults)
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), Method())
-    prompts = [session.prompt(q, (), Method(), Decoding(NEW_TOKENS))() for q in QUESTIONS]
+    prompts = [session.prompt(q, (), Method(), GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
     stock = [plain(session, question, NEW_TOKENS) for question in QUESTIONS]
     yield _against(
         "encoded in chunks, an answer is that of plain generate()",
@@ -100,8 +99,8 @@ def _summed_up(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
 
 def _together(session: VideoSession, method: Method) -> Step:
     """A batch against one by one; only float32 promises that they are the same."""
-    decoding = Decoding(NEW_TOKENS)
-    together = ask_together([Asked(session, q) for q in QUESTIONS], method, decoding)
+    decoding = GenerationOptions(NEW_TOKENS)
+    together = ask_together([Question(session, q) for q in QUESTIONS], method, decoding)
     alone = [session.ask(q, method, max_new_tokens=NEW_TOKENS) for q in QUESTIONS]
     alike = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
     exact = session.loaded.model.dtype == torch.float32

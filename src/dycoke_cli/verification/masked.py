@@ -14,13 +14,12 @@ import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.decoder_arguments import take
-from dycoke_cli.engine.encode import DEEPSTACK, VISUAL_ROWS
-from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.prompts import Prompt
+from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
+from dycoke_cli.engine.model_inputs import take
+from dycoke_cli.engine.prompts import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.models.layouts.family import TYPES
+from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.verification.running import Run, generated
 
@@ -62,8 +61,8 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) 
     if method.renumbers():
         positions = torch.arange(len(rows), device=model.device)[None]
     short = {"input_ids": prompt.input_ids[:, rows], "position_ids": positions}
-    if TYPES in prompt.beside:
-        short[TYPES] = prompt.beside[TYPES][:, rows]
+    if TYPES in prompt.extra_inputs:
+        short[TYPES] = prompt.extra_inputs[TYPES][:, rows]
     masked = _waiting_masked(model, method.prune_layer, len(rows), columns, run.active)
     with _sdpa(model), masked, _written(model, read, rows):
         return generated(model, short, len(run.tokens), [_Forced(run.tokens)])
@@ -77,10 +76,10 @@ def _as_read(model: Any, prompt: Prompt) -> dict[str, Any]:
         if not seen:
             seen.append(dict(kwargs))
 
-    with encoded(model, [prompt.video], prompt.placeholders):
+    with inject_videos(model, [prompt.video], prompt.placeholders):
         hook = before_forward(model.get_decoder(), note)
         try:
-            generated(model, {"input_ids": prompt.input_ids, **prompt.beside}, 1)
+            generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, 1)
         finally:
             hook.remove()
     positions = seen[0].get("position_ids")
@@ -102,11 +101,11 @@ def _written(model: Any, read: dict[str, Any], rows: torch.Tensor) -> Iterator[N
         kwargs = kwargs | {"inputs_embeds": take(read["inputs_embeds"], at)}
         if read.get(DEEPSTACK) is None:
             return args, kwargs
-        shown = read[VISUAL_ROWS]
+        shown = read[VISUAL_MASK]
         number = (shown.flatten().cumsum(0) - 1)[at[0]]
         kept = shown[:, at[0]]
         stacked = [values[number[kept[0]].to(values.device)] for values in read[DEEPSTACK]]
-        return args, kwargs | {VISUAL_ROWS: kept, DEEPSTACK: stacked}
+        return args, kwargs | {VISUAL_MASK: kept, DEEPSTACK: stacked}
 
     hook = before_forward(model.get_decoder(), write)
     try:

@@ -12,7 +12,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.models.loading import LoadedModel
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.result import Answer
 from dycoke_cli.verification.checks import checks
 from dycoke_cli.verification.fixed import QUESTIONS

@@ -10,10 +10,9 @@ import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.inject import encoded
-from dycoke_cli.engine.prompts import Prompt
+from dycoke_cli.engine.prompts import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.models.normalising import normalised
+from dycoke_cli.models.families.pixels import normalised
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def attached(session: VideoSession, prompt: Prompt, method: Method, new_tokens: 
     around: Any = nullcontext()
     if method.name != "none":
         around = attach(model, method, trace=method.pruning() is not None)
-    with encoded(model, [prompt.video], prompt.placeholders), around as attachment:
-        run = generated(model, {"input_ids": prompt.input_ids, **prompt.beside}, new_tokens)
+    with inject_videos(model, [prompt.video], prompt.placeholders), around as attachment:
+        run = generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, new_tokens)
     recorder = None if attachment is None else attachment.recorder
     return run if recorder is None else replace(run, kept=recorder.kept, active=recorder.active)
 

@@ -12,7 +12,7 @@ import numpy as np
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.colour import to_rgb
 from dycoke_cli.video.nearest import nearest_pictures
-from dycoke_cli.video.planning import Plan, picture_size, plan_of
+from dycoke_cli.video.planning import Plan, check_free_memory, picture_size, plan_of
 from dycoke_cli.video.probe import Geometry, VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import Picture, VideoSource, open_video
@@ -57,9 +57,11 @@ class Reader:
 
         Raises:
             VideoError: none of them can be decoded.
+            OutOfMemoryError: there isn't enough memory for them.
             StoppedError: `stop` was called.
         """
         source, planned, geometry = self._source, self.plan, self._geometry
+        check_free_memory(source.name, planned)
         width, height = geometry.shown_size
         frames = np.empty((len(planned.times_s), height, width, 3), np.uint8)
         times: list[float] = []
@@ -123,6 +125,7 @@ def read(
     Raises:
         VideoError: the file isn't there, isn't a video, or is too large.
         UsageError: the sampling doesn't fit the video (start beyond its end, no such stream).
+        OutOfMemoryError: there isn't enough memory for the frames.
     """
     with open_clip(path, sampling, shown_as=shown_as) as reader:
         return reader.read(on_progress)

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from typing import BinaryIO
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.naming import display_name
@@ -14,24 +15,45 @@ from dycoke_cli.video.naming import display_name
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-def check_file(path: str | os.PathLike[str], name: str | None = None) -> None:
-    """Make sure that `path` is a regular file with bytes in it that may be read.
+def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
+    """Open a regular file with bytes in it; nothing else is opened, and nothing is waited for.
 
     Args:
         path: where it lies.
         name: what to call it in the error, already fit for a terminal; the escaped path if None.
+
+    Returns:
+        The file, without a buffer, for the caller to close.
 
     Raises:
         VideoError: one sentence that says what is wrong with it and what to do.
     """
     shown = name or display_name(path)
     try:
-        status = os.stat(path)
-        if stat.S_ISREG(status.st_mode):
-            with open(path, "rb"):
-                pass
+        # Asked before it is opened, for a device may do something when it is.
+        _check_kind(os.stat(path), shown)
+        file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
     except (OSError, ValueError) as error:
         raise VideoError(_why_unreachable(path, shown, error)) from error
+    try:
+        _check_kind(os.fstat(file.fileno()), shown)  # another may have taken its place
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Make sure that `open_file` can open a file. Errors are its own."""
+    open_file(path).close()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # To open a pipe would wait for its writer.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_kind(status: os.stat_result, shown: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise VideoError(f"{shown} is a folder: name a video file in it")
     if stat.S_ISFIFO(status.st_mode):

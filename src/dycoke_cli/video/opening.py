@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from typing import BinaryIO
 
 import av
 from av.stream import Disposition
@@ -10,25 +10,54 @@ from av.stream import Disposition
 from dycoke_cli.errors import UsageError, VideoError
 
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
-# FFmpeg draws text files as a terminal would show them; nobody who names one means that.
-_NOT_VIDEOS = ("tty",)
+# FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
+# dash, imf, …), streams (sdp, rtsp) and recordings in several parts (mlv, vobsub, r3d) name other
+# files and addresses; devices and text art (lavfi, tty, …) are no files of video.
+_CONTAINERS = (
+    "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "asf_o", "mxf", "nut", "ivf",
+    "rm", "wtv", "dv", "gxf", "dhav", "yuv4mpegpipe",
+)  # fmt: skip
+_RAW_STREAMS = (
+    "h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "m4v", "h263", "h261", "vc1", "mjpeg",
+    "dirac", "dnxhd",
+)  # fmt: skip
+_PICTURES = (
+    "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
+    "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
+    "qoi_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe",
+)  # fmt: skip
+# Opened for a better sentence: that there is no video in them.
+_WITHOUT_VIDEO = (
+    "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
+    "webvtt", "srt", "ass",
+)  # fmt: skip
+_FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
-def open_container(path: str | os.PathLike[str], name: str) -> av.container.InputContainer:
-    """Open a file for reading.
+def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
+    """Open a file for reading, from its beginning.
+
+    FFmpeg gets the open file and no path: whatever the file's name or content says, no other file
+    or address can be opened. The format is told from the content alone.
 
     Args:
-        path: the file; FFmpeg's other protocols are shut off, so that a playlist can't reach out.
+        file: a regular file, open for as long as the container is read.
         name: what to call it in errors.
+        max_pixels: of a picture; larger ones aren't decoded while the streams are looked at.
 
     Raises:
         VideoError: it isn't a video.
     """
+    file.seek(0)
     try:
-        # The prefix keeps a name such as "concat:a|b" or "-" from meaning anything else.
         container = av.open(
-            "file:" + os.fsdecode(path),
-            options={"protocol_whitelist": "file"},
+            "fd:",
+            options={
+                "fd": str(file.fileno()),
+                "protocol_whitelist": "fd",
+                "format_whitelist": _FORMATS,
+                "max_pixels": str(max_pixels),
+            },
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -36,9 +65,6 @@ def open_container(path: str | os.PathLike[str], name: str) -> av.container.Inpu
             f"{name} isn't a video that can be read: it is another kind of file, "
             "or it is damaged at its start"
         ) from error
-    if container.format.name in _NOT_VIDEOS:
-        container.close()
-        raise VideoError(f"{name} is a text, not a video: name a video file")
     return container
 
 

@@ -66,7 +66,16 @@ def from_matrix(matrix: bytes | None) -> Orientation:
     if matrix is None or len(matrix) != _MATRIX_BYTES:
         return Orientation()
     values = np.frombuffer(matrix, dtype=np.int32).astype(np.int64)
-    a, b, c, d = values[[0, 1, 3, 4]].tolist()
+    return _nearest(*values[[0, 1, 3, 4]].tolist())
+
+
+def from_rotation(degrees: int) -> Orientation:
+    """The quarter turn nearest to a counterclockwise turn of so many degrees."""
+    a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[round(degrees / 90) % 4]
+    return _nearest(a, b, -b, a)
+
+
+def _nearest(a: int, b: int, c: int, d: int) -> Orientation:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
     return Orientation(flip_x=a < 0, flip_y=d < 0)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import OutOfMemoryError, VideoError
+from dycoke_cli.resources import free_main_memory
 from dycoke_cli.video.probe import Geometry, VideoInfo, describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
 from dycoke_cli.video.span import measure_span, times_between
 
 MAX_CLIP_BYTES = 2 * 1024**3
+# Beside the frames: those that the decoder refers to, the pictures before and after a wanted time,
+# and the one that is converted. Measured: 7.5 of the size of a frame for GIF.
+_WORKING_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,13 @@ class Plan:
             them are read, each once, so there may be fewer frames.
         info: what is known of the video, its `duration_s` measured.
         warnings: one sentence each.
+        memory_bytes: that reading them takes, about: the frames, and what is needed to decode them.
     """
 
     times_s: tuple[float, ...]
     info: VideoInfo
     warnings: tuple[str, ...]
+    memory_bytes: int
 
 
 def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
@@ -63,7 +69,26 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             "on a screen"
         )
     info = replace(info, duration_s=span.end_s, frame_count=info.frame_count or span.frames)
-    return Plan(times, info, tuple(warnings)), geometry, part
+    width, height = geometry.shown_size
+    memory_bytes = (len(times) + _WORKING_PICTURES) * width * height * 3
+    return Plan(times, info, tuple(warnings), memory_bytes), geometry, part
+
+
+def check_free_memory(name: str, plan: Plan) -> None:
+    """Make sure that the frames of a plan can be read without memory running out.
+
+    Raises:
+        OutOfMemoryError: less is free than reading them takes.
+    """
+    free = free_main_memory()
+    if free is None or plan.memory_bytes <= free:
+        return
+    size = picture_size((plan.info.width, plan.info.height))
+    count = "1 frame" if len(plan.times_s) == 1 else f"{len(plan.times_s)} frames"
+    raise OutOfMemoryError(
+        f"to read {count} of {name} ({size}) takes {plan.memory_bytes / 1024**3:.1f} GiB of "
+        f"memory, and {free / 1024**3:.1f} GiB are free: use fewer frames, or scale it down first"
+    )
 
 
 def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampling) -> None:

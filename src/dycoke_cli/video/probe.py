@@ -15,7 +15,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.json_schema import NOT_A_KEY
 from dycoke_cli.video.colour import is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.opening import video_streams
-from dycoke_cli.video.orientation import Orientation, from_matrix
+from dycoke_cli.video.orientation import Orientation, from_matrix, from_rotation
 from dycoke_cli.video.source import VideoSource, check_size, open_video
 
 # Enough to see whether the rate varies; the index of a day-long video has millions.
@@ -182,14 +182,21 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
 
 
 def _geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
-    matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
     aspect = _pixel_aspect(stream)
     # Stretch the short side: shrinking the other would throw pixels away.
     width = round(frame.width * aspect) if aspect > 1 else frame.width
     height = round(frame.height / aspect) if aspect < 1 else frame.height
-    return Geometry(
-        width, height, (frame.width, frame.height), from_matrix(bytes(matrix) if matrix else None)
-    )
+    return Geometry(width, height, (frame.width, frame.height), _orientation(frame))
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    try:
+        matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
+    except ValueError:
+        # PyAV can't list what it has no name for (the EXIF of a photo, the view of a 3D video), nor
+        # what stands beside it. The turn it can still say; that the picture is mirrored it can't.
+        return from_rotation(frame.rotation)
+    return from_matrix(bytes(matrix) if matrix else None)
 
 
 def _pixel_aspect(stream: av.VideoStream) -> Fraction:

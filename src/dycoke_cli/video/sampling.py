@@ -42,6 +42,8 @@ class Sampling:
         _check_count("--frames", self.frames)
         if self.fps is not None and not (self.fps > 0 and math.isfinite(self.fps)):
             raise UsageError(f"--fps must be above 0, not {self.fps:g}")
+        if self.fps is not None and self.fps > MAX_WANTED:
+            raise UsageError(f"--fps must be {MAX_WANTED} or fewer, not {self.fps:g}")
         if self.max_frames is not None:
             _check_count("--max-frames", self.max_frames)
             if self.fps is None:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import BinaryIO
 
 import av
 import av.logging
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video.files import check_file
+from dycoke_cli.video.files import open_file
 from dycoke_cli.video.naming import display_name
 from dycoke_cli.video.opening import choose_stream, open_container
 
@@ -57,15 +58,15 @@ class VideoSource:
         stopped: set by another thread: reading ends at the next packet, with `StoppedError`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], stream: int | None, name: str) -> None:
+    def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
         self.name = name
         self.origin = Fraction(0)
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self.seekable = True
         self.stopped = False
-        self._path = path
-        self.container = open_container(path, name)
+        self._file = file
+        self.container = open_container(file, name, MAX_PICTURE_PIXELS)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
@@ -91,11 +92,17 @@ class VideoSource:
         # A picture that grows in mid-stream is refused by the decoder before it takes memory.
         context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
 
+    def close(self) -> None:
+        """Close the container; the file is the caller's."""
+        self.container.close()
+        # It refers to this source: pictures would stay in memory until Python looks for circles.
+        self._packets = iter(())
+
     def rewind(self) -> None:
         """Go back to the beginning by opening the file again: works where seeking doesn't."""
         index = self.stream.index
         self.container.close()
-        self.container = open_container(self._path, self.name)
+        self.container = open_container(self._file, self.name, MAX_PICTURE_PIXELS)
         self.stream = choose_stream(self.container, index, self.name)
         self._prepare_decoder()
         self._packets = self.demux()
@@ -234,14 +241,14 @@ def open_video(
         UsageError: `stream` isn't the index of a video stream.
     """
     name = shown_as or display_name(path)
-    check_file(path, name)
     # FFmpeg's own lines on stderr say nothing that our errors and warnings don't say better.
     av.logging.set_level(None)
-    source = VideoSource(path, stream, name)
-    try:
-        yield source
-    finally:
-        source.container.close()
+    with open_file(path, name) as file:
+        source = VideoSource(file, stream, name)
+        try:
+            yield source
+        finally:
+            source.close()
 
 
 def check_size(name: str, width: int, height: int) -> None:

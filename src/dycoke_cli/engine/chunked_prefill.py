@@ -1,0 +1,220 @@
+"""Prefills a long prompt in chunks, and what all questions about a video begin with only once.
+
+The middle of an MLP is several times as wide as the hidden states that a layer reads: of a video of
+128 frames in a model of 7 B, 1.3 GB, where the keys and values of the whole prompt take 0.7. A
+chunk reads what came before from the cache. So all chunks but the last go through the text decoder
+in a hook before its forward, and the last one is what that forward is called with.
+
+Keys and values depend on what came before alone: up to the last visual token, they are the same for
+every question about a video. The prefix cache holds them, and a later question begins behind them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.deepstack import deepstack_of_chunk
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.model_inputs import arguments_of_chunk
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.engine.tensor_hash import tensor_hash
+from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.kernels.registry import NAME as OURS
+from dycoke_cli.models.private_api import attention_implementation
+
+# Tokens of a prompt that is prefilled whole: stock attention needs no mask for it, and is fastest
+# then; its MLPs take half a gigabyte in a model of 7 B.
+LONGEST_WHOLE = 4096
+# Tokens of a chunk: enough for matrix products to be as fast as they get.
+CHUNK = 1024
+# A question and its uncompressed twin (--compare) take turns.
+MOST_HELD = 2
+
+Entries = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def chunk_length(length: int, decoder: Any) -> int:
+    """How many tokens of a prompt go through a layer together, where it can be chunked.
+
+    Args:
+        length: of the prompt.
+        decoder: the text decoder. Our own attention needs no mask behind a cache either, and what
+            is small stays in the cache of the processor.
+    """
+    # By itself, or with the prefix of an attention function that wraps it.
+    ours = attention_implementation(decoder).endswith(OURS)
+    longest = CHUNK if ours else LONGEST_WHOLE
+    return length if length <= longest else CHUNK
+
+
+class PrefixCache:
+    """Keys and values of prompts up to the last visual token, for each method that was used."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[bytes, Entries] = OrderedDict()
+
+    def restore(self, key: bytes, cache: Any) -> bool:
+        """Fill a fresh KV cache with what was computed before; whether there was anything."""
+        entries = self._held.get(key)
+        if entries is None:
+            return False
+        self._held.move_to_end(key)
+        for number, (keys, values) in enumerate(entries):
+            cache.update(keys, values, number)
+        return True
+
+    def keep(self, key: bytes, cache: Any) -> None:
+        """Keep what a KV cache holds, as it is: `[1, H, P, D]` a layer, in reading order."""
+        self._held[key] = [_entries(layer) for layer in cache.layers]
+        while len(self._held) > MOST_HELD:
+            self._held.popitem(last=False)
+
+
+class ChunkedPrefill:
+    """Prefills prompts in chunks.
+
+    Attributes:
+        running: whether a chunk is being prefilled; hooks before the decoder leave it as it is.
+        prefix: of the video that the prompts are about: what is in it isn't computed again; None
+            to prefill each prompt as a whole.
+    """
+
+    def __init__(self, prefix: PrefixCache | None = None) -> None:
+        self.running = False
+        self.prefix = prefix
+
+    def up_to_last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
+        """Prefill a prompt up to its last chunk; return the arguments for that one.
+
+        Args:
+            decoder: the text decoder.
+            kwargs: with which it is about to read the whole prompt, `[B, R, D]`.
+            visual: tokens up to the last visual one.
+        """
+        length = kwargs["inputs_embeds"].shape[1]
+        alone = len(kwargs["inputs_embeds"]) == 1
+        prefix = self.prefix if alone and visual > 0 else None
+        long = chunk_length(length, decoder) < length
+        if not can_be_chunked(decoder, kwargs) or not (prefix or long):
+            return kwargs
+        cache = kwargs["past_key_values"]
+        if isinstance(cache, KVStore):
+            cache.expect_chunks()
+        begin = 0
+        if prefix is not None:
+            begin, key = visual, _prefix_key(kwargs, visual)
+            if not prefix.restore(key, cache):
+                self._run(decoder, kwargs, _bounds(0, visual, decoder))
+                prefix.keep(key, cache)
+        *chunks, last = _bounds(begin, length, decoder)
+        self._run(decoder, kwargs, chunks)
+        return _chunk(kwargs, *last)
+
+    def _run(self, decoder: Any, kwargs: dict[str, Any], chunks: list[tuple[int, int]]) -> None:
+        self.running = True
+        try:
+            for chunk in chunks:
+                decoder(**_chunk(kwargs, *chunk))
+        finally:
+            self.running = False
+
+
+def can_be_chunked(decoder: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a prompt can be prefilled in chunks: under a mask that is just causal.
+
+    Args:
+        decoder: the text decoder.
+        kwargs: with which it is about to read the prompt.
+    """
+    mask = kwargs.get("attention_mask")
+    return (
+        kwargs.get("inputs_embeds") is not None
+        and (mask is None or (torch.is_tensor(mask) and mask.dim() == 2))
+        and kwargs.get("use_cache") is not False
+        # What is asked of all positions would come of the last chunk alone.
+        and not any(
+            kwargs.get(name) or getattr(decoder.config, name, False)
+            for name in ("output_hidden_states", "output_attentions")
+        )
+        # Each chunk would need a mask compiled anew.
+        and "flex" not in attention_implementation(decoder)
+        and not other_caches(decoder.config)
+    )
+
+
+@contextmanager
+def chunked_prefill(
+    model: Any, prefix: PrefixCache | None = None, placeholders: torch.Tensor | None = None
+) -> Iterator[None]:
+    """Within the block, this thread's `generate()` without a method prefills in chunks.
+
+    Args:
+        model: a stock model.
+        prefix: of the video that the prompts are about, or None.
+        placeholders: `[B, S]`, bool: where it is; None where that isn't known.
+    """
+    chunks = ChunkedPrefill(prefix)
+    visual = 0 if placeholders is None else length_up_to(placeholders[0].nonzero().flatten())
+
+    def read(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+        cache = kwargs.get("past_key_values")
+        if chunks.running or args or type(cache) is not DynamicCache or cache.get_seq_length():
+            return None
+        return args, chunks.up_to_last(module, kwargs, visual)
+
+    hook = before_forward(model.get_decoder(), read)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def length_up_to(tokens: torch.Tensor) -> int:
+    """How many tokens there are up to the last of these, `[V]`, ascending; 0 for none."""
+    return int(tokens[-1]) + 1 if len(tokens) else 0
+
+
+def _bounds(begin: int, end: int, decoder: Any) -> list[tuple[int, int]]:
+    """First token of each chunk, and the one behind its last."""
+    size = chunk_length(end - begin, decoder)
+    return [(start, min(start + size, end)) for start in range(begin, end, size)]
+
+
+def _chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The arguments that prefill the tokens `start` … `stop` - 1, behind those before."""
+    call: Call | None = kwargs.get(CALL_ARGUMENT)
+    return (
+        kwargs
+        | arguments_of_chunk(kwargs, start, stop)
+        | deepstack_of_chunk(kwargs, start, stop)
+        | ({} if call is None else {CALL_ARGUMENT: call.of_chunk(start, stop)})
+    )
+
+
+def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
+    """A digest of the first `length` tokens of a prompt, as the text decoder is about to read them.
+
+    Args:
+        kwargs: of the text decoder: `inputs_embeds` [1, R, D], `position_ids` [..., 1, R] or None.
+        length: P, up to the last visual token.
+    """
+    positions = kwargs.get("position_ids")
+    hashed = [kwargs["inputs_embeds"][:, :length]]
+    if positions is not None:
+        hashed.append(positions[..., :length])
+    return tensor_hash(hashed)
+
+
+def _entries(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    held = getattr(layer, "attended", None)
+    if held is None:  # a stock layer makes new tensors when it grows
+        return layer.keys, layer.values
+    keys, values = held()
+    return keys.clone(), values.clone()

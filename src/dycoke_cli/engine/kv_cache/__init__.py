@@ -1,0 +1,192 @@
+"""The KV cache of one `generate()` call: which entries are evicted and which active, in each layer.
+
+A layer is plain (`layer`), pruned in place (`pruned`) or offloaded to main memory (`offloaded`);
+`slots` plans what a new selection swaps. Nothing is kept on the model or in a global: two calls
+never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from transformers.cache_utils import Cache
+
+from dycoke_cli.engine.kv_cache.layer import KVLayer
+from dycoke_cli.engine.kv_cache.offloaded import OffloadedLayer
+from dycoke_cli.engine.kv_cache.pruned import DiscardingLayer, PrunedLayer
+from dycoke_cli.engine.kv_cache.slots import Slots, Swaps
+
+
+class KVStore(Cache):
+    """A cache whose layers from the prune layer on hand out active visual tokens only.
+
+    The sequences of a batch end at the same slot. Where they begin at different ones, for they
+    have padding in front or different numbers of active tokens, `mask` says which attends to what.
+
+    Args:
+        layers: of the language model.
+        paddings: for each sequence of the batch the tokens of padding in front.
+        visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
+        length: R, of the shortened sequences with their padding.
+        uncompressed_length: S, of the sequences before anything was dropped.
+        first_pruned: the first layer that hands out active tokens only; None where none does.
+        dp_cache: where evicted tokens are: on the "device", on the "host", or "discard" them.
+    """
+
+    layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        paddings: Sequence[int],
+        visual: Sequence[torch.Tensor],
+        length: int,
+        uncompressed_length: int,
+        first_pruned: int | None = None,
+        dp_cache: str = "device",
+    ) -> None:
+        self._first_pruned = layers if first_pruned is None else first_pruned
+        self._length, self._uncompressed_length = length, uncompressed_length
+        self._offloaded = dp_cache == "host"
+        self._paddings = list(paddings)
+        self._slots = []
+        before = 0
+        for number, (padding, places) in enumerate(zip(paddings, visual, strict=True)):
+            filled = not self._offloaded
+            self._slots.append(Slots(number, padding, len(places), before, filled=filled))
+            before += len(places)
+        self._active: list[torch.Tensor | None] = [None] * len(self._paddings)
+        self._swaps: Swaps | None = None
+        self._in_prefill = True
+        pruned = layers - self._first_pruned
+        super().__init__(
+            layers=[
+                *(KVLayer() for _ in range(self._first_pruned)),
+                *(self._pruned_layers(visual, dp_cache, pruned) if pruned else ()),
+            ]
+        )
+
+    def _pruned_layers(
+        self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
+    ) -> list[PrunedLayer]:
+        order = torch.stack(
+            [
+                _visual_first(padding, places, self._length)
+                for padding, places in zip(self._paddings, visual, strict=True)
+            ]
+        )
+        if dp_cache == "host":
+            located = torch.cat([_with_sequence(i, places) for i, places in enumerate(visual)])
+            text = min(slots.behind for slots in self._slots)
+            return [OffloadedLayer(order, located, text) for _ in range(layers)]
+        kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
+        return [kind(order) for _ in range(layers)]
+
+    def expect_chunks(self) -> None:
+        """The prompt will come in chunks."""
+        for layer in self.layers:
+            layer.expected = self._length
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *args: object,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append entries `[B, H, S, D]` to a layer; return what they attend to there."""
+        layer = self.layers[layer_idx]
+        if isinstance(layer, PrunedLayer) and not self._in_prefill:
+            layer.begin_step(self._swaps, self._start)
+        return layer.update(key_states, value_states)
+
+    def begin_step(self) -> None:
+        """Begin a decoding step: each layer has made the swaps of the step before."""
+        self._in_prefill = False
+        self._swaps = None
+
+    def arrange(self, active: list[torch.Tensor | None]) -> None:
+        """Plan the swaps of a step; the layers make them as they are updated.
+
+        Args:
+            active: for each sequence the visual tokens `[A]`, int64, that it attends to, the same
+                object as at the step before where they are the same; None for a sequence that
+                attends to all.
+        """
+        swaps = [
+            slots.arrange(chosen)
+            for slots, chosen, before in zip(self._slots, active, self._active, strict=True)
+            if chosen is not None and chosen is not before
+        ]
+        if swaps:
+            self._swaps = Swaps.together(swaps)
+            if self._offloaded:  # here once, and not in each layer: it waits for the device
+                self._swaps = replace(self._swaps, tokens=self._swaps.tokens.cpu())
+        self._active = active
+
+    def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
+        """Which of the keys that `update` handed out each sequence attends to in a decoding step.
+
+        Args:
+            layer_idx: the layer.
+            key: `[B, H, K, D]`.
+
+        Returns:
+            `[B, K]`, bool, or None where all sequences attend to all keys.
+        """
+        pruned = layer_idx >= self._first_pruned
+        firsts = [slots.first for slots in self._slots] if pruned else self._paddings
+        start = self._start if pruned else 0
+        if all(first == start for first in firsts):
+            return None
+        slots = torch.arange(start, start + key.shape[2], device=key.device)
+        return slots >= torch.tensor(firsts, device=key.device)[:, None]
+
+    @property
+    def _start(self) -> int:
+        """The first slot that any sequence reads in a pruned layer."""
+        return min(slots.first for slots in self._slots)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens seen, behind the prompt with the dropped ones: what `generate()` counts by."""
+        entries = self.layers[0].entries
+        # Between its chunks a prompt is masked by the tokens that were read.
+        if entries < self._length:
+            return entries
+        return self._uncompressed_length + entries - self._length
+
+    def get_max_length(self, layer_idx: int | None = None) -> int:
+        """No maximum."""
+        return -1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held on all devices and in main memory, spare entries included."""
+        return sum(layer.nbytes for layer in self.layers) + self.host_nbytes
+
+    @property
+    def host_nbytes(self) -> int:
+        """Bytes of them that are held in main memory, for the device."""
+        return sum(layer.host_nbytes for layer in self.layers)
+
+    @property
+    def active_nbytes(self) -> int:
+        """Bytes of the entries that the last step attended to."""
+        return sum(layer.active_nbytes for layer in self.layers)
+
+
+def _visual_first(padding: int, visual: torch.Tensor, length: int) -> torch.Tensor:
+    """The order in which a pruned layer stores a sequence: padding, visual tokens, text."""
+    is_text = torch.ones(length, dtype=torch.bool)
+    is_text[:padding] = False
+    is_text[visual] = False
+    return torch.cat([torch.arange(padding), visual, is_text.nonzero().flatten()])
+
+
+def _with_sequence(number: int, places: torch.Tensor) -> torch.Tensor:
+    """`[n, 2]`: the number of a sequence of the batch, and each of the places `[n]`."""
+    return torch.stack([torch.full_like(places, number), places], dim=1)

@@ -1,0 +1,99 @@
+"""A pruned layer whose visual tokens are in main memory; the device holds what a step reads."""
+
+from __future__ import annotations
+
+import torch
+
+from dycoke_cli.engine.kv_cache.pruned import PrunedLayer
+from dycoke_cli.engine.kv_cache.slots import Swaps
+
+
+class OffloadedLayer(PrunedLayer):
+    """On the device `[active | text and generated | spare]`; in main memory all visual tokens.
+
+    They go there during prefill, so that most of a long prompt never stays on the device. What a
+    new selection takes is fetched into the slots of what it evicts.
+
+    Args:
+        order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
+        visual: `[V, 2]`, int64: (sequence, token of the prompt) of all visual tokens.
+        base: the first slot that is held on the device before there is a selection.
+    """
+
+    def __init__(self, order: torch.Tensor, visual: torch.Tensor, base: int) -> None:
+        super().__init__(order[:, base:])
+        self._visual, self._first_held = visual, base
+        self._host: tuple[PinnedHostBuffer, PinnedHostBuffer] | None = None
+
+    def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        sequence, token = self._visual.to(key_states.device).unbind(1)
+        self._host = (
+            PinnedHostBuffer(key_states[sequence, :, token]),
+            PinnedHostBuffer(value_states[sequence, :, token]),
+        )
+        super()._settle(key_states, value_states)
+        self.base = self._first_held
+
+    def _swap(self, swaps: Swaps, start: int) -> None:
+        assert self._host is not None
+        if start < self.base:
+            self.keys, self.values = (self._with_room(x, start) for x in (self.keys, self.values))
+            self.entries += self.base - start
+            self.base = start
+        target = self._flat(swaps.target)
+        for held, host in zip((self.keys, self.values), self._host, strict=True):
+            held.flatten(0, 1).index_copy_(0, target, host.fetch(swaps.tokens))
+
+    def _with_room(self, held: torch.Tensor, start: int) -> torch.Tensor:
+        """Entries `[B, capacity, H, D]` from slot `start` on."""
+        more = self.base - start
+        wider = held.new_empty(held.shape[0], more + held.shape[1], *held.shape[2:])
+        # What no selection fills is masked, and has to be a number for that.
+        wider[:, :more] = 0
+        wider[:, more : more + self.entries] = held[:, : self.entries]
+        return wider
+
+    @property
+    def host_nbytes(self) -> int:
+        """Bytes held in main memory."""
+        return 0 if self._host is None else sum(buffer.nbytes for buffer in self._host)
+
+
+class PinnedHostBuffer:
+    """Entries `[N, H, D]` of keys, or of values, in main memory; those needed are fetched.
+
+    They never change, so nothing is ever written back. On CUDA they are pinned: the copy out runs
+    beside what the accelerator does next, and what comes back is copied without the caller waiting
+    for it.
+
+    Args:
+        entries: on the device.
+    """
+
+    def __init__(self, entries: torch.Tensor) -> None:
+        self._device = entries.device
+        self._pinned = entries.device.type == "cuda"
+        self._entries = torch.empty(entries.shape, dtype=entries.dtype, pin_memory=self._pinned)
+        self._entries.copy_(entries, non_blocking=self._pinned)
+        self._written: torch.cuda.Event | None = None
+        if self._pinned:
+            self._written = torch.cuda.Event()
+            self._written.record(torch.cuda.current_stream(entries.device))
+
+    def fetch(self, which: torch.Tensor) -> torch.Tensor:
+        """The entries `[n, H, D]` numbered `which[n]`, int64, on the CPU; on the device."""
+        if self._written is not None:
+            self._written.synchronize()  # the copy out may still be under way
+            self._written = None
+        if not self._pinned:
+            return self._entries.index_select(0, which).to(self._device)
+        shape = (len(which), *self._entries.shape[1:])
+        staged = torch.empty(shape, dtype=self._entries.dtype, pin_memory=True)
+        torch.index_select(self._entries, 0, which, out=staged)
+        # torch gives pinned memory to nobody else before the copies that read it are done.
+        return staged.to(self._device, non_blocking=True)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the entries."""
+        return self._entries.nbytes

@@ -1,0 +1,84 @@
+"""Which slots of the pruned layers hold the visual tokens of one sequence of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """What a new selection changes: the entries in `source[i]` and in `target[i]` swap slots.
+
+    Args:
+        tokens: `[n]`, int64: the visual tokens that become active, counted over the whole batch.
+        source: `[n, 2]`, int64: (sequence, slot) where each was while it was evicted.
+        target: `[n, 2]`, int64: (sequence, slot) that it gets, from a token that is evicted.
+    """
+
+    tokens: torch.Tensor
+    source: torch.Tensor
+    target: torch.Tensor
+
+    @classmethod
+    def together(cls, swaps: Sequence[Swaps]) -> Swaps:
+        """Those of several sequences as one."""
+        return cls(
+            torch.cat([s.tokens for s in swaps]),
+            torch.cat([s.source for s in swaps]),
+            torch.cat([s.target for s in swaps]),
+        )
+
+
+class Slots:
+    """Slots `[padding | evicted | active | text and generated]`, of which a step reads the end.
+
+    Attributes:
+        first: the first slot that a step attends to.
+
+    Args:
+        sequence: number of the sequence in the batch.
+        padding: entries of padding in front.
+        tokens: V, the visual tokens behind them.
+        tokens_before: visual tokens of the sequences of the batch before this one.
+        filled: whether the slots hold those tokens from the start; if not, all that the first
+            selection takes comes in.
+    """
+
+    def __init__(
+        self, sequence: int, padding: int, tokens: int, tokens_before: int = 0, filled: bool = True
+    ) -> None:
+        self.first = padding
+        self._sequence, self._padding = sequence, padding
+        self._tokens_before, self._filled = tokens_before, filled
+        self._slot_of = torch.arange(padding, padding + tokens)
+
+    @property
+    def behind(self) -> int:
+        """The first slot behind the visual tokens."""
+        return self._padding + len(self._slot_of)
+
+    def arrange(self, active: torch.Tensor) -> Swaps:
+        """Plan the swaps that bring the active tokens into the slots before the text.
+
+        Args:
+            active: `[A]`, int64, ascending.
+        """
+        slot_of = self._slot_of = self._slot_of.to(active.device)
+        self.first = self._padding + len(slot_of) - len(active)
+        is_active = torch.zeros_like(slot_of, dtype=torch.bool)
+        is_active[active] = True
+        was_evicted = slot_of < self.first
+        entering = (is_active & was_evicted).nonzero().flatten()
+        leaving = (~is_active & ~was_evicted).nonzero().flatten()
+        source, target = slot_of[entering], slot_of[leaving]
+        slot_of[entering], slot_of[leaving] = target, source
+        if not self._filled:
+            self._filled = True
+            entering, source, target = active, slot_of[active], slot_of[active]
+        return Swaps(entering + self._tokens_before, self._located(source), self._located(target))
+
+    def _located(self, slots: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.full_like(slots, self._sequence), slots], dim=1)

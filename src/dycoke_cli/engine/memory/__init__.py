@@ -1,0 +1,1 @@
+"""Memory of an answer: estimated before, measured during, and explained where it runs out."""

@@ -1,0 +1,209 @@
+"""How much memory an answer will take, and whether the device has that.
+
+Arithmetic on a few sizes of a model and of a prompt. Importing this doesn't import torch. What is
+left out (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.resources import in_words
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompt import VideoPrompt
+
+CHANNELS = 3
+MARGIN = 1.05
+# What CUDA and its libraries take of a GPU before anything is computed.
+CUDA_CONTEXT = 600_000_000
+# Of one token, at the widest point of an MLP: gate, up, and their product.
+MLP_STATES = 3
+# Around it: the residual, its norm, query, attention, and what is left of the layer before.
+HIDDEN_STATES = 6
+# Of one patch, in the widest vision layer: the residual, its norm, query, key, value, output, and
+# the layer that is handed on; and the two sides of its MLP.
+VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 2
+# Of the last position's logits: in the dtype of the weights, in float32, and softened.
+LOGITS_BYTES = 3 * 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a model.
+
+    Args:
+        weights: bytes.
+        dtype_bytes: bytes of one number of its dtype.
+        layers: of the language model.
+        hidden: width of its hidden states.
+        mlp: width of the middle of its MLPs.
+        kv: numbers in the keys and values of one token in one layer.
+        vocabulary: tokens it knows.
+        vision_hidden: width of the hidden states of the vision tower.
+        vision_mlp: width of the middle of its MLPs.
+        stacked: more embeddings per visual token, added inside the language model (DeepStack).
+    """
+
+    weights: int
+    dtype_bytes: int
+    layers: int
+    hidden: int
+    mlp: int
+    kv: int
+    vocabulary: int
+    vision_hidden: int
+    vision_mlp: int
+    stacked: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sizes of a prompt.
+
+    Args:
+        visual: visual tokens before anything is dropped.
+        kept: visual tokens that the language model reads.
+        text: other tokens of the prompt.
+        chunk_len: tokens of the prompt that go through a layer together.
+        spare: entries that the KV cache has in store for generated tokens.
+        patches: that go through the vision tower together.
+    """
+
+    visual: int
+    kept: int
+    text: int
+    chunk_len: int
+    spare: int
+    patches: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that an answer takes.
+
+    Args:
+        weights: of the model.
+        kv: of keys and values, after prefill.
+        vision: at the peak of encoding.
+        prefill: at the peak of prefill, keys and values included.
+    """
+
+    weights: int
+    kv: int
+    vision: int
+    prefill: int
+
+    @property
+    def working(self) -> int:
+        """Everything but the weights, at the peak."""
+        return max(self.vision, self.prefill)
+
+    def total(self, context: int = 0) -> int:
+        """Weights and all, with a margin, behind what the device takes for itself."""
+        return int((self.weights + self.working) * MARGIN) + context
+
+
+def estimate(sizes: Sizes, work: Work) -> Estimate:
+    """What an answer takes."""
+    read, token = work.kept + work.text, sizes.hidden * sizes.dtype_bytes
+    features = (1 + sizes.stacked) * work.visual * token
+    patch = VISION_HIDDEN_STATES * sizes.vision_hidden + VISION_MLP_STATES * sizes.vision_mlp
+    kv = sizes.layers * sizes.kv * sizes.dtype_bytes * (read + work.spare)
+    layer = (
+        work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * sizes.dtype_bytes
+    )
+    # The prompt stands there whole before anything is dropped from it.
+    prompt = (work.visual + work.text) * token
+    return Estimate(
+        weights=sizes.weights,
+        kv=kv,
+        vision=features + work.patches * patch * sizes.dtype_bytes,
+        prefill=features + prompt + layer + kv + LOGITS_BYTES * sizes.vocabulary,
+    )
+
+
+def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, text: int) -> Estimate:
+    """What the answer to one question takes of a loaded model's device.
+
+    Args:
+        loaded: the model.
+        video: what its processor made of the video.
+        method: what is dropped.
+        text: tokens of the prompt that aren't visual.
+    """
+    from dycoke_cli.engine.chunked_prefill import chunk_length
+    from dycoke_cli.engine.encode import chunk_numbers
+    from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+    from dycoke_cli.engine.supported import makes_own_masks, other_caches
+    from dycoke_cli.models.devices import input_device
+
+    model = loaded.model
+    decoder = model.get_decoder()
+    read = method.kept_tokens(video.frames, video.tokens_per_frame)
+    whole = (
+        method.inside() is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
+    )
+    vision = getattr(model.config, "vision_config", None)
+    side = _first(vision, "patch_size", default=14)
+    patch = side**2 if isinstance(side, int) else side[0] * side[1]
+    work = Work(
+        visual=video.visual,
+        kept=read,
+        text=text,
+        chunk_len=read + text if whole else chunk_length(read + text, decoder),
+        spare=SPARE_ENTRIES,
+        patches=chunk_numbers(input_device(model)) // (CHANNELS * patch),
+    )
+    return estimate(sizes_of(loaded), work)
+
+
+def sizes_of(loaded: LoadedModel) -> Sizes:
+    """The sizes of a model, by its configuration."""
+    config, text = loaded.model.config, loaded.model.get_decoder().config
+    vision = getattr(config, "vision_config", None)
+    heads = _first(text, "num_key_value_heads", "num_attention_heads", default=1)
+    width = _first(text, "head_dim", default=text.hidden_size // text.num_attention_heads)
+    vision_hidden = _first(vision, "embed_dim", "hidden_size", default=0)
+    return Sizes(
+        weights=loaded.weights_bytes,
+        dtype_bytes=loaded.model.dtype.itemsize,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        mlp=_first(text, "intermediate_size", default=4 * text.hidden_size),
+        kv=2 * heads * width,
+        vocabulary=text.vocab_size,
+        vision_hidden=vision_hidden,
+        vision_mlp=_first(vision, "intermediate_size", default=4 * vision_hidden),
+        stacked=len(_first(vision, "deepstack_visual_indexes", default=())),
+    )
+
+
+def memory_warning(
+    loaded: LoadedModel, video: VideoPrompt, method: Method, text: int
+) -> str | None:
+    """A sentence where a question will hardly fit on the device; None where it will, or who knows.
+
+    Args: as of `estimate_answer`.
+    """
+    if loaded.free_bytes is None:
+        return None
+    from dycoke_cli.models.devices import input_device
+
+    on_cuda = input_device(loaded.model).type == "cuda"
+    total = estimate_answer(loaded, video, method, text).total(CUDA_CONTEXT if on_cuda else 0)
+    if total <= loaded.free_bytes:
+        return None
+    return (
+        f"this may not fit: it {in_words(total, loaded.free_bytes)} on {loaded.device}; use fewer "
+        "--frames, a larger --merge-ratio or a smaller --model"
+    )
+
+
+def _first(config: Any, *names: str, default: Any) -> Any:
+    """The first of these attributes that a configuration has."""
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if value is not None), default)

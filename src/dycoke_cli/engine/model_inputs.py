@@ -1,0 +1,140 @@
+"""What a model and its text decoder are called with, and how tokens are taken out of that.
+
+The token ids are at hand before the model, positions and embeddings before its text decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import Layout, family_of
+from dycoke_cli.models.families.family import TYPES
+
+# Arguments of the text decoder with one value per token, [B, S, ...]: embeddings; what Gemma adds
+# in each layer; ERNIE's kinds of tokens.
+PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
+# Taken care of where they are made.
+OTHERS = ("position_ids", "attention_mask")
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The token ids of a batch of prompts, noted until the text decoder is about to run.
+
+    Args:
+        input_ids: `[B, S]`, int64.
+        mask: the same shape: 0 in the padding; None without padding.
+        types: the same shape: which tokens are visual, or None.
+        videos: how many there are, where that can be told.
+        last_logits_only: whether only the last position's logits are wanted, as by `generate()`.
+    """
+
+    input_ids: torch.Tensor
+    mask: torch.Tensor | None
+    types: torch.Tensor | None
+    videos: int | None
+    last_logits_only: bool
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelInputs | None:
+        """From the arguments of the model; None in a decoding step, or without token ids."""
+        input_ids = kwargs.get("input_ids", args[0] if args else None)
+        if input_ids is None or input_ids.shape[1] == 1:
+            return None
+        kept = kwargs.get("logits_to_keep")
+        last_only = isinstance(kept, int) and kept == 1
+        mask = kwargs.get("attention_mask")
+        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs), last_only)
+
+    def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
+        """Where the visual tokens are in each sequence; None for one without a video.
+
+        Args:
+            config: of the model.
+            kwargs: of its text decoder, whose positions tell places in time, height and width.
+
+        Raises:
+            UsageError: more than one video in a sequence, or frames of unequal size.
+        """
+        family = family_of(config)
+        positions = kwargs.get("position_ids")
+        found = [
+            family.layout(
+                config,
+                ids,
+                None
+                if positions is None or positions.dim() < 3
+                else positions[:, min(i, positions.shape[1] - 1)],
+                None if self.types is None else self.types[i],
+            )
+            for i, ids in enumerate(self.input_ids)
+        ]
+        if self.videos is not None and self.videos > sum(x is not None for x in found):
+            raise UsageError("a prompt with more than one video isn't supported yet")
+        return found
+
+
+def _videos(kwargs: dict[str, Any]) -> int | None:
+    """How many videos a prompt shows: encoded by `generate()` before (5.18 on), or as grids."""
+    encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")
+    features = getattr(encoded, "pooler_output", None)
+    if isinstance(features, list | tuple):
+        return len(features)
+    grids = kwargs.get("video_grid_thw")
+    return None if grids is None else len(grids)
+
+
+def arguments_at(kwargs: dict[str, Any], at: torch.Tensor) -> dict[str, Any]:
+    """The arguments of the text decoder that have one value per token, of these tokens.
+
+    Args:
+        kwargs: of the text decoder, for S tokens.
+        at: `[B, R]`, int64: which.
+
+    Returns:
+        Those of PER_TOKEN that are there, `[B, R, ...]`.
+
+    Raises:
+        UsageError: an argument that seems to have one value per token, but isn't known.
+    """
+    sequence = kwargs["inputs_embeds"].shape[1]
+    for name, value in kwargs.items():
+        if torch.is_tensor(value) and sequence in value.shape and name not in (*PER_TOKEN, *OTHERS):
+            raise UsageError(
+                f"the text decoder gets an argument {name} with one value per token, which isn't "
+                "known; --method none works"
+            )
+    return {
+        name: take(kwargs[name], at.to(kwargs[name].device))
+        for name in PER_TOKEN
+        if kwargs.get(name) is not None
+    }
+
+
+def arguments_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The arguments of the text decoder for a chunk of a prompt behind what is in the cache.
+
+    Args:
+        kwargs: of the text decoder, for the whole prompt.
+        start: its first token.
+        stop: behind its last token.
+
+    Returns:
+        Those of PER_TOKEN that are there, and `position_ids`, of these tokens; the
+        2-D `attention_mask` of all tokens up to them.
+    """
+    cut = {name: kwargs[name][:, start:stop] for name in PER_TOKEN if kwargs.get(name) is not None}
+    if kwargs.get("position_ids") is not None:
+        cut["position_ids"] = kwargs["position_ids"][..., start:stop]
+    if kwargs.get("attention_mask") is not None:
+        cut["attention_mask"] = kwargs["attention_mask"][:, :stop]
+    return cut
+
+
+def take(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Of `values[B, S, ...]` those at `at[B, R]`: `[B, R, ...]`."""
+    return values[torch.arange(len(at), device=at.device)[:, None], at]

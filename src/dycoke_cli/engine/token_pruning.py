@@ -1,0 +1,74 @@
+"""In-LLM token pruning of one sequence: layers behind the selection read fewer of its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dycoke_cli.compression.base import Inside
+
+
+class TokenPruning:
+    """Takes a method's selection during prefill, and drops the other tokens from what layers read.
+
+    Attributes:
+        layer: the first that goes on with fewer tokens.
+        tokens: `[R']`, int64: which tokens of the sequence those are; all, before the selection.
+
+    Args:
+        inside: the layer and the selection.
+        visual: `[V]`, int64: where the visual tokens of the sequence are.
+        length: R, its tokens.
+    """
+
+    def __init__(self, inside: Inside, visual: torch.Tensor, length: int) -> None:
+        self.layer = inside.layer
+        self._keep = inside.keep
+        self._visual, self._length = visual, length
+        self.tokens = torch.arange(length)
+
+    def select(self, attention: torch.Tensor) -> int:
+        """Make the selection; return how many visual tokens it keeps.
+
+        Args:
+            attention: `[V]`, float32: of the prompt's last token to each visual token, in the
+                layer before `layer`.
+        """
+        kept = self._keep(attention)
+        visual = self._visual.to(kept.device)
+        stays = torch.ones(len(self.tokens), dtype=torch.bool, device=kept.device)
+        stays[visual] = False
+        stays[visual[kept]] = True
+        self.tokens = stays.nonzero().flatten()
+        return len(kept)
+
+    def pruned(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a decoder layer, of the kept tokens alone.
+
+        Args:
+            args: hidden states `[1, S, D]`; behind the first pruned layer they are short already.
+            kwargs: of the layer, of the whole sequence: `position_embeddings` (each `[..., S, D]`)
+                and, in some families, more with one number per token, `[..., S]`.
+            layer: its number, `self.layer` or more.
+        """
+        hidden, *rest = args
+        if layer == self.layer:
+            hidden = self._gather(hidden, 1)
+        pruned: dict[str, Any] = {
+            name: self._gather(value, -1)
+            for name, value in kwargs.items()
+            if torch.is_tensor(value) and value.dim() and value.shape[-1] == self._length
+        }
+        pruned["position_embeddings"] = tuple(
+            self._gather(turns, -2) for turns in kwargs["position_embeddings"]
+        )
+        # One sequence without padding: attention is causal, which takes no mask.
+        pruned["attention_mask"] = None
+        return (hidden, *rest), kwargs | pruned
+
+    def _gather(self, tensor: torch.Tensor, dimension: int) -> torch.Tensor:
+        # Of a model spread over several devices, the selection may come from another one.
+        return tensor.index_select(dimension, self.tokens.to(tensor.device))

@@ -1,0 +1,87 @@
+"""Model families: their layouts (`table.py` has them all) and their method defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.families.family import Family, Layout, Tower
+from dycoke_cli.models.families.table import FAMILIES
+
+PRUNE_LAYER = 3
+"""L, the paper's (section 4.1)."""
+
+CHECKPOINT_KEY = "dycoke"
+"""Of a config.json: parameters that were measured to suit this checkpoint."""
+
+
+def family_of(config: Any) -> Family:
+    """The family of a model's configuration.
+
+    Raises:
+        UsageError: a family without a layout.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise UsageError(
+            f"models of the family {config.model_type!r} have no layout yet "
+            f"(there is one for {', '.join(FAMILIES)})"
+        )
+    return family
+
+
+def method_defaults(config: Any) -> dict[str, Any]:
+    """The parameters of methods that suit a model, for those that weren't given.
+
+    Args:
+        config: of the whole model.
+
+    Raises:
+        ModelError: what the checkpoint says of itself doesn't fit it.
+        UsageError: a family without a layout.
+    """
+    layers = config.get_text_config().num_hidden_layers
+    return defaults_of(family_of(config), getattr(config, CHECKPOINT_KEY, None), layers)
+
+
+def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> dict[str, Any]:
+    """The same, of what is known of a model whose configuration isn't loaded.
+
+    Args:
+        family: of the model.
+        own: what its config.json has under `CHECKPOINT_KEY`, in place of its family's.
+        layers: of its language model, or None where that isn't known.
+
+    Raises:
+        ModelError: `own` isn't an object of parameters in their ranges.
+    """
+    # A small model may have no layer of that number.
+    layer = PRUNE_LAYER if layers is None else min(PRUNE_LAYER, layers - 1)
+    defaults: dict[str, Any] = {"prune_layer": layer, "positions": family.positions}
+    if own is None:
+        return defaults
+    where = f"{CHECKPOINT_KEY!r} in the model's config.json"
+    if not isinstance(own, dict) or not own.keys() <= defaults.keys():
+        raise ModelError(f"{where} may have {' and '.join(defaults)}, and nothing else")
+    suited = defaults | own
+    layer, last = suited["prune_layer"], "" if layers is None else f" to {layers - 1}"
+    if type(layer) is not int or not 1 <= layer < (layers or layer + 1):
+        raise ModelError(f"prune_layer under {where} must be from 1{last}, not {layer!r}")
+    allowed = ("kept", "renumbered") if family.counts_tokens else ("kept",)
+    if suited["positions"] not in allowed:
+        raise ModelError(
+            f"positions under {where} must be {' or '.join(allowed)}, not {suited['positions']!r}"
+        )
+    return suited
+
+
+__all__ = [
+    "FAMILIES",
+    "PRUNE_LAYER",
+    "Family",
+    "Layout",
+    "Tower",
+    "defaults_of",
+    "family_of",
+    "method_defaults",
+]

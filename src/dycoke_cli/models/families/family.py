@@ -1,0 +1,250 @@
+"""A model family, as data: the layout of its visual tokens, its pixels and its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families.pixels import Inputs, Pixels, Stacked
+
+if TYPE_CHECKING:
+    import torch
+
+TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The visual tokens of one video in one sequence, in reading order.
+
+    Newline, separator and time stamp tokens are text for this purpose.
+
+    Args:
+        index: `[V]`, int64, ascending: the row of each visual token in the sequence.
+        frame: `[V]`, int64: the frame it belongs to.
+        position: `[V]`, int64: its position in the frame's grid.
+    """
+
+    index: torch.Tensor
+    frame: torch.Tensor
+    position: torch.Tensor
+
+    @property
+    def frames(self) -> int:
+        """The number of frames."""
+        return int(self.frame[-1]) + 1
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """The number of visual tokens a frame."""
+        return len(self.index) // self.frames
+
+    def grid(self, rows: torch.Tensor) -> torch.Tensor:
+        """The visual tokens of `rows[S, D]` as `[F, N, D]`."""
+        visual = rows[self.index.to(rows.device)]
+        return visual.view(self.frames, self.tokens_per_frame, -1)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A vision tower that can encode part of a frame: each patch is one token to all its layers.
+
+    Windowed attention, or positions that rotate queries and keys, would mix up dropped patches:
+    such towers have no entry.
+
+    Args:
+        name: of the tower in `model.model`.
+        layers: of its transformer layers, by their name in the tower.
+        pooled: called with `model.model` and one row per token of the tower's layers, `[1, P, D]`;
+            returns, for each of the N visual tokens of a frame, the sum or the mean of the rows it
+            is pooled from: `[1, N, D]`.
+    """
+
+    name: str
+    layers: str
+    pooled: Callable[[Any, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the engine needs to know of a family.
+
+    Args:
+        pixels: how the processor's output is cut into frames.
+        per_frame: tokens a frame, by the configuration: for families whose videos are one run of
+            placeholders without places. None where a run is a frame, or where places tell.
+        one_run: whether a video is one run of placeholders.
+        tail: placeholders behind the last frame, which the model fills with text of its own.
+        placeholder: attribute of the configuration: the token id of a visual token.
+        rope: inputs beside the token ids from which positions in time, height and width are made;
+            empty where positions count tokens.
+        least_frames: a shorter clip is shown its last frame again.
+        video_options: more options for the processor, by the model's configuration and its stock
+            video processor.
+        tower: its vision tower, where that can encode part of a frame (merging before vision).
+        only_none: why no method can be attached; empty where one can.
+    """
+
+    pixels: Pixels = field(default_factory=Stacked)
+    per_frame: Callable[[Any], int] | None = None
+    one_run: bool = False
+    tail: int = 0
+    placeholder: str = "video_token_id"
+    rope: tuple[str, ...] = ()
+    least_frames: int = 1
+    video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
+    tower: Tower | None = None
+    only_none: str = ""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether positions count tokens, so that they can be renumbered."""
+        return not self.rope
+
+    @property
+    def positions(self) -> str:
+        """The default of `--positions`.
+
+        Positions that count tokens are renumbered, as in the published code, which the paper's
+        figures come from. Places in time, height and width can't be: they are kept.
+        """
+        return "renumbered" if self.counts_tokens else "kept"
+
+    def token(self, config: Any) -> int:
+        """The token id that stands for a visual token in a prompt."""
+        return getattr(config, self.placeholder)
+
+    def placeholders(
+        self, config: Any, input_ids: torch.Tensor, extra_inputs: Inputs
+    ) -> torch.Tensor:
+        """Which token ids are placeholders of visual tokens: bool, of their shape.
+
+        Args:
+            config: of the model.
+            input_ids: `[..., S]`, int64.
+            extra_inputs: inputs beside them: `mm_token_type_ids` of the same shape, if any.
+        """
+        shown = input_ids == self.token(config)
+        types = extra_inputs.get(TYPES)
+        # Some families use the same token for pictures.
+        if types is not None and self.placeholder == "image_token_id":
+            shown = shown & (types.to(shown.device) == VIDEO_TYPE)
+        return shown
+
+    def layout(
+        self,
+        config: Any,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        types: torch.Tensor | None = None,
+    ) -> Layout | None:
+        """Where the visual tokens of a sequence stand, or None where there is no video.
+
+        Args:
+            config: of the model.
+            input_ids: `[S]`, int64.
+            positions: `[3 or more, S]`, int64, the last two height and width, for families that
+                have places; else not needed.
+            types: `[S]`, int64: `mm_token_type_ids`, where there are any.
+
+        Raises:
+            UsageError: more than one video, or frames of unequal size.
+        """
+        extra_inputs = {} if types is None else {TYPES: types}
+        index = self.placeholders(config, input_ids, extra_inputs).nonzero().flatten()
+        if not len(index):
+            return None
+        if not self.one_run:
+            return _frame_per_run(index)
+        if self.per_frame is not None:
+            return _frames_of_size(index, self.per_frame(config))
+        assert positions is not None
+        return _frames_by_grid(index, positions[-2:, index.to(positions.device)].to(index.device))
+
+    def chunk(
+        self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
+    ) -> tuple[Inputs, slice]:
+        """The inputs that encode frames `start` … `stop` alone, and which rows are theirs.
+
+        Args:
+            config: of the model.
+            inputs: what the processor made of one video.
+            start: first frame.
+            stop: behind the last frame.
+            tokens_per_frame: N.
+        """
+        import torch
+
+        tokens = (stop - start) * tokens_per_frame
+        ids = torch.full((1, tokens + self.tail), self.token(config))
+        last = stop == self.pixels.frames(inputs)
+        # No place is asked for: the vision side gets its own from the grid.
+        model_inputs = {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None]}
+        return model_inputs | self.pixels.part(inputs, start, stop), slice(None if last else tokens)
+
+
+def _frame_per_run(index: torch.Tensor) -> Layout:
+    """One frame per run of placeholders: time stamps or separators stand between frames.
+
+    Args:
+        index: `[V]`, int64, ascending: the rows of all placeholders.
+
+    Raises:
+        UsageError: runs of unequal length.
+    """
+    return _equal(index, (index.diff(prepend=index[:1] - 2) > 1).nonzero().flatten())
+
+
+def _frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
+    """Frames of a known size in one run; a remainder is text.
+
+    Args:
+        index: `[V]`, int64, ascending: the rows of all placeholders.
+        tokens_per_frame: N.
+
+    Raises:
+        UsageError: more than one run: more than one video.
+    """
+    import torch
+
+    _check_one_run(index)
+    frames = len(index) // tokens_per_frame
+    index = index[: frames * tokens_per_frame]
+    return _equal(index, torch.arange(frames, device=index.device) * tokens_per_frame)
+
+
+def _frames_by_grid(index: torch.Tensor, places: torch.Tensor) -> Layout:
+    """Frames in one run, by grid position: a frame starts where the first position comes back.
+
+    Args:
+        index: `[V]`, int64, ascending: the rows of all placeholders.
+        places: `[2, V]`, int64: row and column of each token in its frame.
+
+    Raises:
+        UsageError: more than one run: more than one video.
+    """
+    _check_one_run(index)
+    starts = (places == places[:, :1]).all(0).nonzero().flatten()
+    return _equal(index, starts)
+
+
+def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
+    """The layout of frames that begin at `starts` in `index`."""
+    import torch
+
+    frames = len(starts)
+    tokens = len(index) // frames
+    if not torch.equal(starts, torch.arange(frames, device=starts.device) * tokens):
+        raise UsageError(
+            "the frames of this prompt have unequal numbers of tokens (more than one video, or "
+            "frames that were thinned out before)"
+        )
+    order = torch.arange(len(index), device=index.device)
+    return Layout(index, order // tokens, order % tokens)
+
+
+def _check_one_run(index: torch.Tensor) -> None:
+    if int(index[-1] - index[0]) + 1 != len(index):
+        raise UsageError("a prompt with more than one video isn't supported yet")

@@ -1,0 +1,174 @@
+"""The families, by `model_type` of the configuration. To add one: docs/families.md."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.models.families.family import Family, Tower
+from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
+
+if TYPE_CHECKING:
+    import torch
+
+_GEMMA = Patched(extra_inputs=("video_position_ids",), counts=("num_frames_per_video",))
+_GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
+# What a frame of a video may have in pixels, by the stock class.
+_QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
+
+
+def _pooled(config: Any) -> int:
+    """LLaVA-OneVision: the patch grid, halved on each side by bilinear pooling, rounded up."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return math.ceil(side / 2) ** 2
+
+
+def _strided(config: Any) -> int:
+    """LLaVA-NeXT-Video: the patch grid, halved on each side by pooling with stride 2."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return (side // config.spatial_pool_stride) ** 2
+
+
+def _pooled_features(config: Any) -> int:
+    """PerceptionLM: the tower's grid, pooled."""
+    side = config.vision_config.model_args["ref_feat_shape"][0]
+    return (side // config.projector_pooling_ratio) ** 2
+
+
+def _with_class_token(config: Any) -> int:
+    """Video-LLaVA: the patch grid and the class token, which stays in for videos."""
+    return (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
+
+
+def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Checkpoints carry the limits of pictures only: up to 12.8 million pixels a frame."""
+    options = _uncapped(config, video_processor)
+    if video_processor.size["longest_edge"] > _QWEN2_PIXELS["longest_edge"]:
+        options["size"] = _QWEN2_PIXELS
+    return options
+
+
+def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Says what some versions warn of when it isn't said; changes nothing."""
+    options = getattr(video_processor.valid_kwargs, "__annotations__", {})
+    return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in options else {}
+
+
+def _with_metadata(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Cosmos 3 Edge reads time stamps off what others hand on by themselves."""
+    return {"return_metadata": True}
+
+
+def _uncompressed(config: Any, video_processor: Any) -> dict[str, Any]:
+    """VideoLLaMA 3's own compression of still pixels is off: that is what a method is for."""
+    return {"use_token_compression": False}
+
+
+def _square(config: Any, video_processor: Any) -> dict[str, Any]:
+    """Some checkpoints of InternVL carry a size for videos that doesn't fit their vision tower."""
+    side = config.vision_config.image_size
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    return {"size": {"height": height, "width": width}}
+
+
+def _unpooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Video-LLaVA: each is a visual token, the class token among them."""
+    return rows
+
+
+def _pooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """LLaVA-OneVision: the patch grid, halved on each side, so that tokens share patches."""
+    pooled: torch.Tensor = model.apply_pooling(_selected(model, rows))
+    return pooled
+
+
+def _strided_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """LLaVA-NeXT-Video: squares of patches."""
+    pooled: torch.Tensor = model.vision_resampler(_selected(model, rows))
+    return pooled
+
+
+def _shuffled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """InternVL: squares of patches, side by side as one row."""
+    patches = _selected(model, rows)
+    side = int(patches.shape[1] ** 0.5)
+    grid = patches.view(1, side, side, -1)
+    return _summed(model.pixel_shuffle(grid, scale_factor=model.config.downsample_ratio), rows)
+
+
+def _connected_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """SmolVLM: squares of patches, side by side as one row."""
+    return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)
+
+
+def _selected(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Without the class token in front, where the model goes on without it."""
+    return rows[:, 1:] if model.config.vision_feature_select_strategy == "default" else rows
+
+
+def _summed(side_by_side: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return side_by_side.flatten(1, -2).unflatten(-1, (-1, rows.shape[-1])).sum(-2)
+
+
+_QWEN2 = Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size)
+# A pair of frames has a time stamp before it. One frame alone is refused by the processor.
+_PAIRS = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped)
+_GLM = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id")
+
+FAMILIES = {
+    # One newline behind the last frame.
+    "llava_onevision": Family(
+        per_frame=_pooled,
+        one_run=True,
+        tail=1,
+        tower=Tower("vision_tower", "encoder.layers", _pooled_rows),
+    ),
+    "llava_next_video": Family(
+        per_frame=_strided,
+        one_run=True,
+        tower=Tower("vision_tower", "encoder.layers", _strided_rows),
+    ),
+    "video_llava": Family(
+        per_frame=_with_class_token,
+        one_run=True,
+        tower=Tower("video_tower", "encoder.layers", _unpooled_rows),
+    ),
+    "qwen2_vl": _QWEN2,
+    "qwen2_5_vl": _QWEN2,
+    "qwen3_vl": _PAIRS,
+    "qwen3_vl_moe": _PAIRS,
+    "perception_lm": Family(per_frame=_pooled_features, one_run=True),
+    # Three of four layers are linear attention, which keeps no row a token.
+    "qwen3_5": _PAIRS,
+    "qwen3_5_moe": _PAIRS,
+    "cosmos3_omni": _PAIRS,
+    "cosmos3_edge": Family(pixels=Grid(), rope=_GRID_ROPE, video_options=_with_metadata),
+    "cohere_compass": _PAIRS,
+    # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
+    "gemma4": Family(pixels=_GEMMA),
+    "gemma4_unified": Family(
+        pixels=_GEMMA,
+        only_none="its stock class masks a prompt in another way than the function it offers for "
+        "making masks, so a shortened prompt can't be given the right one",
+    ),
+    # All frames see each other both ways.
+    "molmo2": Family(pixels=Pooled()),
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+    "glm46v": _GLM,
+    "video_llama_3": Family(
+        pixels=Grid(whole=("video_merge_sizes",)),
+        video_options=_uncompressed,
+    ),
+    "internvl": Family(
+        pixels=Stacked("pixel_values", axis=0),
+        placeholder="image_token_id",
+        video_options=_square,
+        tower=Tower("vision_tower", "encoder.layer", _shuffled_rows),
+    ),
+    "smolvlm": Family(
+        pixels=Stacked("pixel_values", extra_inputs=("pixel_attention_mask",)),
+        placeholder="image_token_id",
+        tower=Tower("vision_model", "encoder.layers", _connected_rows),
+    ),
+}

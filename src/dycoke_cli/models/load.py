@@ -1,0 +1,288 @@
+"""Loading: `load` returns a `LoadedModel`, the stock model with its processor and its family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.cpu import INT8_IS_SLOWER, int8_is_slower, own_attention_suits
+from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.families import Family, method_defaults
+from dycoke_cli.models.fast_attention import use_kernels
+from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
+from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes, quantization, stored_quantized
+from dycoke_cli.models.quiet import quiet_libraries
+from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
+from dycoke_cli.models.resolve import ChosenModel, Source, choose, explained
+
+# What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
+_QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
+_DISK_OFFLOAD = "offloaded to the disk"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, with its processor and what the rest needs to know of it.
+
+    Args:
+        name: as the user gave it.
+        revision: commit of a hub model, or None.
+        entry: of the catalog, or None.
+        model: a stock `transformers` model in evaluation mode.
+        processor: its stock processor.
+        family: its layout.
+        seconds_load: from the call to the model being ready.
+        quantize: "int8" or "int4" where its weights were quantized while they were loaded, or None.
+        warnings: what must be said with every answer of this model.
+        free_bytes: of the device, before the weights were there; None where nobody says, and of a
+            model that is spread over several.
+        identity: what tells its weights and dtype from others'; None where nothing does.
+    """
+
+    name: str
+    revision: str | None
+    entry: Entry | None
+    model: Any
+    processor: Any
+    family: Family
+    seconds_load: float
+    quantize: str | None = None
+    warnings: tuple[str, ...] = ()
+    free_bytes: int | None = None
+    identity: dict[str, Any] | None = None
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, such as "cpu" or "cuda:0"; all devices where it is spread."""
+        return device_names(self.model)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids and pixels go in."""
+        return input_device(self.model)
+
+    @property
+    def working_devices(self) -> list[torch.device]:
+        """Where the model computes."""
+        return working_devices(self.model)
+
+    @property
+    def dtype(self) -> str:
+        """Of the language model's weights, such as "bfloat16" or "int8"."""
+        return self.quantize or str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def layers(self) -> int:
+        """Of the language model."""
+        return self.model.get_decoder().config.num_hidden_layers
+
+    @property
+    def method_defaults(self) -> dict[str, Any]:
+        """Parameters of methods that suit this model."""
+        return method_defaults(self.model.config)
+
+    @property
+    def context_length(self) -> int:
+        """Positions that the language model was made for."""
+        return self.model.get_decoder().config.max_position_embeddings
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all parameters and buffers, and of weights that lie in another form."""
+        return sum(map(held_bytes, self._held)) + packed_bytes(self.model)
+
+    @property
+    def working_weights_bytes(self) -> int:
+        """The same, of those that lie where the model computes."""
+        if not is_spread(self.model):
+            return self.weights_bytes
+        devices = self.working_devices
+        return sum(held_bytes(tensor) for tensor in self._held if tensor.device in devices)
+
+    @property
+    def _held(self) -> list[torch.Tensor]:
+        return [*self.model.parameters(), *self.model.buffers()]
+
+
+def load(
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    *,
+    random_weights: bool = False,
+    device_map: str | None = None,
+    quantize: str | None = None,
+    kernels: str = "fast",
+) -> LoadedModel:
+    """Load a model by catalog name, folder or hub id.
+
+    Args:
+        name: what `--model` takes.
+        device: see `LoadOptions`, as all that follow.
+        dtype: number format of the weights.
+        revision: of a hub model.
+        random_weights: the published configuration, without its weights.
+        device_map: "auto" spreads the layers over all devices.
+        quantize: "int8" or "int4".
+        kernels: "fast" or "stock".
+
+    Raises:
+        ModelError: it can't be found or loaded.
+        OutOfMemoryError: it doesn't fit on the device; nothing is allocated then.
+        UsageError: a device or dtype that isn't there, or options that don't go together.
+    """
+    started = time.perf_counter()
+    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
+    chosen = choose(name, options)
+    spread = device_map is not None
+    free = free_memory_of_all() if spread else free_memory(chosen.device)
+    check_room(chosen, free)
+    with quiet_libraries():
+        model, processor = (unlearned_model if random_weights else from_pretrained)(chosen)
+    ours = quantize is not None and not by_bitsandbytes(quantize, chosen.device)
+    if ours:
+        use_int8(model)
+    if kernels == "fast":
+        if own_attention_suits():
+            use_kernels(model)
+        use_packed(model)
+    warnings = [MEANINGLESS] if random_weights else []
+    if ours and int8_is_slower():
+        warnings.append(INT8_IS_SLOWER)
+    source = chosen.source
+    return LoadedModel(
+        source.name,
+        chosen.revision,
+        source.entry,
+        model,
+        processor,
+        chosen.family,
+        time.perf_counter() - started,
+        quantize=quantize,
+        warnings=tuple(warnings),
+        free_bytes=None if spread else free,
+        # The vision tower is rounded by us alone, so its rows are others than those of the same
+        # model elsewhere.
+        identity=None
+        if random_weights
+        else {**chosen.describe(), "device": "cpu" if ours else None},
+    )
+
+
+def from_pretrained(chosen: ChosenModel) -> tuple[Any, Any]:
+    """A stored model on its device, and its processor: safetensors only, no remote code.
+
+    Args:
+        chosen: the model, and how it is to be loaded.
+
+    Raises:
+        ModelError: a part can't be read, or is incomplete.
+        UsageError: it doesn't fit as it was asked for.
+    """
+    source, options = chosen.source, chosen.options
+    file_options: dict[str, Any] = {"trust_remote_code": False}
+    if not source.local:
+        file_options |= {"revision": chosen.revision}
+    with explained(source, "its tokenizer and processor"):
+        processor = AutoProcessor.from_pretrained(source.location, **file_options)
+    weight_options = placement(options.device_map, options.quantize, chosen.config, chosen.device)
+    if options.quantize is not None and by_bitsandbytes(options.quantize, chosen.device):
+        weight_options["quantization_config"] = quantization(options.quantize, chosen.config)
+    with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            source.location,
+            dtype=chosen.dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
+            output_loading_info=True,
+            **weight_options,
+            **file_options,
+        )
+    model, info = loaded
+    _check_complete(source, info)
+    model = model.eval()
+    if "device_map" not in weight_options:
+        model = model.to(chosen.device)
+    quantized = options.quantize is not None or stored_quantized(chosen.config)
+    if chosen.device.type == "cpu" and not quantized and not is_spread(model):
+        _read_in(model)
+    return model, processor
+
+
+def placement(
+    device_map: str | None, quantize: str | None, config: Any, device: torch.device
+) -> dict[str, Any]:
+    """What `from_pretrained` takes for the place of the weights; empty where we move them.
+
+    Args:
+        device_map: "auto" or None.
+        quantize: "int8", "int4" or None.
+        config: of the model.
+        device: where a model on one device will run.
+    """
+    if device_map is not None:
+        return {"device_map": device_map}
+    if stored_quantized(config) or (quantize is not None and by_bitsandbytes(quantize, device)):
+        return {"device_map": {"": str(device)}}  # such weights can't be moved afterwards
+    return {}
+
+
+@contextmanager
+def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
+    """Turn what the loaders say of a model that doesn't fit into what to do.
+
+    Args:
+        name: of the model.
+        quantize: "int8", "int4" or None.
+
+    Raises:
+        UsageError: quantized layers would have to wait outside the GPUs.
+        ModelError: it doesn't fit into memory.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if _QUANTIZED_OFFLOAD in str(error):
+            raise UsageError(
+                f"{name} doesn't fit the GPUs with --quantize {quantize}, and quantized layers "
+                "can't wait outside them; use "
+                + ("int4 or a smaller model" if quantize == "int8" else "a smaller model")
+            ) from error
+        if _DISK_OFFLOAD in str(error):
+            raise ModelError(
+                f"{name} doesn't fit into the memory of all devices; use --quantize int4 or a "
+                "smaller model"
+            ) from error
+        raise
+
+
+def _read_in(model: Any) -> None:
+    """Touch a number of every page, for the weights are mapped from the file and not yet read.
+
+    Otherwise the first question pays for the reading.
+    """
+    page = 4096
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.detach().flatten()[:: page // tensor.element_size()].sum()
+
+
+def _check_complete(source: Source, info: dict[str, Any]) -> None:
+    for what, keys in (
+        ("lacks weights", info["missing_keys"]),
+        ("has weights of a wrong shape", info["mismatched_keys"]),
+    ):
+        if keys:
+            first = min(str(key[0] if isinstance(key, tuple) else key) for key in keys)
+            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelError(f"{source.name} {what}: {first}{others}; download it again")

@@ -1,0 +1,264 @@
+"""Memory: what a device has free, what loading a model takes, and whether it fits.
+
+`needed_bytes` knows before anything is allocated: the stock class is built on the meta device,
+where weights have shapes and take no memory. So the answer is the same for weights that are stored,
+downloaded later, or random. `Machine.holds` is the estimate of `dycoke models`, which needs no
+torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.resolve import ChosenModel, Source, explained
+from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
+from dycoke_cli.resources import free_main_memory, in_words
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    Bytes = Callable[[nn.Linear], float]
+
+HEADROOM = 1.2
+"""Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
+
+BYTES_PER_PARAMETER = 2
+
+_FLOAT32 = 4
+# bitsandbytes' NF4: half a byte a weight; a byte for the scale of each 64 weights, and 4 for the
+# scale of each 256 of those.
+_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+_OTHER_DEVICES = ["--device-map auto", "--device cpu"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Memory that is free.
+
+    Args:
+        ram_bytes: main memory, or None where it can't be asked.
+        gpu_bytes: of each CUDA device; empty where there is none, or one can't be asked.
+    """
+
+    ram_bytes: int | None
+    gpu_bytes: tuple[int, ...]
+
+    def holds(self, entry: Entry) -> str | None:
+        """Where a model would fit as it is stored: "gpu", "ram" or "no"; None if that isn't known.
+
+        A question of size alone: a large model in main memory is slow.
+        """
+        if entry.parameters is None or (self.ram_bytes is None and not self.gpu_bytes):
+            return None
+        weights = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
+        if HEADROOM * weights <= max(self.gpu_bytes, default=0):
+            return "gpu"
+        if self.ram_bytes is None:
+            return None
+        return "ram" if HEADROOM * weights <= self.ram_bytes else "no"
+
+
+def this_machine() -> Machine:
+    """Ask the system."""
+    return Machine(free_main_memory(), _gpus())
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free, or None where the system doesn't say.
+
+    On a CPU what the system can give without swapping, or what the limit of a container leaves.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return free_main_memory()
+
+
+def free_memory_of_all() -> int | None:
+    """Bytes that are free on all CUDA devices and in main memory, which a spread model shares."""
+    import torch
+
+    main = free_main_memory()
+    gpus = range(torch.cuda.device_count())
+    return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
+
+
+def needed_bytes(chosen: ChosenModel) -> int | None:
+    """Bytes that a model takes at the peak of loading, which is never less than afterwards.
+
+    Args:
+        chosen: the model, with how it is to be loaded.
+
+    Returns:
+        Bytes on all its devices together; None of a model that is stored quantized and whose files
+        don't tell their size.
+
+    Raises:
+        ModelError: its configuration isn't one of a model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from dycoke_cli.kernels.int8_linear import Int8Linear
+    from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
+    from dycoke_cli.models.linear_layers import to_pack, to_round
+    from dycoke_cli.models.quantizing import by_bitsandbytes, stored_quantized
+
+    if stored_quantized(chosen.config):
+        return _stored_bytes(chosen.source, chosen.revision)
+    with explained(chosen.source, "its config.json"), torch.device("meta"):
+        # A copy, for the dtype is noted in the configuration that is given.
+        model = AutoModelForImageTextToText.from_config(
+            copy.deepcopy(chosen.config), dtype=chosen.dtype
+        )
+    options = chosen.options
+    if options.quantize is not None and by_bitsandbytes(options.quantize, chosen.device):
+        return _by_bitsandbytes(model, chosen)
+    if options.quantize is not None:
+        # Weights in float32 and rounded, of one layer at a time, until they are laid out.
+        return _replacing(model, to_round(model), Int8Linear.held, lambda x: _numbers(x) * 5)
+    on_cpu = chosen.device.type == "cpu" and options.device_map is None
+    if on_cpu and options.kernels == "fast" and can_pack():
+        return _replacing(model, to_pack(model), PackedLinear.held, lambda _: 0)
+    return _whole(model)
+
+
+def check_room(chosen: ChosenModel, free: int | None, copies: int = 1) -> None:
+    """Refuse to load a model that doesn't fit.
+
+    Args:
+        chosen: the model.
+        free: bytes on its device, or on all of them where it is spread; None where they aren't
+            known.
+        copies: how many processes load it at once.
+
+    Raises:
+        OutOfMemoryError: with the flags that help.
+    """
+    import torch
+
+    from dycoke_cli.models.quantizing import stored_quantized
+
+    needed = needed_bytes(chosen)
+    if needed is None or free is None or copies * needed <= free:
+        return
+    spread = chosen.options.device_map is not None
+    flags = ["a smaller --model"]
+    whole = chosen.options.quantize is None and not stored_quantized(chosen.config)
+    if whole and chosen.dtype == torch.float32 and copies * needed // 2 <= free:
+        flags.insert(0, "--dtype bfloat16")
+    if chosen.device.type != "cpu" and not spread:
+        flags += ["--device cpu"] if chosen.options.random_weights else _OTHER_DEVICES
+    if copies > 1:
+        flags.insert(0, "fewer --workers")
+    where = "all devices together" if spread else str(chosen.device)
+    several = f" in {copies} processes" if copies > 1 else ""
+    raise OutOfMemoryError(
+        f"the model {chosen.source.name}{several} {in_words(copies * needed, free)} on {where}; "
+        f"use {' or '.join(flags)}"
+    )
+
+
+def _gpus() -> tuple[int, ...]:
+    if shutil.which("nvidia-smi") is None:
+        return ()  # without a driver there is nothing to ask, nor to wait for torch's import
+    import torch
+
+    try:
+        return tuple(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
+    except RuntimeError:  # a device that another process has for itself, or that is broken
+        return ()
+
+
+def _stored_bytes(source: Source, revision: str | None) -> int | None:
+    """Bytes of a model's weight files, without downloading any; None where nothing tells."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if source.local:
+        return sum(file.stat().st_size for file in loaded_files(Path(source.location)))
+    repo, total = source.location, 0
+    with explained(source, "its weights"):
+        names = check_references(source.name, hub_reader(repo, str(revision))) or [WHOLE]
+        for name in names:
+            path = try_to_load_from_cache(repo, name, revision=revision)
+            if isinstance(path, str):
+                total += os.path.getsize(path)
+                continue
+            size = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision)).size
+            if size is None:
+                return None
+            total += size
+    return total
+
+
+def _whole(model: Any) -> int:
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _replacing(model: Any, names: list[str], held: Bytes, extra: Bytes) -> int:
+    """At the peak while layers take another form one by one, the smallest first.
+
+    Args:
+        model: on the meta device.
+        names: of the layers.
+        held: bytes of a layer's weights in the other form.
+        extra: bytes that converting a layer takes beside both forms.
+    """
+    shared = _shared(model)
+    now = most = float(_whole(model))
+    layers = sorted(map(model.get_submodule, names), key=_numbers)
+    for layer in layers:
+        most = max(most, now + held(layer) + extra(layer))
+        # A table of words that is the output layer, too, stays what it is.
+        now += held(layer) - (0 if id(layer.weight) in shared else layer.weight.nbytes)
+    # What stays as it is is copied at the end, a tensor at a time.
+    replaced = {id(layer.weight) for layer in layers} - shared
+    largest = max((x.nbytes for x in model.parameters() if id(x) not in replaced), default=0)
+    return int(max(most, now + largest))
+
+
+def _by_bitsandbytes(model: Any, chosen: ChosenModel) -> int:
+    """Each weight comes to the device whole, and is quantized there."""
+    from torch import nn
+
+    from dycoke_cli.models.quantizing import kept_whole
+
+    whole = set(kept_whole(chosen.config))
+    quantized = [
+        part
+        for name, part in model.named_modules()
+        if type(part) is nn.Linear
+        and not any(name == other or name.startswith(f"{other}.") for other in whole)
+    ]
+    byte = chosen.options.quantize == "int8"
+    after = float(_whole(model))
+    for part in quantized:
+        rows = part.out_features * _FLOAT32  # the scales of int8
+        small = _numbers(part) + rows if byte else _numbers(part) * _NF4
+        after += small - part.weight.nbytes
+    return int(after + max((part.weight.nbytes for part in quantized), default=0))
+
+
+def _shared(model: Any) -> set[int]:
+    """The parameters that stand in several places."""
+    seen: set[int] = set()
+    twice: set[int] = set()
+    for _, parameter in model.named_parameters(remove_duplicate=False):
+        (twice if id(parameter) in seen else seen).add(id(parameter))
+    return twice
+
+
+def _numbers(layer: nn.Linear) -> int:
+    return layer.weight.numel()

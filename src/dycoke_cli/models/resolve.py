@@ -1,0 +1,316 @@
+"""From what a user typed (catalog name, folder, hub id) to a model that can be loaded.
+
+`find` needs no torch, `read_config` reads or downloads config.json, `choose` checks all that can be
+known before weights are read.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
+from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.weight_files import READ_SUFFIXES, check_folder, check_references, hub_reader
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# What from_pretrained says, on 5.17.0 and 5.23.0, of a folder and of a repository.
+_NO_SAFETENSORS = "file named model.safetensors"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are.
+
+    Args:
+        name: as it is reported.
+        location: a local folder, or a hub id.
+        entry: of the catalog, or None.
+        local: whether `location` is a folder.
+    """
+
+    name: str
+    location: str
+    entry: Entry | None
+    local: bool
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that was found; its weights are still where they were.
+
+    Args:
+        name: as it was given.
+        source: where its files are.
+        config: its `transformers` configuration.
+        revision: commit of a hub model, or None.
+        family: its layout.
+        device: where it will run.
+        dtype: of its weights, once loaded.
+        options: how it is to be loaded.
+    """
+
+    name: str
+    source: Source
+    config: Any
+    revision: str | None
+    family: Family
+    device: torch.device
+    dtype: torch.dtype
+    options: LoadOptions
+
+    @property
+    def layers(self) -> int:
+        """Of the language model."""
+        return self.config.get_text_config().num_hidden_layers
+
+    @property
+    def method_defaults(self) -> dict[str, Any]:
+        """Parameters of methods that suit this model."""
+        return method_defaults(self.config)
+
+    def describe(self) -> dict[str, Any]:
+        """What tells it from every other: name, revision, weights, dtype and device."""
+        return {
+            "name": self.source.name,
+            "revision": self.revision,
+            "weights": fingerprint(self.source, self.revision),
+            "dtype": self.options.quantize or str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
+
+
+def find(name: str) -> Source:
+    """Find a model by catalog name, folder or hub id; nothing is downloaded.
+
+    Raises:
+        ModelError: nothing has this name, or the folder has no weights that can be loaded.
+    """
+    entry = CATALOG.get(name)
+    if entry is not None:
+        location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
+        return Source(name, location, entry, local=entry.repo is None)
+    if os.path.isdir(name):
+        check_folder(Path(name))
+        return Source(name, name, None, local=True)
+    if os.path.exists(name):
+        raise ModelError(f"{name!r} is a file; give the folder that holds the model")
+    near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return Source(name, name, None, local=False)
+    hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists the names there are"
+    raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
+
+
+def read_config(source: Source, revision: str | None = None) -> tuple[Any, str | None]:
+    """Read a model's configuration; of a hub model, download that one file if need be.
+
+    Returns:
+        The `transformers` configuration, and the commit of a hub model (None for a folder).
+
+    Raises:
+        ModelError: it can't be read.
+    """
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    from dycoke_cli.models.quiet import quiet_libraries
+    from dycoke_cli.models.unsupported import check_known
+
+    with quiet_libraries(), explained(source, "its config.json"):
+        if source.local:
+            check_known(source.name, Path(source.location))
+            return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
+        path = Path(hf_hub_download(source.location, "config.json", revision=revision))
+        check_known(source.name, path.parent)
+        check_references(source.name, hub_reader(source.location, path.parent.name))
+        config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
+        return config, path.parent.name
+
+
+def fingerprint(source: Source, revision: str | None) -> str:
+    """What changes when a model's files change: a hub model's commit, a folder's content.
+
+    Args:
+        source: the model.
+        revision: its commit, where it is on the hub.
+    """
+    if revision is not None:
+        return f"commit:{revision}"
+    content = hashlib.sha256()
+    for path in sorted(Path(source.location).iterdir()):
+        if path.suffix in READ_SUFFIXES and path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content.update(f"{path.name} {digest}\n".encode())
+    return f"sha256:{content.hexdigest()}"
+
+
+def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
+    """Find a model, and check that it can be loaded like that here.
+
+    Args:
+        name: of the catalog, a folder or a hub id.
+        options: how it is to be loaded; None for the defaults.
+
+    Raises:
+        ModelError: it can't be found, isn't supported, or needs a package that isn't here.
+        UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
+    """
+    from dycoke_cli.models.devices import named_device
+    from dycoke_cli.models.quantizing import check_quantize
+    from dycoke_cli.models.unsupported import check_family_packages
+
+    options = options or LoadOptions()
+    device = named_device(options.device)
+    source, config, commit = _described(name, options)
+    family = family_in(source, config)
+    dtype = _dtype(options.dtype, config, device)
+    check_family_packages(source.name, config.model_type)
+    check_quantize(options.quantize, source.name, config, device, options.random_weights)
+    check_device_map(options.device_map, options.quantize)
+    return ChosenModel(name, source, config, commit, family, device, dtype, options)
+
+
+def family_in(source: Source, config: Any) -> Family:
+    """The layout of the model's family.
+
+    Raises:
+        ModelError: it isn't supported.
+    """
+    if config.model_type not in FAMILIES:
+        raise ModelError(
+            f"{source.name} is of the family {config.model_type!r}, which isn't supported "
+            f"(supported: {', '.join(FAMILIES)})"
+        )
+    return family_of(config)
+
+
+def _described(name: str, options: LoadOptions) -> tuple[Source, Any, str | None]:
+    """Where a model is, its configuration, and its commit on the hub."""
+    from transformers import AutoConfig
+
+    if not options.random_weights:
+        source = find(name)
+        return source, *read_config(source, options.revision)
+    config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
+    shown = f"{name} (random weights)"
+    return Source(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
+
+
+def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name in DTYPES:
+        return getattr(torch, name)
+    if name != "auto":
+        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
+    stored = config.dtype or config.get_text_config().dtype or torch.float32
+    if stored == torch.float16 and device.type == "cpu":
+        return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
+    return stored
+
+
+def check_device_map(device_map: str | None, quantize: str | None) -> None:
+    """Check that a model can be spread over devices here.
+
+    Args:
+        device_map: "auto" or None.
+        quantize: "int8", "int4" or None.
+
+    Raises:
+        UsageError: together with `quantize` where there is no CUDA device.
+        ModelError: accelerate isn't installed.
+    """
+    import torch
+
+    from dycoke_cli.models.quantizing import EXTRA
+    from dycoke_cli.models.unsupported import need
+
+    if device_map is None:
+        return
+    if quantize is not None and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device-map auto with --quantize {quantize} needs a CUDA device, and there is none; "
+            "drop one of them"
+        )
+    need("accelerate", EXTRA, "--device-map auto")
+
+
+@contextmanager
+def explained(source: Source, part: str) -> Iterator[None]:
+    """Turn what the hub and the loaders raise into one sentence.
+
+    Args:
+        source: the model.
+        part: what is being read of it.
+
+    Raises:
+        ModelError: in place of any of their errors.
+    """
+    try:
+        yield
+    except DycokeError:
+        raise
+    except Exception as error:
+        raise ModelError(_sentence(source, part, error)) from error
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether an error of the hub client means that the hub couldn't be asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
+        return True
+    # By name: which package its client takes to connect depends on its version.
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _sentence(source: Source, part: str, error: BaseException) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = source.location
+    # Asked for a file, the hub client hides this one in what it says about its cache.
+    if isinstance(error.__cause__, RevisionNotFoundError):
+        error = error.__cause__
+    if isinstance(error, GatedRepoError):
+        return f"{name} asks for a login; accept its licence on the hub and run `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has no model {name!r}; see `dycoke models` for the names there are"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
+    if not source.local and unreachable(error):
+        return (
+            f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
+            "a local folder with --model"
+        )
+    if _NO_SAFETENSORS in str(error):
+        return (
+            f"{name} has no weights as safetensors, the only format that is loaded; take a "
+            "repository that has them, or convert them"
+        )
+    return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
+
+
+def _first_sentence(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]

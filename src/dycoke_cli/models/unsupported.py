@@ -1,0 +1,125 @@
+"""What the installed packages can't load, and what to do about it: unknown families, extras."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import transformers
+from packaging.version import InvalidVersion, Version
+from transformers import CONFIG_MAPPING
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.families import FAMILIES
+
+# Families with a layout that came after the oldest transformers that is supported, and a release
+# that was seen to have them.
+_SEEN_IN = {"molmo2": "5.23.0"}
+# Families of repositories that hold code, and where the same models are in stock format.
+_STOCK_REPOSITORIES = {
+    "internvl_chat": "the repository of the same name that ends in -hf",
+    "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
+}
+_ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
+# Families whose stock processor or vision tower imports another package: it, and our extra.
+_EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "smolvlm")}
+
+
+def check_known(name: str, folder: Path) -> None:
+    """Check that transformers has a class for a checkpoint.
+
+    Args:
+        name: of the model.
+        folder: that holds its config.json.
+
+    Raises:
+        ModelError: it has none, or the checkpoint asks for attention kernels from the hub.
+        ValueError: the file isn't JSON.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kernels = _hub_kernels(config)
+    if kernels is not None:
+        raise ModelError(
+            f"{name} asks for attention kernels from the hub ({kernels}), whose code is never run; "
+            "drop attn_implementation from its config.json"
+        )
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING:
+        return
+    if kind is None:
+        raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
+    installed = transformers.__version__
+    if kind in FAMILIES:
+        raise ModelError(
+            f"{name} is of the family {kind!r}, which is newer than the installed transformers "
+            f"{installed}; {_SEEN_IN.get(kind, 'the newest release')} has it: "
+            "pip install --upgrade transformers"
+        )
+    if kind in _STOCK_REPOSITORIES or "auto_map" in config:
+        stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
+        raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
+    made = config.get("transformers_version")
+    if made is not None and _newer(str(made), installed):
+        raise ModelError(
+            f"{name} is of the family {kind!r} and was stored by transformers {made}; {installed} "
+            "is installed and doesn't know it: pip install --upgrade transformers"
+        )
+    raise ModelError(
+        f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "
+        f"isn't supported (supported: {', '.join(FAMILIES)})"
+    )
+
+
+def check_family_packages(name: str, model_type: str) -> None:
+    """Check that a family's packages are here.
+
+    Args:
+        name: of the model.
+        model_type: of its configuration.
+
+    Raises:
+        ModelError: one isn't.
+    """
+    if model_type in _EXTRAS:
+        package, extra = _EXTRAS[model_type]
+        need(package, extra, name)
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Check that a package can be imported.
+
+    Args:
+        package: to import.
+        extra: of ours, that installs it.
+        what: needs it: a model or a flag.
+
+    Raises:
+        ModelError: it can't.
+    """
+    if find_spec(package) is None:
+        raise ModelError(
+            f"{what} needs the package {package}, which isn't installed: "
+            f"pip install 'dycoke-cli[{extra}]'"
+        )
+
+
+def _hub_kernels(config: dict[str, Any]) -> str | None:
+    """The repository that a configuration, or one inside it, names as its attention."""
+    for key, value in config.items():
+        if key in ("attn_implementation", "_attn_implementation"):
+            named = value.values() if isinstance(value, dict) else [value]
+            repo = next((str(one) for one in named if "/" in str(one)), None)
+        else:
+            repo = _hub_kernels(value) if isinstance(value, dict) else None
+        if repo is not None:
+            return repo
+    return None
+
+
+def _newer(version: str, other: str) -> bool:
+    try:
+        return Version(version) > Version(other)
+    except InvalidVersion:
+        return False

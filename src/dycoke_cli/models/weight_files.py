@@ -1,0 +1,212 @@
+"""Which files hold the weights of a checkpoint: safetensors inside its folder, and nothing else.
+
+`from_pretrained(use_safetensors=True)` asks for an index or a file of that name alone: an index may
+name files of any format in any place, and a pickled one is then unpickled. So all that could lead
+anywhere else is checked here, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dycoke_cli.errors import ModelError
+
+INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
+READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""Of the files that loading reads."""
+
+_CONFIG = "config.json"
+_PROCESSOR = "processor_config.json"
+# What makes transformers load more weights, from wherever these files say, in any format.
+_ADAPTER = "adapter_config.json"
+_AUDIO_TOKENIZER = "audio_tokenizer_config.json"
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
+
+ReadJson = Callable[[str], Any]
+"""From the name of a file to its content as JSON, None where there is no such file."""
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder is a model whose weights are safetensors inside it.
+
+    Raises:
+        ModelError: it isn't, or a file is missing.
+    """
+    shown = f"the folder {str(folder)!r}"
+    if not (folder / _CONFIG).is_file():
+        raise ModelError(f"{shown} has no config.json, so it isn't a model")
+    for path in sorted(folder.iterdir()):
+        # Reading a pipe or a device may never end.
+        if path.suffix in READ_SUFFIXES and path.exists() and not path.is_file():
+            raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
+    files = [folder / name for name in check_references(shown, _folder_reader(folder))]
+    if not files and not any(folder.glob("*.safetensors")):
+        if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
+            raise ModelError(
+                f"{shown} has weights, but not as safetensors, the only format that is loaded; "
+                "convert them"
+            )
+        raise ModelError(f"{shown} has no weights (*.safetensors)")
+    _check_present(shown, folder, files)
+    whole = folder / WHOLE
+    for file in [*files, *([whole] if whole.exists() else [])]:
+        if not _is_inside(file, folder):
+            raise ModelError(
+                f"{shown} has a weight file that is a link out of it, {file.name}; replace the "
+                "link by the file"
+            )
+
+
+def check_references(shown: str, read: ReadJson) -> list[str]:
+    """Check that the files of a model refer to no weights but its own safetensors.
+
+    Args:
+        shown: the model, as sentences begin with.
+        read: reads a file of it.
+
+    Returns:
+        The shards that its index names, or the file that its configuration names; none where
+        there is neither.
+
+    Raises:
+        ModelError: they do, or one can't be read.
+    """
+    if read(_ADAPTER) is not None:
+        raise ModelError(
+            f"{shown} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base "
+            "model and give that"
+        )
+    processor = read(_PROCESSOR)
+    if read(_AUDIO_TOKENIZER) is not None or (
+        isinstance(processor, dict) and "audio_tokenizer" in processor
+    ):
+        raise ModelError(f"{shown} needs an audio tokenizer, which isn't supported")
+    config = read(_CONFIG)
+    first = config.get("transformers_weights") if isinstance(config, dict) else None
+    if first is not None and not str(first).endswith(".index.json"):
+        return [_checked(shown, _CONFIG, first)]
+    return shards(shown, read, INDEX if first is None else _checked(shown, _CONFIG, first))
+
+
+def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
+    """The weight files that an index names; none where there is no index.
+
+    Args: as of `check_references`.
+
+    Raises:
+        ModelError: it can't be read, or names something other than a safetensors file inside the
+            model.
+    """
+    try:
+        content = read(index)
+        if content is None:
+            return []
+        names = {str(name) for name in content["weight_map"].values()}
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"{shown} has an index of its weights, {index}, that can't be read; download it again"
+        ) from error
+    return [_checked(shown, index, name) for name in sorted(names)]
+
+
+def loaded_files(folder: Path) -> list[Path]:
+    """The weight files of a local model that `from_pretrained` loads.
+
+    Raises:
+        ModelError: as of `check_references`.
+    """
+    named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    if "transformers_weights" not in config and (folder / WHOLE).exists():
+        return [folder / WHOLE]  # it comes before an index
+    return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """Names of files without which the model in a folder can't be loaded."""
+    wanted = [_CONFIG, WHOLE]
+    index = folder / INDEX
+    if index.exists():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return [INDEX]
+        wanted[1:] = sorted(shards)
+    return [name for name in wanted if not (folder / name).exists()]
+
+
+def hub_reader(repo: str, commit: str) -> ReadJson:
+    """Reads small files of a hub model, which are downloaded if need be.
+
+    Args:
+        repo: its hub id.
+        commit: its commit.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def read(name: str) -> Any:
+        path = try_to_load_from_cache(repo, name, revision=commit)
+        if path is None:
+            try:
+                path = hf_hub_download(repo, name, revision=commit)
+            except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
+                return None
+        # What isn't a path says that the repository is known to have no such file.
+        return json.loads(Path(path).read_text("utf-8")) if isinstance(path, str) else None
+
+    return read
+
+
+def _checked(shown: str, where: str, name: Any) -> str:
+    path = PurePosixPath(str(name))
+    if path.is_absolute() or ".." in path.parts or any(sign in str(name) for sign in "\\:"):
+        raise ModelError(
+            f"{shown} has weights outside its folder ({where} names {str(name)!r}), which are "
+            "never loaded; put them into it"
+        )
+    if not str(name).endswith((".safetensors", ".safetensors.index.json")):
+        raise ModelError(
+            f"{shown} has weights that aren't safetensors ({where} names {str(name)!r}), the only "
+            "format that is loaded; convert them"
+        )
+    return str(name)
+
+
+def _check_present(shown: str, folder: Path, files: list[Path]) -> None:
+    missing = [file.relative_to(folder) for file in files if not file.exists()]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"{shown} lacks the weight file {missing[0]}{others}; download it again")
+    for file in files:
+        if not file.is_file():
+            raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is in the folder once links are followed.
+
+    In the hub client's cache a snapshot is a folder of links to the blobs beside it.
+    """
+    root, place = folder.resolve(), file.resolve()
+    cached = root.parent.name == "snapshots" and place.parent == root.parent.parent / "blobs"
+    return cached or place.is_relative_to(root)
+
+
+def _folder_reader(folder: Path) -> ReadJson:
+    def read(name: str) -> Any:
+        path = folder / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            if name.endswith(".index.json"):
+                raise ValueError(str(error)) from error
+            return {}  # whoever loads it says what is wrong
+
+    return read

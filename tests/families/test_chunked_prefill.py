@@ -1,0 +1,195 @@
+"""A long prompt read in chunks: tokens, logits and counts are those of one that is read whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.engine import chunked_prefill
+from dycoke_cli.engine.attention import scoring_attention
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.kernels.registry import NAME as OURS
+from tests.exactness import assert_same
+
+from .stock import QUESTION, clip, stock_inputs
+from .test_matrix import NEW_TOKENS, method_of, positions_of
+from .test_together import QUESTIONS, loaded_of, same
+from .tiny import MAKERS, make
+
+# Positions that count tokens, with a run of placeholders and with a run a frame; in three
+# dimensions; in four with DeepStack; without a mask of the decoder's own.
+FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "cosmos3_omni", "glm4v")
+# Masks that aren't just causal, or layers that don't keep every token.
+WHOLE = [name for name in ("molmo2", "gemma4", "qwen3_5") if name in MAKERS]
+CHUNK = 7
+HOST = DyCoke(prune_layer=2, dp_cache="host", recall_threshold=1.0, positions="kept")
+
+
+@pytest.fixture
+def in_chunks(monkeypatch):
+    """Make chunks short enough for a tiny prompt."""
+
+    def switch_on() -> None:
+        monkeypatch.setattr(chunked_prefill, "LONGEST_WHOLE", CHUNK + 1)
+        monkeypatch.setattr(chunked_prefill, "CHUNK", CHUNK)
+
+    return switch_on
+
+
+class Read:
+    """Notes how many rows each of the prompt's forwards reads in an MLP."""
+
+    def __init__(self, model) -> None:
+        self.rows: list[int] = []
+        layer = model.get_decoder().layers[0]
+        self._hook = layer.mlp.register_forward_hook(
+            lambda module, args, output: self.rows.append(args[0].shape[-2])
+        )
+
+    def __enter__(self) -> Read:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+    @property
+    def longest(self) -> int:
+        return max(self.rows)
+
+
+def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
+    loaded = loaded_of("llava_onevision")
+    decoder = loaded.model.get_decoder()
+    chunk, whole = chunked_prefill.CHUNK, chunked_prefill.LONGEST_WHOLE
+    lengths = (chunk, chunk + 1, whole, whole + 1)
+    found = {}
+    for name in ("sdpa", OURS, scoring_attention("sdpa"), scoring_attention(OURS)):
+        loaded.model.set_attn_implementation(name)
+        found[name] = [chunked_prefill.chunk_length(length, decoder) for length in lengths]
+    assert found["sdpa"] == found[scoring_attention("sdpa")] == [*lengths[:3], chunk]
+    # Also while a method is attached.
+    assert found[OURS] == found[scoring_attention(OURS)] == [chunk] * 4
+
+
+def answer(model, inputs, method):
+    with method(model) as attachment, Read(model) as read:
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    return output, attachment.stats, read
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["ttm", "kv", "dycoke", "host"])
+def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(9))
+    cases = [(p, HOST if name == "host" else method_of(name, p)) for p in positions_of(family)]
+    whole = [answer(model, inputs, method) for _, method in cases]
+    in_chunks()
+    for (_, method), (expected, counts, read_whole) in zip(cases, whole, strict=True):
+        output, stats, read = answer(model, inputs, method)
+        assert output.sequences.tolist() == expected.sequences.tolist()
+        for ours, theirs in zip(output.logits, expected.logits, strict=True):
+            assert_same(ours, theirs)
+        assert stats == counts
+        assert read.longest == CHUNK < read_whole.longest
+        assert sum(read.rows) == sum(read_whole.rows)
+        ours, theirs = output.past_key_values, expected.past_key_values
+        assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> None:
+    loaded = loaded_of(family)
+    session = VideoSession(loaded, clip(9))
+    expected = session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
+    in_chunks()
+    with Read(loaded.model) as read:
+        assert same(session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS), expected)
+    assert read.longest == CHUNK
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("method", [Uncompressed(), DyCoke(prune_layer=2, positions="kept"), HOST])
+def test_a_batch_with_padding(family, method, in_chunks) -> None:
+    loaded = loaded_of(family)
+    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    whole = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+    in_chunks()
+    with Read(loaded.model) as read:
+        chunked = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+    assert read.longest == CHUNK
+    assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
+
+
+@pytest.mark.parametrize("family", WHOLE)
+@pytest.mark.parametrize("name", ["none", "ttm"])
+def test_what_is_not_just_causal_is_read_whole(family, name, in_chunks) -> None:
+    loaded = loaded_of(family)
+    session = VideoSession(loaded, clip(5))
+    method = Uncompressed() if name == "none" else method_of(name, "kept")
+    expected = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
+    in_chunks()
+    with Read(loaded.model) as read:
+        assert same(session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS), expected)
+    assert read.longest > CHUNK
+
+
+def test_a_choice_inside_the_model_is_made_from_the_whole_prompt(in_chunks) -> None:
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(9))
+    expected, _, _ = answer(model, inputs, FastV(prune_layer=1))
+    in_chunks()
+    output, _, read = answer(model, inputs, FastV(prune_layer=1))
+    assert output.sequences.tolist() == expected.sequences.tolist()
+    assert read.longest > CHUNK
+
+
+def test_who_wants_all_rows_gets_them(in_chunks) -> None:
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(9))
+    method = DyCoke(prune_layer=2)
+    with torch.no_grad(), method(model) as attachment:
+        expected = model(**inputs).logits
+        in_chunks()
+        logits = model(**inputs).logits
+    text = inputs["input_ids"].shape[1] - attachment.stats[0].visual
+    assert logits.shape[1] == attachment.stats[0].visual_kept + text
+    assert torch.equal(logits, expected)
+    with method(model):
+        hidden = model.generate(
+            **inputs,
+            max_new_tokens=2,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_hidden_states=True,
+        ).hidden_states
+    assert hidden[0][0].shape[1] == logits.shape[1]
+
+
+def test_memory_is_taken_once(in_chunks) -> None:
+    in_chunks()
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(9))
+    capacities = []
+    layer = model.get_decoder().layers[0]
+    hook = layer.register_forward_hook(
+        lambda module, args, kwargs, output: capacities.append(
+            kwargs["past_key_values"].layers[0].keys.shape[1]
+        ),
+        with_kwargs=True,
+    )
+    _, [stats], _ = answer(model, inputs, DyCoke(prune_layer=2))
+    hook.remove()
+    prompt = inputs["input_ids"].shape[1] - stats.visual + stats.visual_kept
+    assert len(capacities) > NEW_TOKENS
+    assert set(capacities) == {prompt + SPARE_ENTRIES}

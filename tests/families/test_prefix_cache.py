@@ -1,0 +1,110 @@
+"""A second question about a video: answered as alone, and only its own text is read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.engine.chunked_prefill import PrefixCache
+
+from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
+from .test_chunked_prefill import Read
+from .test_matrix import NEW_TOKENS, method_of, runs
+from .test_together import loaded_of
+from .tiny import MAKERS, make
+
+QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
+READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
+
+
+def methods_of(family: str) -> list:
+    return [Uncompressed(), *(method_of(name, "kept") for name in runs(family))]
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_answers_are_those_of_a_fresh_session(family: str) -> None:
+    loaded = loaded_of(family)
+    for method in methods_of(family):
+        session = VideoSession(loaded, clip(5))
+        for question in QUESTIONS:
+            expected = VideoSession(loaded, clip(5), reuse=False).ask(
+                question, method, max_new_tokens=NEW_TOKENS
+            )
+            with Read(loaded.model) as read:
+                answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+            assert answer.answer == expected.answer
+            assert answer.tokens == expected.tokens
+            assert answer.decode == expected.decode
+            text = expected.tokens.text
+            if family not in READ_WHOLE and question is not QUESTIONS[0]:
+                assert read.longest <= text
+
+
+def test_methods_take_turns_and_each_finds_what_it_read() -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    methods = [Uncompressed(), method_of("dycoke", "renumbered")]
+    for method in methods:
+        session.ask("what happens", method, max_new_tokens=2)
+    for method in methods * 2:
+        with Read(loaded.model) as read:
+            answer = session.ask("who is there", method, max_new_tokens=2)
+        assert read.longest <= answer.tokens.text
+
+
+@pytest.mark.parametrize("method", ["ttm", "dycoke"])
+@pytest.mark.parametrize("turns", [("kept", "renumbered"), ("renumbered", "kept")])
+def test_the_same_tokens_at_other_positions_are_another_prefix(
+    method: str, turns: tuple[str, str]
+) -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    session.ask("what happens", method_of(method, turns[0]), max_new_tokens=2)
+    with Read(loaded.model) as read:
+        answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
+    tokens = answer.to_dict()["tokens"]
+    assert sum(read.rows) == tokens["visual_kept"] + tokens["text"] + 1  # the video was read anew
+    held = [rows[0][0] for rows in session._prefix._held.values()]
+    # Keys are turned by their positions: where these differ, so do the keys.
+    assert len(held) == 2
+    assert held[0].shape == held[1].shape
+    assert not torch.allclose(held[0], held[1], atol=1e-3)
+
+
+def test_only_so_many_ways_of_reading_are_held(monkeypatch) -> None:
+    held = PrefixCache()
+    cache = type("Cache", (), {"layers": []})
+    for key in (b"a", b"b", b"c"):
+        held.keep(key, cache)
+    assert not held.restore(b"a", cache)
+    assert held.restore(b"b", cache)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [DyCoke(dp_cache="host", prune_layer=2), FastV(prune_layer=1)],
+    ids=["waits on the host", "chooses inside"],
+)
+def test_what_is_to_be_off_the_device_or_read_whole_is_not_kept(method) -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    session.ask("what happens", method, max_new_tokens=2)
+    with Read(loaded.model) as read:
+        answer = session.ask("what happens", method, max_new_tokens=2)
+    assert read.longest > answer.tokens.text
+
+
+def test_another_video_is_another_prefix() -> None:
+    model, _ = make("llava_onevision")
+    loaded = loaded_of("llava_onevision")
+    one, other = (VideoSession(loaded, clip(5, seed)) for seed in (0, 1))
+    first = one.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
+    other._prefix = one._prefix
+    second = other.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
+    fresh = VideoSession(loaded, clip(5, 1)).ask(
+        "what happens", Uncompressed(), max_new_tokens=NEW_TOKENS
+    )
+    assert second.answer == fresh.answer
+    assert first.answer != second.answer or first.to_dict() != second.to_dict()
+    assert model is loaded.model

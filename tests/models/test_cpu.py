@@ -1,0 +1,70 @@
+"""What a CPU with AMX gets: stock attention, packed layers all the same, and a word about int8."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
+from dycoke_cli.kernels.registry import NAME, STOCK
+from dycoke_cli.models import cpu, linear_layers
+from dycoke_cli.models.private_api import attention_implementation, has_amx
+from tests.natural import Pictures, pan
+
+
+@pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
+def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether this processor seems to have tiles."""
+    monkeypatch.setattr(cpu, "has_amx", lambda: request.param)
+    return request.param
+
+
+def test_attention_is_ours_where_there_are_no_tiles(amx: bool) -> None:
+    for part in (loaded := load("mini", device="cpu")).model, loaded.model.get_decoder():
+        assert attention_implementation(part) == (STOCK if amx else NAME)
+    stock = load("mini", device="cpu", kernels="stock")
+    assert attention_implementation(stock.model) == STOCK
+
+
+@pytest.mark.skipif(not can_pack(), reason="this processor has no products in bfloat16 to pack for")
+def test_linear_layers_are_packed_in_either_case(
+    amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
+    model = load("mini", device="cpu", dtype="bfloat16").model
+    assert any(isinstance(part, PackedLinear) for part in model.modules())
+
+
+@pytest.mark.parametrize("kernels", ["fast", "stock"])
+def test_int8_says_where_it_is_slower(amx: bool, kernels: str) -> None:
+    loaded = load("mini", device="cpu", quantize="int8", kernels=kernels)
+    answer = VideoSession(loaded, Pictures.of(pan(2))).ask("Why?", DyCoke(), max_new_tokens=1)
+    assert (cpu.INT8_IS_SLOWER in answer.to_dict()["warnings"]) is amx
+    assert load("mini", device="cpu", kernels=kernels).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"amx_tile": True}, True), ({"amx_tile": False}, False), ({}, False)],
+)
+def test_torch_says_what_the_processor_has(
+    capabilities: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = MappingProxyType(capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert has_amx() is expected
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_an_older_torch_says_it_in_private(expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: expected)
+    assert has_amx() is expected
+
+
+def test_both_say_the_same_of_this_processor() -> None:
+    assert has_amx() is torch.cpu._is_amx_tile_supported()

@@ -1,0 +1,147 @@
+"""`--device-map auto`: what reaches the loader, and where a spread model takes its inputs."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models import devices, unsupported
+from dycoke_cli.models import load as load_module
+from dycoke_cli.models.load import too_big_explained
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import check_device_map
+from tests.natural import Pictures, pan
+
+
+def model_on(**places: Any) -> Any:
+    return SimpleNamespace(hf_device_map=places, device=torch.device("meta"))
+
+
+@pytest.mark.parametrize(
+    ("places", "takes", "named"),
+    [
+        ({"vision": 0, "first": 1, "last": "cpu"}, "cuda:0", "cuda:0, cuda:1, cpu"),
+        # What waits in main memory or on the disk is run by the first GPU.
+        ({"vision": "cpu", "first": 1, "last": "disk"}, "cuda:1", "cpu, cuda:1, disk"),
+        ({"vision": "cpu", "first": "disk"}, "cpu", "cpu, disk"),
+        ({"vision": torch.device("cuda", 1), "first": 0}, "cuda:1", "cuda:1, cuda:0"),
+    ],
+)
+def test_where_a_spread_model_takes_its_inputs(
+    places: dict[str, Any], takes: str, named: str
+) -> None:
+    model = model_on(**places)
+    assert devices.input_device(model) == torch.device(takes)
+    assert devices.device_names(model) == named
+    assert devices.is_spread(model)
+
+
+def test_a_model_on_one_device() -> None:
+    for model in (
+        SimpleNamespace(device=torch.device("cuda", 1)),
+        SimpleNamespace(device=torch.device("cuda", 1), hf_device_map={"": 1}),
+    ):
+        assert devices.input_device(model) == torch.device("cuda", 1)
+        assert devices.device_names(model) == "cuda:1"
+        assert not devices.is_spread(model)
+
+
+@pytest.fixture
+def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """As if accelerate had put the first layers of a model on the disk, and the rest on the CPU."""
+    seen: dict[str, Any] = {}
+    stock = load_module.AutoModelForImageTextToText.from_pretrained
+
+    def from_pretrained(where: str, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        model, info = stock(where, **{k: v for k, v in kwargs.items() if k != "device_map"})
+        model.hf_device_map = {"model.vision_tower": "disk", "model.language_model": "cpu"}
+        return model, info
+
+    monkeypatch.setattr(unsupported, "find_spec", lambda name: object())
+    monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    return seen
+
+
+def test_a_spread_model_is_not_moved_and_answers(
+    spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = Pictures.of(pan(4))
+    question = "What happens in the video?"
+    whole = VideoSession(load("mini", device="cpu"), clip).ask(question, DyCoke(prune_layer=4))
+    with monkeypatch.context() as patch:
+        # accelerate raises for a model that is moved after it was spread.
+        patch.setattr(torch.nn.Module, "to", lambda *_, **__: pytest.fail("the model was moved"))
+        loaded = load("mini", device_map="auto")
+    assert spread["device_map"] == "auto"
+    assert loaded.device == "disk, cpu"
+    # The first parameter of such a model is on no device.
+    monkeypatch.setattr(type(loaded.model), "device", torch.device("meta"))
+    answer = VideoSession(loaded, clip).ask(question, DyCoke(prune_layer=4))
+    assert answer.answer == whole.answer
+    assert answer.model.device == "disk, cpu"
+    assert loaded.working_weights_bytes == loaded.weights_bytes > 0
+
+
+def test_accelerate_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = importlib.util.find_spec
+    monkeypatch.setattr(
+        unsupported, "find_spec", lambda name: None if name == "accelerate" else here(name)
+    )
+    sentence = r"--device-map auto needs the package accelerate, .*pip install 'dycoke-cli\[big\]'"
+    with pytest.raises(ModelError, match=sentence):
+        load("mini", device_map="auto")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device_map": "auto", "device": "cuda:1"}, "chooses the devices itself; drop --device c"),
+        ({"device_map": "balanced"}, "--device-map must be auto, not 'balanced'"),
+    ],
+)
+def test_what_does_not_go_together(options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        LoadOptions(**options)  # type: ignore[arg-type]
+
+
+def test_quantized_layers_need_a_gpu_to_be_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="with --quantize int4 needs a CUDA device"):
+        check_device_map("auto", "int4")
+
+
+@pytest.mark.parametrize(
+    ("said", "quantize", "kind", "sentence"),
+    [
+        # As transformers 5.17 and 5.23 say it.
+        (
+            "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM",
+            "int8",
+            UsageError,
+            "big doesn't fit the GPUs with --quantize int8.*use int4 or a smaller model",
+        ),
+        (
+            "The current `device_map` had weights offloaded to the disk, which needed to be re-sav",
+            None,
+            ModelError,
+            "big doesn't fit into the memory of all devices; use --quantize int4",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit(
+    said: str, quantize: str | None, kind: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(kind, match=sentence), too_big_explained("big", quantize):
+        raise ValueError(said)
+
+
+def test_other_errors_are_left_alone() -> None:
+    with pytest.raises(ValueError, match="something else"), too_big_explained("big", None):
+        raise ValueError("something else")

@@ -1,0 +1,160 @@
+"""Loading through stock from_pretrained, and every way in which a folder can be wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
+from dycoke_cli.models.load import load
+from dycoke_cli.models.prompt import count_tokens
+from dycoke_cli.models.resolve import find
+from tests.families.stock import clip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the bundled checkpoint, to break."""
+    return shutil.copytree(BUNDLED_CHECKPOINT, tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load("mini", device="cpu")
+
+
+def test_the_bundled_model_loads_as_stored(mini):
+    stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
+    assert mini.dtype == "bfloat16"
+    assert mini.device == "cpu"
+    assert not mini.model.training
+    state = mini.model.state_dict()
+    assert {name: t.dtype for name, t in state.items() if t.dtype != torch.bfloat16} == {}
+    assert sum(t.numel() for t in state.values()) >= sum(t.numel() for t in stored.values())
+
+
+def test_the_catalog_tells_the_truth_about_it(mini):
+    entry = CATALOG["mini"]
+    assert count_tokens(find("mini"), clip(4)) == entry.clip_tokens(4, 24, 32)
+    parameters = sum(p.numel() for p in mini.model.parameters())
+    assert entry.parameters == pytest.approx(parameters, rel=0.05)
+    assert mini.method_defaults == {"prune_layer": 9, "positions": "kept"}
+    assert (BUNDLED_CHECKPOINT / "model.safetensors").stat().st_size <= 20_000_000
+
+
+def test_weights_bytes_are_those_in_memory(mini):
+    held = {t.data_ptr(): t.nbytes for t in (*mini.model.parameters(), *mini.model.buffers())}
+    assert mini.weights_bytes == sum(held.values())
+
+
+def test_a_local_folder_and_another_dtype(folder):
+    loaded = load(str(folder), device="cpu", dtype="float32")
+    assert (loaded.name, loaded.entry, loaded.revision) == (str(folder), None, None)
+    assert loaded.dtype == "float32"
+    assert loaded.method_defaults == {"prune_layer": 9, "positions": "kept"}
+
+
+def test_float16_becomes_bfloat16_on_a_cpu(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = "float16"
+    for part in ("text_config", "vision_config"):
+        config[part]["dtype"] = "float16"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(str(folder), device="cpu").dtype == "bfloat16"
+
+
+def break_tensor(folder, change):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors, next(name for name in tensors if name.endswith("q_proj.weight")))
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_a_missing_tensor(folder):
+    break_tensor(folder, lambda tensors, name: tensors.pop(name))
+    with pytest.raises(ModelError, match=r"lacks weights: .*q_proj.weight"):
+        load(str(folder), device="cpu")
+
+
+def test_a_tensor_of_a_wrong_shape(folder):
+    break_tensor(folder, lambda tensors, name: tensors.update({name: torch.zeros(2, 2)}))
+    with pytest.raises(ModelError, match=r"has weights of a wrong shape: .*q_proj.weight; down"):
+        load(str(folder), device="cpu")
+
+
+def test_a_truncated_weight_file(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="its weights can't be read"):
+        load(str(folder), device="cpu")
+
+
+def test_a_config_that_is_not_json(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"its config.json can't be read"):
+        load(str(folder), device="cpu")
+
+
+def test_another_family(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ModelError, match="family 'gpt2', which isn't supported"):
+        load(str(folder), device="cpu")
+
+
+def test_a_hub_model_without_the_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="isn't on this machine and the hub can't be reached"):
+        load("someone/that-is-not-here", device="cpu")
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(UsageError, match="--device"):
+        load("mini", device=device)
+
+
+def test_an_unknown_dtype():
+    with pytest.raises(UsageError, match="--dtype must be auto, float32"):
+        load("mini", device="cpu", dtype="int8")
+
+
+def test_a_missing_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="its tokenizer and processor can't be read"):
+        load(str(folder), device="cpu")
+
+
+def test_weights_are_in_memory_before_the_first_question(tmp_path):
+    # A big checkpoint is mapped from its file: unread, the first question would pay for it.
+    script = f"""
+import json, psutil, shutil
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.load import load
+folder = Path({str(tmp_path)!r}, "model")
+shutil.copytree(BUNDLED_CHECKPOINT, folder)
+path = folder / "model.safetensors"
+tensors = load_file(path)
+for name in [n for n in tensors if n.endswith(("embed_tokens.weight", "lm_head.weight"))]:
+    tensors[name] = torch.zeros(100_000, tensors[name].shape[1], dtype=torch.bfloat16)
+save_file(tensors, path, metadata={{"format": "pt"}})
+config = json.loads((folder / "config.json").read_text())
+config["text_config"]["vocab_size"] = 100_000
+(folder / "config.json").write_text(json.dumps(config))
+del tensors
+loaded = load(str(folder), device="cpu")
+before = psutil.Process().memory_info().rss
+total = sum(float(p.sum()) for p in loaded.model.parameters())
+print(json.dumps([psutil.Process().memory_info().rss - before, loaded.weights_bytes]))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    risen, weights = json.loads(run.stdout)
+    assert weights > 50_000_000
+    assert risen < weights / 5

@@ -1,0 +1,87 @@
+"""From what a user typed to where a model's files are; each error is a sentence."""
+
+import json
+import os
+
+import pytest
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.resolve import find, fingerprint
+
+
+def test_a_catalog_name():
+    assert find("mini").location == str(BUNDLED_CHECKPOINT)
+    source = find("llava-onevision-7b")
+    assert (source.location, source.local) == ("llava-hf/llava-onevision-qwen2-7b-ov-hf", False)
+
+
+def test_a_folder_and_a_hub_id(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert find(str(tmp_path)).local
+    source = find("someone/some-model")
+    assert (source.location, source.local, source.entry) == ("someone/some-model", False, None)
+
+
+def test_a_folder_of_the_name_of_a_hub_id_is_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "me" / "mine").mkdir(parents=True)
+    (tmp_path / "me" / "mine" / "config.json").write_text("{}")
+    (tmp_path / "me" / "mine" / "a.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert find("me/mine").local
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("llava-onevision-7B", "no model 'llava-onevision-7B'.*did you mean llava-onevision-7b"),
+        ("llava-onevison-0.5b", "did you mean llava-onevision-0.5b"),
+        ("zzz", "no model 'zzz' and no such folder; `dycoke models` lists"),
+        ("./no/such/folder", "no model './no/such/folder' and no such folder"),
+    ],
+)
+def test_an_unknown_name(name, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        find(name)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "has no config.json"),
+        (["config.json"], r"has no weights \(\*.safetensors\)"),
+        (["config.json", "pytorch_model.bin"], "not as safetensors"),
+    ],
+)
+def test_a_folder_that_is_not_a_model(files, sentence, tmp_path):
+    for file in files:
+        (tmp_path / file).write_text(json.dumps({}))
+    with pytest.raises(ModelError, match=sentence):
+        find(str(tmp_path))
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(ModelError, match="is a file; give the folder"):
+        find(str(path))
+
+
+def test_a_fingerprint_changes_with_what_is_read_and_nothing_else(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    source = find(str(tmp_path))
+    before = fingerprint(source, None)
+    (tmp_path / "README.md").write_text("words")
+    os.utime(tmp_path / "model.safetensors", (0, 0))
+    assert fingerprint(source, None) == before
+    (tmp_path / "model.safetensors").write_bytes(b"1235")
+    assert fingerprint(source, None) != before
+    (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
+    (tmp_path / "other.safetensors").write_bytes(b"1234")
+    assert fingerprint(source, None) != before
+
+
+def test_the_fingerprint_of_a_hub_model_is_its_commit():
+    assert fingerprint(find("llava-onevision-7b"), "abc123") == "commit:abc123"

@@ -1,0 +1,186 @@
+"""A file that names other files: FFmpeg reads the one that was given, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import av.format
+import pytest
+from PIL import Image
+
+from dycoke_cli.batch.finding import SUFFIXES
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video import Sampling, files, open_clip, opening, probe, read, spool
+
+from .clips import Recipe, numbers_in
+from .conftest import MakeClip
+
+REFUSED = "isn't a video that can be read: it is another kind of file"
+
+
+def concat(name: str) -> str:
+    return f"ffconcat version 1.0\nfile '{name}'\n"
+
+
+def hls(name: str) -> str:
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{name}\n#EXT-X-ENDLIST\n"
+
+
+def dash(name: str) -> str:
+    return (
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT2S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011">'
+        '<Period><AdaptationSet mimeType="video/mp4"><Representation id="0" bandwidth="1">'
+        f"<BaseURL>{name}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+    )
+
+
+LISTS = {"concat": concat, "hls": hls, "dash": dash}
+
+
+@pytest.fixture
+def secret(tmp_path: Path, make_clip: MakeClip) -> Path:
+    """A video that nobody named on the command line."""
+    path = tmp_path / "secret.ts"
+    path.write_bytes(make_clip(Recipe(suffix=".ts")).path.read_bytes())
+    return path
+
+
+def refused(path: Path | str) -> None:
+    for look in (probe, read):
+        with pytest.raises(VideoError, match=REFUSED):
+            look(path)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", list(LISTS))
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_list_of_files_is_refused(
+    tmp_path: Path, secret: Path, kind: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate((secret.name, str(secret), f"{tmp_path}/../{secret}")):
+        path = tmp_path / f"{number}.mp4"
+        path.write_text(LISTS[kind](prefix + name))
+        refused(path)
+        with path.open("rb") as stdin, spool(stdin) as spooled:
+            refused(spooled)
+
+
+@pytest.mark.parametrize("kind", list(LISTS))
+def test_even_an_open_list_opens_no_file(
+    tmp_path: Path, secret: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second fence: were the format allowed, its files would be out of reach."""
+    monkeypatch.setattr(opening, "_FORMATS", f"{opening._FORMATS},{kind}")
+    path = tmp_path / "list.mp4"
+    for name in (secret.name, str(secret), f"file:{secret}"):
+        path.write_text(LISTS[kind](name))
+        with pytest.raises(VideoError):
+            read(path)
+
+
+def test_list_that_names_a_pipe_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ts")
+    for kind, text in LISTS.items():
+        path = tmp_path / f"{kind}.mp4"
+        path.write_text(text("pipe.ts"))
+        script = "import sys; from dycoke_cli.video import read; read(sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60
+        )
+        assert REFUSED in done.stderr
+
+
+def naming(content: bytes, name: str) -> bytes:
+    """A QuickTime file, its index last, whose track is said to lie in another file beside it."""
+    path = f"/x/{name}".encode()
+    path += b"\0" * (len(path) % 2)
+    alias = bytearray(150)
+    struct.pack_into(">HH", alias, 130, 1, 1)  # the name is relative: one folder up, one down
+    alias += struct.pack(">HH", 2, len(path)) + path + struct.pack(">HH", 0xFFFF, 0)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    here = content.index(b"url \0\0\0\1") - 4
+    changed = bytearray(content[:here] + entry + content[here + 12 :])
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        at = content.rindex(kind, 0, here) - 4
+        size = int.from_bytes(changed[at : at + 4]) + len(entry) - 12
+        changed[at : at + 4] = size.to_bytes(4)
+    return bytes(changed)
+
+
+def test_track_in_another_file_is_not_read(tmp_path: Path, make_clip: MakeClip) -> None:
+    content = make_clip(Recipe(suffix=".mov")).path.read_bytes()
+    (tmp_path / "secret.mov").write_bytes(content)
+    path = tmp_path / "clip.mov"
+    path.write_bytes(naming(content, "secret.mov"))
+    with av.open(str(path), options={"enable_drefs": "1"}) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 50  # so it would be read
+    with pytest.raises(VideoError, match="not one picture in it can be decoded"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["img%d.png", "img%03d.png", "img*.png", "img?.png", "a.Y.png"])
+def test_picture_is_the_file_that_was_named(tmp_path: Path, name: str) -> None:
+    for other in ("img0.png", "img1.png", "img001.png", "imgx.png"):
+        Image.new("RGB", (16, 16), (0, 0, 200)).save(tmp_path / other)
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(tmp_path / name)
+    clip = read(tmp_path / name)
+    assert clip.frames.shape == (1, 16, 16, 3)
+    assert clip.frames[0, 0, 0].tolist() == [200, 0, 0]
+
+
+def test_pattern_that_is_no_file(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "img1.png")
+    with pytest.raises(VideoError, match="doesn't exist"):
+        read(tmp_path / "img%d.png")
+
+
+def test_pipe_that_takes_a_files_place_is_not_waited_for(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "clip.mp4")
+    regular = os.stat(make_clip(Recipe()).path)
+    monkeypatch.setattr(files.os, "stat", lambda path: regular)
+    with pytest.raises(VideoError, match="is a pipe"):
+        read(tmp_path / "clip.mp4")
+
+
+def test_file_that_is_replaced_while_it_is_read(tmp_path: Path, make_clip: MakeClip) -> None:
+    path = tmp_path / "clip.mkv"  # its frames are counted, so it is opened twice
+    path.write_bytes(make_clip(Recipe(suffix=".mkv")).path.read_bytes())
+    with open_clip(path, Sampling(frames=3)) as reader:
+        (tmp_path / "other").write_text("no video")
+        (tmp_path / "other").rename(path)
+        assert numbers_in(reader.read().frames) == [0, 24, 49]
+
+
+def test_no_file_stays_open(make_clip: MakeClip, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        read(make_clip(Recipe(suffix=".mkv")).path, Sampling(frames=3))
+        refused(tmp_path / "text.mp4")
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_every_ending_that_a_batch_looks_for_is_of_an_open_format() -> None:
+    formats = set(opening._FORMATS.split(","))
+    # By FFmpeg's own lists of endings; those that it has none for, by hand.
+    of_ending = {".asf": "asf", ".wmv": "asf", ".mxf": "mxf", ".ogv": "ogg", ".y4m": "yuv4mpegpipe"}
+    of_ending |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
+    of_ending |= dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg")
+    for suffix in SUFFIXES:
+        known = of_ending.get(suffix)
+        assert known in formats or any(
+            suffix[1:] in av.format.ContainerFormat(name, "r").extensions for name in formats
+        ), suffix
+
+
+def test_formats_are_known_to_ffmpeg() -> None:
+    for name in opening._FORMATS.split(","):
+        assert av.format.ContainerFormat(name, "r").is_input, name
