@@ -51,7 +51,7 @@ tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
 
 mutants: $(INSTALLED)
-	$(BIN)/python tests/mutations.py
+	$(BIN)/python -m tests.mutations
 
 soak: $(INSTALLED)
 	$(BIN)/python tests/soak.py

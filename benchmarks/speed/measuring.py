@@ -21,7 +21,7 @@ from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_tok
 from dycoke_cli.engine.prompts import inject_videos
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.private_api import attention_implementation
-from dycoke_cli.verification.running import plain_inputs
+from dycoke_cli.verification.reference import stock_inputs
 
 FIRST_QUESTION = "Who is in the video?"
 QUESTION = "What happens in the video?"
@@ -147,7 +147,7 @@ def _video(
 ) -> Iterator[dict[str, torch.Tensor]]:
     """What a stock `generate()` is called with."""
     if whole:
-        yield plain_inputs(session, QUESTION)
+        yield stock_inputs(session, QUESTION)
         return
     prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
     with inject_videos(session.loaded.model, [prompt.video], prompt.placeholders):

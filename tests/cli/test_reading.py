@@ -74,7 +74,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     broken: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = {"video": threading.Event(), "model": threading.Event()}
-    nearest = decode.nearest_pictures
+    nearest = decode.nearest_frames
 
     def pictures(*wanted: Any) -> Iterator[Any]:
         if first == "model":
@@ -91,7 +91,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
             raise ModelError("no such model")
         return fake_load(name, **options)
 
-    monkeypatch.setattr(decode, "nearest_pictures", pictures)
+    monkeypatch.setattr(decode, "nearest_frames", pictures)
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.

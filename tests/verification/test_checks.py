@@ -12,11 +12,9 @@ from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.verification import comparing
-from dycoke_cli.verification.checks import checks
-from dycoke_cli.verification.comparing import compared
+from dycoke_cli.verification.checks import TOLERANCE, checks, compared
+from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.report import verify
-from dycoke_cli.verification.running import Run
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
@@ -25,7 +23,7 @@ from tests.families.tiny import MAKERS, make
 @pytest.fixture(autouse=True)
 def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody verifies in float64, but there a right model doesn't fail by a close call."""
-    monkeypatch.setitem(comparing.TOLERANCE, torch.float64, 2 * HANDED_OUT + EPS)
+    monkeypatch.setitem(TOLERANCE, torch.float64, 2 * HANDED_OUT + EPS)
 
 
 def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64) -> VideoSession:
@@ -54,7 +52,7 @@ def test_a_stock_model_in_float32_is_within_its_tolerance() -> None:
     for step in list(checks(session_of("llava_onevision", dtype=torch.float32)))[:3]:
         for figures in step.figures["questions"]:
             # Up to the first word that isn't the same, if a close call is tipped.
-            assert figures["logits_apart"] <= comparing.TOLERANCE[torch.float32]
+            assert figures["logits_apart"] <= TOLERANCE[torch.float32]
 
 
 def wrong_slots(self: Slots, active: torch.Tensor):

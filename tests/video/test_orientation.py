@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from dycoke_cli.video import Sampling, probe, read
-from dycoke_cli.video.orientation import Orientation, from_matrix, from_rotation
+from dycoke_cli.video.color import Orientation
 
 from .clips import write_pictures
 
@@ -85,15 +85,15 @@ def test_matrix_that_isnt_a_quarter_turn_is_taken_as_the_nearest() -> None:
         values = np.array([cosine, sine, 0, -sine, cosine, 0, 0, 0, 1]) * 65536
         return values.astype(np.int32).tobytes()
 
-    assert from_matrix(matrix(0.3)) == Orientation()
-    assert from_matrix(matrix(85)).rotation_deg == 90
-    assert from_matrix(matrix(-85)).rotation_deg == 270
-    assert from_matrix(matrix(170)).rotation_deg == 180
+    assert Orientation.from_matrix(matrix(0.3)) == Orientation()
+    assert Orientation.from_matrix(matrix(85)).rotation_deg == 90
+    assert Orientation.from_matrix(matrix(-85)).rotation_deg == 270
+    assert Orientation.from_matrix(matrix(170)).rotation_deg == 180
 
 
 @pytest.mark.parametrize("matrix", [None, b"", b"\0" * 36, b"\1" * 7])
 def test_no_or_broken_matrix_is_upright(matrix: bytes | None) -> None:
-    assert from_matrix(matrix) == Orientation()
+    assert Orientation.from_matrix(matrix) == Orientation()
 
 
 @pytest.mark.parametrize("tag", [1, 3, 6, 8])  # the EXIF tag of the four turns
@@ -111,5 +111,5 @@ def test_photo_with_exif(tmp_path: Path, suffix: str, tag: int) -> None:
 def test_rotation_is_the_nearest_quarter_turn() -> None:
     for degrees in (-180, -90, 0, 90, 180, -3, 100):
         counterclockwise = round(degrees / 90) * 90
-        assert from_rotation(degrees).rotation_deg == -counterclockwise % 360
-        assert not from_rotation(degrees).mirrored
+        assert Orientation.from_rotation(degrees).rotation_deg == -counterclockwise % 360
+        assert not Orientation.from_rotation(degrees).mirrored

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dycoke_cli.batch.finding import SUFFIXES
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, files, open_clip, opening, probe, read, spool
+from dycoke_cli.video import Sampling, files, open_clip, probe, read, spool
 
 from .clips import Recipe, numbers_in
 from .conftest import MakeClip
@@ -76,7 +76,7 @@ def test_even_an_open_list_opens_no_file(
     tmp_path: Path, secret: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second fence: were the format allowed, its files would be out of reach."""
-    monkeypatch.setattr(opening, "_FORMATS", f"{opening._FORMATS},{kind}")
+    monkeypatch.setattr(files, "_FORMATS", f"{files._FORMATS},{kind}")
     path = tmp_path / "list.mp4"
     for name in (secret.name, str(secret), f"file:{secret}"):
         path.write_text(LISTS[kind](name))
@@ -169,7 +169,7 @@ def test_no_file_stays_open(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_every_ending_that_a_batch_looks_for_is_of_an_open_format() -> None:
-    formats = set(opening._FORMATS.split(","))
+    formats = set(files._FORMATS.split(","))
     # By FFmpeg's own lists of endings; those that it has none for, by hand.
     of_ending = {".asf": "asf", ".wmv": "asf", ".mxf": "mxf", ".ogv": "ogg", ".y4m": "yuv4mpegpipe"}
     of_ending |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
@@ -182,5 +182,5 @@ def test_every_ending_that_a_batch_looks_for_is_of_an_open_format() -> None:
 
 
 def test_formats_are_known_to_ffmpeg() -> None:
-    for name in opening._FORMATS.split(","):
+    for name in files._FORMATS.split(","):
         assert av.format.ContainerFormat(name, "r").is_input, name

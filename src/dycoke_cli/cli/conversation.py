@@ -7,18 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
+from dycoke_cli.cli.choice import AnswerChoice
 from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli.method_flags import MethodChoice
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.compression.base import Method
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import find
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.video import Clip, Sampling
 
@@ -52,7 +53,7 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
             same = replace(conversation.answer, seed=answer.seed)
-            other = _ask(session, question, uncompressed(), same, None)
+            other = _ask(session, question, Method(), same, None)
             other = replace(other, video=conversation.video)
             answer = replace(answer, compared_to=other)
         presenter.finish(answer)

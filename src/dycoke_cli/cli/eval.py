@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from dycoke_cli.cli import changes, flags, options, output, render
+from dycoke_cli.cli import changes, flags, method_flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.listener import Listener
-from dycoke_cli.evaluation.report import SCHEMA
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 
@@ -20,7 +20,7 @@ def evaluate(
     name: options.Benchmark,
     model: flags.Model,
     placing: flags.Placing,
-    methods: options.Methods = "none,dycoke",
+    methods: method_flags.Methods = "none,dycoke",
     split: options.SplitName = "test",
     limit: options.Limit = None,
     frames: options.Frames = None,

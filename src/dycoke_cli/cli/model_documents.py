@@ -17,11 +17,12 @@ from dycoke_cli.models.catalog import (
     configured_sizes,
     own_method_defaults,
 )
-from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
-from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
-from dycoke_cli.models.resolve import Source
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.weight_files import missing_parts
 from dycoke_cli.result import Count, Version
 
 SCHEMA = "dycoke.models/1"
@@ -105,25 +106,25 @@ class ModelList:
 
 def all_models() -> ModelList:
     """The catalog, what this machine holds of it, and what would fit."""
-    machine, stored = this_machine(), stored_models()
-    models = [_of_entry(entry, machine, stored) for entry in CATALOG.values()]
+    machine, cached = this_machine(), cached_models()
+    models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
 
 
-def one_model(source: Source) -> ModelList:
+def one_model(source: ModelRef) -> ModelList:
     """Everything that is known of one model.
 
     Args:
         source: of the catalog, a folder, or a hub id.
     """
-    machine, stored = this_machine(), stored_models()
+    machine, cached = this_machine(), cached_models()
     if source.entry is not None:
-        model = _of_entry(source.entry, machine, stored)
+        model = _of_entry(source.entry, machine, cached)
         return _document(machine, [replace(model, configuration=_configuration(model.on_disk))])
     known: dict[str, Any] = {field.name: None for field in fields(Entry)}
     known |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
-    on_disk = _on_disk(stored.get(source.location)) if folder is None else _folder(folder)
+    on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
     configuration = _configuration(on_disk)
     family = None if configuration is None else configuration.family
     model = ListedModel(
@@ -150,9 +151,9 @@ def _document(machine: Machine, models: list[ListedModel]) -> ModelList:
     )
 
 
-def _of_entry(entry: Entry, machine: Machine, stored: dict[str, Stored]) -> ListedModel:
+def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) -> ListedModel:
     on_disk = (
-        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(stored.get(entry.repo))
+        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
     return ListedModel(
         **vars(entry),
@@ -168,10 +169,10 @@ def _configuration(on_disk: OnDisk | None) -> Configuration | None:
 
 
 def _method_defaults(family_name: str | None, on_disk: OnDisk | None) -> dict[str, Any]:
-    """Defaults of `--prune-layer` and `--positions`; None of a model of which nothing is known."""
+    """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
     family = FAMILIES.get(family_name or "")
     if family is None:
-        return {"prune_layer": None, "positions": None}
+        return dict.fromkeys(METHOD_DEFAULTS)
     configuration = _configuration(on_disk)
     layers = None if configuration is None else configuration.text.get("num_hidden_layers")
     own = None if on_disk is None else own_method_defaults(_newest(on_disk))
@@ -183,14 +184,14 @@ def _newest(on_disk: OnDisk) -> Path:
     return Path(on_disk.revisions[0].folder)
 
 
-def _on_disk(stored: Stored | None) -> OnDisk | None:
-    if stored is None:
+def _on_disk(cached: CachedModel | None) -> OnDisk | None:
+    if cached is None:
         return None
     revisions = [
         StoredRevision(revision.commit, revision.names, str(revision.folder), revision.complete)
-        for revision in stored.revisions
+        for revision in cached.revisions
     ]
-    return OnDisk(stored.bytes, stored.complete, tuple(revisions))
+    return OnDisk(cached.bytes, cached.complete, tuple(revisions))
 
 
 def _folder(folder: Path) -> OnDisk:

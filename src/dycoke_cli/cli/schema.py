@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from dycoke_cli.cli import output
+from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import Part, schema_of
 from dycoke_cli.result import Answer, Failure
@@ -66,6 +67,12 @@ def _eval() -> Mapping[str, Part]:
     return {"report": Part(Report), "error": _failure("benchmark")}
 
 
+def _methods() -> Mapping[str, Part]:
+    from dycoke_cli.cli.method_documents import MethodList
+
+    return {"methods": Part(MethodList), "error": _failure()}
+
+
 def _models() -> Mapping[str, Part]:
     from dycoke_cli.cli.model_documents import ModelList
 
@@ -79,7 +86,7 @@ def _probe() -> Mapping[str, Part]:
 
 
 def _verify() -> Mapping[str, Part]:
-    from dycoke_cli.verification.step import Report
+    from dycoke_cli.verification import Report
 
     return {"report": Part(Report), "error": _failure("model")}
 
@@ -103,6 +110,9 @@ DOCUMENTS = {
         lambda: {"error": _failure()},
     ),
     "eval": Document("dycoke.eval/1", "The comparison that `dycoke eval` makes.", _eval),
+    "methods": Document(
+        "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
+    ),
     "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
     "probe": Document("dycoke.probe/1", "What `dycoke probe` finds in a video.", _probe),
     "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
@@ -122,30 +132,17 @@ def schema(
     """Print the JSON Schema of an output."""
     if name is None:
         for known, document in DOCUMENTS.items():
-            output.write(f"{known:<8}{document.description}\n")
+            output.write(f"{known:<9}{document.description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")
-    output.write(json.dumps(read_schema(name), indent=2) + "\n")
+    output.write(json.dumps(read_schema(name), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_schema(name: str) -> dict[str, Any]:
-    """A schema as an object."""
+    """A schema as an object; what it says of methods is read off their fields."""
     document = DOCUMENTS[name]
     schema = schema_of(document.schema, document.description, document.parts())
     if "answer" in schema["$defs"]:
-        schema["$defs"]["answer"]["properties"]["method"]["oneOf"] = _methods()
+        schema["$defs"]["answer"]["properties"]["method"] = method_schema()
     return schema
-
-
-def _methods() -> list[dict[str, Any]]:
-    """What `method` is for each of them."""
-    from dycoke_cli.compression.registry import METHODS
-
-    return [
-        {
-            "properties": {"name": {"const": name}},
-            "required": ["name", *(field.name for field in fields(method))],
-        }
-        for name, method in METHODS.items()
-    ]

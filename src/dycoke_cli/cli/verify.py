@@ -15,7 +15,7 @@ from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.verification.step import SCHEMA
+from dycoke_cli.verification import SCHEMA
 
 FRAMES = 8
 
@@ -57,7 +57,7 @@ def verify(
         quieten_libraries()
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.models.load import load
-        from dycoke_cli.verification.fixed import clip
+        from dycoke_cli.verification.report import clip
         from dycoke_cli.verification.report import verify as run
 
         session = VideoSession(load(model, **asdict(loading)), clip(frames))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli import __version__
+from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.rows import Row, make_row
@@ -16,8 +17,6 @@ from dycoke_cli.result import Version
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.journal import Journal
     from dycoke_cli.evaluation.plan import Line, Plan
-
-SCHEMA = "dycoke.eval/1"
 
 
 @dataclass(frozen=True)

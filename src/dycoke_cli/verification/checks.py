@@ -1,10 +1,13 @@
-"""The checks, in order. Each gives a step; none stops the others."""
+"""The checks, in order: what a run is compared with, and within which tolerance it must agree.
+
+Each gives a step; none stops the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,13 +18,18 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.verification.comparing import compared
-from dycoke_cli.verification.fixed import QUESTIONS
-from dycoke_cli.verification.masked import masked_run
-from dycoke_cli.verification.running import Run, attached, plain
-from dycoke_cli.verification.step import FAILED, OK, SKIPPED, Outcome, Step
+from dycoke_cli.verification import FAILED, OK, SKIPPED, Outcome, Step
+from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
 
+QUESTIONS = (
+    "What happens in the video?",
+    "How many objects are there?",
+    "What is shown on the card?",
+)
 NEW_TOKENS = 24
+# The largest difference of logits, relative to the largest logit: the rounding error of sums of a
+# few thousand products in another order, over a few dozen layers.
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 def checks(session: VideoSession) -> Iterator[Step]:
@@ -35,12 +43,12 @@ def checks(session: VideoSession) -> Iterator[Step]:
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), Method())
     prompts = [session.prompt(q, (), Method(), GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
-    stock = [plain(session, question, NEW_TOKENS) for question in QUESTIONS]
+    stock = [stock_run(session, question, NEW_TOKENS) for question in QUESTIONS]
     yield _against(
         "encoded in chunks, an answer is that of plain generate()",
         session,
         prompts,
-        lambda prompt: attached(session, prompt, Method(), NEW_TOKENS),
+        lambda prompt: attached_run(session, prompt, Method(), NEW_TOKENS),
         stock,
     )
     keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
@@ -48,13 +56,13 @@ def checks(session: VideoSession) -> Iterator[Step]:
         "attached with everything kept, an answer is that of plain generate()",
         session,
         prompts,
-        lambda prompt: attached(session, prompt, keep_all, NEW_TOKENS),
+        lambda prompt: attached_run(session, prompt, keep_all, NEW_TOKENS),
         stock,
     )
     if prunes:
         yield _pruned(session, prompts, default)
         if loaded.family.counts_tokens:
-            other = "kept" if default.renumbers() else "renumbered"
+            other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
             yield _pruned(session, prompts, replace(default, positions=other))
     else:
         yield Step(
@@ -81,7 +89,7 @@ def _against(
 def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
     pairs = []
     for prompt in prompts:
-        run = attached(session, prompt, method, NEW_TOKENS)
+        run = attached_run(session, prompt, method, NEW_TOKENS)
         reference = masked_run(session, prompt, run, method)
         pairs.append(compared(run, reference, session.loaded.model.dtype))
     name = f"pruned, positions {method.positions}, an answer is that of the masked reference"
@@ -111,3 +119,29 @@ def _together(session: VideoSession, method: Method) -> Step:
         + ("" if exact else " (in this dtype rounding may tip a close call)"),
         {"alike": alike, "questions": len(QUESTIONS)},
     )
+
+
+def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[Outcome, dict[str, Any]]:
+    """Verdict and figures of one run against another.
+
+    Logits are compared up to and including the first token that differs: until there, both runs
+    have the same inputs.
+
+    Args:
+        ours: with a method attached.
+        theirs: the reference.
+        dtype: of the model.
+    """
+    length = min(len(ours.tokens), len(theirs.tokens))
+    apart = (ours.tokens[:length] != theirs.tokens[:length]).nonzero().flatten()
+    same = length if not len(apart) else int(apart[0])
+    steps = min(same + 1, length)
+    difference = (ours.logits[:steps] - theirs.logits[:steps]).abs().max()
+    largest = theirs.logits[:steps].abs().max()
+    share = float(difference / largest)
+    verdict = OK if share <= TOLERANCE[dtype] else FAILED
+    # In a narrower dtype, logits within the tolerance may still rank two tokens the other way.
+    if dtype == torch.float32 and same < length:
+        verdict = FAILED
+    figures = {"tokens": length, "tokens_alike": same, "logits_apart": share}
+    return verdict, figures

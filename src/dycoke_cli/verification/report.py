@@ -1,9 +1,10 @@
-"""The report of a verification: what was checked, what it answered, on what."""
+"""The report of a verification: the checks, the answers, and the environment."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import transformers
@@ -12,11 +13,10 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.result import Answer
-from dycoke_cli.verification.checks import checks
-from dycoke_cli.verification.fixed import QUESTIONS
-from dycoke_cli.verification.step import (
+from dycoke_cli.verification import (
     FAILED,
     Environment,
     LanguageSeconds,
@@ -25,12 +25,20 @@ from dycoke_cli.verification.step import (
     Step,
     VerifiedModel,
 )
+from dycoke_cli.verification.checks import QUESTIONS, checks
+from dycoke_cli.video import Clip, Sampling, read
 
+CLIP = Path(mini.__file__).parent / "demo.mp4"
 NEW_TOKENS = 64
 
 
+def clip(frames: int) -> Clip:
+    """The clip that every model is asked about, sampled."""
+    return read(str(CLIP), Sampling(frames=frames))
+
+
 def verify(session: VideoSession, on_step: Callable[[Step], None] = lambda step: None) -> Report:
-    """Check a model, and put down what it answers with and without compression.
+    """Check a model, and report its answers with and without compression.
 
     Args:
         session: the fixed clip with the model; nothing was asked yet.

@@ -1,23 +1,32 @@
-"""Read the wanted frames of a video: those that were planned, decoded near their times."""
+"""Decode the planned frames of a video: the nearest to each wanted time, with as few as possible.
+
+Decoding runs forward. Before a wide gap it seeks to the keyframe before the next wanted time; where
+that keyframe lies before the current position (the GOP is longer than the gap), gaps of that width
+are decoded through from then on. So the work is bounded by one pass over the video, and is far less
+when the wanted times are far apart.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video.colour import to_rgb
-from dycoke_cli.video.nearest import nearest_pictures
+from dycoke_cli.video.color import Geometry, to_rgb
 from dycoke_cli.video.planning import Plan, check_free_memory, picture_size, plan_of
-from dycoke_cli.video.probe import Geometry, VideoInfo
-from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.probe import VideoInfo
+from dycoke_cli.video.sampling import Sampling, Window
 from dycoke_cli.video.source import Picture, VideoSource, open_video
 
-_EVERYTHING = Sampling()
+_SAMPLING = Sampling()
+# Not worth a seek: decoding half a second is as fast.
+_SHORT_GAP_S = 0.5
+# Matroska rounds time stamps to 1 ms, so the frame of 1.000 s may say 0.9995.
+_ROUNDING_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Reader:
         times: list[float] = []
         changes: list[str] = []
         source.rewind()
-        for picture in nearest_pictures(source, planned.times_s, self._part):
+        for picture in nearest_frames(source, planned.times_s, self._part):
             changes = changes or _size_change(source.name, geometry, picture)
             rgb = to_rgb(picture.frame, geometry.width, geometry.height)
             frames[len(times)] = geometry.orientation.apply(rgb)
@@ -86,7 +95,10 @@ class Reader:
 
 @contextmanager
 def open_clip(
-    path: str | os.PathLike[str], sampling: Sampling = _EVERYTHING, *, shown_as: str | None = None
+    path: str | os.PathLike[str],
+    sampling: Sampling = _SAMPLING,
+    *,
+    shown_as: str | None = None,
 ) -> Iterator[Reader]:
     """Open a video and find the frames that `sampling` asks for: what is wrong shows here, mostly.
 
@@ -97,7 +109,10 @@ def open_clip(
 
 
 def plan(
-    path: str | os.PathLike[str], sampling: Sampling = _EVERYTHING, *, shown_as: str | None = None
+    path: str | os.PathLike[str],
+    sampling: Sampling = _SAMPLING,
+    *,
+    shown_as: str | None = None,
 ) -> Plan:
     """Say what `read` would read, without reading it. Arguments and errors are those of `read`."""
     with open_clip(path, sampling, shown_as=shown_as) as reader:
@@ -106,7 +121,7 @@ def plan(
 
 def read(
     path: str | os.PathLike[str],
-    sampling: Sampling = _EVERYTHING,
+    sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -129,6 +144,97 @@ def read(
     """
     with open_clip(path, sampling, shown_as=shown_as) as reader:
         return reader.read(on_progress)
+
+
+def nearest_frames(source: VideoSource, wanted: Sequence[float], part: Window) -> Iterator[Picture]:
+    """Find the frame nearest to each wanted time, the earlier of two equally near.
+
+    Only frames of the part count; if there are none (it lies between two frames), the one shown
+    at its start is given.
+
+    Args:
+        source: an open, described video, at its beginning.
+        wanted: times in seconds from the first frame, ascending.
+        part: the part of the video that is sampled.
+
+    Yields:
+        pictures in ascending order of time, none twice: where frames are fewer than wanted times,
+        one serves for several.
+    """
+    seeker = _Seeker(source)
+    taken: float | None = None
+    shown: Picture | None = None
+    for time in wanted:
+        pair = [picture for picture in seeker.around(time) if picture is not None]
+        shown = shown or (pair[0] if pair else None)
+        inside = [p for p in pair if part.first_s - _ROUNDING_S <= p.time_s < part.end_s]
+        if not inside:
+            continue
+        best = min(inside, key=lambda picture: abs(picture.time_s - time))
+        if taken is None or best.time_s > taken:
+            taken = best.time_s
+            yield best
+    if taken is None and shown is not None:
+        yield shown
+
+
+class _Seeker:
+    """Seeks and decodes up to the two frames around a wanted time."""
+
+    def __init__(self, source: VideoSource) -> None:
+        self._source = source
+        self._pictures = source.pictures()
+        self._before: Picture | None = None
+        self._after: Picture | None = None
+        self._ended = False
+        self._decode_through_s = _SHORT_GAP_S
+
+    def around(self, time_s: float) -> tuple[Picture | None, Picture | None]:
+        """The pictures around a time, which never decreases from call to call."""
+        if self._after is not None and self._after.time_s >= time_s:
+            return self._before, self._after
+        keyframe = self._seek(time_s)
+        self._advance(time_s)
+        # The last pictures of a file may be beyond repair: then those before them are nearest.
+        while keyframe and self._before is None and self._after is None:
+            earlier = self._source.seek(keyframe - float(self._source.interval) / 2)
+            if earlier is None or earlier >= keyframe:
+                self._start_over()
+                keyframe = None
+            else:
+                self._go_on_here()
+                keyframe = earlier
+            self._advance(time_s)
+        return self._before, self._after
+
+    def _seek(self, time_s: float) -> float | None:
+        position = self._after.time_s if self._after else 0.0
+        if self._ended or not self._source.seekable or time_s - position <= self._decode_through_s:
+            return None
+        keyframe = self._source.seek(time_s)
+        if keyframe is None:
+            self._start_over()
+            return None
+        if keyframe <= position:
+            self._decode_through_s = max(self._decode_through_s, time_s - keyframe)
+        self._go_on_here()
+        return keyframe
+
+    def _start_over(self) -> None:
+        self._source.seekable = False
+        self._source.rewind()
+        self._go_on_here()
+
+    def _go_on_here(self) -> None:
+        self._pictures = self._source.pictures()
+        self._before = self._after = None
+        self._ended = False
+
+    def _advance(self, time_s: float) -> None:
+        while not self._ended and (self._after is None or self._after.time_s < time_s):
+            self._before = self._after or self._before
+            self._after = next(self._pictures, None)
+            self._ended = self._after is None
 
 
 def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:

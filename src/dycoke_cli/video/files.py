@@ -1,4 +1,7 @@
-"""Is there a file to read? Each way in which there is none has its own sentence."""
+"""From a path to an open container: its name as shown, the checks of the file, its video streams.
+
+Each way in which a file can't be read has its own sentence.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,57 @@ import re
 import stat
 from typing import BinaryIO
 
-from dycoke_cli.errors import VideoError
-from dycoke_cli.video.naming import display_name
+import av
+from av.stream import Disposition
 
+from dycoke_cli.errors import UsageError, VideoError
+
+# Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
+_ZERO_WIDTH_JOINER = "\u200d"
 # Two letters at least: C:/ is a drive. One slash is enough: pathlib folds http:// into http:/.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
+# FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
+# dash, imf, …), streams (sdp, rtsp) and recordings in several parts (mlv, vobsub, r3d) name other
+# files and addresses; devices and text art (lavfi, tty, …) are no files of video.
+_CONTAINERS = (
+    "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "asf_o", "mxf", "nut", "ivf",
+    "rm", "wtv", "dv", "gxf", "dhav", "yuv4mpegpipe",
+)  # fmt: skip
+_RAW_STREAMS = (
+    "h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "m4v", "h263", "h261", "vc1", "mjpeg",
+    "dirac", "dnxhd",
+)  # fmt: skip
+_PICTURES = (
+    "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
+    "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
+    "qoi_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe",
+)  # fmt: skip
+# Opened for a better sentence: that there is no video in them.
+_WITHOUT_VIDEO = (
+    "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
+    "webvtt", "srt", "ass",
+)  # fmt: skip
+_FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+
+
+def display_name(path: str | bytes | os.PathLike[str]) -> str:
+    r"""Show a path on one line: whatever isn't printable is written as an escape.
+
+    Spaces, letters of any script and emoji stay as they are. Newlines, control characters,
+    terminal escapes, direction overrides and bytes that aren't UTF-8 become `\n`, `\x1b`,
+    `\u202e` and the like.
+    """
+    return "".join(_shown(character) for character in os.fsdecode(path))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character == _ZERO_WIDTH_JOINER:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, as os.fsdecode carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
@@ -80,3 +129,79 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
             return f"{shown} is a link to a file that isn't there: name the file itself"
         return f"{shown} doesn't exist: check the spelling and the folder"
     return f"{shown} can't be read ({display_name(str(error))}): check the disk it lies on"
+
+
+def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
+    """Open a file for reading, from its beginning.
+
+    FFmpeg gets the open file and no path: whatever the file's name or content says, no other file
+    or address can be opened. The format is told from the content alone.
+
+    Args:
+        file: a regular file, open for as long as the container is read.
+        name: what to call it in errors.
+        max_pixels: of a picture; larger ones aren't decoded while the streams are looked at.
+
+    Raises:
+        VideoError: it isn't a video.
+    """
+    file.seek(0)
+    try:
+        container = av.open(
+            "fd:",
+            options={
+                "fd": str(file.fileno()),
+                "protocol_whitelist": "fd",
+                "format_whitelist": _FORMATS,
+                "max_pixels": str(max_pixels),
+            },
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"{name} isn't a video that can be read: it is another kind of file, "
+            "or it is damaged at its start"
+        ) from error
+    return container
+
+
+def choose_stream(
+    container: av.container.InputContainer, index: int | None, name: str
+) -> av.VideoStream:
+    """Choose the video stream to read: the one with this index in the container, or the best.
+
+    Raises:
+        VideoError: there is no video in the container.
+        UsageError: the index isn't that of a video stream.
+    """
+    best = best_stream(container)
+    if best is None:
+        raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
+    if index is None:
+        return best
+    for stream in video_streams(container):
+        if stream.index == index:
+            return stream
+    known = ", ".join(str(stream.index) for stream in video_streams(container))
+    raise UsageError(f"--stream {index} isn't a video stream of {name}; its video streams: {known}")
+
+
+def _what_else(container: av.container.InputContainer) -> str:
+    if container.streams.video:
+        return ", only a cover picture"
+    return ", only sound" if container.streams.audio else ""
+
+
+def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The streams that hold moving pictures: cover art and thumbnails are none."""
+    return [one for one in container.streams.video if not one.disposition & _STILLS]
+
+
+def best_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The stream that FFmpeg finds best, or the first moving one if that is cover art."""
+    moving = video_streams(container)
+    best = container.streams.best("video")
+    for stream in moving:
+        if best is not None and stream.index == best.index:
+            return stream
+    return moving[0] if moving else None

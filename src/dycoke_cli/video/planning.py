@@ -1,20 +1,30 @@
-"""Plan which frames of a video to read: its packets tell, without decoding more than the first."""
+"""Plan which frames of a video to read, by its packets: only the first frame is decoded.
+
+The duration is measured, for containers declare a wrong one or none, and cut-off files declare what
+isn't there. Packets near the declared end are read, or all of them when that fails.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.resources import free_main_memory
-from dycoke_cli.video.probe import Geometry, VideoInfo, describe
+from dycoke_cli.video.color import Geometry
+from dycoke_cli.video.probe import VideoInfo, describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
-from dycoke_cli.video.span import measure_span, times_between
 
 MAX_CLIP_BYTES = 2 * 1024**3
 # Beside the frames: those that the decoder refers to, the pictures before and after a wanted time,
 # and the one that is converted. Measured: 7.5 of the size of a frame for GIF.
 _WORKING_PICTURES = 8
+# A container's duration is rounded, and its streams needn't end together.
+_TOLERANCE_S = Fraction(3, 10)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,32 @@ class Plan:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Duration:
+    """Where a video ends, in seconds from its first frame.
+
+    Attributes:
+        last_s: time of the last frame.
+        end_s: time at which the last frame ends.
+        frames: number of frames, None where they weren't counted.
+        declared_end_s: the end that the container declares, when the file stops well before it
+            (it is cut off); otherwise None.
+    """
+
+    last_s: float
+    end_s: float
+    frames: int | None
+    declared_end_s: float | None
+
+
+@dataclass(frozen=True)
+class _Extent:
+    frames: int
+    last: Fraction
+    end: Fraction
+    end_of_any: Fraction
+
+
 def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
     """Find the wanted frames of an open video by its packets.
 
@@ -50,17 +86,17 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
         UsageError: the sampling doesn't fit the video.
     """
     info, geometry = describe(source)
-    span = measure_span(source)
-    part = window(sampling, span.last_s, span.end_s, float(source.interval))
+    duration = measure_duration(source)
+    part = window(sampling, duration.last_s, duration.end_s, float(source.interval))
     times, warning = wanted_times(sampling, part)
     if sampling.fps is None:
         # Evenly spread times would miss some frames of a short part where they are bunched.
-        times = times_between(source, part.first_s, part.end_s, sampling.frames) or times
+        times = frame_times(source, part.first_s, part.end_s, sampling.frames) or times
     _check_memory(source.name, geometry.shown_size, len(times), sampling)
     warnings = [warning] if warning else []
-    if span.declared_end_s is not None:
+    if duration.declared_end_s is not None:
         warnings.append(
-            f"{source.name} ends at {span.end_s:.1f} s of {span.declared_end_s:.1f} s: "
+            f"{source.name} ends at {duration.end_s:.1f} s of {duration.declared_end_s:.1f} s: "
             "it is cut off, and only what is there was used"
         )
     if info.hdr:
@@ -68,7 +104,7 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
             "on a screen"
         )
-    info = replace(info, duration_s=span.end_s, frame_count=info.frame_count or span.frames)
+    info = replace(info, duration_s=duration.end_s, frame_count=info.frame_count or duration.frames)
     width, height = geometry.shown_size
     memory_bytes = (len(times) + _WORKING_PICTURES) * width * height * 3
     return Plan(times, info, tuple(warnings), memory_bytes), geometry, part
@@ -108,3 +144,73 @@ def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampli
 def picture_size(size: tuple[int, int]) -> str:
     """Width and height in pixels, as people write them."""
     return f"{size[0]}×{size[1]}"
+
+
+def measure_duration(source: VideoSource) -> Duration:
+    """Find the end of an open, described video. Leaves the source somewhere else: `rewind` it."""
+    declared = _declared_end(source)
+    extent, counted = None, False
+    if declared is not None and source.seekable and source.seek(float(declared)) is not None:
+        extent = _extent(source, source.demux(every_stream=True))
+    if extent is None or extent.frames == 0:
+        source.rewind()
+        extent, counted = _extent(source, source.demux(every_stream=True)), True
+    short = (
+        declared is not None
+        and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)
+    )  # fmt: skip
+    return Duration(
+        last_s=float(extent.last),
+        end_s=float(extent.end),
+        frames=extent.frames if counted else None,
+        declared_end_s=float(declared) if declared is not None and short else None,
+    )
+
+
+def frame_times(
+    source: VideoSource, first_s: float, end_s: float, most: int
+) -> tuple[float, ...] | None:
+    """Times of all frames in [first_s, end_s), ascending, or None if there are more than `most`.
+
+    Reads no more than `most` of their packets, and decodes none. Leaves the source somewhere else.
+    """
+    if first_s <= 0 or not source.seekable or source.seek(first_s) is None:
+        source.rewind()
+    times: list[float] = []
+    for packet in source.demux():
+        time = source.packet_time(packet)
+        if time is None or len(times) > most:
+            return None  # no time stamps to count by, or too many
+        if packet.dts is not None and packet.dts * packet.time_base - source.origin >= end_s:
+            break
+        if not packet.is_discard and first_s <= time < end_s:
+            times.append(float(time))
+    return tuple(sorted(times)) if 0 < len(times) <= most else None
+
+
+def _declared_end(source: VideoSource) -> Fraction | None:
+    container = source.container
+    if not container.duration:
+        return None
+    # Matroska's writers count from time 0, all others from the first time stamp.
+    start = 0 if "matroska" in container.format.name else container.start_time or 0
+    return Fraction(start + container.duration, av.time_base) - source.origin
+
+
+def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
+    frames, last, end, end_of_any = 0, Fraction(0), Fraction(0), Fraction(0)
+    previous: Fraction | None = None
+    for packet in packets:
+        if packet.is_discard:
+            continue
+        time = source.packet_time(packet)
+        length = (packet.duration or 0) * (packet.time_base or Fraction(0))
+        if packet.stream_index == source.stream.index:
+            if time is None:  # a raw stream: one frame after the other at the usual interval
+                time = Fraction(0) if previous is None else previous + source.interval
+            frames, previous = frames + 1, time
+            last = max(last, time)
+            end = max(end, time + (length or source.interval))
+        if time is not None:
+            end_of_any = max(end_of_any, time + length)
+    return _Extent(frames, last, end, max(end, end_of_any))

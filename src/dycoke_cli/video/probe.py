@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
-from typing import Annotated, cast
+from typing import Annotated
 
 import av
-from av.sidedata.sidedata import SideData
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.json_schema import NOT_A_KEY
-from dycoke_cli.video.colour import is_full_range, is_hdr, matrix_name
-from dycoke_cli.video.opening import video_streams
-from dycoke_cli.video.orientation import Orientation, from_matrix, from_rotation
+from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
+from dycoke_cli.video.files import video_streams
 from dycoke_cli.video.source import VideoSource, check_size, open_video
 
 # Enough to see whether the rate varies; the index of a day-long video has millions.
 _INDEX_ENTRIES = 1000
-# Beyond this, a pixel shape is a broken header, not a lens.
-_STRANGEST_PIXEL = 8
 
 
 @dataclass(frozen=True)
@@ -97,28 +92,6 @@ class VideoInfo:
     subtitle_streams: int
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How a stored picture becomes the one that is shown.
-
-    Attributes:
-        width: in pixels with square pixels, before turning.
-        height: in pixels with square pixels, before turning.
-        stored_size: width and height of the first picture as stored.
-        orientation: the turn.
-    """
-
-    width: int
-    height: int
-    stored_size: tuple[int, int]
-    orientation: Orientation
-
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """Width and height as shown."""
-        return self.orientation.shown_size(self.width, self.height)
-
-
 def probe(
     path: str | os.PathLike[str], stream: int | None = None, *, shown_as: str | None = None
 ) -> VideoInfo:
@@ -150,7 +123,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
             "is the file cut off?"
         )
     frame, stream = first.frame, source.stream
-    geometry = _geometry(frame, stream)
+    geometry = geometry_of(frame, stream)
     width, height = geometry.shown_size
     check_size(source.name, width, height)
     streams = source.container.streams
@@ -163,7 +136,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         height=height,
         rotation_deg=geometry.orientation.rotation_deg,
         mirrored=geometry.orientation.mirrored,
-        pixel_aspect=float(_pixel_aspect(stream)),
+        pixel_aspect=geometry.pixel_aspect,
         fps=float(stream.average_rate) if stream.average_rate else None,
         variable_rate=_varies(stream),
         frame_count=stream.frames or None,
@@ -179,30 +152,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry
-
-
-def _geometry(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
-    aspect = _pixel_aspect(stream)
-    # Stretch the short side: shrinking the other would throw pixels away.
-    width = round(frame.width * aspect) if aspect > 1 else frame.width
-    height = round(frame.height / aspect) if aspect < 1 else frame.height
-    return Geometry(width, height, (frame.width, frame.height), _orientation(frame))
-
-
-def _orientation(frame: av.VideoFrame) -> Orientation:
-    try:
-        matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
-    except ValueError:
-        # PyAV can't list what it has no name for (the EXIF of a photo, the view of a 3D video), nor
-        # what stands beside it. The turn it can still say; that the picture is mirrored it can't.
-        return from_rotation(frame.rotation)
-    return from_matrix(bytes(matrix) if matrix else None)
-
-
-def _pixel_aspect(stream: av.VideoStream) -> Fraction:
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    usual = Fraction(1, _STRANGEST_PIXEL) <= aspect <= _STRANGEST_PIXEL
-    return aspect if usual else Fraction(1)
 
 
 def _varies(stream: av.VideoStream) -> bool | None:

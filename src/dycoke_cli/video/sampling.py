@@ -8,11 +8,15 @@ two agree, and with a variable rate only time is meaningful.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.video.files import display_name
 
 MAX_WANTED = 100_000
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,30 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], s
     return tuple(part.first_s + step / sampling.fps for step in range(count)), None
 
 
+def parse_time(text: str) -> float:
+    """Turn `90`, `1:30` or `00:01:30.500` into seconds.
+
+    The part in front may be as large as it likes (`90:00` is an hour and a half); those behind a
+    colon stay below 60.
+
+    Raises:
+        UsageError: the text isn't such a time.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise _not_a_time(text)
+    hours, minutes, seconds = match.groups()
+    if minutes is not None and float(seconds) >= 60:
+        raise _not_a_time(text)
+    if hours is not None and float(minutes) >= 60:
+        raise _not_a_time(text)
+    # Numbers of any length become a float, if only inf; not so an int.
+    time_s = float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds)
+    if not math.isfinite(time_s):
+        raise _not_a_time(text)
+    return time_s
+
+
 def _spread(part: Window, count: int) -> tuple[float, ...]:
     length = part.last_s - part.first_s
     if count == 1:
@@ -138,3 +166,11 @@ def _check_count(flag: str, count: int) -> None:
         raise UsageError(f"{flag} must be 1 or more, not {count}")
     if count > MAX_WANTED:
         raise UsageError(f"{flag} must be {MAX_WANTED} or fewer, not {count}")
+
+
+def _not_a_time(text: str) -> UsageError:
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return UsageError(
+        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5) '
+        "or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
+    )

@@ -17,9 +17,7 @@ import av
 import av.logging
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video.files import open_file
-from dycoke_cli.video.naming import display_name
-from dycoke_cli.video.opening import choose_stream, open_container
+from dycoke_cli.video.files import choose_stream, display_name, open_container, open_file
 
 MAX_PICTURE_PIXELS = 64_000_000
 _LARGE_PIXELS = 1_000_000
@@ -40,7 +38,7 @@ class Picture:
 
 
 class StoppedError(Exception):
-    """Nobody waits any more for what was being read."""
+    """Reading was stopped by another thread."""
 
 
 class VideoSource:

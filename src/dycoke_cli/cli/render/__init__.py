@@ -26,6 +26,7 @@ from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
+    from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
     from dycoke_cli.evaluation.report import Report
@@ -39,6 +40,7 @@ __all__ = [
     "check",
     "confirm",
     "evaluation_tables",
+    "methods_tables",
     "model_table",
     "models_table",
     "note",
@@ -72,6 +74,13 @@ def model_table(document: ModelList) -> None:
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
+
+
+def methods_tables(listed: MethodList) -> None:
+    """Compression methods and their parameters, on stdout."""
+    from dycoke_cli.cli.render.methods import methods
+
+    to_stdout(methods(listed))
 
 
 def probe_table(probed: Probed) -> None:

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.method_flags import flag
 from dycoke_cli.cli.model_documents import (
     Configuration,
     ListedModel,
@@ -17,6 +18,7 @@ from dycoke_cli.cli.model_documents import (
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.json_schema import Absent
+from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125
@@ -148,9 +150,10 @@ def _tokens(model: ListedModel) -> str:
 
 
 def _defaults(model: ListedModel) -> str:
-    if model.prune_layer is None:
+    defaults = {name: getattr(model, name) for name in METHOD_DEFAULTS}
+    if None in defaults.values():
         return UNKNOWN
-    return f"--prune-layer {model.prune_layer} --positions {model.positions}"
+    return " ".join(f"{flag(name)} {value}" for name, value in defaults.items())
 
 
 def _state(state: str | None, states: dict[str, str]) -> str:

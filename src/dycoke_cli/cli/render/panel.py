@@ -9,9 +9,8 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.registry import restore
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
-
-_NAMES = {"dycoke": "DyCoke", "random": "Random dropping", "fastv": "FastV"}
 
 
 def panel(answer: Answer) -> Panel:
@@ -48,27 +47,19 @@ def saving(answer: Answer) -> str:
 
 
 def _title(answer: Answer) -> str:
-    method = answer.method
-    parts = [answer.model.name, _NAMES.get(method["name"], method["name"])]
-    if method.get("ttm"):
-        parts.append(f"K={method['merge_ratio']:g}")
-    if _prunes(answer):
-        parts.append(f"P={method['prune_ratio']:g} L={method['prune_layer']}")
-    return one_line(" · ".join(parts))
-
-
-def _prunes(answer: Answer) -> bool:
-    method = answer.method
-    enough = answer.tokens.visual_kept >= method.get("prune_from", 0)
-    return enough and bool(method.get("kv_prune", "prune_ratio" in method))
+    method = restore(answer.method)
+    symbols = method.symbols(answer.tokens.visual_kept)
+    return one_line(" · ".join([answer.model.name, method.title, *symbols]))
 
 
 def _rows(answer: Answer) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
-    if answer.method.get("kv_prune"):
-        selection = _selection(answer.decode) if _prunes(answer) else _too_few(answer)
-        rows.append(("KV selection", selection))
+    pruning = restore(answer.method).pruning()
+    if pruning is not None:
+        few = answer.tokens.visual_kept < pruning.least
+        too_few = f"off: fewer than {count(pruning.least)} visual tokens"
+        rows.append(("KV selection", too_few if few else _selection(answer.decode)))
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),
@@ -82,8 +73,8 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = _counted(answer.frames.count, "frame")
-    method = answer.method
-    how = "after TTM" if method["name"] == "dycoke" and method["ttm"] else "at prefill"
+    merging = restore(answer.method).merging()
+    how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 
 
@@ -97,10 +88,6 @@ def _attended(answer: Answer) -> str:
     if tokens.visual_active_in_decode == tokens.visual_kept:
         return mean
     return f"{mean}; {active} ({share(tokens.visual_active_in_decode, visual)}) in pruned"
-
-
-def _too_few(answer: Answer) -> str:
-    return f"off: fewer than {count(answer.method['prune_from'])} visual tokens"
 
 
 def _selection(decode: Decode) -> str:

@@ -1,0 +1,37 @@
+"""`dycoke methods`: the compression methods, where they act, and their parameters."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.method_documents import SCHEMA, list_methods
+from dycoke_cli.compression.registry import METHODS, find
+from dycoke_cli.json_schema import to_dict
+
+
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="One method only, as --method takes it.", show_default=False
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List compression methods: where they act, their parameters, and their papers."""
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+        listed = [*METHODS.values()] if name is None else [find(name)]
+        document = list_methods(listed)
+        if as_json:
+            output.write_json(to_dict(document))
+            return
+        render.methods_tables(document)
+
+
+__all__ = ["SCHEMA", "methods"]
