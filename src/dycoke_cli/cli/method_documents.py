@@ -22,15 +22,17 @@ class ListedParameter:
     """A parameter of a method."""
 
     name: str
-    flags: tuple[str, ...]
+    flags: Annotated[tuple[str, ...], Doc(minItems=1)]
     symbol: Annotated[str | None, Doc("In the paper.")]
     help: str
-    default: Annotated[Any, Doc("Null where it depends on the model or on other parameters.")]
+    default: Annotated[
+        bool | float | str | None, Doc("Null where it depends on the model or on other parameters.")
+    ]
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
-    words: Annotated[dict[str, Any], Doc("Words that stand for a value.")]
+    words: Annotated[dict[str, int], Doc("Words that stand for a value.")]
     switch: Annotated[str | None, Doc("The on-off parameter that it belongs to.")]
-    schema: Annotated[dict[str, Any], Doc("Its JSON Schema.")]
+    schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 
 
 @dataclass(frozen=True)
