@@ -34,9 +34,9 @@ def test_answers_are_those_of_a_fresh_session(family: str) -> None:
             with Read(loaded.model) as read:
                 answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
             assert answer.answer == expected.answer
-            assert answer.to_dict()["tokens"] == expected.to_dict()["tokens"]
-            assert answer.to_dict()["decode"] == expected.to_dict()["decode"]
-            text = expected.to_dict()["tokens"]["text"]
+            assert answer.tokens == expected.tokens
+            assert answer.decode == expected.decode
+            text = expected.tokens.text
             if family not in READ_WHOLE and question is not QUESTIONS[0]:
                 assert read.prefilled <= text
 
@@ -50,7 +50,7 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
     for method in methods * 2:
         with Read(loaded.model) as read:
             answer = session.ask("who is there", method, max_new_tokens=2)
-        assert read.prefilled <= answer.to_dict()["tokens"]["text"]
+        assert read.prefilled <= answer.tokens.text
 
 
 @pytest.mark.parametrize("method", ["ttm", "dycoke"])
@@ -92,7 +92,7 @@ def test_what_is_to_be_off_the_device_or_read_whole_is_not_kept(method) -> None:
     session.ask("what happens", method, max_new_tokens=2)
     with Read(loaded.model) as read:
         answer = session.ask("what happens", method, max_new_tokens=2)
-    assert read.prefilled > answer.to_dict()["tokens"]["text"]
+    assert read.prefilled > answer.tokens.text
 
 
 def test_another_video_is_another_prefix() -> None:

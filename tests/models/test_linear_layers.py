@@ -128,8 +128,8 @@ def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
     assert left == parameters - sum(part.weight.nbytes for part in layers)
     assert saved > 0.4 * parameters
     answer = VideoSession(small, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
-    assert answer.model["dtype"] == "int8"
-    assert answer.bytes["weights"] == small.weights_bytes
+    assert answer.model.dtype == "int8"
+    assert answer.bytes.weights == small.weights_bytes
 
 
 @pytest.fixture

@@ -102,12 +102,11 @@ def test_it_answers_and_says_that_it_means_nothing(small: str) -> None:
     assert (loaded.dtype, loaded.name) == ("bfloat16", "small (random weights)")
     method = DyCoke(positions="kept")
     answer = VideoSession(loaded, clip(4)).ask("What is it?", method, max_new_tokens=6)
-    document = answer.to_dict()
-    assert document["model"]["name"] == "small (random weights)"
-    assert "the weights are random, so the answer means nothing" in document["warnings"][0]
+    assert answer.model.name == "small (random weights)"
+    assert "the weights are random, so the answer means nothing" in answer.warnings[0]
     # It goes on to the end: figures of two runs can be compared.
-    assert (answer.finish_reason, answer.tokens["generated"]) == ("length", 6)
-    assert 0 < answer.tokens["visual_kept"] < answer.tokens["visual"]
+    assert (answer.finish_reason, answer.tokens.generated) == ("length", 6)
+    assert 0 < answer.tokens.visual_kept < answer.tokens.visual
 
 
 def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +115,7 @@ def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -
     assert (loaded.dtype, loaded.identity) == ("int8", None)
     assert isinstance(loaded.model.lm_head, Int8Linear)
     answer = VideoSession(loaded, clip(4)).ask("What?", DyCoke(positions="kept"), max_new_tokens=3)
-    assert answer.tokens["generated"] == 3
+    assert answer.tokens.generated == 3
 
 
 def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> None:

@@ -66,8 +66,8 @@ original_arrange = Slots.arrange
 def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
     monkeypatch.setattr(Slots, "arrange", wrong_slots)
     report = verify(session_of("llava_onevision", frames=16))
-    assert report["verdict"] == "not verified"
-    by_name = {step["name"]: step["verdict"] for step in report["steps"]}
+    assert report.verdict == "not verified"
+    by_name = {step.name: step.verdict for step in report.steps}
     for positions in ("kept", "renumbered"):
         name = f"pruned, positions {positions}, an answer is that of the masked reference"
         assert by_name[name] == "failed"

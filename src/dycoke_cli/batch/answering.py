@@ -9,7 +9,6 @@ from dycoke_cli.batch.jobs import Asked, Job
 from dycoke_cli.batch.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.reading import Read
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.memory.estimate import estimate_answer
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import check_decoder
@@ -17,6 +16,7 @@ from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.memory import free_memory
+from dycoke_cli.result import Answer
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32

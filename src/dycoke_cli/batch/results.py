@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from dycoke_cli.batch.outcome import Outcome
-from dycoke_cli.engine.answer import SCHEMA
 from dycoke_cli.errors import OutputError
+from dycoke_cli.result import SCHEMA
 from dycoke_cli.unicode import to_json
 
 _BEGIN = f'{{"schema": "{SCHEMA}"'.encode()

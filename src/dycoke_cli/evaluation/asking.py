@@ -67,14 +67,14 @@ def _with_video(session: VideoSession, dataset: Dataset, method: Method, item: I
         said=answer.answer,
         right=score.right,
         parts=dict(score.parts),
-        visual=tokens["visual"],
-        visual_kept=tokens["visual_kept"],
-        visual_active=tokens["visual_active_in_decode"],
-        generated=tokens["generated"],
+        visual=tokens.visual,
+        visual_kept=tokens.visual_kept,
+        visual_active=tokens.visual_active_in_decode,
+        generated=tokens.generated,
         # Whichever question comes first pays for reading and encoding.
-        seconds=taken["total"] - taken["video_decode"] - taken["vision"],
-        bytes=answer.bytes["kv_cache"] or 0,
-        visual_read=tokens["visual_read_per_step"],
+        seconds=taken.total - taken.video_decode - taken.vision,
+        bytes=answer.bytes.kv_cache,
+        visual_read=tokens.visual_read_per_step,
     )
 
 
