@@ -103,7 +103,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the least attended tokens stay",
-        "ranking.top",
+        "base.top",
         "A.argsort(descending=True, stable=True)",
         "A.argsort(descending=False, stable=True)",
     ),
@@ -265,9 +265,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a catalog's prune layer counts for FastV",
-        "FastV",
-        'name: ClassVar[str] = "fastv"',
-        'name: ClassVar[str] = "fastv"; tuned = ("prune_layer",)',
+        "Method.suited",
+        "A in parameters and parameters[A] is None",
+        "A in parameters",
     ),
     Mutation(
         "a trace takes up the attention of the wrong frame",

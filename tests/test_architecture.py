@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.compression.registry import owners
+
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = "dycoke_cli"
 
@@ -137,6 +139,13 @@ def test_each_package_knows_only_those_below_it(inner: Graph) -> None:
     assert upwards == set()
 
 
+def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
+    """It knows slots and layers; of methods, selections and calls nothing."""
+    cache = f"{PACKAGE}.engine.kv_cache"
+    known = set().union(*(inner[m] for m in inner if f"{m}.".startswith(f"{cache}.")))
+    assert {m for m in known if not f"{m}.".startswith(f"{cache}.")} == {f"{PACKAGE}.errors"}
+
+
 def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
     """Nothing in it is told from outside: training, benchmarks and tests know it, not it them."""
     for module in whole:
@@ -144,6 +153,30 @@ def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         tops = {n.partition(".")[0] for n in named(ast.parse(path.read_text()), module)}
         assert not tops & {"training", "benchmarks", "tests"}, module
+
+
+# The defaults that a model has, and a key of `dycoke.probe/1`.
+PARAMETERS_NAMED = {
+    ("models.families", "prune_layer"),
+    ("cli.probe", "merge_ratio"),
+    ("cli.render.tables", "merge_ratio"),
+}
+
+
+def test_a_parameter_of_a_method_is_named_in_its_file_alone(whole: Graph) -> None:
+    """Plain words such as `window` name other things, too; those of two words don't."""
+    parameters = {name for name in owners() if "_" in name}
+    assert len(parameters) > 5
+    found = set()
+    for module in whole:
+        package = module.removeprefix(f"{PACKAGE}.")
+        if layer(f"{module}.") in ("batch", "cli", "evaluation", "models"):
+            path = SRC.joinpath(*module.split("."))
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                named = {getattr(node, of, None) for of in ("id", "arg", "attr", "value")}
+                found |= {(package, name) for name in parameters if name in named}
+    assert found == PARAMETERS_NAMED
 
 
 @pytest.mark.parametrize(

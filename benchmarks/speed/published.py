@@ -18,6 +18,7 @@ from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
 from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompts import Prompt
+from dycoke_cli.models.families import method_defaults
 
 NAME = "published_scheme"
 METHOD = DyCoke(variant="published")
@@ -101,7 +102,7 @@ def answer(
     kept = METHOD.select(features)
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
-    pruning = METHOD.pruning()
+    pruning = METHOD.suited(method_defaults(model.config)).pruning()
     assert pruning is not None
     choice = _Choice(pruning.selector, pruning.layer, torch.arange(begin, begin + len(kept)))
     cache = DynamicCache(config=decoder.config)

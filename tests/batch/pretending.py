@@ -12,25 +12,16 @@ from dycoke_cli.batch.jobs import Asked, Job, Video
 from dycoke_cli.batch.outcome import Outcome
 from dycoke_cli.batch.plan import How
 from dycoke_cli.batch.slices import AnswerSlice
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video import Sampling
 
-
-class Nothing:
-    """In place of a method: those would make each worker import torch."""
-
-    name = "nothing"
-
-    def parameters(self) -> dict[str, float]:
-        return {}
-
-
 HOW = How(
     model="pretended",
     loading=LoadOptions(device="cpu"),
-    method=Nothing(),  # type: ignore[arg-type]
+    method=Method(),
     sampling=Sampling(),
     decoding=GenerationOptions(8, 0.0, None, False),
     identity={"name": "pretended"},

@@ -234,5 +234,5 @@ def test_without_jobs_nothing_is_loaded(how: How, monkeypatch: pytest.MonkeyPatc
 
 def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(how: How) -> None:
     wrong = replace(how, method=replace(how.method, prune_layer=99))
-    with pytest.raises(UsageError, match="prune_layer must be between"):
+    with pytest.raises(UsageError, match="prune_layer must be from 1 to"):
         list(local.answers(jobs_in(CLIPS), wrong, Listener()))

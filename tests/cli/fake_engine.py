@@ -13,7 +13,7 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from dycoke_cli.errors import ModelError
 
@@ -184,35 +184,6 @@ class FakeSession:
         )
 
 
-@dataclass(frozen=True)
-class FakeMethod:
-    """Has the shape of a method, and no torch behind it."""
-
-    name: ClassVar[str] = "dycoke"
-    ttm: bool = True
-    merge_ratio: float = 0.7
-    kv_prune: bool = True
-    prune_ratio: float = 0.7
-    prune_layer: int = 3
-
-    def parameters(self) -> dict[str, Any]:
-        return vars(self)
-
-    def suited(self, defaults: dict[str, Any]) -> FakeMethod:
-        return self
-
-    def kept_tokens(self, frames: int, per_frame: int) -> int:
-        return frames * per_frame // 2
-
-
-def methods_without_torch() -> types.ModuleType:
-    """The registry for processes: importing torch would be most of what they do."""
-    registry = types.ModuleType("dycoke_cli.compression.registry")
-    registry.METHODS = {FakeMethod.name: FakeMethod}  # type: ignore[attr-defined]
-    registry.create = lambda name, **parameters: FakeMethod(**parameters)  # type: ignore[attr-defined]
-    return registry
-
-
 def modules() -> dict[str, types.ModuleType]:
     """The modules that are put in place of the real ones."""
     session = types.ModuleType("dycoke_cli.engine.session")
@@ -224,7 +195,6 @@ def modules() -> dict[str, types.ModuleType]:
 
 if __name__ == "__main__":
     sys.modules.update(modules())
-    sys.modules["dycoke_cli.compression.registry"] = methods_without_torch()
     from dycoke_cli.cli.main import main
 
     sys.exit(main())

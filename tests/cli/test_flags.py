@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.cli.choice import method_choice
+from dycoke_cli.cli.method_flags import MethodChoice
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 
 from . import fake_engine
@@ -64,12 +64,14 @@ def test_other_methods(fake: list[FakeSession]) -> None:
     random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
     assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
     assert random.parameters()["prune_layer"] == 2  # the model's own, as for dycoke
+    seeded = asked(fake, "--method", "random", "--draw-seed", "7")["method"]
+    assert seeded.parameters()["draw_seed"] == 7
 
 
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
-    method = method_choice("fastv", {}).for_model(loaded)
+    method = MethodChoice("fastv", {}).for_model(loaded)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
     flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
     method = asked(fake, "--method", "fastv", *flags)["method"]

@@ -11,7 +11,7 @@ import typing
 import pytest
 
 from dycoke_cli import __version__
-from dycoke_cli.cli import options
+from dycoke_cli.cli import method_flags, options
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
@@ -25,13 +25,13 @@ from .harness import run_here
 COMMANDS = [
     [], ["ask"], ["probe"], ["models"], ["models", "default"], ["models", "info"],
     ["models", "pull"], ["models", "rm"], ["eval"], ["verify"],
-    ["demo"], ["batch"], ["schema"], ["cache"], ["cache", "clear"],
+    ["demo"], ["batch"], ["schema"], ["methods"], ["cache"], ["cache", "clear"],
 ]  # fmt: skip
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
-    --merge-stage --prune-from
+    --merge-stage --prune-from --draw-seed
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
@@ -79,23 +79,41 @@ PAPERS = DyCoke().suited(defaults_of(FAMILIES["llava_onevision"]))
 
 
 def help_of(option: object) -> str:
-    """The help text of an option that `options` declares."""
+    """The help text of an option that is declared."""
     text: str = typing.get_args(option)[1].help
     return text
 
 
+OPTIONS = method_flags.options()
+
+
 @pytest.mark.parametrize("field", dataclasses.fields(DyCoke), ids=lambda field: field.name)
 def test_defaults_in_the_help_are_those_of_the_method(field: dataclasses.Field[object]) -> None:
-    option = getattr(options, "".join(part.title() for part in field.name.split("_")))
     default = getattr(PAPERS, field.name)
-    default = ("off", "on")[default] if field.type == "bool" else default
-    assert re.search(rf"Default: (the paper's )?{default}", help_of(option))
+    default = ("off", "on")[default] if type(default) is bool else default
+    text = help_of(OPTIONS[field.name])
+    assert re.search(rf"Default: (the paper's )?{default}\b", text)
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(FastV), ids=lambda field: field.name)
 def test_fastv_defaults_in_the_help(field: dataclasses.Field[object]) -> None:
-    option = getattr(options, "".join(part.title() for part in field.name.split("_")))
-    assert f"fastv: {field.default}." in help_of(option)
+    assert f"fastv: {field.default}." in help_of(OPTIONS[field.name])
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_choice_of_a_flag_is_told_in_its_help(name: str) -> None:
+    kind = typing.get_args(typing.get_args(OPTIONS[name])[0])[0]
+    for choice in typing.get_args(kind):
+        assert re.search(rf"\b{choice}\b", help_of(OPTIONS[name]))
+
+
+def test_help_and_ranges_speak_of_flags() -> None:
+    assert "0 ≤ K < 1" in help_of(OPTIONS["merge_ratio"])
+    assert "2 or more" in help_of(OPTIONS["window"])
+    assert "1 to the model's layers - 1" in help_of(OPTIONS["prune_layer"])
+    assert "implies --no-recall" in help_of(OPTIONS["dp_cache"])
+    assert "unless --dp-cache is discard" in help_of(OPTIONS["recall"])
+    assert "For random only. " in help_of(OPTIONS["draw_seed"])
 
 
 def test_other_defaults_in_the_help() -> None:
@@ -104,24 +122,24 @@ def test_other_defaults_in_the_help() -> None:
 
 def test_every_method_is_named() -> None:
     for name in METHODS:
-        assert re.search(rf"\b{name}\b", help_of(options.MethodName))
+        assert re.search(rf"\b{name}\b", help_of(method_flags.MethodName))
 
 
 def test_every_row_of_a_table_and_every_benchmark_is_named() -> None:
     for name in (*METHODS, *ABLATIONS):
-        assert re.search(rf"\b{name}\b", help_of(options.Methods))
+        assert re.search(rf"\b{name}\b", help_of(method_flags.Methods))
     for name in DATASETS:
         assert re.search(rf"\b{name}\b", help_of(options.Benchmark))
 
 
 def test_p_is_the_share_that_is_pruned() -> None:
-    assert "not the share it keeps" in help_of(options.PruneRatio)
+    assert "not the fraction kept" in help_of(OPTIONS["prune_ratio"])
 
 
 def test_no_command_shows_the_commands() -> None:
     run = run_here()
     assert (run.code, run.err) == (0, "")
-    for name in ("ask", "batch", "probe", "models", "eval", "schema", "demo"):
+    for name in ("ask", "batch", "probe", "models", "methods", "eval", "schema", "demo"):
         assert re.search(rf"│ {name} ", run.out)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli.spread import Each, spread
 
 Size = Annotated[int, typer.Option("--size", "-s", help="How large.")]
 
@@ -26,6 +27,35 @@ class Colour:
     """Of something."""
 
     colour: Annotated[str, typer.Option(help="Must be given.")]
+
+
+Sides = {f"side_{number}": Annotated[int | None, typer.Option()] for number in (1, 2)}
+
+
+@dataclass(frozen=True)
+class Sided:
+    """Of something."""
+
+    sides: Annotated[dict[str, int | None], Each(Sides)] = field(default_factory=dict)
+
+
+def test_a_dict_of_parameters_has_one_for_each_of_its_names() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @spread
+    def show(sided: Sided) -> None:
+        typer.echo(sided.sides)
+
+    assert CliRunner().invoke(app, ["--side-2", "7"]).output == "{'side_1': None, 'side_2': 7}\n"
+
+
+def test_two_parameters_of_one_name_are_a_mistake() -> None:
+    def paint_twice(shape: Shape, again: Shape) -> None:
+        """Paint something."""
+
+    with pytest.raises(TypeError, match="two parameters of paint_twice are size"):
+        spread(paint_twice)
 
 
 def run(*arguments: str) -> tuple[int, str]:

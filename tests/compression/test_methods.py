@@ -117,7 +117,11 @@ def test_defaults_are_the_papers():
         ({"variant": "new"}, "variant must be paper or published, not 'new'"),
         ({"positions": "none"}, "positions must be kept or renumbered, not 'none'"),
         ({"dp_cache": "disk"}, "dp_cache must be device, host or discard, not 'disk'"),
-        ({"dp_cache": "discard"}, "discard leaves nothing to recall"),
+        ({"dp_cache": "discard", "recall": True}, "discard leaves nothing to recall"),
+        ({"ttm": "no"}, "ttm must be true or false, not 'no'"),
+        ({"window": 4.5}, "window must be a whole number, not 4.5"),
+        ({"merge_ratio": "much"}, "merge_ratio must be a number, not 'much'"),
+        ({"recall_threshold": float("inf")}, "recall_threshold must be 0 or more, not inf"),
         ({"dp_cache": "host", "recall": False}, "host keeps pruned tokens for a recall"),
         ({"dp_cache": "host", "variant": "published"}, "host isn't for the published variant"),
         ({"variant": "published", "positions": "kept"}, "always renumbers"),
@@ -128,6 +132,11 @@ def test_defaults_are_the_papers():
 def test_out_of_range(parameters, sentence):
     with pytest.raises(UsageError, match=sentence):
         create("dycoke", **parameters)
+
+
+def test_what_is_discarded_is_not_recalled():
+    assert create("dycoke").recall is True
+    assert create("dycoke", dp_cache="discard").recall is False
 
 
 def test_an_unknown_method_gets_the_nearest_name():

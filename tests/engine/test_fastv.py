@@ -198,7 +198,7 @@ def test_nothing_is_counted_as_evicted_in_decode():
 
 def test_what_is_not_supported_is_refused():
     model = make_model(SHAPES[0])
-    with pytest.raises(UsageError, match=r"between 1 and 4 .* not 5"):
+    with pytest.raises(UsageError, match=r"from 1 to 4 .* not 5"):
         FastV(prune_layer=5)(model)
 
     class Both(DyCoke):

@@ -83,7 +83,7 @@ def test_a_ready_made_mask(model):
 
 
 def test_a_layer_that_the_model_does_not_have(model):
-    with pytest.raises(UsageError, match=r"between 1 and 4 .* not 5"):
+    with pytest.raises(UsageError, match=r"from 1 to 4 .* not 5"):
         DyCoke(prune_layer=5)(model)
     DyCoke(prune_layer=5, kv_prune=False)(model)  # the layer means nothing there
 

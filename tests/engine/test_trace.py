@@ -30,7 +30,7 @@ CASES = [
 
 def test_a_trace_of_what_may_be_left_off_is_refused():
     with pytest.raises(UsageError, match="a trace needs decode pruning in any case"):
-        check_traceable(DyCoke(prune_from=1))
+        check_traceable(DyCoke(prune_layer=2, prune_from=1))
 
 
 @pytest.mark.parametrize("clip", [None, *CLIPS])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
+from dycoke_cli.compression.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
@@ -39,6 +40,11 @@ def only(text: str) -> Spec:
             DyCoke(variant="published", positions="renumbered", prune_layer=9),
             None,
         ),
+        (
+            "dycoke:prune_from=auto",
+            DyCoke(prune_from=PAYS_FROM, prune_layer=9, positions="kept"),
+            None,
+        ),
     ],
 )
 def test_specs_on_the_bundled_model(text: str, method: object, frames: int | None) -> None:
@@ -65,6 +71,8 @@ def test_every_method_and_ablation_can_be_named() -> None:
         ("dycoke:merge_ratio=1", r"merge_ratio must be at least 0 and below 1"),
         ("dycoke:window=2.5", r"window must be a whole number, not '2.5'"),
         ("dycoke:recall=yes", r"recall must be true or false, not 'yes'"),
+        ("dycoke:prune_from=soon", r"prune_from must be a whole number or auto, not 'soon'"),
+        ("dycoke:dp_cache=discard:recall=true", r"dp_cache discard leaves nothing to recall"),
         ("dycoke:positions=lost", r"positions must be kept or renumbered, not 'lost'"),
         ("dycoke:window=4:window=5", r"window is already set"),
         ("ttm:kv_prune=true", r"kv_prune is already set by ttm"),

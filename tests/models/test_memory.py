@@ -19,7 +19,7 @@ from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, needed_bytes
-from dycoke_cli.models.resolve import ChosenModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, choose
 from tests.cli.harness import ROOT, run_here, run_process
 
 GB = 10**9
@@ -27,7 +27,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 STOCK = {"device": "cpu", "kernels": "stock"}
 
 
-def random(name: str, **options: Any) -> ChosenModel:
+def random(name: str, **options: Any) -> ResolvedModel:
     return choose(name, LoadOptions(random_weights=True, **(STOCK | options)))
 
 
@@ -66,7 +66,7 @@ chosen.config.text_config.layer_types = chosen.config.text_config.layer_types[:3
 needed = needed_bytes(chosen)
 load_module.choose = lambda *_: chosen
 built = chosen.config, chosen.device, chosen.dtype
-load_module.unlearned_model = lambda _: (random_model(*built), None)
+load_module.with_random_weights = lambda _: (random_model(*built), None)
 before = psutil.Process().memory_info().rss
 Path("/proc/self/clear_refs").write_text("5")
 loaded = load_module.load(name, **options)
@@ -118,7 +118,7 @@ def test_int4_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert needed == pytest.approx(expected, rel=1e-3)
 
 
-def _as_if(name: str, **options: Any) -> ChosenModel:
+def _as_if(name: str, **options: Any) -> ResolvedModel:
     """A model with a published configuration, as if its weights were stored."""
     chosen = choose("mini", LoadOptions(dtype="bfloat16", **options))
     return replace(chosen, config=AutoConfig.for_model(**published(name).config))
@@ -172,7 +172,7 @@ def test_the_flags_that_help() -> None:
 )
 def test_nothing_is_built_then(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "free_memory", lambda device: 24 * GB)
-    monkeypatch.setattr(load_module, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "with_random_weights", None)
     with pytest.raises(
         OutOfMemoryError, match=r"-72b .* needs about (14|29)\d GB, 24 GB free on cpu"
     ):
@@ -202,7 +202,7 @@ def test_every_command_refuses_it(
     free = psutil.virtual_memory()._replace(available=14_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     monkeypatch.setattr(load_module, "from_pretrained", None)
-    monkeypatch.setattr(load_module, "unlearned_model", None)
+    monkeypatch.setattr(load_module, "with_random_weights", None)
     monkeypatch.chdir(tmp_path)
     move = str(ROOT / "sample_videos" / "move.mp4")
     done = run_here(*(move if word == "MOVE" else word for word in command))

@@ -19,7 +19,7 @@ from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.prompt import make_prompt
-from dycoke_cli.models.stand_in import stand_in_processor
+from dycoke_cli.models.random_weights import byte_processor
 from tests.natural import Pictures
 
 # `total_size` in the index files of the public repositories, by two bytes a number. Those that
@@ -87,7 +87,7 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
 def test_the_layout_is_where_the_stock_processor_puts_the_video(name: str) -> None:
     model = on_meta(name)
     config, family = model.config, family_of(model.config)
-    processor = stand_in_processor(published(name), config.get_text_config().vocab_size)
+    processor = byte_processor(published(name), config.get_text_config().vocab_size)
     frames = np.random.default_rng(0).integers(0, 256, (32, 240, 320, 3), dtype=np.uint8)
     prompt = make_prompt(processor, family, config, Pictures.of(frames))
     per_frame, count = LAYOUTS[family_name(name)]

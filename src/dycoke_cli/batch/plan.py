@@ -16,7 +16,7 @@ from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.resolve import ChosenModel
+    from dycoke_cli.models.resolve import ResolvedModel
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,6 @@ class How:
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def identity(chosen: ChosenModel) -> dict[str, Any]:
+def identity(chosen: ResolvedModel) -> dict[str, Any]:
     """What tells a model from others; the device doesn't, for it may change between two runs."""
     return {name: value for name, value in chosen.describe().items() if name != "device"}

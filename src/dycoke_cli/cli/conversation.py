@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.cli.choice import AnswerChoice, MethodChoice, uncompressed
+from dycoke_cli.cli.choice import AnswerChoice
 from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli.method_flags import MethodChoice
 from dycoke_cli.cli.presenter import Presenter
 from dycoke_cli.cli.reading import beside
 from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.compression.base import Method
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import find
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.engine.session import Answer, VideoSession
     from dycoke_cli.video import Clip, Sampling
 
@@ -51,7 +52,7 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
             same = replace(conversation.answer, seed=document["seed"])
-            other = _ask(session, question, uncompressed(), same, None)
+            other = _ask(session, question, Method(), same, None)
             document["compared_to"] = _document(conversation, other)
         presenter.finish(document)
 

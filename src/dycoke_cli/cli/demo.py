@@ -6,7 +6,9 @@ from pathlib import Path
 
 from dycoke_cli.cli import choice, render
 from dycoke_cli.cli.conversation import Conversation, converse
+from dycoke_cli.cli.method_flags import MethodChoice
 from dycoke_cli.cli.presenter import AsText
+from dycoke_cli.compression.registry import DEFAULT
 from dycoke_cli.models import mini, settings
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
@@ -33,7 +35,7 @@ def demo() -> None:
             questions=QUESTIONS,
             sampling=sampling,
             model=settings.BUNDLED,
-            method=choice.method_choice("dycoke", {}),
+            method=MethodChoice(DEFAULT, {}),
             answer=choice.AnswerChoice(max_new_tokens=128, temperature=0.0, seed=None),
         )
         converse(conversation, presenter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from dycoke_cli.cli import changes, flags, options, output, render
+from dycoke_cli.cli import changes, flags, method_flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -19,7 +19,7 @@ def evaluate(
     name: options.Benchmark,
     model: flags.Model,
     placing: flags.Placing,
-    methods: options.Methods = "none,dycoke",
+    methods: method_flags.Methods = "none,dycoke",
     split: options.SplitName = "test",
     limit: options.Limit = None,
     frames: options.Frames = None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dycoke_cli.cli import choice, options
+from dycoke_cli.cli import choice, method_flags, options
+from dycoke_cli.cli.spread import Each
+from dycoke_cli.compression.registry import DEFAULT
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 
@@ -69,31 +71,20 @@ class Placing:
 
 @dataclass(frozen=True)
 class Method:
-    """What is left out."""
+    """Which visual tokens are dropped."""
 
-    method: options.MethodName = "dycoke"
-    ttm: options.Ttm = None
-    merge_ratio: options.MergeRatio = None
-    window: options.Window = None
-    kv_prune: options.KvPrune = None
-    prune_ratio: options.PruneRatio = None
-    prune_layer: options.PruneLayer = None
-    recall: options.Recall = None
-    recall_threshold: options.RecallThreshold = None
-    variant: options.Variant = None
-    positions: options.Positions = None
-    dp_cache: options.DpCache = None
-    merge_stage: options.MergeStage = None
-    prune_from: options.PruneFrom = None
+    method: method_flags.MethodName = DEFAULT
+    parameters: Annotated[dict[str, Any], Each(method_flags.options())] = field(
+        default_factory=dict
+    )
 
-    def choice(self) -> choice.MethodChoice:
+    def choice(self) -> method_flags.MethodChoice:
         """What they choose.
 
         Raises:
             UsageError: a parameter that the method hasn't got, out of range, or in contradiction.
         """
-        parameters = asdict(self)
-        return choice.method_choice(parameters.pop("method"), parameters)
+        return method_flags.choice_of(self.method, self.parameters)
 
 
 @dataclass(frozen=True)

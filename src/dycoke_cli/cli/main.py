@@ -20,6 +20,7 @@ from dycoke_cli.cli import (
     demo,
     eval,
     failure,
+    methods,
     models,
     output,
     probe,
@@ -36,6 +37,7 @@ app.command("ask")(ask.ask)
 app.command("batch")(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
+app.command("methods")(methods.methods)
 app.command("eval")(eval.evaluate)
 app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
@@ -46,6 +48,7 @@ _SCHEMAS = {
     "ask": ask.SCHEMA,
     "probe": probe.SCHEMA,
     "models": models.SCHEMA,
+    "methods": methods.SCHEMA,
     "cache": cache.SCHEMA,
     "eval": eval.SCHEMA,
     "verify": verify.SCHEMA,

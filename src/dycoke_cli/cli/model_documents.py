@@ -16,34 +16,35 @@ from dycoke_cli.models.catalog import (
     configured_sizes,
     own_method_defaults,
 )
-from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
+from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
-from dycoke_cli.models.on_disk import Stored, missing_parts, stored_models
-from dycoke_cli.models.resolve import Source
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.weight_files import missing_parts
 
 SCHEMA = "dycoke.models/1"
 
 
 def all_models() -> dict[str, Any]:
     """The catalog, what this machine holds of it, and what would fit."""
-    machine, stored = this_machine(), stored_models()
-    models = [_of_entry(entry, machine, stored) for entry in CATALOG.values()]
+    machine, cached = this_machine(), cached_models()
+    models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
 
 
-def one_model(source: Source) -> dict[str, Any]:
+def one_model(source: ModelRef) -> dict[str, Any]:
     """Everything that is known of one model.
 
     Args:
         source: of the catalog, a folder, or a hub id.
     """
-    machine, stored = this_machine(), stored_models()
+    machine, cached = this_machine(), cached_models()
     if source.entry is not None:
-        model = _of_entry(source.entry, machine, stored)
+        model = _of_entry(source.entry, machine, cached)
     else:
         model = {name.name: None for name in dataclasses.fields(Entry)}
         model |= {"name": source.name, "repo": None if source.local else source.location}
-        model |= {"fits": None, "on_disk": _on_disk(stored.get(source.location))}
+        model |= {"fits": None, "on_disk": _on_disk(cached.get(source.location))}
         if source.local:
             model["on_disk"] = _folder(Path(source.location))
     model["configuration"] = _configuration(model)
@@ -68,9 +69,9 @@ def _document(machine: Machine, models: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of_entry(entry: Entry, machine: Machine, stored: dict[str, Stored]) -> dict[str, Any]:
+def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) -> dict[str, Any]:
     on_disk = (
-        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(stored.get(entry.repo))
+        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
     model = dataclasses.asdict(entry) | {"fits": machine.holds(entry), "on_disk": on_disk}
     return model | _method_defaults(model)
@@ -82,11 +83,11 @@ def _configuration(model: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _method_defaults(model: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of `--prune-layer` and `--positions`; None of a model of which nothing is known."""
+    """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
     folder, configuration = _any_folder(model), _configuration(model) or {}
     family = FAMILIES.get(model["family"] or configuration.get("family", ""))
     if family is None:
-        return {"prune_layer": None, "positions": None}
+        return dict.fromkeys(METHOD_DEFAULTS)
     own = None if folder is None else own_method_defaults(folder)
     return defaults_of(family, own, configuration.get("text", {}).get("num_hidden_layers"))
 
@@ -97,12 +98,12 @@ def _any_folder(model: dict[str, Any]) -> Path | None:
     return None if on_disk is None else Path(on_disk["revisions"][0]["folder"])
 
 
-def _on_disk(stored: Stored | None) -> dict[str, Any] | None:
-    if stored is None:
+def _on_disk(cached: CachedModel | None) -> dict[str, Any] | None:
+    if cached is None:
         return None
     return {
-        "bytes": stored.bytes,
-        "complete": stored.complete,
+        "bytes": cached.bytes,
+        "complete": cached.complete,
         "revisions": [
             {
                 "commit": revision.commit,
@@ -110,7 +111,7 @@ def _on_disk(stored: Stored | None) -> dict[str, Any] | None:
                 "folder": str(revision.folder),
                 "complete": revision.complete,
             }
-            for revision in stored.revisions
+            for revision in cached.revisions
         ],
     }
 

@@ -1,8 +1,4 @@
-"""The options that commands share, each declared once.
-
-A method's options are None where they weren't given: a method has its own defaults, and
-complains about parameters that it doesn't have.
-"""
+"""The options that commands share, each declared once; those of methods are in `method_flags`."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ import typer
 _BENCHMARK = "Benchmark: what is asked"
 _VIDEO = "Video: what is read"
 _MODEL = "Model"
-_METHOD = "Method: what is left out"
 _ANSWER = "Answer"
 _OUTPUT = "Output"
 
@@ -168,157 +163,8 @@ RandomWeights = Annotated[
     ),
 ]
 
-MethodName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="dycoke; fastv (drops tokens for good, by attention at one layer); random (as many "
-        "tokens as dycoke keeps, drawn at random); none (uncompressed).",
-        rich_help_panel=_METHOD,
-    ),
-]
-Ttm = Annotated[
-    bool | None,
-    typer.Option(
-        "--ttm/--no-ttm",
-        help="Stage 1, temporal token merging: before the language model, drop what the frame "
-        "before already said. Default: on.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-MergeRatio = Annotated[
-    float | None,
-    typer.Option(
-        metavar="K",
-        help="Share of a compared frame's tokens that stage 1 drops, 0 ≤ K < 1. Default: 0.7.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-Window = Annotated[
-    int | None,
-    typer.Option(
-        help="Frames in a window of stage 1 (2 or more); the first of each is kept whole. "
-        "Default: 4.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-KvPrune = Annotated[
-    bool | None,
-    typer.Option(
-        "--kv-prune/--no-kv-prune",
-        help="Stage 2, dynamic KV pruning: each decoding step attends only to the visual tokens "
-        "that matter to it. Default: on.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-PruneRatio = Annotated[
-    float | None,
-    typer.Option(
-        metavar="P",
-        help="Share of the visual tokens that stage 2, or fastv, prunes (not the share it keeps), "
-        "0 ≤ P < 1. Default: 0.7; fastv: 0.5.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-PruneLayer = Annotated[
-    int | None,
-    typer.Option(
-        metavar="L",
-        help="First pruned layer, from 1 to the model's layers - 1; the layer before it scores the "
-        "tokens. Default: the paper's 3, unless the model's checkpoint names another (`dycoke "
-        "models info`); fastv: 2.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-Recall = Annotated[
-    bool | None,
-    typer.Option(
-        "--recall/--no-recall",
-        help="Let pruned tokens come back when attention moves; otherwise the first choice stays. "
-        "Default: on.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-RecallThreshold = Annotated[
-    float | None,
-    typer.Option(
-        help="Choose anew when the attention is less like that of the last choice than this "
-        "(cosine); 1 chooses at every step. Default: 0.9.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-Variant = Annotated[
-    Literal["paper", "published"] | None,
-    typer.Option(
-        metavar="NAME",
-        help="paper, or published (with the quirks of the published code). Default: paper.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-Positions = Annotated[
-    Literal["kept", "renumbered"] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Positions of the remaining tokens: kept (original) or renumbered (contiguous). "
-        "Default: renumbered, as in the published code; kept for models whose positions are time, "
-        "height and width, and where the checkpoint says so (`dycoke models info`).",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-DpCache = Annotated[
-    Literal["device", "host", "discard"] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Where pruned tokens wait: device; host (main memory, which frees that of a GPU); "
-        "discard (nowhere; implies --no-recall). Default: device.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-
-MergeStage = Annotated[
-    Literal["llm", "vision"] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Where tokens are merged: before the language model (llm), or early in the vision "
-        "tower (vision), which then encodes only what is kept. Default: llm.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-PruneFrom = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|auto",
-        help="Do stage 2 only where stage 1 leaves so many visual tokens or more; auto: as many as "
-        "it was measured to pay from. Default: 0, always.",
-        show_default=False,
-        rich_help_panel=_METHOD,
-    ),
-]
-
 Benchmark = Annotated[
     str, typer.Argument(metavar="NAME", help="The benchmark: shapes.", show_default=False)
-]
-Methods = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME[:PARAMETER=VALUE…],…",
-        help="The rows of the table: none, dycoke, random, fastv; ttm (stage 1 alone), kv (stage 2 "
-        "alone), dycoke-once (no recall); no-video and one-frame (what can be answered without "
-        "seeing, and from one picture). As in none,dycoke:merge_ratio=0.5.",
-        rich_help_panel=_METHOD,
-    ),
 ]
 SplitName = Annotated[
     Literal["validation", "test"],

@@ -10,7 +10,7 @@ from dycoke_cli import __version__
 from dycoke_cli.cli import choice, options, output, render
 from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.models import settings
-from dycoke_cli.models.resolve import Source, find
+from dycoke_cli.models.resolve import ModelRef, find
 
 if TYPE_CHECKING:
     from dycoke_cli.models.frame_tokens import ClipTokens
@@ -53,7 +53,7 @@ def probe(
         render.probe_table(document)
 
 
-def _count(source: Source, clip: Clip) -> ClipTokens:
+def _count(source: ModelRef, clip: Clip) -> ClipTokens:
     count, height, width = clip.frames.shape[:3]
     known = source.entry.clip_tokens(count, height, width) if source.entry is not None else None
     if known is not None:

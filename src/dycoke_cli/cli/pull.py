@@ -30,15 +30,15 @@ def pull(
     if source.local:
         render.note(f"{name} is a folder on this machine already; there is nothing to pull")
         return
-    from dycoke_cli.models import download_plan, pulling
+    from dycoke_cli.models import hub
 
-    planned = download_plan.plan(source, revision)
-    download_plan.check_space(planned)
+    planned = hub.plan(source, revision)
+    hub.check_space(planned)
     if planned.missing:
         with render.Download(name, len(planned.missing), planned.missing_bytes, quiet) as download:
-            pulling.pull(planned, download.update)
+            hub.pull(planned, download.update)
     else:
-        pulling.pull(planned, lambda come: None)
+        hub.pull(planned, lambda come: None)
     if not quiet:
         render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
     output.line(planned.commit)

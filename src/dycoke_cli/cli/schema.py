@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dycoke_cli.cli import output
+from dycoke_cli.compression.registry import method_schema
 
 
 def schema(
@@ -22,13 +23,12 @@ def schema(
     ],
 ) -> None:
     """Print the JSON Schema of an output."""
-    output.write(_text(name))
+    output.write(json.dumps(read_schema(name), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_schema(name: str) -> Any:
-    """A schema as an object."""
-    return json.loads(_text(name))
-
-
-def _text(name: str) -> str:
-    return (files("dycoke_cli") / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    """A schema as an object; what it says of methods is read off their fields."""
+    path = files("dycoke_cli") / "schemas" / f"{name}.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    schema["$defs"]["answer"]["properties"]["method"] = method_schema()
+    return schema

@@ -5,9 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """Marks a field that is a dict of parameters, for those that no source file lists.
+
+    Args:
+        options: their annotations by name. Where one isn't given, it is None.
+    """
+
+    options: Mapping[str, Any]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -23,14 +34,17 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         kind = hints[name]
         if dataclasses.is_dataclass(kind):
             groups[name] = kind
-            parameters |= _parameters(kind)
+            for option in _parameters(kind):
+                if option.name in parameters:
+                    raise TypeError(f"two parameters of {command.__name__} are {option.name}")
+                parameters[option.name] = option
         else:
             parameters[name] = parameter.replace(annotation=kind)
 
     @wraps(command)
     def spread_out(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
+            given[name] = group(**{f: _taken(f, each, given) for f, each in _fields(group)})
         command(**given)
 
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
@@ -42,16 +56,35 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return spread_out
 
 
-def _parameters(group: Any) -> dict[str, inspect.Parameter]:
+def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
+    """The fields of a group, with what marks those that hold several parameters."""
     hints = typing.get_type_hints(group, include_extras=True)
-    return {
-        field.name: inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty
-            if field.default is dataclasses.MISSING
-            else field.default,
-            annotation=hints[field.name],
-        )
-        for field in dataclasses.fields(group)
-    }
+    for field in dataclasses.fields(group):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        yield field.name, next((mark for mark in marks if isinstance(mark, Each)), None)
+
+
+def _taken(field: str, each: Each | None, given: dict[str, Any]) -> Any:
+    """Take the value of a field out of what was given."""
+    if each is None:
+        return given.pop(field)
+    return {name: given.pop(name) for name in each.options}
+
+
+def _parameters(group: Any) -> Iterator[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    several = dict(_fields(group))
+    for field in dataclasses.fields(group):
+        if each := several[field.name]:
+            for name, annotation in each.options.items():
+                yield _parameter(name, annotation, None)
+            continue
+        missing = field.default is dataclasses.MISSING
+        default = inspect.Parameter.empty if missing else field.default
+        yield _parameter(field.name, hints[field.name], default)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

@@ -10,11 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-import torch
-
+from dycoke_cli.compression.param import check_layer, parameters_of
 from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+PLACES = {
+    "before the language model": "select",
+    "inside the language model": "inside",
+    "in decode": "pruning",
+}
+"""Where a method may choose, and the function of `Method` that does."""
 
 
 class Selector(Protocol):
@@ -88,33 +97,106 @@ class BeforeVision:
 
 
 @dataclass(frozen=True)
+class Ablation:
+    """A row that the paper's tables have: a method with some parameters fixed.
+
+    Args:
+        summary: what it is, in a few words.
+        parameters: those that are fixed.
+    """
+
+    summary: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Method:
     """A compression method. As it stands, it keeps everything: the uncompressed model.
 
-    A parameter that is None takes the value that suits the model: see `suited`.
+    Its parameters are the fields that have a `Param`; one that is None takes the value that suits
+    the model: see `suited`.
 
     Attributes:
         name: on the command line.
+        title: in panels.
+        summary: what it does, in a few words.
+        paper: where it was published; None where it wasn't.
+        ablations: by the name that they have in `dycoke eval --methods`.
         attach: applies a method to a model. The engine sets it when it is imported, for a method
             knows nothing of it; `dycoke_cli` imports both.
+
+    Raises:
+        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
     """
 
     name: ClassVar[str] = "none"
+    title: ClassVar[str] = "baseline"
+    summary: ClassVar[str] = "uncompressed"
+    paper: ClassVar[str | None] = None
+    ablations: ClassVar[Mapping[str, Ablation]] = {}
     attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]] | None] = None
+
+    def __post_init__(self) -> None:
+        for name, parameter in parameters_of(type(self)).items():
+            parameter.check(getattr(self, name))
+
+    @classmethod
+    def acts(cls) -> list[str]:
+        """Where it chooses: keys of `PLACES`."""
+        return [
+            place
+            for place, choice in PLACES.items()
+            if getattr(cls, choice) is not getattr(Method, choice)
+        ]
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def suited(self, defaults: Mapping[str, Any]) -> Self:
+    def suited(
+        self, defaults: Mapping[str, Any], layers: int | None = None, model: str = "this model"
+    ) -> Self:
         """This method with a model's defaults in place of the parameters that are None.
 
         Args:
-            defaults: `models.layouts.method_defaults` of the model.
+            defaults: `models.families.method_defaults` of the model.
+            layers: of its language model; None leaves layers unchecked.
+            model: its name, for an error.
+
+        Raises:
+            UsageError: (a ValueError) the model doesn't have a layer that a parameter names.
         """
         parameters = self.parameters()
         unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
-        return replace(self, **unset) if unset else self
+        method = replace(self, **unset) if unset else self
+        for name, parameter in parameters_of(type(self)).items():
+            layer = getattr(method, name)
+            if parameter.told.layer and layers is not None and layer is not None:
+                check_layer(name, layer, layers, model)
+        return method
+
+    def has_effect(self, switch: str, kept: int) -> bool:
+        """Whether the parameters that belong to a switch have an effect.
+
+        Args:
+            switch: an on-off parameter.
+            kept: visual tokens at prefill.
+        """
+        return bool(getattr(self, switch))
+
+    def symbols(self, kept: int) -> list[str]:
+        """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`.
+
+        Args:
+            kept: visual tokens at prefill.
+        """
+        groups: dict[str | None, list[str]] = {}
+        for name, parameter in parameters_of(type(self)).items():
+            told = parameter.told
+            if told.symbol and (told.switch is None or self.has_effect(told.switch, kept)):
+                value = f"{told.symbol}={getattr(self, name):g}"
+                groups.setdefault(told.switch, []).append(value)
+        return [" ".join(group) for group in groups.values()]
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Choose the visual tokens that the language model reads.
@@ -126,8 +208,14 @@ class Method:
             `[M]`, int64: flat indices `frame*N + position`, in the order in which the language
             model reads them.
         """
+        import torch
+
         frames, per_frame = features.shape[:2]
         return torch.arange(frames * per_frame, device=features.device)
+
+    def merging(self) -> str | None:
+        """What `select` is called in figures, or None where it has no name or keeps all."""
+        return None
 
     def before_vision(self) -> BeforeVision | None:
         """The same choice made inside the vision tower; None where it is made behind it."""
@@ -164,3 +252,21 @@ class Method:
                 f"nothing here attaches a method to a model: import {name} from dycoke_cli"
             )
         return Method.attach(model, self)
+
+
+def tokens_left(tokens: int, ratio: float) -> int:
+    """How many of `tokens` stay when that share goes: `int(tokens * (1 - ratio))`, in float64."""
+    return int(tokens * (1 - ratio))
+
+
+def top(attention: torch.Tensor, count: int) -> torch.Tensor:
+    """The tokens with the highest attention; among equals the lower index is chosen.
+
+    Args:
+        attention: `[V]`, float.
+        count: how many.
+
+    Returns:
+        `[count]`, int64, ascending.
+    """
+    return attention.argsort(descending=True, stable=True)[:count].sort().values

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import BeforeVision, Method, Pruning
+from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.compression.ranges import check_at_least, check_choice, check_share
+from dycoke_cli.compression.param import Param
 from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 PAYS_FROM = 2960
 """Visual tokens of the shortest prompt at which stage 2 was measured to be faster than without.
@@ -23,60 +25,136 @@ Of half as many the gain is no more than noise (docs/speed.md)."""
 class DyCoke(Method):
     """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
 
-    Args:
-        ttm: stage 1 on.
-        merge_ratio: K in [0, 1), the share of a compared frame that is dropped.
-        window: frames a window of stage 1, 2 or more.
-        kv_prune: stage 2 on.
-        prune_ratio: P in [0, 1), the share of visual tokens that a decoding step leaves out.
-        prune_layer: L, the first layer (0-based) that attends to the active tokens only;
-            layer L-1 scores them. None is the model's default: the paper's 3, unless its
-            checkpoint names another.
-        recall: False keeps the first choice for good.
-        recall_threshold: renew the choice below this cosine similarity of attention.
-        variant: "paper", or "published" with the quirks of the published code.
-        positions: of kept tokens, "renumbered" without gaps or "kept" as they were. None is the
-            default of the model's family (`models.layouts.method_defaults`).
-        dp_cache: where the tokens that wait are: on the "device"; on the "host", which frees the
-            memory of an accelerator; or "discard" them.
-        prune_from: stage 2 is for prompts with so many visual tokens left of stage 1 or more: in
-            shorter ones, choosing may cost more than it saves.
-        merge_stage: stage 1 chooses behind the vision tower ("llm"), or early in it ("vision"):
-            then what is dropped isn't encoded, and the choice is a little worse.
+    Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
+    attention of each decoding step.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
     """
 
     name: ClassVar[str] = "dycoke"
+    title: ClassVar[str] = "DyCoke"
+    summary: ClassVar[str] = "token merging before the language model, KV-cache pruning in decode"
+    paper: ClassVar[str | None] = "arXiv 2411.15024, CVPR 2025"
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "ttm": Ablation("stage 1 alone", {"kv_prune": False}),
+        "kv": Ablation("stage 2 alone", {"ttm": False}),
+        "dycoke-once": Ablation("no recall", {"recall": False}),
+    }
 
-    ttm: bool = True
-    merge_ratio: float = 0.7
-    window: int = 4
-    kv_prune: bool = True
-    prune_ratio: float = 0.7
-    prune_layer: int | None = None
-    recall: bool = True
-    recall_threshold: float = 0.9
-    variant: str = "paper"
-    positions: str | None = None
-    dp_cache: str = "device"
-    merge_stage: str = "llm"
-    prune_from: int = 0
+    ttm: Annotated[
+        bool,
+        Param(
+            "Stage 1, temporal token merging (TTM): before the language model, drop tokens that "
+            "repeat an earlier frame.",
+        ),
+    ] = True
+    merge_ratio: Annotated[
+        float,
+        Param(
+            "Fraction of a compared frame's tokens that TTM drops.",
+            symbol="K",
+            at_least=0,
+            below=1,
+            switch="ttm",
+        ),
+    ] = 0.7
+    window: Annotated[
+        int,
+        Param(
+            "Frames per window of TTM; the first of each is kept whole.", at_least=2, switch="ttm"
+        ),
+    ] = 4
+    kv_prune: Annotated[
+        bool,
+        Param(
+            "Stage 2, dynamic KV-cache pruning: each decoding step attends only to the visual "
+            "tokens that matter to it.",
+        ),
+    ] = True
+    prune_ratio: Annotated[
+        float,
+        Param(
+            "Fraction of the visual tokens that is pruned (not the fraction kept).",
+            symbol="P",
+            at_least=0,
+            below=1,
+            switch="kv_prune",
+        ),
+    ] = 0.7
+    prune_layer: Annotated[
+        int | None,
+        Param(
+            "First pruned layer; the layer before it scores the tokens.",
+            symbol="L",
+            layer=True,
+            default="the paper's 3, unless the model's checkpoint names another (`dycoke models "
+            "info`)",
+            switch="kv_prune",
+        ),
+    ] = None
+    recall: Annotated[
+        bool | None,
+        Param(
+            "Recall evicted tokens when the attention changes; otherwise the first selection "
+            "stays.",
+            default="on, unless dp_cache is discard",
+            switch="kv_prune",
+        ),
+    ] = None
+    recall_threshold: Annotated[
+        float,
+        Param(
+            "Reselect when the cosine similarity to the attention of the last selection falls "
+            "below this; 1 reselects at every step.",
+            at_least=0,
+            switch="recall",
+        ),
+    ] = 0.9
+    variant: Annotated[
+        Literal["paper", "published"],
+        Param("paper, or published (with the quirks of the published code)."),
+    ] = "paper"
+    positions: Annotated[
+        Literal["kept", "renumbered"] | None,
+        Param(
+            "Positions of the remaining tokens: kept (original) or renumbered (contiguous).",
+            default="renumbered, as in the published code; kept for models whose positions are "
+            "time, height and width, and where the checkpoint says so (`dycoke models info`)",
+        ),
+    ] = None
+    dp_cache: Annotated[
+        Literal["device", "host", "discard"],
+        Param(
+            "Where evicted tokens are stored: device; host (main memory, which frees that of a "
+            "GPU); discard (nowhere; implies recall=False).",
+            switch="kv_prune",
+        ),
+    ] = "device"
+    merge_stage: Annotated[
+        Literal["llm", "vision"],
+        Param(
+            "Where TTM selects: before the language model (llm), or early in the vision tower "
+            "(vision), which then encodes only the tokens kept; a little less accurate.",
+            switch="ttm",
+        ),
+    ] = "llm"
+    prune_from: Annotated[
+        int,
+        Param(
+            "Prune the KV cache only if at least this many visual tokens remain after stage 1; "
+            "auto is the measured break-even.",
+            at_least=0,
+            words={"auto": PAYS_FROM},
+            default="0, always",
+            switch="kv_prune",
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
-        check_share("merge_ratio", self.merge_ratio)
-        check_share("prune_ratio", self.prune_ratio)
-        check_at_least("window", self.window, 2)
-        if self.prune_layer is not None:
-            check_at_least("prune_layer", self.prune_layer, 1)
-        check_at_least("recall_threshold", self.recall_threshold, 0)
-        check_at_least("prune_from", self.prune_from, 0)
-        check_choice("variant", self.variant, ("paper", "published"))
-        if self.positions is not None:
-            check_choice("positions", self.positions, ("kept", "renumbered"))
-        check_choice("dp_cache", self.dp_cache, ("device", "host", "discard"))
-        check_choice("merge_stage", self.merge_stage, ("llm", "vision"))
+        super().__post_init__()
+        if self.recall is None:
+            object.__setattr__(self, "recall", self.dp_cache != "discard")
         if self.merge_stage == "vision" and not (self.ttm and self.variant == "paper"):
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
         if self.prune_from and self.dp_cache != "device":
@@ -84,9 +162,7 @@ class DyCoke(Method):
                 f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
             )
         if self.dp_cache == "discard" and self.recall:
-            raise UsageError(
-                "dp_cache discard leaves nothing to recall; use it together with no recall"
-            )
+            raise UsageError("dp_cache discard leaves nothing to recall; drop recall=True")
         if self.dp_cache == "host" and not self.recall:
             raise UsageError(
                 "dp_cache host keeps pruned tokens for a recall; without recall, use discard"
@@ -105,11 +181,21 @@ class DyCoke(Method):
         if self.variant == "published":
             object.__setattr__(self, "positions", "renumbered")
 
+    def has_effect(self, switch: str, kept: int) -> bool:
+        """Whether a stage is on; stage 2 needs enough visual tokens, too."""
+        return super().has_effect(switch, kept) and (
+            switch != "kv_prune" or kept >= self.prune_from
+        )
+
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
         if not self.ttm:
             return super().select(features)
         return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
+
+    def merging(self) -> str | None:
+        """TTM, where it is on."""
+        return "TTM" if self.ttm else None
 
     def before_vision(self) -> BeforeVision | None:
         """Stage 1 inside the vision tower, or None where it comes behind."""
@@ -137,6 +223,7 @@ class DyCoke(Method):
         """Fresh state of stage 2 for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
+        assert self.recall is not None, "settled with the others"
         selector = VisualSelector(
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )

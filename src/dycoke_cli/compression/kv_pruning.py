@@ -6,10 +6,12 @@ come back at any later step.
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.ranking import tokens_left, top
+from dycoke_cli.compression.base import tokens_left, top
+
+if TYPE_CHECKING:
+    import torch
 
 
 class VisualSelector:
@@ -63,6 +65,8 @@ class VisualSelector:
         return self._active
 
     def _published_step(self, attention: torch.Tensor) -> torch.Tensor:
+        import torch
+
         if self._one_shot and self._active is not None:
             return self._active
         last = len(attention) - 1
@@ -86,5 +90,7 @@ class VisualSelector:
         if self.recall_threshold >= 1:  # equal vectors can have a similarity of 1 + rounding
             return True
         assert self._reference is not None
+        import torch.nn.functional as F
+
         similarity = F.cosine_similarity(attention.float(), self._reference.float(), dim=0)
         return bool(similarity < self.recall_threshold)

@@ -1,20 +1,36 @@
-"""Every method by the name it has on the command line."""
+"""Every method by the name it has on the command line, and what they have in common."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
+from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.errors import UsageError
 
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Method, DyCoke, RandomMerge, FastV)
 }
+
+DEFAULT = DyCoke.name
+
+
+def find(name: str) -> type[Method]:
+    """A method by its name.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"there is no method {name!r} (there are {', '.join(METHODS)}){hint}")
+    return METHODS[name]
 
 
 def create(name: str, **parameters: Any) -> Method:
@@ -23,13 +39,48 @@ def create(name: str, **parameters: Any) -> Method:
     Raises:
         UsageError: no such method, a parameter that it doesn't have, or one out of range.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no method {name!r} (there are {', '.join(METHODS)}){hint}")
-    method = METHODS[name]
-    known = {field.name for field in fields(method)}
-    unknown = [parameter for parameter in parameters if parameter not in known]
+    method = find(name)
+    unknown = [parameter for parameter in parameters if parameter not in parameters_of(method)]
     if unknown:
         raise UsageError(f"method {name} has no parameter {unknown[0]}")
     return method(**parameters)
+
+
+def restore(answer: Mapping[str, Any]) -> Method:
+    """The method that an answer names (`method` of a `dycoke.answer/1` object).
+
+    Raises:
+        UsageError: see `create`.
+    """
+    known = parameters_of(find(answer["name"]))
+    return create(answer["name"], **{name: answer[name] for name in known if name in answer})
+
+
+def owners() -> dict[str, dict[str, Parameter]]:
+    """For each name of a parameter, the methods that have one and what it is there."""
+    found: dict[str, dict[str, Parameter]] = {}
+    for method in METHODS.values():
+        for name, parameter in parameters_of(method).items():
+            found.setdefault(name, {})[method.name] = parameter
+    return found
+
+
+def method_schema() -> dict[str, Any]:
+    """The JSON Schema of `method` in an answer: a name, and every parameter of that method."""
+    return {
+        "description": "Its name and every parameter.",
+        "type": "object",
+        "properties": {"name": {"enum": list(METHODS)}},
+        "required": ["name"],
+        "oneOf": [
+            {
+                "properties": {
+                    "name": {"const": name},
+                    **{key: p.schema() for key, p in parameters_of(method).items()},
+                },
+                "required": ["name", *parameters_of(method)],
+                "additionalProperties": False,
+            }
+            for name, method in METHODS.items()
+        ],
+    }

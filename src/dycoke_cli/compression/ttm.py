@@ -7,12 +7,13 @@ the neighbour's token stands for both.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
-from dycoke_cli.compression.ranking import tokens_left
+from dycoke_cli.compression.base import tokens_left
 from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 PUBLISHED_WINDOW = 4
 
@@ -42,6 +43,8 @@ def keep_indices(
     Raises:
         UsageError: (a ValueError) the published variant with 4 frames or fewer.
     """
+    import torch
+
     frames, per_frame = features.shape[:2]
     kept = tokens_left(per_frame, merge_ratio)
     whole = torch.arange(per_frame, device=features.device)
@@ -75,6 +78,9 @@ def _similarity(tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     Computed in float64 and then rounded, so that equal pairs (static footage is full of them) tie
     exactly and the lower position wins; in float32 they come out as 1 or 0.9999999 by chance.
     """
+    import torch
+    import torch.nn.functional as F
+
     wide = torch.float32 if tokens.device.type == "mps" else torch.float64
     return F.cosine_similarity(tokens.to(wide), others.to(wide), dim=-1).float()
 

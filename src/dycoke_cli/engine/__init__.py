@@ -1,4 +1,4 @@
-"""Applies a method's choices to a stock model: hooks, KV store, sessions, figures.
+"""Applies a method's selections to a stock model: hooks, KV cache, sessions, figures.
 
 Never imports av: a machine that runs the model may lack it.
 """

@@ -49,7 +49,7 @@ def attach(
 
     Args:
         model: a stock model of a family that has a layout.
-        method: the choices, made for each sequence of a batch alone; a parameter that is None
+        method: its selections are made for each sequence of a batch alone; a parameter that is None
             takes the model's default.
         trace: record each decoding step of a method with decode pruning.
         prefix: of the video that every prompt is about: what it holds isn't computed again, and
@@ -130,10 +130,10 @@ class Attachment:
     def _layers_to_change(self) -> list[int]:
         """The decoder layers that read something else than what the layer before put out."""
         inside, layers = self._method.inside(), len(self._decoder.layers)
-        narrowed = range(layers if inside is None else inside.layer, layers)
+        pruned = range(layers if inside is None else inside.layer, layers)
         vision = getattr(self._model.config, "vision_config", None)
         stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
-        return sorted({*range(1, stacked + 1), *narrowed})
+        return sorted({*range(1, stacked + 1), *pruned})
 
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._inputs = ModelInputs.of(args, kwargs)

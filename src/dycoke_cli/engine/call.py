@@ -130,7 +130,7 @@ class Call:
         if self.in_prefill:
             assert self.token_pruning is not None
             kept = self.token_pruning.select(to_visual[0])
-            self.sequences[0].stats.visual_narrowed = kept
+            self.sequences[0].stats.visual_after_pruning = kept
             return
         assert self.store is not None
         self.store.arrange(

@@ -34,7 +34,7 @@ from dycoke_cli.models.private_api import attention_implementation
 LONGEST_WHOLE = 4096
 # Tokens of a chunk: enough for matrix products to be as fast as they get.
 CHUNK = 1024
-# A question and its uncompressed twin (--compare) take turns.
+# A question with and without compression (--compare) take turns.
 MOST_HELD = 2
 
 Entries = list[tuple[torch.Tensor, torch.Tensor]]

@@ -58,8 +58,8 @@ def paper_flops(
         visual_kept: visual tokens that the language model read.
         visual_last: visual tokens of the prompt that layers from `prune_layer` on read.
         visual_active: visual tokens that a step attended to there, on average.
-        prune_layer: the number of layers below the choice, inside or in decode.
-        generated: tokens written.
+        prune_layer: the number of layers below the selection, inside or in decode.
+        generated: tokens generated.
 
     Returns:
         `prefill`, `decode`, and `uncompressed` (both, with nothing dropped).

@@ -164,13 +164,13 @@ def generate(
     assert streamer.first_token is not None
     held, on_host, active = kv_bytes(output.past_key_values)
     sequences = len(batch.input_ids)
-    written = []
+    outputs = []
     answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()
     for answer, broken in zip(answers, finite.broken.tolist(), strict=True):
         tokens = _until_end(answer, ends)
         if broken < len(tokens):
             raise ModelError(_not_finite(model, broken))
-        written.append(
+        outputs.append(
             Generated(
                 tokens=tokens,
                 text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
@@ -186,7 +186,7 @@ def generate(
                 kv_active_bytes=active // sequences,
             )
         )
-    return written
+    return outputs
 
 
 class _Finite(LogitsProcessor):

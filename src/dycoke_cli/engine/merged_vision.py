@@ -1,12 +1,12 @@
 """Merging before vision: patches of tokens that merging drops are not run through the tower.
 
 The first layers see every patch, for their output says better than raw pixels what is new. Behind
-them the choice is made, and a frame that is compared with another one goes on with the patches of
-its kept tokens alone; for the rest they attend to the keys and values of that other frame. So the
-tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
+them the selection is made, and a frame that is compared with another one goes on with the patches
+of its kept tokens alone; for the rest they attend to the keys and values of that other frame. So
+the tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
 embeddings are exact.
 
-All kept patches of a window are one sequence to the stock layers, which work row by row; an
+All kept patches of a window are one sequence to the stock layers, which work patch by patch; an
 attention function keeps the frames apart.
 """
 
@@ -27,7 +27,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Tower
 from dycoke_cli.models.private_api import attention_implementation
 
-# Layers that run on all patches before the choice.
+# Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2
 PREFIX = "dycoke_merging_"
 _here = threading.local()
@@ -51,7 +51,7 @@ class Window:
         return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
 
     def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
-        """What a layer handed on, as whole frames `[F, P, D]`: layers before the choice do so."""
+        """What a layer handed on, as whole frames `[F, P, D]`, like layers before the selection."""
         if patches is None or len(patches) > 1:
             return patches
         return self.widen(patches[0])
@@ -75,7 +75,7 @@ class MergedVision:
     Args:
         model: a stock model.
         tower: the tower of its family, or None where that can't run a frame in part.
-        merging: the choice.
+        merging: the selection.
 
     Raises:
         UsageError: such a family.
@@ -130,7 +130,7 @@ class MergedVision:
         references = self._merging.references(frames)
         # The class token isn't needed for any visual token, but for whole frames to be whole.
         needed[[other is None for other in references]] = True
-        window = Window([row.nonzero().flatten() for row in needed], references)
+        window = Window([patches.nonzero().flatten() for patches in needed], references)
         _here.window = window
         return (window.narrow(hidden), *args[1:]), kwargs
 

@@ -107,13 +107,13 @@ def inject_videos(
         videos: one for each sequence of the batch that has any placeholder.
         is_placeholder: `[B, S]`, bool: where they are.
     """
-    waiting = [is_placeholder]
+    pending = [is_placeholder]
 
     def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-        if not waiting:
+        if not pending:
             return None
         embeds = kwargs["inputs_embeds"]
-        places = waiting.pop().to(embeds.device)
+        places = pending.pop().to(embeds.device)
         embeds[places] = torch.cat([video.embeddings for video in videos]).to(embeds)
         if not videos[0].deepstack:
             return None

@@ -1,8 +1,4 @@
-"""Encode once, ask many: videos with a model, and the answers to questions about them.
-
-A session holds one video. Its questions are answered one by one, or with those of other sessions
-in one batch.
-"""
+"""Encode once, ask many: a video with a model, and its questions, answered alone or in a batch."""
 
 from __future__ import annotations
 
@@ -229,7 +225,7 @@ def ask_together(
         seconds = [item.session.encode(watch, method) for item in questions]
         pad = loaded.processor.tokenizer.pad_token_id or 0
         batch = together([make() for make in prompts], pad)
-        written = _generate(questions, batch, method, options, watch, stage, on_text)
+        outputs = _generate(questions, batch, method, options, watch, stage, on_text)
     total, most = watch.read(), peak.read()
     return [
         make_answer(
@@ -250,7 +246,7 @@ def ask_together(
             memory_warning=item.session.memory_warning(item.question, method, item.history),
         )
         for item, generated, mask, (video_decode, vision) in zip(
-            questions, written, batch.mask, seconds, strict=True
+            questions, outputs, batch.mask, seconds, strict=True
         )
     ]
 
@@ -278,7 +274,7 @@ def _generate(
         chosen = [video.kept for video in batch.videos]
         attached = attach(model, method, trace=options.trace, prefix=prefix, chosen=chosen)
     with inject_videos(model, batch.videos, batch.placeholders), attached as attachment:
-        written = generate(
+        outputs = generate(
             model,
             tokenizer,
             batch,
@@ -288,13 +284,13 @@ def _generate(
             on_token=lambda n: report("decode", n, options.max_new_tokens),
         )
     if attachment is not None:
-        for generated, stats in zip(written, attachment.stats, strict=True):
+        for generated, stats in zip(outputs, attachment.stats, strict=True):
             # A batch goes on until its longest answer ends.
             generated.stats = stats.until(len(generated.tokens) - 1)
     if options.trace:
-        pieces = text_pieces(tokenizer, written[0].tokens.tolist())
-        written[0].trace = attachment.recorder.trace(pieces)
-    return written
+        pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
+        outputs[0].trace = attachment.recorder.trace(pieces)
+    return outputs
 
 
 def _encoded_for(method: Method) -> tuple[float, ...]:

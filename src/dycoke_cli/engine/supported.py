@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.param import check_layer
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dycoke_cli.models.prompt import VideoPrompt
 
 _ATTACHED = "isn't supported with a compression method attached"
-# By whether the choice is one of decoding steps.
+# By whether the selection is one of decoding steps.
 _WAY_OUT = {
     True: "--no-kv-prune leaves temporal merging, which works",
     False: "--method dycoke --no-kv-prune works",
@@ -37,8 +38,9 @@ def check_decoder(decoder: Any, method: Method) -> None:
         method: that is about to be attached.
 
     Raises:
-        UsageError: layers that don't attend to the whole sequence, no such prune layer, choices
-            both inside the language model and in decode, or a choice inside under FlexAttention.
+        UsageError: layers that don't attend to the whole sequence, no such prune layer,
+            selections both inside the language model and in decode, or one inside under
+            FlexAttention.
     """
     config = decoder.config
     inside, pruning = method.inside(), method.pruning()
@@ -59,11 +61,8 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
         )
-    if choice is not None and choice.layer >= layers:
-        raise UsageError(
-            f"prune_layer must be between 1 and {layers - 1} for this model, which has {layers} "
-            f"layers, not {choice.layer}"
-        )
+    if choice is not None:
+        check_layer("prune_layer", choice.layer, layers)
 
 
 def check_context(
@@ -160,7 +159,7 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
 
     Raises:
         UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic,
-            attention weights asked for, a choice inside a model whose frames see each other.
+            attention weights asked for, in-LLM pruning of a model whose frames see each other.
     """
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")

@@ -24,7 +24,7 @@ class DecodeStats:
     Args:
         visual: visual tokens before the method's selection.
         visual_kept: visual tokens that the language model read.
-        visual_narrowed: visual tokens that in-LLM token pruning kept, or None where there was none.
+        visual_after_pruning: visual tokens that in-LLM token pruning kept, or None without any.
         active: visual tokens that each step attended to from the prune layer on.
         evicted: tokens that left the active set at each step.
         recalled: tokens that came back into it at each step.
@@ -33,7 +33,7 @@ class DecodeStats:
 
     visual: int = 0
     visual_kept: int = 0
-    visual_narrowed: int | None = None
+    visual_after_pruning: int | None = None
     active: list[int] = field(default_factory=list)
     evicted: list[int] = field(default_factory=list)
     recalled: list[int] = field(default_factory=list)
@@ -43,7 +43,7 @@ class DecodeStats:
     @property
     def visual_last(self) -> int:
         """Visual tokens that the last layer read of the prompt."""
-        return self.visual_kept if self.visual_narrowed is None else self.visual_narrowed
+        return self.visual_kept if self.visual_after_pruning is None else self.visual_after_pruning
 
     @property
     def mean_active(self) -> float:

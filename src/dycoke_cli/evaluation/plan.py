@@ -14,7 +14,7 @@ from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ChosenModel
+from dycoke_cli.models.resolve import ResolvedModel
 from dycoke_cli.video import Sampling
 
 
@@ -83,7 +83,7 @@ class Line:
         return self.spec.method == "none" and self.spec.frames is None
 
 
-def lines_of(plan: Plan, chosen: ChosenModel) -> list[Line]:
+def lines_of(plan: Plan, chosen: ResolvedModel) -> list[Line]:
     """The rows of a plan, in its order.
 
     Raises:

@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.plan import Line, Plan, lines_of
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.workers import Task, answers_here, answers_of_workers
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
-from dycoke_cli.models.resolve import ChosenModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, choose
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
@@ -59,7 +59,7 @@ def _repairs(journal: Journal) -> list[str]:
 
 def _ask_missing(
     plan: Plan,
-    chosen: ChosenModel,
+    chosen: ResolvedModel,
     lines: list[Line],
     items: list[Item],
     journal: Journal,
@@ -100,7 +100,7 @@ def _jobs(lines: list[Line], rows: list[int], items: list[Item], journal: Journa
     ]
 
 
-def _suitable_workers(chosen: ChosenModel, cores: int, missing: int) -> int:
+def _suitable_workers(chosen: ResolvedModel, cores: int, missing: int) -> int:
     """A small model can't fill several cores by itself; a large one is held only once."""
     if chosen.device.type != "cpu" or chosen.options.device_map is not None:
         return 1

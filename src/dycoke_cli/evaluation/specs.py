@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.param import parameters_of
+from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.resolve import ChosenModel
+    from dycoke_cli.models.resolve import ResolvedModel
 
 
 @dataclass(frozen=True)
@@ -19,25 +23,27 @@ class Named:
 
     Args:
         method: in the registry of methods.
+        summary: what it is, in a few words.
         fixed: parameters that belong to the name.
         frames: how many the model sees whatever `--frames` says: 0 is no video at all.
     """
 
     method: str
-    fixed: dict[str, Any] = field(default_factory=dict)
+    summary: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     frames: int | None = None
 
 
 ABLATIONS: dict[str, Named] = {
-    "ttm": Named("dycoke", {"kv_prune": False}),
-    "kv": Named("dycoke", {"ttm": False}),
-    "dycoke-once": Named("dycoke", {"recall": False}),
-    "no-video": Named("none", frames=0),
-    "one-frame": Named("none", frames=1),
+    **{
+        name: Named(method.name, ablation.summary, ablation.parameters)
+        for method in METHODS.values()
+        for name, ablation in method.ablations.items()
+    },
+    "no-video": Named("none", "blind: text only", frames=0),
+    "one-frame": Named("none", "single frame", frames=1),
 }
-"""Stage 1 alone, stage 2 alone, without recall; and the uncompressed model with less to see."""
-
-_TRUTH = {"true": True, "false": False}
+"""The ablations of methods, and the uncompressed model with less to see."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +64,15 @@ class Spec:
     given: dict[str, Any]
     frames: int | None = None
 
-    def for_model(self, model: ChosenModel) -> Method:
+    def for_model(self, model: ResolvedModel) -> Method:
         """The method, with a model's own defaults for what wasn't given.
 
         Raises:
             UsageError: see `create`; or the model has no such layer.
         """
-        method = self.create().suited(model.method_defaults)
-        layer = method.parameters().get("prune_layer", 0)
-        if layer >= model.layers:
-            raise UsageError(
-                f"--methods {self.text}: prune_layer must be from 1 to {model.layers - 1} for "
-                f"{model.source.name}, which has {model.layers} layers, not {layer}"
-            )
-        return method
+        method = self.create()
+        with _naming(self.text):
+            return method.suited(model.method_defaults, model.layers, model.source.name)
 
     def create(self) -> Method:
         """The method; what wasn't given and depends on the model is still open.
@@ -79,12 +80,8 @@ class Spec:
         Raises:
             UsageError: a parameter out of range, or a combination without meaning.
         """
-        from dycoke_cli.compression.registry import create
-
-        try:
+        with _naming(self.text):
             return create(self.method, **self.given)
-        except UsageError as error:
-            raise UsageError(f"--methods {self.text}: {error}") from error
 
 
 def parse_specs(text: str) -> list[Spec]:
@@ -104,44 +101,32 @@ def parse_specs(text: str) -> list[Spec]:
 
 
 def _parse(text: str) -> Spec:
-    from dycoke_cli.compression.registry import METHODS
-
-    names = {**{method: Named(method) for method in METHODS}, **ABLATIONS}
+    names = {**{method: Named(method, "") for method in METHODS}, **ABLATIONS}
     name, *pairs = text.split(":")
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"--methods: there is no {name!r} (there are {', '.join(names)}){hint}")
     named = names[name]
-    types = _parameter_types(named.method)
+    parameters = parameters_of(METHODS[named.method])
     given = dict(named.fixed)
     for pair in pairs:
         parameter, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"--methods {text}: write a parameter as name=value, not {pair!r}")
-        if parameter not in types:
-            known = ", ".join(types) or "none"
+        if parameter not in parameters:
+            known = ", ".join(parameters) or "none"
             raise UsageError(f"--methods {text}: {name} has no {parameter!r} (it has {known})")
         if parameter in given:
             raise UsageError(f"--methods {text}: {parameter} is already set by {name}, or twice")
-        given[parameter] = _value(text, parameter, types[parameter], value)
+        with _naming(text):
+            given[parameter] = parameters[parameter].parse(value)
     return Spec(text, name, named.method, given, named.frames)
 
 
-def _parameter_types(method: str) -> dict[str, type]:
-    from dycoke_cli.compression.registry import METHODS
-
-    hints = get_type_hints(METHODS[method])
-    # `int | None` is read as int: None is for what isn't given.
-    return {
-        parameter: next(kind for kind in (*get_args(hints[parameter]), hints[parameter]) if kind)
-        for parameter in METHODS[method]().parameters()
-    }
-
-
-def _value(text: str, parameter: str, kind: type, value: str) -> Any:
+@contextmanager
+def _naming(row: str) -> Iterator[None]:
     try:
-        return _TRUTH[value] if kind is bool else kind(value)
-    except (KeyError, ValueError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UsageError(f"--methods {text}: {parameter} must be {wanted}, not {value!r}") from None
+        yield
+    except UsageError as error:
+        raise UsageError(f"--methods {row}: {error}") from error

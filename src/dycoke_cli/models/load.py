@@ -28,8 +28,8 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
 from dycoke_cli.models.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
 from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.random_weights import MEANINGLESS, unlearned_model
-from dycoke_cli.models.resolve import ChosenModel, Source, choose, explained
+from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
+from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
@@ -49,10 +49,10 @@ class LoadedModel:
         family: its layout.
         seconds_load: from the call to the model being ready.
         quantize: "int8" or "int4" where its weights were quantized while they were loaded, or None.
-        warnings: what must be said with every answer of this model.
-        free_bytes: of the device, before the weights were there; None where nobody says, and of a
-            model that is spread over several.
-        identity: what tells its weights and dtype from others'; None where nothing does.
+        warnings: sentences that go with every answer of this model.
+        free_bytes: of the device, before loading; None where it can't be asked, and of a model that
+            is spread over several.
+        identity: what identifies its weights and dtype; None of random weights.
     """
 
     name: str
@@ -150,13 +150,13 @@ def load(
     """
     started = time.perf_counter()
     options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
-    chosen = choose(name, options)
+    resolved = choose(name, options)
     spread = device_map is not None
-    free = free_memory_of_all() if spread else free_memory(chosen.device)
-    check_room(chosen, free)
+    free = free_memory_of_all() if spread else free_memory(resolved.device)
+    check_room(resolved, free)
     with quiet_libraries():
-        model, processor = (unlearned_model if random_weights else from_pretrained)(chosen)
-    ours = quantize is not None and not by_bitsandbytes(quantize, chosen.device)
+        model, processor = (with_random_weights if random_weights else from_pretrained)(resolved)
+    ours = quantize is not None and not by_bitsandbytes(quantize, resolved.device)
     if ours:
         use_int8(model)
     if kernels == "fast":
@@ -166,14 +166,14 @@ def load(
     warnings = [MEANINGLESS] if random_weights else []
     if ours and int8_is_slower():
         warnings.append(INT8_IS_SLOWER)
-    source = chosen.source
+    source = resolved.source
     return LoadedModel(
         source.name,
-        chosen.revision,
+        resolved.revision,
         source.entry,
         model,
         processor,
-        chosen.family,
+        resolved.family,
         time.perf_counter() - started,
         quantize=quantize,
         warnings=tuple(warnings),
@@ -182,33 +182,35 @@ def load(
         # model elsewhere.
         identity=None
         if random_weights
-        else {**chosen.describe(), "device": "cpu" if ours else None},
+        else {**resolved.describe(), "device": "cpu" if ours else None},
     )
 
 
-def from_pretrained(chosen: ChosenModel) -> tuple[Any, Any]:
+def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     """A stored model on its device, and its processor: safetensors only, no remote code.
 
     Args:
-        chosen: the model, and how it is to be loaded.
+        resolved: the model, and how it is to be loaded.
 
     Raises:
         ModelError: a part can't be read, or is incomplete.
         UsageError: it doesn't fit as it was asked for.
     """
-    source, options = chosen.source, chosen.options
+    source, options = resolved.source, resolved.options
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
-        file_options |= {"revision": chosen.revision}
+        file_options |= {"revision": resolved.revision}
     with explained(source, "its tokenizer and processor"):
         processor = AutoProcessor.from_pretrained(source.location, **file_options)
-    weight_options = placement(options.device_map, options.quantize, chosen.config, chosen.device)
-    if options.quantize is not None and by_bitsandbytes(options.quantize, chosen.device):
-        weight_options["quantization_config"] = quantization(options.quantize, chosen.config)
+    weight_options = placement(
+        options.device_map, options.quantize, resolved.config, resolved.device
+    )
+    if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
+        weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
     with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             source.location,
-            dtype=chosen.dtype,
+            dtype=resolved.dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
             output_loading_info=True,
@@ -219,9 +221,9 @@ def from_pretrained(chosen: ChosenModel) -> tuple[Any, Any]:
     _check_complete(source, info)
     model = model.eval()
     if "device_map" not in weight_options:
-        model = model.to(chosen.device)
-    quantized = options.quantize is not None or stored_quantized(chosen.config)
-    if chosen.device.type == "cpu" and not quantized and not is_spread(model):
+        model = model.to(resolved.device)
+    quantized = options.quantize is not None or stored_quantized(resolved.config)
+    if resolved.device.type == "cpu" and not quantized and not is_spread(model):
         _read_in(model)
     return model, processor
 
@@ -283,7 +285,7 @@ def _read_in(model: Any) -> None:
         tensor.detach().flatten()[:: page // tensor.element_size()].sum()
 
 
-def _check_complete(source: Source, info: dict[str, Any]) -> None:
+def _check_complete(source: ModelRef, info: dict[str, Any]) -> None:
     for what, keys in (
         ("lacks weights", info["missing_keys"]),
         ("has weights of a wrong shape", info["mismatched_keys"]),

@@ -40,9 +40,9 @@ class LoadOptions:
     kernels: str = "fast"
 
     def __post_init__(self) -> None:
-        _check_known("--device-map", self.device_map, DEVICE_MAPS)
-        _check_known("--quantize", self.quantize, QUANTIZED)
-        _check_known("--kernels", self.kernels, KERNELS)
+        _check_value("--device-map", self.device_map, DEVICE_MAPS)
+        _check_value("--quantize", self.quantize, QUANTIZED)
+        _check_value("--kernels", self.kernels, KERNELS)
         if self.device_map is not None and self.device != "auto":
             raise UsageError(
                 f"--device-map auto chooses the devices itself; drop --device {self.device}"
@@ -59,6 +59,6 @@ class LoadOptions:
                 )
 
 
-def _check_known(flag: str, value: str | None, known: tuple[str, ...]) -> None:
-    if value is not None and value not in known:
-        raise UsageError(f"{flag} must be {' or '.join(known)}, not {value!r}")
+def _check_value(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise UsageError(f"{flag} must be {' or '.join(allowed)}, not {value!r}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.resolve import ChosenModel, Source, explained
+from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
 from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
 from dycoke_cli.resources import free_main_memory, in_words
 
@@ -95,11 +95,11 @@ def free_memory_of_all() -> int | None:
     return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
 
 
-def needed_bytes(chosen: ChosenModel) -> int | None:
+def needed_bytes(resolved: ResolvedModel) -> int | None:
     """Bytes that a model takes at the peak of loading, which is never less than afterwards.
 
     Args:
-        chosen: the model, with how it is to be loaded.
+        resolved: the model, with how it is to be loaded.
 
     Returns:
         Bytes on all its devices together; None of a model that is stored quantized and whose files
@@ -115,30 +115,30 @@ def needed_bytes(chosen: ChosenModel) -> int | None:
     from dycoke_cli.models.cpu import to_pack, to_round
     from dycoke_cli.models.quantize import by_bitsandbytes, stored_quantized
 
-    if stored_quantized(chosen.config):
-        return _stored_bytes(chosen.source, chosen.revision)
-    with explained(chosen.source, "its config.json"), torch.device("meta"):
+    if stored_quantized(resolved.config):
+        return _stored_bytes(resolved.source, resolved.revision)
+    with explained(resolved.source, "its config.json"), torch.device("meta"):
         # A copy, for the dtype is noted in the configuration that is given.
         model = AutoModelForImageTextToText.from_config(
-            copy.deepcopy(chosen.config), dtype=chosen.dtype
+            copy.deepcopy(resolved.config), dtype=resolved.dtype
         )
-    options = chosen.options
-    if options.quantize is not None and by_bitsandbytes(options.quantize, chosen.device):
-        return _by_bitsandbytes(model, chosen)
+    options = resolved.options
+    if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
+        return _by_bitsandbytes(model, resolved)
     if options.quantize is not None:
         # Weights in float32 and rounded, of one layer at a time, until they are laid out.
         return _replacing(model, to_round(model), Int8Linear.nbytes_of, lambda x: _numbers(x) * 5)
-    on_cpu = chosen.device.type == "cpu" and options.device_map is None
+    on_cpu = resolved.device.type == "cpu" and options.device_map is None
     if on_cpu and options.kernels == "fast" and can_pack():
         return _replacing(model, to_pack(model), Bfloat16Linear.nbytes_of, lambda _: 0)
     return _whole(model)
 
 
-def check_room(chosen: ChosenModel, free: int | None, copies: int = 1) -> None:
+def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> None:
     """Refuse to load a model that doesn't fit.
 
     Args:
-        chosen: the model.
+        resolved: the model.
         free: bytes on its device, or on all of them where it is spread; None where they aren't
             known.
         copies: how many processes load it at once.
@@ -150,22 +150,22 @@ def check_room(chosen: ChosenModel, free: int | None, copies: int = 1) -> None:
 
     from dycoke_cli.models.quantize import stored_quantized
 
-    needed = needed_bytes(chosen)
+    needed = needed_bytes(resolved)
     if needed is None or free is None or copies * needed <= free:
         return
-    spread = chosen.options.device_map is not None
+    spread = resolved.options.device_map is not None
     flags = ["a smaller --model"]
-    whole = chosen.options.quantize is None and not stored_quantized(chosen.config)
-    if whole and chosen.dtype == torch.float32 and copies * needed // 2 <= free:
+    whole = resolved.options.quantize is None and not stored_quantized(resolved.config)
+    if whole and resolved.dtype == torch.float32 and copies * needed // 2 <= free:
         flags.insert(0, "--dtype bfloat16")
-    if chosen.device.type != "cpu" and not spread:
-        flags += ["--device cpu"] if chosen.options.random_weights else _OTHER_DEVICES
+    if resolved.device.type != "cpu" and not spread:
+        flags += ["--device cpu"] if resolved.options.random_weights else _OTHER_DEVICES
     if copies > 1:
         flags.insert(0, "fewer --workers")
-    where = "all devices together" if spread else str(chosen.device)
+    where = "all devices together" if spread else str(resolved.device)
     several = f" in {copies} processes" if copies > 1 else ""
     raise OutOfMemoryError(
-        f"the model {chosen.source.name}{several} {in_words(copies * needed, free)} on {where}; "
+        f"the model {resolved.source.name}{several} {in_words(copies * needed, free)} on {where}; "
         f"use {' or '.join(flags)}"
     )
 
@@ -181,7 +181,7 @@ def _gpus() -> tuple[int, ...]:
         return ()
 
 
-def _stored_bytes(source: Source, revision: str | None) -> int | None:
+def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:
     """Bytes of a model's weight files, without downloading any; None where nothing tells."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
@@ -228,20 +228,20 @@ def _replacing(model: Any, names: list[str], held: Bytes, extra: Bytes) -> int:
     return int(max(most, now + largest))
 
 
-def _by_bitsandbytes(model: Any, chosen: ChosenModel) -> int:
+def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> int:
     """Each weight comes to the device whole, and is quantized there."""
     from torch import nn
 
     from dycoke_cli.models.quantize import kept_whole
 
-    whole = set(kept_whole(chosen.config))
+    whole = set(kept_whole(resolved.config))
     quantized = [
         part
         for name, part in model.named_modules()
         if type(part) is nn.Linear
         and not any(name == other or name.startswith(f"{other}.") for other in whole)
     ]
-    byte = chosen.options.quantize == "int8"
+    byte = resolved.options.quantize == "int8"
     after = float(_whole(model))
     for part in quantized:
         rows = part.out_features * _FLOAT32  # the scales of int8

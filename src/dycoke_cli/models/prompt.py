@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.resolve import Source, explained, family_in, read_config
+from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
 
 Turns = Sequence[tuple[str, str]]
 """Questions with their answers, in the order in which they were asked."""
@@ -88,17 +88,17 @@ class VideoPrompt:
         return torch.cat([self.prefix, ids], dim=1)
 
     def beside(self, input_ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """What goes with the ids where the pixels don't: those of `names` that there are.
+        """The model inputs beside the token ids, without pixels: those of `names` that there are.
 
         Args:
             input_ids: `[1, S]`, int64.
             names: of `inputs`.
         """
-        found = {name: self.inputs[name] for name in names if name in self.inputs}
+        extra_inputs = {name: self.inputs[name] for name in names if name in self.inputs}
         if self.typed:
             types = self.processor.create_mm_token_type_ids(input_ids.tolist())
-            found["mm_token_type_ids"] = torch.tensor(types)
-        return found
+            extra_inputs["mm_token_type_ids"] = torch.tensor(types)
+        return extra_inputs
 
 
 def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
@@ -113,7 +113,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     frames, times = _at_least(clip, family.least_frames)
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     chat = _chat(processor, "")
-    made = dict(
+    outputs = dict(
         processor(
             text=[chat],
             videos=[[video]],
@@ -128,13 +128,13 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
             },
         )
     )
-    [[replaced]] = made.pop("text_replacement_offsets")
+    [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
-        made.pop(name, None)
+        outputs.pop(name, None)
     # Cosmos 3 Edge needs them, but makes them only when it is asked to.
-    typed = made.pop("mm_token_type_ids", None) is not None or bool(family.rope)
-    ids = torch.as_tensor(made.pop("input_ids"))
-    inputs = {name: torch.as_tensor(value) for name, value in made.items()}
+    typed = outputs.pop("mm_token_type_ids", None) is not None or bool(family.rope)
+    ids = torch.as_tensor(outputs.pop("input_ids"))
+    inputs = {name: torch.as_tensor(value) for name, value in outputs.items()}
     count = family.pixels.frames(inputs)
     placeholders = int((ids == family.token(config)).sum())
     prompt = VideoPrompt(
@@ -169,7 +169,7 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
     return processor(text=[chat], return_tensors="pt")["input_ids"]
 
 
-def count_tokens(source: Source, clip: Frames) -> ClipTokens:
+def count_tokens(source: ModelRef, clip: Frames) -> ClipTokens:
     """The visual tokens of a clip, counted by the stock processor; no weights are downloaded.
 
     Args:

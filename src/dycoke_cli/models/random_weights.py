@@ -1,16 +1,22 @@
-"""A true configuration with random weights: for its speed and its memory, without a download."""
+"""`--random-weights`: a published configuration without its weights, for its speed and memory.
+
+Nothing is downloaded. The true vocabulary isn't in the package, so the tokenizer is a byte
+tokenizer: a token is a byte, a question about four times as long as it would be; special tokens
+have their true ids.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForImageTextToText
 
-from dycoke_cli.models.catalog import published
+from dycoke_cli.models.catalog import Published, published
 from dycoke_cli.models.private_api import without_initialisation
-from dycoke_cli.models.resolve import ChosenModel
-from dycoke_cli.models.stand_in import stand_in_processor
+from dycoke_cli.models.resolve import ResolvedModel
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
 
@@ -21,15 +27,15 @@ SPREAD = 0.02
 _BLOCK = 1_000_003
 
 
-def unlearned_model(chosen: ChosenModel) -> tuple[Any, Any]:
-    """A model that never learned anything, and a processor that fits it.
+def with_random_weights(resolved: ResolvedModel) -> tuple[Any, Any]:
+    """A published model with random weights, and a processor that fits it.
 
     Args:
-        chosen: whose source is a published configuration.
+        resolved: whose source is a published configuration.
     """
-    model = random_model(chosen.config, chosen.device, chosen.dtype)
-    words = chosen.config.get_text_config().vocab_size
-    return model, stand_in_processor(published(chosen.name), words)
+    model = random_model(resolved.config, resolved.device, resolved.dtype)
+    words = resolved.config.get_text_config().vocab_size
+    return model, byte_processor(published(resolved.name), words)
 
 
 def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -50,6 +56,50 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     return model.eval()
+
+
+def byte_processor(model: Published, vocabulary: int) -> Any:
+    """The stock processor of a model's class, with the published settings.
+
+    Args:
+        model: as published.
+        vocabulary: tokens that the model knows.
+    """
+    described = model.processor
+    parts = {name: _part(described[name]) for name in ("image_processor", "video_processor")}
+    return getattr(transformers, described["class"])(
+        **parts,
+        **described["settings"],
+        tokenizer=byte_tokenizer(described["tokenizer"], vocabulary),
+        chat_template="".join(described["chat_template"]),
+    )
+
+
+def byte_tokenizer(described: dict[str, Any], vocabulary: int) -> Any:
+    """A stock tokenizer that knows bytes, the special tokens, and names for all other ids.
+
+    Args:
+        described: `special` tokens with their ids, `named` (attribute of the tokenizer: token), and
+            the token that is the `pad`.
+        vocabulary: how many tokens there are.
+    """
+    special: dict[str, int] = described["special"]
+    ids = dict(special)
+    taken = set(special.values())
+    free = (number for number in range(vocabulary) if number not in taken)
+    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        ids[byte] = next(free)
+    ids |= {f"<unused{number}>": number for number in free}
+    core = Tokenizer(models.BPE(vocab=ids, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(special))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=described["pad"],
+        padding_side="left",
+        extra_special_tokens=described["named"],
+    )
 
 
 @torch.no_grad()
@@ -82,3 +132,8 @@ def _tile(numbers: torch.Tensor, block: torch.Tensor, used: int) -> int:
         done += len(part)
         used = (used + len(part)) % len(block)
     return used
+
+
+def _part(described: dict[str, Any]) -> Any:
+    settings = {name: value for name, value in described.items() if name != "class"}
+    return getattr(transformers, described["class"])(**settings)

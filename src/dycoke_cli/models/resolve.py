@@ -34,8 +34,8 @@ _NO_SAFETENSORS = "file named model.safetensors"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model's files are.
+class ModelRef:
+    """A model that a user named: where its files are.
 
     Args:
         name: as it is reported.
@@ -51,8 +51,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class ChosenModel:
-    """A model that was found; its weights are still where they were.
+class ResolvedModel:
+    """A model that can be loaded here: its configuration, family, device and dtype are known.
 
     Args:
         name: as it was given.
@@ -66,7 +66,7 @@ class ChosenModel:
     """
 
     name: str
-    source: Source
+    source: ModelRef
     config: Any
     revision: str | None
     family: Family
@@ -85,7 +85,7 @@ class ChosenModel:
         return method_defaults(self.config)
 
     def describe(self) -> dict[str, Any]:
-        """What tells it from every other: name, revision, weights, dtype and device."""
+        """What identifies it: name, revision, weights, dtype and device."""
         return {
             "name": self.source.name,
             "revision": self.revision,
@@ -95,7 +95,7 @@ class ChosenModel:
         }
 
 
-def find(name: str) -> Source:
+def find(name: str) -> ModelRef:
     """Find a model by catalog name, folder or hub id; nothing is downloaded.
 
     Raises:
@@ -104,20 +104,20 @@ def find(name: str) -> Source:
     entry = CATALOG.get(name)
     if entry is not None:
         location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
-        return Source(name, location, entry, local=entry.repo is None)
+        return ModelRef(name, location, entry, local=entry.repo is None)
     if os.path.isdir(name):
         check_folder(Path(name))
-        return Source(name, name, None, local=True)
+        return ModelRef(name, name, None, local=True)
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
     near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
-        return Source(name, name, None, local=False)
+        return ModelRef(name, name, None, local=False)
     hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists the names there are"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
 
 
-def read_config(source: Source, revision: str | None = None) -> tuple[Any, str | None]:
+def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:
     """Read a model's configuration; of a hub model, download that one file if need be.
 
     Returns:
@@ -143,7 +143,7 @@ def read_config(source: Source, revision: str | None = None) -> tuple[Any, str |
         return config, path.parent.name
 
 
-def fingerprint(source: Source, revision: str | None) -> str:
+def fingerprint(source: ModelRef, revision: str | None) -> str:
     """What changes when a model's files change: a hub model's commit, a folder's content.
 
     Args:
@@ -161,8 +161,8 @@ def fingerprint(source: Source, revision: str | None) -> str:
     return f"sha256:{content.hexdigest()}"
 
 
-def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
-    """Find a model, and check that it can be loaded like that here.
+def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
+    """Resolve a model, and check that it can be loaded with these options here.
 
     Args:
         name: of the catalog, a folder or a hub id.
@@ -178,16 +178,16 @@ def choose(name: str, options: LoadOptions | None = None) -> ChosenModel:
 
     options = options or LoadOptions()
     device = named_device(options.device)
-    source, config, commit = _described(name, options)
+    source, config, commit = _resolve_config(name, options)
     family = family_in(source, config)
     dtype = _dtype(options.dtype, config, device)
     check_family_packages(source.name, config.model_type)
     check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
-    return ChosenModel(name, source, config, commit, family, device, dtype, options)
+    return ResolvedModel(name, source, config, commit, family, device, dtype, options)
 
 
-def family_in(source: Source, config: Any) -> Family:
+def family_in(source: ModelRef, config: Any) -> Family:
     """The layout of the model's family.
 
     Raises:
@@ -201,7 +201,7 @@ def family_in(source: Source, config: Any) -> Family:
     return family_of(config)
 
 
-def _described(name: str, options: LoadOptions) -> tuple[Source, Any, str | None]:
+def _resolve_config(name: str, options: LoadOptions) -> tuple[ModelRef, Any, str | None]:
     """Where a model is, its configuration, and its commit on the hub."""
     from transformers import AutoConfig
 
@@ -210,7 +210,7 @@ def _described(name: str, options: LoadOptions) -> tuple[Source, Any, str | None
         return source, *read_config(source, options.revision)
     config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
     shown = f"{name} (random weights)"
-    return Source(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
+    return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
 
 
 def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
@@ -253,7 +253,7 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
 
 
 @contextmanager
-def explained(source: Source, part: str) -> Iterator[None]:
+def explained(source: ModelRef, part: str) -> Iterator[None]:
     """Turn what the hub and the loaders raise into one sentence.
 
     Args:
@@ -281,7 +281,7 @@ def unreachable(error: BaseException) -> bool:
     return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
-def _sentence(source: Source, part: str, error: BaseException) -> str:
+def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
         RepositoryNotFoundError,

@@ -60,11 +60,11 @@ def check_known(name: str, folder: Path) -> None:
     if kind in _STOCK_REPOSITORIES or "auto_map" in config:
         stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
         raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
-    made = config.get("transformers_version")
-    if made is not None and _newer(str(made), installed):
+    stored_by = config.get("transformers_version")
+    if stored_by is not None and _newer(str(stored_by), installed):
         raise ModelError(
-            f"{name} is of the family {kind!r} and was stored by transformers {made}; {installed} "
-            "is installed and doesn't know it: pip install --upgrade transformers"
+            f"{name} is of the family {kind!r} and was stored by transformers {stored_by}; "
+            f"{installed} is installed and doesn't know it: pip install --upgrade transformers"
         )
     raise ModelError(
         f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "

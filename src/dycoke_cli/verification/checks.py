@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -84,7 +84,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     if prunes:
         yield _pruned(session, prompts, default)
         if loaded.family.counts_tokens:
-            other = "kept" if default.renumbers() else "renumbered"
+            other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
             yield _pruned(session, prompts, replace(default, positions=other))
     else:
         yield Step(

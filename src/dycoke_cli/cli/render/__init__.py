@@ -32,6 +32,7 @@ __all__ = [
     "check",
     "confirm",
     "evaluation_tables",
+    "methods_tables",
     "model_table",
     "models_table",
     "note",
@@ -65,6 +66,13 @@ def model_table(document: dict[str, Any]) -> None:
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
+
+
+def methods_tables(document: dict[str, Any]) -> None:
+    """Compression methods and their parameters, on stdout."""
+    from dycoke_cli.cli.render.methods import methods
+
+    to_stdout(methods(document))
 
 
 def probe_table(document: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.method_flags import flag
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125
@@ -137,9 +139,9 @@ def _tokens(model: dict[str, Any]) -> str:
 
 
 def _defaults(model: dict[str, Any]) -> str:
-    if model["prune_layer"] is None:
+    if any(model[name] is None for name in METHOD_DEFAULTS):
         return UNKNOWN
-    return f"--prune-layer {model['prune_layer']} --positions {model['positions']}"
+    return " ".join(f"{flag(name)} {model[name]}" for name in METHOD_DEFAULTS)
 
 
 def _state(state: str | None, states: dict[str, str]) -> str:

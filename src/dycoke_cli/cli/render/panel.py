@@ -11,8 +11,7 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
-
-_NAMES = {"dycoke": "DyCoke", "random": "Random dropping", "fastv": "FastV"}
+from dycoke_cli.compression.registry import restore
 
 
 def panel(document: dict[str, Any]) -> Panel:
@@ -51,27 +50,19 @@ def saving(document: dict[str, Any]) -> str:
 
 
 def _title(document: dict[str, Any]) -> str:
-    method, model = document["method"], document["model"]
-    parts = [model["name"], _NAMES.get(method["name"], method["name"])]
-    if method.get("ttm"):
-        parts.append(f"K={method['merge_ratio']:g}")
-    if _prunes(document):
-        parts.append(f"P={method['prune_ratio']:g} L={method['prune_layer']}")
-    return one_line(" · ".join(parts))
-
-
-def _prunes(document: dict[str, Any]) -> bool:
-    method = document["method"]
-    enough = document["tokens"]["visual_kept"] >= method.get("prune_from", 0)
-    return enough and bool(method.get("kv_prune", "prune_ratio" in method))
+    method = restore(document["method"])
+    symbols = method.symbols(document["tokens"]["visual_kept"])
+    return one_line(" · ".join([document["model"]["name"], method.title, *symbols]))
 
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(document)), ("Attended", _attended(document))]
-    if document["method"].get("kv_prune"):
-        selection = _selection(document["decode"]) if _prunes(document) else _too_few(document)
-        rows.append(("KV selection", selection))
+    pruning = restore(document["method"]).pruning()
+    if pruning is not None:
+        few = document["tokens"]["visual_kept"] < pruning.least
+        too_few = f"off: fewer than {count(pruning.least)} visual tokens"
+        rows.append(("KV selection", too_few if few else _selection(document["decode"])))
     return [
         *rows,
         ("LLM FLOPs", _flops(document["flops"])),
@@ -85,8 +76,8 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _tokens(document: dict[str, Any]) -> str:
     visual, kept = document["tokens"]["visual"], document["tokens"]["visual_kept"]
     frames = _counted(document["frames"]["count"], "frame")
-    method = document["method"]
-    how = "after TTM" if method["name"] == "dycoke" and method["ttm"] else "at prefill"
+    merging = restore(document["method"]).merging()
+    how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 
 
@@ -100,10 +91,6 @@ def _attended(document: dict[str, Any]) -> str:
     if tokens["visual_active_in_decode"] == tokens["visual_kept"]:
         return mean
     return f"{mean}; {active} ({share(tokens['visual_active_in_decode'], visual)}) in pruned"
-
-
-def _too_few(document: dict[str, Any]) -> str:
-    return f"off: fewer than {count(document['method']['prune_from'])} visual tokens"
 
 
 def _selection(decode: dict[str, Any]) -> str:

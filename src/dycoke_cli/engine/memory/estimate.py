@@ -116,7 +116,7 @@ def estimate(sizes: Sizes, work: Work) -> Estimate:
     layer = (
         work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * sizes.dtype_bytes
     )
-    # The prompt stands there whole before anything is dropped from it.
+    # The prompt is there whole before anything is dropped from it.
     prompt = (work.visual + work.text) * token
     return Estimate(
         weights=sizes.weights,

@@ -21,7 +21,7 @@ class PeakMemory:
 
     Args:
         devices: where the work runs: several of a model that is spread over GPUs.
-        weights_bytes: of the model on these devices, which stand outside the working memory.
+        weights_bytes: of the model on these devices, which aren't working memory.
     """
 
     def __init__(self, devices: Sequence[torch.device], weights_bytes: int) -> None:
@@ -67,8 +67,9 @@ def read_per_token(model: Any, kv_active: int) -> int | None:
 def weights_read(model: Any) -> int | None:
     """Bytes of the text decoder and of the output layer.
 
-    Of embedding tables a step reads a row, which isn't counted; one that is also the output layer
-    is, once. None for a mixture of experts, of which it reads those that the token asks for.
+    Of an embedding table a step reads one embedding, which isn't counted; a table that is also the
+    output layer is, once. None for a mixture of experts, of which it reads those that the token
+    asks for.
 
     Args:
         model: a stock model.

@@ -11,6 +11,9 @@ from dycoke_cli.models.families.table import FAMILIES
 PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""
 
+METHOD_DEFAULTS = ("prune_layer", "positions")
+"""Parameters of methods whose default a model has."""
+
 CHECKPOINT_KEY = "dycoke"
 """Of a config.json: parameters that were measured to suit this checkpoint."""
 
@@ -77,6 +80,7 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
 
 __all__ = [
     "FAMILIES",
+    "METHOD_DEFAULTS",
     "PRUNE_LAYER",
     "Family",
     "Layout",

@@ -6,9 +6,8 @@ import shutil
 import pytest
 
 from dycoke_cli.errors import ModelError, OutputError
-from dycoke_cli.models import download_plan
-from dycoke_cli.models.download_plan import File, Plan, check_space
-from dycoke_cli.models.pulling import pull
+from dycoke_cli.models import hub
+from dycoke_cli.models.hub import File, Plan, check_space, pull
 from dycoke_cli.models.resolve import find
 
 
@@ -26,7 +25,7 @@ def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
         asked.append(path)
         return usage(10**12, 0, free)
 
-    monkeypatch.setattr(download_plan.shutil, "disk_usage", disk)
+    monkeypatch.setattr(hub.shutil, "disk_usage", disk)
     free = 3 * 10**9
     check_space(planned)
     free = 3 * 10**9 - 1

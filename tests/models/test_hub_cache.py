@@ -6,7 +6,8 @@ import os
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.on_disk import missing_parts, removal, stored_models
+from dycoke_cli.models.hub import cached_models, removal
+from dycoke_cli.models.weight_files import missing_parts
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -35,7 +36,7 @@ def lay_out(cache, commit, files, ref=None, time=0):
 
 def test_no_cache(cache):
     os.rmdir(cache)
-    assert stored_models() == {}
+    assert cached_models() == {}
     with pytest.raises(ModelError, match="me/mine isn't on this machine"):
         removal("me/mine")
 
@@ -45,7 +46,7 @@ def test_revisions_the_newest_first(cache):
     folder = lay_out(
         cache, NEW, {"config.json": b"{}", "model.safetensors": b"1234"}, ref="main", time=200
     )
-    (found,) = stored_models().values()
+    (found,) = cached_models().values()
     assert (found.repo, found.bytes, found.complete) == ("me/mine", 8, True)
     assert [(r.commit, r.names, r.complete) for r in found.revisions] == [
         (NEW, ("main",), True),
@@ -59,9 +60,9 @@ def test_removal_says_what_it_frees_and_does_it(cache):
     lay_out(cache, NEW, {"model.safetensors": b"1234"})
     planned = removal("me/mine")
     assert planned.freed_bytes == 6
-    assert len(stored_models()) == 1
+    assert len(cached_models()) == 1
     planned.execute()
-    assert stored_models() == {}
+    assert cached_models() == {}
     assert list(cache.iterdir()) == []
 
 

@@ -1,10 +1,10 @@
-"""The tokenizer that stands in: bytes, special tokens at their true ids, a full vocabulary."""
+"""The byte tokenizer of random weights: special tokens at their true ids, a full vocabulary."""
 
 from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.models.stand_in import stand_in_tokenizer
+from dycoke_cli.models.random_weights import byte_tokenizer
 
 SPECIAL = {"<pad>": 0, "<s>": 7, "<video>": 500}
 DESCRIBED = {"special": SPECIAL, "named": {"video_token": "<video>"}, "pad": "<pad>"}
@@ -12,7 +12,7 @@ DESCRIBED = {"special": SPECIAL, "named": {"video_token": "<video>"}, "pad": "<p
 
 @pytest.fixture(scope="module")
 def words():
-    return stand_in_tokenizer(DESCRIBED, 600)
+    return byte_tokenizer(DESCRIBED, 600)
 
 
 def test_special_tokens_have_their_true_ids(words):

@@ -1,0 +1,229 @@
+"""A parameter of a method, told once: by the field of its dataclass.
+
+    retain: Annotated[float, Param("Fraction of tokens kept.", symbol="R", above=0, to=1)] = 0.25
+
+Its range check, its flag and help, `eval --methods name:retain=0.5`, its entry in the JSON Schema,
+the title of the panel and `dycoke methods` are all read off the field. Fields are `bool`, `int`,
+`float` or a `Literal` of words; `| None` where the default depends on the model or on others.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from dycoke_cli.errors import UsageError
+
+_KINDS: dict[type, tuple[Any, str, str]] = {
+    bool: (bool, "boolean", "true or false"),
+    int: (numbers.Integral, "integer", "a whole number"),
+    float: (numbers.Real, "number", "a number"),
+}
+"""For each kind: what a value must be an instance of, its JSON type, and its name in a sentence."""
+
+_TRUTH = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Param:
+    """What a field says of a parameter, beside its type and default.
+
+    Args:
+        help: sentences that end with a full stop; range and default are added to them.
+        symbol: its letter in the paper, shown in titles.
+        at_least: lowest value.
+        above: all values are greater than this.
+        to: highest value.
+        below: all values are less than this.
+        layer: it is a layer of the language model (0-based, 1 or more), which the model must have.
+        words: what may be given in place of a number, and the number that it means.
+        default: the default in words, where the value alone doesn't tell it.
+        switch: the on-off parameter of the same method without which this one has no effect.
+    """
+
+    help: str
+    symbol: str | None = None
+    at_least: float | None = None
+    above: float | None = None
+    to: float | None = None
+    below: float | None = None
+    layer: bool = False
+    words: Mapping[str, int] = field(default_factory=dict)
+    default: str | None = None
+    switch: str | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a method, as its field tells it.
+
+    Args:
+        name: of the field.
+        kind: bool, int, float, or str for a choice of words.
+        choices: the words, or () for the other kinds.
+        optional: None is allowed: the default depends on the model or on other parameters.
+        default: of the field.
+        told: the rest.
+    """
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    told: Param
+
+    @property
+    def range(self) -> str | None:
+        """What is allowed, for a help text: "0 ≤ K < 1", "2 or more"; None without limits."""
+        told = self.told
+        if told.layer:
+            return "1 to the model's layers - 1"
+        low, high = _first(told.at_least, told.above), _first(told.to, told.below)
+        if low is None and high is None:
+            return None
+        if low is None or high is None or told.symbol is None:
+            return self._limits()
+        signs = ["<" if limit is None else "≤" for limit in (told.at_least, told.to)]
+        return f"{low:g} {signs[0]} {told.symbol} {signs[1]} {high:g}"
+
+    @property
+    def default_in_words(self) -> str:
+        """The default for a help text; an on-off parameter is "on" or "off"."""
+        if self.told.default is not None:
+            return self.told.default
+        if self.kind is bool:
+            return "on" if self.default else "off"
+        return str(self.default)
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that the parameter can't have, NaN and infinity included.
+
+        Raises:
+            UsageError: (a ValueError) the sentence says what is allowed, and what was given.
+        """
+        if value is None and self.optional:
+            return
+        if self.choices:
+            if value not in self.choices:
+                raise UsageError(f"{self.name} must be {_either(self.choices)}, not {value!r}")
+            return
+        allowed, _, named = _KINDS[self.kind]
+        if not isinstance(value, allowed):
+            raise UsageError(f"{self.name} must be {named}, not {value!r}")
+        if not self._within(value):
+            raise UsageError(f"{self.name} must be {self._limits()}, not {value:g}")
+
+    def parse(self, text: str) -> Any:
+        """The value that a text means; whether it is in range is for `check`.
+
+        Raises:
+            UsageError: (a ValueError) it isn't of the parameter's kind.
+        """
+        if text in self.told.words:
+            return self.told.words[text]
+        try:
+            return _TRUTH[text] if self.kind is bool else self.kind(text)
+        except (KeyError, ValueError):
+            wanted = " or ".join([_KINDS[self.kind][2], *self.told.words])
+            raise UsageError(f"{self.name} must be {wanted}, not {text!r}") from None
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema in an answer, where every default is settled."""
+        if self.choices:
+            return {"enum": list(self.choices)}
+        told = self.told
+        limits = {
+            "minimum": 1 if told.layer else told.at_least,
+            "exclusiveMinimum": told.above,
+            "maximum": told.to,
+            "exclusiveMaximum": told.below,
+        }
+        given = {key: limit for key, limit in limits.items() if limit is not None}
+        return {"type": _KINDS[self.kind][1], **given}
+
+    def _within(self, value: float) -> bool:
+        told = self.told
+        return (
+            math.isfinite(value)
+            and (told.at_least is None or value >= told.at_least)
+            and (told.above is None or value > told.above)
+            and (told.to is None or value <= told.to)
+            and (told.below is None or value < told.below)
+            and (not told.layer or value >= 1)
+        )
+
+    def _limits(self) -> str:
+        told = self.told
+        least = 1 if told.layer else told.at_least
+        if least is not None and told.to is None and told.below is None:
+            return f"{least:g} or more"
+        limits = [("at least", least), ("above", told.above)]
+        limits += [("at most", told.to), ("below", told.below)]
+        named = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        return " and ".join(named) or "finite"
+
+
+def parameters_of(method: type) -> dict[str, Parameter]:
+    """The parameters of a method by name, in the order of its fields.
+
+    Args:
+        method: a dataclass; fields without a `Param` aren't parameters.
+
+    Raises:
+        TypeError: a field of another type, or one whose default nothing tells.
+    """
+    return _read(method)
+
+
+@cache
+def _read(method: type) -> dict[str, Parameter]:
+    hints = get_type_hints(method, include_extras=True)
+    found = {}
+    for each in fields(method):
+        annotation = hints[each.name]
+        told = next((x for x in getattr(annotation, "__metadata__", ()) if type(x) is Param), None)
+        if told is not None:
+            found[each.name] = _parameter(each.name, get_args(annotation)[0], each.default, told)
+    return found
+
+
+def check_layer(name: str, layer: int, layers: int, model: str = "this model") -> None:
+    """Refuse a layer (0-based) to prune from that a model doesn't have, or its first.
+
+    Raises:
+        UsageError: (a ValueError) no such layer.
+    """
+    if not 1 <= layer < layers:
+        raise UsageError(
+            f"{name} must be from 1 to {layers - 1} for {model}, which has {layers} layers, "
+            f"not {layer}"
+        )
+
+
+def _parameter(name: str, annotation: Any, default: Any, told: Param) -> Parameter:
+    # `int | None` is `int` and optional; a Literal is a choice of words.
+    members = (annotation,) if get_origin(annotation) in (None, Literal) else get_args(annotation)
+    optional = NoneType in members
+    (kind,) = (member for member in members if member is not NoneType)
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    kind = str if choices else kind
+    if not choices and kind not in _KINDS:
+        raise TypeError(f"{name}: a parameter can't be of the type {annotation}")
+    if default is None and told.default is None:
+        raise TypeError(f"{name}: a default of None needs `default` in its Param")
+    return Parameter(name, kind, choices, optional, default, told)
+
+
+def _either(words: tuple[str, ...]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

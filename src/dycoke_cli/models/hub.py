@@ -1,0 +1,325 @@
+"""The model hub's cache: which models are downloaded, pulling more, and removing them.
+
+A pull fetches files one after the other, each moved into place when it is whole. What was finished
+when it was interrupted is kept; the file it was at starts again, for the hub client keeps no parts.
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.resolve import ModelRef, explained, unreachable
+from dycoke_cli.models.weight_files import READ_SUFFIXES, missing_parts
+
+if TYPE_CHECKING:
+    from huggingface_hub import CachedRepoInfo
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One state of a repository in the hub client's cache.
+
+    Args:
+        commit: its commit.
+        names: branches and tags that stood for it when it was downloaded.
+        folder: where its files are.
+        complete: whether its configuration and all its weights are there.
+    """
+
+    commit: str
+    names: tuple[str, ...]
+    folder: Path
+    complete: bool
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A repository in the hub client's cache.
+
+    Args:
+        repo: its hub id.
+        bytes: of all its files.
+        revisions: what there is of it, the newest first.
+    """
+
+    repo: str
+    bytes: int
+    revisions: tuple[Revision, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the newest of its revisions can be loaded."""
+        return self.revisions[0].complete
+
+
+def cached_models() -> dict[str, CachedModel]:
+    """The models in the hub client's cache, by hub id; none where there is no cache yet."""
+    return {repo.repo_id: _cached_model(repo) for repo in _cached_repos()}
+
+
+def _cached_repos() -> list[CachedRepoInfo]:
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return [repo for repo in repos if repo.repo_type == "model" and repo.revisions]
+
+
+def _cached_model(repo: CachedRepoInfo) -> CachedModel:
+    newest_first = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
+    return CachedModel(
+        repo.repo_id,
+        repo.size_on_disk,
+        tuple(
+            Revision(
+                revision.commit_hash,
+                tuple(sorted(revision.refs)),
+                revision.snapshot_path,
+                not missing_parts(revision.snapshot_path),
+            )
+            for revision in newest_first
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a repository.
+
+    Args:
+        name: at the top of the repository.
+        bytes: its size.
+        here: whether it is in the cache already.
+    """
+
+    name: str
+    bytes: int
+    here: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a download would fetch.
+
+    Args:
+        source: the model.
+        revision: branch, tag or commit that was asked for; None is the main branch.
+        commit: what it stands for now.
+        files: all files that loading reads.
+        folder: of the hub client's cache.
+    """
+
+    source: ModelRef
+    revision: str | None
+    commit: str
+    files: tuple[File, ...]
+    folder: Path
+
+    @property
+    def missing(self) -> tuple[File, ...]:
+        """The files that have to be fetched."""
+        return tuple(file for file in self.files if not file.here)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Their size."""
+        return sum(file.bytes for file in self.missing)
+
+
+def plan(source: ModelRef, revision: str | None = None) -> Plan:
+    """Ask the hub what there is to download.
+
+    Args:
+        source: a model of the hub.
+        revision: branch, tag or commit.
+
+    Raises:
+        ModelError: the hub can't be reached, or has no such model, revision or weights.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    repo = source.location
+    with _pull_explained(source):
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+        files = tuple(
+            File(
+                sibling.rfilename,
+                sibling.size or 0,
+                isinstance(try_to_load_from_cache(repo, sibling.rfilename, revision=info.sha), str),
+            )
+            for sibling in info.siblings or []
+            if "/" not in sibling.rfilename and sibling.rfilename.endswith(READ_SUFFIXES)
+        )
+    if not any(file.name.endswith(".safetensors") for file in files):
+        raise ModelError(
+            f"{repo} has no weights as safetensors, the only format that is loaded; choose another "
+            "repository"
+        )
+    return Plan(source, revision, str(info.sha), files, Path(constants.HF_HUB_CACHE))
+
+
+def check_space(planned: Plan) -> None:
+    """Check that what is missing fits on the disk.
+
+    Raises:
+        OutputError: it doesn't.
+    """
+    place = planned.folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if planned.missing_bytes > free:
+        raise OutputError(
+            f"{planned.source.location} needs {planned.missing_bytes / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free at {place}; free some space, or set HF_HOME to a folder "
+            "on a larger disk"
+        )
+
+
+def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
+    """Download what is missing.
+
+    Args:
+        planned: what to fetch.
+        on_bytes: called with the bytes that have come so far, of all missing files.
+
+    Raises:
+        ModelError: the hub can't be reached, or wants a login; what is finished is kept.
+        OutputError: the disk is full.
+    """
+    from huggingface_hub import hf_hub_download
+
+    repo, done = planned.source.location, 0
+    with _pull_explained(planned.source), _quiet(), open(os.devnull, "w") as nowhere:
+        for file in planned.missing:
+            bar = _counting(partial(_add, on_bytes, done), nowhere)
+            hf_hub_download(repo, file.name, revision=planned.commit, tqdm_class=bar)
+            done += file.bytes
+            on_bytes(done)
+        # By the name that was asked for: from now on it is found without the hub, too.
+        hf_hub_download(repo, _CONFIG, revision=planned.revision)
+
+
+def _add(on_bytes: Callable[[int], None], before: int, come: int) -> None:
+    on_bytes(before + come)
+
+
+def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
+    """A class of bars for the hub client that shows nothing, and says how far one file is.
+
+    Args:
+        on_bytes: called with the bytes of the file that have come.
+        nowhere: where the bars are drawn.
+    """
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    class Counting(tqdm):
+        monitor_interval = 0  # no thread beside it
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "file": nowhere})
+            bars.append(self)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            # Some files have two: bytes that were received, and bytes that were written.
+            on_bytes(int(max(bar.n for bar in bars)))
+            return shown
+
+    return Counting
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the hub client: what matters becomes our error."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
+def _pull_explained(source: ModelRef) -> Iterator[None]:
+    """Turn what the hub client raises into one sentence; see `resolve.explained`.
+
+    Raises:
+        OutputError: the disk is full.
+        ModelError: in place of any other error.
+    """
+    with explained(source, "its files"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutputError(
+                    f"the disk is full; free some space and pull {source.name} again (the files "
+                    "that are finished are kept)"
+                ) from error
+            if unreachable(error):
+                raise _offline(source) from error
+            raise
+        except Exception as error:
+            if unreachable(error):
+                raise _offline(source) from error
+            raise
+
+
+def _offline(source: ModelRef) -> ModelError:
+    return ModelError(
+        f"{source.location} can't be pulled, for the hub can't be reached; connect, and unset "
+        "HF_HUB_OFFLINE if it is set (the files that are finished are kept)"
+    )
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What removing a model would do.
+
+    Args:
+        freed_bytes: how much space that gives back.
+        execute: does it.
+    """
+
+    freed_bytes: int
+    execute: Callable[[], None]
+
+
+def removal(repo: str) -> Removal:
+    """Prepare to remove all revisions of a model from the hub client's cache.
+
+    Raises:
+        ModelError: it isn't there.
+    """
+    from huggingface_hub import scan_cache_dir
+
+    for cached in _cached_repos():
+        if cached.repo_id == repo:
+            commits = [revision.commit_hash for revision in cached.revisions]
+            strategy = scan_cache_dir().delete_revisions(*commits)
+            return Removal(strategy.expected_freed_size, strategy.execute)
+    raise ModelError(
+        f"{repo} isn't on this machine, so it can't be removed; `dycoke models` shows what is here"
+    )

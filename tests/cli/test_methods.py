@@ -1,0 +1,142 @@
+"""`dycoke methods`: every method, with the parameters that its flags really have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import jsonschema
+import pytest
+
+from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.registry import METHODS, create
+
+from .harness import run_here
+from .schema_parts import TEXT, closed, keyed, or_null
+
+PARAMETER = closed(
+    {
+        "name": TEXT,
+        "flags": {"type": "array", "items": TEXT, "minItems": 1},
+        "symbol": or_null(TEXT),
+        "help": TEXT,
+        "default": {"type": ["boolean", "number", "string", "null"]},
+        "default_in_words": TEXT,
+        "range": or_null(TEXT),
+        "words": keyed({"type": "integer"}),
+        "switch": or_null(TEXT),
+        "schema": {"type": "object", "minProperties": 1},
+    }
+)
+METHOD = closed(
+    {
+        "name": TEXT,
+        "title": TEXT,
+        "summary": TEXT,
+        "paper": or_null(TEXT),
+        "acts": {"type": "array", "items": TEXT},
+        "parameters": {"type": "array", "items": PARAMETER},
+        "ablations": {
+            "type": "array",
+            "items": closed({"name": TEXT, "summary": TEXT, "parameters": {"type": "object"}}),
+        },
+    }
+)
+DOCUMENT = closed(
+    {
+        "schema": {"const": "dycoke.methods/1"},
+        "version": TEXT,
+        "default": {"const": "dycoke"},
+        "methods": {"type": "array", "items": METHOD},
+    }
+)
+
+
+def listed(*name: str) -> list[dict[str, Any]]:
+    run = run_here("methods", *name, "--json")
+    assert (run.code, run.err) == (0, "")
+    jsonschema.Draft202012Validator(DOCUMENT).validate(run.object)
+    methods: list[dict[str, Any]] = run.object["methods"]
+    return methods
+
+
+def test_all_methods_with_all_of_their_parameters() -> None:
+    methods = {method["name"]: method for method in listed()}
+    assert [*methods] == [*METHODS]
+    for name, method in methods.items():
+        assert [p["name"] for p in method["parameters"]] == [*create(name).parameters()]
+    assert methods["fastv"]["acts"] == ["inside the language model"]
+    assert methods["fastv"]["paper"] == "arXiv 2403.06764, ECCV 2024"
+
+
+def test_one_method() -> None:
+    (dycoke,) = listed("dycoke")
+    parameters = {p["name"]: p for p in dycoke["parameters"]}
+    assert parameters["merge_ratio"] == {
+        "name": "merge_ratio",
+        "flags": ["--merge-ratio"],
+        "symbol": "K",
+        "help": "Fraction of a compared frame's tokens that TTM drops.",
+        "default": 0.7,
+        "default_in_words": "0.7",
+        "range": "0 ≤ K < 1",
+        "words": {},
+        "switch": "ttm",
+        "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    }
+    assert parameters["ttm"]["flags"] == ["--ttm", "--no-ttm"]
+    assert parameters["prune_from"]["words"] == {"auto": PAYS_FROM}
+    assert parameters["prune_layer"]["default"] is None
+    assert parameters["prune_layer"]["default_in_words"].startswith("the paper's 3, unless")
+    ablations = {row["name"]: row["parameters"] for row in dycoke["ablations"]}
+    assert DyCoke(**ablations["dycoke-once"]).recall is False
+
+
+def test_flags_that_are_listed_are_flags() -> None:
+    page = run_here("ask", "--help").out
+    for method in listed():
+        for parameter in method["parameters"]:
+            assert all(f"{flag} " in page for flag in parameter["flags"])
+
+
+def test_for_people() -> None:
+    run = run_here("methods")
+    assert (run.code, run.err) == (0, "")
+    text = " ".join(run.out.split())
+    assert "none: uncompressed Acts: nowhere. Paper: none." in text
+    assert "dycoke (the default): token merging before" in text
+    assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
+    assert "kv, stage 2 alone" in text
+    assert "Range: 0 ≤ K < 1. Default: 0.7." in text
+    # What random shares with dycoke is told once.
+    assert "Parameters: those of dycoke, and: " in text
+    assert text.count("--merge-ratio") == 1
+    assert "--merge-ratio K" in run_here("methods", "random").out
+
+
+def test_no_such_method() -> None:
+    run = run_here("methods", "fastw")
+    assert (run.code, run.out) == (2, "")
+    assert "did you mean fastv?" in run.err
+    assert run_here("methods", "fastw", "--json").object["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["schema", "answer"]])
+def test_no_torch_is_imported(arguments: list[str]) -> None:
+    code = (
+        f"import sys; from dycoke_cli.cli.main import main; main({arguments});"
+        "sys.exit(bool({'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main;"
+        "assert main(['ask', 'nofile.mp4', 'What?', '--merge-ratio', '.5']) == 3;"
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
