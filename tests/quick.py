@@ -1,8 +1,9 @@
 """A pytest plugin for `make test-quick`: a little of every file of tests.
 
-Of each test it runs the first of its cases, and of each file as many tests as begin within half a
-second of processor time. So no list of quick tests is kept by hand, a new file is covered at once,
-and a slow one costs one test. What is left out is counted as deselected (cases) or skipped (tests).
+Of each test it runs the first of its cases, and of each file as many tests as begin within a
+quarter of a second of processor time. So no list of quick tests is kept by hand, a new file is
+covered at once, and a slow one costs one test. What is left out is counted as deselected (cases) or
+skipped (tests).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS_PER_FILE = 0.5
+SECONDS_PER_FILE = 0.25
 
 _spent: defaultdict[Path, float] = defaultdict(float)
 
