@@ -1,5 +1,6 @@
 # make demo     set up .venv, then watch a question being answered
 # make test     lint and all tests
+# make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
@@ -21,7 +22,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint bench bench-full gpu tables mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -29,6 +30,10 @@ demo: $(INSTALLED)
 test: lint
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
+
+# Each file on one worker: its share of the time is counted there.
+test-quick: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -14,8 +14,8 @@ from benchmarks.page import ROOT, put, where
 from dycoke_cli.cli.eval import Shown
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.lines import Evaluation
-from dycoke_cli.evaluation.metrics import Mean
-from dycoke_cli.evaluation.report import Report, Row
+from dycoke_cli.evaluation.report import Report
+from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
 
@@ -59,20 +59,19 @@ def full_table(report: Report) -> str:
     head += ["told in order", *moved]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in report.rows:
-        changes = row.changes
-        counts = (changes.changed, changes.fixed, changes.broken) if changes else ("", "", "")
+        counts = ("", "", "") if row.changed is None else (row.changed, row.fixed, row.broken)
         lines.append(
             _line(
                 [
-                    NAMES[row.name],
+                    NAMES[row.method],
                     _budget(row),
                     _layer(row),
                     _positions(row),
                     *_retention(row),
-                    _with_difference(row.accuracy),
+                    _with_difference(row),
                     *(_accuracy(row.by_label.get(label)) for label in LABELS),
                     *(_accuracy(row.by_type.get(kind)) for kind in KINDS),
-                    _accuracy(row.by_part.get("ordered")),
+                    _part(row.by_part.get("ordered")),
                     *map(str, counts),
                 ]
             )
@@ -85,21 +84,21 @@ def short_table(report: Report) -> str:
     head = ["", "L", *RETENTION, "correct, %", *LABELS, "wrong→right / right→wrong"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in report.rows:
-        if row.name not in CONTROLS and (_budget(row) not in ("", f"{BUDGETS[-1]:g}")):
+        if row.method not in CONTROLS and (_budget(row) not in ("", f"{BUDGETS[-1]:g}")):
             continue
-        if _positions(row) == "renumbered" and row.name != "dycoke":
+        if _positions(row) == "renumbered" and row.method != "dycoke":
             continue
-        name = NAMES[row.name]
+        name = NAMES[row.method]
         if _positions(row) == "renumbered":
             name += ", contiguous positions"
-        moved = f"{row.changes.fixed} / {row.changes.broken}" if row.changes else ""
+        moved = "" if row.changed is None else f"{row.fixed} / {row.broken}"
         lines.append(
             _line(
                 [
                     name,
                     _layer(row),
                     *_retention(row),
-                    _with_difference(row.accuracy),
+                    _with_difference(row),
                     *(_with_difference(row.by_label[label]) for label in LABELS),
                     moved,
                 ]
@@ -109,7 +108,7 @@ def short_table(report: Report) -> str:
 
 
 def _budget(row: Row) -> str:
-    if row.name == "fastv":
+    if row.method == "fastv":
         return f"{row.parameters['prune_ratio'] / 0.75:g}"
     if row.parameters.get("ttm", True) and "merge_ratio" in row.parameters:
         return f"{row.parameters['merge_ratio']:g}"
@@ -123,25 +122,27 @@ def _layer(row: Row) -> str:
 
 
 def _retention(row: Row) -> list[str]:
-    shares = row.retention
-    pruned = shares.pruned_layers if _layer(row) else None
-    return [_percent(share) for share in (shares.prefill, shares.decode, pruned)]
+    pruned = row.kept_in_pruned_layers if _layer(row) else None
+    return [_percent(share) for share in (row.kept_before_llm, row.kept_in_decode, pruned)]
 
 
 def _positions(row: Row) -> str:
-    return str(row.parameters["positions"]) if _budget(row) and row.name != "fastv" else ""
+    return str(row.parameters["positions"]) if _budget(row) and row.method != "fastv" else ""
 
 
-def _with_difference(mean: Mean) -> str:
+def _with_difference(mean: Accuracy | Row) -> str:
     if mean.difference is None or mean.difference_error is None:
-        return f"{100 * mean.value:.1f}"
-    return (
-        f"{100 * mean.value:.1f} ({100 * mean.difference:+.1f} ± {100 * mean.difference_error:.1f})"
-    )
+        return _accuracy(mean)
+    error = 100 * mean.difference_error
+    return f"{_accuracy(mean)} ({100 * mean.difference:+.1f} ± {error:.1f})"
 
 
-def _accuracy(mean: Mean | None) -> str:
-    return "" if mean is None else f"{100 * mean.value:.1f}"
+def _accuracy(mean: Accuracy | Row | None) -> str:
+    return "" if mean is None else f"{100 * mean.accuracy:.1f}"
+
+
+def _part(mean: PartMean | None) -> str:
+    return "" if mean is None else f"{100 * mean.mean:.1f}"
 
 
 def _percent(share: float | None) -> str:
@@ -169,7 +170,7 @@ def main() -> None:
     with Shown(quiet=False) as shown:
         report = evaluate(evaluation, shown)
     minutes = (time.perf_counter() - started) / 60
-    questions = report.rows[0].accuracy.questions
+    questions = report.rows[0].questions
     under = (
         f"{report.videos} videos, {questions} questions each row, {report.split} split, "
         f"{report.frames} frames. Retention at decode is the mean over layers and steps; L is the "

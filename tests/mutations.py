@@ -296,14 +296,14 @@ MUTATIONS = (
     ),
     Mutation(
         "scores within a frame aren't scaled",
-        "frame_attention",
+        "bidirectional_attention",
         "A * scaling",
         "A * 1.0",
         KERNELS,
     ),
     Mutation(
         "a packed layer forgets its bias",
-        "PackedLinear.product",
+        "Bfloat16Linear.product",
         "self.bias",
         "None",
         KERNELS,
@@ -317,14 +317,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a rounded token doesn't get its size back",
-        "int8_linear.int8_linear",
+        "linear.int8_linear",
         "_product(A / B, C).mul_(B)",
         "_product(A / B, C)",
         KERNELS,
     ),
     Mutation(
         "negative weights don't count for the scale in 8 bits",
-        "int8_linear.packed",
+        "pack_int8",
         "torch.maximum(-A, B)",
         "B",
         KERNELS,

@@ -21,6 +21,8 @@ PACKAGE = "dycoke_cli"
 # (its version and its public names) stands beside them.
 LAYERS = (
     "errors",
+    "json_schema",
+    "result",
     "unicode",
     "cache",
     "resources",
@@ -156,10 +158,12 @@ def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
         assert not tops & {"training", "benchmarks", "tests"}, module
 
 
-# The defaults that a model has, and a key of `dycoke.probe/1`.
+# The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.
 PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),
+    ("cli.model_documents", "prune_layer"),
     ("cli.probe", "merge_ratio"),
+    ("cli.probe_document", "merge_ratio"),
     ("cli.render.tables", "merge_ratio"),
 }
 

@@ -17,7 +17,7 @@ from dycoke_cli import VideoSession
 from dycoke_cli.engine.chunked_prefill import CHUNK
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
-from dycoke_cli.kernels.stand_in import StandIn
+from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.models.load import LoadedModel
 
 # Tokens of a question and the chat template, beside the visual ones.
@@ -73,7 +73,7 @@ def _rows_of_a_frame(loaded: LoadedModel, session: VideoSession) -> Rows:
 
 
 def _is_linear(part: nn.Module) -> bool:
-    return isinstance(part, nn.Linear | StandIn)
+    return isinstance(part, nn.Linear | PackedLinear)
 
 
 def _seconds(layers: Rows) -> float:

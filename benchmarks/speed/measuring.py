@@ -75,9 +75,9 @@ def _answer(
 ) -> Measured:
     if contestant.method is not None:
         answer = session.ask(QUESTION, contestant.method, max_new_tokens=new_tokens)
-        vision, prefill = answer.seconds["vision"], answer.seconds["prefill"]
-        decode, visual = answer.seconds["decode"], answer.tokens["visual_kept"]
-        written, kv_active = answer.tokens["generated"], answer.bytes["kv_active"]
+        vision, prefill = answer.seconds.vision, answer.seconds.prefill
+        decode, visual = answer.seconds.decode, answer.tokens.visual_kept
+        written, kv_active = answer.tokens.generated, answer.bytes.kv_active
     else:
         run = _published if contestant.published else _plain
         at = run(session, new_tokens, watch, whole)

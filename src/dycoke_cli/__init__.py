@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.dycoke import DyCoke
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.random_merge import RandomMerge
-    from dycoke_cli.engine.answer import Answer
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
+    from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
 
 __version__ = "0.1.0"
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": ("dycoke_cli.engine.answer", "Answer"),
+    "Answer": ("dycoke_cli.result", "Answer"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),

@@ -49,9 +49,9 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
     text = mini.processor.tokenizer.decode(tokens, skip_special_tokens=True)
     assert len(ours.answer) > 20
     assert text.startswith(ours.answer)
-    assert DyCoke(variant="published").kept_tokens(frames, 16) == ours.tokens["visual_kept"]
+    assert DyCoke(variant="published").kept_tokens(frames, 16) == ours.tokens.visual_kept
     # All of it is kept, as published.
-    assert cache.get_seq_length() > ours.tokens["visual_kept"] + 19
+    assert cache.get_seq_length() > ours.tokens.visual_kept + 19
 
 
 def test_no_two_frames_of_the_clip_are_encoded_as_one(mini: LoadedModel) -> None:

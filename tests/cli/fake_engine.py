@@ -13,9 +13,11 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
 
 LAYERS = 6
 FRAMES_TOKENS = 16
@@ -44,14 +46,6 @@ def load(name: str, **options: Any) -> FakeLoaded:
     if os.environ.get("FAKE_FAILURE") == "model":
         raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
     return FakeLoaded(name)
-
-
-class FakeAnswer:
-    def __init__(self, **parts: Any) -> None:
-        self.parts = parts
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.parts
 
 
 class FakeSession:
@@ -88,7 +82,7 @@ class FakeSession:
         temperature: float = 0.0,
         seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
-    ) -> FakeAnswer:
+    ) -> Answer:
         self.asked.append(
             {
                 "question": question,
@@ -122,7 +116,7 @@ class FakeSession:
 
     def _answer(
         self, question: str, method: Any, text: str, cut: bool, seed: int | None, frames: int
-    ) -> FakeAnswer:
+    ) -> Answer:
         visual = frames * FRAMES_TOKENS
         kept = method.kept_tokens(frames, FRAMES_TOKENS)
         pruned = method.parameters().get("kv_prune", False)
@@ -131,56 +125,45 @@ class FakeSession:
         warnings = list(self.clip.warnings)
         if expected := self.memory_warning(question, method):
             warnings.append(expected)
-        return FakeAnswer(
-            schema="dycoke.answer/1",
-            version="0.1.0",
+        from tests.documents import example
+
+        return example(
+            Answer,
             question=question,
             answer=text,
             finish_reason="length" if cut else "stop",
             seed=seed,
-            model={
-                "name": self.loaded.name,
-                "revision": None,
-                "dtype": "bfloat16",
-                "device": "cpu",
-            },
+            model=example(Model, name=self.loaded.name, dtype="bfloat16", device="cpu"),
             method={"name": method.name, **method.parameters()},
-            frames={"count": frames, "timestamps_s": list(self.clip.timestamps_s)},
-            tokens={
-                "visual": visual,
-                "visual_kept": kept,
-                "visual_active_in_decode": float(active),
-                "visual_read_per_step": (kept + active) / 2,
-                "text": 21,
-                "generated": generated,
-            },
-            decode={
-                "steps": generated - 1,
-                "choices_renewed": 2,
-                "tokens_evicted": 14,
-                "tokens_recalled": 12,
-            },
-            flops={"prefill": kept * 6.1e6, "decode": active * 2.0e5, "uncompressed": visual * 7e6},
-            seconds={
-                "load": self.seconds_load,
-                "video_decode": self.seconds_video_decode,
-                "vision": 0.21,
-                "prefill": 0.05,
-                "first_token": 0.31,
-                "decode": 0.12,
-                "total": 0.44,
-            },
+            frames=Frames(frames, tuple(self.clip.timestamps_s)),
+            tokens=example(
+                Tokens,
+                visual=visual,
+                visual_kept=kept,
+                visual_active_in_decode=float(active),
+                visual_read_per_step=(kept + active) / 2,
+                generated=generated,
+            ),
+            decode=example(
+                Decode,
+                steps=generated - 1,
+                choices_renewed=2,
+                tokens_evicted=14,
+                tokens_recalled=12,
+            ),
+            flops=Flops(prefill=kept * 6.1e6, decode=active * 2.0e5, uncompressed=visual * 7e6),
+            seconds=example(
+                Seconds, load=self.seconds_load, video_decode=self.seconds_video_decode
+            ),
             tokens_per_second=(generated - 1) / 0.12,
-            bytes={
-                "weights": self.loaded.weights_bytes,
-                "kv_cache": kept * 2048,
-                "kv_host": 0,
-                "kv_active": active * 2048,
-                "read_per_token": 7_000_000 + active * 2048,
-                "peak_working": None,
-                "peak_total": None,
-            },
-            warnings=warnings,
+            bytes=example(
+                Bytes,
+                weights=self.loaded.weights_bytes,
+                kv_cache=kept * 2048,
+                kv_active=active * 2048,
+                read_per_token=7_000_000 + active * 2048,
+            ),
+            warnings=tuple(warnings),
         )
 
 
@@ -194,6 +177,7 @@ def modules() -> dict[str, types.ModuleType]:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
     sys.modules.update(modules())
     from dycoke_cli.cli.main import main
 

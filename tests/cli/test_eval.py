@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from dycoke_cli.errors import ModelError
@@ -15,9 +14,9 @@ from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.journal import FILE, open_journal
 from dycoke_cli.models.load_options import LoadOptions
+from tests.documents import valid
 from tests.evaluation.samples import WHERE
 
-from . import eval_schema
 from .harness import Outcome, run_here
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
@@ -68,7 +67,7 @@ def test_table_on_stdout(done: Path) -> None:
 def test_object_has_the_keys_of_the_contract(done: Path) -> None:
     outcome = run(done, "--methods", "none,dycoke", "--json")
     assert outcome.code == 0
-    jsonschema.validate(outcome.object, eval_schema.REPORT)
+    valid(outcome.object, "eval", "report")
     none, dycoke = outcome.object["rows"]
     assert "changes" not in outcome.object
     assert [none[key] for key in ("changed", "fixed", "broken", "difference")] == [None] * 4
@@ -80,7 +79,7 @@ def test_object_has_the_keys_of_the_contract(done: Path) -> None:
 def test_changed_answers_are_listed(done: Path) -> None:
     flags = ("--methods", "none,no-video", "--show-changed")
     document = run(done, *flags, "--json").object
-    jsonschema.validate(document, eval_schema.REPORT)
+    valid(document, "eval", "report")
     changed = document["changes"]
     assert len(changed) == document["rows"][1]["changed"] > 0
     text = run(done, *flags).out
@@ -145,8 +144,7 @@ def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: s
     document = run_here("eval", *arguments, "--json").object
     assert document["error"]["code"] == word
     assert re.search(sentence, document["error"]["message"])
-    if "train" not in arguments:  # which Typer refuses before there is a benchmark
-        jsonschema.validate(document, eval_schema.ERROR)
+    valid(document, "eval", "error")
 
 
 def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     rows = ("--methods", "none,one-frame,no-video", "--out", tmp_path)
     outcome = run_here(*asked, *how, *rows, "--json")
     assert outcome.code == 0
-    jsonschema.validate(outcome.object, eval_schema.REPORT)
+    valid(outcome.object, "eval", "report")
     assert outcome.object["frames"] is None
     assert [row["frames"] for row in outcome.object["rows"]] == [None, 1, 0]
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]

@@ -6,57 +6,19 @@ import subprocess
 import sys
 from typing import Any
 
-import jsonschema
 import pytest
 
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import METHODS, create
+from tests.documents import valid
 
 from .harness import run_here
-from .schema_parts import TEXT, closed, keyed, or_null
-
-PARAMETER = closed(
-    {
-        "name": TEXT,
-        "flags": {"type": "array", "items": TEXT, "minItems": 1},
-        "symbol": or_null(TEXT),
-        "help": TEXT,
-        "default": {"type": ["boolean", "number", "string", "null"]},
-        "default_in_words": TEXT,
-        "range": or_null(TEXT),
-        "words": keyed({"type": "integer"}),
-        "switch": or_null(TEXT),
-        "schema": {"type": "object", "minProperties": 1},
-    }
-)
-METHOD = closed(
-    {
-        "name": TEXT,
-        "title": TEXT,
-        "summary": TEXT,
-        "paper": or_null(TEXT),
-        "acts": {"type": "array", "items": TEXT},
-        "parameters": {"type": "array", "items": PARAMETER},
-        "ablations": {
-            "type": "array",
-            "items": closed({"name": TEXT, "summary": TEXT, "parameters": {"type": "object"}}),
-        },
-    }
-)
-DOCUMENT = closed(
-    {
-        "schema": {"const": "dycoke.methods/1"},
-        "version": TEXT,
-        "default": {"const": "dycoke"},
-        "methods": {"type": "array", "items": METHOD},
-    }
-)
 
 
 def listed(*name: str) -> list[dict[str, Any]]:
     run = run_here("methods", *name, "--json")
     assert (run.code, run.err) == (0, "")
-    jsonschema.Draft202012Validator(DOCUMENT).validate(run.object)
+    assert valid(run.object, "methods", "methods")["default"] == "dycoke"
     methods: list[dict[str, Any]] = run.object["methods"]
     return methods
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dycoke_cli.cli.model_documents import all_models
 from dycoke_cli.cli.render import catalog
 from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES
 from dycoke_cli.errors import ModelError
@@ -46,10 +47,9 @@ def test_table_says_what_is_known_and_what_is_not() -> None:
 
 
 def test_on_a_narrow_terminal_repositories_are_left_out() -> None:
-    document = run_here("models", "--json").object
     for width, there in [(80, False), (WITH_REPOSITORIES, True)]:
         console = Console(width=width, file=io.StringIO())
-        console.print(catalog.models(document, width))
+        console.print(catalog.models(all_models(), width))
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert max(map(len, lines)) <= width
         assert sum("SmolVLM2-256M-Video-Instruct" in line for line in lines) == there

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +13,14 @@ from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
 from dycoke_cli.cli.render.panel import panel, saving
 from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
+from tests.documents import example
 
-DOCUMENT: dict[str, Any] = {
-    "answer": "a red circle",
-    "model": {"name": "llava"},
-    "method": {
+ANSWER = example(
+    Answer,
+    answer="a red circle",
+    model=example(Model, name="llava"),
+    method={
         "name": "dycoke",
         "ttm": True,
         "merge_ratio": 0.7,
@@ -25,35 +28,37 @@ DOCUMENT: dict[str, Any] = {
         "prune_ratio": 0.7,
         "prune_layer": 3,
     },
-    "frames": {"count": 32},
-    "tokens": {
-        "visual": 6272,
-        "visual_kept": 2979,
-        "visual_active_in_decode": 893.25,
-        "visual_read_per_step": (3 * 2979 + 25 * 893.25) / 28,
-    },
-    "decode": {"steps": 1, "choices_renewed": 1, "tokens_evicted": 2086, "tokens_recalled": 0},
-    "flops": {"prefill": 17.4e12, "decode": 0.1e12, "uncompressed": 41.4e12},
-    "seconds": {
-        "load": 61.5,
-        "video_decode": 0.25,
-        "vision": 1.5,
-        "prefill": 2.0,
-        "first_token": 3.8,
-        "decode": 0.06,
-        "total": 12.25,
-    },
-    "tokens_per_second": 16.66,
-    "bytes": {
-        "weights": 16_060_000_000,
-        "kv_cache": 171_000_000,
-        "kv_host": 0,
-        "kv_active": 99_900_000,
-        "read_per_token": 15_200_000_000,
-        "peak_working": 2_400_000_000,
-        "peak_total": 18_460_000_000,
-    },
-}
+    frames=Frames(32, ()),
+    tokens=example(
+        Tokens,
+        visual=6272,
+        visual_kept=2979,
+        visual_active_in_decode=893.25,
+        visual_read_per_step=(3 * 2979 + 25 * 893.25) / 28,
+    ),
+    decode=example(Decode, steps=1, choices_renewed=1, tokens_evicted=2086, tokens_recalled=0),
+    flops=example(Flops, prefill=17.4e12, decode=0.1e12, uncompressed=41.4e12),
+    seconds=example(
+        Seconds,
+        load=61.5,
+        video_decode=0.25,
+        vision=1.5,
+        prefill=2.0,
+        first_token=3.8,
+        decode=0.06,
+        total=12.25,
+    ),
+    tokens_per_second=16.66,
+    bytes=example(
+        Bytes,
+        weights=16_060_000_000,
+        kv_cache=171_000_000,
+        kv_host=0,
+        kv_active=99_900_000,
+        read_per_token=15_200_000_000,
+        peak_working=2_400_000_000,
+    ),
+)
 
 UNPRUNED = {"visual_active_in_decode": 2979, "visual_read_per_step": 2979}
 BASELINE = {"visual_kept": 6272, "visual_active_in_decode": 6272, "visual_read_per_step": 6272}
@@ -65,25 +70,24 @@ def printed(renderable: RenderableType) -> str:
     return stream.getvalue()
 
 
-def document(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The document above, with some keys of its parts changed."""
-    changed = copy.deepcopy(DOCUMENT)
-    for part, values in changes.items():
-        changed[part].update(values)
-    return changed
+def changed(**changes: dict[str, Any]) -> Answer:
+    """The answer above, with some keys of its parts changed."""
+    method = ANSWER.method | changes.pop("method", {})
+    parts = {name: replace(getattr(ANSWER, name), **values) for name, values in changes.items()}
+    return replace(ANSWER, method=method, **parts)
 
 
 def test_panel_says_where_decode_pruning_was_left_off() -> None:
-    few = document(method={"prune_from": 4096}, tokens=UNPRUNED)
+    few = changed(method={"prune_from": 4096}, tokens=UNPRUNED)
     text = printed(panel(few))
     assert "KV selection   off: fewer than 4,096 visual tokens" in text
     assert "P=0.7" not in text
     assert "update" not in text
-    assert "1 update" in printed(panel(document(method={"prune_from": 2979})))
+    assert "1 update" in printed(panel(changed(method={"prune_from": 2979})))
 
 
 def test_panel_line_by_line() -> None:
-    lines = [line.strip("│ \n") for line in printed(panel(DOCUMENT)).splitlines()]
+    lines = [line.strip("│ \n") for line in printed(panel(ANSWER)).splitlines()]
     assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")
     assert lines[1:-1] == [
         "Visual tokens  6,272 from 32 frames → 2,979 after TTM (47 %)",
@@ -103,7 +107,7 @@ def test_panel_line_by_line() -> None:
 
 def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
     stream = io.StringIO()
-    Console(file=stream, width=80, color_system=None).print(panel(DOCUMENT))
+    Console(file=stream, width=80, color_system=None).print(panel(ANSWER))
     table = stream.getvalue().splitlines()[1:9]
     # No row of the table is folded.
     assert [line.split()[1] for line in table] == [
@@ -112,25 +116,25 @@ def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
 
 
 def test_panel_of_a_model_with_other_layers() -> None:
-    unknown = document(tokens=UNPRUNED | {"visual_read_per_step": None})
+    unknown = changed(tokens=UNPRUNED | {"visual_read_per_step": None})
     assert "2,979 per step; fewer in layers with a sliding window" in printed(panel(unknown))
     assert "attends" not in saving(unknown)
-    assert ["–", "–", "–"] in table_rows(unknown, DOCUMENT).values()
+    assert ["–", "–", "–"] in table_rows(unknown, ANSWER).values()
 
 
 def test_panel_of_another_method() -> None:
     text = printed(
         panel(
-            {
-                **document(
+            replace(
+                changed(
                     tokens={
                         "visual_kept": 6272,
                         "visual_active_in_decode": 3136,
                         "visual_read_per_step": 3360,
                     }
                 ),
-                "method": {"name": "fastv", "prune_ratio": 0.5, "prune_layer": 2},
-            }
+                method={"name": "fastv", "prune_ratio": 0.5, "prune_layer": 2},
+            )
         )
     )
     assert "llava · FastV · P=0.5 L=2" in text
@@ -139,12 +143,12 @@ def test_panel_of_another_method() -> None:
 
 
 def test_panel_says_what_is_in_main_memory() -> None:
-    text = printed(panel(document(bytes={"kv_host": 120_000_000})))
+    text = printed(panel(changed(bytes={"kv_host": 120_000_000})))
     assert "KV cache 171 MB (99.9 MB of it in use, 120 MB in main memory) · peak" in text
 
 
 def test_panel_of_a_model_whose_reading_nobody_knows() -> None:
-    text = printed(panel(document(bytes={"read_per_token": None})))
+    text = printed(panel(changed(bytes={"read_per_token": None})))
     assert "16.7 tokens/s " in text
     assert "B/s" not in text
 
@@ -152,10 +156,10 @@ def test_panel_of_a_model_whose_reading_nobody_knows() -> None:
 def test_panel_without_what_was_not_measured() -> None:
     text = printed(
         panel(
-            {
-                **document(bytes={"peak_working": None}, method={"kv_prune": False}),
-                "tokens_per_second": None,
-            }
+            replace(
+                changed(bytes={"peak_working": None}, method={"kv_prune": False}),
+                tokens_per_second=None,
+            )
         )
     )
     assert "peak" not in text
@@ -166,7 +170,7 @@ def test_panel_without_what_was_not_measured() -> None:
 
 @pytest.mark.parametrize("method", [{"name": "none"}, {"name": "random"}, {"ttm": False}])
 def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
-    text = printed(panel(document(method=method)))
+    text = printed(panel(changed(method=method)))
     assert "TTM" not in text
     assert "6,272 from 32 frames → 2,979 at prefill (47 %)" in text
 
@@ -191,23 +195,23 @@ def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
     ],
 )
 def test_saving_in_a_sentence(changes: dict[str, dict[str, Any]], sentence: str) -> None:
-    assert saving(document(**changes)) == sentence
+    assert saving(changed(**changes)) == sentence
 
 
 def test_model_and_answer_are_text_not_markup() -> None:
-    bad = {**document(model={"name": "[red]a[/red]\x1b[2J"}), "answer": "[b]\x07 x"}
+    bad = replace(changed(model={"name": "[red]a[/red]\x1b[2J"}), answer="[b]\x07 x")
     assert "[red]a[/red]\\x1b[2J" in printed(panel(bad))
     assert "[b]\\x07 x" in printed(comparison(bad, bad))
 
 
 def test_comparison_row_by_row() -> None:
-    other = document(
+    other = changed(
         method={"name": "none"},
         tokens=BASELINE,
         flops={"prefill": 41.3e12},
         seconds={"prefill": 8.0},
     )
-    rows = table_rows(DOCUMENT, other)
+    rows = table_rows(ANSWER, other)
     assert rows["Answer"] == ["a red circle", "a red circle", "identical"]
     assert rows["Visual tokens at prefill"] == ["2,979", "6,272", "47 %"]
     assert rows["Visual tokens attended per step"] == ["1,116.7", "6,272", "18 %"]
@@ -215,7 +219,7 @@ def test_comparison_row_by_row() -> None:
     assert rows["LLM FLOPs (paper's formula)"] == ["17.5 T", "41.4 T", "42 %"]
 
 
-def table_rows(left: dict[str, Any], right: dict[str, Any]) -> dict[str, list[str]]:
+def table_rows(left: Answer, right: Answer) -> dict[str, list[str]]:
     return {
         cells[0]: cells[1:]
         for line in printed(comparison(left, right)).splitlines()

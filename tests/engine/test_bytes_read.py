@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli.engine.memory.measured import read_per_token, weights_read
-from dycoke_cli.models import linear_layers
+from dycoke_cli.models import cpu
 
 from ..families.qwen import qwen3_vl_moe
 from .tiny import SHAPES, VOCABULARY, make_model
@@ -34,11 +34,11 @@ def test_of_experts_nobody_knows_how_many() -> None:
 
 
 def test_layers_in_8_bits_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_layers, "FEWEST_OUTPUTS", 1)
+    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 1)
     model = make_model(SHAPES[0])
     table = model.get_input_embeddings()
     model.lm_head.weight = type(table.weight)(table.weight.clone())
-    linear_layers.use_int8(model)
+    cpu.use_int8(model)
     linears = 5 * [(32, 32), (16, 32), (16, 32), (32, 32), (48, 32), (48, 32), (32, 48)]
     linears += [(VOCABULARY, 32)]
     rounded = sum(outputs * inputs for outputs, inputs in linears)

@@ -82,8 +82,8 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = estimate_answer(loaded, session.video, method, answer.tokens["text"])
-    held = answer.bytes["kv_cache"]
+    found = estimate_answer(loaded, session.video, method, answer.tokens.text)
+    held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
         row = sizes_of(loaded).layers * sizes_of(loaded).kv * 8
         held += (128 - 5) * row

@@ -37,9 +37,9 @@ def test_a_choice_in_decode():
         prune_layer=1,
         generated=2,
     )
-    assert flops["prefill"] == prefill_flops([7, 7, 7], hidden=3, mlp=5)
-    assert flops["decode"] == decode_flops(2, [7, 3.5, 3.5], hidden=3, mlp=5)
-    assert flops["uncompressed"] == UNCOMPRESSED
+    assert flops.prefill == prefill_flops([7, 7, 7], hidden=3, mlp=5)
+    assert flops.decode == decode_flops(2, [7, 3.5, 3.5], hidden=3, mlp=5)
+    assert flops.uncompressed == UNCOMPRESSED
 
 
 def test_a_choice_inside():
@@ -55,6 +55,6 @@ def test_a_choice_inside():
     )
     # A layer of n tokens: 4n·9 + 2n²·3 + 2n·3·5.
     whole, narrowed = 4 * 12 * 9 + 2 * 144 * 3 + 360, 4 * 6 * 9 + 2 * 36 * 3 + 180
-    assert flops["prefill"] == 2 * whole + narrowed
-    assert flops["decode"] == decode_flops(2, [12, 12, 6], hidden=3, mlp=5)
-    assert flops["uncompressed"] == UNCOMPRESSED
+    assert flops.prefill == 2 * whole + narrowed
+    assert flops.decode == decode_flops(2, [12, 12, 6], hidden=3, mlp=5)
+    assert flops.uncompressed == UNCOMPRESSED

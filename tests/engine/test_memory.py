@@ -36,6 +36,6 @@ def test_an_answer_on_a_cpu_claims_no_peak() -> None:
     session = VideoSession(load("mini", device="cpu"), Pictures.of(pan(8)))
     for question in ("What happens?", "And then?"):
         answer = session.ask(question, DyCoke(prune_layer=4), max_new_tokens=2)
-        assert answer.bytes["kv_cache"]
-        assert answer.bytes["peak_working"] is None
-        assert answer.bytes["peak_total"] is None
+        assert answer.bytes.kv_cache
+        assert answer.bytes.peak_working is None
+        assert answer.bytes.peak_total is None

@@ -123,7 +123,7 @@ def test_a_sequence_of_a_batch_counts_until_it_ends(session: VideoSession, row: 
         questions = [Question(session, question) for question in QUESTIONS]
         return ask_together(questions, PRUNED, GenerationOptions(max_new_tokens=40))
 
-    lengths = [answer.tokens["generated"] for answer in ask()]
+    lengths = [answer.tokens.generated for answer in ask()]
     assert lengths[0] != lengths[1]
     last = max(lengths) - 1  # a step at which one of the two is over
     with spoilt(session.loaded.model, spoil, last):
@@ -131,4 +131,4 @@ def test_a_sequence_of_a_batch_counts_until_it_ends(session: VideoSession, row: 
             with pytest.raises(ModelError, match=f"at token {last + 1}"):
                 ask()
         else:
-            assert [answer.tokens["generated"] for answer in ask()] == lengths
+            assert [answer.tokens.generated for answer in ask()] == lengths

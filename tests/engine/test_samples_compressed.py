@@ -24,7 +24,7 @@ def test_most_answers_are_right():
         for asked in clip["questions"]:
             history = tuple((said, told) for said, told in asked.get("earlier", ()))
             answer = session.ask(asked["text"], method, history=history)
-            assert answer.tokens["visual_kept"] < answer.tokens["visual"]
+            assert answer.tokens.visual_kept < answer.tokens.visual
             right.append(answer.answer == asked["answer"])
             if asked["kind"] == "description":
                 in_order.append(share_in_order(asked["answer"], answer.answer))

@@ -7,6 +7,7 @@ import torch
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
+from dycoke_cli.result import Frames
 from tests.exactness import in_float64
 from tests.natural import Pictures, pan
 
@@ -60,7 +61,7 @@ def test_the_video_is_encoded_once(loaded):
     second = session.ask("What colour is it?", Uncompressed(), max_new_tokens=3)
     hook.remove()
     assert len(calls) == encoded >= 1
-    assert first.seconds["vision"] > 0 == second.seconds["vision"]
+    assert first.seconds.vision > 0 == second.seconds.vision
     assert ("vision", 3, 3) in progress
     assert ("decode", 1, 3) in progress
 
@@ -83,30 +84,30 @@ def test_figures_add_up(session, loaded):
     fresh = VideoSession(loaded, natural(12), seconds_load=1.5, seconds_video_decode=2.0)
     answer = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=12)
     tokens, seconds = answer.tokens, answer.seconds
-    assert tokens["visual"] == 12 * 16
-    assert tokens["visual_kept"] == 3 * (16 + 3 * int(0.3 * 16))
-    if answer.decode["steps"]:
-        assert tokens["visual_active_in_decode"] == int(tokens["visual_kept"] * 0.3)
+    assert tokens.visual == 12 * 16
+    assert tokens.visual_kept == 3 * (16 + 3 * int(0.3 * 16))
+    if answer.decode.steps:
+        assert tokens.visual_active_in_decode == int(tokens.visual_kept * 0.3)
         # What the cache says of the last step: the choice has as many tokens at each.
         config = loaded.model.get_decoder().config
         head = config.hidden_size // config.num_attention_heads
         row = 2 * config.num_key_value_heads * head * loaded.model.dtype.itemsize
-        rows = answer.bytes["kv_active"] / row / config.num_hidden_layers
-        text = tokens["text"] + answer.decode["steps"]
-        assert tokens["visual_read_per_step"] == pytest.approx(rows - text)
-    assert answer.decode["steps"] == tokens["generated"] - 1
-    assert seconds["load"] == 1.5
-    assert seconds["video_decode"] == 2.0
-    assert 2.0 + seconds["vision"] + seconds["prefill"] <= seconds["first_token"]
-    assert seconds["first_token"] + seconds["decode"] <= seconds["total"]
-    assert answer.bytes["kv_active"] < answer.bytes["kv_cache"]
-    assert answer.bytes["weights"] == loaded.weights_bytes
-    read = answer.bytes["read_per_token"] - answer.bytes["kv_active"]
+        rows = answer.bytes.kv_active / row / config.num_hidden_layers
+        text = tokens.text + answer.decode.steps
+        assert tokens.visual_read_per_step == pytest.approx(rows - text)
+    assert answer.decode.steps == tokens.generated - 1
+    assert seconds.load == 1.5
+    assert seconds.video_decode == 2.0
+    assert 2.0 + seconds.vision + seconds.prefill <= seconds.first_token
+    assert seconds.first_token + seconds.decode <= seconds.total
+    assert answer.bytes.kv_active < answer.bytes.kv_cache
+    assert answer.bytes.weights == loaded.weights_bytes
+    read = answer.bytes.read_per_token - answer.bytes.kv_active
     assert read == weights_read(loaded.model) < loaded.weights_bytes
-    assert answer.frames == {"count": 12, "timestamps_s": [i / 4 for i in range(12)]}
-    assert answer.flops["prefill"] + answer.flops["decode"] < answer.flops["uncompressed"]
+    assert answer.frames == Frames(12, tuple(i / 4 for i in range(12)))
+    assert answer.flops.prefill + answer.flops.decode < answer.flops.uncompressed
     later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
-    assert later.seconds["video_decode"] == later.seconds["vision"] == 0
+    assert later.seconds.video_decode == later.seconds.vision == 0
 
 
 @pytest.mark.parametrize("new_tokens", [1, 6])
@@ -116,17 +117,17 @@ def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
     config = loaded.model.get_decoder().config
     tokens = answer.tokens
     assert answer.method == {"name": "fastv", "prune_ratio": 0.75, "prune_layer": 2}
-    assert (tokens["visual"], tokens["visual_kept"]) == (12 * 16, 12 * 16)
-    assert tokens["visual_active_in_decode"] == 12 * 16 // 4
+    assert (tokens.visual, tokens.visual_kept) == (12 * 16, 12 * 16)
+    assert tokens.visual_active_in_decode == 12 * 16 // 4
     layers = config.num_hidden_layers
-    assert tokens["visual_read_per_step"] == (2 * 192 + (layers - 2) * 48) / layers
-    read = tokens["text"] + answer.decode["steps"]
+    assert tokens.visual_read_per_step == (2 * 192 + (layers - 2) * 48) / layers
+    read = tokens.text + answer.decode.steps
     narrow = config.num_hidden_layers - 2
     share = (2 * (192 + read) + narrow * (48 + read)) / (config.num_hidden_layers * (192 + read))
-    assert tokens["generated"] == whole.tokens["generated"]  # or the next line means nothing
-    assert answer.bytes["kv_active"] == pytest.approx(whole.bytes["kv_active"] * share)
-    assert answer.flops["prefill"] < whole.flops["prefill"]
-    assert answer.flops["uncompressed"] == whole.flops["uncompressed"]
+    assert tokens.generated == whole.tokens.generated  # or the next line means nothing
+    assert answer.bytes.kv_active == pytest.approx(whole.bytes.kv_active * share)
+    assert answer.flops.prefill < whole.flops.prefill
+    assert answer.flops.uncompressed == whole.flops.uncompressed
 
 
 def test_on_a_cpu_main_memory_is_no_other_place_and_a_warning_says_so(session):
@@ -134,10 +135,10 @@ def test_on_a_cpu_main_memory_is_no_other_place_and_a_warning_says_so(session):
     method = DyCoke(prune_layer=2, dp_cache="host")
     answer = session.ask(QUESTION, method, max_new_tokens=12)
     assert answer.answer == there.answer
-    assert there.bytes["kv_host"] == 0 < answer.bytes["kv_host"]
+    assert there.bytes.kv_host == 0 < answer.bytes.kv_host
     # The text, the spare rows and what is active stay; what is active is there twice.
-    assert answer.bytes["kv_cache"] - answer.bytes["kv_host"] < there.bytes["kv_cache"]
-    assert there.bytes["kv_cache"] < answer.bytes["kv_cache"]
+    assert answer.bytes.kv_cache - answer.bytes.kv_host < there.bytes.kv_cache
+    assert there.bytes.kv_cache < answer.bytes.kv_cache
     assert not any("host" in warning for warning in there.warnings)
     assert any("--dp-cache host saves nothing on the device cpu" in w for w in answer.warnings)
 
@@ -145,7 +146,7 @@ def test_on_a_cpu_main_memory_is_no_other_place_and_a_warning_says_so(session):
 def test_a_cut_answer_says_so(session):
     answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
     assert answer.finish_reason == "length"
-    assert answer.tokens["generated"] == 1
+    assert answer.tokens.generated == 1
     assert answer.tokens_per_second is None
     assert any("cut after 1 tokens (--max-new-tokens)" in text for text in answer.warnings)
 

@@ -108,9 +108,9 @@ def test_of_a_session(session):
     assert "trace" not in plain.to_dict()
     texts = [trace.first_text, *(step.text for step in trace.steps)]
     assert "".join(texts).strip() == traced.answer
-    assert len(trace.steps) == traced.decode["steps"] > 2
-    assert sum(trace.kept) == traced.tokens["visual_kept"]
-    assert sum(len(step.evicted) for step in trace.steps) == traced.decode["tokens_evicted"]
+    assert len(trace.steps) == traced.decode.steps > 2
+    assert sum(trace.kept) == traced.tokens.visual_kept
+    assert sum(len(step.evicted) for step in trace.steps) == traced.decode.tokens_evicted
     document = json.loads(json.dumps(trace.to_dict()))
     assert document["schema"] == "dycoke.trace/1"
     assert document["steps"][0]["attention"] == list(trace.steps[0].attention)

@@ -151,8 +151,8 @@ def test_seconds_leave_out_what_all_questions_share(
     def with_a_slow_start(*arguments: Any, **named: Any) -> list[Answer]:
         """As if the first of them had paid for the video, and answering took a minute."""
         first, *others = real(*arguments, **named)
-        shared = {**first.seconds, "video_decode": 100.0, "vision": 200.0, "total": 360.0}
-        free = {**first.seconds, "video_decode": 0.0, "vision": 0.0, "total": 260.0}
+        shared = replace(first.seconds, video_decode=100.0, vision=200.0, total=360.0)
+        free = replace(first.seconds, video_decode=0.0, vision=0.0, total=260.0)
         return [replace(first, seconds=shared), *(replace(one, seconds=free) for one in others)]
 
     monkeypatch.setattr(answering, "ask_together", with_a_slow_start)

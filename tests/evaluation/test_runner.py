@@ -19,8 +19,8 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoEr
 from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.journal import FILE
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
-from dycoke_cli.evaluation.metrics import Retention
 from dycoke_cli.evaluation.report import Report
+from dycoke_cli.evaluation.rows import Row
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
@@ -76,9 +76,9 @@ def answers(folder: Path) -> list[tuple[str, str]]:
     return [(line["setup"], line["item"]) for line in written if "item" in line]
 
 
-def figures(report: Report) -> list[dict[str, object]]:
+def figures(report: Report) -> list[Row]:
     """All rows, without what takes another time each time."""
-    return [{**row.to_dict(), "seconds": None} for row in report.rows]
+    return [replace(row, seconds=0.0) for row in report.rows]
 
 
 @pytest.fixture(scope="module")
@@ -90,24 +90,25 @@ def test_rows_add_up(whole: Report) -> None:
     items = Samples().items("test", 2)
     none, dycoke = whole.rows
     assert (whole.videos, whole.frames, whole.split) == (2, 2, "test")
-    assert (none.retention, none.changes) == (Retention(1, 1, 1), None)
-    assert dycoke.retention.prefill == (16 + 4) / 32
-    assert dycoke.retention.pruned_layers == pytest.approx(6 / 32)
+    shares = none.kept_before_llm, none.kept_in_decode, none.kept_in_pruned_layers
+    assert (shares, none.changed) == ((1, 1, 1), None)
+    assert dycoke.kept_before_llm == (16 + 4) / 32
+    assert dycoke.kept_in_pruned_layers == pytest.approx(6 / 32)
     # Nine of ten layers attend to all that is left.
-    assert dycoke.retention.decode == pytest.approx((9 * 20 + 6) / 10 / 32)
+    assert dycoke.kept_in_decode == pytest.approx((9 * 20 + 6) / 10 / 32)
     for row in whole.rows:
-        assert row.accuracy.questions == len(items)
+        assert row.questions == len(items)
         for groups in (row.by_type, row.by_label):
-            right = sum(mean.value * mean.questions for mean in groups.values())
-            assert right == pytest.approx(row.accuracy.value * len(items))
+            right = sum(mean.accuracy * mean.questions for mean in groups.values())
+            assert right == pytest.approx(row.accuracy * len(items))
         kinds = Counter(item.kind for item in items)
         assert {kind: mean.questions for kind, mean in row.by_type.items()} == kinds
         assert row.by_part["told"].questions == kinds["description"]
-    assert dycoke.accuracy.difference == pytest.approx(dycoke.accuracy.value - none.accuracy.value)
-    assert dycoke.changes is not None
-    assert len(whole.changed) == dycoke.changes.changed
-    gained = (dycoke.changes.fixed - dycoke.changes.broken) / len(items)
-    assert dycoke.accuracy.difference == pytest.approx(gained)
+    assert dycoke.difference == pytest.approx(dycoke.accuracy - none.accuracy)
+    assert dycoke.changed is not None
+    assert len(whole.changed) == dycoke.changed
+    gained = (dycoke.fixed - dycoke.broken) / len(items)
+    assert dycoke.difference == pytest.approx(gained)
 
 
 def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) -> None:
@@ -116,7 +117,7 @@ def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) 
     assert none.parameters == {}
     assert dycoke.parameters["merge_ratio"] == 0.7
     assert dycoke.parameters.items() >= chosen.method_defaults.items()
-    assert whole.model == chosen.describe()
+    assert vars(whole.model) == chosen.describe()
 
 
 def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, whole: Report) -> None:
@@ -145,8 +146,8 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert heard.counts == [(28, 28)]
     # Fewer methods need no more answers; without `none` nothing can be compared.
     (alone,) = evaluate(plan(tmp_path, "dycoke", limit_videos=1)).rows
-    assert (alone.changes, alone.accuracy.difference) == (None, None)
-    assert alone.accuracy.value == first.rows[1].accuracy.value
+    assert (alone.changed, alone.difference) == (None, None)
+    assert alone.accuracy == first.rows[1].accuracy
 
 
 def test_a_damaged_line_is_said_and_asked_again(tmp_path: Path) -> None:
@@ -174,13 +175,13 @@ def test_rows_of_one_setup_are_asked_once(tmp_path: Path) -> None:
     report = evaluate(plan(tmp_path, "dycoke,dycoke:merge_ratio=0.7", split="validation"), heard)
     assert heard.counts[-1] == (2, 2)
     one, other = report.rows
-    assert {**one.to_dict(), "spec": ""} == {**other.to_dict(), "spec": ""}
+    assert replace(one, spec="") == replace(other, spec="")
 
 
 def test_controls_see_less(tmp_path: Path) -> None:
     none, blind, one = evaluate(plan(tmp_path, "none,no-video,one-frame", split="validation")).rows
     assert [row.frames for row in (none, blind, one)] == [2, 0, 1]
-    assert blind.retention == Retention(None, None, None)
+    assert blind.kept_before_llm is blind.kept_in_decode is blind.kept_in_pruned_layers is None
     assert none.bytes > one.bytes > blind.bytes
 
 

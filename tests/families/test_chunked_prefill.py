@@ -40,13 +40,13 @@ def in_chunks(monkeypatch):
 
 
 class Read:
-    """Notes how many rows each of the prompt's forwards reads in an MLP."""
+    """Notes how many tokens each forward reads in an MLP."""
 
     def __init__(self, model) -> None:
-        self.rows: list[int] = []
+        self.tokens: list[int] = []
         layer = model.get_decoder().layers[0]
         self._hook = layer.mlp.register_forward_hook(
-            lambda module, args, output: self.rows.append(args[0].shape[-2])
+            lambda module, args, output: self.tokens.append(args[0].shape[-2])
         )
 
     def __enter__(self) -> Read:
@@ -57,7 +57,12 @@ class Read:
 
     @property
     def longest(self) -> int:
-        return max(self.rows)
+        return max(self.tokens)
+
+    @property
+    def prefilled(self) -> int:
+        """Tokens of the prompt, over all its chunks: a decoding step reads one."""
+        return sum(tokens for tokens in self.tokens if tokens > 1)
 
 
 def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
@@ -101,7 +106,7 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
             assert_same(ours, theirs)
         assert stats == counts
         assert read.longest == CHUNK < read_whole.longest
-        assert sum(read.rows) == sum(read_whole.rows)
+        assert sum(read.tokens) == sum(read_whole.tokens)
         ours, theirs = output.past_key_values, expected.past_key_values
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 

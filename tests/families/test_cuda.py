@@ -102,7 +102,7 @@ def test_peak_memory_is_the_allocators(name) -> None:
     assert weights <= held <= weights + 512 * len(tensors)
     answer = VideoSession(loaded, clip(32)).ask("Why?", method, max_new_tokens=NEW_TOKENS)
     most = torch.cuda.max_memory_allocated()
-    assert answer.bytes["weights"] == weights
-    assert answer.bytes["peak_total"] == most
-    assert answer.bytes["peak_working"] == most - weights
-    assert most - held - before >= answer.bytes["kv_cache"] - answer.bytes["kv_host"] > 0
+    assert answer.bytes.weights == weights
+    assert answer.bytes.peak_total == most
+    assert answer.bytes.peak_working == most - weights
+    assert most - held - before >= answer.bytes.kv_cache - answer.bytes.kv_host > 0

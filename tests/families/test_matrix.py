@@ -192,4 +192,4 @@ def test_a_session_answers_as_the_attached_model_does(family) -> None:
         assert (
             answer.answer == processor.tokenizer.decode(expected, skip_special_tokens=True).strip()
         )
-        assert answer.frames["count"] == 5
+        assert answer.frames.count == 5

@@ -34,11 +34,11 @@ def test_answers_are_those_of_a_fresh_session(family: str) -> None:
             with Read(loaded.model) as read:
                 answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
             assert answer.answer == expected.answer
-            assert answer.to_dict()["tokens"] == expected.to_dict()["tokens"]
-            assert answer.to_dict()["decode"] == expected.to_dict()["decode"]
-            text = expected.to_dict()["tokens"]["text"]
+            assert answer.tokens == expected.tokens
+            assert answer.decode == expected.decode
+            text = expected.tokens.text
             if family not in READ_WHOLE and question is not QUESTIONS[0]:
-                assert read.longest <= text
+                assert read.prefilled <= text
 
 
 def test_methods_take_turns_and_each_finds_what_it_read() -> None:
@@ -50,7 +50,7 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
     for method in methods * 2:
         with Read(loaded.model) as read:
             answer = session.ask("who is there", method, max_new_tokens=2)
-        assert read.longest <= answer.to_dict()["tokens"]["text"]
+        assert read.prefilled <= answer.tokens.text
 
 
 @pytest.mark.parametrize("method", ["ttm", "dycoke"])
@@ -64,8 +64,8 @@ def test_the_same_tokens_at_other_positions_are_another_prefix(
     with Read(loaded.model) as read:
         answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
     tokens = answer.to_dict()["tokens"]
-    assert sum(read.rows) == tokens["visual_kept"] + tokens["text"] + 1  # the video was read anew
-    held = [rows[0][0] for rows in session._prefix._held.values()]
+    assert read.prefilled == tokens["visual_kept"] + tokens["text"]  # the video was read anew
+    held = [layers[0][0] for layers in session._prefix._held.values()]
     # Keys are turned by their positions: where these differ, so do the keys.
     assert len(held) == 2
     assert held[0].shape == held[1].shape
@@ -92,7 +92,7 @@ def test_what_is_to_be_off_the_device_or_read_whole_is_not_kept(method) -> None:
     session.ask("what happens", method, max_new_tokens=2)
     with Read(loaded.model) as read:
         answer = session.ask("what happens", method, max_new_tokens=2)
-    assert read.longest > answer.to_dict()["tokens"]["text"]
+    assert read.prefilled > answer.tokens.text
 
 
 def test_another_video_is_another_prefix() -> None:

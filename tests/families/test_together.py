@@ -63,10 +63,10 @@ def test_long_and_short_videos_under_prune_from_are_answered_as_alone() -> None:
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((3, 12, 6))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
     always = ask_together(questions, DyCoke(prune_layer=2, positions="kept"), GenerationOptions(6))
-    least = always[2].tokens["visual_kept"]
+    least = always[2].tokens.visual_kept
     method = DyCoke(prune_layer=2, positions="kept", prune_from=least)
     together = ask_together(questions, method, GenerationOptions(6))
-    pruned = [a.tokens["visual_active_in_decode"] < a.tokens["visual_kept"] for a in together]
+    pruned = [a.tokens.visual_active_in_decode < a.tokens.visual_kept for a in together]
     assert pruned == [False, True, True]
     never = DyCoke(kv_prune=False, positions="kept")
     for item, answer, prunes, other in zip(questions, together, pruned, always, strict=True):
@@ -92,7 +92,7 @@ def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
     finally:
         config.eos_token_id = None
     assert [a.finish_reason for a in together] == ["stop", "length"]
-    assert together[0].tokens["generated"] < together[1].tokens["generated"] == 12
+    assert together[0].tokens.generated < together[1].tokens.generated == 12
     assert all(same(a, b) for a, b in zip(together, alone, strict=True))
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from dycoke_cli.kernels import int8_linear
-from dycoke_cli.kernels.int8_linear import ROWS, Int8Linear
+from dycoke_cli.kernels import linear as kernels
+from dycoke_cli.kernels.linear import INT8_TOKENS, Int8Linear
 
 INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"
@@ -50,7 +50,7 @@ def check(linear: nn.Linear, x: torch.Tensor, slack: float = 1e-4) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 2, 17, ROWS, ROWS + 5])
+@pytest.mark.parametrize("rows", [1, 2, 17, INT8_TOKENS, INT8_TOKENS + 5])
 def test_it_is_the_sum_of_what_is_rounded(rows: int, bias: bool) -> None:
     check(layer(bias), torch.randn(rows, INPUTS))
 
@@ -127,9 +127,9 @@ def test_the_largest_weight_sets_the_scale_whatever_its_sign(sign: int) -> None:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What is known of this processor is asked anew, and forgotten again."""
-    int8_linear.saturates.cache_clear()
+    kernels.saturates.cache_clear()
     yield
-    int8_linear.saturates.cache_clear()
+    kernels.saturates.cache_clear()
 
 
 def in_integers(x: torch.Tensor, weight: Any, reduce_range: bool, sixteen_bits: bool) -> Any:
@@ -166,7 +166,7 @@ def test_a_processor_that_overflows_gets_seven_bits(
     made = Int8Linear(linear)
     monkeypatch.setattr(torch.ops.quantized, OP, product)
     found = made(x)
-    assert int8_linear.saturates() is sixteen_bits
+    assert kernels.saturates() is sixteen_bits
     assert asked == [False, sixteen_bits]  # the test of the processor, then the layer
     error = (found - linear(x)).norm(dim=1) / linear(x).norm(dim=1)
     assert error.max() < 0.02

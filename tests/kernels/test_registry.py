@@ -11,7 +11,7 @@ import torch
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.kernels import registry
 from dycoke_cli.kernels.registry import NAME
-from dycoke_cli.models.fast_attention import use_kernels
+from dycoke_cli.models.cpu import use_own_attention
 from dycoke_cli.models.private_api import attention_implementation
 
 from ..exactness import assert_same
@@ -24,7 +24,7 @@ NEW_TOKENS = 8
 @contextmanager
 def with_kernels(model):
     """The model is shared between tests: it goes back to SDPA."""
-    assert use_kernels(model)
+    assert use_own_attention(model)
     try:
         yield
     finally:
@@ -43,7 +43,7 @@ def used(monkeypatch) -> Counter[str]:
 
         return count
 
-    for name in ("causal_attention", "single_attention", "frame_attention"):
+    for name in ("causal_attention", "decode_attention", "bidirectional_attention"):
         monkeypatch.setattr(registry, name, counting(name, getattr(registry, name)))
     return counts
 
@@ -83,7 +83,7 @@ def test_every_family_writes_the_tokens_of_stock_attention(family: str, used) ->
         assert torch.equal(ours.sequences, stock.sequences)
         for a, b in zip(ours.logits, stock.logits, strict=True):
             assert_same(a, b)
-    assert used["single_attention"]
+    assert used["decode_attention"]
     assert attention_implementation(model) == "sdpa"
 
 
@@ -94,7 +94,7 @@ def test_prompts_take_the_causal_shape_and_answers_the_single_one(family: str, u
     with with_kernels(model):
         written(model, stock_inputs(family, processor, clip(4)))
     assert used["causal_attention"] == layers
-    assert used["single_attention"] == layers * (NEW_TOKENS - 1)
+    assert used["decode_attention"] == layers * (NEW_TOKENS - 1)
 
 
 def test_padding_and_static_caches_are_left_to_the_stock_function(used) -> None:
@@ -126,10 +126,10 @@ def test_who_asks_for_other_attention_keeps_it() -> None:
     model, _ = make("llava_onevision")
     model.set_attn_implementation("eager")
     try:
-        assert not use_kernels(model)
+        assert not use_own_attention(model)
         assert attention_implementation(model) == "eager"
     finally:
         model.set_attn_implementation("sdpa")
     with with_kernels(model):
         assert attention_implementation(model.get_decoder()) == NAME
-        assert not use_kernels(model)
+        assert not use_own_attention(model)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
+from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.registry import NAME, STOCK
-from dycoke_cli.models import cpu, linear_layers
+from dycoke_cli.models import cpu
 from dycoke_cli.models.private_api import attention_implementation, has_amx
 from tests.natural import Pictures, pan
 
@@ -34,9 +34,9 @@ def test_attention_is_ours_where_there_are_no_tiles(amx: bool) -> None:
 def test_linear_layers_are_packed_in_either_case(
     amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
+    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
     model = load("mini", device="cpu", dtype="bfloat16").model
-    assert any(isinstance(part, PackedLinear) for part in model.modules())
+    assert any(isinstance(part, Bfloat16Linear) for part in model.modules())
 
 
 @pytest.mark.parametrize("kernels", ["fast", "stock"])

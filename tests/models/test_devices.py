@@ -85,7 +85,7 @@ def test_a_spread_model_is_not_moved_and_answers(
     monkeypatch.setattr(type(loaded.model), "device", torch.device("meta"))
     answer = VideoSession(loaded, clip).ask(question, DyCoke(prune_layer=4))
     assert answer.answer == whole.answer
-    assert answer.model["device"] == "disk, cpu"
+    assert answer.model.device == "disk, cpu"
     assert loaded.working_weights_bytes == loaded.weights_bytes > 0
 
 

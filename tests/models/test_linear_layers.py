@@ -10,11 +10,9 @@ import torch
 from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.kernels.int8_linear import Int8Linear
-from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
-from dycoke_cli.kernels.stand_in import StandIn
-from dycoke_cli.models import linear_layers
-from dycoke_cli.models.linear_layers import to_pack, to_round, use_int8, use_packed
+from dycoke_cli.kernels.linear import Bfloat16Linear, Int8Linear, PackedLinear, can_pack
+from dycoke_cli.models import cpu
+from dycoke_cli.models.cpu import to_pack, to_round, use_int8, use_packed
 from tests.families.stock import clip, stock_inputs
 from tests.families.tiny import MAKERS
 from tests.natural import Pictures, pan
@@ -50,8 +48,8 @@ def kinds(model: Any) -> set[str]:
 @pytest.fixture
 def also_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers of tiny models count as large enough; those with a number a head don't."""
-    monkeypatch.setattr(linear_layers, "FEWEST_OUTPUTS", 8)
-    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
+    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 8)
+    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
 
 
 @pytest.mark.parametrize("family", LAYERS)
@@ -130,8 +128,8 @@ def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
     assert left == parameters - sum(part.weight.nbytes for part in layers)
     assert saved > 0.4 * parameters
     answer = VideoSession(small, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
-    assert answer.model["dtype"] == "int8"
-    assert answer.bytes["weights"] == small.weights_bytes
+    assert answer.model.dtype == "int8"
+    assert answer.bytes.weights == small.weights_bytes
 
 
 @pytest.fixture
@@ -154,11 +152,11 @@ def test_every_family_answers_the_same_packed(family: str, also_small: None, pac
         words = model.get_input_embeddings().weight.nbytes
         assert use_packed(model)
         found = model(**inputs).logits.float()
-    assert {type(model.get_submodule(name)) for name in names} == {PackedLinear}
+    assert {type(model.get_submodule(name)) for name in names} == {Bfloat16Linear}
     # What rounding may do: a few units in the eighth digit of a bfloat16, layer upon layer.
     assert (found - stock).norm() < 0.03 * stock.norm()
     parameters = sum(p.nbytes for p in model.parameters())
-    assert parameters + linear_layers.packed_bytes(model) == whole + tied * words
+    assert parameters + cpu.packed_bytes(model) == whole + tied * words
 
 
 def test_an_activation_behind_a_layer_goes_with_it(also_small: None, packing: None) -> None:
@@ -178,8 +176,8 @@ def test_what_is_small_or_in_float32_stays_stock(
 ) -> None:
     model = MAKERS["llava_onevision"]()[0]
     assert not use_packed(model.to(torch.bfloat16))
-    assert not any(isinstance(part, StandIn) for part in model.modules())
-    monkeypatch.setattr(linear_layers, "FEWEST_WEIGHTS", 8)
+    assert not any(isinstance(part, PackedLinear) for part in model.modules())
+    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
     assert not use_packed(model.float())
     assert use_packed(model.to(torch.bfloat16))
 
@@ -187,14 +185,14 @@ def test_what_is_small_or_in_float32_stays_stock(
 def test_no_place_for_packing_leaves_a_model_as_it_is(
     also_small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_layers, "can_pack", lambda: False)
+    monkeypatch.setattr(cpu, "can_pack", lambda: False)
     assert not use_packed(MAKERS["llava_onevision"]()[0].to(torch.bfloat16))
 
 
 @pytest.mark.parametrize("kernels", ["fast", "stock"])
 def test_loading_packs_unless_told_otherwise(kernels: str, also_small: None, packing: None) -> None:
     loaded = load("mini", device="cpu", dtype="bfloat16", kernels=kernels)
-    packed = [part for part in loaded.model.modules() if isinstance(part, PackedLinear)]
+    packed = [part for part in loaded.model.modules() if isinstance(part, Bfloat16Linear)]
     assert bool(packed) == (kernels == "fast")
     assert len(packed) == (len(to_pack(load("mini", kernels="stock").model)) if packed else 0)
     answer = VideoSession(loaded, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))

@@ -11,8 +11,8 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels.int8_linear import Int8Linear
-from dycoke_cli.models import catalog, linear_layers, random_weights, resolve
+from dycoke_cli.kernels.linear import Int8Linear
+from dycoke_cli.models import catalog, cpu, random_weights, resolve
 from dycoke_cli.models.random_weights import SPREAD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
@@ -102,21 +102,20 @@ def test_it_answers_and_says_that_it_means_nothing(small: str) -> None:
     assert (loaded.dtype, loaded.name) == ("bfloat16", "small (random weights)")
     method = DyCoke(positions="kept")
     answer = VideoSession(loaded, clip(4)).ask("What is it?", method, max_new_tokens=6)
-    document = answer.to_dict()
-    assert document["model"]["name"] == "small (random weights)"
-    assert "the weights are random, so the answer means nothing" in document["warnings"][0]
+    assert answer.model.name == "small (random weights)"
+    assert "the weights are random, so the answer means nothing" in answer.warnings[0]
     # It goes on to the end: figures of two runs can be compared.
-    assert (answer.finish_reason, answer.tokens["generated"]) == ("length", 6)
-    assert 0 < answer.tokens["visual_kept"] < answer.tokens["visual"]
+    assert (answer.finish_reason, answer.tokens.generated) == ("length", 6)
+    assert 0 < answer.tokens.visual_kept < answer.tokens.visual
 
 
 def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_layers, "FEWEST_OUTPUTS", 16)
+    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 16)
     loaded = load(small, device="cpu", random_weights=True, quantize="int8")
     assert (loaded.dtype, loaded.identity) == ("int8", None)
     assert isinstance(loaded.model.lm_head, Int8Linear)
     answer = VideoSession(loaded, clip(4)).ask("What?", DyCoke(positions="kept"), max_new_tokens=3)
-    assert answer.tokens["generated"] == 3
+    assert answer.tokens.generated == 3
 
 
 def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> None:

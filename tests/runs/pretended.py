@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 import types
@@ -14,27 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
-from dycoke_cli.cli.schema import read_schema
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.errors import VideoError
+from dycoke_cli.result import Answer, Frames, Tokens
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.plan import Plan
+from tests import documents
 from tests.cli import fake_engine
 
 
-@functools.cache
-def _check() -> Any:
-    return jsonschema.Draft202012Validator(read_schema("answer"))
-
-
 def valid(line: dict[str, Any]) -> dict[str, Any]:
-    """A line, once the schema has taken it."""
-    _check().validate(line)
-    return line
+    """A line, once the schemas have taken it: of a line, and of any answer."""
+    return documents.valid(documents.valid(line, "batch"), "answer")
 
 
 class Pretended:
@@ -67,33 +58,13 @@ class Pretended:
 
 def pretended_answer(text: str) -> Answer:
     """Says the question again."""
-    return Answer(
+    return documents.example(
+        Answer,
         question=text,
         answer=f"{text} indeed",
-        finish_reason="stop",
-        seed=None,
-        model={"name": "mini", "revision": None, "dtype": "float32", "device": "cpu"},
         method={"name": "none"},
-        frames={"count": 2, "timestamps_s": [0.0, 1.0]},
-        tokens={
-            "visual": 32,
-            "visual_kept": 20,
-            "visual_active_in_decode": 9.5,
-            "visual_read_per_step": 12.5,
-            "text": 20,
-            "generated": 3,
-        },
-        decode=dict.fromkeys(("steps", "choices_renewed", "tokens_evicted", "tokens_recalled"), 2),
-        flops=dict.fromkeys(("prefill", "decode", "uncompressed"), 1.0),
-        seconds=dict.fromkeys(
-            ("load", "video_decode", "vision", "prefill", "first_token", "decode", "total"), 0.1
-        ),
-        tokens_per_second=20.0,
-        bytes={
-            **dict.fromkeys(("weights", "kv_cache", "kv_host", "kv_active"), 1),
-            **dict.fromkeys(("read_per_token", "peak_working", "peak_total")),
-        },
-        warnings=(),
+        frames=Frames(2, (0.0, 1.0)),
+        tokens=documents.example(Tokens, visual=32, generated=3),
     )
 
 

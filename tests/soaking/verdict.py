@@ -10,9 +10,9 @@ from typing import Any
 
 import jsonschema
 
-from .rendered import Clips
+from dycoke_cli.cli.schema import read_schema
 
-SCHEMA = Path(__file__).parents[2] / "src" / "dycoke_cli" / "schemas" / "answer.json"
+from .rendered import Clips
 
 
 def objects_in(out: Path) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def objects_in(out: Path) -> list[dict[str, Any]]:
 def faults(clips: Clips, out: Path) -> list[str]:
     """What isn't as it should be: every good clip answered once, every bad one with an error."""
     objects = objects_in(out)
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator = jsonschema.Draft202012Validator(read_schema("batch"))
     found = [
         f"{known['video']}: {error.message}"
         for known in objects

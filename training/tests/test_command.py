@@ -95,6 +95,7 @@ def test_the_pages_name_every_command_and_no_other(page: str) -> None:
     assert named == [command.callback.__name__ for command in program.app.registered_commands]
 
 
+@pytest.mark.slow
 def test_it_is_a_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "training", "--help"],

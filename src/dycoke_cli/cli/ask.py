@@ -10,8 +10,8 @@ from dycoke_cli.cli.conversation import Conversation, converse
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
+from dycoke_cli.result import SCHEMA
 
-SCHEMA = "dycoke.answer/1"
 BUNDLED_NOTE = (
     "The bundled model answers, and it knows only its own world of moving shapes. "
     "For a real one: `dycoke models default llava-onevision-0.5b`, or --model."

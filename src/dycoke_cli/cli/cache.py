@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import typer
 
 from dycoke_cli.cache import encoded_videos
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.render import units
+from dycoke_cli.json_schema import Doc, to_dict
+from dycoke_cli.result import Count
 
 SCHEMA = "dycoke.cache/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheState:
+    """The encoded videos that are kept."""
+
+    schema: str = SCHEMA
+    folder: str
+    videos: Annotated[Count, Doc("How many.")]
+    bytes: Annotated[Count, Doc("That they take.")]
+    limit_bytes: Annotated[Count, Doc("That they may take.")]
+
+
 app = typer.Typer(help="Encoded videos that --cache keeps on disk: how many there are; clear.")
 
 
@@ -20,15 +38,10 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     files = encoded_videos()
     count, held = len(files.listed()), files.nbytes
     if as_json:
-        output.write_json(
-            {
-                "schema": SCHEMA,
-                "folder": str(files.folder),
-                "videos": count,
-                "bytes": held,
-                "limit_bytes": files.limit,
-            }
+        state = CacheState(
+            folder=str(files.folder), videos=count, bytes=held, limit_bytes=files.limit
         )
+        output.write_json(to_dict(state))
         return
     size, limit = units.size(held), units.size(files.limit)
     output.line(f"{_videos(count)}, {size} of {limit}, in {files.folder}")

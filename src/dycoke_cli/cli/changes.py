@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def write(report: Report) -> None:
     """Write all of them to stdout, row by row."""
     for row in report.rows:
-        if row.changes is None:
+        if row.changed is None:
             continue
-        of = f"{row.changes.changed} of {row.accuracy.questions} answers"
-        counts = f"{row.changes.fixed} fixed, {row.changes.broken} broken"
+        of = f"{row.changed} of {row.questions} answers"
+        counts = f"{row.fixed} fixed, {row.broken} broken"
         output.write(f"\n{row.spec} changed {of}: {counts}\n")
         for change in report.changed:
             if change.spec == row.spec:

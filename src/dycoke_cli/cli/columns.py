@@ -7,9 +7,11 @@ import io
 import json
 from typing import Any
 
-from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.cli.schema import answer_parts
 from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
+from dycoke_cli.json_schema import schema_of
+from dycoke_cli.result import SCHEMA
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -23,9 +25,9 @@ def parse_fields(given: str) -> list[tuple[str, ...]]:
         UsageError: an answer has no such key.
     """
     fields = [tuple(field.strip().split(".")) for field in given.split(",")]
-    definitions = read_schema("answer")["$defs"]
+    definitions = schema_of(SCHEMA, "", answer_parts())["$defs"]
     for field in fields:
-        if not any(_known(definitions[name], field) for name in ("answer", "error")):
+        if not any(_known(definition, field) for definition in definitions.values()):
             raise UsageError(
                 f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
                 "them all"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.flags import Chosen
 from dycoke_cli.cli.libraries import quieten_libraries
@@ -15,9 +15,10 @@ from dycoke_cli.cli.source import open_clip_of
 from dycoke_cli.compression.base import Method
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.resolve import find
+from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.session import Answer, VideoSession
+    from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.request import Request
     from dycoke_cli.video import Clip
 
@@ -42,15 +43,16 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
     for question in conversation.questions:
         presenter.begin(question)
         answer = _ask(session, question, request, presenter.on_text)
-        document = _document(conversation, answer)
+        answer = replace(answer, video=conversation.video)
         if conversation.compare:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
-            generation = replace(request.generation, seed=document["seed"])
+            generation = replace(request.generation, seed=answer.seed)
             plain = replace(request, method=Method(), generation=generation)
             other = _ask(session, question, plain, None)
-            document["compared_to"] = _document(conversation, other)
-        presenter.finish(document)
+            other = replace(other, video=conversation.video)
+            answer = replace(answer, compared_to=other)
+        presenter.finish(answer)
 
 
 def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
@@ -113,10 +115,3 @@ def _ask(
         seed=generation.seed,
         on_text=on_text,
     )
-
-
-def _document(conversation: Conversation, answer: Answer) -> dict[str, Any]:
-    """The object of the contract: what the engine knows, and which video it was."""
-    known = answer.to_dict()
-    first = {key: known[key] for key in ("schema", "version")}
-    return {**first, "video": conversation.video, **known}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 from dycoke_cli.cli import changes, engine_flags, flags, method_flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.runs.listener import Counts, Listener
-
-SCHEMA = "dycoke.eval/1"
 
 
 @spread
@@ -64,12 +65,11 @@ def evaluate(
         quieten_libraries()
         report = run(evaluation, shown)
         shown.stop()
-        document = report.to_dict()
         if as_json:
-            listed = {"changes": [vars(change) for change in report.changed]}
-            output.write_json({**document, **(listed if show_changed else {})})
+            listed = replace(report, changes=report.changed) if show_changed else report
+            output.write_json(to_dict(listed))
             return
-        render.evaluation_tables(document)
+        render.evaluation_tables(report)
         if show_changed:
             changes.write(report)
 

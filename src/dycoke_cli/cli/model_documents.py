@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from dycoke_cli import __version__
+from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
     BUNDLED_CHECKPOINT,
@@ -17,22 +18,100 @@ from dycoke_cli.models.catalog import (
     own_method_defaults,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
+from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
+from dycoke_cli.result import Count, Version
 
 SCHEMA = "dycoke.models/1"
 
 
-def all_models() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Memory:
+    """Memory that is free on this machine."""
+
+    ram_bytes: Annotated[int | None, Doc(minimum=0)]
+    gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
+
+
+@dataclass(frozen=True)
+class StoredRevision:
+    """A revision of a model that is on this machine."""
+
+    commit: str | None
+    names: Annotated[tuple[str, ...], Doc("Branches and tags that stood for it when it came.")]
+    folder: str
+    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """What is on this machine of a model."""
+
+    bytes: Count
+    complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
+    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Sizes in a model's config.json; only what the file has."""
+
+    family: str | None
+    dtype: str | None
+    text: dict[str, Any]
+    vision: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedModel:
+    """A model; null stands for what isn't known before it is loaded."""
+
+    name: str
+    repo: Annotated[str | None, Doc("On the model hub.")]
+    family: Annotated[str | None, Doc("`model_type` of its configuration.")]
+    parameters: Annotated[int | None, Doc(minimum=0)]
+    download_bytes: Annotated[int | None, Doc("Size of its weight files.", minimum=0)]
+    tokens_per_frame: Annotated[
+        int | None, Doc("Visual tokens per frame before compression, where fixed.", minimum=0)
+    ]
+    shape: Annotated[
+        KeptShape | FittedShape | None,
+        Doc("How the tokens of a frame follow from its shape, where they do."),
+    ]
+    state: Annotated[str | None, Doc("How far it was tested: a key of `states`.")]
+    note: str | None
+    fits: Annotated[
+        str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
+    ]
+    on_disk: OnDisk | None
+    prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
+    positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
+    configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelList:
+    """Models, and what this machine has and holds."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    default: Annotated[str, Doc("The model that answers where none is named.")]
+    machine: Annotated[Memory, Doc("Memory that is free.")]
+    states: Annotated[dict[str, str], Doc("How far a model was tested, and what that means.")]
+    models: Annotated[tuple[ListedModel, ...], Doc(minItems=1)]
+
+
+def all_models() -> ModelList:
     """The catalog, what this machine holds of it, and what would fit."""
     machine, cached = this_machine(), cached_models()
     models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
 
 
-def one_model(source: ModelRef) -> dict[str, Any]:
+def one_model(source: ModelRef) -> ModelList:
     """Everything that is known of one model.
 
     Args:
@@ -41,15 +120,20 @@ def one_model(source: ModelRef) -> dict[str, Any]:
     machine, cached = this_machine(), cached_models()
     if source.entry is not None:
         model = _of_entry(source.entry, machine, cached)
-    else:
-        model = {name.name: None for name in dataclasses.fields(Entry)}
-        model |= {"name": source.name, "repo": None if source.local else source.location}
-        model |= {"fits": None, "on_disk": _on_disk(cached.get(source.location))}
-        if source.local:
-            model["on_disk"] = _folder(Path(source.location))
-    model["configuration"] = _configuration(model)
-    if source.entry is None:
-        model |= _method_defaults(model)
+        return _document(machine, [replace(model, configuration=_configuration(model.on_disk))])
+    known: dict[str, Any] = {field.name: None for field in fields(Entry)}
+    known |= {"name": source.name, "repo": None if source.local else source.location}
+    folder = Path(source.location) if source.local else None
+    on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
+    configuration = _configuration(on_disk)
+    family = None if configuration is None else configuration.family
+    model = ListedModel(
+        **known,
+        fits=None,
+        on_disk=on_disk,
+        configuration=configuration,
+        **_method_defaults(family, on_disk),
+    )
     return _document(machine, [model])
 
 
@@ -58,71 +142,60 @@ def default_name() -> str:
     return settings.default_model() or settings.BUNDLED
 
 
-def _document(machine: Machine, models: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "default": default_name(),
-        "machine": {"ram_bytes": machine.ram_bytes, "gpu_bytes": list(machine.gpu_bytes)},
-        "states": STATES,
-        "models": models,
-    }
+def _document(machine: Machine, models: list[ListedModel]) -> ModelList:
+    return ModelList(
+        default=default_name(),
+        machine=Memory(machine.ram_bytes, machine.gpu_bytes),
+        states=STATES,
+        models=tuple(models),
+    )
 
 
-def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) -> dict[str, Any]:
+def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) -> ListedModel:
     on_disk = (
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
-    model = dataclasses.asdict(entry) | {"fits": machine.holds(entry), "on_disk": on_disk}
-    return model | _method_defaults(model)
+    return ListedModel(
+        **vars(entry),
+        fits=machine.holds(entry),
+        on_disk=on_disk,
+        **_method_defaults(entry.family, on_disk),
+    )
 
 
-def _configuration(model: dict[str, Any]) -> dict[str, Any] | None:
-    folder = _any_folder(model)
-    return None if folder is None else configured_sizes(folder)
+def _configuration(on_disk: OnDisk | None) -> Configuration | None:
+    sizes = None if on_disk is None else configured_sizes(_newest(on_disk))
+    return None if sizes is None else Configuration(**sizes)
 
 
-def _method_defaults(model: dict[str, Any]) -> dict[str, Any]:
+def _method_defaults(family_name: str | None, on_disk: OnDisk | None) -> dict[str, Any]:
     """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
-    folder, configuration = _any_folder(model), _configuration(model) or {}
-    family = FAMILIES.get(model["family"] or configuration.get("family", ""))
+    family = FAMILIES.get(family_name or "")
     if family is None:
         return dict.fromkeys(METHOD_DEFAULTS)
-    own = None if folder is None else own_method_defaults(folder)
-    return defaults_of(family, own, configuration.get("text", {}).get("num_hidden_layers"))
+    configuration = _configuration(on_disk)
+    layers = None if configuration is None else configuration.text.get("num_hidden_layers")
+    own = None if on_disk is None else own_method_defaults(_newest(on_disk))
+    return defaults_of(family, own, layers)
 
 
-def _any_folder(model: dict[str, Any]) -> Path | None:
-    """Where its files are, in its newest revision."""
-    on_disk = model["on_disk"]
-    return None if on_disk is None else Path(on_disk["revisions"][0]["folder"])
+def _newest(on_disk: OnDisk) -> Path:
+    """Where the files of the newest revision are."""
+    return Path(on_disk.revisions[0].folder)
 
 
-def _on_disk(cached: CachedModel | None) -> dict[str, Any] | None:
+def _on_disk(cached: CachedModel | None) -> OnDisk | None:
     if cached is None:
         return None
-    return {
-        "bytes": cached.bytes,
-        "complete": cached.complete,
-        "revisions": [
-            {
-                "commit": revision.commit,
-                "names": list(revision.names),
-                "folder": str(revision.folder),
-                "complete": revision.complete,
-            }
-            for revision in cached.revisions
-        ],
-    }
+    revisions = [
+        StoredRevision(revision.commit, revision.names, str(revision.folder), revision.complete)
+        for revision in cached.revisions
+    ]
+    return OnDisk(cached.bytes, cached.complete, tuple(revisions))
 
 
-def _folder(folder: Path) -> dict[str, Any]:
+def _folder(folder: Path) -> OnDisk:
     """The same of a folder that isn't the hub client's."""
     complete = not missing_parts(folder)
-    return {
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
-        "complete": complete,
-        "revisions": [
-            {"commit": None, "names": [], "folder": str(folder), "complete": complete},
-        ],
-    }
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return OnDisk(size, complete, (StoredRevision(None, (), str(folder), complete),))

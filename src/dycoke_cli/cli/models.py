@@ -9,6 +9,7 @@ import typer
 
 from dycoke_cli.cli import model_info, options, output, pull, remove, render
 from dycoke_cli.cli.model_documents import SCHEMA, all_models, default_name
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import find
 
@@ -25,7 +26,7 @@ def models(context: typer.Context, as_json: options.Json = False) -> None:
         return
     document = all_models()
     if as_json:
-        output.write_json(document)
+        output.write_json(to_dict(document))
     else:
         render.models_table(document)
 

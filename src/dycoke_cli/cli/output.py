@@ -10,10 +10,11 @@ from typing import Any
 
 import typer
 
-from dycoke_cli import __version__
 from dycoke_cli.cli.failure import Reported, explain
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import DycokeError, OutputError
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.result import Error, Failure
 from dycoke_cli.unicode import to_json
 
 
@@ -44,12 +45,8 @@ def write_json(document: dict[str, Any]) -> None:
 
 def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, Any]:
     """The object that stands in the place of a result: what failed, and where."""
-    return {
-        "schema": schema,
-        "version": __version__,
-        **where,
-        "error": {"code": error.code, "message": str(error)},
-    }
+    document: dict[str, Any] = to_dict(Failure(schema=schema, error=Error.of(error), **where))
+    return document
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from dycoke_cli.cli import output, render
+from dycoke_cli.json_schema import ABSENT
+from dycoke_cli.result import Answer
 
 
 class Presenter:
@@ -61,7 +63,7 @@ class Presenter:
     def begin_comparison(self) -> None:
         """The answer is there; now the uncompressed model is asked the same."""
 
-    def finish(self, document: dict[str, Any]) -> None:
+    def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
 
 
@@ -131,18 +133,18 @@ class AsText(Presenter):
         self._progress.hidden = ()
         self._progress.prefix = "Uncompressed, to compare: "
 
-    def finish(self, document: dict[str, Any]) -> None:
+    def finish(self, answer: Answer) -> None:
         """End the answer; then come the warnings and the figures."""
         self._progress.stop()
         self._progress.hidden = self._hidden
         self._progress.prefix = ""
-        if "compared_to" not in document:
+        if answer.compared_to is ABSENT:
             self._answer.end()
         if self._quiet:
             return
-        for warning in document["warnings"]:
+        for warning in answer.warnings:
             self.warn(warning)
-        render.statistics(document)
+        render.statistics(answer)
 
 
 class AsJson(Presenter):
@@ -158,8 +160,8 @@ class AsJson(Presenter):
         super().__init__(render.Progress(quiet), note)
         self._waiting = waiting
 
-    def finish(self, document: dict[str, Any]) -> None:
+    def finish(self, answer: Answer) -> None:
         """Write the object."""
         self._progress.stop()
-        output.write_json(document)
+        output.write_json(answer.to_dict())
         del self._waiting[0]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dycoke_cli import __version__
 from dycoke_cli.cli import choice, options, output, render
 from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.result import Frames
 
 if TYPE_CHECKING:
+    from dycoke_cli.cli.probe_document import Probed
     from dycoke_cli.models.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
@@ -44,13 +45,13 @@ def probe(
         source = find(name)
         with open_clip_of(video, sampling) as reader:
             clip = reader.read()
-        document = _document(video, name, clip, _count(source, clip))
+        probed = _probed(video, name, clip, _count(source, clip))
         if as_json:
-            output.write_json(document)
+            output.write_json(to_dict(probed))
             return
-        for warning in document["warnings"]:
+        for warning in probed.warnings:
             render.warning(warning)
-        render.probe_table(document)
+        render.probe_table(probed)
 
 
 def _count(source: ModelRef, clip: Clip) -> ClipTokens:
@@ -63,24 +64,23 @@ def _count(source: ModelRef, clip: Clip) -> ClipTokens:
     return count_tokens(source, clip)
 
 
-def _document(video: str, model: str, clip: Clip, tokens: ClipTokens) -> dict[str, Any]:
+def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
+    from dycoke_cli.cli.probe_document import ClipTokenCounts, Probed
     from dycoke_cli.compression.dycoke import DyCoke
 
     method = DyCoke()
-    info = {name: value for name, value in dataclasses.asdict(clip.info).items() if name != "path"}
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "video": video,
-        "info": info,
-        "frames": {"count": len(clip.timestamps_s), "timestamps_s": list(clip.timestamps_s)},
-        "model": model,
-        "tokens": {
-            "frames": tokens.frames,
-            "per_frame": tokens.per_frame,
-            "visual": tokens.visual,
-            "visual_kept": method.kept_tokens(tokens.frames, tokens.per_frame),
-            "merge_ratio": method.merge_ratio,
-        },
-        "warnings": list(clip.warnings),
-    }
+    return Probed(
+        schema=SCHEMA,
+        video=video,
+        info=clip.info,
+        frames=Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        model=model,
+        tokens=ClipTokenCounts(
+            frames=tokens.frames,
+            per_frame=tokens.per_frame,
+            visual=tokens.visual,
+            visual_kept=method.kept_tokens(tokens.frames, tokens.per_frame),
+            merge_ratio=method.merge_ratio,
+        ),
+        warnings=tuple(clip.warnings),
+    )

@@ -1,34 +1,148 @@
-"""`dycoke schema`: the JSON Schema of what other commands write."""
+"""`dycoke schema`: the JSON Schemas of what the program prints, made from its dataclasses."""
 
 from __future__ import annotations
 
 import json
-from importlib.resources import files
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
 from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
+from dycoke_cli.errors import UsageError
+from dycoke_cli.json_schema import Part, schema_of
+from dycoke_cli.result import Answer, Failure
+
+_OF_A_BATCH = ("id", "key", "digest")
+_ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a command prints.
+
+    Args:
+        schema: its name, as under the key `schema`.
+        description: what it is, and which command prints it.
+        parts: the objects that it may be; called when they are needed, for their modules take time
+            to import.
+    """
+
+    schema: str
+    description: str
+    parts: Callable[[], Mapping[str, Part]]
+
+
+def _failure(*about: str, needs: tuple[str, ...] = ()) -> Part:
+    return Part(Failure, needs=needs, without=[name for name in _ABOUT if name not in about])
+
+
+def answer_parts() -> Mapping[str, Part]:
+    """What a `dycoke.answer/1` object may be."""
+    return {
+        "answer": Part(Answer, needs=("video",)),
+        "error": _failure("video", "question", *_OF_A_BATCH),
+    }
+
+
+def _batch() -> Mapping[str, Part]:
+    needs = ("video", "question", *_OF_A_BATCH)
+    return {
+        "answer": Part(Answer, needs=needs, without=("compared_to",)),
+        "error": _failure(*needs, needs=needs),
+    }
+
+
+def _cache() -> Mapping[str, Part]:
+    from dycoke_cli.cli.cache import CacheState
+
+    return {"cache": Part(CacheState), "error": _failure()}
+
+
+def _eval() -> Mapping[str, Part]:
+    from dycoke_cli.evaluation.report import Report
+
+    return {"report": Part(Report), "error": _failure("benchmark")}
+
+
+def _methods() -> Mapping[str, Part]:
+    from dycoke_cli.cli.method_documents import MethodList
+
+    return {"methods": Part(MethodList), "error": _failure()}
+
+
+def _models() -> Mapping[str, Part]:
+    from dycoke_cli.cli.model_documents import ModelList
+
+    return {"models": Part(ModelList), "error": _failure()}
+
+
+def _probe() -> Mapping[str, Part]:
+    from dycoke_cli.cli.probe_document import Probed
+
+    return {"video": Part(Probed), "error": _failure("video")}
+
+
+def _verify() -> Mapping[str, Part]:
+    from dycoke_cli.verification import Report
+
+    return {"report": Part(Report), "error": _failure("model")}
+
+
+DOCUMENTS = {
+    "answer": Document(
+        "dycoke.answer/1",
+        "The answer to a question about a video, or why there is none: an object per question of "
+        "`dycoke ask --json`, and a line of `dycoke batch`.",
+        answer_parts,
+    ),
+    "batch": Document(
+        "dycoke.answer/1",
+        "A line of `dycoke batch`: an answer or an error, with the keys of a batch.",
+        _batch,
+    ),
+    "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
+    "error": Document(
+        "dycoke.error/1",
+        "A usage error of `--json` where the command isn't known.",
+        lambda: {"error": _failure()},
+    ),
+    "eval": Document("dycoke.eval/1", "The comparison that `dycoke eval` makes.", _eval),
+    "methods": Document(
+        "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
+    ),
+    "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
+    "probe": Document("dycoke.probe/1", "What `dycoke probe` finds in a video.", _probe),
+    "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
+}
 
 
 def schema(
     name: Annotated[
-        Literal["answer"],
+        str | None,
         typer.Argument(
-            metavar="NAME",
-            help="answer: of `dycoke ask --json`, and each line of `dycoke batch`.",
+            metavar=f"[{'|'.join(DOCUMENTS)}]",
+            help="Which output; without it, list them.",
             show_default=False,
         ),
-    ],
+    ] = None,
 ) -> None:
     """Print the JSON Schema of an output."""
+    if name is None:
+        for known, document in DOCUMENTS.items():
+            output.write(f"{known:<9}{document.description}\n")
+        return
+    if name not in DOCUMENTS:
+        raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")
     output.write(json.dumps(read_schema(name), indent=2, ensure_ascii=False) + "\n")
 
 
-def read_schema(name: str) -> Any:
+def read_schema(name: str) -> dict[str, Any]:
     """A schema as an object; what it says of methods is read off their fields."""
-    path = files("dycoke_cli") / "schemas" / f"{name}.json"
-    schema = json.loads(path.read_text(encoding="utf-8"))
-    schema["$defs"]["answer"]["properties"]["method"] = method_schema()
+    document = DOCUMENTS[name]
+    schema = schema_of(document.schema, document.description, document.parts())
+    if "answer" in schema["$defs"]:
+        schema["$defs"]["answer"]["properties"]["method"] = method_schema()
     return schema

@@ -14,6 +14,7 @@ from dycoke_cli.cli import flags, options, output, render
 from dycoke_cli.cli.libraries import quieten_libraries
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.verification import SCHEMA
 
 FRAMES = 8
@@ -64,14 +65,15 @@ def verify(
             session,
             lambda step: None if quiet else render.check(step.name, step.verdict, step.detail),
         )
-        _write(path, report)
+        document = to_dict(report)
+        _write(path, document)
         if as_json:
-            output.write_json(report)
+            output.write_json(document)
         else:
-            output.line(f"{model}: {report['verdict']}")
+            output.line(f"{model}: {report.verdict}")
         if not quiet:
             render.note(f"The report: {path}")
-    if report["verdict"] != "verified":
+    if report.verdict != "verified":
         raise typer.Exit(1)
 
 

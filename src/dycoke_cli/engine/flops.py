@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dycoke_cli.result import Flops
+
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
     """Of reading a prompt: Σ over layers of 4nd² + 2n²d + 2ndm.
@@ -48,7 +50,7 @@ def paper_flops(
     visual_active: float,
     prune_layer: int,
     generated: int,
-) -> dict[str, float]:
+) -> Flops:
     """The three figures that are reported.
 
     Args:
@@ -60,9 +62,6 @@ def paper_flops(
         visual_active: visual tokens that a step attended to there, on average.
         prune_layer: the number of layers below the selection, inside or in decode.
         generated: tokens generated.
-
-    Returns:
-        `prefill`, `decode`, and `uncompressed` (both, with nothing dropped).
     """
     layers, hidden, mlp = config.num_hidden_layers, config.hidden_size, config.intermediate_size
     whole = [text + visual] * layers
@@ -70,9 +69,9 @@ def paper_flops(
     behind = layers - prune_layer
     read = [*below, *[text + visual_last] * behind]
     attended = [*below, *[text + visual_active] * behind]
-    return {
-        "prefill": prefill_flops(read, hidden=hidden, mlp=mlp),
-        "decode": decode_flops(generated, attended, hidden=hidden, mlp=mlp),
-        "uncompressed": prefill_flops(whole, hidden=hidden, mlp=mlp)
+    return Flops(
+        prefill=prefill_flops(read, hidden=hidden, mlp=mlp),
+        decode=decode_flops(generated, attended, hidden=hidden, mlp=mlp),
+        uncompressed=prefill_flops(whole, hidden=hidden, mlp=mlp)
         + decode_flops(generated, whole, hidden=hidden, mlp=mlp),
-    }
+    )

@@ -14,9 +14,10 @@ from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompts import Batch
-from dycoke_cli.engine.trace import DecodeStats, Trace
+from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
+from dycoke_cli.result import Trace
 
 
 class Stopwatch:
@@ -88,7 +89,7 @@ class Generated:
         stopped: whether the last one is an end token.
         seed: of sampling, or None where decoding was greedy.
         seconds: prefill (to the first token), first_token (since the watch's start), decode; of
-            the whole batch.
+            the whole batch, by keys of `result.Seconds`.
         kv_bytes: of keys and values held at the end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dycoke_cli import result
 from dycoke_cli.compression.base import Inside, Method, Pruning
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.measured import read_per_token
@@ -28,7 +28,7 @@ def make_answer(
     total: float,
     peak: tuple[int | None, int | None],
     memory_warning: str | None = None,
-) -> Answer:
+) -> result.Answer:
     """Make the answer object from what the stages measured.
 
     Args:
@@ -39,7 +39,7 @@ def make_answer(
         generated: what was written.
         visual: tokens before anything was dropped.
         prompt_tokens: the same, of the whole prompt.
-        seconds: load, video_decode and vision.
+        seconds: by stage, those before the prefill; keys of `result.Seconds`.
         total: seconds since the question was asked.
         peak: bytes (working, total).
         memory_warning: that memory might not be enough, or None.
@@ -58,28 +58,28 @@ def make_answer(
             f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
             "memory; --dp-cache device answers the same with less"
         )
-    return Answer(
+    return result.Answer(
         question=question,
         answer=generated.text,
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
-        model=_model(loaded),
+        model=result.Model(loaded.name, loaded.revision, loaded.dtype, loaded.device),
         method={"name": method.name, **method.parameters()},
-        frames={"count": len(clip.timestamps_s), "timestamps_s": list(clip.timestamps_s)},
-        tokens={
-            "visual": visual,
-            "visual_kept": stats.visual_kept,
-            "visual_active_in_decode": stats.mean_active,
-            "visual_read_per_step": _read_per_step(text_config, stats, choice),
-            "text": prompt_tokens - visual,
-            "generated": steps + 1,
-        },
-        decode={
-            "steps": steps,
-            "choices_renewed": stats.choices_renewed,
-            "tokens_evicted": stats.tokens_evicted,
-            "tokens_recalled": stats.tokens_recalled,
-        },
+        frames=result.Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        tokens=result.Tokens(
+            visual=visual,
+            visual_kept=stats.visual_kept,
+            visual_active_in_decode=stats.mean_active,
+            visual_read_per_step=_read_per_step(text_config, stats, choice),
+            text=prompt_tokens - visual,
+            generated=steps + 1,
+        ),
+        decode=result.Decode(
+            steps=steps,
+            choices_renewed=stats.choices_renewed,
+            tokens_evicted=stats.tokens_evicted,
+            tokens_recalled=stats.tokens_recalled,
+        ),
         flops=paper_flops(
             text_config,
             text=prompt_tokens - visual,
@@ -91,22 +91,24 @@ def make_answer(
             generated=steps + 1,
         ),
         # The watch started when the question was asked, after the frames had been decoded.
-        seconds={
-            **seconds,
-            **generated.seconds,
-            "first_token": seconds["video_decode"] + generated.seconds["first_token"],
-            "total": seconds["video_decode"] + total,
-        },
+        seconds=result.Seconds(
+            **seconds
+            | generated.seconds
+            | {
+                "first_token": seconds["video_decode"] + generated.seconds["first_token"],
+                "total": seconds["video_decode"] + total,
+            }
+        ),
         tokens_per_second=steps / decode if steps and decode > 0 else None,
-        bytes={
-            "weights": loaded.weights_bytes,
-            "kv_cache": generated.kv_bytes,
-            "kv_host": generated.kv_host_bytes,
-            "kv_active": generated.kv_active_bytes,
-            "read_per_token": read_per_token(loaded.model, generated.kv_active_bytes),
-            "peak_working": peak[0],
-            "peak_total": peak[1],
-        },
+        bytes=result.Bytes(
+            weights=loaded.weights_bytes,
+            kv_cache=generated.kv_bytes,
+            kv_host=generated.kv_host_bytes,
+            kv_active=generated.kv_active_bytes,
+            read_per_token=read_per_token(loaded.model, generated.kv_active_bytes),
+            peak_working=peak[0],
+            peak_total=peak[1],
+        ),
         warnings=tuple(warnings),
         trace=generated.trace,
     )
@@ -125,12 +127,3 @@ def _read_per_step(
     layers = config.num_hidden_layers
     below = choice.layer if choice else layers
     return (below * stats.visual_kept + (layers - below) * stats.mean_active) / layers
-
-
-def _model(loaded: LoadedModel) -> dict[str, Any]:
-    return {
-        "name": loaded.name,
-        "revision": loaded.revision,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-    }

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encode import Encoded, encode_video
@@ -26,6 +25,7 @@ from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt, text_ids
+from dycoke_cli.result import Answer
 
 Progress = Callable[[str, int, int], None]
 
@@ -127,17 +127,17 @@ class VideoSession:
 
         return make
 
-    def encode(self, watch: Stopwatch, method: Method) -> tuple[float, float]:
-        """Encode the video unless that is done; return seconds (of decoding, of vision).
+    def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
+        """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`.
 
         Raises:
             UsageError: the method merges before vision, which the model's family can't.
         """
         if _encoded_for(method) in self._encoded:
-            return 0.0, 0.0
+            return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
         self._encoded[_encoded_for(method)] = self._encode(method)
-        return self._seconds_video_decode, watch.read() - started
+        return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
     def _encode(self, method: Method) -> Encoded:
         loaded, merging = self.loaded, method.before_vision()
@@ -238,16 +238,12 @@ def ask_together(
             generated,
             item.session.video.visual,
             prompt_tokens=int(mask.sum()),
-            seconds={
-                "load": item.session.seconds_load,
-                "video_decode": video_decode,
-                "vision": vision,
-            },
+            seconds={"load": item.session.seconds_load, **stages},
             total=total,
             peak=most,
             memory_warning=item.session.memory_warning(item.question, method, item.history),
         )
-        for item, generated, mask, (video_decode, vision) in zip(
+        for item, generated, mask, stages in zip(
             questions, outputs, batch.mask, seconds, strict=True
         )
     ]

@@ -5,7 +5,7 @@ A trace has the attention to each frame, and which tokens were evicted and recal
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,7 @@ import torch
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
-
-SCHEMA = "dycoke.trace/1"
+from dycoke_cli.result import Trace, TraceStep
 
 
 @dataclass
@@ -94,54 +93,6 @@ class DecodeStats:
             recalled=self.recalled[:steps],
             renewals=self.renewals[:steps],
         )
-
-
-@dataclass(frozen=True)
-class TraceStep:
-    """One decoding step.
-
-    Args:
-        text: what the token that the step wrote added to the answer; empty for an end token.
-        attention: one number per frame: the attention of the step's query to those of its tokens
-            that the language model read, after softmax over all keys, averaged over heads.
-        active: one number per frame: tokens that layers from the prune layer on attended to.
-        evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
-            step evicts all that the first selection leaves out.
-        recalled: tokens that came back into it.
-        renewed: whether the selection was made anew (the first isn't counted).
-    """
-
-    text: str
-    attention: tuple[float, ...]
-    active: tuple[int, ...]
-    evicted: tuple[int, ...]
-    recalled: tuple[int, ...]
-    renewed: bool
-
-
-@dataclass(frozen=True)
-class Trace:
-    """All decoding steps of one answer.
-
-    Args:
-        layer: whose attention this is: the one before the prune layer.
-        frames: F.
-        tokens_per_frame: N, before any compression.
-        kept: one number per frame: tokens that the language model read.
-        first_text: what the first token added; it comes from the prompt, before any step.
-        steps: in order.
-    """
-
-    layer: int
-    frames: int
-    tokens_per_frame: int
-    kept: tuple[int, ...]
-    first_text: str
-    steps: tuple[TraceStep, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As an object for JSON."""
-        return {"schema": SCHEMA, **asdict(self)}
 
 
 class Recorder:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.metrics import Predictions
+from dycoke_cli.json_schema import Doc
+
+Verdict = Literal["fixed", "broken", "still right", "still wrong"]
 
 
 @dataclass(frozen=True)
@@ -26,29 +30,17 @@ class Changes:
 
 @dataclass(frozen=True)
 class Change:
-    """An answer that compression changed.
+    """An answer that compression changed: an entry of `changes`."""
 
-    Args:
-        spec: the row.
-        video: of the question.
-        item: the question's id.
-        kind: of the question.
-        question: as it was asked.
-        answer: the right one.
-        uncompressed: what the uncompressed model said.
-        said: what the model said under the method.
-        outcome: "fixed", "broken", "still right" or "still wrong".
-    """
-
-    spec: str
+    spec: Annotated[str, Doc("Of the row.")]
     video: str
-    item: str
-    kind: str
-    question: str
-    answer: str
-    uncompressed: str
-    said: str
-    outcome: str
+    item: Annotated[str, Doc("Id of the question.")]
+    kind: Annotated[str, Doc("Of the question.")]
+    question: Annotated[str, Doc("As it was asked.")]
+    answer: Annotated[str, Doc("The correct one.")]
+    uncompressed: Annotated[str, Doc("The baseline's answer.")]
+    said: Annotated[str, Doc("The answer under the method.")]
+    outcome: Annotated[Verdict, Doc("fixed: wrong to right; broken: right to wrong.")]
 
 
 def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predictions) -> Changes:
@@ -82,7 +74,7 @@ def list_changes(
     ]
 
 
-def _outcome(before: bool, after: bool) -> str:
+def _outcome(before: bool, after: bool) -> Verdict:
     if before == after:
         return "still right" if after else "still wrong"
     return "fixed" if after else "broken"

@@ -11,7 +11,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
@@ -39,16 +38,6 @@ class Mean:
     standard_error: float
     difference: float | None
     difference_error: float | None
-
-    def to_dict(self, name: str) -> dict[str, Any]:
-        """The keys of `--json`; the mean is called `name`."""
-        return {
-            "questions": self.questions,
-            name: self.value,
-            "standard_error": self.standard_error,
-            "difference": self.difference,
-            "difference_error": self.difference_error,
-        }
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:

@@ -101,6 +101,6 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         visual_active=tokens["visual_active_in_decode"],
         generated=tokens["generated"],
         seconds=outcome.seconds,
-        bytes=line["bytes"]["kv_cache"] or 0,
+        bytes=line["bytes"]["kv_cache"],
         visual_read=tokens["visual_read_per_step"],
     )

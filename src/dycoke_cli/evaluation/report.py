@@ -1,67 +1,62 @@
-"""The table of an evaluation, as Python objects and as the object of `--json`."""
+"""The table of an evaluation: the JSON object of `dycoke eval --json`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli import __version__
+from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
-from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.journal import Journal
-from dycoke_cli.evaluation.lines import Evaluation, Line
+from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.rows import Row, make_row
+from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
+from dycoke_cli.result import Version
 
-SCHEMA = "dycoke.eval/1"
+if TYPE_CHECKING:
+    from dycoke_cli.evaluation.journal import Journal
+    from dycoke_cli.evaluation.lines import Evaluation, Line
 
 
 @dataclass(frozen=True)
+class EvaluatedModel:
+    """The model that was asked."""
+
+    name: str
+    revision: str | None
+    weights: Annotated[str, Doc("A fingerprint.")]
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that came of an evaluation.
+    """All that came of an evaluation; all fields but `changed` are keys of the JSON object.
 
     Args:
-        benchmark: its name.
-        edition: of the benchmark.
-        split: of the benchmark.
-        videos: how many.
-        frames: as chosen (None with --fps); a row may have its own number.
-        model: name, revision, weights (a fingerprint), dtype, device.
-        commits: of this program, that the answers were made by, where known.
-        journal: the file with all answers.
-        rows: one a method, in the order given.
-        changed: answers that differ from the uncompressed model's, row by row.
-        warnings: sentences for a person.
+        changed: answers that differ from the baseline's, row by row.
     """
 
+    schema: str = SCHEMA
+    version: Version = __version__
+    commits: Annotated[
+        tuple[str, ...], Doc("Of this program, that the answers were made by, where known.")
+    ]
     benchmark: str
-    edition: str
-    split: str
-    videos: int
-    frames: int | None
-    model: dict[str, Any]
-    commits: tuple[str, ...]
-    journal: str
-    rows: tuple[Row, ...]
-    changed: tuple[Change, ...]
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`, without the list of changes."""
-        return {
-            "schema": SCHEMA,
-            "version": __version__,
-            "commits": list(self.commits),
-            "benchmark": self.benchmark,
-            "edition": self.edition,
-            "split": self.split,
-            "videos": self.videos,
-            "frames": self.frames,
-            "model": self.model,
-            "journal": self.journal,
-            "rows": [row.to_dict() for row in self.rows],
-            "warnings": list(self.warnings),
-        }
+    edition: Annotated[str, Doc("Of the benchmark.")]
+    split: Split
+    videos: Annotated[int, Doc(minimum=1)]
+    frames: Annotated[
+        int | None,
+        Doc("As chosen, null with --fps; a row may have its own number.", minimum=1),
+    ]
+    model: EvaluatedModel
+    journal: Annotated[str, Doc("The file with all answers.")]
+    rows: Annotated[tuple[Row, ...], Doc("One per method, in the order given.", minItems=1)]
+    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
+    changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
 
 
 def make_report(
@@ -96,7 +91,7 @@ def make_report(
         split=evaluation.split,
         videos=len({item.video for item in items}),
         frames=evaluation.frames,
-        model=lines[0].setup.model,
+        model=EvaluatedModel(**lines[0].setup.model),
         commits=commits,
         journal=str(journal.path),
         rows=tuple(rows),
@@ -107,9 +102,9 @@ def make_report(
 
 def _warnings(rows: list[Row], commits: tuple[str, ...]) -> list[str]:
     warnings = [
-        f"{row.spec} changed none of {row.accuracy.questions} answers; make sure that it ran"
+        f"{row.spec} changed none of {row.questions} answers; make sure that it ran"
         for row in rows
-        if row.changes is not None and not row.changes.changed
+        if row.changed == 0
     ]
     if len(commits) > 1:
         warnings.append(

@@ -2,68 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from typing import Annotated, Any
 
-from dycoke_cli.evaluation.changes import Changes, count_changes
+from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Mean, Predictions, Retention, grouped, mean_of, retention
+from dycoke_cli.evaluation.metrics import Predictions, grouped, mean_of, retention
 from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.result import Amount
+
+Share = Annotated[float, Doc(minimum=0, maximum=1)]
+ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
+CountOrNull = Annotated[int | None, Doc(minimum=0)]
+
+
+StandardError = Annotated[Amount, Doc("Clustered by video.")]
+Difference = Annotated[
+    float | None,
+    Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
+]
+DifferenceError = Annotated[
+    float | None, Doc("Standard error of difference, paired and clustered.", minimum=0)
+]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of correct answers to some questions."""
+
+    questions: Annotated[int, Doc(minimum=1)]
+    accuracy: Share
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
+
+
+@dataclass(frozen=True)
+class PartMean:
+    """The mean of a measure that only some kinds of questions have."""
+
+    questions: Annotated[int, Doc(minimum=1)]
+    mean: Share
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method.
+    """One method: an entry of `rows`."""
 
-    Args:
-        spec: as it was given to `--methods`.
-        name: of the method or ablation.
-        parameters: every one of the method's.
-        frames: how many the model saw; None where that differs from video to video.
-        accuracy: over all questions.
-        by_type: accuracy by kind of question.
-        by_label: accuracy by label of the video.
-        by_part: means of the measures that only some kinds have.
-        retention: shares of the visual tokens that were read.
-        changes: from the uncompressed model, or None where this is it or it didn't run.
-        seconds: mean time of an answer, once the video is encoded.
-        bytes: mean size of the keys and values held at its end.
-    """
-
-    spec: str
-    name: str
-    parameters: dict[str, Any]
-    frames: int | None
-    accuracy: Mean
-    by_type: dict[str, Mean]
-    by_label: dict[str, Mean]
-    by_part: dict[str, Mean]
-    retention: Retention
-    changes: Changes | None
-    seconds: float
-    bytes: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry of `rows`."""
-        moved = self.changes
-        return {
-            "method": self.name,
-            "spec": self.spec,
-            "parameters": self.parameters,
-            "frames": self.frames,
-            **self.accuracy.to_dict("accuracy"),
-            "by_type": {kind: mean.to_dict("accuracy") for kind, mean in self.by_type.items()},
-            "by_label": {label: mean.to_dict("accuracy") for label, mean in self.by_label.items()},
-            "by_part": {part: mean.to_dict("mean") for part, mean in self.by_part.items()},
-            "kept_before_llm": self.retention.prefill,
-            "kept_in_decode": self.retention.decode,
-            "kept_in_pruned_layers": self.retention.pruned_layers,
-            "changed": moved.changed if moved else None,
-            "fixed": moved.fixed if moved else None,
-            "broken": moved.broken if moved else None,
-            "seconds": self.seconds,
-            "bytes": self.bytes,
-        }
+    method: Annotated[str, Doc("Name of the method or ablation.")]
+    spec: Annotated[str, Doc("As it was given to --methods.")]
+    parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
+    frames: Annotated[
+        CountOrNull, Doc("That the model was given; null where that differs from video to video.")
+    ]
+    questions: Annotated[int, Doc(minimum=1)]
+    accuracy: Share
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
+    by_type: Annotated[dict[str, Accuracy], Doc("By kind of question.")]
+    by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
+    by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
+    kept_before_llm: Annotated[
+        ShareOrNull, Doc("Retention at prefill: mean share of the visual tokens.")
+    ]
+    kept_in_decode: Annotated[
+        ShareOrNull, Doc("Retention at decode: mean share over steps and layers.")
+    ]
+    kept_in_pruned_layers: Annotated[ShareOrNull, Doc("The same in the pruned layers alone.")]
+    changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
+    fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
+    broken: Annotated[CountOrNull, Doc("Right to wrong.")]
+    seconds: Annotated[Amount, Doc("Mean time per answer, once the video is encoded.")]
+    bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
 
 
 def make_row(
@@ -88,21 +104,30 @@ def make_row(
     def right(prediction: Prediction) -> float:
         return float(prediction.right)
 
-    def means(groups: dict[str, list[Item]]) -> dict[str, Mean]:
-        return {key: mean_of(right, group, said, uncompressed) for key, group in groups.items()}
+    def accuracy(group: list[Item]) -> Accuracy:
+        return Accuracy(*astuple(mean_of(right, group, said, uncompressed)))
+
+    def by(key: Callable[[Item], str]) -> dict[str, Accuracy]:
+        return {name: accuracy(group) for name, group in grouped(items, key).items()}
 
     answers = [said[item.id] for item in items]
+    kept = retention(answers)
+    moved = None if uncompressed is None else count_changes(items, said, uncompressed)
     return Row(
+        method=name,
         spec=spec,
-        name=name,
         parameters={key: value for key, value in setup.method.items() if key != "name"},
         frames=setup.frames,
-        accuracy=mean_of(right, items, said, uncompressed),
-        by_type=means(grouped(items, lambda item: item.kind)),
-        by_label=means(grouped(items, lambda item: item.label)),
+        **vars(accuracy(items)),
+        by_type=by(lambda item: item.kind),
+        by_label=by(lambda item: item.label),
         by_part=_parts(items, said, uncompressed),
-        retention=retention(answers),
-        changes=None if uncompressed is None else count_changes(items, said, uncompressed),
+        kept_before_llm=kept.prefill,
+        kept_in_decode=kept.decode,
+        kept_in_pruned_layers=kept.pruned_layers,
+        changed=moved.changed if moved else None,
+        fixed=moved.fixed if moved else None,
+        broken=moved.broken if moved else None,
         seconds=sum(answer.seconds for answer in answers) / len(answers),
         bytes=sum(answer.bytes for answer in answers) / len(answers),
     )
@@ -110,14 +135,18 @@ def make_row(
 
 def _parts(
     items: list[Item], said: Predictions, uncompressed: Predictions | None
-) -> dict[str, Mean]:
+) -> dict[str, PartMean]:
     names = dict.fromkeys(name for item in items for name in said[item.id].parts)
     return {
-        name: mean_of(
-            lambda prediction, name=name: prediction.parts[name],  # type: ignore[misc]
-            [item for item in items if name in said[item.id].parts],
-            said,
-            uncompressed,
+        name: PartMean(
+            *astuple(
+                mean_of(
+                    lambda prediction, name=name: prediction.parts[name],  # type: ignore[misc]
+                    [item for item in items if name in said[item.id].parts],
+                    said,
+                    uncompressed,
+                )
+            )
         )
         for name in names
     }

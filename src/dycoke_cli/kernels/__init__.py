@@ -1,8 +1,5 @@
-"""Computing on CPUs in ways that suit some of them: the stock result, sooner there.
+"""Kernels for CPUs: attention and linear layers that give the stock result, faster on some of them.
 
-`models/cpu.py` says on which. `registry.py` gives our attention a name, by which
-`models/fast_attention.py` makes a model use it;
-`causal.py`, `frames.py` and `single.py` are one shape of attention each, exact but for rounding.
-`packed_linear.py` and `int8_linear.py` are linear layers with weights as the processor wants them,
-which `models/linear_layers.py` puts in place.
+`attention.py` and `linear.py` compute; `registry.py` registers our attention with transformers.
+`models/cpu.py` decides which of them a model gets.
 """

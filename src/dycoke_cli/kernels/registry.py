@@ -9,9 +9,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.kernels.causal import causal_attention
-from dycoke_cli.kernels.frames import frame_attention, odd_heads
-from dycoke_cli.kernels.single import single_attention
+from dycoke_cli.kernels.attention import (
+    bidirectional_attention,
+    causal_attention,
+    decode_attention,
+    odd_heads,
+)
 
 NAME = "dycoke_kernels"
 STOCK = "sdpa"
@@ -49,12 +52,12 @@ def attention(
     plain = not dropout and not torch.is_grad_enabled()
     plain &= all(kwargs.get(name) is None for name in ("softcap", "position_bias", "cache"))
     if plain and query.shape[2] == 1 and (attention_mask is None or attention_mask.shape[1] == 1):
-        return single_attention(query, key, value, scale, attention_mask), None
+        return decode_attention(query, key, value, scale, attention_mask), None
     if plain and attention_mask is None and causal:
         return causal_attention(query, key, value, scale), None
     same_heads = query.shape[1] == key.shape[1]
     if plain and attention_mask is None and not causal and same_heads and odd_heads(query):
-        return frame_attention(query, key, value, scale), None
+        return bidirectional_attention(query, key, value, scale), None
     if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
         # Stock SDPA would take them for the first N of S tokens.
         attention_mask = _causal(query.shape[2], key.shape[2], query.device)

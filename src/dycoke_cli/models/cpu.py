@@ -1,4 +1,4 @@
-"""Which of this program's kernels a CPU gets: the one place that decides, by what was measured.
+"""What a model gets on a CPU: which of our kernels, by what was measured, and its layers replaced.
 
 With AMX (Intel, Sapphire Rapids and later) stock SDPA computes attention 1.4 to 2 times as fast as
 ours, and a layer in bfloat16 takes half the time of one in int8; packed linear layers are faster
@@ -8,12 +8,45 @@ figures of each processor.
 
 from __future__ import annotations
 
-from dycoke_cli.models.private_api import has_amx
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+
+from dycoke_cli.kernels.linear import (
+    GELU,
+    GELU_TANH,
+    NO_EPILOGUE,
+    Bfloat16Linear,
+    Epilogue,
+    Int8Linear,
+    PackedLinear,
+    can_pack,
+)
+from dycoke_cli.kernels.registry import NAME, STOCK
+from dycoke_cli.models.devices import is_spread
+from dycoke_cli.models.private_api import attention_implementation, has_amx
 
 INT8_IS_SLOWER = (
     "--quantize int8 is slower than bfloat16 on this processor, which has AMX; it saves memory "
     "only: drop it where the model fits without"
 )
+
+MIN_INT8_OUTPUTS = 256
+"""Layers of fewer aren't rounded: rounding a token costs more time than the short product saves.
+
+Among them are the routers and gates of mixtures of experts, where a rounded number could choose
+another expert.
+"""
+MIN_PACKED_WEIGHTS = 512 * 512
+"""Layers of fewer aren't packed: they fit the CPU cache anyhow."""
+# Activations that oneDNN computes as transformers does.
+_EPILOGUES: dict[type[nn.Module], Epilogue] = {
+    type(ACT2FN["gelu"]): GELU,
+    type(ACT2FN["gelu_pytorch_tanh"]): GELU_TANH,
+}
 
 
 def own_attention_suits() -> bool:
@@ -24,3 +57,117 @@ def own_attention_suits() -> bool:
 def int8_is_slower() -> bool:
     """Whether linear layers in 8 bits take longer than in bfloat16 on this CPU."""
     return has_amx()
+
+
+def use_own_attention(model: Any) -> bool:
+    """Give a model that would run stock SDPA on a CPU our attention; whether it got it.
+
+    On accelerators, SDPA and FlashAttention stay.
+    """
+    if attention_implementation(model) != STOCK or model.device.type != "cpu":
+        return False
+    model.set_attn_implementation(NAME)
+    return True
+
+
+def use_int8(model: Any) -> None:
+    """Put the linear layers of the decoder, its output and the vision tower in 8 bits, in place.
+
+    Args:
+        model: a stock model on a CPU.
+    """
+    _replace(model, dict.fromkeys(to_round(model), Int8Linear))
+
+
+def use_packed(model: Any) -> bool:
+    """Pack the weights of large linear layers for this CPU, in place; whether any were.
+
+    Their values stay as they are. An output layer that is tied to the embeddings takes memory of
+    its own from then on.
+
+    Args:
+        model: a stock model.
+    """
+    if model.device.type != "cpu" or is_spread(model) or not can_pack():
+        return False
+    packed = to_pack(model)
+    epilogues = _activations(model, packed)
+    for _, activation in epilogues.values():
+        model.set_submodule(activation, nn.Identity())
+
+    def pack(name: str) -> Callable[[nn.Linear], PackedLinear]:
+        return lambda linear: Bfloat16Linear(linear, epilogues.get(name, (NO_EPILOGUE, ""))[0])
+
+    _replace(model, {name: pack(name) for name in packed})
+    return bool(packed)
+
+
+def to_round(model: Any) -> list[str]:
+    """The layers to put in 8 bits, by their names in a model."""
+    return [n for n, part in eligible(model).items() if part.out_features >= MIN_INT8_OUTPUTS]
+
+
+def to_pack(model: Any) -> list[str]:
+    """The layers that are large enough to be packed, by their names in a model."""
+    weights = {name: part.weight for name, part in eligible(model).items()}
+    return [
+        name
+        for name, weight in weights.items()
+        if weight.dtype == torch.bfloat16 and weight.numel() >= MIN_PACKED_WEIGHTS
+    ]
+
+
+def eligible(model: Any) -> dict[str, nn.Linear]:
+    """The layers by their names: those of transformer blocks, and the output layer.
+
+    A block is what has an attention as one of its parts. So patch embeddings and the projector stay
+    whole: they are small, and merging compares what the projector makes of a frame. Experts whose
+    weights are one tensor aren't linear layers and stay whole too.
+
+    Args:
+        model: a stock model.
+    """
+    output = model.get_output_embeddings()
+    inside = {id(part) for block in model.modules() if _is_block(block) for part in block.modules()}
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if type(part) is nn.Linear and (id(part) in inside or part is output)
+    }
+
+
+def packed_bytes(model: Any) -> int:
+    """Bytes of packed weights, which aren't among a model's parameters.
+
+    Args:
+        model: any.
+    """
+    return sum(part.packed_bytes for part in model.modules() if isinstance(part, PackedLinear))
+
+
+def _replace(model: Any, replacements: dict[str, Callable[[nn.Linear], PackedLinear]]) -> None:
+    """Replace layers one by one, each freeing its stock weights before the next is packed.
+
+    The largest comes last: its copy then finds the room that the others left. What stays as it is
+    is copied, for it may be mapped from the model's file, all of which would stay in memory with
+    it.
+    """
+    for name in sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel()):
+        model.set_submodule(name, replacements[name](model.get_submodule(name)))
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str]]:
+    """For each layer that feeds an activation only: that as an epilogue, and its name."""
+    found = {}
+    for name, part in model.named_modules():
+        first, activation = f"{name}.fc1", f"{name}.activation_fn"
+        epilogue = _EPILOGUES.get(type(getattr(part, "activation_fn", None)))  # type: ignore[arg-type]
+        if epilogue is not None and first in packed:
+            found[first] = epilogue, activation
+    return found
+
+
+def _is_block(module: nn.Module) -> bool:
+    return any("attn" in name or "attention" in name for name, _ in module.named_children())

@@ -13,14 +13,20 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.cpu import INT8_IS_SLOWER, int8_is_slower, own_attention_suits
+from dycoke_cli.models.cpu import (
+    INT8_IS_SLOWER,
+    int8_is_slower,
+    own_attention_suits,
+    packed_bytes,
+    use_int8,
+    use_own_attention,
+    use_packed,
+)
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.families import Family, method_defaults
-from dycoke_cli.models.fast_attention import use_kernels
-from dycoke_cli.models.linear_layers import packed_bytes, use_int8, use_packed
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
-from dycoke_cli.models.quantizing import by_bitsandbytes, held_bytes, quantization, stored_quantized
+from dycoke_cli.models.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
@@ -155,7 +161,7 @@ def load(
         use_int8(model)
     if kernels == "fast":
         if own_attention_suits():
-            use_kernels(model)
+            use_own_attention(model)
         use_packed(model)
     warnings = [MEANINGLESS] if random_weights else []
     if ours and int8_is_slower():

@@ -111,10 +111,9 @@ def needed_bytes(resolved: ResolvedModel) -> int | None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from dycoke_cli.kernels.int8_linear import Int8Linear
-    from dycoke_cli.kernels.packed_linear import PackedLinear, can_pack
-    from dycoke_cli.models.linear_layers import to_pack, to_round
-    from dycoke_cli.models.quantizing import by_bitsandbytes, stored_quantized
+    from dycoke_cli.kernels.linear import Bfloat16Linear, Int8Linear, can_pack
+    from dycoke_cli.models.cpu import to_pack, to_round
+    from dycoke_cli.models.quantize import by_bitsandbytes, stored_quantized
 
     if stored_quantized(resolved.config):
         return _stored_bytes(resolved.source, resolved.revision)
@@ -128,10 +127,10 @@ def needed_bytes(resolved: ResolvedModel) -> int | None:
         return _by_bitsandbytes(model, resolved)
     if options.quantize is not None:
         # Weights in float32 and rounded, of one layer at a time, until they are laid out.
-        return _replacing(model, to_round(model), Int8Linear.held, lambda x: _numbers(x) * 5)
+        return _replacing(model, to_round(model), Int8Linear.nbytes_of, lambda x: _numbers(x) * 5)
     on_cpu = resolved.device.type == "cpu" and options.device_map is None
     if on_cpu and options.kernels == "fast" and can_pack():
-        return _replacing(model, to_pack(model), PackedLinear.held, lambda _: 0)
+        return _replacing(model, to_pack(model), Bfloat16Linear.nbytes_of, lambda _: 0)
     return _whole(model)
 
 
@@ -149,7 +148,7 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
     """
     import torch
 
-    from dycoke_cli.models.quantizing import stored_quantized
+    from dycoke_cli.models.quantize import stored_quantized
 
     needed = needed_bytes(resolved)
     if needed is None or free is None or copies * needed <= free:
@@ -233,7 +232,7 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> int:
     """Each weight comes to the device whole, and is quantized there."""
     from torch import nn
 
-    from dycoke_cli.models.quantizing import kept_whole
+    from dycoke_cli.models.quantize import kept_whole
 
     whole = set(kept_whole(resolved.config))
     quantized = [

@@ -9,7 +9,7 @@
   2.15. No page tells of them. `torch.quantize_per_channel`, whose tensors they take, is public, but
   torch will drop it some day (pytorch issue 184982).
 - `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise`, `._is_mkldnn_bf16_supported` (in
-  `kernels/packed_linear.py`): torch 2.15. What torch.compile makes of linear layers on CPUs; the
+  `kernels/linear.py`): torch 2.15. What torch.compile makes of linear layers on CPUs; the
   public `torch.utils.mkldnn` doesn't lay weights out. Where they are missing, layers stay stock.
 - `torch.cpu._is_amx_tile_supported`: torch 2.8 up to where the public `torch.cpu.get_capabilities`
   says the same (2.15 has both, and one is made from the other).

@@ -173,7 +173,7 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
         UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
     """
     from dycoke_cli.models.devices import named_device
-    from dycoke_cli.models.quantizing import check_quantize
+    from dycoke_cli.models.quantize import check_quantize
     from dycoke_cli.models.unsupported import check_family_packages
 
     options = options or LoadOptions()
@@ -239,7 +239,7 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
     """
     import torch
 
-    from dycoke_cli.models.quantizing import EXTRA
+    from dycoke_cli.models.quantize import EXTRA
     from dycoke_cli.models.unsupported import need
 
     if device_map is None:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.memory.estimate import estimate_answer
 from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.engine.supported import check_decoder
@@ -15,6 +14,7 @@ from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.memory import free_memory
+from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed

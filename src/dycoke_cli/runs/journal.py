@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from dycoke_cli.engine.answer import SCHEMA
 from dycoke_cli.errors import OutputError
+from dycoke_cli.result import SCHEMA
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.unicode import to_json
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dycoke_cli import __version__
-from dycoke_cli.engine.answer import SCHEMA, Answer
 from dycoke_cli.explaining import explain
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.result import SCHEMA, Answer, Error, Failure
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.unicode import valid
@@ -36,15 +36,15 @@ class Outcome:
 
 def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""
-    known = answer.to_dict()
-    known = {name: known[name] for name in known if name not in ("schema", "version", "question")}
-    return _outcome(job, asked, plan, known)
+    about = _about(job, asked, plan)
+    return Outcome(about["key"], replace(answer, **about).to_dict())
 
 
 def failed(job: Job, asked: Asked, plan: Plan, error: BaseException) -> Outcome:
     """The line of a question that has no answer."""
-    reason = explain(error)
-    return _outcome(job, asked, plan, {"error": {"code": reason.code, "message": str(reason)}})
+    about = _about(job, asked, plan)
+    failure = Failure(schema=SCHEMA, error=Error.of(explain(error)), **about)
+    return Outcome(about["key"], to_dict(failure))
 
 
 def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
@@ -52,16 +52,12 @@ def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
     return [failed(job, asked, plan, error) for asked in job.questions]
 
 
-def _outcome(job: Job, asked: Asked, plan: Plan, known: dict[str, Any]) -> Outcome:
-    key = plan.key(job, asked)
-    line = {
-        "schema": SCHEMA,
-        "version": __version__,
+def _about(job: Job, asked: Asked, plan: Plan) -> dict[str, Any]:
+    """What a line says of its question."""
+    return {
         "id": asked.id,
         "video": valid(job.video.shown),
         "question": asked.text,
-        **known,
-        "key": key,
+        "key": plan.key(job, asked),
         "digest": job.digest,
     }
-    return Outcome(key, line)

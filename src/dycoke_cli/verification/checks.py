@@ -6,7 +6,7 @@ Each gives a step; none stops the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.verification import FAILED, OK, SKIPPED, Outcome, Step
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
 
 QUESTIONS = (
@@ -29,29 +30,6 @@ NEW_TOKENS = 24
 # The largest difference of logits, relative to the largest logit: the rounding error of sums of a
 # few thousand products in another order, over a few dozen layers.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-
-OK, FAILED, SKIPPED = "ok", "failed", "skipped"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A check.
-
-    Args:
-        name: what was checked, in a few words.
-        verdict: OK, FAILED or SKIPPED.
-        detail: one sentence for a person.
-        figures: what was measured.
-    """
-
-    name: str
-    verdict: str
-    detail: str
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As an object for JSON."""
-        return asdict(self)
 
 
 def checks(session: VideoSession) -> Iterator[Step]:
@@ -118,7 +96,7 @@ def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Ste
     return _summed_up(name, pairs)
 
 
-def _summed_up(name: str, pairs: list[tuple[str, dict[str, float]]]) -> Step:
+def _summed_up(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
     apart = max(figures["logits_apart"] for _, figures in pairs)
     alike = sum(figures["tokens_alike"] for _, figures in pairs)
     tokens = sum(figures["tokens"] for _, figures in pairs)
@@ -143,7 +121,7 @@ def _together(session: VideoSession, method: Method) -> Step:
     )
 
 
-def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
+def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[Outcome, dict[str, Any]]:
     """Verdict and figures of one run against another.
 
     Logits are compared up to and including the first token that differs: until there, both runs

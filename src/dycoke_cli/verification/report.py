@@ -5,21 +5,27 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
 
-from dycoke_cli import __version__
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.engine.answer import Answer
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.verification import SCHEMA
-from dycoke_cli.verification.checks import FAILED, QUESTIONS, Step, checks
+from dycoke_cli.result import Answer
+from dycoke_cli.verification import (
+    FAILED,
+    Environment,
+    LanguageSeconds,
+    MethodAnswer,
+    Report,
+    Step,
+    VerifiedModel,
+)
+from dycoke_cli.verification.checks import QUESTIONS, checks
 from dycoke_cli.video import Clip, Sampling, read
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
@@ -31,9 +37,7 @@ def clip(frames: int) -> Clip:
     return read(str(CLIP), Sampling(frames=frames))
 
 
-def verify(
-    session: VideoSession, on_step: Callable[[Step], None] = lambda step: None
-) -> dict[str, Any]:
+def verify(session: VideoSession, on_step: Callable[[Step], None] = lambda step: None) -> Report:
     """Check a model, and report its answers with and without compression.
 
     Args:
@@ -47,24 +51,22 @@ def verify(
     for step in checks(session):
         steps.append(step)
         on_step(step)
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "verdict": "not verified" if any(s.verdict == FAILED for s in steps) else "verified",
-        "model": _model(session.loaded),
-        "frames": len(session.clip.timestamps_s),
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "machine": _machine(session.loaded.model.device),
-        },
-        "steps": [step.to_dict() for step in steps],
-        "answers": _answers(session),
-    }
+    return Report(
+        verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
+        model=_model(session.loaded),
+        frames=len(session.clip.timestamps_s),
+        environment=Environment(
+            python=platform.python_version(),
+            torch=torch.__version__,
+            transformers=transformers.__version__,
+            machine=_machine(session.loaded.model.device),
+        ),
+        steps=tuple(steps),
+        answers=tuple(_answers(session)),
+    )
 
 
-def _answers(session: VideoSession) -> list[dict[str, Any]]:
+def _answers(session: VideoSession) -> list[MethodAnswer]:
     """The fixed questions under each method, with time and memory."""
     methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
     if not other_caches(session.loaded.model.get_decoder().config):
@@ -76,27 +78,27 @@ def _answers(session: VideoSession) -> list[dict[str, Any]]:
     ]
 
 
-def _row(method: str, answer: Answer) -> dict[str, Any]:
-    return {
-        "question": answer.question,
-        "method": method,
-        "answer": answer.answer,
-        "tokens": answer.tokens,
-        "seconds": {name: answer.seconds[name] for name in ("prefill", "decode")},
-        "tokens_per_second": answer.tokens_per_second,
-        "bytes": answer.bytes,
-    }
+def _row(method: str, answer: Answer) -> MethodAnswer:
+    return MethodAnswer(
+        question=answer.question,
+        method=method,
+        answer=answer.answer,
+        tokens=answer.tokens,
+        seconds=LanguageSeconds(answer.seconds.prefill, answer.seconds.decode),
+        tokens_per_second=answer.tokens_per_second,
+        bytes=answer.bytes,
+    )
 
 
-def _model(loaded: LoadedModel) -> dict[str, Any]:
-    return {
-        "name": loaded.name,
-        "revision": loaded.revision,
-        "family": loaded.model.config.model_type,
-        "layers": loaded.layers,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-    }
+def _model(loaded: LoadedModel) -> VerifiedModel:
+    return VerifiedModel(
+        name=loaded.name,
+        revision=loaded.revision,
+        family=loaded.model.config.model_type,
+        layers=loaded.layers,
+        dtype=loaded.dtype,
+        device=loaded.device,
+    )
 
 
 def _machine(device: torch.device) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import av
 
 from dycoke_cli.errors import VideoError
+from dycoke_cli.json_schema import NOT_A_KEY
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.files import video_streams
 from dycoke_cli.video.source import VideoSource, check_size, open_video
@@ -66,7 +68,7 @@ class VideoInfo:
         subtitle_streams: number of subtitle streams.
     """
 
-    path: str
+    path: Annotated[str, NOT_A_KEY]
     container: str
     stream: int
     codec: str

@@ -6,7 +6,7 @@ nothing in it is taken for markup.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
@@ -22,6 +22,14 @@ from dycoke_cli.cli.render.console import (
 from dycoke_cli.cli.render.counting import AnswerCount
 from dycoke_cli.cli.render.downloading import Download
 from dycoke_cli.cli.render.progress import Progress
+from dycoke_cli.json_schema import ABSENT
+from dycoke_cli.result import Answer
+
+if TYPE_CHECKING:
+    from dycoke_cli.cli.method_documents import MethodList
+    from dycoke_cli.cli.model_documents import ModelList
+    from dycoke_cli.cli.probe_document import Probed
+    from dycoke_cli.evaluation.report import Report
 
 __all__ = [
     "AnswerCount",
@@ -43,17 +51,17 @@ __all__ = [
 ]
 
 
-def statistics(document: dict[str, Any]) -> None:
+def statistics(answer: Answer) -> None:
     """The panel with the figures of one answer, and the comparison where there is one."""
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
-    to_stderr(panel(document))
-    if "compared_to" in document:
-        to_stderr(comparison(document, document["compared_to"]))
+    to_stderr(panel(answer))
+    if answer.compared_to is not ABSENT:
+        to_stderr(comparison(answer, answer.compared_to))
 
 
-def models_table(document: dict[str, Any]) -> None:
+def models_table(document: ModelList) -> None:
     """The catalog, on stdout."""
     from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES, models
 
@@ -61,29 +69,29 @@ def models_table(document: dict[str, Any]) -> None:
     console.print(models(document, console.width))
 
 
-def model_table(document: dict[str, Any]) -> None:
+def model_table(document: ModelList) -> None:
     """Everything known of one model, on stdout."""
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
 
 
-def methods_tables(document: dict[str, Any]) -> None:
+def methods_tables(listed: MethodList) -> None:
     """Compression methods and their parameters, on stdout."""
     from dycoke_cli.cli.render.methods import methods
 
-    to_stdout(methods(document))
+    to_stdout(methods(listed))
 
 
-def probe_table(document: dict[str, Any]) -> None:
+def probe_table(probed: Probed) -> None:
     """What would be read of a video, on stdout."""
     from dycoke_cli.cli.render.tables import probe
 
-    to_stdout(probe(document))
+    to_stdout(probe(probed))
 
 
-def evaluation_tables(document: dict[str, Any]) -> None:
+def evaluation_tables(report: Report) -> None:
     """Methods compared on a benchmark, on stdout."""
     from dycoke_cli.cli.render.evaluation import evaluation
 
-    to_stdout(evaluation(document))
+    to_stdout(evaluation(report))

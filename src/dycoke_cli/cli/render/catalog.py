@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.cli.method_flags import flag
+from dycoke_cli.cli.model_documents import (
+    Configuration,
+    ListedModel,
+    Memory,
+    ModelList,
+    OnDisk,
+)
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.json_schema import Absent
 from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"
@@ -21,11 +27,11 @@ WITH_REPOSITORIES = 125
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
-def models(document: dict[str, Any], width: int) -> Group:
+def models(document: ModelList, width: int) -> Group:
     """The catalog; the default is marked.
 
     Args:
-        document: a `dycoke.models/1` object.
+        document: of `dycoke models`.
         width: columns there are; where they are few, repositories are left out.
     """
     wide = width >= WITH_REPOSITORIES
@@ -37,22 +43,22 @@ def models(document: dict[str, Any], width: int) -> Group:
     table.add_column("State", no_wrap=True)
     if wide:
         table.add_column("Repository", no_wrap=True)
-    for model in document["models"]:
-        mark = "* " if model["name"] == document["default"] else "  "
-        row = [
-            Text(mark + model["name"]),
-            _parameters(model["parameters"]),
+    for model in document.models:
+        mark = "* " if model.name == document.default else "  "
+        row: list[str | Text] = [
+            Text(mark + model.name),
+            _parameters(model.parameters),
             _download(model),
             _held(model),
-            _FITS[model["fits"]],
-            model["state"],
+            _FITS[model.fits],
+            model.state or UNKNOWN,
         ]
-        table.add_row(*row, *([Text(model["repo"] or "–")] if wide else []))
+        table.add_row(*row, *([Text(model.repo or "–")] if wide else []))
     return Group(table, *(Text(line, style="dim") for line in _legend(document)))
 
 
-def model(document: dict[str, Any]) -> Table:
-    """Everything known of one model (a `dycoke.models/1` object that has one)."""
+def model(document: ModelList) -> Table:
+    """Everything known of one model."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -61,41 +67,46 @@ def model(document: dict[str, Any]) -> Table:
     return table
 
 
-def _legend(document: dict[str, Any]) -> list[str]:
-    names = {model["name"] for model in document["models"]}
-    default = document["default"]
+def _legend(document: ModelList) -> list[str]:
+    names = {model.name for model in document.models}
+    default = document.default
     chosen = "* the default" if default in names else f"Default: {one_line(default)}"
-    states = "; ".join(f"{state}: {meaning}" for state, meaning in document["states"].items())
+    states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
     return [
         f"{chosen}: `dycoke models default NAME` chooses another, `info NAME` tells more.",
-        f"Size in parameters. Fits: {_free(document['machine'])}.",
+        f"Size in parameters. Fits: {_free(document.machine)}.",
         f"State: {states}.",
     ]
 
 
-def _free(machine: dict[str, Any]) -> str:
-    ram = "unknown" if machine["ram_bytes"] is None else size(machine["ram_bytes"])
-    gpus = [f"{size(free)} on a GPU" for free in machine["gpu_bytes"]]
+def _free(machine: Memory) -> str:
+    ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
+    gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])
     return f"its weights and 20 % more, in what is free now ({free})"
 
 
-def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    (model,) = document["models"]
+def _rows(document: ModelList) -> list[tuple[str, str]]:
+    (model,) = document.models
     return [
-        ("Name", model["name"]),
-        ("Repository", model["repo"] or "–"),
-        ("Note", model["note"] or "not in the catalog"),
-        ("Family", model["family"] or (model["configuration"] or {}).get("family") or UNKNOWN),
-        ("Size", f"{_parameters(model['parameters'])} parameters"),
+        ("Name", model.name),
+        ("Repository", model.repo or "–"),
+        ("Note", model.note or "not in the catalog"),
+        ("Family", model.family or _stored_family(model) or UNKNOWN),
+        ("Size", f"{_parameters(model.parameters)} parameters"),
         ("Download", _download(model)),
-        ("On disk", _places(model["on_disk"])),
-        ("Fits", f"{_FITS[model['fits']]}: {_free(document['machine'])}"),
+        ("On disk", _places(model.on_disk)),
+        ("Fits", f"{_FITS[model.fits]}: {_free(document.machine)}"),
         ("Visual tokens", _tokens(model)),
         ("Defaults", _defaults(model)),
-        ("State", _state(model["state"], document["states"])),
-        *_configured(model["configuration"]),
+        ("State", _state(model.state, document.states)),
+        *_configured(model.configuration),
     ]
+
+
+def _stored_family(model: ListedModel) -> str | None:
+    configuration = model.configuration
+    return configuration.family if isinstance(configuration, Configuration) else None
 
 
 def _parameters(number: int | None) -> str:
@@ -104,55 +115,57 @@ def _parameters(number: int | None) -> str:
     return f"{number / 1e9:.3g} B" if number >= 1e9 else f"{number / 1e6:.3g} M"
 
 
-def _download(model: dict[str, Any]) -> str:
-    if model["download_bytes"] is None:
+def _download(model: ListedModel) -> str:
+    if model.download_bytes is None:
         return UNKNOWN
-    return size(model["download_bytes"]) if model["download_bytes"] else "bundled"
+    return size(model.download_bytes) if model.download_bytes else "bundled"
 
 
-def _held(model: dict[str, Any]) -> str:
-    on_disk = model["on_disk"]
+def _held(model: ListedModel) -> str:
+    on_disk = model.on_disk
     if on_disk is None:
         return "–"
-    return size(on_disk["bytes"]) if on_disk["complete"] else f"part, {size(on_disk['bytes'])}"
+    return size(on_disk.bytes) if on_disk.complete else f"part, {size(on_disk.bytes)}"
 
 
-def _places(on_disk: dict[str, Any] | None) -> str:
+def _places(on_disk: OnDisk | None) -> str:
     if on_disk is None:
         return "no; `dycoke models pull` downloads it"
     places = []
-    for revision in on_disk["revisions"]:
-        names = ", ".join(revision["names"])
-        commit = f" {revision['commit'][:12]}" if revision["commit"] else ""
-        whole = "" if revision["complete"] else " (not all of it)"
-        places.append(f"{revision['folder']}{commit}{f' ({names})' if names else ''}{whole}")
-    return f"{size(on_disk['bytes'])} in {'; '.join(places)}"
+    for revision in on_disk.revisions:
+        names = ", ".join(revision.names)
+        commit = f" {revision.commit[:12]}" if revision.commit else ""
+        whole = "" if revision.complete else " (not all of it)"
+        places.append(f"{revision.folder}{commit}{f' ({names})' if names else ''}{whole}")
+    return f"{size(on_disk.bytes)} in {'; '.join(places)}"
 
 
-def _tokens(model: dict[str, Any]) -> str:
-    if model["tokens_per_frame"] is not None:
-        return f"{count(model['tokens_per_frame'])} a frame"
-    shape = model["shape"]
+def _tokens(model: ListedModel) -> str:
+    if model.tokens_per_frame is not None:
+        return f"{count(model.tokens_per_frame)} a frame"
+    shape = model.shape
     if shape is None:
         return f"{UNKNOWN}; `dycoke probe VIDEO --model` counts them"
-    return f"one for {shape['side']} × {shape['side']} pixels; `dycoke probe VIDEO --model` counts"
+    return f"one for {shape.side} × {shape.side} pixels; `dycoke probe VIDEO --model` counts"
 
 
-def _defaults(model: dict[str, Any]) -> str:
-    if any(model[name] is None for name in METHOD_DEFAULTS):
+def _defaults(model: ListedModel) -> str:
+    defaults = {name: getattr(model, name) for name in METHOD_DEFAULTS}
+    if None in defaults.values():
         return UNKNOWN
-    return " ".join(f"{flag(name)} {model[name]}" for name in METHOD_DEFAULTS)
+    return " ".join(f"{flag(name)} {value}" for name, value in defaults.items())
 
 
 def _state(state: str | None, states: dict[str, str]) -> str:
     return UNKNOWN if state is None else f"{state}: {states[state]}"
 
 
-def _configured(configuration: dict[str, Any] | None) -> list[tuple[str, str]]:
-    if configuration is None:
+def _configured(configuration: Configuration | Absent | None) -> list[tuple[str, str]]:
+    if not isinstance(configuration, Configuration):
         return []
-    rows = [("Stored as", configuration["dtype"] or UNKNOWN)]
-    for part, name in (("text", "Language model"), ("vision", "Vision side")):
-        values = [f"{key} {value}" for key, value in configuration[part].items()]
+    rows = [("Stored as", configuration.dtype or UNKNOWN)]
+    parts = (configuration.text, "Language model"), (configuration.vision, "Vision side")
+    for sizes, name in parts:
+        values = [f"{key} {value}" for key, value in sizes.items()]
         rows.append((name, ", ".join(values) or UNKNOWN))
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,13 +12,15 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.evaluation.report import Report
+from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
 
 
-def evaluation(document: dict[str, Any]) -> Group:
-    """Accuracy of all rows, the same by group, and what each cost (a `dycoke.eval/1` object)."""
-    rows = document["rows"]
+def evaluation(report: Report) -> Group:
+    """Accuracy of all rows, the same by group, and what each cost."""
+    rows = report.rows
     return Group(
-        Text(_title(document), style="bold"),
+        Text(_title(report), style="bold"),
         Text(),
         _overall(rows),
         Text(),
@@ -25,20 +28,20 @@ def evaluation(document: dict[str, Any]) -> Group:
         Text(),
         _costs(rows),
         Text(),
-        Text(_origin(document), style="dim"),
+        Text(_origin(report), style="dim"),
     )
 
 
-def _overall(rows: list[dict[str, Any]]) -> Table:
+def _overall(rows: Sequence[Row]) -> Table:
     table = _table("#", "Method", "Accuracy, %", "Difference", "Changed", "Fixed", "Broken")
     _fold(table, 1)
     for number, row in enumerate(rows, 1):
         table.add_row(
             str(number),
-            Text(one_line(row["spec"])),
-            f"{_points(row['accuracy'])} ± {_points(row['standard_error'])}",
+            Text(one_line(row.spec)),
+            f"{_points(row.accuracy)} ± {_points(row.standard_error)}",
             _difference(row),
-            *(_number(row[key]) for key in ("changed", "fixed", "broken")),
+            *map(_number, (row.changed, row.fixed, row.broken)),
         )
     return _explained(
         table,
@@ -47,35 +50,40 @@ def _overall(rows: list[dict[str, Any]]) -> Table:
     )
 
 
-def _by_group(rows: list[dict[str, Any]]) -> Table:
+def _by_group(rows: Sequence[Row]) -> Table:
     """A line a group and a column a row of the table above, by its number."""
     table = _table("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
-    for groups, key in (("by_type", "accuracy"), ("by_label", "accuracy"), ("by_part", "mean")):
-        names = dict.fromkeys(name for row in rows for name in row[groups])
-        for name in names:
-            means = [row[groups].get(name) for row in rows]
+    for groups in (
+        [row.by_type for row in rows],
+        [row.by_label for row in rows],
+        [row.by_part for row in rows],
+    ):
+        for name in dict.fromkeys(name for group in groups for name in group):
+            means = [group.get(name) for group in groups]
             known = next(mean for mean in means if mean)
-            table.add_row(
-                Text(one_line(name)),
-                count(known["questions"]),
-                *(_points(mean[key]) if mean else "–" for mean in means),
-            )
+            table.add_row(Text(one_line(name)), count(known.questions), *map(_mean, means))
         table.add_section()
     return table
 
 
-def _costs(rows: list[dict[str, Any]]) -> Table:
+def _mean(mean: Accuracy | PartMean | None) -> str:
+    if mean is None:
+        return "–"
+    return _points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+
+
+def _costs(rows: Sequence[Row]) -> Table:
     table = _table("#", "Prefill", "Decode", "Pruned", "Time", "KV cache", "Parameters")
     _fold(table, 6)
     for number, row in enumerate(rows, 1):
         table.add_row(
             str(number),
-            _share(row["kept_before_llm"]),
-            _share(row["kept_in_decode"]),
-            _share(row["kept_in_pruned_layers"]),
-            seconds(row["seconds"]),
-            size(row["bytes"]),
+            _share(row.kept_before_llm),
+            _share(row.kept_in_decode),
+            _share(row.kept_in_pruned_layers),
+            seconds(row.seconds),
+            size(row.bytes),
             Text(_parameters(row)),
         )
     return _explained(
@@ -103,29 +111,27 @@ def _explained(table: Table, text: str) -> Table:
     return table
 
 
-def _title(document: dict[str, Any]) -> str:
-    questions = document["rows"][0]["questions"]
+def _title(report: Report) -> str:
+    questions = report.rows[0].questions
     return one_line(
-        f"{document['benchmark']}, {document['split']} split: {count(questions)} questions about "
-        f"{count(document['videos'])} videos, {_frames(document['frames'])}, "
-        f"model {document['model']['name']}"
+        f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
+        f"{count(report.videos)} videos, {_frames(report.frames)}, "
+        f"model {report.model.name}"
     )
 
 
-def _parameters(row: dict[str, Any]) -> str:
-    frames = {} if row["frames"] is None else {"frames": row["frames"]}
-    values = {**frames, **row["parameters"]}
+def _parameters(row: Row) -> str:
+    frames = {} if row.frames is None else {"frames": row.frames}
+    values = {**frames, **row.parameters}
     return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
 
 
-def _origin(document: dict[str, Any]) -> str:
-    model, commits = document["model"], document["commits"]
-    made_by = f"dycoke {document['version']}" + (
-        f", commit {', '.join(commits)}" if commits else ""
-    )
+def _origin(report: Report) -> str:
+    model, commits = report.model, report.commits
+    made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
     return one_line(
-        f"Edition {document['edition']}; {model['dtype']} on {model['device']}, weights "
-        f"{model['weights'][:19]}; {made_by}; answers in {document['journal']}"
+        f"Edition {report.edition}; {model.dtype} on {model.device}, weights "
+        f"{model.weights[:19]}; {made_by}; answers in {report.journal}"
     )
 
 
@@ -141,10 +147,10 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _difference(row: dict[str, Any]) -> str:
-    if row["difference"] is None:
+def _difference(row: Row) -> str:
+    if row.difference is None or row.difference_error is None:
         return "–"
-    return f"{100 * row['difference']:+.1f} ± {_points(row['difference_error'])}"
+    return f"{100 * row.difference:+.1f} ± {_points(row.difference_error)}"
 
 
 def _share(value: float | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -12,28 +10,27 @@ from rich.text import Text
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
 
 
-def panel(document: dict[str, Any]) -> Panel:
-    """All figures of one answer (an object of the contract)."""
+def panel(answer: Answer) -> Panel:
+    """All figures of one answer."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _rows(document):
+    for name, value in _rows(answer):
         table.add_row(name, Text(value))
-    body = Group(table, Text(), Text(saving(document), style="green"))
-    return Panel(body, title=Text(_title(document)), title_align="left", expand=False)
+    body = Group(table, Text(), Text(saving(answer), style="green"))
+    return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
 
 
-def saving(document: dict[str, Any]) -> str:
+def saving(answer: Answer) -> str:
     """What the method dropped, and the FLOPs that this saves, in a sentence."""
-    tokens, used = document["tokens"], document["flops"]
-    if document["method"]["name"] == "none":
+    tokens, used = answer.tokens, answer.flops
+    if answer.method["name"] == "none":
         return "No visual tokens dropped: this is the baseline."
-    visual, kept, active, read = (
-        tokens[key]
-        for key in ("visual", "visual_kept", "visual_active_in_decode", "visual_read_per_step")
-    )
+    visual, kept = tokens.visual, tokens.visual_kept
+    active, read = tokens.visual_active_in_decode, tokens.visual_read_per_step
     did = []
     if kept < visual:
         did.append(f"{share(visual - kept, visual)} of visual tokens dropped")
@@ -44,101 +41,106 @@ def saving(document: dict[str, Any]) -> str:
         )
     if not did:
         return "No visual tokens dropped."
-    saved = 1 - (used["prefill"] + used["decode"]) / used["uncompressed"]
+    saved = 1 - (used.prefill + used.decode) / used.uncompressed
     sentence = "; ".join([*did, f"LLM FLOPs −{share(saved, 1)} (paper's formula)."])
     return sentence[0].upper() + sentence[1:]
 
 
-def _title(document: dict[str, Any]) -> str:
-    method = restore(document["method"])
-    symbols = method.symbols(document["tokens"]["visual_kept"])
-    return one_line(" · ".join([document["model"]["name"], method.title, *symbols]))
+def _title(answer: Answer) -> str:
+    method = restore(answer.method)
+    symbols = method.symbols(answer.tokens.visual_kept)
+    return one_line(" · ".join([answer.model.name, method.title, *symbols]))
 
 
-def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(answer: Answer) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
-    rows = [("Visual tokens", _tokens(document)), ("Attended", _attended(document))]
-    pruning = restore(document["method"]).pruning()
+    rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
+    pruning = restore(answer.method).pruning()
     if pruning is not None:
-        few = document["tokens"]["visual_kept"] < pruning.least
+        few = answer.tokens.visual_kept < pruning.least
         too_few = f"off: fewer than {count(pruning.least)} visual tokens"
-        rows.append(("KV selection", too_few if few else _selection(document["decode"])))
+        rows.append(("KV selection", too_few if few else _selection(answer.decode)))
     return [
         *rows,
-        ("LLM FLOPs", _flops(document["flops"])),
-        ("Time", _time(document["seconds"])),
-        ("Speed", _speed(document)),
-        ("Memory", _memory(document["bytes"])),
-        ("Weights", _weights(document)),
+        ("LLM FLOPs", _flops(answer.flops)),
+        ("Time", _time(answer.seconds)),
+        ("Speed", _speed(answer)),
+        ("Memory", _memory(answer.bytes)),
+        ("Weights", _weights(answer)),
     ]
 
 
-def _tokens(document: dict[str, Any]) -> str:
-    visual, kept = document["tokens"]["visual"], document["tokens"]["visual_kept"]
-    frames = _counted(document["frames"]["count"], "frame")
-    merging = restore(document["method"]).merging()
+def _tokens(answer: Answer) -> str:
+    visual, kept = answer.tokens.visual, answer.tokens.visual_kept
+    frames = _counted(answer.frames.count, "frame")
+    merging = restore(answer.method).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 
 
-def _attended(document: dict[str, Any]) -> str:
-    tokens = document["tokens"]
-    visual, read = tokens["visual"], tokens["visual_read_per_step"]
-    active = f"{count(round(tokens['visual_active_in_decode']))}"
+def _attended(answer: Answer) -> str:
+    tokens = answer.tokens
+    visual, read = tokens.visual, tokens.visual_read_per_step
+    active = count(round(tokens.visual_active_in_decode))
     if read is None:
         return f"{active} per step; fewer in layers with a sliding window or linear attention"
     mean = f"{count(round(read))} ({share(read, visual)}) per step, mean over layers"
-    if tokens["visual_active_in_decode"] == tokens["visual_kept"]:
+    if tokens.visual_active_in_decode == tokens.visual_kept:
         return mean
-    return f"{mean}; {active} ({share(tokens['visual_active_in_decode'], visual)}) in pruned"
+    return f"{mean}; {active} ({share(tokens.visual_active_in_decode, visual)}) in pruned"
 
 
-def _selection(decode: dict[str, Any]) -> str:
+def _selection(decode: Decode) -> str:
     return (
-        f"{_counted(decode['choices_renewed'], 'update')} in {_counted(decode['steps'], 'step')}, "
-        f"{count(decode['tokens_evicted'])} evicted, {count(decode['tokens_recalled'])} recalled"
+        f"{_counted(decode.choices_renewed, 'update')} in {_counted(decode.steps, 'step')}, "
+        f"{count(decode.tokens_evicted)} evicted, {count(decode.tokens_recalled)} recalled"
     )
 
 
-def _flops(used: dict[str, Any]) -> str:
-    total = used["prefill"] + used["decode"]
+def _flops(used: Flops) -> str:
+    total = used.prefill + used.decode
     return (
-        f"{flops(total)} of {flops(used['uncompressed'])} baseline"
-        f" ({share(total, used['uncompressed'])}), by the paper's formula"
+        f"{flops(total)} of {flops(used.uncompressed)} baseline"
+        f" ({share(total, used.uncompressed)}), by the paper's formula"
     )
 
 
-def _time(taken: dict[str, Any]) -> str:
-    stages = (("video", "video_decode"), ("vision", "vision"), ("prefill",) * 2, ("decode",) * 2)
-    return " · ".join(f"{name} {seconds(taken[key])}" for name, key in stages)
+def _time(taken: Seconds) -> str:
+    stages = {
+        "video": taken.video_decode,
+        "vision": taken.vision,
+        "prefill": taken.prefill,
+        "decode": taken.decode,
+    }
+    return " · ".join(f"{name} {seconds(value)}" for name, value in stages.items())
 
 
-def _speed(document: dict[str, Any]) -> str:
-    taken, rate = document["seconds"], document["tokens_per_second"]
-    parts = [f"{seconds(taken['total'])} end to end", f"TTFT {seconds(taken['first_token'])}"]
+def _speed(answer: Answer) -> str:
+    taken, rate = answer.seconds, answer.tokens_per_second
+    parts = [f"{seconds(taken.total)} end to end", f"TTFT {seconds(taken.first_token)}"]
     if rate:
-        parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, document['bytes'])}")
+        parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, answer.bytes)}")
     return " · ".join(parts)
 
 
-def _bandwidth(rate: float, held: dict[str, Any]) -> str:
+def _bandwidth(rate: float, held: Bytes) -> str:
     """How fast memory was read, so that the speed can be doubted at a glance."""
-    read = held["read_per_token"]
+    read = held.read_per_token
     return "" if read is None else f" ({size(read * rate)}/s)"
 
 
-def _memory(held: dict[str, Any]) -> str:
-    used = f"{size(held['kv_active'])} of it in use"
-    if held["kv_host"]:
-        used += f", {size(held['kv_host'])} in main memory"
-    cache = f"KV cache {size(held['kv_cache'])} ({used})"
-    peak = held["peak_working"]
+def _memory(held: Bytes) -> str:
+    used = f"{size(held.kv_active)} of it in use"
+    if held.kv_host:
+        used += f", {size(held.kv_host)} in main memory"
+    cache = f"KV cache {size(held.kv_cache)} ({used})"
+    peak = held.peak_working
     return cache if peak is None else f"{cache} · peak {size(peak)}"
 
 
-def _weights(document: dict[str, Any]) -> str:
-    loaded = seconds(document["seconds"]["load"])
-    return f"{size(document['bytes']['weights'])}, loaded in {loaded}"
+def _weights(answer: Answer) -> str:
+    loaded = seconds(answer.seconds.load)
+    return f"{size(answer.bytes.weights)}, loaded in {loaded}"
 
 
 def _counted(number: int, what: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -10,46 +11,50 @@ from rich.text import Text
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.text import one_line
 
+if TYPE_CHECKING:
+    from dycoke_cli.cli.probe_document import Probed
+    from dycoke_cli.video import VideoInfo
 
-def probe(document: dict[str, Any]) -> Table:
+
+def probe(probed: Probed) -> Table:
     """What would be read of a video."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _probe_rows(document):
+    for name, value in _probe_rows(probed):
         table.add_row(name, Text(value))
     return table
 
 
-def _probe_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    info, frames, tokens = document["info"], document["frames"], document["tokens"]
-    turned = f", turned by {info['rotation_deg']}°" if info["rotation_deg"] else ""
-    mirrored = ", mirrored" if info["mirrored"] else ""
-    kept = tokens["visual_kept"]
+def _probe_rows(probed: Probed) -> list[tuple[str, str]]:
+    info, frames, tokens = probed.info, probed.frames, probed.tokens
+    turned = f", turned by {info.rotation_deg}°" if info.rotation_deg else ""
+    mirrored = ", mirrored" if info.mirrored else ""
+    kept = tokens.visual_kept
     return [
-        ("Video", one_line(document["video"])),
-        ("Container", info["container"]),
+        ("Video", one_line(probed.video)),
+        ("Container", info.container),
         ("Stream", _streams(info)),
-        ("Picture", f"{info['width']} × {info['height']}{turned}{mirrored}"),
-        ("Rate", _rate(info["fps"], info["variable_rate"])),
-        ("Duration", _duration(info["duration_s"])),
-        ("Frames read", f"{frames['count']}, at {_times(frames['timestamps_s'])} s"),
+        ("Picture", f"{info.width} × {info.height}{turned}{mirrored}"),
+        ("Rate", _rate(info.fps, info.variable_rate)),
+        ("Duration", _duration(info.duration_s)),
+        ("Frames read", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
         (
             "Visual tokens",
-            f"{count(tokens['visual'])} for {one_line(document['model'])}"
-            f" ({count(tokens['frames'])} × {count(tokens['per_frame'])})"
-            f" → {count(kept)} after TTM at K={tokens['merge_ratio']:g}"
-            f" ({share(kept, tokens['visual'])})",
+            f"{count(tokens.visual)} for {one_line(probed.model)}"
+            f" ({count(tokens.frames)} × {count(tokens.per_frame)})"
+            f" → {count(kept)} after TTM at K={tokens.merge_ratio:g}"
+            f" ({share(kept, tokens.visual)})",
         ),
     ]
 
 
-def _streams(info: dict[str, Any]) -> str:
-    read = f"{info['stream']} ({info['codec']})"
+def _streams(info: VideoInfo) -> str:
+    read = f"{info.stream} ({info.codec})"
     others = [
-        f"{stream['index']} ({stream['codec']}, {stream['width']} × {stream['height']})"
-        for stream in info["video_streams"]
-        if stream["index"] != info["stream"]
+        f"{stream.index} ({stream.codec}, {stream.width} × {stream.height})"
+        for stream in info.video_streams
+        if stream.index != info.stream
     ]
     return f"{read}; there is also {', '.join(others)}" if others else read
 
@@ -64,6 +69,6 @@ def _duration(seconds: float | None) -> str:
     return "not declared" if seconds is None else f"{seconds:.2f} s"
 
 
-def _times(seconds: list[float], shown: int = 40) -> str:
+def _times(seconds: Sequence[float], shown: int = 40) -> str:
     text = " ".join(f"{second:.2f}" for second in seconds[:shown])
     return text if len(seconds) <= shown else f"{text} … {seconds[-1]:.2f}"

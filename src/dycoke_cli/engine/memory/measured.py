@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.models.linear_layers import packed_bytes
-from dycoke_cli.models.quantizing import held_bytes
+from dycoke_cli.models.cpu import packed_bytes
+from dycoke_cli.models.quantize import held_bytes
 
 
 class PeakMemory:

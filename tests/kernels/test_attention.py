@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from dycoke_cli.kernels import causal
-from dycoke_cli.kernels.causal import causal_attention, queries_at_once
-from dycoke_cli.kernels.frames import frame_attention, odd_heads
-from dycoke_cli.kernels.single import single_attention
+from dycoke_cli.kernels import attention
+from dycoke_cli.kernels.attention import (
+    bidirectional_attention,
+    causal_attention,
+    decode_attention,
+    odd_heads,
+    query_block,
+)
 from tests.exactness import assert_same
 
 SCALE = 0.3
@@ -41,7 +45,7 @@ def _seed() -> None:
 @pytest.mark.parametrize("shared", [1, 2, 4])
 @pytest.mark.parametrize(("rows", "keys"), [(70, 70), (33, 70), (1, 70), (256, 256), (2, 2)])
 def test_causal(shared: int, rows: int, keys: int, monkeypatch) -> None:
-    monkeypatch.setattr(causal, "MOST_SCORES", 1)  # the smallest blocks
+    monkeypatch.setattr(attention, "MAX_CAUSAL_SCORES", 1)  # the smallest blocks
     query, key, value = drawn(4, rows, 8), drawn(shared, keys, 8), drawn(shared, keys, 6)
     seen = torch.ones(rows, keys, dtype=torch.bool).tril(keys - rows)
     found = causal_attention(query, key, value, SCALE)
@@ -50,11 +54,11 @@ def test_causal(shared: int, rows: int, keys: int, monkeypatch) -> None:
 
 def test_blocks_get_smaller_where_there_are_more_keys() -> None:
     lengths = (100, 3_000, 6_000, 30_000, 10**6)
-    sizes = [queries_at_once(7, keys) for keys in lengths]
+    sizes = [query_block(7, keys) for keys in lengths]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == causal.MOST_QUERIES
-    assert sizes[-1] == causal.FEWEST_QUERIES
-    fit = [7 * n * k <= causal.MOST_SCORES for n, k in zip(sizes, lengths, strict=True)]
+    assert sizes[0] == attention.MAX_QUERIES
+    assert sizes[-1] == attention.MIN_QUERIES
+    fit = [7 * n * k <= attention.MAX_CAUSAL_SCORES for n, k in zip(sizes, lengths, strict=True)]
     assert fit == [True, True, True, False, False]
 
 
@@ -64,16 +68,16 @@ def test_single(shared: int, masked: bool) -> None:
     query, key, value = drawn(4, 1, 8), drawn(shared, 50, 8), drawn(shared, 50, 8)
     seen = torch.rand(2, 1, 50) > 0.5 if masked else None
     mask = None if seen is None else seen[:, None]
-    found = single_attention(query, key, value, SCALE, mask)
+    found = decode_attention(query, key, value, SCALE, mask)
     expected = by_hand(query, key, value, seen)
     assert_same(found, expected)
 
 
 @pytest.mark.parametrize("heads", [1, 3, 16])
-def test_frames(heads: int, monkeypatch) -> None:
-    monkeypatch.setattr("dycoke_cli.kernels.frames.MOST_SCORES", 2 * 30 * 20)  # two heads at a time
+def test_bidirectional(heads: int, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "MAX_BIDIRECTIONAL_SCORES", 2 * 30 * 20)  # two heads at a time
     query, key, value = drawn(heads, 30, 12), drawn(heads, 20, 12), drawn(heads, 20, 12)
-    found = frame_attention(query, key, value, SCALE)
+    found = bidirectional_attention(query, key, value, SCALE)
     expected = by_hand(query, key, value)
     assert_same(found, expected)
     assert odd_heads(query)

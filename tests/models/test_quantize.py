@@ -14,7 +14,8 @@ from transformers import AutoConfig
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models import quantizing, unsupported
+from dycoke_cli.models import quantize as quantizing
+from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions

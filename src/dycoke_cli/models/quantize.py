@@ -1,6 +1,6 @@
-"""Weights in 8 or 4 bits: whether that can be had here, and what bitsandbytes leaves whole.
+"""Weights in 8 or 4 bits: where that is supported, and which modules bitsandbytes doesn't quantize.
 
-bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are `linear_layers`.
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are in `cpu.py`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def kept_whole(config: Any) -> list[str]:
     """
     with torch.device("meta"):  # which notes the dtype in the configuration that it is given
         model = AutoModelForImageTextToText.from_config(copy.deepcopy(config))
-    return _beside(model, model.get_decoder())
+    return _outside(model, model.get_decoder())
 
 
 def held_bytes(tensor: torch.Tensor) -> int:
@@ -118,14 +118,14 @@ def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
     return quantize == "int4" or device.type == "cuda"
 
 
-def _beside(module: Any, decoder: Any, prefix: str = "") -> list[str]:
+def _outside(module: Any, decoder: Any, prefix: str = "") -> list[str]:
     """The largest parts of a module that the decoder isn't a part of, by their full names."""
     names = []
     for name, child in module.named_children():
         if child is decoder:
             continue
         if any(part is decoder for part in child.modules()):
-            names += _beside(child, decoder, f"{prefix}{name}.")
+            names += _outside(child, decoder, f"{prefix}{name}.")
         else:
             names.append(f"{prefix}{name}")
     return names

@@ -1,0 +1,36 @@
+"""The JSON object of `dycoke probe`; importing it imports PyAV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dycoke_cli import __version__
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.result import Count, Frames, Version
+from dycoke_cli.video import VideoInfo
+
+
+@dataclass(frozen=True)
+class ClipTokenCounts:
+    """The visual tokens of the frames."""
+
+    frames: Annotated[Count, Doc("As the model sees them: pairs of frames, where it merges them.")]
+    per_frame: Annotated[Count, Doc("Of each of those.")]
+    visual: Annotated[Count, Doc("Before any are dropped.")]
+    visual_kept: Annotated[Count, Doc("Left before the language model, at merge_ratio.")]
+    merge_ratio: Annotated[float, Doc("The default of --merge-ratio.", minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What would be read of a video."""
+
+    schema: str
+    version: Version = __version__
+    video: Annotated[str, Doc("As it was given.")]
+    info: VideoInfo
+    frames: Frames
+    model: Annotated[str, Doc("Whose visual tokens are counted.")]
+    tokens: ClipTokenCounts
+    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]

@@ -1,0 +1,276 @@
+"""What came of a question, as the JSON object of `dycoke ask --json`.
+
+A key of the object is a field here, and nothing else lists it: the schema (`dycoke schema answer`)
+and what tests put in place of an answer are made from these classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dycoke_cli import __version__
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc, to_dict
+
+SCHEMA = "dycoke.answer/1"
+TRACE_SCHEMA = "dycoke.trace/1"
+
+Count = Annotated[int, Doc(minimum=0)]
+Amount = Annotated[float, Doc(minimum=0)]
+Version = Annotated[str, Doc("Of the program.")]
+
+Id = Annotated[
+    str | Absent | None,
+    Doc("In a batch: as the question's file gave it, or null.", needs=("key", "digest")),
+]
+Key = Annotated[
+    str | Absent,
+    Doc(
+        "In a batch: a hash of what the answer depends on. Two lines with one key answer the same "
+        "question under the same conditions; the later one counts.",
+        needs=("id", "digest"),
+        pattern="^[0-9a-f]{32}$",
+    ),
+]
+Digest = Annotated[
+    str | Absent | None,
+    Doc(
+        "In a batch: SHA-256 of the video file; null where it can't be read.",
+        needs=("id", "key"),
+        pattern="^[0-9a-f]{64}$",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that answered."""
+
+    name: str
+    revision: str | None
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames that the model was given."""
+
+    count: Annotated[int, Doc(minimum=1)]
+    timestamps_s: Annotated[
+        tuple[Amount, ...], Doc("Each frame's own time, in seconds from the first.")
+    ]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of the prompt and of the answer."""
+
+    visual: Annotated[Count, Doc("Before any are dropped.")]
+    visual_kept: Annotated[Count, Doc("Left before the language model.")]
+    visual_active_in_decode: Annotated[
+        Amount, Doc("Attended to by a decoding step in the pruned layers: mean over steps.")
+    ]
+    visual_read_per_step: Annotated[
+        float | None,
+        Doc(
+            "Attended to by a decoding step: mean over steps and layers. Null for models with "
+            "layers that don't attend to every token.",
+            minimum=0,
+        ),
+    ]
+    text: Annotated[Count, Doc("Prompt tokens that aren't visual.")]
+    generated: Annotated[int, Doc("Generated tokens, with the end token.", minimum=1)]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """What KV-cache pruning did; all but `steps` are 0 without it."""
+
+    steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
+    choices_renewed: Annotated[Count, Doc("Reselections, the first selection not counted.")]
+    tokens_evicted: Annotated[Count, Doc("Sum over steps.")]
+    tokens_recalled: Annotated[Count, Doc("Sum over steps.")]
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of the language model by the paper's formula."""
+
+    prefill: Amount
+    decode: Amount
+    uncompressed: Annotated[Amount, Doc("Prefill and decode of the baseline.")]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time by stage."""
+
+    load: Annotated[Amount, Doc("Loading the model; not part of total.")]
+    video_decode: Annotated[Amount, Doc("Decoding the frames.")]
+    vision: Annotated[Amount, Doc("Encoding the frames.")]
+    prefill: Amount
+    first_token: Annotated[Amount, Doc("From the call to the first token, after load.")]
+    decode: Amount
+    total: Annotated[Amount, Doc("From the call to the last token, after load.")]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Memory in bytes."""
+
+    weights: Count
+    kv_cache: Annotated[Count, Doc("Storage on all devices, spare included.")]
+    kv_host: Annotated[Count, Doc("The part of kv_cache that an accelerator keeps in main memory.")]
+    kv_active: Annotated[Count, Doc("Keys and values that the last step attended to.")]
+    read_per_token: Annotated[
+        int | None,
+        Doc(
+            "Read by a decoding step: weights of the language model, and kv_active; null for a "
+            "mixture of experts. Times tokens_per_second: the bandwidth reached.",
+            minimum=0,
+        ),
+    ]
+    peak_working: Annotated[
+        int | None, Doc("Peak memory, excluding weights; null where it isn't known.", minimum=0)
+    ]
+    peak_total: Annotated[int | None, Doc("Peak memory; null where it isn't known.", minimum=0)]
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """One decoding step.
+
+    Args:
+        text: what the token that the step generated added to the answer; empty for an end token.
+        attention: a number per frame: the attention of the step's query to the frame's tokens that
+            the language model read, after softmax over all keys, averaged over heads.
+        active: a number per frame: tokens that layers from the prune layer on attended to.
+        evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
+            step evicts all that the first selection drops.
+        recalled: tokens that came back into it.
+        renewed: whether the selection was made anew (the first selection isn't counted).
+    """
+
+    text: str
+    attention: tuple[float, ...]
+    active: tuple[int, ...]
+    evicted: tuple[int, ...]
+    recalled: tuple[int, ...]
+    renewed: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All decoding steps of one answer.
+
+    Args:
+        layer: whose attention this is: the one before the prune layer.
+        frames: F.
+        tokens_per_frame: N, before any compression.
+        kept: a number per frame: tokens that the language model read.
+        first_text: what the first token added; it comes from the prompt, before any step.
+        steps: in order.
+    """
+
+    layer: int
+    frames: int
+    tokens_per_frame: int
+    kept: tuple[int, ...]
+    first_text: str
+    steps: tuple[TraceStep, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As an object for JSON."""
+        return {"schema": TRACE_SCHEMA, **to_dict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answered question about a video; all fields but `trace` are keys of the JSON object.
+
+    Args:
+        trace: what each decoding step attended to, where that was asked for.
+    """
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    id: Id = ABSENT
+    video: Annotated[str | Absent, Doc("As it was given.")] = ABSENT
+    question: Annotated[str, Doc("As it was asked.")]
+    answer: Annotated[str, Doc("Without special tokens.")]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    seed: Annotated[int | None, Doc("Of sampling; null for greedy decoding.", minimum=0)]
+    model: Model
+    method: Annotated[
+        dict[str, Any],
+        Doc(
+            "Its name and every parameter.",
+            properties={"name": {"type": "string"}},
+            required=["name"],
+        ),
+    ]
+    frames: Frames
+    tokens: Tokens
+    decode: Decode
+    flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]
+    seconds: Annotated[
+        Seconds,
+        Doc("Of all questions that are answered together, where several are; total excludes load."),
+    ]
+    tokens_per_second: Annotated[
+        float | None, Doc("(generated - 1) / seconds.decode; null for one token.", minimum=0)
+    ]
+    bytes: Bytes
+    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    compared_to: Annotated[
+        Answer | Absent,
+        Doc(
+            "With --compare: the same question to the uncompressed model.",
+            **{"not": {"required": ["compared_to"]}},
+        ),
+    ] = ABSENT
+    key: Key = ABSENT
+    digest: Digest = ABSENT
+    trace: Annotated[Trace | None, NOT_A_KEY] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object; `video` is part of it where a command was given one."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+
+@dataclass(frozen=True)
+class Error:
+    """Why there is no result."""
+
+    code: Annotated[str, Doc("A word, such as video_unreadable.", pattern="^[a-z_]+$")]
+    message: Annotated[str, Doc("A sentence for a person.")]
+
+    @classmethod
+    def of(cls, error: DycokeError) -> Error:
+        """An error as an object."""
+        return cls(error.code, str(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """In place of a result: what failed, and what it was about, as far as that is known.
+
+    Args:
+        schema: of the result that there would have been.
+    """
+
+    schema: str
+    version: Version = __version__
+    id: Id = ABSENT
+    benchmark: str | Absent = ABSENT
+    model: str | Absent = ABSENT
+    video: Annotated[str | Absent, Doc("As it was given.")] = ABSENT
+    question: Annotated[str | Absent | None, Doc("As it was asked; null where it isn't known.")] = (
+        ABSENT
+    )
+    error: Error
+    key: Key = ABSENT
+    digest: Digest = ABSENT

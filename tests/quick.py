@@ -1,0 +1,49 @@
+"""A pytest plugin for `make test-quick`: a little of every file of tests.
+
+Of each test it runs the first of its cases, and of each file as many tests as begin within a
+quarter of a second of processor time. So no list of quick tests is kept by hand, a new file is
+covered at once, and a slow one costs one test. What is left out is counted as deselected (cases) or
+skipped (tests).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+SECONDS_PER_FILE = 0.25
+
+_spent: defaultdict[Path, float] = defaultdict(float)
+
+
+@pytest.hookimpl(trylast=True)  # behind -m and -k
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+    others = [item for item in items if first[item.nodeid.partition("[")[0]] is not item]
+    items[:] = [item for item in items if first[item.nodeid.partition("[")[0]] is item]
+    config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if _spent[item.path] > SECONDS_PER_FILE:
+        pytest.skip(f"its file had {SECONDS_PER_FILE} s")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    begin = _processor_time()
+    try:
+        return (yield)
+    finally:
+        _spent[item.path] += _processor_time() - begin
+
+
+def _processor_time() -> float:
+    """Seconds of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
