@@ -157,12 +157,15 @@ def main() -> None:
     """Ask, and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_VIDEOS} videos of the 600")
+    parser.add_argument(
+        "--budget", type=float, action="append", help="K, in place of .3, .5 and .7"
+    )
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--write", action="store_true", help="into README.md and docs/shapes.md")
     arguments = parser.parse_args()
     evaluation = Evaluation(
         open_dataset("shapes"),
-        parse_specs(",".join(specs())),
+        parse_specs(",".join(specs(tuple(arguments.budget or BUDGETS)))),
         split=arguments.split,
         limit_videos=QUICK_VIDEOS if arguments.quick else None,
     )

@@ -74,6 +74,7 @@ def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
     for name in ("sdpa", OURS, scoring_attention("sdpa"), scoring_attention(OURS)):
         loaded.model.set_attn_implementation(name)
         found[name] = [chunked_prefill.chunk_length(length, decoder) for length in lengths]
+    loaded.model.set_attn_implementation("sdpa")  # it is shared between tests
     assert found["sdpa"] == found[scoring_attention("sdpa")] == [*lengths[:3], chunk]
     # Also while a method is attached.
     assert found[OURS] == found[scoring_attention(OURS)] == [chunk] * 4

@@ -44,14 +44,9 @@ app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 
-_SCHEMAS = {
-    "ask": ask.SCHEMA,
-    "probe": probe.SCHEMA,
-    "models": models.SCHEMA,
-    "methods": methods.SCHEMA,
-    "cache": cache.SCHEMA,
-    "eval": eval.SCHEMA,
-    "verify": verify.SCHEMA,
+# The document that each command prints with --json.
+_DOCUMENTS = {"ask": "answer"} | {
+    name: name for name in ("cache", "eval", "methods", "models", "probe", "verify")
 }
 
 
@@ -111,10 +106,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _report(error: DycokeError, arguments: list[str]) -> int:
     """Say what failed, on stdout too where an object was asked for."""
     if "--json" in arguments and sys.stdout is not None:
-        command = next((word for word in arguments if word in _SCHEMAS), "")
-        schema = _SCHEMAS.get(command, "dycoke.error/1")
+        command = next((word for word in arguments if word in _DOCUMENTS), "")
+        document = schema.DOCUMENTS[_DOCUMENTS.get(command, "error")]
         with suppress(OSError, OutputError):
-            output.write_json(output.error_document(schema, error))
+            output.write_json(output.error_document(document.schema, error))
     failure.say(error)
     return error.exit_code
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cli import options, output, render
-from dycoke_cli.cli.method_documents import SCHEMA, list_methods
 from dycoke_cli.compression.registry import METHODS, find
 from dycoke_cli.json_schema import to_dict
 
@@ -23,6 +22,8 @@ def methods(
     as_json: options.Json = False,
 ) -> None:
     """List compression methods: where they act, their parameters, and their papers."""
+    from dycoke_cli.cli.method_documents import SCHEMA, list_methods
+
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
@@ -32,6 +33,3 @@ def methods(
             output.write_json(to_dict(document))
             return
         render.methods_tables(document)
-
-
-__all__ = ["SCHEMA", "methods"]

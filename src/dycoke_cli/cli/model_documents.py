@@ -137,14 +137,9 @@ def one_model(source: ModelRef) -> ModelList:
     return _document(machine, [model])
 
 
-def default_name() -> str:
-    """The model that answers where none is named."""
-    return settings.default_model() or settings.BUNDLED
-
-
 def _document(machine: Machine, models: list[ListedModel]) -> ModelList:
     return ModelList(
-        default=default_name(),
+        default=settings.default_model() or settings.BUNDLED,
         machine=Memory(machine.ram_bytes, machine.gpu_bytes),
         states=STATES,
         models=tuple(models),

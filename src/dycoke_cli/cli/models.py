@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cli import model_info, options, output, pull, remove, render
-from dycoke_cli.cli.model_documents import SCHEMA, all_models, default_name
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import find
@@ -24,6 +23,8 @@ def models(context: typer.Context, as_json: options.Json = False) -> None:
     """List the models that have a short name; the default is marked."""
     if context.invoked_subcommand is not None:
         return
+    from dycoke_cli.cli.model_documents import all_models
+
     document = all_models()
     if as_json:
         output.write_json(to_dict(document))
@@ -44,13 +45,10 @@ def default(
 ) -> None:
     """Choose the model that answers where --model isn't given."""
     if name is None:
-        output.line(default_name())
+        output.line(settings.default_model() or settings.BUNDLED)
         return
     source = find(name)
     # A folder is meant as it is seen from here, wherever the next command runs.
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
     path = settings.choose_default_model(chosen)
     render.note(f"{chosen} answers from now on (remembered in {path})")
-
-
-__all__ = ["SCHEMA", "app", "default", "models"]

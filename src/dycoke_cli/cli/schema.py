@@ -86,7 +86,7 @@ def _probe() -> Mapping[str, Part]:
 
 
 def _verify() -> Mapping[str, Part]:
-    from dycoke_cli.verification import Report
+    from dycoke_cli.verification.document import Report
 
     return {"report": Part(Report), "error": _failure("model")}
 

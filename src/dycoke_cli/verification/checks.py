@@ -18,7 +18,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.verification import FAILED, OK, SKIPPED, Outcome, Step
+from dycoke_cli.verification.document import FAILED, OK, SKIPPED, Outcome, Step
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
 
 QUESTIONS = (

@@ -16,7 +16,8 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.result import Answer
-from dycoke_cli.verification import (
+from dycoke_cli.verification.checks import QUESTIONS, checks
+from dycoke_cli.verification.document import (
     FAILED,
     Environment,
     LanguageSeconds,
@@ -25,7 +26,6 @@ from dycoke_cli.verification import (
     Step,
     VerifiedModel,
 )
-from dycoke_cli.verification.checks import QUESTIONS, checks
 from dycoke_cli.video import Clip, Sampling, read
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"

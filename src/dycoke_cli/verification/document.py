@@ -1,0 +1,84 @@
+"""The report of a verification: the JSON object of `dycoke verify --json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from dycoke_cli import __version__
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.result import Amount, Bytes, Count, Tokens, Version
+from dycoke_cli.verification import SCHEMA
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+OK: Outcome = "ok"
+FAILED: Outcome = "failed"
+SKIPPED: Outcome = "skipped"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check."""
+
+    name: Annotated[str, Doc("What was checked, in a few words.")]
+    verdict: Outcome
+    detail: Annotated[str, Doc("A sentence for a person.")]
+    figures: Annotated[dict[str, Any], Doc("What was measured.")] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerifiedModel:
+    """The model that was checked."""
+
+    name: str
+    revision: str | None
+    family: str
+    layers: Annotated[int, Doc("Of the language model.", minimum=1)]
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What it was checked with and on."""
+
+    python: str
+    torch: str
+    transformers: str
+    machine: Annotated[str, Doc("The accelerator, or the processor.")]
+
+
+@dataclass(frozen=True)
+class LanguageSeconds:
+    """Wall time of the language model."""
+
+    prefill: Amount
+    decode: Amount
+
+
+@dataclass(frozen=True)
+class MethodAnswer:
+    """What the model answers to a question under a method."""
+
+    question: str
+    method: str
+    answer: str
+    tokens: Tokens
+    seconds: LanguageSeconds
+    tokens_per_second: Annotated[float | None, Doc(minimum=0)]
+    bytes: Bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was checked, what it answered, on what."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    verdict: Literal["verified", "not verified"]
+    model: VerifiedModel
+    frames: Annotated[Count, Doc("Of the clip.")]
+    environment: Environment
+    steps: Annotated[tuple[Step, ...], Doc("The checks, in order.")]
+    answers: Annotated[tuple[MethodAnswer, ...], Doc("To the fixed questions, under each method.")]
