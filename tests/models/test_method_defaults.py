@@ -50,7 +50,7 @@ def test_python_has_the_same_default(family):
 
 
 def test_what_is_listed_is_what_loading_takes():
-    listed = {model["name"]: model for model in all_models()["models"]}
+    listed = {model.name: model for model in all_models().models}
     assert listed.keys() == CATALOG.keys()
     for name in ("mini", *published_names()):
         if name == "mini":
@@ -58,10 +58,10 @@ def test_what_is_listed_is_what_loading_takes():
         else:
             config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
             defaults = method_defaults(config)
-        assert {key: listed[name][key] for key in defaults} == defaults, name
+        assert {key: getattr(listed[name], key) for key in defaults} == defaults, name
     for name, entry in CATALOG.items():
         if name != "mini":
-            assert listed[name]["positions"] == FAMILIES[entry.family].positions
+            assert listed[name].positions == FAMILIES[entry.family].positions
 
 
 def test_readme_says_the_same():

@@ -204,6 +204,7 @@ class _Finite(LogitsProcessor):
     def __init__(self, sequences: int, ends: set[int]) -> None:
         self.broken = torch.full((sequences,), torch.iinfo(torch.int64).max)
         self._ends = sorted(ends)
+        self._instead: torch.Tensor | None = None
         self._step = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -214,9 +215,11 @@ class _Finite(LogitsProcessor):
         self.broken = torch.where(finite, self.broken, self.broken.clamp(max=self._step))
         self._step += 1
         # Draws from what isn't finite would bring down an accelerator's whole process.
-        instead = torch.full_like(scores[:1], -torch.inf if self._ends else 0.0)
-        instead[:, self._ends] = 0.0
-        return torch.where(finite[:, None], scores, instead)
+        if self._instead is None:
+            ends = torch.full(scores[:1].shape, -torch.inf if self._ends else 0.0)
+            ends[:, self._ends] = 0.0
+            self._instead = ends.to(scores)
+        return torch.where(finite[:, None], scores, self._instead)
 
 
 def _not_finite(model: Any, step: int) -> str:
