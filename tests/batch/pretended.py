@@ -93,7 +93,6 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
-        _module("dycoke_cli.models.resolve", choose=lambda name, how: PretendedModel(name)),
         _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.batch.local", answers=engine),
     ):
