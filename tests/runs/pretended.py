@@ -93,8 +93,6 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
-        fake_engine.methods_without_torch(),
-        _module("dycoke_cli.models.resolve", choose=lambda name, plan: PretendedModel(name)),
         _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.runs.local", answers=engine),
     ):
