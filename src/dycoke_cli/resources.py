@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
 
 # Control groups of Linux, whose limits psutil doesn't know.
 _CGROUP = Path("/proc/self/cgroup")
@@ -34,10 +33,7 @@ def usable_cpus() -> int:
 
     A quota of two and a half CPUs counts as three.
     """
-    process = psutil.Process()
-    # macOS has no such lists.
-    listed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
-    counts = [listed or psutil.cpu_count() or 1]
+    counts = [_listed_cpus() or 1]
     counts += [math.ceil(quota) for group in _groups("cpu") if (quota := _quota(*group))]
     return max(1, min(counts))
 
@@ -47,10 +43,23 @@ def in_words(needed: int, free: int) -> str:
     return f"needs about {_gigabytes(needed)}, {_gigabytes(free)} free"
 
 
+def _listed_cpus() -> int | None:
+    try:
+        import psutil
+    except ImportError:  # `make gpu` needs no more than transformers does
+        return os.cpu_count()
+    process = psutil.Process()
+    # macOS has no such lists.
+    listed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
+    return listed or psutil.cpu_count()
+
+
 def _available() -> int | None:
     try:
+        import psutil
+
         return int(psutil.virtual_memory().available)
-    except (OSError, RuntimeError, NotImplementedError):  # a sandbox without /proc
+    except (ImportError, OSError, RuntimeError, NotImplementedError):  # or without /proc
         return None
 
 
