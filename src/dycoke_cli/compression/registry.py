@@ -8,6 +8,7 @@ from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.random_merge import RandomMerge
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
         RandomMerge,
         UniformFrames,
         UniformSpatial,
+        EVS,
     )
 }
 
