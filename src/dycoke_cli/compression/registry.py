@@ -14,6 +14,7 @@ from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.compression.uniform_frames import UniformFrames
 from dycoke_cli.compression.uniform_spatial import UniformSpatial
+from dycoke_cli.compression.v_cast import VCast
 from dycoke_cli.compression.vidcom2 import VidCom2
 from dycoke_cli.errors import UsageError
 
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         UniformSpatial,
         EVS,
         VidCom2,
+        VCast,
     )
 }
 
