@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
         EVS,
         VidCom2,
         VCast,
+        DART,
     )
 }
 
