@@ -127,7 +127,7 @@ MUTATIONS = (
     ),
     Mutation(
         "ties are left to rounding",
-        "ttm._similarity",
+        "similarity.wide",
         "torch.float64",
         "torch.float32",
     ),

@@ -10,7 +10,6 @@ import typing
 
 import pytest
 
-from dycoke_cli import __version__
 from dycoke_cli.cli import method_flags, options
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
@@ -18,6 +17,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.specs import ABLATIONS
 from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 from .harness import run_here

@@ -23,6 +23,7 @@ def evaluate(
     answer: flags.Answer,
     engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
     split: options.SplitName = "test",
     limit: options.Limit = None,
     cache: options.Cache = False,
@@ -52,7 +53,7 @@ def evaluate(
 
         evaluation = Evaluation(
             dataset=dataset,
-            specs=parse_specs(methods),
+            specs=parse_specs(methods, retain),
             request=chosen.request(),
             split=split,
             limit_videos=limit,

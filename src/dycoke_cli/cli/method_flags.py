@@ -17,7 +17,7 @@ import typer
 from dycoke_cli.compression.param import Parameter
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.evaluation.specs import ABLATIONS, ALL
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
@@ -113,10 +113,14 @@ def help_text(parameters: dict[str, Parameter]) -> str:
 
 
 def _told(by_method: dict[str, str]) -> str:
-    """What the first method has, and the others where theirs differs."""
-    first, *_ = by_method.values()
-    others = [f"{method}: {text}" for method, text in by_method.items() if text != first]
-    return "; ".join([first, *others])
+    """What the default method has, or else most of them, and the others where theirs differs."""
+    texts = [*by_method.values()]
+    usual = by_method.get(DEFAULT, max(texts, key=texts.count))
+    others: dict[str, list[str]] = {}
+    for method, text in by_method.items():
+        if text != usual:
+            others.setdefault(text, []).append(method)
+    return "; ".join([usual, *(f"{', '.join(names)}: {text}" for text, names in others.items())])
 
 
 MethodName = Annotated[
@@ -134,7 +138,19 @@ Methods = Annotated[
         metavar="NAME[:PARAMETER=VALUE…],…",
         help=f"The rows of the table: {', '.join(METHODS)}; "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-        + ". As in none,dycoke:merge_ratio=0.5; `dycoke methods` has the parameters.",
+        + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` has the "
+        "parameters.",
+        rich_help_panel=PANEL,
+    ),
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(
+        "--retain",
+        metavar="R,…",
+        help="Fractions of the visual tokens kept before the language model: a row at each for "
+        "each method that takes a budget. Default: its own.",
+        show_default=False,
         rich_help_panel=PANEL,
     ),
 ]

@@ -44,6 +44,7 @@ class Param:
         words: what may be given in place of a number, and the number that it means.
         default: the default in words, where the value alone doesn't tell it.
         switch: the on-off parameter of the same method without which this one has no effect.
+        nullable: None stays None: the parameter isn't used then, and is null in an answer.
     """
 
     help: str
@@ -56,6 +57,7 @@ class Param:
     words: Mapping[str, int] = field(default_factory=dict)
     default: str | None = None
     switch: str | None = None
+    nullable: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Parameter:
             raise UsageError(f"{self.name} must be {wanted}, not {text!r}") from None
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema in an answer, where every default is settled."""
+        """Its JSON Schema in an answer, where defaults that depend on others are settled."""
         if self.choices:
             return {"enum": list(self.choices)}
         told = self.told
@@ -145,7 +147,8 @@ class Parameter:
             "exclusiveMaximum": told.below,
         }
         given = {key: limit for key, limit in limits.items() if limit is not None}
-        return {"type": _KINDS[self.kind][1], **given}
+        kind = _KINDS[self.kind][1]
+        return {"type": [kind, "null"] if told.nullable else kind, **given}
 
     def _within(self, value: float) -> bool:
         told = self.told

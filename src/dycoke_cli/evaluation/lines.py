@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli import __version__
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -19,6 +18,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel
 from dycoke_cli.request import Request, non_defaults
 from dycoke_cli.runs.run import Engine
+from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())

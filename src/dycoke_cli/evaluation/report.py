@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from dycoke_cli import __version__
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
+from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.journal import Journal
