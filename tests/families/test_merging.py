@@ -86,11 +86,6 @@ class MergedByHand(Shorter):
             other = self.visual[min(number + 1, len(self.visual) - 1)]
             self.embeds[row] = (old[row] + old[other]) / 2
 
-    def _kept(self, merge_ratio: float | None) -> tuple[list[int], list[int], list[int]]:
-        dropped = set(self.visual[1::2])
-        rows = [row for row in range(len(self.embeds)) if row not in dropped]
-        return list(range(0, len(self.visual), 2)), rows, [rows.index(r) for r in self.visual[::2]]
-
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family) -> None:
@@ -98,7 +93,8 @@ def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family)
     inputs = stock_inputs(family, processor, clip(5))
     frames = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
     reference = MergedByHand(model, inputs, frames)
-    tokens, logits = reference.generate_shorter(NEW_TOKENS, 0.0, renumbered=False)
+    kept = [*range(0, len(reference.visual), 2)]
+    tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)
     with Pairs()(model):
         output = model.generate(
             **inputs,

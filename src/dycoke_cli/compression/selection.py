@@ -47,3 +47,9 @@ class Selection:
 
     kept: torch.Tensor
     features: torch.Tensor | None = None
+
+    @classmethod
+    def in_reading_order(cls, kept: torch.Tensor, features: torch.Tensor) -> Selection:
+        """That of tokens in any order."""
+        order = kept.argsort()
+        return cls(kept[order], features[order])
