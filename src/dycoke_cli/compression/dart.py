@@ -34,7 +34,7 @@ class DART(Budgeted):
     name: ClassVar[str] = "dart"
     title: ClassVar[str] = "DART"
     summary: ClassVar[str] = "pivots of the largest norm, and the tokens least like them"
-    paper: ClassVar[str | None] = "arXiv 2502.11494, EMNLP 2025"
+    paper: ClassVar[str | None] = "arXiv 2502.11494"
 
     pivots: Annotated[
         int, Param("Visual tokens that the others are compared with.", at_least=1)

@@ -21,7 +21,7 @@ EPS = 1e-6
 
 @dataclass(frozen=True)
 class VCast(Budgeted):
-    """V-CAST, as its authors' code has it (xinyouu/V-CAST, for Qwen3-VL).
+    """V-CAST (arXiv 2603.27650), as its authors' code has it (xinyouu/V-CAST, for Qwen3-VL).
 
     g_t is the L2-normalised mean token of frame t, and its curvature 1 - the cosine between
     g_t - g_{t-1} and g_{t+1} - g_t; 1 for the first and the last frame, and where nothing moves.
@@ -39,7 +39,7 @@ class VCast(Budgeted):
     name: ClassVar[str] = "v-cast"
     title: ClassVar[str] = "V-CAST"
     summary: ClassVar[str] = "more tokens for frames where motion turns; in each frame the outliers"
-    paper: ClassVar[str | None] = "xinyouu/V-CAST, 2026"
+    paper: ClassVar[str | None] = "arXiv 2603.27650"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
