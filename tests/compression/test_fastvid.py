@@ -31,7 +31,7 @@ def of_segment(
 ) -> dict[int, list[float]]:
     """The tokens kept of a segment, and what they become."""
     size, found = len(frames[0]), {}
-    aside = [int(method.context * count) for count in counts]
+    aside = [int(method.contextual * count) for count in counts]
     rest = []
     for t, frame in enumerate(frames):
         ranked = sorted(range(size), key=lambda n, t=t: (-attention[t][n], n))
@@ -69,8 +69,8 @@ def of_segment(
     "options",
     [
         {},
-        {"segments": 1, "segment_threshold": -1.0},
-        {"segments": 2, "segment_threshold": 0.3, "context": 0.7, "anchor_weight": 0.2},
+        {"min_segments": 1, "segment_threshold": -1.0},
+        {"min_segments": 2, "segment_threshold": 0.3, "contextual": 0.7, "anchor_weight": 0.2},
     ],
     ids=["defaults", "one segment", "much merged"],
 )
@@ -82,7 +82,7 @@ def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
         method = FastVID(retain=retain, **options)
         counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
         expected = {}
-        for a, b in segments(frames, method.segment_threshold, method.segments):
+        for a, b in segments(frames, method.segment_threshold, method.min_segments):
             part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
             expected |= {a * size + at: token for at, token in part.items()}
         assert_selected(method.choose(of_clip), expected)
@@ -93,7 +93,7 @@ def test_the_published_setting_of_a_frame_of_196() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.rand(5, 196, 4, generator=generator)
     of_clip = type(given("noise"))(features, torch.rand(5, 196, generator=generator))
-    method = FastVID(retain=19 / 196, segments=1, segment_threshold=-1.0)
+    method = FastVID(retain=19 / 196, min_segments=1, segment_threshold=-1.0)
     kept = (method.choose(of_clip).kept // 196).bincount(minlength=5).tolist()
     assert kept == [29, 12, 12, 12, 30]
 
@@ -101,5 +101,5 @@ def test_the_published_setting_of_a_frame_of_196() -> None:
 @pytest.mark.parametrize("clip", [clip for clip in CLIPS if clip != "one channel"])
 def test_with_everything_kept_nothing_changes_but_for_parallel_tokens(clip: str) -> None:
     of_clip = given(clip)
-    selection = FastVID(retain=1.0, segments=1).choose(of_clip)
+    selection = FastVID(retain=1.0, min_segments=1).choose(of_clip)
     torch.testing.assert_close(selection.features, of_clip.features.flatten(0, 1).double())

@@ -23,8 +23,6 @@ from .clips import (
     single,
 )
 
-NOT_SEVERED = FlashVID(segments=1, segment_threshold=-1.0)
-
 
 def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]]:
     means = [mean(frame) for frame in frames]
@@ -66,7 +64,9 @@ def of_segment(
     found: dict[int, list[float]] = {}
     rest = []
     for t, frame in enumerate(frames):
-        chosen = diverse(frame, attention[t], centers, math.ceil(method.diverse * counts[t]))
+        chosen = diverse(
+            frame, attention[t], centers, counts[t] - int(method.contextual * counts[t])
+        )
         found |= {t * size + n: frame[n] for n in chosen}
         rest.append([n for n in range(size) if n not in chosen])
     wanted = sum(counts) - len(found)
@@ -117,7 +117,7 @@ def reference(
     """The rule, a token at a time."""
     size, found = len(frames[0]), {}
     counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
-    for a, b in segments(frames, method.segment_threshold, method.segments):
+    for a, b in segments(frames, method.segment_threshold, method.min_segments):
         part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
         found |= {a * size + at: token for at, token in part.items()}
     return found
@@ -128,8 +128,8 @@ def reference(
     "options",
     [
         {},
-        {"segments": 1, "segment_threshold": -1.0},
-        {"segments": 2, "segment_threshold": 0.5, "merge_threshold": 0.1, "diverse": 0.3},
+        {"min_segments": 1, "segment_threshold": -1.0},
+        {"min_segments": 2, "segment_threshold": 0.5, "merge_threshold": 0.1, "contextual": 0.7},
     ],
     ids=["defaults", "one segment", "much merged"],
 )
@@ -154,5 +154,5 @@ def test_segments(clip: str) -> None:
 @pytest.mark.parametrize("clip", CLIPS)
 def test_with_everything_kept_nothing_changes(clip: str) -> None:
     of_clip = given(clip)
-    selection = FlashVID(retain=1.0, segments=1).choose(of_clip)
+    selection = FlashVID(retain=1.0, min_segments=1).choose(of_clip)
     assert torch.equal(selection.features, of_clip.features.flatten(0, 1).double())

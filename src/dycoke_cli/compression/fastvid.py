@@ -24,15 +24,15 @@ class FastVID(Budgeted):
     """FastVID (arXiv 2503.11187), its pruning before the language model.
 
     The video is cut into segments where the mean tokens of two frames are less similar than
-    `segment_threshold`, and where they are least similar, into `segments` at least. Each frame gets
-    an equal share of the budget (give or take one), of which the fraction `context`, rounded down,
-    is set aside, and keeps as many salient tokens as is left, those with the most attention. What a
-    segment has set aside goes to its anchors: its last frame and every fourth one before it
-    (`anchor_every`), evenly. An anchor keeps the density peaks of its tokens that aren't salient.
-    Each of the segment's tokens that aren't salient belongs to the most similar of them (cosine
-    similarity), and each becomes β of itself and 1 - β of the mean of those that belong to it; so
-    for each of the anchors. Where every frame is an anchor (a segment of one, for example), each
-    merges its own frame's tokens alone. Ties go to the lower index.
+    `segment_threshold`, and where they are least similar, into `min_segments` at least. Each frame
+    gets an equal share of the budget (give or take one), of which the fraction `contextual`,
+    rounded down, is set aside, and keeps as many salient tokens as is left, those with the most
+    attention. What a segment has set aside goes to its anchors: its last frame and every fourth one
+    before it (`anchor_every`), evenly. An anchor keeps the density peaks of its tokens that aren't
+    salient. Each of the segment's tokens that aren't salient belongs to the most similar of them
+    (cosine similarity), and each becomes β of itself and 1 - β of the mean of those that belong to
+    it; so for each of the anchors. Where every frame is an anchor (a segment of one, for example),
+    each merges its own frame's tokens alone. Ties go to the lower index.
 
     Differs from the authors' code in what SigLIP's pooling head says there, which checkpoints of
     transformers lack: its attention is that of the tower's last layer here, and its output for a
@@ -47,7 +47,7 @@ class FastVID(Budgeted):
     paper: ClassVar[str | None] = "arXiv 2503.11187"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
-    context: Annotated[
+    contextual: Annotated[
         float,
         Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
     ] = 0.4
@@ -60,7 +60,7 @@ class FastVID(Budgeted):
     segment_threshold: Annotated[
         float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
     ] = 0.9
-    segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
 
     def choose(self, given: Given) -> Selection:
         """The salient tokens, and the merged ones of the anchors."""
@@ -70,7 +70,9 @@ class FastVID(Budgeted):
         frames, per_frame = given.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
         parts = []
-        for start, stop in segments_at_cuts(given.features, self.segment_threshold, self.segments):
+        for start, stop in segments_at_cuts(
+            given.features, self.segment_threshold, self.min_segments
+        ):
             of_segment = slice(start, stop)
             part = self._segment(
                 given.features[of_segment], given.attention[of_segment], counts[of_segment]
@@ -86,7 +88,7 @@ class FastVID(Budgeted):
         import torch
 
         per_frame = features.shape[1]
-        aside = [int(self.context * count) for count in counts]
+        aside = [int(self.contextual * count) for count in counts]
         salient = [
             top(scores, count - less)
             for scores, count, less in zip(attention, counts, aside, strict=True)

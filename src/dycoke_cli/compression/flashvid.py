@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -23,22 +22,25 @@ NEIGHBORS = 7
 class FlashVID(Budgeted):
     """FlashVID (arXiv 2602.08024, ICLR 2026), its part before the language model.
 
-    The video is cut into segments, at least `segments` where there are as many frames. Each frame
-    gets an equal share of the budget (give or take one), of which the fraction `diverse`, rounded
-    up, goes to tokens chosen for attention and diversity: the distance of a token to another one
-    is 1 - their cosine similarity, times the token's attention, times the mean of its inner
-    products with the mean tokens of the segment's frames. The first is the token whose nearest
-    other one is farthest, each next one that whose nearest chosen one is farthest. In a segment,
-    each other token is linked to the most similar other token of the frame before, where that is
-    above `merge_threshold`; linked tokens are a tree, which becomes its mean at the place of its
-    first. There are no fewer trees than the segment's budget, or the least similar links go. Then
-    each frame's trees are clustered (density peaks, means) to what is left of the segment's budget,
-    in proportion. Ties go to the lower index.
+    The video is cut into segments, where the mean tokens of two frames are less similar than
+    `segment_threshold`, and where they are least similar, into `min_segments` at least. Each frame
+    gets an equal share of the budget (give or take one), of which the fraction `contextual`,
+    rounded down, is for merged tokens. The others are chosen for attention and diversity: the
+    distance of a token to another one is 1 - their cosine similarity, times the token's attention,
+    times the mean of its inner products with the mean tokens of the segment's frames. The first is
+    the token whose nearest other one is farthest, each next one that whose nearest chosen one is
+    farthest.
 
-    Differs from the authors' code in the budget: theirs is 1.25 R, of which a layer of the language
-    model then drops most, and clusters are rounded up; here R is what it reads, exactly. A segment
-    of one frame doesn't pass on its diverse tokens a second time. Noise in densities is a
-    tie-break here.
+    In a segment, each token that wasn't chosen is linked to the most similar one in the frame
+    before, where that is above `merge_threshold`. Linked tokens are a tree, which becomes its mean
+    at the place of its first. There are no fewer trees than the segment's budget, or the least
+    similar links go. Then the trees of each frame are clustered (density peaks, means) to what is
+    left of the segment's budget, in proportion. Ties go to the lower index.
+
+    Differs from the authors' code (there, `attn_div_v2`) in the budget: theirs is 1.25 R, of which
+    a layer of the language model then drops most, and clusters are rounded up; here R is what it
+    reads, exactly. A chosen token isn't chosen twice, and a segment of one frame doesn't merge its
+    chosen tokens once more. Noise in densities is a tie-break here.
     """
 
     name: ClassVar[str] = "flashvid"
@@ -47,17 +49,17 @@ class FlashVID(Budgeted):
     paper: ClassVar[str | None] = "arXiv 2602.08024, ICLR 2026"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
-    diverse: Annotated[
+    contextual: Annotated[
         float,
-        Param("Fraction of the kept tokens that are chosen, not merged.", at_least=0, to=1),
-    ] = 0.7
+        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
+    ] = 0.3
     merge_threshold: Annotated[
         float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
     ] = 0.8
     segment_threshold: Annotated[
         float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
     ] = 0.9
-    segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
 
     def choose(self, given: Given) -> Selection:
         """The diverse tokens, and the means of clusters of trees."""
@@ -67,7 +69,9 @@ class FlashVID(Budgeted):
         frames, per_frame = given.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
         kept, merged = [], []
-        for start, stop in segments_at_cuts(given.features, self.segment_threshold, self.segments):
+        for start, stop in segments_at_cuts(
+            given.features, self.segment_threshold, self.min_segments
+        ):
             of_segment = slice(start, stop)
             at, tokens = self._segment(
                 given.features[of_segment], given.attention[of_segment], counts[of_segment]
@@ -89,7 +93,7 @@ class FlashVID(Budgeted):
         chosen = []
         for frame, count in enumerate(counts):
             weights = wide(attention[frame]) * (merged[frame] @ centers)
-            positions = _diverse(merged[frame], weights, math.ceil(self.diverse * count))
+            positions = _diverse(merged[frame], weights, count - int(self.contextual * count))
             is_rest[frame, positions] = False
             chosen.append(frame * per_frame + positions)
         wanted = sum(counts) - sum(map(len, chosen))
