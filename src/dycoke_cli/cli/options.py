@@ -1,4 +1,4 @@
-"""The options that commands share, each declared once; those of methods are in `method_flags`."""
+"""The options that commands share and that are no field of a dataclass, each declared once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from dycoke_cli.evaluation.datasets import DATASETS
 
 _BENCHMARK = "Benchmark: what is asked"
 _MODEL = "Model"
@@ -62,7 +64,10 @@ Cache = Annotated[
 ]
 
 Benchmark = Annotated[
-    str, typer.Argument(metavar="NAME", help="The benchmark: shapes.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help=f"The benchmark: {', '.join(DATASETS)}.", show_default=False
+    ),
 ]
 SplitName = Annotated[
     Literal["validation", "test"],
