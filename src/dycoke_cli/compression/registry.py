@@ -11,13 +11,13 @@ from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
-from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.compression.uniform_frames import UniformFrames
 from dycoke_cli.compression.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.v_cast import VCast
 from dycoke_cli.compression.vidcom2 import VidCom2
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
