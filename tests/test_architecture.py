@@ -22,6 +22,7 @@ PACKAGE = "dycoke_cli"
 LAYERS = (
     "version",
     "errors",
+    "param",
     "json_schema",
     "result",
     "unicode",

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dycoke_cli.compression.budget import budget, evenly, shares
-from dycoke_cli.compression.param import parameters_of
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.uniform_frames import UniformFrames
 from dycoke_cli.compression.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
 
 from .clips import random_given
 
@@ -113,7 +113,8 @@ def test_uniform_frames() -> None:
 def test_uniform_spatial() -> None:
     features = torch.zeros(3, 16, 1)
     each = UniformSpatial(retain=0.25).select(features).view(3, 4) - 16 * torch.arange(3)[:, None]
-    assert each.tolist() == [[4, 6, 12, 14]] * 3  # one of each block of four
+    # One of each block of four, and in the next frame the next.
+    assert each.tolist() == [[0, 2, 8, 10], [1, 3, 9, 11], [4, 6, 12, 14]]
     counts = UniformSpatial(retain=14 / 48).select(features).floor_divide(16).bincount().tolist()
     assert counts == [4, 5, 5]
 
@@ -129,12 +130,15 @@ def test_a_spread_takes_no_row_or_column_twice_as_often(side: int, count: int) -
 
 
 @pytest.mark.parametrize("per_frame", [1, 2, 7, 12, 35, 196])
-def test_a_spread_is_of_that_many_positions(per_frame: int) -> None:
+def test_a_spread_is_of_that_many_positions_and_sees_each_in_turn(per_frame: int) -> None:
     for count in range(per_frame + 1):
-        positions = spread(count, per_frame).tolist()
-        assert positions == sorted(set(positions))
-        assert len(positions) == count
-        assert set(positions) <= set(range(per_frame))
+        seen: set[int] = set()
+        for turn in range(-(-per_frame // count) if count else 1):
+            positions = spread(count, per_frame, turn).tolist()
+            assert positions == sorted(set(positions))
+            assert len(positions) == count
+            seen.update(positions)
+        assert seen == set(range(per_frame) if count else [])
 
 
 def test_a_random_budget_has_nothing_else_of_dycoke() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
 from dycoke_cli.compression.dycoke import PAYS_FROM
-from dycoke_cli.compression.param import parameters_of
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
+from dycoke_cli.param import parameters_of
 
 
 def only(text: str) -> Spec:

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
-from dycoke_cli.compression.param import parameters_of
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
+from dycoke_cli.param import parameters_of
 from tests.exactness import assert_same
 
 from .stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs

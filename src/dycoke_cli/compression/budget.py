@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.param import Param
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

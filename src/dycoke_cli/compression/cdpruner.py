@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.param import Param
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

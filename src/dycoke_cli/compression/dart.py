@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import Budgeted, shares
-from dycoke_cli.compression.param import Param
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import Budgeted, shares
 from dycoke_cli.compression.clusters import density_peaks, distances, means
-from dycoke_cli.compression.param import Param
 from dycoke_cli.compression.segments import segments_at_cuts
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

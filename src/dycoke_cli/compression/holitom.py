@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import Budgeted, in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
-from dycoke_cli.compression.param import Param
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

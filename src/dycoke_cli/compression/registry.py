@@ -15,7 +15,6 @@ from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.fastvid import FastVID
 from dycoke_cli.compression.flashvid import FlashVID
 from dycoke_cli.compression.holitom import HoliTom
-from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.prumerge import PruMerge, PruMergePlus
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.compression.uniform_frames import UniformFrames
@@ -24,6 +23,7 @@ from dycoke_cli.compression.v_cast import VCast
 from dycoke_cli.compression.vidcom2 import VidCom2
 from dycoke_cli.compression.visionzip import VisionZip
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
     method.name: method

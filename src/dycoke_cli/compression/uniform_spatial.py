@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, evenly, shares
+from dycoke_cli.compression.budget import Budgeted, shares
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 class UniformSpatial(Budgeted):
     """The same share of each frame, spread evenly over its grid, whatever it shows.
 
-    See `spread` for which tokens those are. Where the budget can't be shared out equally, some
-    frames, evenly spaced, keep one token more than the others.
+    The spread moves on from frame to frame, so that every position is seen in turn: at a quarter,
+    each frame has one of each 2x2 positions, and four frames have all of them. Where the budget
+    can't be shared out equally, some frames, evenly spaced, keep one token more than the others.
     """
 
     name: ClassVar[str] = "uniform-spatial"
     title: ClassVar[str] = "Uniform spatial"
-    summary: ClassVar[str] = "an even stride over each frame's grid (a control)"
+    summary: ClassVar[str] = "an even stride over each frame's grid, which moves on (a control)"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
@@ -30,11 +31,14 @@ class UniformSpatial(Budgeted):
 
         frames, per_frame = features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
-        chosen = [frame * per_frame + spread(k, per_frame) for frame, k in enumerate(counts)]
+        chosen = [
+            frame * per_frame + spread(count, per_frame, frame)
+            for frame, count in enumerate(counts)
+        ]
         return torch.cat(chosen).to(features.device)
 
 
-def spread(count: int, per_frame: int) -> torch.Tensor:
+def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:
     """Positions spread evenly over a frame's grid: an even stride along a Z-order curve.
 
     A stride along rows would take whole columns, and leave out those between, where it divides
@@ -44,6 +48,7 @@ def spread(count: int, per_frame: int) -> torch.Tensor:
     Args:
         count: how many, at most N.
         per_frame: N, positions in the grid, row by row.
+        turn: where the stride begins: one position later at each, until all had their turn.
 
     Returns:
         `[count]`, int64, ascending.
@@ -57,4 +62,8 @@ def spread(count: int, per_frame: int) -> torch.Tensor:
     curve = torch.zeros_like(places)
     for bit in range(width.bit_length()):
         curve |= (column >> bit & 1) << 2 * bit | (row >> bit & 1) << 2 * bit + 1
-    return curve.argsort()[evenly(count, per_frame)].sort().values
+    turns = -(-per_frame // max(1, count))
+    start = turn % turns
+    # Position i of the stride is at (i + start / turns) * N / count.
+    steps = (torch.arange(count) * turns + start) * per_frame // (turns * max(1, count))
+    return curve.argsort()[steps].sort().values

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.frame_by_frame import FrameByFrame
-from dycoke_cli.compression.param import Param
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

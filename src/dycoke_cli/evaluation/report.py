@@ -81,7 +81,8 @@ def make_report(
     for line in lines:
         said = journal.predictions(line.setup)
         compared = None if line.is_uncompressed else base
-        rows.append(make_row(line.spec.text, line.spec.name, line.setup, items, said, compared))
+        spec, frames = line.spec, line.setup.frames
+        rows.append(make_row(spec.text, spec.name, line.method, frames, items, said, compared))
         if compared is not None:
             changed += list_changes(line.spec.text, items, said, compared)
     commits = tuple(sorted(journal.commits([line.setup for line in lines])))

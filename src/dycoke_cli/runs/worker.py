@@ -24,8 +24,8 @@ from dycoke_cli.runs.outcome import Outcome, all_failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.runs.transfer import received
+from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
-from dycoke_cli.video import display_name
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
