@@ -21,6 +21,8 @@ from tests.mutating import changed
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
 METHODS = ("tests/compression",)
+MERGING = ("tests/families/test_merging.py",)
+ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
@@ -171,6 +173,62 @@ MUTATIONS = (
         "a pivot of DART takes again what another took",
         "DART.select",
         "A.masked_fill(B, torch.inf)",
+        "A",
+        METHODS,
+    ),
+    Mutation(
+        "merged tokens stay what they were",
+        "shorten",
+        "A[B.to(A.device)] = C.features.to(A)",
+        "pass",
+        MERGING,
+    ),
+    Mutation(
+        "the attention of all queries counts, though there is a class token",
+        "TowerRecorder.note",
+        "Q[:, :, :1] if A else Q",
+        "Q",
+        ATTENTION,
+    ),
+    Mutation(
+        "what an earlier video was attended to stays",
+        "TowerRecorder.take",
+        "A, self._recorded = self._recorded, []",
+        "A = self._recorded",
+        ATTENTION,
+    ),
+    Mutation(
+        "VisionZip merges into the least similar",
+        "VisionZip.reduced",
+        "A.float().argmax(-1)",
+        "A.float().argmin(-1)",
+        METHODS,
+    ),
+    Mutation(
+        "HoliTom merges what moves",
+        "segments_of",
+        "(A + 1) * B",
+        "A + 1",
+        METHODS,
+    ),
+    Mutation(
+        "FlashVID chooses a token twice",
+        "flashvid._diverse",
+        "A.amin(0).index_fill(0, B, -torch.inf)",
+        "A.amin(0)",
+        METHODS,
+    ),
+    Mutation(
+        "FastVID's anchors are counted from the first frame",
+        "FastVID._quotas",
+        "(len(A) - 1) % B",
+        "0",
+        METHODS,
+    ),
+    Mutation(
+        "CDPruner forgets what it chose before",
+        "CDPruner.choose",
+        "A - B[:, C] @ B",
         "A",
         METHODS,
     ),
