@@ -108,6 +108,8 @@ def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned
         moved.append(any(not torch.equal(now[name], weights[name]) for name in weights))
         seeing = trainer.auxiliary.state_dict()["seeing_probe.linear.weight"]
         assert not torch.equal(seeing, probes["seeing_probe.linear.weight"])
+        # What fresh probes would have the model do isn't kept for later either.
+        assert bool(trainer.muon.state) == moved[-1]
 
     trainer.run(each)
     assert moved == [False, False, True, True]
