@@ -31,7 +31,7 @@ from benchmarks.page import ROOT, put
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.tables import OF_GPU_MEMORY, OF_GPU_SPEED
-from dycoke_cli.evaluation.commit import running_commit
+from dycoke_cli.version import running_commit
 
 CUDA_TESTS = (
     "tests/engine/test_host.py",

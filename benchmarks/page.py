@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from dycoke_cli.evaluation.commit import running_commit
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.version import running_commit
 
 ROOT = Path(__file__).parents[1]
 

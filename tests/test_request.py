@@ -103,9 +103,9 @@ def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"max_new_tokens": 0}, "--max-new-tokens must be 1 or more, not 0"),
-        ({"temperature": float("nan")}, "--temperature must be 0 or more, not nan"),
-        ({"seed": 2**63}, f"--seed must be from 0 to {2**63 - 1}, not {2**63}"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more, not 0"),
+        ({"temperature": float("nan")}, "temperature must be 0 or more, not nan"),
+        ({"seed": 2**63}, f"seed must be from 0 to {2**63 - 1}, not {2**63}"),
     ],
 )
 def test_generation_out_of_range(values: dict[str, Any], sentence: str) -> None:

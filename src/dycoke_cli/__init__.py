@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.version import __version__
+
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method as Uncompressed
     from dycoke_cli.compression.dycoke import DyCoke
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Answer",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
+
+DEBUG = "DYCOKE_DEBUG"
+"""An environment variable; set to anything, unexpected errors show their traceback."""
 
 
 class DycokeError(Exception):
@@ -56,3 +60,8 @@ def error_of(code: str, message: str) -> DycokeError:
     """The error that an `error` object of `--json` tells of."""
     kinds = {kind.code: kind for kind in DycokeError.__subclasses__()}
     return kinds.get(code, DycokeError)(message)
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return bool(os.environ.get(DEBUG))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError
-
-DEBUG = "DYCOKE_DEBUG"
-"""An environment variable; set to anything, unexpected errors show their traceback."""
+from dycoke_cli.errors import DEBUG, DycokeError, OutOfMemoryError, OutputError
 
 
 def explain(error: BaseException) -> DycokeError:

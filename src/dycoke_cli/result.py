@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from dycoke_cli import __version__
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc, to_dict
+from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.answer/1"
 TRACE_SCHEMA = "dycoke.trace/1"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
 
@@ -78,20 +79,12 @@ class FakeSession:
         question: str,
         method: Any,
         *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
+        **generation: Any,
     ) -> Answer:
-        self.asked.append(
-            {
-                "question": question,
-                "method": method,
-                "max_new_tokens": max_new_tokens,
-                "temperature": temperature,
-                "seed": seed,
-            }
-        )
+        options = GenerationOptions(**generation)
+        max_new_tokens, seed = options.max_new_tokens, options.seed
+        self.asked.append({"question": question, "method": method, **vars(options)})
         frames = len(self.clip.timestamps_s)
         for frame in range(frames):
             self._progress("vision", frame + 1, frames)

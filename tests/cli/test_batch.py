@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.cli import columns
+from dycoke_cli.cli import batch_lines
 from dycoke_cli.runs import local
 from tests.runs.pretended import Pretended, make_clips, valid
 
@@ -194,7 +194,7 @@ def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> 
 
 
 def test_text_that_begins_with_a_tab_is_no_formula() -> None:
-    row = columns.row(
+    row = batch_lines.row(
         {"answer": "\t=1", "question": "\n=1", "id": -3}, [("answer",), ("question",), ("id",)]
     )
     assert next(csv.reader(io.StringIO(row, newline=""))) == ["'\t=1", "'\n=1", "-3"]

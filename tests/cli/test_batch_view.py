@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.cli.batch_view import BatchView
+from dycoke_cli.cli.batch import BatchView
 from dycoke_cli.cli.render import batch_summary, batching
 from dycoke_cli.runs.listener import Counts
 

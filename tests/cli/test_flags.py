@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.cli.method_flags import MethodChoice
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.registry import create
 
 from . import fake_engine
 from .fake_engine import FakeLoaded, FakeSession
@@ -71,7 +71,7 @@ def test_other_methods(fake: list[FakeSession]) -> None:
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
-    method = MethodChoice("fastv", {}).for_model(loaded)
+    method = create("fastv").suited(loaded.method_defaults, loaded.layers)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
     flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
     method = asked(fake, "--method", "fastv", *flags)["method"]

@@ -10,14 +10,16 @@ import typing
 
 import pytest
 
-from dycoke_cli import __version__
 from dycoke_cli.cli import method_flags, options
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.specs import ABLATIONS
 from dycoke_cli.models.families import FAMILIES, defaults_of
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 from .harness import run_here
@@ -124,7 +126,10 @@ def test_help_and_ranges_speak_of_flags() -> None:
 
 
 def test_other_defaults_in_the_help() -> None:
-    assert f"Default: {Sampling().frames}." in help_of(options.Frames)
+    text = page("ask")
+    assert "Number of frames, spread evenly over the video. Range: 1 or more." in text
+    for default in (Sampling().frames, GenerationOptions().max_new_tokens, LoadOptions().kernels):
+        assert f"Default: {default}." in text
 
 
 def test_every_method_is_named() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dycoke_cli.cli import conversation, render
-from dycoke_cli.cli.reading import beside
+from dycoke_cli.cli import render
 from dycoke_cli.errors import ModelError
+from dycoke_cli.runs import conversation
+from dycoke_cli.runs.conversation import beside
 from dycoke_cli.video import Sampling, decode, read
 
 from .fake_engine import FakeSession

@@ -52,7 +52,6 @@ def test_the_file_says_what_each_setup_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": "0.2.0"},
         {"benchmark": "other"},
         {"edition": "2"},
         {"split": "validation"},
@@ -74,6 +73,13 @@ def test_setups_of_release_0_1_0_are_found() -> None:
     assert SETUP.id == "eaae0a559c60"
     dycoke = {"name": "dycoke", "ttm": True, "merge_ratio": 0.7}
     assert dataclasses.replace(SETUP, method=dycoke, frames=0).id == "6a769db58f5b"
+
+
+def test_another_release_resumes_what_this_one_began(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with open_journal(tmp_path) as journal:
+        later = dataclasses.replace(SETUP, version="0.2.0")
+        assert len(journal.predictions(later)) == 4
 
 
 def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(OutputError, match=r"can't be written.*choose another folder with --out"),
+        pytest.raises(OutputError, match=r"can't be written.*give another --out"),
         open_journal(tmp_path / "file" / "below"),
     ):
         pass

@@ -102,8 +102,8 @@ def test_accelerate_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"device_map": "auto", "device": "cuda:1"}, "chooses the devices itself; drop --device c"),
-        ({"device_map": "balanced"}, "--device-map must be auto, not 'balanced'"),
+        ({"device_map": "auto", "device": "cuda:1"}, "chooses the devices itself; drop device=c"),
+        ({"device_map": "balanced"}, "device_map must be auto, not 'balanced'"),
     ],
 )
 def test_what_does_not_go_together(options: dict[str, str], sentence: str) -> None:

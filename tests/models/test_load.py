@@ -119,7 +119,7 @@ def test_a_device_that_is_not_there(device):
 
 
 def test_an_unknown_dtype():
-    with pytest.raises(UsageError, match="--dtype must be auto, float32"):
+    with pytest.raises(UsageError, match="dtype must be auto, float32"):
         load("mini", device="cpu", dtype="int8")
 
 

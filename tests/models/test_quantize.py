@@ -172,7 +172,7 @@ def test_a_device_that_cannot(quantize: str) -> None:
 
 
 def test_an_unknown_number_of_bits() -> None:
-    with pytest.raises(UsageError, match="--quantize must be int8 or int4, not 'int3'"):
+    with pytest.raises(UsageError, match="quantize must be int8 or int4, not 'int3'"):
         load("mini", quantize="int3")
 
 

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, probe, read
+from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.probe import probe
 
 from .clips import Recipe, numbers_in, write_pictures, write_yuv
 from .conftest import MakeClip

@@ -9,7 +9,8 @@ import av
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, plan, probe, read
+from dycoke_cli.video import Sampling, plan, read
+from dycoke_cli.video.probe import probe
 
 from .clips import CodedClip, Recipe, numbers_in
 from .conftest import MakeClip

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, display_name, probe, read
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.probe import probe
 
 from .clips import Recipe, number_in, write_sound
 from .conftest import MakeClip

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.video import Sampling, plan, planning, probe, read, source
+from dycoke_cli.video import Sampling, plan, planning, read, source
+from dycoke_cli.video.probe import probe
 
 from .clips import Recipe, numbers_in, write_pictures
 from .conftest import MakeClip

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dycoke_cli.video import Sampling, probe, read
+from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.color import Orientation
+from dycoke_cli.video.probe import probe
 
 from .clips import write_pictures
 

@@ -15,7 +15,9 @@ from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.discovery import SUFFIXES
-from dycoke_cli.video import Sampling, files, open_clip, probe, read, spool
+from dycoke_cli.video import Sampling, files, open_clip, read
+from dycoke_cli.video.probe import probe
+from dycoke_cli.video.stdin import spool
 
 from .clips import Recipe, numbers_in
 from .conftest import MakeClip

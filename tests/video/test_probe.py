@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Sampling, StreamInfo, probe, read
+from dycoke_cli.video import Sampling, StreamInfo, read
+from dycoke_cli.video.probe import probe
 
 from .clips import Recipe, number_in, numbers_in, write_pictures
 from .conftest import MakeClip

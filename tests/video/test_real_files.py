@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, probe, read
+from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.probe import probe
 
 RealVideo = Callable[[str], Path]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
-from dycoke_cli.video import Sampling, read, spool
+from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.stdin import spool
 
 from .clips import Recipe, numbers_in
 from .conftest import MakeClip

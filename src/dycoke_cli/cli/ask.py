@@ -6,7 +6,8 @@ import contextlib
 from typing import Any
 
 from dycoke_cli.cli import flags, options, output, questions
-from dycoke_cli.cli.conversation import Conversation, converse
+from dycoke_cli.cli.method_flags import MethodFlags
+from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
@@ -21,14 +22,13 @@ BUNDLED_NOTE = (
 @spread
 def ask(
     video: options.VideoArgument,
-    frames: flags.Frames,
+    sampling: flags.Frames,
     model: flags.Model,
-    placing: flags.Placing,
-    method: flags.Method,
-    answer: flags.Answer,
+    loading: flags.Loading,
+    method: MethodFlags,
+    generation: flags.Generation,
     question: options.QuestionArgument = None,
     more: options.Questions = None,
-    random_weights: options.RandomWeights = False,
     cache: options.Cache = False,
     compare: options.Compare = False,
     as_json: options.Json = False,
@@ -45,14 +45,17 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         if compare and method.method == "none":
             raise UsageError("--compare compares with --method none; choose another method")
-        chosen = flags.chosen(model, placing, frames, answer, method, random_weights=random_weights)
+        request = flags.request(model, loading, sampling, generation, method.chosen())
         asked = questions.collect(question, more, video)
         waiting[:] = [{"video": video, "question": text} for text in asked]
-        note = BUNDLED_NOTE if chosen.model is None and not quiet else None
+        note = BUNDLED_NOTE if model.named is None and not quiet else None
         presenter = stack.enter_context(
             AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note)
         )
         # From here on torch is imported, which takes seconds.
         presenter.progress("start", 0, 0)
-        conversation = Conversation(video, asked, chosen, compare=compare, cache=cache)
-        converse(conversation, presenter)
+        from dycoke_cli.runs.conversation import Conversation, converse
+
+        conversation = Conversation(video, asked, request, compare=compare, cache=cache)
+        with speaking_of_flags():
+            converse(conversation, presenter)

@@ -3,37 +3,103 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
 
 import typer
 
-from dycoke_cli.cli import batch_options, engine_flags, flags, options
+from dycoke_cli.cli import engine_flags, flags, options, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
-from dycoke_cli.cli.batch_view import BatchView
-from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli.method_flags import MethodFlags
+from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.listener import Counts, Listener
+
+_RUN = "Run"
+_OUTPUT = "Output"
+
+Videos = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="VIDEOS",
+        help="A folder, a pattern in quotes ('clips/**/*.mp4'), or a text file with a path a line "
+        "(- is stdin).",
+        show_default=False,
+    ),
+]
+QuestionsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--questions",
+        metavar="FILE",
+        help="JSON Lines or CSV with video, question and, if need be, id; - is stdin. Videos are "
+        "relative to VIDEOS, or to the file's folder.",
+        show_default=False,
+    ),
+]
+FailFast = Annotated[
+    bool,
+    typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=_RUN),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Ask again what failed in an earlier run; a new line replaces the old one.",
+        rich_help_panel=_RUN,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Where the lines go, a JSON object each; what is there isn't asked again. Default: "
+        "stdout.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY,…",
+        help="On stdout, these keys alone, such as id,answer,tokens.visual.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Csv = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="On stdout, CSV in place of JSON; --fields are columns.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 
 
 @spread
 def batch(
-    frames: flags.Frames,
+    sampling: flags.Frames,
     model: flags.Model,
-    placing: flags.Placing,
-    method: flags.Method,
-    answer: flags.Answer,
+    loading: flags.Loading,
+    method: MethodFlags,
+    generation: flags.Generation,
     engine: engine_flags.EngineFlags,
-    videos: batch_options.Videos = None,
+    videos: Videos = None,
     question: options.QuestionArgument = None,
     more: options.Questions = None,
-    questions_file: batch_options.QuestionsFile = None,
-    random_weights: options.RandomWeights = False,
+    questions_file: QuestionsFile = None,
     cache: options.Cache = False,
     batch_size: engine_flags.BatchSize = "auto",
-    fail_fast: batch_options.FailFast = False,
-    retry_failed: batch_options.RetryFailed = False,
-    out: batch_options.Out = None,
-    fields: batch_options.Fields = None,
-    as_csv: batch_options.Csv = False,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
+    out: Out = None,
+    fields: Fields = None,
+    as_csv: Csv = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer questions about many videos.
@@ -50,7 +116,7 @@ def batch(
 
     engine.check()
     together = engine_flags.batch_size(batch_size)
-    chosen = flags.chosen(model, placing, frames, answer, method, random_weights=random_weights)
+    request = flags.request(model, loading, sampling, generation, method.chosen())
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
@@ -59,28 +125,30 @@ def batch(
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
-        if chosen.model is None:
+        if model.named is None:
             view.note(BUNDLED_NOTE)
         for sentence in given.notes:
             view.note(sentence)
         # From here on torch is imported, which takes seconds.
         view.starting()
-        quieten_libraries()
         from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+        from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.models.resolve import choose
 
-        found = choose(chosen.model_name, chosen.loading)
+        silence_libraries()
+        found = choose(request.model, request.loading)
         workers = engine.workers or 1
         if workers > 1:  # each holds the model; one alone checks this itself
             check_room(found, free_memory(found.device), workers)
-        plan = plan_of(
-            chosen.request(found),
-            found,
-            batch_size=together,
-            cache=cache,
-            workers=workers,
-            model_bytes=needed_bytes(found),
-        )
+        with speaking_of_flags():
+            plan = plan_of(
+                request,
+                found,
+                batch_size=together,
+                cache=cache,
+                workers=workers,
+                model_bytes=needed_bytes(found),
+            )
         answers = engine.chosen()
         results: Results = lines
         if out is not None:
@@ -99,3 +167,64 @@ def batch(
         view.finished(counts)
     if counts.standing:
         raise typer.Exit(1)
+
+
+class BatchView(Listener):
+    """Shows progress, notes and warnings.
+
+    Args:
+        quiet: shows nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__()
+        self._quiet = quiet
+        self._start = render.Progress(quiet)
+        self._run = render.BatchProgress(quiet, lambda: self.stopping)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def starting(self) -> None:
+        """Nothing is known yet."""
+        self._start.update("start", 0, 0)
+
+    def note(self, sentence: str) -> None:
+        """Show what is good to know."""
+        if not self._quiet:
+            self._stop()
+            render.note(sentence)
+
+    def warning(self, sentence: str) -> None:
+        """Show a warning."""
+        if not self._quiet:
+            self._stop()
+            render.warning(sentence)
+
+    def loading(self) -> None:
+        """Show that the model is being loaded."""
+        self._run.stop()
+        self._start.update("load", 0, 0)
+
+    def progress(self, counts: Counts) -> None:
+        """Show how far the run is."""
+        self._start.stop()
+        self._run.update(counts)
+
+    def finished(self, counts: Counts) -> None:
+        """Say what came of it."""
+        self._stop()
+        if not self._quiet:
+            render.note(render.batch_summary(counts))
+
+    def _stop(self) -> None:
+        self._start.stop()
+        self._run.stop()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.cli import questions
-from dycoke_cli.cli.source import STDIN
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.discovery import Found, find, listed
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.video import display_name
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.stdin import STDIN
 
 _NOTHING = (
     'no videos: `dycoke batch FOLDER "QUESTION"`, a pattern or a list in place of the folder, or '

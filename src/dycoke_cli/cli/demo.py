@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dycoke_cli.cli import flags, render
-from dycoke_cli.cli.conversation import Conversation, converse
+from dycoke_cli.cli import render
 from dycoke_cli.cli.presenter import AsText
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import mini, settings
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
@@ -26,12 +29,10 @@ def demo() -> None:
     with AsText(len(QUESTIONS), quiet=False) as presenter:
         render.note(f"The clip: {CLIP}")
         presenter.progress("start", 0, 0)
-        chosen = flags.Chosen(
-            model=settings.BUNDLED,
-            loading=LoadOptions(),
-            sampling=flags.Frames().sampling(),
-            generation=flags.Answer().generation(),
-            method=flags.Method().choice(),
+        from dycoke_cli.runs.conversation import Conversation, converse
+
+        request = Request(
+            settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
         )
-        converse(Conversation(str(CLIP), QUESTIONS, chosen), presenter)
+        converse(Conversation(str(CLIP), QUESTIONS, request), presenter)
     render.note(HINT)

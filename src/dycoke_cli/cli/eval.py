@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dycoke_cli.cli import changes, engine_flags, flags, method_flags, options, output, render
-from dycoke_cli.cli.libraries import quieten_libraries
+from dycoke_cli.cli import engine_flags, flags, method_flags, options, output, render
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.runs.listener import Counts, Listener
 
+if TYPE_CHECKING:
+    from dycoke_cli.evaluation.report import Change, Report
+
 
 @spread
 def evaluate(
     name: options.Benchmark,
-    frames: flags.Frames,
+    sampling: flags.Frames,
     model: flags.Model,
-    placing: flags.Placing,
-    answer: flags.Answer,
+    loading: flags.Loading,
+    generation: flags.Generation,
     engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
     split: options.SplitName = "test",
@@ -42,18 +46,19 @@ def evaluate(
         dataset = open_dataset(name)
         engine.check()
         together = engine_flags.batch_size(batch_size)
-        chosen = flags.chosen(model, placing, frames, answer)
+        request = flags.request(model, loading, sampling, generation)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
         from dycoke_cli.evaluation.lines import Evaluation
         from dycoke_cli.evaluation.runner import evaluate as run
         from dycoke_cli.evaluation.specs import parse_specs
+        from dycoke_cli.models.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,
             specs=parse_specs(methods),
-            request=chosen.request(),
+            request=request,
             split=split,
             limit_videos=limit,
             out=out,
@@ -62,7 +67,7 @@ def evaluate(
             cache=cache,
             engine=None if engine.engine == "local" else engine.chosen(),
         )
-        quieten_libraries()
+        silence_libraries()
         report = run(evaluation, shown)
         shown.stop()
         if as_json:
@@ -71,7 +76,7 @@ def evaluate(
             return
         render.evaluation_tables(report)
         if show_changed:
-            changes.write(report)
+            write_changes(report)
 
 
 class Shown(Listener):
@@ -114,3 +119,28 @@ class Shown(Listener):
         """Show how many answers there are."""
         self._start.stop()
         self._answers.update(counts.done, counts.questions)
+
+
+def write_changes(report: Report) -> None:
+    """Write all of them to stdout, row by row."""
+    for row in report.rows:
+        if row.changed is None:
+            continue
+        of = f"{row.changed} of {row.questions} answers"
+        counts = f"{row.fixed} fixed, {row.broken} broken"
+        output.write(f"\n{row.spec} changed {of}: {counts}\n")
+        for change in report.changed:
+            if change.spec == row.spec:
+                output.write(_entry(change))
+
+
+def _entry(change: Change) -> str:
+    question = shown(change.question).replace("\n", "\n                ")
+    return (
+        f"\n  {one_line(change.item)} (video {one_line(change.video)}, {one_line(change.kind)}): "
+        f"{change.outcome}\n"
+        f"    question    {question}\n"
+        f"    right       {one_line(change.answer)}\n"
+        f"    all tokens  {one_line(change.uncompressed)}\n"
+        f"    compressed  {one_line(change.said)}\n"
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
 from dycoke_cli import explaining
 from dycoke_cli.cli.text import one_line, shown
-from dycoke_cli.errors import DycokeError
+from dycoke_cli.errors import DycokeError, debugging
 
 
 class Interrupted(DycokeError):
@@ -46,8 +45,3 @@ def show_traceback() -> None:
     """The traceback of the error being handled on stderr, where that is wanted."""
     if debugging():
         print(shown(traceback.format_exc()), end="", file=sys.stderr)
-
-
-def debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return bool(os.environ.get(explaining.DEBUG))

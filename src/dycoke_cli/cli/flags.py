@@ -1,42 +1,22 @@
-"""Flags that belong together and that several commands have; `spread` puts them in a signature."""
+"""From flags to a request: what ask, batch and eval share."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from dycoke_cli.cli import choice, method_flags, options
-from dycoke_cli.cli.spread import Each
-from dycoke_cli.compression.registry import DEFAULT
+from dycoke_cli.cli import options
+from dycoke_cli.cli.spread import FromParams
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
 
-if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.request import Request
-    from dycoke_cli.video import Sampling
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Which frames are read."""
-
-    frames: options.Frames = None
-    fps: options.Fps = None
-    max_frames: options.MaxFrames = None
-    start: options.Start = None
-    end: options.End = None
-    stream: options.Stream = None
-
-    def sampling(self) -> Sampling:
-        """What they choose.
-
-        Raises:
-            UsageError: a value out of range, or two that contradict each other.
-        """
-        return choice.sampling(**asdict(self))
+Frames = Annotated[Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"))]
+Loading = Annotated[LoadOptions, FromParams("Model")]
+Generation = Annotated[GenerationOptions, FromParams("Answer")]
 
 
 @dataclass(frozen=True)
@@ -45,7 +25,8 @@ class Model:
 
     model: options.Model = None
 
-    def chosen(self) -> str | None:
+    @property
+    def named(self) -> str | None:
         """The model that was chosen, by the flag or before; None where the bundled one answers.
 
         Raises:
@@ -54,127 +35,22 @@ class Model:
         return settings.default_model() if self.model is None else self.model
 
 
-@dataclass(frozen=True)
-class Placing:
-    """Where and in which numbers a model is loaded."""
-
-    device: options.Device = "auto"
-    dtype: options.Dtype = "auto"
-    device_map: options.DeviceMap = None
-    quantize: options.Quantize = None
-    kernels: options.Kernels = "fast"
-
-    def options(self, *, random_weights: bool = False) -> LoadOptions:
-        """What they choose.
-
-        Raises:
-            UsageError: two that don't go together.
-        """
-        return LoadOptions(**asdict(self), random_weights=random_weights)
-
-
-@dataclass(frozen=True)
-class Method:
-    """Which visual tokens are dropped."""
-
-    method: method_flags.MethodName = DEFAULT
-    parameters: Annotated[dict[str, Any], Each(method_flags.options())] = field(
-        default_factory=dict
-    )
-
-    def choice(self) -> method_flags.MethodChoice:
-        """What they choose.
-
-        Raises:
-            UsageError: a parameter that the method hasn't got, out of range, or in contradiction.
-        """
-        return method_flags.choice_of(self.method, self.parameters)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How to answer."""
-
-    max_new_tokens: options.MaxNewTokens = 128
-    temperature: options.Temperature = 0.0
-    seed: options.Seed = None
-
-    def generation(self) -> GenerationOptions:
-        """What they choose.
-
-        Raises:
-            UsageError: a value out of range.
-        """
-        return GenerationOptions(**asdict(self))
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What ask, batch and eval choose: a `Request`, but for what only a model can tell.
-
-    Args:
-        model: its name; None where nobody has named one, and the bundled one answers.
-        loading: how it is loaded.
-        sampling: which frames are read.
-        generation: how answers are generated.
-        method: with the parameters that were given; None is the uncompressed model.
-    """
-
-    model: str | None
-    loading: LoadOptions
-    sampling: Sampling
-    generation: GenerationOptions
-    method: method_flags.MethodChoice | None
-
-    @property
-    def model_name(self) -> str:
-        """Of the model that answers."""
-        return settings.BUNDLED if self.model is None else self.model
-
-    def request(self, model: ResolvedModel | LoadedModel | None = None) -> Request:
-        """The request, with what suits the model in place of what wasn't given.
-
-        Args:
-            model: that was found; the uncompressed one needs none.
-
-        Raises:
-            UsageError: the model doesn't have a layer that was given.
-        """
-        from dycoke_cli.compression.base import Method
-        from dycoke_cli.request import Request
-
-        method = Method()
-        if self.method is not None:
-            assert model is not None
-            method = self.method.for_model(model)
-        return Request(
-            model=self.model_name,
-            loading=self.loading,
-            sampling=self.sampling,
-            method=method,
-            generation=self.generation,
-        )
-
-
-def chosen(
+def request(
     model: Model,
-    placing: Placing,
-    frames: Frames,
-    answer: Answer,
+    loading: LoadOptions,
+    sampling: Sampling,
+    generation: GenerationOptions,
     method: Method | None = None,
-    *,
-    random_weights: bool = False,
-) -> Chosen:
+) -> Request:
     """What the flags of a command choose.
 
     Raises:
-        UsageError: a value out of range, or two that contradict each other.
         ModelError: the settings can't be read.
     """
-    return Chosen(
-        generation=answer.generation(),
-        loading=placing.options(random_weights=random_weights),
-        sampling=frames.sampling(),
-        method=None if method is None else method.choice(),
-        model=model.chosen(),
+    return Request(
+        model=model.named or settings.BUNDLED,
+        loading=loading,
+        sampling=sampling,
+        method=method or Method(),
+        generation=generation,
     )

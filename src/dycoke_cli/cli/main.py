@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli import __version__
 from dycoke_cli.cli import (
     ask,
     batch,
@@ -28,6 +27,7 @@ from dycoke_cli.cli import (
     verify,
 )
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.version import __version__
 
 app = typer.Typer(
     help="Ask questions about videos: any video LLM, with the redundant tokens left out (DyCoke).",

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli import __version__
-from dycoke_cli.cli.method_flags import flags, in_flags
+from dycoke_cli.cli.param_flags import flags, in_flags
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.registry import DEFAULT
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.result import Version
+from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.methods/1"
 

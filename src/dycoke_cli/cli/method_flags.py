@@ -1,123 +1,20 @@
-"""The flags of methods: one for each name of a parameter, made from the fields that tell it.
-
-A flag is None where it wasn't given: a method has its own defaults, and complains about parameters
-that it doesn't have.
-"""
+"""The flags of methods: `--method`, `--methods`, and one for each name of a parameter."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli.compression.param import Parameter
+from dycoke_cli.cli.param_flags import option, speaking_of_flags, value_of
+from dycoke_cli.cli.spread import Each
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
-from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS
 
-if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.resolve import ResolvedModel
-
 PANEL = "Compression"
-
 _OWNERS = owners()
-
-
-def flag(parameter: str) -> str:
-    """The flag of a parameter, by name."""
-    return "--" + parameter.replace("_", "-")
-
-
-def flags(parameter: Parameter) -> list[str]:
-    """All flags of a parameter: an on-off one has two."""
-    on = flag(parameter.name)
-    return [on, _off(on)] if parameter.kind is bool else [on]
-
-
-def in_flags(text: str) -> str:
-    """A sentence of the library in terms of flags, for people who give flags.
-
-    `merge_ratio` becomes `--merge-ratio` wherever it stands. A name that is a plain word, such as
-    `recall`, does so where the sentence begins with it, behind the word "parameter", and in
-    `recall=False`, which becomes `--no-recall`.
-    """
-    return _NAMED.sub(_as_flag, text)
-
-
-def _as_flag(found: re.Match[str]) -> str:
-    if (value := found["value"]) is None:
-        return flag(found.group(found.lastindex or 0))
-    name = flag(found["set"])
-    return {"True": name, "False": _off(name)}.get(value, f"{name} {value}")
-
-
-def _off(name: str) -> str:
-    return name.replace("--", "--no-", 1)
-
-
-_ANY = "|".join(_OWNERS)
-_COMPOUND = "|".join(name for name in _OWNERS if "_" in name)
-_NAMED = re.compile(
-    rf"\b(?P<set>{_ANY})=(?P<value>\w+)|^({_ANY}|method)\b|\bparameter ({_ANY})\b|\b({_COMPOUND})\b"
-)
-
-
-def options() -> dict[str, Any]:
-    """What Typer needs of each flag, by the name of its parameter."""
-    return {name: _option(parameters) for name, parameters in _OWNERS.items()}
-
-
-def _option(parameters: dict[str, Parameter]) -> Any:
-    """A flag for the parameters of one name, by method.
-
-    Raises:
-        TypeError: one flag can't be all of them.
-    """
-    first = next(iter(parameters.values()))
-    if {p.kind for p in parameters.values()} != {first.kind}:
-        raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
-    words = dict.fromkeys(word for p in parameters.values() for word in p.told.words)
-    choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
-    kind: Any = Literal[tuple(choices)] if choices else str if words else first.kind
-    metavar = first.told.symbol or ("NAME" if choices else None)
-    return Annotated[
-        kind | None,
-        typer.Option(
-            "/".join(flags(first)),
-            metavar="|".join(["N", *words]) if words else metavar,
-            help=help_text(parameters),
-            show_default=False,
-            rich_help_panel=PANEL,
-        ),
-    ]
-
-
-def help_text(parameters: dict[str, Parameter]) -> str:
-    """What a flag does, its range and defaults, for the parameters of one name by method."""
-    first = next(iter(parameters.values()))
-    sentences = [first.told.help]
-    if DEFAULT not in parameters:
-        sentences.append(f"For {', '.join(parameters)} only.")
-    ranges = {method: p.range for method, p in parameters.items() if p.range is not None}
-    if ranges:
-        sentences.append(f"Range: {_told(ranges)}.")
-    defaults = {method: p.default_in_words for method, p in parameters.items()}
-    sentences.append(f"Default: {_told(defaults)}.")
-    return in_flags(" ".join(sentences))
-
-
-def _told(by_method: dict[str, str]) -> str:
-    """What the first method has, and the others where theirs differs."""
-    first, *_ = by_method.values()
-    others = [f"{method}: {text}" for method, text in by_method.items() if text != first]
-    return "; ".join([first, *others])
-
 
 MethodName = Annotated[
     str,
@@ -140,62 +37,29 @@ Methods = Annotated[
 ]
 
 
+def options() -> dict[str, Any]:
+    """What Typer needs of each flag, by the name of its parameter."""
+    return {name: option(parameters, PANEL) for name, parameters in _OWNERS.items()}
+
+
 @dataclass(frozen=True)
-class MethodChoice:
-    """A method and the parameters that were given for it; the rest keep their defaults.
+class MethodFlags:
+    """Which visual tokens are dropped."""
 
-    Args:
-        name: of the method.
-        given: parameters by name.
+    method: MethodName = DEFAULT
+    parameters: Annotated[dict[str, Any], Each(options())] = field(default_factory=dict)
 
-    Raises:
-        UsageError: no such method, a parameter that it doesn't have, one out of range, or a
-            combination without meaning.
-    """
-
-    name: str
-    given: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        self._create()
-
-    def for_model(self, model: ResolvedModel | LoadedModel) -> Method:
-        """The method for a model: what wasn't given is what suits the model.
+    def chosen(self) -> Method:
+        """What they choose; what depends on the model is still None, see `Method.suited`.
 
         Raises:
-            UsageError: the model hasn't got that layer.
+            UsageError: no such method, a parameter that it doesn't have, one out of range, or a
+                combination without meaning.
         """
-        method = self._create()
-        with _speaking_of_flags():
-            return method.suited(model.method_defaults, model.layers, model.name)
-
-    def _create(self) -> Method:
-        with _speaking_of_flags():
-            return create(self.name, **self.given)
-
-
-def choice_of(name: str, flags: dict[str, Any]) -> MethodChoice:
-    """What the flags choose.
-
-    Args:
-        name: of the method.
-        flags: by parameter; None for each that wasn't given.
-
-    Raises:
-        UsageError: see `MethodChoice`; or a value that isn't of the parameter's kind.
-    """
-    given = {parameter: value for parameter, value in flags.items() if value is not None}
-    with _speaking_of_flags():
-        for parameter, value in given.items():
-            told = next(iter(_OWNERS[parameter].values()))
-            if told.told.words:
-                given[parameter] = told.parse(value)
-    return MethodChoice(name, given)
-
-
-@contextmanager
-def _speaking_of_flags() -> Iterator[None]:
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(in_flags(str(error))) from error
+        with speaking_of_flags():
+            given = {
+                name: value_of(next(iter(_OWNERS[name].values())), value)
+                for name, value in self.parameters.items()
+                if value is not None
+            }
+            return create(self.method, **given)

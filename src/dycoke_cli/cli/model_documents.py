@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dycoke_cli import __version__
 from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
@@ -24,6 +23,7 @@ from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
 from dycoke_cli.result import Count, Version
+from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.models/1"
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import model_info, options, output, pull, remove, render
+from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.render.units import size
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import find
 
 app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
-app.command("info")(model_info.info)
-app.command("pull")(pull.pull)
-app.command("rm")(remove.remove)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,3 +52,77 @@ def default(
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
     path = settings.choose_default_model(chosen)
     render.note(f"{chosen} answers from now on (remembered in {path})")
+
+
+@app.command("info")
+def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
+    """Show everything that is known of a model; nothing is downloaded."""
+    from dycoke_cli.cli.model_documents import one_model
+
+    document = one_model(find(name))
+    if as_json:
+        output.write_json(to_dict(document))
+    else:
+        render.model_table(document)
+
+
+@app.command("pull")
+def pull(
+    name: options.ModelArgument,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Branch, tag or commit. Default: the main branch.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download a model; print the commit that came.
+
+    Only what loading reads is downloaded. Files that are finished are kept when it breaks off.
+    """
+    source = find(name)
+    if source.local:
+        render.note(f"{name} is a folder on this machine already; there is nothing to pull")
+        return
+    from dycoke_cli.models import hub
+
+    planned = hub.plan(source, revision)
+    hub.check_space(planned)
+    if planned.missing:
+        with render.Download(name, len(planned.missing), planned.missing_bytes, quiet) as download:
+            hub.pull(planned, download.update)
+    else:
+        hub.pull(planned, lambda come: None)
+    if not quiet:
+        render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
+    output.line(planned.commit)
+
+
+@app.command("rm")
+def remove(
+    name: options.ModelArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Remove a downloaded model, in all its revisions, from this machine."""
+    source = find(name)
+    if source.local:
+        what = "is part of the package" if source.entry else "is a folder of yours"
+        raise ModelError(f"{name} {what}; only downloaded models are removed")
+    from dycoke_cli.models.hub import removal
+
+    planned = removal(source.location)
+    freed = size(planned.freed_bytes)
+    if not yes and not _agreed(source.location, freed):
+        render.note("nothing was removed")
+        return
+    planned.execute()
+    render.note(f"{source.location} is removed; that freed {freed}")
+
+
+def _agreed(repo: str, freed: str) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"removing {repo} frees {freed}; nobody can be asked here, so say --yes")
+    return render.confirm(f"Remove {repo} and free {freed}?")

@@ -1,4 +1,4 @@
-"""The options that commands share, each declared once; those of methods are in `method_flags`."""
+"""The options that commands share and that are no field of a dataclass, each declared once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from dycoke_cli.evaluation.datasets import DATASETS
+
 _BENCHMARK = "Benchmark: what is asked"
-_VIDEO = "Video: what is read"
 _MODEL = "Model"
 _ANSWER = "Answer"
 _OUTPUT = "Output"
@@ -34,56 +35,6 @@ Questions = Annotated[
     ),
 ]
 
-Frames = Annotated[
-    int | None,
-    typer.Option(
-        help="How many frames, spread evenly over the video. Default: 32.",
-        show_default=False,
-        rich_help_panel=_VIDEO,
-    ),
-]
-Fps = Annotated[
-    float | None,
-    typer.Option(
-        help="Frames a second, in place of --frames.", show_default=False, rich_help_panel=_VIDEO
-    ),
-]
-MaxFrames = Annotated[
-    int | None,
-    typer.Option(
-        help="With --fps: read no more frames than this.",
-        show_default=False,
-        rich_help_panel=_VIDEO,
-    ),
-]
-Start = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Begin here: seconds or HH:MM:SS.mmm.",
-        show_default=False,
-        rich_help_panel=_VIDEO,
-    ),
-]
-End = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="End here: seconds or HH:MM:SS.mmm.",
-        show_default=False,
-        rich_help_panel=_VIDEO,
-    ),
-]
-Stream = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="The video stream with this number, as `dycoke probe` lists them. Default: the best.",
-        show_default=False,
-        rich_help_panel=_VIDEO,
-    ),
-]
-
 Model = Annotated[
     str | None,
     typer.Option(
@@ -102,49 +53,7 @@ ModelArgument = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(help="auto, cpu, cuda, cuda:1, mps, …", rich_help_panel=_MODEL),
-]
-Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"],
-    typer.Option(
-        metavar="NAME",
-        help="Number format of the weights: auto, float32, bfloat16 or float16.",
-        rich_help_panel=_MODEL,
-    ),
-]
 
-DeviceMap = Annotated[
-    Literal["auto"] | None,
-    typer.Option(
-        metavar="auto",
-        help="Spread the layers over all GPUs, and what doesn't fit there over main memory (needs "
-        "the extra big). Default: one device holds the model.",
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
-]
-Quantize = Annotated[
-    Literal["int8", "int4"] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Hold weights in 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (measured: "
-        "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX, slower on Intel Xeon with "
-        "AMX); all else needs the extra big. Default: as they are.",
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
-]
-Kernels = Annotated[
-    Literal["fast", "stock"],
-    typer.Option(
-        metavar="NAME",
-        help="Attention and linear layers on a CPU: fast (this program's own; with AMX only the "
-        "linear layers, torch's attention is faster there) or stock (torch's).",
-        rich_help_panel=_MODEL,
-    ),
-]
 Cache = Annotated[
     bool,
     typer.Option(
@@ -153,18 +62,12 @@ Cache = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-RandomWeights = Annotated[
-    bool,
-    typer.Option(
-        "--random-weights",
-        help="Build the model that --model names with random weights, without a download: its "
-        "speed and memory are real, its answers mean nothing.",
-        rich_help_panel=_MODEL,
-    ),
-]
 
 Benchmark = Annotated[
-    str, typer.Argument(metavar="NAME", help="The benchmark: shapes.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help=f"The benchmark: {', '.join(DATASETS)}.", show_default=False
+    ),
 ]
 SplitName = Annotated[
     Literal["validation", "test"],
@@ -213,23 +116,6 @@ ShowChanged = Annotated[
     ),
 ]
 
-MaxNewTokens = Annotated[
-    int, typer.Option(help="Cut the answer at this many tokens.", rich_help_panel=_ANSWER)
-]
-Temperature = Annotated[
-    float,
-    typer.Option(
-        help="0 takes the likeliest token; higher draws more freely.", rich_help_panel=_ANSWER
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        help="Of the draws, to repeat an answer. Default: a new one each time.",
-        show_default=False,
-        rich_help_panel=_ANSWER,
-    ),
-]
 Compare = Annotated[
     bool,
     typer.Option(

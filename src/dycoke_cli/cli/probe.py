@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli import choice, options, output, render
-from dycoke_cli.cli.source import open_clip_of
+from dycoke_cli.cli import flags, options, output, render
+from dycoke_cli.cli.spread import spread
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.result import Frames
+from dycoke_cli.video.stdin import open_given
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.probe_document import Probed
@@ -20,15 +21,11 @@ if TYPE_CHECKING:
 SCHEMA = "dycoke.probe/1"
 
 
+@spread
 def probe(
     video: options.VideoArgument,
-    frames: options.Frames = None,
-    fps: options.Fps = None,
-    max_frames: options.MaxFrames = None,
-    start: options.Start = None,
-    end: options.End = None,
-    stream: options.Stream = None,
-    model: options.Model = None,
+    sampling: flags.Frames,
+    model: flags.Model,
     as_json: options.Json = False,
 ) -> None:
     """Show what would be read of a video, and how many visual tokens that is.
@@ -38,12 +35,9 @@ def probe(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
-        sampling = choice.sampling(
-            frames=frames, fps=fps, max_frames=max_frames, start=start, end=end, stream=stream
-        )
-        name = model if model is not None else settings.default_model() or settings.BUNDLED
+        name = model.named or settings.BUNDLED
         source = find(name)
-        with open_clip_of(video, sampling) as reader:
+        with open_given(video, sampling) as reader:
             clip = reader.read()
         probed = _probed(video, name, clip, _count(source, clip))
         if as_json:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from dycoke_cli import __version__
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Count, Frames, Version
+from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
 
 

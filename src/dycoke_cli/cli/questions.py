@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from dycoke_cli.cli.source import STDIN
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import is_valid, valid
+from dycoke_cli.video.stdin import STDIN
 
 
 def collect(argument: str | None, options: list[str] | None, video: str) -> list[str]:

@@ -7,7 +7,11 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, get_args
+
+from dycoke_cli.cli.param_flags import flag, option, speaking_of_flags, value_of
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,42 @@ class Each:
     options: Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class FromParams:
+    """Marks a parameter that is a dataclass of the library: its fields with a `Param` are flags.
+
+    Where a flag isn't given, the field keeps its default.
+
+    Args:
+        panel: of the help page.
+        exclusive: names of which only one may be given.
+        without: names that the command doesn't have.
+    """
+
+    panel: str
+    exclusive: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def parameters(self, group: Any) -> dict[str, Parameter]:
+        """The parameters that are flags, by name."""
+        return {n: p for n, p in parameters_of(group).items() if n not in self.without}
+
+    def made(self, group: Any, given: dict[str, Any]) -> Any:
+        """The dataclass; its values are taken out of what was given.
+
+        Raises:
+            UsageError: a value out of range, or two that contradict each other.
+        """
+        parameters = self.parameters(group)
+        taken = {name: given.pop(name) for name in parameters}
+        taken = {name: value for name, value in taken.items() if value is not None}
+        both = [flag(name) for name in self.exclusive if name in taken]
+        if len(both) > 1:
+            raise UsageError(f"{' and '.join(both)} exclude each other; use one of them")
+        with speaking_of_flags():
+            return group(**{name: value_of(parameters[name], v) for name, v in taken.items()})
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """Make each field of a parameter that is a dataclass a parameter of its own, in its place.
 
@@ -32,19 +72,32 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
-        if dataclasses.is_dataclass(kind):
-            groups[name] = kind
-            for option in _parameters(kind):
-                if option.name in parameters:
-                    raise TypeError(f"two parameters of {command.__name__} are {option.name}")
-                parameters[option.name] = option
+        mark = next((m for m in getattr(kind, "__metadata__", ()) if type(m) is FromParams), None)
+        if mark is not None:
+            group = get_args(kind)[0]
+            groups[name] = group, mark
+            options = [
+                _parameter(each, option({"": told}, mark.panel), None)
+                for each, told in mark.parameters(group).items()
+            ]
+        elif dataclasses.is_dataclass(kind):
+            groups[name] = kind, None
+            options = [*_parameters(kind)]
         else:
             parameters[name] = parameter.replace(annotation=kind)
+            continue
+        for each in options:
+            if each.name in parameters:
+                raise TypeError(f"two parameters of {command.__name__} are {each.name}")
+            parameters[each.name] = each
 
     @wraps(command)
     def spread_out(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{f: _taken(f, each, given) for f, each in _fields(group)})
+        for name, (group, mark) in groups.items():
+            if mark is None:
+                given[name] = group(**{f: _taken(f, each, given) for f, each in _fields(group)})
+            else:
+                given[name] = mark.made(group, given)
         command(**given)
 
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]

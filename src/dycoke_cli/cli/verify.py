@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import flags, options, output, render
-from dycoke_cli.cli.libraries import quieten_libraries
-from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.spread import FromParams, spread
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.json_schema import to_dict
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.verification import SCHEMA
 
 FRAMES = 8
@@ -25,7 +25,7 @@ def verify(
     model: Annotated[
         str, typer.Argument(metavar="NAME|DIR|HUB_ID", help="The model.", show_default=False)
     ],
-    placing: flags.Placing,
+    loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
     frames: Annotated[
         int, typer.Option("--frames", min=1, help="Frames of the clip that it is shown.")
     ] = FRAMES,
@@ -41,7 +41,6 @@ def verify(
     With everything kept, answers must be those of plain generate(); pruned ones those of a
     reference that keeps all and masks. Nothing is sent anywhere.
     """
-    loading = placing.options()
     path = out or Path(f"verify-{_file_name(model)}.json")
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder; give a file")
@@ -54,12 +53,13 @@ def verify(
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
-        quieten_libraries()
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.models.load import load
+        from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.verification.report import clip
         from dycoke_cli.verification.report import verify as run
 
+        silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
         report = run(
             session,

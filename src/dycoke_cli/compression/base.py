@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from dycoke_cli.compression.param import check_layer, parameters_of
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import check_all, check_layer, parameters_of
 
 if TYPE_CHECKING:
     import torch
@@ -137,8 +137,7 @@ class Method:
     attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]] | None] = None
 
     def __post_init__(self) -> None:
-        for name, parameter in parameters_of(type(self)).items():
-            parameter.check(getattr(self, name))
+        check_all(self)
 
     @classmethod
     def acts(cls) -> list[str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from dycoke_cli.compression import ttm
 from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.compression.param import Param
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

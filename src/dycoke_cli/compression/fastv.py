@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import Inside, Method, tokens_left, top
-from dycoke_cli.compression.param import Param
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import Ablation
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.compression.param import Param
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
-from dycoke_cli.compression.param import Parameter, parameters_of
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Method, DyCoke, RandomMerge, FastV)

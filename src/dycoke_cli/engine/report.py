@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli import result
 from dycoke_cli.compression.base import Inside, Method, Pruning
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
@@ -13,6 +12,8 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
+from dycoke_cli.result import Answer, Bytes, Decode, Model, Seconds, Tokens
+from dycoke_cli.result import Frames as ReadFrames
 
 
 def make_answer(
@@ -28,7 +29,7 @@ def make_answer(
     total: float,
     peak: tuple[int | None, int | None],
     memory_warning: str | None = None,
-) -> result.Answer:
+) -> Answer:
     """Make the answer object from what the stages measured.
 
     Args:
@@ -58,15 +59,15 @@ def make_answer(
             f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
             "memory; --dp-cache device answers the same with less"
         )
-    return result.Answer(
+    return Answer(
         question=question,
         answer=generated.text,
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
-        model=result.Model(loaded.name, loaded.revision, loaded.dtype, loaded.device),
+        model=Model(loaded.name, loaded.revision, loaded.dtype, loaded.device),
         method={"name": method.name, **method.parameters()},
-        frames=result.Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
-        tokens=result.Tokens(
+        frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        tokens=Tokens(
             visual=visual,
             visual_kept=stats.visual_kept,
             visual_active_in_decode=stats.mean_active,
@@ -74,7 +75,7 @@ def make_answer(
             text=prompt_tokens - visual,
             generated=steps + 1,
         ),
-        decode=result.Decode(
+        decode=Decode(
             steps=steps,
             choices_renewed=stats.choices_renewed,
             tokens_evicted=stats.tokens_evicted,
@@ -91,7 +92,7 @@ def make_answer(
             generated=steps + 1,
         ),
         # The watch started when the question was asked, after the frames had been decoded.
-        seconds=result.Seconds(
+        seconds=Seconds(
             **seconds
             | generated.seconds
             | {
@@ -100,7 +101,7 @@ def make_answer(
             }
         ),
         tokens_per_second=steps / decode if steps and decode > 0 else None,
-        bytes=result.Bytes(
+        bytes=Bytes(
             weights=loaded.weights_bytes,
             kv_cache=generated.kv_bytes,
             kv_host=generated.kv_host_bytes,

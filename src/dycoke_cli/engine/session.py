@@ -76,25 +76,19 @@ class VideoSession:
         question: str,
         method: Method,
         *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
-        trace: bool = False,
+        **generation: Any,
     ) -> Answer:
         """Answer a question.
 
         Args:
             question: plain text.
             method: the compression method.
-            max_new_tokens: maximum new tokens.
-            temperature: of sampling; 0 is greedy.
-            seed: of sampling; None takes a fresh one, which is reported.
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
-            trace: record decode attention, for `Answer.trace`.
+            generation: fields of `GenerationOptions`, such as `max_new_tokens=64`.
 
         Raises:
             UsageError: a combination that isn't supported (a trace of a method without decode
@@ -102,7 +96,7 @@ class VideoSession:
                 frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
-        options = GenerationOptions(max_new_tokens, temperature, seed, trace)
+        options = GenerationOptions(**generation)
         return ask_together([Question(self, question, history)], method, options, on_text)[0]
 
     def prompt(

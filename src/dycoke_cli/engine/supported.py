@@ -9,10 +9,10 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.param import check_layer
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.param import check_layer
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel

@@ -20,11 +20,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dycoke_cli import __version__
 from dycoke_cli.cache import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
+from dycoke_cli.version import __version__
 
 
 class VisualCache:

@@ -16,10 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from filelock import FileLock, Timeout
-
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.runs.journal import full, locked, unwritable
 
 FILE = "answers.jsonl"
 
@@ -64,10 +63,7 @@ class Journal:
             self._file.writelines(_sealed(line) for line in lines)
             self._file.flush()
         except OSError as error:
-            raise OutputError(
-                f"{self.path} can't be written ({error.strerror}); free some space and run it "
-                "again: it goes on from there"
-            ) from error
+            raise OutputError(full(self.path, error)) from error
         for line in lines:
             self._take(line)
 
@@ -115,26 +111,17 @@ def open_journal(folder: Path) -> Iterator[Journal]:
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock").acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"another run is writing to {path}; wait for it, or use another --out"
-        ) from error
     except OSError as error:
-        raise OutputError(_unwritable(folder, error)) from error
-    with lock:
+        raise OutputError(unwritable(folder, error)) from error
+    with locked(path, folder / "lock"):
         try:
             journal = Journal(path)
         except OSError as error:
-            raise OutputError(_unwritable(path, error)) from error
+            raise OutputError(unwritable(path, error)) from error
         try:
             yield journal
         finally:
             journal.close()
-
-
-def _unwritable(path: Path, error: OSError) -> str:
-    return f"{path} can't be written ({error.strerror}); choose another folder with --out"
 
 
 def _replace(path: Path, lines: list[bytes]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli import __version__
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -17,8 +16,9 @@ from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel
-from dycoke_cli.request import Request, non_defaults
+from dycoke_cli.request import Request, method_key, non_defaults
 from dycoke_cli.runs.run import Engine
+from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
@@ -114,7 +114,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> list[Line]:
             edition=evaluation.dataset.edition,
             split=evaluation.split,
             model=about,
-            method={"name": method.name, **method.parameters()},
+            method={"name": method.name, **method_key(method)},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),

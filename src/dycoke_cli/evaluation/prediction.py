@@ -10,13 +10,18 @@ from typing import Any
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.runs.outcome import Outcome
 
+_FIRST = "0.1.0"
+"""The release whose setups have the ids that all later ones keep."""
+
 
 @dataclass(frozen=True)
 class Setup:
     """All that an answer depends on beside its question; two of a kind give the same answers.
 
     Args:
-        version: of this package.
+        version: of this package; not in the id, for a release that answers as the one before it
+            needn't ask again (the journal tells the commit of each answer, the report warns where
+            rows were made by several).
         benchmark: its name.
         edition: of the benchmark.
         split: of the benchmark.
@@ -40,7 +45,7 @@ class Setup:
     @property
     def id(self) -> str:
         """Short, and another one for each other setup."""
-        about = asdict(self)
+        about = asdict(self) | {"version": _FIRST}
         # Setups of earlier releases hadn't got it, and keep their answers.
         if not self.options:
             del about["options"]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from dycoke_cli import __version__
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
+from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.journal import Journal
@@ -81,7 +81,8 @@ def make_report(
     for line in lines:
         said = journal.predictions(line.setup)
         compared = None if line.is_uncompressed else base
-        rows.append(make_row(line.spec.text, line.spec.name, line.setup, items, said, compared))
+        spec, frames = line.spec, line.setup.frames
+        rows.append(make_row(spec.text, spec.name, line.method, frames, items, said, compared))
         if compared is not None:
             changed += list_changes(line.spec.text, items, said, compared)
     commits = tuple(sorted(journal.commits([line.setup for line in lines])))

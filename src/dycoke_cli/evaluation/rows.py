@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.metrics import Predictions, grouped, mean_of, retention
-from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
 
@@ -85,7 +86,8 @@ class Row:
 def make_row(
     spec: str,
     name: str,
-    setup: Setup,
+    method: Method,
+    frames: int | None,
     items: list[Item],
     said: Predictions,
     uncompressed: Predictions | None,
@@ -95,7 +97,8 @@ def make_row(
     Args:
         spec: as it was given.
         name: of the method or ablation.
-        setup: under which the answers were made.
+        method: with all its parameters.
+        frames: that the model was given; None where that differs from video to video.
         items: the questions.
         said: their answers.
         uncompressed: answers of the uncompressed model, or None (also where this is it).
@@ -116,8 +119,8 @@ def make_row(
     return Row(
         method=name,
         spec=spec,
-        parameters={key: value for key, value in setup.method.items() if key != "name"},
-        frames=setup.frames,
+        parameters=method.parameters(),
+        frames=frames,
         **vars(accuracy(items)),
         by_type=by(lambda item: item.kind),
         by_label=by(lambda item: item.label),

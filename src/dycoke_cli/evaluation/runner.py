@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from dycoke_cli.errors import UsageError, VideoError, error_of
-from dycoke_cli.evaluation.commit import running_commit
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.journal import Journal, open_journal
 from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
@@ -24,6 +23,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
 from dycoke_cli.runs.run import run
+from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
 
 SMALL_BYTES = 500_000_000
@@ -126,7 +126,7 @@ def _ask_missing(
     answered = len(rows) * len(items) - len(asked)
     jobs = _jobs(asked)
     plan = _plan(evaluation, chosen, len(asked), len(jobs))
-    scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit())
+    scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit() or __version__)
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
 
     def answer(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.param import parameters_of
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method

@@ -120,28 +120,12 @@ class LoadedModel:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
-def load(
-    name: str,
-    device: str = "auto",
-    dtype: str = "auto",
-    revision: str | None = None,
-    *,
-    random_weights: bool = False,
-    device_map: str | None = None,
-    quantize: str | None = None,
-    kernels: str = "fast",
-) -> LoadedModel:
+def load(name: str, **given: Any) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
     Args:
         name: what `--model` takes.
-        device: see `LoadOptions`, as all that follow.
-        dtype: number format of the weights.
-        revision: of a hub model.
-        random_weights: the published configuration, without its weights.
-        device_map: "auto" spreads the layers over all devices.
-        quantize: "int8" or "int4".
-        kernels: "fast" or "stock".
+        given: fields of `LoadOptions`, such as `device="cpu"`.
 
     Raises:
         ModelError: it can't be found or loaded.
@@ -149,21 +133,23 @@ def load(
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
+    options = LoadOptions(**given)
     resolved = choose(name, options)
-    spread = device_map is not None
+    spread = options.device_map is not None
     free = free_memory_of_all() if spread else free_memory(resolved.device)
     check_room(resolved, free)
     with quiet_libraries():
-        model, processor = (with_random_weights if random_weights else from_pretrained)(resolved)
-    ours = quantize is not None and not by_bitsandbytes(quantize, resolved.device)
+        model, processor = (with_random_weights if options.random_weights else from_pretrained)(
+            resolved
+        )
+    ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
     if ours:
         use_int8(model)
-    if kernels == "fast":
+    if options.kernels == "fast":
         if own_attention_suits():
             use_own_attention(model)
         use_packed(model)
-    warnings = [MEANINGLESS] if random_weights else []
+    warnings = [MEANINGLESS] if options.random_weights else []
     if ours and int8_is_slower():
         warnings.append(INT8_IS_SLOWER)
     source = resolved.source
@@ -175,13 +161,13 @@ def load(
         processor,
         resolved.family,
         time.perf_counter() - started,
-        quantize=quantize,
+        quantize=options.quantize,
         warnings=tuple(warnings),
         free_bytes=None if spread else free,
         # The vision tower is rounded by us alone, so its rows are others than those of the same
         # model elsewhere.
         identity=None
-        if random_weights
+        if options.random_weights
         else {**resolved.describe(), "device": "cpu" if ours else None},
     )
 

@@ -10,9 +10,16 @@ from logging import ERROR, getLogger
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
 
+from dycoke_cli.errors import debugging
+
 
 def silence_libraries() -> None:
-    """Silence `transformers`, and warnings of all libraries, for the rest of the process."""
+    """Silence `transformers`, and warnings of all libraries, for the rest of the process.
+
+    Not where tracebacks are wanted.
+    """
+    if debugging():
+        return
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     # torchao, where it is installed, makes torch log a warning for each kind that it registers.

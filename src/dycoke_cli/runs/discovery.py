@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.jobs import Video
-from dycoke_cli.video import display_name
+from dycoke_cli.unicode import display_name
 
 SUFFIXES = frozenset(
     (

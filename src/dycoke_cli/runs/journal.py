@@ -72,10 +72,7 @@ class ResultsFile:
             _write(self._file, content)
         except OSError as error:
             os.ftruncate(self._file, self._size)
-            raise OutputError(
-                f"{self.path} can't be written ({error.strerror}); free some space and run it "
-                "again: it goes on from there"
-            ) from error
+            raise OutputError(full(self.path, error)) from error
         self._size += len(content)
         self._take(outcome.line)
 
@@ -132,31 +129,55 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
         raise OutputError(_no_file(path))
     if not path.parent.is_dir():
         raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
-    try:
-        lock = FileLock(path.with_name(f".{path.name}.lock")).acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"another run is writing to {path}; wait for it, or give another --out"
-        ) from error
-    except OSError as error:
-        raise OutputError(_unwritable(path, error)) from error
-    with lock:
+    with locked(path, path.with_name(f".{path.name}.lock")):
         try:
             results = ResultsFile(path)
         except OSError as error:
-            raise OutputError(_unwritable(path, error)) from error
+            raise OutputError(unwritable(path, error)) from error
         try:
             yield results
         finally:
             results.close()
 
 
+@contextmanager
+def locked(path: Path, lock: Path) -> Iterator[None]:
+    """Within the block, no other run writes to a file; the system frees a killed run's lock.
+
+    Args:
+        path: of the file, for an error.
+        lock: of the lock's own file.
+
+    Raises:
+        OutputError: another run is writing to it, or nothing can be written there.
+    """
+    try:
+        held = FileLock(lock).acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"another run is writing to {path}; wait for it, or give another --out"
+        ) from error
+    except OSError as error:
+        raise OutputError(unwritable(path, error)) from error
+    with held:
+        yield
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """The sentence about a file that can't be written."""
+    return f"{path} can't be written ({error.strerror}); give another --out"
+
+
+def full(path: Path, error: OSError) -> str:
+    """The sentence about a file to which nothing more could be added."""
+    return (
+        f"{path} can't be written ({error.strerror}); free some space and run it again: it resumes "
+        "from there"
+    )
+
+
 def _no_file(path: Path) -> str:
     return f"{path} isn't a file; leave out --out, and the lines go to stdout"
-
-
-def _unwritable(path: Path, error: OSError) -> str:
-    return f"{path} can't be written ({error.strerror}); give another --out"
 
 
 def _understood(line: bytes) -> dict[str, Any] | None:

@@ -65,8 +65,12 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
         request: of a command.
         found: the model that it names.
         more: the other fields of `Plan`.
+
+    Raises:
+        UsageError: the model doesn't have a layer that a parameter of the method names.
     """
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
+    options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
     return Plan(**options, identity=identity(found), **more)
 
 

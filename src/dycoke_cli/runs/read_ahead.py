@@ -22,7 +22,8 @@ from dycoke_cli.explaining import explain
 from dycoke_cli.processes import GoneError, Worker, wait
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.video import Clip, Sampling, display_name, open_clip, read
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video import Clip, Sampling, open_clip, read
 
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 600.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.errors import DycokeError, VideoError
-from dycoke_cli.video.files import check_file, display_name
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.files import check_file
 
 PIECE_BYTES = 8 * 1024**2
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import ray
 
-from dycoke_cli import __version__
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.explaining import explain
 from dycoke_cli.processes import Worker
@@ -25,7 +24,8 @@ from dycoke_cli.runs.outcome import Outcome, all_failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.runs.transfer import received
-from dycoke_cli.video import display_name
+from dycoke_cli.unicode import display_name
+from dycoke_cli.version import __version__
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dycoke_cli import __version__
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount, Bytes, Count, Tokens, Version
 from dycoke_cli.verification import SCHEMA
+from dycoke_cli.version import __version__
 
 Outcome = Literal["ok", "failed", "skipped"]
 

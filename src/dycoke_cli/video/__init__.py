@@ -1,13 +1,23 @@
-"""Videos in, RGB frames with true time stamps out. Knows nothing of models; never imports torch."""
+"""Videos in, RGB frames with true time stamps out. Knows nothing of models; never imports torch.
 
-from dycoke_cli.video.decode import Clip, Reader, open_clip, plan, read
-from dycoke_cli.video.files import display_name
-from dycoke_cli.video.planning import Plan
-from dycoke_cli.video.probe import StreamInfo, VideoInfo, probe
+PyAV and NumPy are imported when a name that needs them is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dycoke_cli.video.sampling import Sampling, parse_time
-from dycoke_cli.video.stdin import STDIN_NAME, spool
+
+if TYPE_CHECKING:
+    from dycoke_cli.video.decode import Clip, Reader, open_clip, plan, read
+    from dycoke_cli.video.planning import Plan
+    from dycoke_cli.video.probe import StreamInfo, VideoInfo
+    from dycoke_cli.video.stdin import STDIN, STDIN_NAME, open_given
 
 __all__ = [
+    "STDIN",
     "STDIN_NAME",
     "Clip",
     "Plan",
@@ -15,11 +25,24 @@ __all__ = [
     "Sampling",
     "StreamInfo",
     "VideoInfo",
-    "display_name",
     "open_clip",
+    "open_given",
     "parse_time",
     "plan",
-    "probe",
     "read",
-    "spool",
 ]
+
+_HOMES = {
+    "decode": ("Clip", "Reader", "open_clip", "plan", "read"),
+    "planning": ("Plan",),
+    "probe": ("StreamInfo", "VideoInfo"),
+    "stdin": ("STDIN", "STDIN_NAME", "open_given"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used."""
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

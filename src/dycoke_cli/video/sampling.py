@@ -10,13 +10,47 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.files import display_name
+from dycoke_cli.param import Param, check_all
+from dycoke_cli.unicode import display_name
 
 MAX_WANTED = 100_000
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _SHOWN = 60
+
+
+def parse_time(text: str) -> float:
+    """Turn `90`, `1:30` or `00:01:30.500` into seconds.
+
+    The part in front may be as large as it likes (`90:00` is an hour and a half); those behind a
+    colon stay below 60.
+
+    Raises:
+        UsageError: the text isn't such a time.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise _not_a_time(text)
+    hours, minutes, seconds = match.groups()
+    if minutes is not None and float(seconds) >= 60:
+        raise _not_a_time(text)
+    if hours is not None and float(minutes) >= 60:
+        raise _not_a_time(text)
+    # Numbers of any length become a float, if only inf; not so an int.
+    time_s = float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds)
+    if not math.isfinite(time_s):
+        raise _not_a_time(text)
+    return time_s
+
+
+def _not_a_time(text: str) -> UsageError:
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return UsageError(
+        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5) '
+        "or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
+    )
 
 
 @dataclass(frozen=True)
@@ -24,43 +58,74 @@ class Sampling:
     """Which frames to take from a video.
 
     Attributes:
-        frames: how many, spread evenly from the first to the last; not used when `fps` is given.
-        fps: frames per second of video instead.
-        max_frames: the most that `fps` may take; beyond it, this many are spread evenly.
-        start_s: where to begin, in seconds from the video's first frame.
-        end_s: where to stop (not included), in seconds from the video's first frame.
-        stream: index of the video stream in its container, as `probe` lists it; None is the best.
+        frames: not used when `fps` is given.
+        start_s: seconds from the video's first frame.
+        end_s: the same; not included.
 
     Raises:
-        UsageError: a value is out of range; the sentence names the flag and the range.
+        UsageError: a value is out of range.
     """
 
-    frames: int = 32
-    fps: float | None = None
-    max_frames: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    stream: int | None = None
+    frames: Annotated[int, Param("Number of frames, spread evenly over the video.", at_least=1)] = (
+        32
+    )
+    fps: Annotated[
+        float | None, Param("Frames per second, in place of parameter frames.", above=0, default="")
+    ] = None
+    max_frames: Annotated[
+        int | None,
+        Param(
+            "With parameter fps: the most frames that are read; beyond it, so many are spread "
+            "evenly.",
+            at_least=1,
+            default="no limit",
+        ),
+    ] = None
+    start_s: Annotated[
+        float | None,
+        Param(
+            "Begin here: seconds or HH:MM:SS.mmm.",
+            at_least=0,
+            default="",
+            flag="start",
+            metavar="TIME",
+            read=parse_time,
+        ),
+    ] = None
+    end_s: Annotated[
+        float | None,
+        Param(
+            "End here: seconds or HH:MM:SS.mmm.",
+            at_least=0,
+            default="",
+            flag="end",
+            metavar="TIME",
+            read=parse_time,
+        ),
+    ] = None
+    stream: Annotated[
+        int | None,
+        Param(
+            "Index of the video stream in its container, as `dycoke probe` lists them.",
+            at_least=0,
+            default="the best",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        _check_count("--frames", self.frames)
-        if self.fps is not None and not (self.fps > 0 and math.isfinite(self.fps)):
-            raise UsageError(f"--fps must be above 0, not {self.fps:g}")
-        if self.fps is not None and self.fps > MAX_WANTED:
-            raise UsageError(f"--fps must be {MAX_WANTED} or fewer, not {self.fps:g}")
-        if self.max_frames is not None:
-            _check_count("--max-frames", self.max_frames)
-            if self.fps is None:
-                raise UsageError("--max-frames limits --fps: give --fps too, or use --frames alone")
-        for flag, value in (("--start", self.start_s), ("--end", self.end_s)):
-            if value is not None and not (value >= 0 and math.isfinite(value)):
-                raise UsageError(f"{flag} must be 0 s or later, not {value:g} s")
+        check_all(self)
+        for name in ("frames", "fps", "max_frames"):
+            value = getattr(self, name)
+            if value is not None and value > MAX_WANTED:
+                raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value:g}")
+        if self.max_frames is not None and self.fps is None:
+            raise UsageError(
+                "max_frames limits parameter fps: give both, or parameter frames alone"
+            )
         if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
             raise UsageError(
-                f"--end must be later than --start ({self.start_s or 0:g} s), not {self.end_s:g} s"
+                f"end_s must be later than start_s ({self.start_s or 0:g} s), not {self.end_s:g} s"
             )
-        if self.stream is not None and self.stream < 0:
-            raise UsageError(f"--stream must be 0 or more, not {self.stream}")
 
 
 @dataclass(frozen=True)
@@ -130,47 +195,8 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], s
     return tuple(part.first_s + step / sampling.fps for step in range(count)), None
 
 
-def parse_time(text: str) -> float:
-    """Turn `90`, `1:30` or `00:01:30.500` into seconds.
-
-    The part in front may be as large as it likes (`90:00` is an hour and a half); those behind a
-    colon stay below 60.
-
-    Raises:
-        UsageError: the text isn't such a time.
-    """
-    match = _TIME.fullmatch(text.strip())
-    if match is None:
-        raise _not_a_time(text)
-    hours, minutes, seconds = match.groups()
-    if minutes is not None and float(seconds) >= 60:
-        raise _not_a_time(text)
-    if hours is not None and float(minutes) >= 60:
-        raise _not_a_time(text)
-    # Numbers of any length become a float, if only inf; not so an int.
-    time_s = float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds)
-    if not math.isfinite(time_s):
-        raise _not_a_time(text)
-    return time_s
-
-
 def _spread(part: Window, count: int) -> tuple[float, ...]:
     length = part.last_s - part.first_s
     if count == 1:
         return (part.first_s + length / 2,)
     return tuple(part.first_s + length * step / (count - 1) for step in range(count))
-
-
-def _check_count(flag: str, count: int) -> None:
-    if count < 1:
-        raise UsageError(f"{flag} must be 1 or more, not {count}")
-    if count > MAX_WANTED:
-        raise UsageError(f"{flag} must be {MAX_WANTED} or fewer, not {count}")
-
-
-def _not_a_time(text: str) -> UsageError:
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return UsageError(
-        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5) '
-        "or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
-    )

@@ -17,7 +17,8 @@ import av
 import av.logging
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video.files import choose_stream, display_name, open_container, open_file
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.files import choose_stream, open_container, open_file
 
 MAX_PICTURE_PIXELS = 64_000_000
 _LARGE_PIXELS = 1_000_000

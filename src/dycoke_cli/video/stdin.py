@@ -1,18 +1,55 @@
-"""A video from stdin: kept in a temporary file, for most containers can't be read from a pipe."""
+"""Opens the video that was named, or what comes from stdin.
+
+That is kept in a temporary file, for most containers can't be read from a pipe.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
 
+if TYPE_CHECKING:
+    from dycoke_cli.video.decode import Reader
+    from dycoke_cli.video.sampling import Sampling
+
+STDIN = "-"
+"""In place of a path."""
 STDIN_NAME = "the video on stdin"
 MAX_SPOOLED_BYTES = 8 * 1024**3
 _CHUNK_BYTES = 1024**2
+
+
+@contextmanager
+def open_given(video: str, sampling: Sampling) -> Iterator[Reader]:
+    """Open a video and find the frames that `sampling` asks for.
+
+    Args:
+        video: a path, or STDIN.
+        sampling: which frames.
+
+    Raises:
+        UsageError: the video should come from stdin, and nothing can; or the sampling doesn't fit.
+        VideoError: it can't be read.
+    """
+    from dycoke_cli.video.decode import open_clip
+
+    if video != STDIN:
+        with open_clip(video, sampling) as reader:
+            yield reader
+        return
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; name a video file, or pipe one in")
+    with (
+        spool(sys.stdin.buffer) as path,
+        open_clip(path, sampling, shown_as=STDIN_NAME) as reader,
+    ):
+        yield reader
 
 
 @contextmanager

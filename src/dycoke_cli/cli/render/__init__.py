@@ -19,9 +19,7 @@ from dycoke_cli.cli.render.console import (
     to_stdout,
     warning,
 )
-from dycoke_cli.cli.render.counting import AnswerCount
-from dycoke_cli.cli.render.downloading import Download
-from dycoke_cli.cli.render.progress import Progress
+from dycoke_cli.cli.render.progress import AnswerCount, Download, Progress
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 

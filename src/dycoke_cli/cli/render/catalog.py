@@ -7,7 +7,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.method_flags import flag
 from dycoke_cli.cli.model_documents import (
     Configuration,
     ListedModel,
@@ -15,6 +14,7 @@ from dycoke_cli.cli.model_documents import (
     ModelList,
     OnDisk,
 )
+from dycoke_cli.cli.param_flags import flag
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.json_schema import Absent

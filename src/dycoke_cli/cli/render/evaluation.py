@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -32,19 +32,30 @@ def evaluation(report: Report) -> Group:
     )
 
 
+_Column = tuple[str, Callable[[Row], str]]
+
+_ACCURACY: tuple[_Column, ...] = (
+    ("Method", lambda row: one_line(row.spec)),
+    ("Accuracy, %", lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
+    ("Difference", lambda row: _difference(row)),
+    ("Changed", lambda row: _number(row.changed)),
+    ("Wrong→right", lambda row: _number(row.fixed)),
+    ("Right→wrong", lambda row: _number(row.broken)),
+)
+_COSTS: tuple[_Column, ...] = (
+    ("Prefill", lambda row: _share(row.kept_before_llm)),
+    ("Decode", lambda row: _share(row.kept_in_decode)),
+    ("Pruned", lambda row: _share(row.kept_in_pruned_layers)),
+    ("Time", lambda row: seconds(row.seconds)),
+    ("KV cache", lambda row: size(row.bytes)),
+    ("Parameters", lambda row: _parameters(row)),
+)
+_TEXTS = ("Method", "Parameters")
+
+
 def _overall(rows: Sequence[Row]) -> Table:
-    table = _table("#", "Method", "Accuracy, %", "Difference", "Changed", "Fixed", "Broken")
-    _fold(table, 1)
-    for number, row in enumerate(rows, 1):
-        table.add_row(
-            str(number),
-            Text(one_line(row.spec)),
-            f"{_points(row.accuracy)} ± {_points(row.standard_error)}",
-            _difference(row),
-            *map(_number, (row.changed, row.fixed, row.broken)),
-        )
     return _explained(
-        table,
+        _of_columns(rows, _ACCURACY),
         "± one standard error, clustered by video. Difference: points from none, on the same "
         "questions.",
     )
@@ -74,23 +85,22 @@ def _mean(mean: Accuracy | PartMean | None) -> str:
 
 
 def _costs(rows: Sequence[Row]) -> Table:
-    table = _table("#", "Prefill", "Decode", "Pruned", "Time", "KV cache", "Parameters")
-    _fold(table, 6)
-    for number, row in enumerate(rows, 1):
-        table.add_row(
-            str(number),
-            _share(row.kept_before_llm),
-            _share(row.kept_in_decode),
-            _share(row.kept_in_pruned_layers),
-            seconds(row.seconds),
-            size(row.bytes),
-            Text(_parameters(row)),
-        )
     return _explained(
-        table,
+        _of_columns(rows, _COSTS),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
     )
+
+
+def _of_columns(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
+    """A table with one line per row of the evaluation, by its number."""
+    table = _table("#", *(heading for heading, _ in columns))
+    for column in table.columns:
+        if column.header in _TEXTS:  # takes the lines that it needs
+            column.justify, column.no_wrap, column.overflow = "left", False, "fold"
+    for number, row in enumerate(rows, 1):
+        table.add_row(str(number), *(Text(value(row)) for _, value in columns))
+    return table
 
 
 def _table(*headings: str) -> Table:
@@ -98,12 +108,6 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def _fold(table: Table, column: int) -> None:
-    """Let a column of text take the lines that it needs."""
-    text = table.columns[column]
-    text.justify, text.no_wrap, text.overflow = "left", False, "fold"
 
 
 def _explained(table: Table, text: str) -> Table:

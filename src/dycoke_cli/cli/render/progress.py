@@ -1,13 +1,19 @@
-"""One line on stderr that says how far things are; only where somebody can see it."""
+"""How far things are: bars where somebody can see them, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Collection
+from types import TracebackType
 
 from rich import progress as rich_progress
 
-from dycoke_cli.cli.render.console import stderr_console
+from dycoke_cli.cli.render.console import note, stderr_console
+from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.cli.text import one_line
+
+LINE_EVERY_S = 30.0
 
 _LABELS = {
     "start": "Starting",
@@ -21,7 +27,7 @@ _LABELS = {
 
 
 class Progress:
-    """Shows the stage at work, and takes itself away when told to stop.
+    """One line on stderr that shows the stage at work, and takes itself away when told to stop.
 
     Args:
         quiet: show nothing.
@@ -74,3 +80,119 @@ class Progress:
         )
         self._bar.start()
         return self._bar
+
+
+class AnswerCount:
+    """Shows the answers as they come.
+
+    Args:
+        quiet: show nothing.
+
+    Attributes:
+        total: how many there will be, once that is known.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.total = 0
+        self._quiet = quiet
+        self._bar: rich_progress.Progress | None = None
+        self._task = rich_progress.TaskID(0)
+        self._first: tuple[float, int] | None = None
+        self._said_at = 0.0
+
+    def update(self, done: int, total: int) -> None:
+        """Show that `done` of `total` answers are there."""
+        self.total = total
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            self._update_bar(done, total)
+        else:
+            self._update_line(done, total)
+
+    def stop(self) -> None:
+        """Take the bar away, until the next update."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _update_bar(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = rich_progress.Progress(
+                rich_progress.TextColumn("Answers"),
+                rich_progress.BarColumn(bar_width=24),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TimeElapsedColumn(),
+                rich_progress.TextColumn("left:"),
+                rich_progress.TimeRemainingColumn(),
+                console=stderr_console(),
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._task = self._bar.add_task("answers", total=total, completed=done)
+            self._bar.start()
+        self._bar.update(self._task, completed=done)
+
+    def _update_line(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._said_at = (now, done), now
+            if done < total:
+                note(f"{count(done)} of {count(total)} answers are there")
+            return
+        if now - self._said_at < LINE_EVERY_S:
+            return
+        self._said_at = now
+        started, before = self._first
+        minutes = (total - done) * (now - started) / max(1, done - before) / 60
+        note(f"{count(done)} of {count(total)} answers, about {minutes:.0f} min left")
+
+
+class Download:
+    """Shows a download, for the length of a block.
+
+    Args:
+        name: of the model.
+        files: how many are missing.
+        total: their bytes.
+        quiet: show nothing.
+    """
+
+    def __init__(self, name: str, files: int, total: int, quiet: bool) -> None:
+        self._bar: rich_progress.Progress | None = None
+        self._task = rich_progress.TaskID(0)
+        if quiet:
+            return
+        if not sys.stderr.isatty():
+            note(f"downloading {name}: {files} files, {size(total)}")
+            return
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(bar_width=24),
+            rich_progress.DownloadColumn(),
+            rich_progress.TransferSpeedColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=stderr_console(),
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._task = self._bar.add_task(one_line(name), total=total)
+
+    def __enter__(self) -> Download:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, come: int) -> None:
+        """Show that so many bytes have come."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=come)

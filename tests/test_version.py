@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import commit
-from dycoke_cli.evaluation.commit import running_commit
+from dycoke_cli import version
+from dycoke_cli.version import running_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -25,7 +25,7 @@ def test_only_a_changed_package_is_another_one(
     package, page = tmp_path / "package", tmp_path / "page.md"
     package.mkdir()
     source = package / "__init__.py"
-    monkeypatch.setattr(commit, "_HERE", package)
+    monkeypatch.setattr(version, "_HERE", package)
     source.write_text("")
     page.write_text("")
     git(tmp_path, "init")

@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.param import Param, Parameter, parameters_of
 from dycoke_cli.compression.registry import METHODS, create, method_schema, owners, restore
 from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Param, Parameter, parameters_of
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
-"""A parameter of a method, told once: by the field of its dataclass.
+"""A parameter, told once: by the field of its dataclass.
 
     retain: Annotated[float, Param("Fraction of tokens kept.", symbol="R", above=0, to=1)] = 0.25
 
-Its range check, its flag and help, `eval --methods name:retain=0.5`, its entry in the JSON Schema,
-the title of the panel and `dycoke methods` are all read off the field. Fields are `bool`, `int`,
-`float` or a `Literal` of words; `| None` where the default depends on the model or on others.
+Its range check, its flag and its help are read off the field; of a method's parameter also
+`eval --methods name:retain=0.5`, its entry in the JSON Schema, the title of the panel and `dycoke
+methods`. Fields are `bool`, `int`, `float`, `str` or a `Literal` of words; `| None` where the
+default depends on the model or on others.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from types import NoneType
@@ -23,6 +24,7 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
     bool: (bool, "boolean", "true or false"),
     int: (numbers.Integral, "integer", "a whole number"),
     float: (numbers.Real, "number", "a number"),
+    str: (str, "string", "a text"),
 }
 """For each kind: what a value must be an instance of, its JSON type, and its name in a sentence."""
 
@@ -42,8 +44,11 @@ class Param:
         below: all values are less than this.
         layer: it is a layer of the language model (0-based, 1 or more), which the model must have.
         words: what may be given in place of a number, and the number that it means.
-        default: the default in words, where the value alone doesn't tell it.
+        default: the default in words, where the value alone doesn't tell it; "" leaves it out.
         switch: the on-off parameter of the same method without which this one has no effect.
+        flag: its flag where that isn't its name: "start" for `start_s`.
+        metavar: what the help writes for a value.
+        read: the value that a text on the command line means, where it has a form of its own.
     """
 
     help: str
@@ -56,11 +61,14 @@ class Param:
     words: Mapping[str, int] = field(default_factory=dict)
     default: str | None = None
     switch: str | None = None
+    flag: str | None = None
+    metavar: str | None = None
+    read: Callable[[str], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a method, as its field tells it.
+    """A parameter, as its field tells it.
 
     Args:
         name: of the field.
@@ -116,7 +124,7 @@ class Parameter:
         allowed, _, named = _KINDS[self.kind]
         if not isinstance(value, allowed):
             raise UsageError(f"{self.name} must be {named}, not {value!r}")
-        if not self._within(value):
+        if self.kind is not str and not self._within(value):
             raise UsageError(f"{self.name} must be {self._limits()}, not {value:g}")
 
     def parse(self, text: str) -> Any:
@@ -169,23 +177,33 @@ class Parameter:
         return " and ".join(named) or "finite"
 
 
-def parameters_of(method: type) -> dict[str, Parameter]:
-    """The parameters of a method by name, in the order of its fields.
+def parameters_of(kind: type) -> dict[str, Parameter]:
+    """The parameters of a dataclass by name, in the order of its fields.
 
     Args:
-        method: a dataclass; fields without a `Param` aren't parameters.
+        kind: a dataclass; fields without a `Param` aren't parameters.
 
     Raises:
         TypeError: a field of another type, or one whose default nothing tells.
     """
-    return _read(method)
+    return _read(kind)
+
+
+def check_all(options: Any) -> None:
+    """Refuse values that parameters of a dataclass can't have.
+
+    Raises:
+        UsageError: (a ValueError) see `Parameter.check`.
+    """
+    for name, parameter in parameters_of(type(options)).items():
+        parameter.check(getattr(options, name))
 
 
 @cache
-def _read(method: type) -> dict[str, Parameter]:
-    hints = get_type_hints(method, include_extras=True)
+def _read(kind: type) -> dict[str, Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
     found = {}
-    for each in fields(method):
+    for each in fields(kind):
         annotation = hints[each.name]
         told = next((x for x in getattr(annotation, "__metadata__", ()) if type(x) is Param), None)
         if told is not None:

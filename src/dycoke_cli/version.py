@@ -1,13 +1,13 @@
-"""Which commit of this program is running, where it runs from a checkout."""
+"""The version of the package, and the commit where it runs from a checkout."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-import dycoke_cli
+__version__ = "0.1.0"
 
-_HERE = Path(dycoke_cli.__file__).parent
+_HERE = Path(__file__).parent
 
 
 def running_commit() -> str | None:

@@ -1,0 +1,171 @@
+"""The questions of one video while somebody waits: `dycoke ask` is one job, in this process.
+
+A pool of decoders and a file of results would only make the first word come later; the frames are
+read in a thread while the model loads, and answers are passed on as they are generated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.models.catalog import published
+from dycoke_cli.models.resolve import find
+from dycoke_cli.request import Request
+from dycoke_cli.result import Answer
+from dycoke_cli.video.stdin import open_given
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.video import Clip, Reader
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All that is chosen before anything is read or loaded.
+
+    Args:
+        video: a path, or - for stdin.
+        questions: in the order in which they are asked.
+        request: how.
+        compare: whether each is asked without compression, too.
+        cache: whether the encoded video is kept on disk.
+    """
+
+    video: str
+    questions: list[str]
+    request: Request
+    compare: bool = False
+    cache: bool = False
+
+
+class Presenter(Protocol):
+    """Who shows a conversation."""
+
+    @property
+    def on_text(self) -> Callable[[str], None] | None:
+        """Takes the pieces of an answer as they come; None where only the whole counts."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+
+    def warn(self, warning: str) -> None:
+        """Something that can't wait for the answer, whose document has it, too."""
+
+    def begin(self, question: str) -> None:
+        """A question is asked."""
+
+    def begin_comparison(self) -> None:
+        """The answer is there; now the uncompressed model is asked the same."""
+
+    def finish(self, answer: Answer) -> None:
+        """All that there is to say about the question."""
+
+
+def converse(conversation: Conversation, presenter: Presenter) -> None:
+    """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
+    session, request = _open_session(conversation, presenter)
+    # Before anything runs: a system that has no memory left may kill us without a word.
+    if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
+        presenter.warn(warning)
+    for question in conversation.questions:
+        presenter.begin(question)
+        answer = _ask(session, question, request, presenter.on_text)
+        answer = replace(answer, video=conversation.video)
+        if conversation.compare:
+            presenter.begin_comparison()
+            # The same draws, so that all that differs is the compression.
+            generation = replace(request.generation, seed=answer.seed)
+            plain = replace(request, method=Method(), generation=generation)
+            other = _ask(session, question, plain, None)
+            other = replace(other, video=conversation.video)
+            answer = replace(answer, compared_to=other)
+        presenter.finish(answer)
+
+
+def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
+    # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
+    request = conversation.request
+    local = _is_here(request)
+    started = time.perf_counter()
+    with open_given(conversation.video, request.sampling) as reader:
+
+        def read() -> tuple[Clip, float]:
+            clip = reader.read(lambda done, total: presenter.progress("video", done, total))
+            seconds = time.perf_counter() - started
+            # From here, for until now the line on the terminal was the video's.
+            presenter.progress("load" if local else "fetch", 0, 0)
+            return clip, seconds
+
+        with beside(read, reader) as reading:
+            # Only here: they import torch and transformers, which takes a while.
+            from dycoke_cli.engine.session import VideoSession
+            from dycoke_cli.engine.visual_cache import VisualCache
+            from dycoke_cli.models.load import load
+            from dycoke_cli.models.quiet import silence_libraries
+
+            silence_libraries()
+            if reading.done():
+                reading.result()  # a video that is known by now to be broken costs no loading
+            cache = VisualCache() if conversation.cache else None
+            loaded = load(request.model, **asdict(request.loading))
+            # A layer that the model doesn't have ends it before the frames are waited for.
+            method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+            clip, seconds_video_decode = reading.result()
+    session = VideoSession(
+        loaded,
+        clip,
+        on_progress=presenter.progress,
+        seconds_load=loaded.seconds_load,
+        seconds_video_decode=seconds_video_decode,
+        reuse=len(conversation.questions) > 1,
+        cache=cache,
+    )
+    return session, replace(request, method=method)
+
+
+@contextmanager
+def beside(read: Callable[[], T], reader: Reader) -> Iterator[Future[T]]:
+    """Run `read` in a thread of its own; no thread is left behind the block.
+
+    Where the block fails, the video has the first word, as if it had been read before: what is
+    wrong with it is raised in place of the block's own error. An interrupt doesn't wait for that.
+
+    Args:
+        read: what is to be run; reads from `reader`.
+        reader: is stopped at the block's end, if it still reads.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
+        try:
+            future = pool.submit(read)
+            try:
+                yield future
+            except Exception:
+                future.result()
+                raise
+        finally:
+            reader.stop()
+
+
+def _is_here(request: Request) -> bool:
+    """Whether nothing has to be fetched for the model; a wrong name ends it here."""
+    if request.loading.random_weights:
+        published(request.model)
+        return True
+    return find(request.model).local
+
+
+def _ask(
+    session: VideoSession,
+    question: str,
+    request: Request,
+    on_text: Callable[[str], None] | None,
+) -> Answer:
+    return session.ask(question, request.method, on_text=on_text, **asdict(request.generation))
