@@ -146,9 +146,9 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     for positions in positions_of(family):
         reference, renumbered = Masked(model, inputs, frames), positions == "renumbered"
         if prune_ratio is None:
-            assert merge_ratio is not None
             actives: list[list[int]] = []
-            tokens, logits = reference.generate_shorter(NEW_TOKENS, merge_ratio, renumbered)
+            kept = reference.merged(merge_ratio)
+            tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered)
         else:
             tokens, logits, actives = reference.generate(
                 NEW_TOKENS,

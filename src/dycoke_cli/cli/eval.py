@@ -28,6 +28,7 @@ def evaluate(
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
     split: options.SplitName = "test",
     limit: options.Limit = None,
     cache: options.Cache = False,
@@ -48,7 +49,7 @@ def evaluate(
         engine.check()
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
-        specs = parse_specs(methods)
+        specs = parse_specs(methods, retain)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()

@@ -191,10 +191,11 @@ class Method:
         """
         groups: dict[str | None, list[str]] = {}
         for name, parameter in parameters_of(type(self)).items():
-            told = parameter.told
-            if told.symbol and (told.switch is None or self.has_effect(told.switch, kept)):
-                value = f"{told.symbol}={getattr(self, name):g}"
-                groups.setdefault(told.switch, []).append(value)
+            told, value = parameter.told, getattr(self, name)
+            if value is None or not told.symbol:
+                continue
+            if told.switch is None or self.has_effect(told.switch, kept):
+                groups.setdefault(told.switch, []).append(f"{told.symbol}={value:g}")
         return [" ".join(group) for group in groups.values()]
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
