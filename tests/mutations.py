@@ -446,7 +446,7 @@ MUTATIONS = (
     ),
     Mutation(
         "chunks are forgotten while a method is attached",
-        "chunk_length",
+        "has_own_attention",
         "A.endswith(OURS)",
         "A == OURS",
         PROMPTS,

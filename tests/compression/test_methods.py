@@ -93,7 +93,7 @@ def test_stages_can_be_switched_off():
 
 def test_defaults_are_the_papers():
     paper = {"prune_layer": 3, "positions": "renumbered"}
-    assert create("dycoke").suited(paper).parameters() == {
+    defaults = {
         "ttm": True,
         "merge_ratio": 0.7,
         "window": 4,
@@ -108,6 +108,7 @@ def test_defaults_are_the_papers():
         "merge_stage": "llm",
         "prune_from": 0,
     }
+    assert defaults.items() <= create("dycoke").suited(paper).parameters().items()
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,13 @@ class Method:
         """How many tokens `select` keeps; known before anything is encoded."""
         return frames * per_frame
 
+    def attended_tokens(self, kept: int) -> int:
+        """Of the visual tokens kept, those that layers behind the method's choice attend to.
+
+        In decode that is a step's; inside the language model it holds for the prompt as well.
+        """
+        return kept
+
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions, or keep the positions they had."""
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning
+from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning, tokens_left
 from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.errors import UsageError
@@ -207,6 +207,11 @@ class DyCoke(Method):
         if not self.ttm:
             return super().kept_tokens(frames, per_frame)
         return ttm.kept_tokens(frames, per_frame, self.merge_ratio, self.window, self.variant)
+
+    def attended_tokens(self, kept: int) -> int:
+        """What stage 2 leaves active."""
+        pruned = self.has_effect("kv_prune", kept)
+        return tokens_left(kept, self.prune_ratio) if pruned else kept
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
