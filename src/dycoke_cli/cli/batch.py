@@ -189,8 +189,10 @@ class BatchView(Listener):
     def __init__(self, quiet: bool) -> None:
         super().__init__()
         self._quiet = quiet
+        from dycoke_cli.cli.render.batching import BatchProgress  # rich's bars take their time
+
         self._start = render.Progress(quiet)
-        self._run = render.BatchProgress(quiet, lambda: self.stopping)
+        self._run = BatchProgress(quiet, lambda: self.stopping)
 
     def __enter__(self) -> Self:
         return self
@@ -231,9 +233,11 @@ class BatchView(Listener):
 
     def finished(self, counts: Counts) -> None:
         """Say what came of it."""
+        from dycoke_cli.cli.render.batching import batch_summary
+
         self._stop()
         if not self._quiet:
-            render.note(render.batch_summary(counts))
+            render.note(batch_summary(counts))
 
     def _stop(self) -> None:
         self._start.stop()

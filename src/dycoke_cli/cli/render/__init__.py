@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
@@ -32,10 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerCount",
-    "BatchProgress",
     "Download",
     "Progress",
-    "batch_summary",
     "check",
     "confirm",
     "cost_table",
