@@ -34,20 +34,20 @@ QuestionsFile = Annotated[
     typer.Option(
         "--questions",
         metavar="FILE",
-        help="JSON Lines or CSV with video, question and, if need be, id; - is stdin. Videos are "
-        "relative to VIDEOS, or to the file's folder.",
+        help="JSON Lines or CSV with the columns video, question and optionally id; - is stdin. "
+        "Videos are relative to VIDEOS, or to the file's folder.",
         show_default=False,
     ),
 ]
 FailFast = Annotated[
     bool,
-    typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=_RUN),
+    typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN),
 ]
 RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
-        help="Ask again what failed in an earlier run; a new line replaces the old one.",
+        help="Also ask again what failed in an earlier run; the new line replaces the old one.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -56,17 +56,16 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="Where the lines go, a JSON object each; what is there isn't asked again. Default: "
-        "stdout.",
+        help="JSON Lines file for the answers; the same command again resumes: what it holds isn't "
+        "asked again. Default: stdout.",
         show_default=False,
-        rich_help_panel=_OUTPUT,
     ),
 ]
 Fields = Annotated[
     str | None,
     typer.Option(
         metavar="KEY,…",
-        help="On stdout, these keys alone, such as id,answer,tokens.visual.",
+        help="Only these keys on stdout, such as id,answer,tokens.visual.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
@@ -75,7 +74,7 @@ Csv = Annotated[
     bool,
     typer.Option(
         "--csv",
-        help="On stdout, CSV in place of JSON; --fields are columns.",
+        help="CSV instead of JSON on stdout; --fields are its columns.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -83,29 +82,35 @@ Csv = Annotated[
 
 @spread
 def batch(
-    sampling: flags.Frames,
-    model: flags.Model,
-    loading: flags.Loading,
-    method: MethodFlags,
-    generation: flags.Generation,
-    engine: engine_flags.EngineFlags,
+    *,
     videos: Videos = None,
     question: options.QuestionArgument = None,
     more: options.Questions = None,
     questions_file: QuestionsFile = None,
-    cache: options.Cache = False,
-    batch_size: engine_flags.BatchSize = "auto",
+    out: Out = None,
+    model: flags.Model,
+    sampling: flags.Frames,
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
-    out: Out = None,
+    batch_size: engine_flags.BatchSize = "auto",
+    loading: flags.Loading,
+    cache: options.Cache = False,
+    method: MethodFlags,
+    generation: flags.Generation,
+    engine: engine_flags.EngineFlags,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer questions about many videos.
 
-    One JSON object a line, as they come: to --out, which the same command goes on from, or to
-    stdout. Exit code 1: some failed, and have a line that says why.
+    Examples:
+        dycoke batch footage "What happens?" --out answers.jsonl
+        dycoke batch footage "What happens?" --csv --fields video,answer
+        dycoke batch footage --questions questions.csv --out answers.jsonl
+
+    One JSON object per line, in the order in which they finish: to --out, from which the same
+    command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
     # Only now: PyAV and NumPy take their time.
     from dycoke_cli.cli.batch_input import collect
