@@ -16,16 +16,17 @@ from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.unicode import display_name
 
 _RUN = "Run"
 _OUTPUT = "Output"
 
-Videos = Annotated[
-    str | None,
+Words = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="VIDEOS",
-        help="A folder, a pattern in quotes ('clips/**/*.mp4'), or a text file with a path a line "
-        "(- is stdin).",
+        metavar="VIDEOS… QUESTION",
+        help="Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file with one "
+        "path per line (- is stdin). The question comes last, or with -q.",
         show_default=False,
     ),
 ]
@@ -83,8 +84,7 @@ Csv = Annotated[
 @spread
 def batch(
     *,
-    videos: Videos = None,
-    question: options.QuestionArgument = None,
+    words: Words = None,
     more: options.Questions = None,
     questions_file: QuestionsFile = None,
     out: Out = None,
@@ -106,7 +106,7 @@ def batch(
 
     Examples:
         dycoke batch footage "What happens?" --out answers.jsonl
-        dycoke batch footage "What happens?" --csv --fields video,answer
+        dycoke batch *.mp4 "What happens?" --csv --fields video,answer
         dycoke batch footage --questions questions.csv --out answers.jsonl
 
     One JSON object per line, in the order in which they finish: to --out, from which the same
@@ -126,7 +126,7 @@ def batch(
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
-    given = collect(videos, question, more, questions_file)
+    given = collect(words or [], more, questions_file)
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
@@ -169,7 +169,7 @@ def batch(
             retry_failed=retry_failed,
             fail_fast=fail_fast,
         )
-        view.finished(counts)
+        view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
 
@@ -184,6 +184,7 @@ class BatchView(Listener):
     def __init__(self, quiet: bool) -> None:
         super().__init__()
         self._quiet = quiet
+        self._told: str | None = None
         self._start = render.Progress(quiet)
         self._run = render.BatchProgress(quiet, lambda: self.stopping)
 
@@ -224,11 +225,26 @@ class BatchView(Listener):
         self._start.stop()
         self._run.update(counts)
 
-    def finished(self, counts: Counts) -> None:
-        """Say what came of it."""
+    def failed(self, reason: str) -> None:
+        """Say why, once for all questions about a video."""
+        if not self._quiet and reason != self._told:
+            self._stop()
+            render.failed(reason)
+        self._told = reason
+
+    def finished(self, counts: Counts, out: Path | None) -> None:
+        """Say what came of it.
+
+        Args:
+            counts: of the run.
+            out: where the lines are; None is stdout.
+        """
         self._stop()
-        if not self._quiet:
-            render.note(render.batch_summary(counts))
+        if self._quiet:
+            return
+        render.note(render.batch_summary(counts, resumable=out is not None))
+        if out is not None:
+            render.note(f"Results: {display_name(str(out))}")
 
     def _stop(self) -> None:
         self._start.stop()

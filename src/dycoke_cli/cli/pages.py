@@ -99,7 +99,7 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _named(argument: TyperArgument) -> str:
-    return f"{argument.metavar}{'…' if argument.nargs != 1 else ''}"
+    return argument.metavar or argument.name or ""
 
 
 def _usage(argument: TyperArgument) -> str:

@@ -12,6 +12,7 @@ from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
+    failed,
     note,
     question,
     stdout_console,
@@ -38,6 +39,7 @@ __all__ = [
     "check",
     "confirm",
     "evaluation_tables",
+    "failed",
     "methods_tables",
     "model_table",
     "models_table",
