@@ -68,6 +68,24 @@ def test_other_methods(fake: list[FakeSession]) -> None:
     assert seeded.parameters()["draw_seed"] == 7
 
 
+@pytest.mark.parametrize("name", ["evs", "vidcom2", "v-cast", "dart", "uniform-frames"])
+def test_a_budget(fake: list[FakeSession], name: str) -> None:
+    method = asked(fake, "--method", name, "--retain", "0.1")["method"]
+    assert (method.name, method.parameters()["retain"]) == (name, 0.1)
+    assert method.parameters()["positions"] == "kept"  # the model's own
+    flags = ("--method", name, "--positions", "renumbered")
+    assert asked(fake, *flags)["method"].parameters()["positions"] == "renumbered"
+
+
+def test_a_method_without_a_budget_says_which_have_one() -> None:
+    run = run_here("ask", CLIP, "What?", "--retain", "0.1")
+    assert (run.code, run.out) == (2, "")
+    assert "--method dycoke has no --retain (random, uniform-frames," in run.err
+    run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
+    assert (run.code, run.out) == (2, "")
+    assert "--retain must be above 0 and at most 1, not 10" in run.err
+
+
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
