@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
+    failed,
     note,
     question,
     stdout_console,
@@ -37,6 +38,7 @@ __all__ = [
     "confirm",
     "cost_table",
     "evaluation_tables",
+    "failed",
     "methods_tables",
     "model_table",
     "models_table",
