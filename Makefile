@@ -6,6 +6,8 @@
 # make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
+# make control  train the bundled model on from its second version without dropout; `make placebo`: with
+#               it (STEPS=3000; hours on two cores; goes on where it was broken off)
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
@@ -13,6 +15,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+STEPS := 3000
 INSTALLED := .venv/.installed
 
 OLDEST := .venv-oldest
@@ -22,7 +25,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -54,6 +57,17 @@ gpu:
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
+
+# Another table: python -m benchmarks.shapes --model runs/control/checkpoint
+control placebo: $(INSTALLED) runs/second/model.safetensors
+	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
+		$(if $(filter control,$@),--no-dropout)
+	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
+
+# The bundled model's second version; the shipped one is the sixth.
+runs/second/model.safetensors:
+	mkdir -p runs/second
+	git archive 6a2dc89 src/dycoke_cli/models/mini/checkpoint | tar -x -m -C runs/second --strip-components 5
 
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutations

@@ -2,18 +2,19 @@
 
 `python -m benchmarks.shapes --quick` asks about 60 videos (minutes), without it about all 600
 (hours; it goes on where it was stopped). `--write` puts the tables into README.md and
-docs/shapes.md.
+docs/shapes.md. `--model FOLDER` prints them of another checkpoint of that world.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 from benchmarks.page import ROOT, put, where
 from dycoke_cli.cli.eval import Shown
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.lines import Evaluation
+from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
 from dycoke_cli.evaluation.runner import evaluate
@@ -161,11 +162,15 @@ def main() -> None:
         "--budget", type=float, action="append", help="K, in place of .3, .5 and .7"
     )
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--write", action="store_true", help="into README.md and docs/shapes.md")
     arguments = parser.parse_args()
+    if arguments.write and arguments.model != BUNDLED.model:
+        parser.error("--write is for the bundled model: leave out --model, or --write")
     evaluation = Evaluation(
         open_dataset("shapes"),
         parse_specs(",".join(specs(tuple(arguments.budget or BUDGETS)))),
+        request=replace(BUNDLED, model=arguments.model),
         split=arguments.split,
         limit_videos=QUICK_VIDEOS if arguments.quick else None,
     )

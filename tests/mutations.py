@@ -20,6 +20,7 @@ from tests.mutating import changed
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
+METHODS = ("tests/compression",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
@@ -127,9 +128,51 @@ MUTATIONS = (
     ),
     Mutation(
         "ties are left to rounding",
-        "ttm._similarity",
+        "similarity.wide",
         "torch.float64",
         "torch.float32",
+    ),
+    Mutation(
+        "a budget is rounded",
+        "budget.budget",
+        "int(A * B * C)",
+        "round(A * B * C)",
+        METHODS,
+    ),
+    Mutation(
+        "EVS drops tokens of the first frame",
+        "EVS.kept_tokens",
+        "max(A, super().kept_tokens(B, A))",
+        "super().kept_tokens(B, A)",
+        METHODS,
+    ),
+    Mutation(
+        "VidCom2 keeps the most redundant tokens",
+        "VidCom2.select",
+        "top(-A[B], C)",
+        "top(A[B], C)",
+        METHODS,
+    ),
+    Mutation(
+        "VidCom2 fills up its budget whatever the frames chose",
+        "VidCom2.select",
+        "(~A.flatten()[B]).int()",
+        "(~A.flatten()[B]).int() * 0",
+        METHODS,
+    ),
+    Mutation(
+        "V-CAST gives each frame one of what is left",
+        "VCast._counts",
+        "min(A, B - C[D])",
+        "min(1, A, B - C[D])",
+        METHODS,
+    ),
+    Mutation(
+        "a pivot of DART takes again what another took",
+        "DART.select",
+        "A.masked_fill(B, torch.inf)",
+        "A",
+        METHODS,
     ),
     Mutation(
         "generated tokens don't move back over the gaps",
@@ -345,7 +388,7 @@ MUTATIONS = (
     ),
     Mutation(
         "chunks are forgotten while a method is attached",
-        "chunk_length",
+        "has_own_attention",
         "A.endswith(OURS)",
         "A == OURS",
         PROMPTS,

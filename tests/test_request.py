@@ -49,7 +49,7 @@ def test_key_of_a_question_for_which_everything_was_chosen() -> None:
         PLAN,
         method=DyCoke(merge_ratio=0.5, prune_layer=3),
         sampling=Sampling(fps=2.0, max_frames=9, start_s=1.0),
-        generation=GenerationOptions(7, 0.5, 3),
+        generation=GenerationOptions(max_new_tokens=7, temperature=0.5, seed=3),
     )
     assert chosen.key(JOB, Asked("7", "Where?")) == "8917bc1febd10c4c0d6c9967c681474e"
 

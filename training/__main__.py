@@ -39,14 +39,21 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights and data.")] = Recipe.seed,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     begin: Annotated[
-        Path | None, typer.Option(help="A checkpoint folder whose weights a new run starts with.")
+        Path | None,
+        typer.Option(
+            help="A checkpoint folder whose weights a new run starts with. Where no layer is left "
+            "fresh: the last two stages alone, at half the rate, the probes first."
+        ),
     ] = None,
+    dropout: Annotated[
+        bool, typer.Option("--dropout/--no-dropout", help="Of visual tokens and of frames.")
+    ] = Recipe.dropout,
 ) -> None:
     """Train; an interrupted run resumes."""
     from training.trainer import LOG, Trainer, log_line
 
     with errors_in_a_sentence():
-        recipe = replace(Recipe(), steps=steps, seed=seed)
+        recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout)
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

@@ -61,6 +61,16 @@ class Shape:
     token_dropout: float = 0.0
     sides: tuple[int, ...] = (64, 64, 64, 64, 96, 128)
 
+    def without_dropout(self) -> Shape:
+        """The same with all tokens attended to, and all frames of the grid shown.
+
+        Where frames were missing, it has fewer clips, so that there are about as many frames.
+        """
+        if not self.grid:
+            return replace(self, token_dropout=0.0)
+        videos = max(1, round(self.videos * self.frames / self.grid))
+        return replace(self, videos=videos, frames=self.grid, grid=0, token_dropout=0.0)
+
 
 @dataclass
 class Batch:

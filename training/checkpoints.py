@@ -77,14 +77,14 @@ def start_from(
     model: LlavaOnevisionForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path,
-) -> int:
+) -> bool:
     """Copies what a checkpoint has into a model with fresh weights.
 
     Words are matched by what they say. Of a text model with fewer layers, the lower two thirds
     become the lowest layers, the others the highest; those between stay fresh.
 
     Returns:
-        How many parameters were copied.
+        Whether every layer has the checkpoint's weights: then the model knows what that one knew.
 
     Raises:
         ModelError: it isn't a checkpoint of such a model.
@@ -102,25 +102,22 @@ def _copy(
     model: LlavaOnevisionForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path,
-) -> int:
+) -> bool:
     if not checkpoint.is_dir():
         raise OSError("no folder")
     old = LlavaOnevisionForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
     ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
-    state, copied = model.state_dict(), 0
+    state = model.state_dict()
     for name, weight in old.state_dict().items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
                 if word in ids:
                     state[name][i] = weight[ids[word]]
-                    copied += weight[0].numel()
             continue
-        target = _renamed(name, moved)
-        state[target] = weight
-        copied += weight.numel()
+        state[_renamed(name, moved)] = weight
     model.load_state_dict(state)
-    return copied
+    return len(moved) == len(model.get_decoder().layers)
 
 
 def layers(old: int, new: int) -> list[int]:

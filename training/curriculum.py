@@ -62,6 +62,12 @@ class Stage:
         shares = np.array([share for _, share in self.shapes])
         return self.shapes[int(rng.choice(len(shares), p=shares / shares.sum()))][0]
 
+    def without_dropout(self) -> Stage:
+        """The same with neither visual-token dropout nor frame dropout."""
+        return replace(
+            self, shapes=tuple((shape.without_dropout(), share) for shape, share in self.shapes)
+        )
+
 
 CURRICULUM = (
     Stage("vision tower", ((VISION_ONLY, 1.0),), 0.8, 0.05),
@@ -121,7 +127,9 @@ class Recipe:
         muon_lr: of the matrices of the transformer layers (Muon).
         adam_lr: of everything else (AdamW).
         weight_decay: of the matrices.
-        warmup: steps over which the learning rate rises.
+        scale: share of the learning rates of model and probes that the model starts with.
+        probes_first: steps before the model learns, so that fresh probes can't spoil what it knows.
+        warmup: steps over which the learning rates rise, the model's from `probes_first` on.
         fall: power of the share of steps left, with which it falls from the start on: from a
             rate that stays high the vision tower forgets shapes while the rest learns to use them.
         seeing: weight of the auxiliary loss behind the projector, next to the answers.
@@ -129,6 +137,7 @@ class Recipe:
         placing: weight of those on which event is named, and which is asked for.
         judging: weight of the one on a question's true and false claims.
         clip: largest norm of a gradient.
+        dropout: whether there is any visual-token dropout and frame dropout.
         curriculum: the stages in order.
     """
 
@@ -137,6 +146,8 @@ class Recipe:
     muon_lr: float = 0.016
     adam_lr: float = 2e-3
     weight_decay: float = 0.01
+    scale: float = 1.0
+    probes_first: int = 0
     warmup: int = 30
     fall: float = 1.5
     seeing: float = 1.0
@@ -144,8 +155,34 @@ class Recipe:
     judging: float = 1.0
     placing: float = 0.5
     clip: float = 1.0
+    dropout: bool = True
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
 
+    def going_on(self) -> Recipe:
+        """The recipe of a run that begins with a trained model's weights, but with fresh probes.
+
+        The last two stages, the first of them for less than a third of the steps; half the learning
+        rate, which falls in a straight line, as in the runs behind the shipped weights.
+        """
+        first, *last = self.curriculum[-2:]
+        stages = (replace(first, latest=0.3), *last)
+        return replace(self, scale=0.5, fall=1.0, probes_first=120, warmup=60, curriculum=stages)
+
+    def stage(self, index: int) -> Stage:
+        """A stage of the curriculum as this run has it."""
+        stage = self.curriculum[index]
+        return stage if self.dropout else stage.without_dropout()
+
     def rate(self, step: int) -> float:
-        """What the learning rates are multiplied with at a step, 0-1."""
-        return min(1.0, (step + 1) / self.warmup) * (1 - step / self.steps) ** self.fall
+        """What the model's learning rates are multiplied with at a step, 0-1."""
+        return self.scale * self._rise(step - self.probes_first) * self._left(step)
+
+    def probe_rate(self, step: int) -> float:
+        """The same for the probes, which learn from the first step on."""
+        return self._rise(step) * self._left(step)
+
+    def _rise(self, step: int) -> float:
+        return min(1.0, max(0, step + 1) / self.warmup)
+
+    def _left(self, step: int) -> float:
+        return float((1 - step / self.steps) ** self.fall)

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from dycoke_cli.errors import ModelError
 from training.architecture import build_model, build_processor
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
 from training.checkpoints import State, Tell, is_kept, keep, start_from, take_up
-from training.cpu_layers import ATTENTION, PatchProduct
+from training.cpu_layers import ATTENTION, PatchProduct, has_bfloat16
 from training.curriculum import Recipe, Stage
+from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
 from training.tokenizer import Codec, build_tokenizer
 from training.world.wording import KINDS
@@ -67,9 +69,14 @@ class Trainer:
         begin: Path | None = None,
         tell: Tell = warnings.warn,
     ) -> None:
-        """Goes on with the run in `folder`, or starts one: with a checkpoint's weights or anew.
+        """Resumes the run in `folder`, or starts one: with a checkpoint's weights or anew.
 
-        `tell` gets a sentence where the run's last state is damaged.
+        With the weights of a whole model the recipe is that of `Recipe.going_on`. `tell` gets a
+        sentence where the run's last state is damaged.
+
+        Raises:
+            ModelError: the checkpoint or the run's state can't be used, or the run was started with
+                dropout and the recipe has none, or the other way round.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         tokenizer = build_tokenizer()
@@ -78,8 +85,11 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = build_model(tokenizer)
         resumed = is_kept(folder)
-        if begin is not None and not resumed:
-            start_from(self.model, tokenizer, begin)
+        self.goes_on = (
+            begin is not None and not resumed and start_from(self.model, tokenizer, begin)
+        )
+        if self.goes_on:
+            self.recipe = recipe.going_on()
         embeddings = self.model.model.vision_tower.embeddings
         embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
         nn.Module.to(self.model, self.device)
@@ -106,7 +116,7 @@ class Trainer:
                     upcoming = (plan, ahead.submit(self._batch, *plan))
                 batch = upcoming[1].result()
                 upcoming = ((plan[0] + 1, plan[1]), ahead.submit(self._batch, plan[0] + 1, plan[1]))
-                stage = self.recipe.curriculum[self.progress.stage]
+                stage = self.recipe.stage(self.progress.stage)
                 self.step(batch)
                 each(self.progress, stage)
                 if time.monotonic() - saved > save_every:
@@ -117,11 +127,13 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """One step on a batch."""
         begun = time.monotonic()
-        rate = self.recipe.rate(self.progress.step)
+        rates = (self.recipe.rate, self.recipe.probe_rate)
         for optimizer in (self.muon, self.adam):
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * rate
-        with torch.autocast(self.device.type, torch.bfloat16):
+            # AdamW has the probes behind the model's own.
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):
+                group["lr"] = group["initial_lr"] * rate(self.progress.step)
+        self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
             auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
             answers: list[tuple[str, float | None]] = []
@@ -169,7 +181,7 @@ class Trainer:
 
     def _batch(self, step: int, stage: int) -> Batch:
         seed = [self.recipe.seed, step]
-        shape: Shape = self.recipe.curriculum[stage].shape(np.random.default_rng(seed))
+        shape: Shape = self.recipe.stage(stage).shape(np.random.default_rng(seed))
         batch = make_batch(seed, shape, "train", self.codec, self.video_processor)
         return batch.to(self.device)
 
@@ -181,10 +193,21 @@ class Trainer:
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
+            "goes_on": self.goes_on,
+            "dropout": self.recipe.dropout,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
+        if state["dropout"] != self.recipe.dropout:
+            given = "--dropout" if state["dropout"] else "--no-dropout"
+            raise ModelError(
+                f"The run in {self.folder} was started with {given}: give that again, or another "
+                "folder (--run)."
+            )
+        self.goes_on = state["goes_on"]
+        if self.goes_on:
+            self.recipe = self.recipe.going_on()
         self.model.load_state_dict(state["model"])
         self.auxiliary.load_state_dict(state["auxiliary"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):
@@ -198,16 +221,16 @@ class Trainer:
 
 def optimizers(
     model: LlavaOnevisionForConditionalGeneration, auxiliary: nn.Module, recipe: Recipe
-) -> tuple[torch.optim.Muon, torch.optim.AdamW]:
-    """Muon for the matrices of the layers and the projector, AdamW for the rest."""
+) -> tuple[BatchedMuon, torch.optim.AdamW]:
+    """Muon for the matrices of layers and projector, AdamW for the rest, and then the probes."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
         inner = "layers" in name or "multi_modal_projector" in name
         (matrices if inner and weight.ndim == 2 else rest).append(weight)
-    rest += auxiliary.parameters()
-    muon = torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)
-    adam = torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    groups = [{"params": rest}, {"params": list(auxiliary.parameters())}]
+    muon = BatchedMuon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)
+    adam = torch.optim.AdamW(groups, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

@@ -14,7 +14,7 @@ from benchmarks.drawn import drawn
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.chunked_prefill import CHUNK
+from dycoke_cli.engine.chunks import CHUNK
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.kernels.linear import PackedLinear

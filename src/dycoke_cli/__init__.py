@@ -20,21 +20,33 @@ from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method as Uncompressed
+    from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.random_merge import RandomMerge
+    from dycoke_cli.compression.uniform_frames import UniformFrames
+    from dycoke_cli.compression.uniform_spatial import UniformSpatial
+    from dycoke_cli.compression.v_cast import VCast
+    from dycoke_cli.compression.vidcom2 import VidCom2
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
 
 __all__ = [
+    "DART",
+    "EVS",
     "Answer",
     "DyCoke",
     "FastV",
     "RandomMerge",
     "Sampling",
     "Uncompressed",
+    "UniformFrames",
+    "UniformSpatial",
+    "VCast",
+    "VidCom2",
     "VideoSession",
     "__version__",
     "load",
@@ -43,11 +55,17 @@ __all__ = [
 
 _HOMES = {
     "Answer": ("dycoke_cli.result", "Answer"),
+    "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),
     "Sampling": ("dycoke_cli.video", "Sampling"),
     "Uncompressed": ("dycoke_cli.compression.base", "Method"),
+    "UniformFrames": ("dycoke_cli.compression.uniform_frames", "UniformFrames"),
+    "UniformSpatial": ("dycoke_cli.compression.uniform_spatial", "UniformSpatial"),
+    "VCast": ("dycoke_cli.compression.v_cast", "VCast"),
+    "VidCom2": ("dycoke_cli.compression.vidcom2", "VidCom2"),
     "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),

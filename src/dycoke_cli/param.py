@@ -49,6 +49,7 @@ class Param:
         flag: its flag where that isn't its name: "start" for `start_s`.
         metavar: what the help writes for a value.
         read: the value that a text on the command line means, where it has a form of its own.
+        nullable: None stays None: the parameter isn't used then, and is null in an answer.
     """
 
     help: str
@@ -64,6 +65,7 @@ class Param:
     flag: str | None = None
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
+    nullable: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Parameter:
             raise UsageError(f"{self.name} must be {wanted}, not {text!r}") from None
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema in an answer, where every default is settled."""
+        """Its JSON Schema in an answer, where defaults that depend on others are settled."""
         if self.choices:
             return {"enum": list(self.choices)}
         told = self.told
@@ -153,7 +155,8 @@ class Parameter:
             "exclusiveMaximum": told.below,
         }
         given = {key: limit for key, limit in limits.items() if limit is not None}
-        return {"type": _KINDS[self.kind][1], **given}
+        kind = _KINDS[self.kind][1]
+        return {"type": [kind, "null"] if told.nullable else kind, **given}
 
     def _within(self, value: float) -> bool:
         told = self.told

@@ -8,6 +8,7 @@ import pytest
 
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
+from dycoke_cli.runs import conversation
 
 from . import fake_engine
 from .fake_engine import FakeLoaded, FakeSession
@@ -66,6 +67,24 @@ def test_other_methods(fake: list[FakeSession]) -> None:
     assert random.parameters()["prune_layer"] == 2  # the model's own, as for dycoke
     seeded = asked(fake, "--method", "random", "--draw-seed", "7")["method"]
     assert seeded.parameters()["draw_seed"] == 7
+
+
+@pytest.mark.parametrize("name", ["evs", "vidcom2", "v-cast", "dart", "uniform-frames"])
+def test_a_budget(fake: list[FakeSession], name: str) -> None:
+    method = asked(fake, "--method", name, "--retain", "0.1")["method"]
+    assert (method.name, method.parameters()["retain"]) == (name, 0.1)
+    assert method.parameters()["positions"] == "kept"  # the model's own
+    flags = ("--method", name, "--positions", "renumbered")
+    assert asked(fake, *flags)["method"].parameters()["positions"] == "renumbered"
+
+
+def test_a_method_without_a_budget_says_which_have_one() -> None:
+    run = run_here("ask", CLIP, "What?", "--retain", "0.1")
+    assert (run.code, run.out) == (2, "")
+    assert "--method dycoke has no --retain (random, uniform-frames," in run.err
+    run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
+    assert (run.code, run.out) == (2, "")
+    assert "--retain must be above 0 and at most 1, not 10" in run.err
 
 
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
@@ -128,6 +147,7 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
         return fake_engine.FakeLoaded(name)
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr(conversation, "is_here", lambda source: True)
     asked(fake)
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
     assert run_here("models", "default", "llava-onevision-7b").code == 0

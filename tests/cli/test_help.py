@@ -33,7 +33,7 @@ COMMANDS = [
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
-    --merge-stage --prune-from --draw-seed
+    --merge-stage --prune-from --draw-seed --retain --pivots
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
@@ -123,6 +123,10 @@ def test_help_and_ranges_speak_of_flags() -> None:
     assert "implies --no-recall" in help_of(OPTIONS["dp_cache"])
     assert "unless --dp-cache is discard" in help_of(OPTIONS["recall"])
     assert "For random only. " in help_of(OPTIONS["draw_seed"])
+    budget = help_of(OPTIONS["retain"])
+    assert "0 < R ≤ 1" in budget
+    # What most methods have stands first, and names none of them.
+    assert "Default: 0.25; random: as many as TTM keeps" in budget
 
 
 def test_other_defaults_in_the_help() -> None:

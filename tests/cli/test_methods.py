@@ -71,9 +71,12 @@ def test_for_people() -> None:
     assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
     assert "kv, stage 2 alone" in text
     assert "Range: 0 ≤ K < 1. Default: 0.7." in text
-    # What random shares with dycoke is told once.
+    # What random shares with dycoke is told once, and what methods with a budget share.
     assert "Parameters: those of dycoke, and: " in text
     assert text.count("--merge-ratio") == 1
+    assert "evs: the tokens that differ most" in text
+    assert "Acts: before the language model. Paper: arXiv 2510.14624. Parameters: those of" in text
+    assert text.count("--positions") == 2
     assert "--merge-ratio K" in run_here("methods", "random").out
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dycoke_cli.engine import encode
+from dycoke_cli.engine import chunks, encode
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import VideoPrompt
 from tests.exactness import assert_same
@@ -32,7 +32,7 @@ def prompt_of(shape, inputs, frames):
 @pytest.mark.parametrize("frames_a_chunk", [1, 3, 100])
 def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
     numbers = 3 * (shape.side * 4) ** 2
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", frames_a_chunk * numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", frames_a_chunk * numbers)
     model = make_model(shape)
     inputs = make_inputs(shape, 7)
     embeds, visual = prompt_rows(model, shape, inputs)

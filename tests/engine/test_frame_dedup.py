@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dycoke_cli.engine import encode
+from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
@@ -25,7 +25,7 @@ def repeated(order: list[int]) -> Pictures:
 @pytest.mark.parametrize("family", MAKERS)
 @pytest.mark.parametrize("numbers", [1, 10**9])
 def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatch) -> None:
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)
     shown = repeated([0, 1, 1, 0, 2, 2, 0])
     known = family_of(model.config)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import encode, merged_vision
+from dycoke_cli.engine import chunks, encode, merged_vision
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.private_api import attention_implementation
 from dycoke_cli.models.prompt import make_prompt
@@ -93,13 +93,13 @@ def test_rows_and_choice_are_those_of_whole_frames(
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
     tower = getattr(model.model, known.tower.name)
     monkeypatch.setattr(merged_vision, "LAYERS_BEFORE", before)
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 10**9)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(layers, before, rows_of(family), merging.merge_ratio)
     expected = encode.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     stock = attention_implementation(tower)
     encoded = encode.encode_video(model, known, prompt, None, merging.before_vision())
     count = len(rows_of(family))

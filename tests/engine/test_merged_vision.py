@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
-from dycoke_cli.engine import encode, merged_vision
+from dycoke_cli.engine import chunks, encode, merged_vision
 from dycoke_cli.engine.merged_vision import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -109,7 +109,7 @@ def _pooled(frame: torch.Tensor, side: int, token: int) -> torch.Tensor:
 @pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
 @torch.inference_mode()
 def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypatch) -> None:
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     monkeypatch.setattr(merged_vision, "LAYERS_BEFORE", before)
     model, processor = make("llava_onevision")
     known = family_of(model.config)

@@ -11,6 +11,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
+from dycoke_cli.param import parameters_of
 
 
 def only(text: str) -> Spec:
@@ -56,6 +57,52 @@ def test_specs_on_the_bundled_model(text: str, method: object, frames: int | Non
 def test_every_method_and_ablation_can_be_named() -> None:
     names = [*METHODS, *ABLATIONS]
     assert [spec.name for spec in parse_specs(", ".join(names))] == names
+
+
+BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+
+
+def test_all_is_every_method_once() -> None:
+    assert [spec.text for spec in parse_specs("all")] == [*METHODS]
+    assert [spec.text for spec in parse_specs("no-video, all")] == ["no-video", *METHODS]
+
+
+def test_budgets_are_rows_of_the_methods_that_take_one() -> None:
+    specs = parse_specs("all", "0.5, .25")
+    expected = [
+        text
+        for name in METHODS
+        for text in ([f"{name}:retain=0.5", f"{name}:retain=.25"] if name in BUDGETED else [name])
+    ]
+    assert [spec.text for spec in specs] == expected
+    kept = [spec.create().kept_tokens(8, 100) for spec in specs if spec.method in BUDGETED]
+    assert kept == [400, 200] * len(BUDGETED)
+
+
+def test_a_budget_that_was_given_stays() -> None:
+    specs = parse_specs("none,evs:retain=0.1,vidcom2:positions=kept", "0.5")
+    assert [spec.text for spec in specs] == [
+        "none",
+        "evs:retain=0.1",
+        "vidcom2:positions=kept:retain=0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "budgets", "sentence"),
+    [
+        ("evs", "half", r"--retain must be a number, not 'half'"),
+        ("evs", "0.5,", r"--retain must be a number, not ''"),
+        ("evs", "0", r"--retain must be above 0 and at most 1, not 0"),
+        ("evs", "0.5,25", r"--retain must be above 0 and at most 1, not 25"),
+        ("evs", "0.5,0.5", r"--methods has evs:retain=0.5 twice"),
+        ("all,evs", None, r"--methods has evs twice"),
+        ("none,dycoke", "0.5", r"--retain is for methods that take a budget \(random, .*evs"),
+    ],
+)
+def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{sentence}"):
+        parse_specs(methods, budgets)
 
 
 @pytest.mark.parametrize(

@@ -119,22 +119,34 @@ class Shorter:
         self.frames, self.per_frame = frames, len(self.visual) // frames
         self.deepstack = list(given.get("deepstack_visual_embeds") or ())
 
-    def _kept(self, merge_ratio: float | None) -> tuple[list[int], list[int], list[int]]:
-        """Visual tokens that stay, the rows that are read, and where the former are among them."""
-        kept = list(range(len(self.visual)))
-        if merge_ratio is not None:
-            features = self.embeds[self.visual].view(self.frames, self.per_frame, -1)
-            kept = merge(features, merge_ratio)
+    @property
+    def features(self) -> torch.Tensor:
+        """The visual tokens, `[F, N, D]`."""
+        return self.embeds[self.visual].view(self.frames, self.per_frame, -1)
+
+    def merged(self, merge_ratio: float | None) -> list[int]:
+        """The visual tokens that stay under TTM."""
+        every = list(range(len(self.visual)))
+        return every if merge_ratio is None else merge(self.features, merge_ratio)
+
+    def _read(self, kept: list[int]) -> tuple[list[int], list[int]]:
+        """The rows that are read, and where the visual tokens that stay are among them."""
         dropped = {self.visual[i] for i in range(len(self.visual)) if i not in set(kept)}
         rows = [r for r in range(len(self.embeds)) if r not in dropped]
-        return kept, rows, [rows.index(self.visual[i]) for i in kept]
+        return rows, [rows.index(self.visual[i]) for i in kept]
 
     @torch.no_grad()
     def generate_shorter(
-        self, new_tokens: int, merge_ratio: float, renumbered: bool
+        self, new_tokens: int, kept: list[int], renumbered: bool
     ) -> tuple[list[int], list[torch.Tensor]]:
-        """Tokens and their logits."""
-        kept, rows, columns = self._kept(merge_ratio)
+        """Tokens and their logits.
+
+        Args:
+            new_tokens: how many.
+            kept: the visual tokens that stay, ascending.
+            renumbered: whether positions close the gaps.
+        """
+        rows, columns = self._read(kept)
         positions = torch.arange(len(rows))[None] if renumbered else self.positions[..., rows]
         short = {"input_ids": self.inputs["input_ids"][:, rows], "position_ids": positions}
         if "mm_token_type_ids" in self.inputs:
@@ -184,7 +196,8 @@ class Masked(Shorter):
         renumbered: bool,
     ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
         """Tokens, their logits, and at each step which of the tokens read are active."""
-        kept, rows, columns = self._kept(merge_ratio)
+        kept = self.merged(merge_ratio)
+        rows, columns = self._read(kept)
         self._types = torch.zeros(len(rows), dtype=torch.bool)
         if self.model.config.model_type in BOTH_WAYS:
             self._types = self.inputs["mm_token_type_ids"][0, rows] > 0

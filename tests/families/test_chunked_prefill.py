@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import chunked_prefill
+from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.attention import scoring_attention
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
@@ -33,8 +33,8 @@ def in_chunks(monkeypatch):
     """Make chunks short enough for a tiny prompt."""
 
     def switch_on() -> None:
-        monkeypatch.setattr(chunked_prefill, "LONGEST_WHOLE", CHUNK + 1)
-        monkeypatch.setattr(chunked_prefill, "CHUNK", CHUNK)
+        monkeypatch.setattr(chunks, "LONGEST_WHOLE", CHUNK + 1)
+        monkeypatch.setattr(chunks, "CHUNK", CHUNK)
 
     return switch_on
 
@@ -68,12 +68,15 @@ class Read:
 def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
     loaded = loaded_of("llava_onevision")
     decoder = loaded.model.get_decoder()
-    chunk, whole = chunked_prefill.CHUNK, chunked_prefill.LONGEST_WHOLE
+    chunk, whole = chunks.CHUNK, chunks.LONGEST_WHOLE
     lengths = (chunk, chunk + 1, whole, whole + 1)
     found = {}
     for name in ("sdpa", OURS, scoring_attention("sdpa"), scoring_attention(OURS)):
         loaded.model.set_attn_implementation(name)
-        found[name] = [chunked_prefill.chunk_length(length, decoder) for length in lengths]
+        found[name] = [
+            chunks.chunk_length(length, chunked_prefill.has_own_attention(decoder))
+            for length in lengths
+        ]
     loaded.model.set_attn_implementation("sdpa")  # it is shared between tests
     assert found["sdpa"] == found[scoring_attention("sdpa")] == [*lengths[:3], chunk]
     # Also while a method is attached.

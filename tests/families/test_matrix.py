@@ -9,7 +9,7 @@ import torch
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import encode
+from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
@@ -70,7 +70,7 @@ def test_every_family_is_in_the_matrix() -> None:
 @pytest.mark.parametrize("family", MAKERS)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatch) -> None:
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
     model, processor = make(family)
     shown = clip(frames)
     known = family_of(model.config)
@@ -146,9 +146,9 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     for positions in positions_of(family):
         reference, renumbered = Masked(model, inputs, frames), positions == "renumbered"
         if prune_ratio is None:
-            assert merge_ratio is not None
             actives: list[list[int]] = []
-            tokens, logits = reference.generate_shorter(NEW_TOKENS, merge_ratio, renumbered)
+            kept = reference.merged(merge_ratio)
+            tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered)
         else:
             tokens, logits, actives = reference.generate(
                 NEW_TOKENS,

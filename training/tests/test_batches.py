@@ -21,6 +21,23 @@ def test_positions_skip_what_is_not_shown() -> None:
     assert positions == [*opening, *frames, *newline]
 
 
+def test_without_dropout_all_frames_are_shown_and_all_tokens_attended_to() -> None:
+    shape = Shape(videos=4, frames=3, grid=6, text=20, token_dropout=1.0)
+    batch = batch_of(1, shape)
+    assert batch.dropped.any()
+    assert batch.positions[0, :51].tolist() != list(range(51))
+    whole = batch_of(1, shape.without_dropout())
+    # Two clips of six frames are as many frames as four of three.
+    assert whole.pixels.shape == (2, 6, 3, 64, 64)
+    assert not whole.dropped.any()
+    assert whole.positions[0, : 2 + 6 * 16 + 1].tolist() == list(range(2 + 6 * 16 + 1))
+
+
+def test_what_had_no_dropout_is_as_it_was() -> None:
+    shape = Shape(videos=2, frames=3, text=20)
+    assert shape.without_dropout() == shape
+
+
 def test_without_a_grid_nothing_is_skipped() -> None:
     shape = Shape(videos=1, frames=3)
     shown = shown_frames(shape, np.random.default_rng(0))

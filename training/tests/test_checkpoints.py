@@ -18,6 +18,7 @@ from training.checkpoints import (
     layers,
     start_from,
     take_up,
+    write_checkpoint,
 )
 from training.tokenizer import build_tokenizer
 
@@ -89,8 +90,7 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    copied = start_from(model, tokenizer, BUNDLED_CHECKPOINT)
-    assert copied > 4_000_000
+    assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
     name = "vision_tower.encoder.layers.2.mlp.fc1.weight"
     tower = model.model.vision_tower.encoder.layers[2].mlp.fc1.weight
     assert torch.equal(tower, stored[name].float())
@@ -101,6 +101,16 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     last = max(int(k.split(".")[3]) for k in stored if k.startswith("language_model.model.layers"))
     top = stored[f"language_model.model.layers.{last}.mlp.up_proj.weight"].float()
     assert torch.equal(model.get_decoder().layers[-1].mlp.up_proj.weight, top)
+
+
+def test_of_a_checkpoint_with_fewer_layers_some_stay_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = build_tokenizer()
+    monkeypatch.setattr("training.architecture.TEXT_LAYERS", 6)
+    write_checkpoint(build_model(tokenizer), tmp_path / "smaller")
+    monkeypatch.undo()
+    assert not start_from(build_model(tokenizer), tokenizer, tmp_path / "smaller")
 
 
 @pytest.mark.parametrize("left", [None, 0, 1000])

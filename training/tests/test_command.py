@@ -56,9 +56,13 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
     assert run_here(*begun).exit_code == 0
     state = torch.load(tmp_path / "next" / "state.pt", weights_only=True)["model"]
     before = weights(out)
-    # A step of the first stage leaves the text model as it was.
-    name = "model.language_model.layers.4.mlp.up_proj.weight"
+    # At first the probes learn alone.
+    name = "model.vision_tower.encoder.layers.2.mlp.fc1.weight"
     assert torch.equal(state[name], before[name].float())
+    # Resumed with other options it would be another run.
+    other = run_here(*begun[:-2], "--no-dropout")
+    assert other.exit_code == 4
+    assert "was started with --dropout: give that again, or another folder" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_errors_in_a_sentence(
 def test_the_numbers_are_those_of_the_recipe() -> None:
     text = run_here("train", "--help").output
     assert str(Recipe.steps) in text.replace(",", "")
-    for flag in ("--run", "--steps", "--seed", "--device", "--begin"):
+    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout"):
         assert flag in text
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.cpu_layers import BLOCK, PatchProduct, attention
+from training.cpu_layers import BLOCK, PatchProduct, attention, has_bfloat16
 
 LENGTH, HEADS, SIZE = BLOCK * 2 + 37, 2, 16
 
@@ -69,3 +69,19 @@ def test_it_has_the_very_parameters_and_names_of_the_convolution() -> None:
     assert ours.weight is stock.weight
     assert ours.bias is stock.bias
     assert list(ours.state_dict()) == list(stock.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "expected"),
+    [
+        ("cpu", {"avx512_f": True, "avx512_bf16": False}, False),
+        ("cpu", {"avx512_f": True, "avx512_bf16": True}, True),
+        ("cpu", {}, False),
+        ("cuda", {}, True),
+    ],
+)
+def test_cpus_that_do_not_multiply_in_bfloat16_train_in_float32(
+    device: str, found: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert has_bfloat16(torch.device(device)) == expected

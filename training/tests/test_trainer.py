@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import curriculum as recipes
 from training.auxiliary_losses import verdict_loss
-from training.batches import Shape
+from training.batches import Batch, Shape
 from training.curriculum import Recipe, Stage
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
@@ -87,6 +89,93 @@ def test_learning_rate_rises_and_falls_to_nothing() -> None:
     assert recipe.rate(4) == pytest.approx(0.5 * 0.96 * 0.96**0.5)
     assert recipe.rate(75) == pytest.approx(0.125)
     assert recipe.rate(100) == 0
+
+
+def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned(
+    tmp_path, monkeypatch
+) -> None:
+    going_on = Recipe.going_on
+    short = {"probes_first": 2, "warmup": 1}
+    monkeypatch.setattr(Recipe, "going_on", lambda recipe: replace(going_on(recipe), **short))
+    recipe = replace(RECIPE, steps=4)
+    trainer = Trainer(recipe, tmp_path, begin=BUNDLED_CHECKPOINT)
+    weights = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    probes = {name: weight.clone() for name, weight in trainer.auxiliary.state_dict().items()}
+    moved = []
+
+    def each(progress, _stage):
+        now = trainer.model.state_dict()
+        moved.append(any(not torch.equal(now[name], weights[name]) for name in weights))
+        seeing = trainer.auxiliary.state_dict()["seeing_probe.linear.weight"]
+        assert not torch.equal(seeing, probes["seeing_probe.linear.weight"])
+        # What fresh probes would have the model do isn't kept for later either.
+        assert bool(trainer.muon.state) == moved[-1]
+
+    trainer.run(each)
+    assert moved == [False, False, True, True]
+    # Resumed, it is the same recipe, without the checkpoint.
+    again = Trainer(recipe, tmp_path)
+    assert again.goes_on
+    assert again.recipe == trainer.recipe != recipe
+    assert not Trainer(recipe, tmp_path / "new").goes_on
+
+
+def test_learning_rates_of_a_run_that_goes_on() -> None:
+    recipe = replace(Recipe(), steps=1000).going_on()
+    first, warm = recipe.probes_first, recipe.probes_first + recipe.warmup
+    assert recipe.rate(first - 1) == 0 < recipe.rate(first) < recipe.rate(warm)
+    # Half of the rate of the start, less what has fallen by then, in a straight line to nothing.
+    assert recipe.rate(warm) == pytest.approx(0.5 * (1 - warm / 1000))
+    assert recipe.rate(750) == pytest.approx(0.125)
+    assert recipe.probe_rate(warm) == pytest.approx(1 - warm / 1000)
+    assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
+    assert recipe.going_on() == recipe
+
+
+def seen_in_training(folder, dropout: bool) -> list[Batch]:
+    """The batches of two steps of a stage with both kinds of dropout."""
+    shape = Shape(videos=2, frames=2, grid=4, text=64, token_dropout=1.0)
+    recipe = replace(RECIPE, steps=2, curriculum=(Stage("a", ((shape, 1.0),), 1.1, 1.0),))
+    trainer = Trainer(replace(recipe, dropout=dropout), folder)
+    batches: list[Batch] = []
+
+    def step(batch):
+        batches.append(batch)
+        trainer.progress.step += 1
+
+    trainer.step = step  # type: ignore[method-assign]
+    trainer.run(lambda *_: None)
+    return batches
+
+
+def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path) -> None:
+    for batch in seen_in_training(tmp_path / "with", dropout=True):
+        assert batch.dropped.any()
+        assert batch.pixels.shape[1] == 2
+    for batch in seen_in_training(tmp_path / "without", dropout=False):
+        assert not batch.dropped.any()
+        assert batch.pixels.shape[1] == 4
+        steps = batch.positions[:, : 2 + 4 * 16 + 1].diff()
+        assert (steps == 1).all()
+
+
+def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
+    for recipe in (Recipe(dropout=False), Recipe(dropout=False).going_on()):
+        for i in range(len(recipe.curriculum)):
+            for shape, _ in recipe.stage(i).shapes:
+                assert (shape.token_dropout, shape.grid) == (0, 0)
+    shapes = [shape for shape, _ in Recipe().stage(4).shapes]
+    assert any(shape.token_dropout for shape in shapes)
+    assert any(shape.grid for shape in shapes)
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_a_run_keeps_to_the_dropout_it_was_started_with(tmp_path, dropout: bool) -> None:
+    Trainer(replace(RECIPE, dropout=dropout), tmp_path).save()
+    assert Trainer(replace(RECIPE, dropout=dropout), tmp_path).recipe.dropout == dropout
+    started = "--dropout" if dropout else "--no-dropout"
+    with pytest.raises(ModelError, match=f"was started with {started}: give that again"):
+        Trainer(replace(RECIPE, dropout=not dropout), tmp_path)
 
 
 def test_the_curriculum_ends_with_what_the_program_shows_by_default() -> None:

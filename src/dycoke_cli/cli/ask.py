@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 from dycoke_cli.cli import flags, options, output, questions
+from dycoke_cli.cli.estimate import Estimate, cost_of_video, show_cost
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
@@ -31,6 +32,7 @@ def ask(
     more: options.Questions = None,
     cache: options.Cache = False,
     compare: options.Compare = False,
+    estimate: Estimate = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -46,6 +48,9 @@ def ask(
         if compare and method.method == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         request = flags.request(model, loading, sampling, generation, method.chosen())
+        if estimate:
+            show_cost(cost_of_video(video, request), as_json)
+            return
         asked = questions.collect(question, more, video)
         waiting[:] = [{"video": video, "question": text} for text in asked]
         note = BUNDLED_NOTE if model.named is None and not quiet else None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
 import typer
 
-from dycoke_cli.cli import engine_flags, flags, options, render
+from dycoke_cli.cli import engine_flags, flags, options, output, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.estimate import Estimate, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.request import Request
+from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Counts, Listener
 
 _RUN = "Run"
@@ -98,6 +104,7 @@ def batch(
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
     out: Out = None,
+    estimate: Estimate = False,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
@@ -122,6 +129,9 @@ def batch(
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
     given = collect(videos, question, more, questions_file)
+    if estimate:
+        _estimate(given.jobs, request)
+        return
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
@@ -228,3 +238,24 @@ class BatchView(Listener):
     def _stop(self) -> None:
         self._start.stop()
         self._run.stop()
+
+
+def _estimate(jobs: Sequence[Job], request: Request) -> None:
+    """One object per video on stdout: what an answer about it would cost, or why none is known.
+
+    Raises:
+        Exit: a video can't be read.
+        ModelError: there is no such model, or nothing is known of it here.
+    """
+    from dycoke_cli.engine.cost import SCHEMA
+
+    failed = False
+    for video in dict.fromkeys(job.video for job in jobs):
+        try:
+            document = to_dict(replace(cost_of_video(video.path, request), video=video.shown))
+        except VideoError as error:
+            failed = True
+            document = output.error_document(SCHEMA, error, video=video.shown)
+        output.write_json(document)
+    if failed:
+        raise typer.Exit(1)

@@ -11,6 +11,7 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.runs.listener import Counts, Listener
 
@@ -27,6 +28,7 @@ def evaluate(
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
     split: options.SplitName = "test",
     limit: options.Limit = None,
     cache: options.Cache = False,
@@ -47,17 +49,17 @@ def evaluate(
         engine.check()
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
+        specs = parse_specs(methods, retain)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
         from dycoke_cli.evaluation.lines import Evaluation
         from dycoke_cli.evaluation.runner import evaluate as run
-        from dycoke_cli.evaluation.specs import parse_specs
         from dycoke_cli.models.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,
-            specs=parse_specs(methods),
+            specs=specs,
             request=request,
             split=split,
             limit_videos=limit,

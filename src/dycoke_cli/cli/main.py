@@ -103,6 +103,26 @@ def main(arguments: list[str] | None = None) -> int:
         return _report(failure.explain(error), arguments)
 
 
+def run() -> None:
+    """The `dycoke` program: `main`, and then leave at once.
+
+    Taking torch apart would keep the prompt away for up to a second. All files are closed by now,
+    and worker processes end when their pipe does; Ray has things of its own to end.
+    """
+    try:
+        code = main()
+    except SystemExit as leaving:
+        if not isinstance(leaving.code, int):
+            raise
+        code = leaving.code
+    if "torch" not in sys.modules or "ray" in sys.modules:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _report(error: DycokeError, arguments: list[str]) -> int:
     """Say what failed, on stdout too where an object was asked for."""
     if "--json" in arguments and sys.stdout is not None:

@@ -11,7 +11,7 @@ from dycoke_cli.cli.param_flags import option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
-from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.evaluation.specs import ABLATIONS, ALL
 
 PANEL = "Compression"
 _OWNERS = owners()
@@ -31,7 +31,19 @@ Methods = Annotated[
         metavar="NAME[:PARAMETER=VALUE…],…",
         help=f"The rows of the table: {', '.join(METHODS)}; "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-        + ". As in none,dycoke:merge_ratio=0.5; `dycoke methods` has the parameters.",
+        + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` has the "
+        "parameters.",
+        rich_help_panel=PANEL,
+    ),
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(
+        "--retain",
+        metavar="R,…",
+        help="Fractions of the visual tokens kept before the language model: a row at each for "
+        "each method that takes a budget. Default: its own.",
+        show_default=False,
         rich_help_panel=PANEL,
     ),
 ]

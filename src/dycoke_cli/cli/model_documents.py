@@ -13,13 +13,12 @@ from dycoke_cli.models.catalog import (
     CATALOG,
     STATES,
     Entry,
-    configured_sizes,
-    own_method_defaults,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.hub import CachedModel, cached_models
 from dycoke_cli.models.memory import Machine, this_machine
+from dycoke_cli.models.on_disk import StoredConfig, config_in
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
 from dycoke_cli.result import Count, Version
@@ -120,19 +119,19 @@ def one_model(source: ModelRef) -> ModelList:
     machine, cached = this_machine(), cached_models()
     if source.entry is not None:
         model = _of_entry(source.entry, machine, cached)
-        return _document(machine, [replace(model, configuration=_configuration(model.on_disk))])
+        stored = _stored(model.on_disk)
+        return _document(machine, [replace(model, configuration=_configuration(stored))])
     known: dict[str, Any] = {field.name: None for field in fields(Entry)}
     known |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
     on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
-    configuration = _configuration(on_disk)
-    family = None if configuration is None else configuration.family
+    stored = _stored(on_disk)
     model = ListedModel(
         **known,
         fits=None,
         on_disk=on_disk,
-        configuration=configuration,
-        **_method_defaults(family, on_disk),
+        configuration=_configuration(stored),
+        **_method_defaults(None, stored),
     )
     return _document(machine, [model])
 
@@ -154,29 +153,25 @@ def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) ->
         **vars(entry),
         fits=machine.holds(entry),
         on_disk=on_disk,
-        **_method_defaults(entry.family, on_disk),
+        **_method_defaults(entry.family, _stored(on_disk)),
     )
 
 
-def _configuration(on_disk: OnDisk | None) -> Configuration | None:
-    sizes = None if on_disk is None else configured_sizes(_newest(on_disk))
-    return None if sizes is None else Configuration(**sizes)
+def _configuration(stored: StoredConfig | None) -> Configuration | None:
+    return None if stored is None else Configuration(**stored.sizes)
 
 
-def _method_defaults(family_name: str | None, on_disk: OnDisk | None) -> dict[str, Any]:
+def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
+    """The configuration of the newest revision."""
+    return None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
+
+
+def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
     """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
+    if stored is not None and stored.method_defaults is not None:
+        return stored.method_defaults
     family = FAMILIES.get(family_name or "")
-    if family is None:
-        return dict.fromkeys(METHOD_DEFAULTS)
-    configuration = _configuration(on_disk)
-    layers = None if configuration is None else configuration.text.get("num_hidden_layers")
-    own = None if on_disk is None else own_method_defaults(_newest(on_disk))
-    return defaults_of(family, own, layers)
-
-
-def _newest(on_disk: OnDisk) -> Path:
-    """Where the files of the newest revision are."""
-    return Path(on_disk.revisions[0].folder)
+    return dict.fromkeys(METHOD_DEFAULTS) if family is None else defaults_of(family)
 
 
 def _on_disk(cached: CachedModel | None) -> OnDisk | None:

@@ -9,11 +9,17 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli.estimate import cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import find
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
 
 app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
 
@@ -55,10 +61,27 @@ def default(
 
 
 @app.command("info")
-def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
+def info(
+    name: options.ModelArgument,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="What an answer about N frames of 1280 × 720 would cost in tokens, memory and "
+            "FLOPs, in place of what is known of the model.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
     """Show everything that is known of a model; nothing is downloaded."""
     from dycoke_cli.cli.model_documents import one_model
 
+    if frames is not None:
+        request = Request(name, LoadOptions(), Sampling(), DyCoke(), GenerationOptions())
+        show_cost(cost_of_frames(request, frames, height=720, width=1280), as_json)
+        return
     document = one_model(find(name))
     if as_json:
         output.write_json(to_dict(document))

@@ -135,7 +135,11 @@ def value_of(parameter: Parameter, given: Any) -> Any:
 
 
 def _told(by_method: Mapping[str, str]) -> str:
-    """What the first method has, and the others where theirs differs."""
-    first, *_ = by_method.values()
-    others = [f"{method}: {text}" for method, text in by_method.items() if text != first]
-    return "; ".join([first, *others])
+    """What the default method has, or else most of them, and the others where theirs differs."""
+    texts = [*by_method.values()]
+    usual = by_method.get(DEFAULT, max(texts, key=texts.count))
+    others: dict[str, list[str]] = {}
+    for method, text in by_method.items():
+        if text != usual:
+            others.setdefault(text, []).append(method)
+    return "; ".join([usual, *(f"{', '.join(names)}: {text}" for text, names in others.items())])

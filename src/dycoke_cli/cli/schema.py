@@ -61,6 +61,12 @@ def _cache() -> Mapping[str, Part]:
     return {"cache": Part(CacheState), "error": _failure()}
 
 
+def _estimate() -> Mapping[str, Part]:
+    from dycoke_cli.engine.cost import Cost
+
+    return {"estimate": Part(Cost), "error": _failure("video", "question", "model")}
+
+
 def _eval() -> Mapping[str, Part]:
     from dycoke_cli.evaluation.report import Report
 
@@ -109,6 +115,9 @@ DOCUMENTS = {
         "A usage error of `--json` where the command isn't known.",
         lambda: {"error": _failure()},
     ),
+    "estimate": Document(
+        "dycoke.estimate/1", "What an answer would cost: `--estimate`.", _estimate
+    ),
     "eval": Document("dycoke.eval/1", "The comparison that `dycoke eval` makes.", _eval),
     "methods": Document(
         "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
@@ -132,7 +141,7 @@ def schema(
     """Print the JSON Schema of an output."""
     if name is None:
         for known, document in DOCUMENTS.items():
-            output.write(f"{known:<9}{document.description}\n")
+            output.write(f"{known:<10}{document.description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")
@@ -145,4 +154,6 @@ def read_schema(name: str) -> dict[str, Any]:
     schema = schema_of(document.schema, document.description, document.parts())
     if "answer" in schema["$defs"]:
         schema["$defs"]["answer"]["properties"]["method"] = method_schema()
+    if "estimate" in schema["$defs"]:
+        schema["$defs"]["estimate"]["properties"]["method"] = method_schema()
     return schema

@@ -191,10 +191,11 @@ class Method:
         """
         groups: dict[str | None, list[str]] = {}
         for name, parameter in parameters_of(type(self)).items():
-            told = parameter.told
-            if told.symbol and (told.switch is None or self.has_effect(told.switch, kept)):
-                value = f"{told.symbol}={getattr(self, name):g}"
-                groups.setdefault(told.switch, []).append(value)
+            told, value = parameter.told, getattr(self, name)
+            if value is None or not told.symbol:
+                continue
+            if told.switch is None or self.has_effect(told.switch, kept):
+                groups.setdefault(told.switch, []).append(f"{told.symbol}={value:g}")
         return [" ".join(group) for group in groups.values()]
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
@@ -223,6 +224,13 @@ class Method:
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens `select` keeps; known before anything is encoded."""
         return frames * per_frame
+
+    def attended_tokens(self, kept: int) -> int:
+        """Of the visual tokens kept, those that layers behind the method's choice attend to.
+
+        In decode that is a step's; inside the language model it holds for the prompt as well.
+        """
+        return kept
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions, or keep the positions they had."""

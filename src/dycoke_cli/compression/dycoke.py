@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning
+from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning, tokens_left
+from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -26,7 +27,7 @@ class DyCoke(Method):
     """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
 
     Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
-    attention of each decoding step.
+    attention of each decoding step. The published code renumbers positions.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -115,14 +116,7 @@ class DyCoke(Method):
         Literal["paper", "published"],
         Param("paper, or published (with the quirks of the published code)."),
     ] = "paper"
-    positions: Annotated[
-        Literal["kept", "renumbered"] | None,
-        Param(
-            "Positions of the remaining tokens: kept (original) or renumbered (contiguous).",
-            default="renumbered, as in the published code; kept for models whose positions are "
-            "time, height and width, and where the checkpoint says so (`dycoke models info`)",
-        ),
-    ] = None
+    positions: Positions = None
     dp_cache: Annotated[
         Literal["device", "host", "discard"],
         Param(
@@ -213,6 +207,11 @@ class DyCoke(Method):
         if not self.ttm:
             return super().kept_tokens(frames, per_frame)
         return ttm.kept_tokens(frames, per_frame, self.merge_ratio, self.window, self.variant)
+
+    def attended_tokens(self, kept: int) -> int:
+        """What stage 2 leaves active."""
+        pruned = self.has_effect("kv_prune", kept)
+        return tokens_left(kept, self.prune_ratio) if pruned else kept
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""

@@ -48,5 +48,9 @@ class FastV(Method):
         """The layer, and the choice that is made before it."""
         return Inside(self.prune_layer, self._keep)
 
+    def attended_tokens(self, kept: int) -> int:
+        """What is left from that layer on."""
+        return tokens_left(kept, self.prune_ratio)
+
     def _keep(self, attention: torch.Tensor) -> torch.Tensor:
         return top(attention, tokens_left(len(attention), self.prune_ratio))

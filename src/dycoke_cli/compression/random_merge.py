@@ -1,12 +1,13 @@
-"""The control that every choice must beat: as many tokens as TTM keeps, drawn at random."""
+"""The control that every choice must beat: as many tokens, drawn at random."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import Ablation
+from dycoke_cli.compression.budget import RETAIN, budget
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.param import Param
 
@@ -14,28 +15,51 @@ if TYPE_CHECKING:
     import torch
 
 
+_RETAIN = replace(
+    RETAIN, default="as many as TTM keeps; given, it turns off both stages of dycoke", nullable=True
+)
+
+
 @dataclass(frozen=True)
 class RandomMerge(DyCoke):
-    """DyCoke with random dropping in place of TTM (the paper's ablation).
+    """DyCoke with random dropping in place of TTM (the paper's ablation), or a budget at random.
 
-    Stage 2 stays as it is; with `kv_prune=False` this is plain random dropping.
+    Without `retain`, as many tokens stay as TTM would keep, and stage 2 stays as it is; with
+    `kv_prune=False` this is plain random dropping. With `retain` exactly that budget stays, and
+    there is nothing else of DyCoke: `ttm` and `kv_prune` are False.
+
+    Raises:
+        UsageError: (a ValueError) see `DyCoke`.
     """
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "Random dropping"
-    summary: ClassVar[str] = "as many tokens as dycoke keeps, drawn at random"
+    summary: ClassVar[str] = "as many tokens as dycoke keeps, or a budget, drawn at random"
     ablations: ClassVar[Mapping[str, Ablation]] = {}
 
     draw_seed: Annotated[
         int, Param("Seed of the draw of tokens, so that a run can be repeated.", at_least=0)
     ] = 0
+    retain: Annotated[float | None, _RETAIN] = None
+
+    def __post_init__(self) -> None:
+        if self.retain is not None:
+            object.__setattr__(self, "ttm", False)
+            object.__setattr__(self, "kv_prune", False)
+        super().__post_init__()
 
     def merging(self) -> str | None:
         """None: it isn't TTM that drops."""
         return None
 
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        """The budget, exactly, or as many as TTM keeps."""
+        if self.retain is None:
+            return super().kept_tokens(frames, per_frame)
+        return budget(frames, per_frame, self.retain)
+
     def select(self, features: torch.Tensor) -> torch.Tensor:
-        """As many indices as TTM keeps of `features[F, N, D]`, drawn over the whole video."""
+        """Flat indices `[M]`, int64, ascending, of `features[F, N, D]`, drawn over all of them."""
         import torch
 
         frames, per_frame = features.shape[:2]

@@ -7,14 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.random_merge import RandomMerge
+from dycoke_cli.compression.uniform_frames import UniformFrames
+from dycoke_cli.compression.uniform_spatial import UniformSpatial
+from dycoke_cli.compression.v_cast import VCast
+from dycoke_cli.compression.vidcom2 import VidCom2
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Method, DyCoke, RandomMerge, FastV)
+    method.name: method
+    for method in (
+        Method,
+        DyCoke,
+        FastV,
+        RandomMerge,
+        UniformFrames,
+        UniformSpatial,
+        EVS,
+        VidCom2,
+        VCast,
+        DART,
+    )
 }
 
 DEFAULT = DyCoke.name
@@ -42,7 +60,11 @@ def create(name: str, **parameters: Any) -> Method:
     method = find(name)
     unknown = [parameter for parameter in parameters if parameter not in parameters_of(method)]
     if unknown:
-        raise UsageError(f"method {name} has no parameter {unknown[0]}")
+        others = owners().get(unknown[0])
+        hint = (
+            f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} it)" if others else ""
+        )
+        raise UsageError(f"method {name} has no parameter {unknown[0]}{hint}")
     return method(**parameters)
 
 

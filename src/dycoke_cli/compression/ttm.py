@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import tokens_left
+from dycoke_cli.compression.similarity import cosine_similarity
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def keep_indices(
         if reference is None:
             positions = whole
         else:
-            similarity = _similarity(features[frame], features[reference])
+            similarity = cosine_similarity(features[frame], features[reference])
             positions = similarity.argsort(stable=True)[:kept]
             if variant == "paper":
                 positions = positions.sort().values
@@ -70,19 +71,6 @@ def kept_tokens(
         per_frame if reference is None else kept
         for _, reference in comparisons(frames, window, variant)
     )
-
-
-def _similarity(tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Cosine similarity of `[N, D]` tokens at the same position, `[N]` float32.
-
-    Computed in float64 and then rounded, so that equal pairs (static footage is full of them) tie
-    exactly and the lower position wins; in float32 they come out as 1 or 0.9999999 by chance.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    wide = torch.float32 if tokens.device.type == "mps" else torch.float64
-    return F.cosine_similarity(tokens.to(wide), others.to(wide), dim=-1).float()
 
 
 def comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:

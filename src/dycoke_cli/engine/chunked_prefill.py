@@ -20,6 +20,7 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_of_chunk
@@ -29,29 +30,16 @@ from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.kernels.registry import NAME as OURS
 from dycoke_cli.models.private_api import attention_implementation
 
-# Tokens of a prompt that is prefilled whole: stock attention needs no mask for it, and is fastest
-# then; its MLPs take half a gigabyte in a model of 7 B.
-LONGEST_WHOLE = 4096
-# Tokens of a chunk: enough for matrix products to be as fast as they get.
-CHUNK = 1024
 # A question with and without compression (--compare) take turns.
 MOST_HELD = 2
 
 Entries = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-def chunk_length(length: int, decoder: Any) -> int:
-    """How many tokens of a prompt go through a layer together, where it can be chunked.
-
-    Args:
-        length: of the prompt.
-        decoder: the text decoder. Our own attention needs no mask behind a cache either, and what
-            is small stays in the cache of the processor.
-    """
+def has_own_attention(decoder: Any) -> bool:
+    """Whether a text decoder computes attention in `dycoke_cli.kernels`."""
     # By itself, or with the prefix of an attention function that wraps it.
-    ours = attention_implementation(decoder).endswith(OURS)
-    longest = CHUNK if ours else LONGEST_WHOLE
-    return length if length <= longest else CHUNK
+    return attention_implementation(decoder).endswith(OURS)
 
 
 class PrefixCache:
@@ -101,7 +89,7 @@ class ChunkedPrefill:
         length = kwargs["inputs_embeds"].shape[1]
         alone = len(kwargs["inputs_embeds"]) == 1
         prefix = self.prefix if alone and visual > 0 else None
-        long = chunk_length(length, decoder) < length
+        long = chunk_length(length, has_own_attention(decoder)) < length
         if not can_be_chunked(decoder, kwargs) or not (prefix or long):
             return kwargs
         cache = kwargs["past_key_values"]
@@ -183,7 +171,7 @@ def length_up_to(tokens: torch.Tensor) -> int:
 
 def _bounds(begin: int, end: int, decoder: Any) -> list[tuple[int, int]]:
     """First token of each chunk, and the one behind its last."""
-    size = chunk_length(end - begin, decoder)
+    size = chunk_length(end - begin, has_own_attention(decoder))
     return [(start, min(start + size, end)) for start in range(begin, end, size)]
 
 

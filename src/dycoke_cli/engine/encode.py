@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
@@ -22,11 +23,6 @@ from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.prompt import VideoPrompt
-
-# A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest, an
-# accelerator wants several. Smaller frames go together up to the same size.
-CHUNK_NUMBERS_CPU = 3 * 384 * 384
-CHUNK_NUMBERS_ACCELERATOR = 8 * CHUNK_NUMBERS_CPU
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,6 @@ class _Reached(Exception):
     def __init__(self, kwargs: dict[str, Any]) -> None:
         super().__init__()
         self.kwargs = kwargs
-
-
-def chunk_numbers(device: torch.device) -> int:
-    """How many numbers of pixels go through the vision tower together."""
-    return CHUNK_NUMBERS_CPU if device.type == "cpu" else CHUNK_NUMBERS_ACCELERATOR
 
 
 @torch.inference_mode()
@@ -83,7 +74,7 @@ def encode_video(
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
     device = input_device(model)
-    size = max(1, chunk_numbers(device) * frames // pixels.numel())
+    size = max(1, chunk_numbers(device.type == "cpu") * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))
     merged: Any = nullcontext()

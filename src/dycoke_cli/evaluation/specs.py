@@ -1,4 +1,7 @@
-"""What `--methods` says: names with parameters, as in `none,dycoke:merge_ratio=0.3,no-video`."""
+"""What `--methods` says: names with parameters, as in `none,dycoke:merge_ratio=0.3,no-video`.
+
+With `--retain`, each method that takes a budget has a row for each.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -44,6 +48,10 @@ ABLATIONS: dict[str, Named] = {
     "one-frame": Named("none", "single frame", frames=1),
 }
 """The ablations of methods, and the uncompressed model with less to see."""
+
+
+ALL = "all"
+"""Every method of the registry, in `--methods`."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,22 @@ class Spec:
             return create(self.method, **self.given)
 
 
-def parse_specs(text: str) -> list[Spec]:
+def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
     """Read a list such as `none,dycoke:merge_ratio=0.3:positions=kept`.
 
+    Args:
+        text: of `--methods`.
+        budgets: of `--retain`, such as `0.5,0.25`; None leaves every method at its own.
+
     Raises:
-        UsageError: a name or parameter that isn't there, a value that doesn't fit, the same twice.
+        UsageError: a name or parameter that isn't there, a value that doesn't fit, the same twice,
+            budgets for methods that take none.
     """
-    specs = [_parse(part.strip()) for part in text.split(",")]
+    names = [part.strip() for part in text.split(",")]
+    names = [name for part in names for name in (METHODS if part == ALL else [part])]
+    specs = [_parse(name) for name in names]
+    if budgets is not None:
+        specs = _at_budgets(specs, _budgets(budgets))
     seen: set[str] = set()
     for spec in specs:
         if spec.text in seen:
@@ -100,13 +117,41 @@ def parse_specs(text: str) -> list[Spec]:
     return specs
 
 
+def _budgets(text: str) -> list[str]:
+    """The values of `--retain`, each a share as methods take it."""
+    retain = parameters_of(Budgeted)["retain"]
+    values = [value.strip() for value in text.split(",")]
+    for value in values:
+        try:
+            retain.check(retain.parse(value))
+        except UsageError as error:
+            raise UsageError(f"--{error}") from error
+    return values
+
+
+def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
+    """A row at each budget for each that takes one and hasn't got it."""
+    rows: list[Spec] = []
+    for spec in specs:
+        open_ = "retain" in parameters_of(METHODS[spec.method]) and "retain" not in spec.given
+        rows += [_parse(f"{spec.text}:retain={value}") for value in values] if open_ else [spec]
+    if rows == specs:
+        takers = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+        raise UsageError(
+            f"--retain is for methods that take a budget ({', '.join(takers)}); --methods names "
+            "none that hasn't got one"
+        )
+    return rows
+
+
 def _parse(text: str) -> Spec:
     names = {**{method: Named(method, "") for method in METHODS}, **ABLATIONS}
     name, *pairs = text.split(":")
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--methods: there is no {name!r} (there are {', '.join(names)}){hint}")
+        known = ", ".join([*names, ALL])
+        raise UsageError(f"--methods: there is no {name!r} (there are {known}){hint}")
     named = names[name]
     parameters = parameters_of(METHODS[named.method])
     given = dict(named.fixed)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import CHECKPOINT_KEY
 from dycoke_cli.models.frame_tokens import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
@@ -29,28 +28,6 @@ CONFIGURATIONS = Path(__file__).parent / "configurations"
 
 _DATA = Path(__file__).with_name("catalog.toml")
 _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
-# The sizes in a configuration that `dycoke models info` shows.
-_OF_TEXT = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "vocab_size",
-    "max_position_embeddings",
-)
-_OF_VISION = (
-    "hidden_size",
-    "embed_dim",
-    "num_hidden_layers",
-    "depth",
-    "num_attention_heads",
-    "num_heads",
-    "intermediate_size",
-    "image_size",
-    "patch_size",
-)
 
 
 @dataclass(frozen=True)
@@ -135,35 +112,6 @@ def published(name: str) -> Published:
     model = _json(CONFIGURATIONS / f"{name}.json")
     processor = _json(CONFIGURATIONS / "processors" / f"{model['processor']}.json")
     return Published(name, model["repo"], model["source"], model["config"], processor)
-
-
-def own_method_defaults(folder: Path) -> Any:
-    """The method parameters that a folder's `config.json` names for its checkpoint, or None."""
-    try:
-        return _json(folder / "config.json").get(CHECKPOINT_KEY)
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def configured_sizes(folder: Path) -> dict[str, Any] | None:
-    """The sizes in a folder's `config.json`; None where it can't be read.
-
-    Returns:
-        `family`, `dtype`, and the sizes of `text` and `vision`; only what the file has, for its
-        other values are defaults of the stock class.
-    """
-    try:
-        config = _json(folder / "config.json")
-        text, vision = config.get("text_config") or config, config.get("vision_config") or {}
-        stored = config.get("dtype", config.get("torch_dtype", text.get("dtype")))
-        return {
-            "family": config.get("model_type"),
-            "dtype": stored or text.get("torch_dtype"),
-            "text": {name: text[name] for name in _OF_TEXT if name in text},
-            "vision": {name: vision[name] for name in _OF_VISION if name in vision},
-        }
-    except (OSError, ValueError, AttributeError, TypeError):
-        return None
 
 
 def _read_catalog() -> dict[str, Entry]:

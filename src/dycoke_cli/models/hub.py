@@ -151,20 +151,40 @@ def plan(source: ModelRef, revision: str | None = None) -> Plan:
     Raises:
         ModelError: the hub can't be reached, or has no such model, revision or weights.
     """
+    with _pull_explained(source):
+        return _plan(source, revision)
+
+
+def first_download(source: ModelRef) -> Plan:
+    """What loading a model that isn't here will download first.
+
+    Args:
+        source: a model of the hub.
+
+    Raises:
+        ModelError: the hub can't be reached, or has no such model or weights.
+        OutputError: there is no room for it.
+    """
+    with explained(source, "its files"):
+        planned = _plan(source, None)
+    check_space(planned)
+    return planned
+
+
+def _plan(source: ModelRef, revision: str | None) -> Plan:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
     repo = source.location
-    with _pull_explained(source):
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-        files = tuple(
-            File(
-                sibling.rfilename,
-                sibling.size or 0,
-                isinstance(try_to_load_from_cache(repo, sibling.rfilename, revision=info.sha), str),
-            )
-            for sibling in info.siblings or []
-            if "/" not in sibling.rfilename and sibling.rfilename.endswith(READ_SUFFIXES)
+    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    files = tuple(
+        File(
+            sibling.rfilename,
+            sibling.size or 0,
+            isinstance(try_to_load_from_cache(repo, sibling.rfilename, revision=info.sha), str),
         )
+        for sibling in info.siblings or []
+        if "/" not in sibling.rfilename and sibling.rfilename.endswith(READ_SUFFIXES)
+    )
     if not any(file.name.endswith(".safetensors") for file in files):
         raise ModelError(
             f"{repo} has no weights as safetensors, the only format that is loaded; choose another "

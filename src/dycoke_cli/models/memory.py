@@ -57,14 +57,18 @@ class Machine:
 
         A question of size alone: a large model in main memory is slow.
         """
-        if entry.parameters is None or (self.ram_bytes is None and not self.gpu_bytes):
+        if entry.parameters is None:
             return None
         weights = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
-        if HEADROOM * weights <= max(self.gpu_bytes, default=0):
+        return self.fits(int(HEADROOM * weights))
+
+    def fits(self, needed: int) -> str | None:
+        """Where so many bytes fit: "gpu", "ram" or "no"; None if that isn't known."""
+        if needed <= max(self.gpu_bytes, default=0):
             return "gpu"
         if self.ram_bytes is None:
             return None
-        return "ram" if HEADROOM * weights <= self.ram_bytes else "no"
+        return "ram" if needed <= self.ram_bytes else "no"
 
 
 def this_machine() -> Machine:

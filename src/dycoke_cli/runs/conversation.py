@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.models.catalog import published
+from dycoke_cli.models.hub import first_download
+from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
@@ -93,7 +95,7 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
 def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local = _is_here(request)
+    local = _check_model(request, presenter)
     started = time.perf_counter()
     with open_given(conversation.video, request.sampling) as reader:
 
@@ -154,12 +156,31 @@ def beside(read: Callable[[], T], reader: Reader) -> Iterator[Future[T]]:
             reader.stop()
 
 
-def _is_here(request: Request) -> bool:
-    """Whether nothing has to be fetched for the model; a wrong name ends it here."""
+def _check_model(request: Request, presenter: Presenter) -> bool:
+    """Check all that can be known of a model without torch; whether nothing has to be fetched.
+
+    Raises:
+        ModelError: there is no such model, or it isn't here and the hub can't be reached.
+        OutputError: it has to be downloaded, and there is no room for it.
+        UsageError: the model doesn't have a layer that a parameter names.
+    """
     if request.loading.random_weights:
-        published(request.model)
-        return True
-    return find(request.model).local
+        stored: StoredConfig | None = StoredConfig(published(request.model).config)
+        local = True
+    else:
+        source = find(request.model)
+        local = is_here(source)
+        if not local:
+            planned = first_download(source)
+            gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
+            presenter.warn(
+                f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
+                f"(`dycoke models pull {source.name}` does so ahead of time)"
+            )
+        stored = stored_config(source)
+    if stored is not None and stored.method_defaults is not None:
+        request.method.suited(stored.method_defaults, stored.layers, request.model)
+    return local
 
 
 def _ask(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
+    from dycoke_cli.engine.cost import Cost
     from dycoke_cli.evaluation.report import Report
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "batch_summary",
     "check",
     "confirm",
+    "cost_table",
     "evaluation_tables",
     "methods_tables",
     "model_table",
@@ -84,6 +86,13 @@ def methods_tables(listed: MethodList) -> None:
     from dycoke_cli.cli.render.methods import methods
 
     to_stdout(methods(listed))
+
+
+def cost_table(estimated: Cost) -> None:
+    """What an answer would cost, on stdout."""
+    from dycoke_cli.cli.render.cost import cost
+
+    to_stdout(cost(estimated))
 
 
 def probe_table(probed: Probed) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.resources import in_words
 
 if TYPE_CHECKING:
@@ -135,8 +136,7 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         method: what is dropped.
         text: tokens of the prompt that aren't visual.
     """
-    from dycoke_cli.engine.chunked_prefill import chunk_length
-    from dycoke_cli.engine.encode import chunk_numbers
+    from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
     from dycoke_cli.engine.supported import makes_own_masks, other_caches
     from dycoke_cli.models.devices import input_device
@@ -148,29 +148,40 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         method.inside() is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
     )
     vision = getattr(model.config, "vision_config", None)
-    side = _first(vision, "patch_size", default=14)
-    patch = side**2 if isinstance(side, int) else side[0] * side[1]
+    on_cpu = input_device(model).type == "cpu"
     work = Work(
         visual=video.visual,
         kept=read,
         text=text,
-        chunk_len=read + text if whole else chunk_length(read + text, decoder),
+        chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
         spare=SPARE_ENTRIES,
-        patches=chunk_numbers(input_device(model)) // (CHANNELS * patch),
+        patches=chunk_numbers(on_cpu) // (CHANNELS * patch_pixels(vision)),
     )
-    return estimate(sizes_of(loaded), work)
+    sizes = sizes_of(decoder.config, vision, loaded.weights_bytes, loaded.model.dtype.itemsize)
+    return estimate(sizes, work)
 
 
-def sizes_of(loaded: LoadedModel) -> Sizes:
-    """The sizes of a model, by its configuration."""
-    config, text = loaded.model.config, loaded.model.get_decoder().config
-    vision = getattr(config, "vision_config", None)
+def patch_pixels(vision: Any) -> int:
+    """Pixels of a patch of a vision tower, by its configuration."""
+    side = _first(vision, "patch_size", default=14)
+    return side**2 if isinstance(side, int) else side[0] * side[1]
+
+
+def sizes_of(text: Any, vision: Any, weights: int, dtype_bytes: int) -> Sizes:
+    """The sizes of a model.
+
+    Args:
+        text: configuration of its language model.
+        vision: of its vision tower, or None.
+        weights: bytes.
+        dtype_bytes: bytes of one number of its dtype.
+    """
     heads = _first(text, "num_key_value_heads", "num_attention_heads", default=1)
     width = _first(text, "head_dim", default=text.hidden_size // text.num_attention_heads)
     vision_hidden = _first(vision, "embed_dim", "hidden_size", default=0)
     return Sizes(
-        weights=loaded.weights_bytes,
-        dtype_bytes=loaded.model.dtype.itemsize,
+        weights=weights,
+        dtype_bytes=dtype_bytes,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         mlp=_first(text, "intermediate_size", default=4 * text.hidden_size),

@@ -1,0 +1,83 @@
+"""The budget of methods that keep a share of the visual tokens before the language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+RETAIN = Param(
+    "Fraction of the visual tokens kept before the language model; the number of tokens is exact.",
+    symbol="R",
+    above=0,
+    to=1,
+)
+
+Positions = Annotated[
+    Literal["kept", "renumbered"] | None,
+    Param(
+        "Positions of the remaining tokens: kept (original) or renumbered (contiguous).",
+        default="renumbered; kept for models whose positions are time, height and width, and "
+        "where the checkpoint says so (`dycoke models info`)",
+    ),
+]
+
+
+def budget(frames: int, per_frame: int, retain: float) -> int:
+    """How many tokens a share of all of them is: `int(F * N * retain)`, in float64, 1 at least.
+
+    Args:
+        frames: F.
+        per_frame: N, tokens per frame.
+        retain: R, 0 < R ≤ 1.
+    """
+    return max(1, int(frames * per_frame * retain))
+
+
+def evenly(count: int, of: int) -> torch.Tensor:
+    """Numbers that are evenly spaced: the middles of as many equal parts of `range(of)`.
+
+    Args:
+        count: how many, at most `of`.
+        of: of how many.
+
+    Returns:
+        `[count]`, int64, ascending.
+    """
+    import torch
+
+    return (2 * torch.arange(count) + 1) * of // (2 * max(1, count))
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """A number in parts that are as equal as whole numbers can be; larger ones are spread evenly.
+
+    Args:
+        total: what the parts add up to.
+        parts: how many.
+    """
+    ends = [part * total // parts for part in range(parts + 1)]
+    return [end - start for start, end in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Budgeted(Method):
+    """What methods have in common that choose before the language model, up to a budget."""
+
+    retain: Annotated[float, RETAIN] = 0.25
+    positions: Positions = None
+
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        """The budget, exactly."""
+        return budget(frames, per_frame, self.retain)
+
+    def renumbers(self) -> bool:
+        """Whether kept tokens close the gaps in their positions."""
+        assert self.positions is not None, "suited to a model first"
+        return self.positions == "renumbered"

@@ -1,0 +1,38 @@
+"""Similarities of visual tokens that tie exactly where tokens are equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def wide(tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens in the widest dtype that their device has: float64, or float32 on Apple's GPUs.
+
+    What is computed in it and then rounded to float32 ties exactly where it should (static footage
+    is full of equal pairs, whose similarities come out as 1 or 0.9999999 by chance in float32),
+    and the lower index wins.
+    """
+    import torch
+
+    return tokens.to(torch.float32 if tokens.device.type == "mps" else torch.float64)
+
+
+def cosine_similarity(
+    tokens: torch.Tensor, others: torch.Tensor, eps: float = 1e-8
+) -> torch.Tensor:
+    """Cosine similarity of tokens with others, along the last dimension.
+
+    Args:
+        tokens: `[..., D]`, float.
+        others: the same, or a shape that fits it.
+        eps: the least norm that a token is divided by.
+
+    Returns:
+        `[...]`, float32.
+    """
+    import torch.nn.functional as F
+
+    return F.cosine_similarity(wide(tokens), wide(others), dim=-1, eps=eps).float()

@@ -1,0 +1,69 @@
+"""The control that a method must beat in space: fewer tokens of each frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import TYPE_CHECKING, ClassVar
+
+from dycoke_cli.compression.budget import Budgeted, shares
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class UniformSpatial(Budgeted):
+    """The same share of each frame, spread evenly over its grid, whatever it shows.
+
+    The spread moves on from frame to frame, so that every position is seen in turn: at a quarter,
+    each frame has one of each 2x2 positions, and four frames have all of them. Where the budget
+    can't be shared out equally, some frames, evenly spaced, keep one token more than the others.
+    """
+
+    name: ClassVar[str] = "uniform-spatial"
+    title: ClassVar[str] = "Uniform spatial"
+    summary: ClassVar[str] = "an even stride over each frame's grid, which moves on (a control)"
+
+    def select(self, features: torch.Tensor) -> torch.Tensor:
+        """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
+        import torch
+
+        frames, per_frame = features.shape[:2]
+        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        chosen = [
+            frame * per_frame + spread(count, per_frame, frame)
+            for frame, count in enumerate(counts)
+        ]
+        return torch.cat(chosen).to(features.device)
+
+
+def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:
+    """Positions spread evenly over a frame's grid: an even stride along a Z-order curve.
+
+    A stride along rows would take whole columns, and leave out those between, where it divides
+    their number; along the curve each block of 2x2, 4x4, … positions has its share. A method isn't
+    told the grid: it is taken for the one nearest to a square.
+
+    Args:
+        count: how many, at most N.
+        per_frame: N, positions in the grid, row by row.
+        turn: where the stride begins: one position later at each, until all had their turn.
+
+    Returns:
+        `[count]`, int64, ascending.
+    """
+    import torch
+
+    height = max(d for d in range(1, isqrt(per_frame) + 1) if per_frame % d == 0)
+    width = per_frame // height
+    places = torch.arange(per_frame)
+    row, column = places // width, places % width
+    curve = torch.zeros_like(places)
+    for bit in range(width.bit_length()):
+        curve |= (column >> bit & 1) << 2 * bit | (row >> bit & 1) << 2 * bit + 1
+    turns = -(-per_frame // max(1, count))
+    start = turn % turns
+    # Position i of the stride is at (i + start / turns) * N / count.
+    steps = (torch.arange(count) * turns + start) * per_frame // (turns * max(1, count))
+    return curve.argsort()[steps].sort().values

@@ -1,0 +1,119 @@
+"""What can be known without torch is said without it, and the prompt comes back at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from dycoke_cli.models.resolve import find
+
+from ..documents import valid
+from .harness import CLIP, REAL, run_here, run_process
+
+# Each ends without torch, and with this sentence.
+WRONG = [
+    (["ask", "nofile.mp4", "What?"], 3, "nofile.mp4 doesn't exist"),
+    (["ask", str(CLIP), "What?", "--merge-ratio", "2"], 2, "--merge-ratio must be"),
+    (["ask", str(CLIP), "What?", "--temperature", "-1"], 2, "--temperature must be 0 or more"),
+    (["ask", str(CLIP), "What?", "--model", "minni"], 4, "did you mean mini?"),
+    (["ask", str(CLIP), "What?", "--method", "dycok"], 2, "did you mean dycoke?"),
+    (["ask", str(CLIP), "What?", "--prune-layer", "99"], 2, "--prune-layer must be from 1 to 9"),
+    (
+        ["ask", str(CLIP), "What?", "--model", "llava-onevision-0.5b"],
+        4,
+        "isn't on this machine and the hub can't be reached",
+    ),
+    (["batch", "nofolder", "What?"], 2, "nofolder doesn't exist"),
+    (["eval", "shapez"], 2, "did you mean shapes?"),
+    (["eval", "shapes", "--methods", "dycok"], 2, "did you mean dycoke?"),
+    (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
+    (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
+]
+RIGHT = [
+    ["probe", str(CLIP)],
+    ["ask", str(CLIP), "--estimate"],
+    ["ask", str(CLIP), "--estimate", "--model", "llava-onevision-72b"],
+    ["batch", str(CLIP.parent), "What?", "--estimate"],
+    ["models", "info", "qwen2.5-vl-7b", "--frames", "64"],
+    ["models"],
+    ["methods"],
+]
+
+
+def torch_was_needed(arguments: list[str]) -> tuple[bool, int, str]:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main\n"
+        f"code = main({arguments!r})\n"
+        "print('TORCH' if 'torch' in sys.modules else 'NONE', file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    run = run_process([sys.executable, "-c", code], HF_HUB_OFFLINE="1")
+    *said, mark = run.err.splitlines()
+    return mark == "TORCH", run.code, "\n".join(said)
+
+
+@pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG)
+def test_wrong_input_costs_no_import_of_torch(
+    arguments: list[str], code: int, sentence: str
+) -> None:
+    needed, left, said = torch_was_needed(arguments)
+    assert sentence in said
+    assert (needed, left) == (False, code)
+
+
+@pytest.mark.parametrize("arguments", RIGHT)
+def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str]) -> None:
+    needed, code, said = torch_was_needed(arguments)
+    assert (needed, code) == (False, 0), said
+
+
+def test_an_estimate_is_a_table_or_an_object() -> None:
+    run = run_here("ask", CLIP, "--estimate", "--json", "--model", "llava-onevision-7b")
+    document = valid(run.object, "estimate")
+    assert document["video"] == str(CLIP)
+    assert document["tokens"]["visual_kept"] == 8 * 196 + 24 * 58
+    text = run_here("ask", CLIP, "--estimate", "--model", "llava-onevision-7b").out
+    assert "40.8 T" in text
+    assert "17.3 T" in text
+
+
+def test_estimates_of_a_folder(tmp_path: object) -> None:
+    run = run_here("batch", CLIP.parent, "What?", "--estimate", "--frames", "4")
+    assert run.code == 0
+    assert len(run.objects) > 3
+    for document in run.objects:
+        assert valid(document, "estimate")["tokens"]["visual"] == 4 * 16
+
+
+def test_a_download_is_told_before_the_video_is_decoded(
+    fake: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dycoke_cli.models.hub import File, Plan
+    from dycoke_cli.runs import conversation
+
+    source = find("llava-onevision-0.5b")
+    planned = Plan(source, None, "c0ffee", (File("model.safetensors", 1_800_000_000, False),), CLIP)
+    monkeypatch.setattr(conversation, "is_here", lambda source: False)
+    monkeypatch.setattr(conversation, "first_download", lambda source: planned)
+    run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")
+    assert run.code == 0
+    assert "llava-onevision-0.5b isn't on this machine yet: 1.8 GB are downloaded first" in run.err
+
+
+def test_the_exit_code_survives_leaving_at_once() -> None:
+    code = (
+        "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
+        "import atexit; atexit.register(lambda: print('taken apart'))\n"
+        "from dycoke_cli.cli import main\n"
+        "main.main = lambda: (sys.stdout.write('kept'), 3)[1]\n"
+        "main.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (3, b"kept")
+
+
+def test_the_program_ends_with_the_code_of_its_error() -> None:
+    run = run_process(REAL, "ask", "nofile.mp4", "What?")
+    assert (run.code, run.out) == (3, "")

@@ -1,0 +1,165 @@
+"""Budgets are exact for every method that takes one; and the controls."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dycoke_cli.compression.budget import budget, evenly, shares
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.uniform_frames import UniformFrames
+from dycoke_cli.compression.uniform_spatial import UniformSpatial, spread
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
+
+BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+
+LEAST: dict[str, Callable[[int, int], int]] = {
+    "evs": lambda frames, per_frame: per_frame,
+    "vidcom2": lambda frames, per_frame: frames,
+    "v-cast": lambda frames, per_frame: frames,
+}
+"""What a method keeps at least, by its own definition."""
+
+# Shares that floats don't hold exactly, the smallest and the largest.
+SHARES = (1e-9, 0.05, 0.1, 0.15, 0.25, 0.29, 1 / 3, 0.5, 0.7, 1 - 1e-9, 1.0)
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_the_count_is_exact_for_any_size_and_share(name: str) -> None:
+    generator, draw = torch.Generator().manual_seed(0), random.Random(0)
+    sizes = [(1, 1), (1, 7), (7, 1), (2, 2), (5, 16)]
+    sizes += [(draw.randint(1, 12), draw.randint(1, 20)) for _ in range(12)]
+    for frames, per_frame in sizes:
+        features = torch.randn(frames, per_frame, 4, generator=generator)
+        for retain in (*SHARES, 1 - draw.random()):
+            method = create(name, retain=retain)
+            kept = method.select(features).tolist()
+            least = LEAST.get(name, lambda *_: 1)(frames, per_frame)
+            assert len(kept) == max(least, int(frames * per_frame * retain))
+            assert len(kept) == method.kept_tokens(frames, per_frame)
+            assert kept == sorted(set(kept))
+            assert kept[0] >= 0
+            assert kept[-1] < frames * per_frame
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
+    for retain in (0, -0.1, 1.01, float("nan")):
+        with pytest.raises(UsageError, match="retain must be above 0 and at most 1, not"):
+            create(name, retain=retain)
+    assert create(name, retain=1).kept_tokens(3, 5) == 15
+    assert create(name, retain=0.25).symbols(10)[-1:] == ["R=0.25"]
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_positions_are_the_models_unless_they_are_given(name: str) -> None:
+    for default in ("kept", "renumbered"):
+        suited = create(name, retain=0.5).suited({"prune_layer": 3, "positions": default})
+        assert suited.renumbers() == (default == "renumbered")
+        chosen = create(name, retain=0.5, positions="kept").suited({"positions": default})
+        assert not chosen.renumbers()
+
+
+def test_counts_are_int_of_double_precision() -> None:
+    assert budget(10, 10, 0.29) == 28  # 0.29 * 100 is 28.999…
+    assert budget(32, 196, 0.25) == 1568
+    assert budget(1, 1, 1e-9) == 1
+
+
+def test_shares_and_numbers_are_spread_evenly() -> None:
+    assert shares(7, 4) == [1, 2, 2, 2]
+    assert shares(2, 4) == [0, 1, 0, 1]
+    assert evenly(0, 5).tolist() == []
+    assert evenly(1, 5).tolist() == [2]
+    assert evenly(2, 8).tolist() == [2, 6]
+    assert evenly(5, 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_method_without_a_budget_says_which_have_one() -> None:
+    others = ", ".join(BUDGETED)
+    with pytest.raises(UsageError, match=rf"dycoke has no parameter retain \({others} have it\)"):
+        create("dycoke", retain=0.5)
+    with pytest.raises(
+        UsageError, match=r"uniform-frames has no parameter draw_seed \(random has it\)"
+    ):
+        create("uniform-frames", draw_seed=1)
+
+
+def frames_kept(retain: float, frames: int, per_frame: int) -> dict[int, list[int]]:
+    """The positions kept, by frame."""
+    kept: dict[int, list[int]] = {}
+    for token in UniformFrames(retain=retain).select(torch.zeros(frames, per_frame, 1)).tolist():
+        kept.setdefault(token // per_frame, []).append(token % per_frame)
+    return kept
+
+
+def test_uniform_frames() -> None:
+    whole = [*range(16)]
+    assert frames_kept(0.25, 8, 16) == {2: whole, 6: whole}
+    # 2.5 frames: two whole, and every other position of a third.
+    assert frames_kept(0.3125, 8, 16) == {1: whole, 4: whole, 6: spread(8, 16).tolist()}
+    # Less than a frame is a part of the middle one.
+    assert frames_kept(0.03125, 8, 16) == {4: spread(4, 16).tolist()}
+    assert frames_kept(1.0, 3, 16) == {0: whole, 1: whole, 2: whole}
+
+
+def test_uniform_spatial() -> None:
+    features = torch.zeros(3, 16, 1)
+    each = UniformSpatial(retain=0.25).select(features).view(3, 4) - 16 * torch.arange(3)[:, None]
+    # One of each block of four, and in the next frame the next.
+    assert each.tolist() == [[0, 2, 8, 10], [1, 3, 9, 11], [4, 6, 12, 14]]
+    counts = UniformSpatial(retain=14 / 48).select(features).floor_divide(16).bincount().tolist()
+    assert counts == [4, 5, 5]
+
+
+@pytest.mark.parametrize(("side", "count"), [(8, 16), (8, 4), (14, 49), (16, 64), (6, 9)])
+def test_a_spread_takes_no_row_or_column_twice_as_often(side: int, count: int) -> None:
+    """A stride along rows of 8 would take two of their columns, and leave out six."""
+    positions = spread(count, side * side)
+    for line in (positions // side, positions % side):
+        taken = [n for n in line.bincount(minlength=side).tolist() if n]
+        assert len(set(taken)) == 1
+        assert len(taken) ** 2 == count
+
+
+@pytest.mark.parametrize("per_frame", [1, 2, 7, 12, 35, 196])
+def test_a_spread_is_of_that_many_positions_and_sees_each_in_turn(per_frame: int) -> None:
+    for count in range(per_frame + 1):
+        seen: set[int] = set()
+        for turn in range(-(-per_frame // count) if count else 1):
+            positions = spread(count, per_frame, turn).tolist()
+            assert positions == sorted(set(positions))
+            assert len(positions) == count
+            seen.update(positions)
+        assert seen == set(range(per_frame) if count else [])
+
+
+def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
+    method = create("random", retain=0.25).suited({"prune_layer": 3, "positions": "kept"})
+    assert method.pruning() is None
+    assert method.before_vision() is None
+    assert (method.parameters()["ttm"], method.parameters()["kv_prune"]) == (False, False)
+    assert method.symbols(100) == ["R=0.25"]
+    features = torch.zeros(8, 20, 1)
+    kept = method.select(features).tolist()
+    assert len(kept) == 40
+    assert kept == create("random", retain=0.25).select(features).tolist()
+    assert kept != create("random", retain=0.25, draw_seed=1).select(features).tolist()
+    # It doesn't look: as likely here as there.
+    counts = torch.zeros(160)
+    for seed in range(300):
+        counts[create("random", retain=0.25, draw_seed=seed).select(features)] += 1
+    assert counts.mean() == 75
+    assert counts.min() > 40
+    assert counts.max() < 110
+
+
+def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
+    method = create("random").suited({"prune_layer": 3, "positions": "kept"})
+    assert method.pruning() is not None
+    assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
+    assert method.symbols(100) == ["K=0.7", "P=0.7 L=3"]

@@ -1,0 +1,44 @@
+"""DART against loops over pivots and tokens."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dycoke_cli.compression.dart import DART
+
+from .clips import BUDGETS, CLIPS, Frames, cosine, floats, single
+
+
+def reference(frames: Frames, retain: float, pivots: int) -> list[int]:
+    """The rule, a pivot at a time."""
+    tokens = [token for frame in frames for token in frame]
+    target = max(1, int(len(tokens) * retain))
+    sizes = [single(math.fsum(abs(x) for x in token)) for token in tokens]
+    chosen = sorted(range(len(tokens)), key=lambda n: (-sizes[n], n))[: min(pivots, target)]
+    chosen.sort()
+    kept, rest = list(chosen), target - len(chosen)
+    for number, pivot in enumerate(chosen):
+        quota = (number + 1) * rest // len(chosen) - number * rest // len(chosen)
+        others = [n for n in range(len(tokens)) if n not in kept]
+        others.sort(key=lambda n: (single(cosine(tokens[n], tokens[pivot], 1e-12)), n))
+        kept += others[:quota]
+    return sorted(kept)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("pivots", [1, 3, 8])
+def test_it_is_the_rule_by_loops(clip: str, pivots: int) -> None:
+    for retain in BUDGETS:
+        chosen = DART(retain=retain, pivots=pivots).select(CLIPS[clip]).tolist()
+        assert chosen == reference(floats(clip), retain, pivots), retain
+
+
+def test_of_duplicates_one_stays() -> None:
+    # Four directions, each many times over: two pivots of one, and one token that is least like it.
+    features = torch.eye(4).repeat(5, 1)[None].clone()
+    features[0, 0] *= 3  # the pivot
+    features[0, 7] -= 0.5  # the least like it
+    assert DART(retain=2 / 20, pivots=1).select(features).tolist() == [0, 7]

@@ -1,0 +1,61 @@
+"""Each family × every method that takes a budget: the prompt is shorter by exactly that much.
+
+The tokens that stay are those that the method chooses of what the stock model gives its decoder
+(that they are the right ones is tested in `tests/compression`); the reference is stock `generate()`
+on them.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.prompt import make_prompt
+from dycoke_cli.param import parameters_of
+from tests.exactness import assert_same
+
+from .stock import NONE_ONLY, Shorter, clip, stock_inputs
+from .tiny import MAKERS, make
+
+NEW_TOKENS = 3
+BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+
+
+@pytest.mark.parametrize(
+    ("family", "frames"),
+    [("llava_onevision", 1), ("qwen2_vl", 1), *((f, 5) for f in MAKERS if f not in NONE_ONLY)],
+)
+def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, frames: int) -> None:
+    model, processor = make(family)
+    known = family_of(model.config)
+    inputs = stock_inputs(family, processor, clip(frames))
+    frames = make_prompt(processor, known, model.config, clip(frames)).frames
+    reference = Shorter(model, inputs, frames)
+    everything = reference.frames * reference.per_frame
+    _, whole = reference.generate_shorter(1, [*range(everything)], False)
+    # Positions both ways, in turn.
+    ways = ("kept", "renumbered") if known.counts_tokens else ("kept",)
+    for number, name in enumerate(BUDGETED):
+        positions = ways[number % len(ways)]
+        method = create(name, retain=0.4, positions=positions)
+        kept = method.select(reference.features).tolist()
+        expected = reference.generate_shorter(NEW_TOKENS, kept, positions == "renumbered")
+        with torch.no_grad(), method(model) as attachment:
+            output = model.generate(
+                **inputs,
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        assert output.sequences[0, -NEW_TOKENS:].tolist() == expected[0], name
+        for ours, theirs in zip(output.logits, expected[1], strict=True):
+            assert_same(ours[0], theirs)
+        stats = attachment.stats[0]
+        count = method.kept_tokens(frames, reference.per_frame)
+        assert (stats.visual, stats.visual_kept) == (everything, count), name
+        changed = not torch.equal(output.logits[0][0], whole[0])
+        assert changed == (count < everything), name
