@@ -102,6 +102,7 @@ class AsText(Presenter):
         return self._add
 
     def _add(self, piece: str) -> None:
+        self._announce()  # of an answer without any prefill
         if sys.stdout.isatty():
             self._progress.stop()
         self._answer.add(piece)

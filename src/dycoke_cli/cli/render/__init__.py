@@ -51,7 +51,12 @@ __all__ = [
 
 
 def statistics(answer: Answer) -> None:
-    """The panel with the figures of one answer, and the comparison where there is one."""
+    """The panel with the figures of one answer, and the comparison where there is one.
+
+    Nothing for an answer that the model wasn't asked for: it has no figures.
+    """
+    if not answer.tokens.generated:
+        return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
