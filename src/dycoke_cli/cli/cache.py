@@ -27,12 +27,12 @@ class CacheState:
     limit_bytes: Annotated[Count, Doc("That they may take.")]
 
 
-app = typer.Typer(help="Encoded videos that --cache keeps on disk: how many there are; clear.")
+app = typer.Typer(help="Show or clear the encoded videos that --cache keeps on disk.")
 
 
 @app.callback(invoke_without_command=True)
 def cache(context: typer.Context, as_json: options.Json = False) -> None:
-    """Say where they are, how many, and how much they take of what they may."""
+    """Show the folder, number and size of encoded videos, and the size limit."""
     if context.invoked_subcommand is not None:
         return
     files = encoded_videos()
@@ -49,7 +49,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
 
 @app.command("clear")
 def clear() -> None:
-    """Delete them all."""
+    """Delete all encoded videos."""
     render.note(f"{_videos(encoded_videos().clear())} deleted")
 
 

@@ -65,8 +65,8 @@ def encode_video(
         model: a stock model.
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
-        on_frames: called with (frames done, frames in all).
-        merging: what the vision tower leaves out; None for nothing.
+        on_frames: called with (frames done, frames in total).
+        merging: which patches the vision tower drops; None for none.
 
     Raises:
         UsageError: a tower that can't leave anything out.
