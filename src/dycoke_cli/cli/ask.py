@@ -22,14 +22,15 @@ BUNDLED_NOTE = (
 
 @spread
 def ask(
+    *,
     video: options.VideoArgument,
-    sampling: flags.Frames,
+    question: options.QuestionArgument = None,
+    more: options.Questions = None,
     model: flags.Model,
+    sampling: flags.Frames,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
-    question: options.QuestionArgument = None,
-    more: options.Questions = None,
     cache: options.Cache = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
@@ -38,7 +39,12 @@ def ask(
 ) -> None:
     """Answer questions about a video.
 
-    The answer goes to stdout as it comes; progress, figures and warnings go to stderr.
+    Examples:
+        dycoke ask holiday.mp4 "What happens?"
+        dycoke ask talk.mkv -q "Who speaks?" -q "About what?" --start 1:30 --end 5:00
+        dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
+
+    The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
     # What a program that reads stdout still waits for; the questions follow when they are known.
     waiting: list[dict[str, Any]] = [{"video": video, "question": question}]

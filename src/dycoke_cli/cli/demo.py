@@ -22,9 +22,12 @@ HINT = (
 
 
 def demo() -> None:
-    """Ask the bundled model two questions about the bundled clip.
+    """Answer two questions about a bundled clip with the bundled model.
 
-    Needs no network: model and clip are part of the package.
+    Examples:
+        dycoke demo
+
+    No network needed: model and clip are part of the package.
     """
     with AsText(len(QUESTIONS), quiet=False) as presenter:
         render.note(f"The clip: {CLIP}")

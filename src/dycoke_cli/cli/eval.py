@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 @spread
 def evaluate(
+    *,
     name: options.Benchmark,
-    sampling: flags.Frames,
-    model: flags.Model,
-    loading: flags.Loading,
-    generation: flags.Generation,
-    engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
+    model: flags.Model,
+    sampling: flags.Frames,
     split: options.SplitName = "test",
     limit: options.Limit = None,
-    cache: options.Cache = False,
     batch_size: engine_flags.BatchSize = "1",
+    loading: flags.Loading,
+    cache: options.Cache = False,
+    generation: flags.Generation,
+    engine: engine_flags.EngineFlags,
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
@@ -40,7 +41,12 @@ def evaluate(
 ) -> None:
     """Compare methods on a benchmark.
 
-    Answers are kept as they come: the same command again goes on where this one was broken off.
+    Examples:
+        dycoke eval shapes
+        dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
+        dycoke eval shapes --model llava-onevision-0.5b --json
+
+    Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
     with contextlib.ExitStack() as stack:
         if as_json:

@@ -16,12 +16,18 @@ def methods(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="One method only, as --method takes it.", show_default=False
+            metavar="NAME", help="One method only, as --method takes it.", show_default=False
         ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List compression methods: where they act, their parameters, and their papers."""
+    """List compression methods: where they act, their parameters, and their papers.
+
+    Examples:
+        dycoke methods
+        dycoke methods dycoke
+        dycoke methods --json
+    """
     from dycoke_cli.cli.method_documents import SCHEMA, list_methods
 
     with contextlib.ExitStack() as stack:

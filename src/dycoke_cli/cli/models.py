@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import options, output, pages, render
 from dycoke_cli.cli.estimate import cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.compression.dycoke import DyCoke
@@ -21,12 +21,20 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
+app = pages.App()
 
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: options.Json = False) -> None:
-    """List the models that have a short name; the default is marked."""
+    """List, download and select models.
+
+    Examples:
+        dycoke models
+        dycoke models pull llava-onevision-0.5b
+        dycoke models default llava-onevision-0.5b
+
+    Without a subcommand, lists all models that have a short name.
+    """
     if context.invoked_subcommand is not None:
         return
     from dycoke_cli.cli.model_documents import all_models
@@ -43,13 +51,18 @@ def default(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|DIR|HUB_ID]",
-            help="The model that answers from now on; without it, print the one that does.",
+            metavar="NAME|DIR|HUB_ID",
+            help="The new default model; without it, print the current one.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Choose the model that answers where --model isn't given."""
+    """Set the model that is used where --model isn't given.
+
+    Examples:
+        dycoke models default llava-onevision-0.5b
+        dycoke models default
+    """
     if name is None:
         output.line(settings.default_model() or settings.BUNDLED)
         return
@@ -75,7 +88,13 @@ def info(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show everything that is known of a model; nothing is downloaded."""
+    """Show everything that is known of a model; nothing is downloaded.
+
+    Examples:
+        dycoke models info qwen2.5-vl-3b
+        dycoke models info qwen2.5-vl-3b --frames 64
+        dycoke models info ./my-checkpoint --json
+    """
     from dycoke_cli.cli.model_documents import one_model
 
     if frames is not None:
@@ -102,9 +121,13 @@ def pull(
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download a model; print the commit that came.
+    """Download a model ahead of time; print the commit.
 
-    Only what loading reads is downloaded. Files that are finished are kept when it breaks off.
+    Examples:
+        dycoke models pull llava-onevision-0.5b
+        dycoke models pull my-org/my-model --revision v2
+
+    Only files that loading reads are downloaded; an interrupted pull resumes.
     """
     source = find(name)
     if source.local:
@@ -127,9 +150,14 @@ def pull(
 @app.command("rm")
 def remove(
     name: options.ModelArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
-    """Remove a downloaded model, in all its revisions, from this machine."""
+    """Remove a downloaded model, in all its revisions, from this machine.
+
+    Examples:
+        dycoke models rm llava-onevision-0.5b
+        dycoke models rm llava-onevision-0.5b --yes
+    """
     source = find(name)
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"

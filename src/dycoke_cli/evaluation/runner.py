@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -81,6 +81,7 @@ class _Scorer:
 
     Attributes:
         failure: the first outcome that is an error.
+        reasons: none: only videos without an answer are asked about.
     """
 
     journal: Journal
@@ -89,6 +90,7 @@ class _Scorer:
     listener: Listener
     commit: str | None
     failure: Exception | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, key: str) -> str | None:
         """None: what has been answered isn't among the jobs."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
+    failed,
     note,
     question,
     stdout_console,
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerCount",
-    "BatchProgress",
     "Download",
     "Progress",
-    "batch_summary",
     "check",
     "confirm",
     "cost_table",
     "evaluation_tables",
+    "failed",
     "methods_tables",
     "model_table",
     "models_table",

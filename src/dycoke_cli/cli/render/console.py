@@ -50,6 +50,11 @@ def warning(text: str) -> None:
     _line(Text.assemble(("Warning: ", "yellow"), one_line(text)))
 
 
+def failed(reason: str) -> None:
+    """A line that says what has no answer, and why."""
+    _line(Text.assemble(("Failed: ", "red"), one_line(reason)))
+
+
 def check(name: str, verdict: str, detail: str) -> None:
     """A check and what came of it."""
     style = {"ok": "green", "failed": "red"}.get(verdict, "yellow")

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Collection
 from types import TracebackType
-
-from rich import progress as rich_progress
+from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.render.console import note, stderr_console
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
+
+if TYPE_CHECKING:
+    from rich import progress as rich_progress
 
 LINE_EVERY_S = 30.0
 
@@ -69,6 +71,8 @@ class Progress:
             self._bar = self._task = None
 
     def _start(self) -> rich_progress.Progress:
+        from rich import progress as rich_progress  # takes its time
+
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
@@ -96,7 +100,7 @@ class AnswerCount:
         self.total = 0
         self._quiet = quiet
         self._bar: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._task: rich_progress.TaskID | None = None
         self._first: tuple[float, int] | None = None
         self._said_at = 0.0
 
@@ -118,6 +122,8 @@ class AnswerCount:
 
     def _update_bar(self, done: int, total: int) -> None:
         if self._bar is None:
+            from rich import progress as rich_progress
+
             self._bar = rich_progress.Progress(
                 rich_progress.TextColumn("Answers"),
                 rich_progress.BarColumn(bar_width=24),
@@ -131,6 +137,7 @@ class AnswerCount:
             )
             self._task = self._bar.add_task("answers", total=total, completed=done)
             self._bar.start()
+        assert self._task is not None
         self._bar.update(self._task, completed=done)
 
     def _update_line(self, done: int, total: int) -> None:
@@ -160,12 +167,14 @@ class Download:
 
     def __init__(self, name: str, files: int, total: int, quiet: bool) -> None:
         self._bar: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._task: rich_progress.TaskID | None = None
         if quiet:
             return
         if not sys.stderr.isatty():
             note(f"downloading {name}: {files} files, {size(total)}")
             return
+        from rich import progress as rich_progress
+
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(bar_width=24),
@@ -194,5 +203,5 @@ class Download:
 
     def update(self, come: int) -> None:
         """Show that so many bytes have come."""
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=come)
