@@ -229,7 +229,7 @@ class Answer:
     compared_to: Annotated[
         Answer | Absent,
         Doc(
-            "With --compare: the same question to the uncompressed model.",
+            "With --compare: the answer of the baseline (--method none).",
             **{"not": {"required": ["compared_to"]}},
         ),
     ] = ABSENT

@@ -8,7 +8,7 @@ from .fake_engine import FakeSession
 from .harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
-NOTE = "The bundled model answers"
+NOTE = "Using the bundled demo model"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
     run = run_here("ask", CLIP, "What?", "--compare")
     assert "\x1b" not in run.out + run.err
     assert "\r" not in run.out + run.err
-    assert "Looking at frame" not in run.err
+    assert "Encoding frame" not in run.err
 
 
 def test_quiet_leaves_stderr_empty() -> None:

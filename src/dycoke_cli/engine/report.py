@@ -38,9 +38,9 @@ def make_answer(
     Args:
         question: as asked.
         loaded: the model.
-        method: what was left out.
+        method: the compression method.
         clip: the frames.
-        generated: what was written.
+        generated: the generated text.
         visual: tokens before anything was dropped.
         prompt_tokens: the same, of the whole prompt.
         seconds: by stage, those before the prefill; keys of `result.Seconds`.

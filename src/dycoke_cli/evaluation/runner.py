@@ -68,7 +68,7 @@ def _repairs(journal: Journal) -> list[str]:
     if not journal.damaged:
         return []
     damage = "1 damaged line" if journal.damaged == 1 else f"{journal.damaged} damaged lines"
-    return [f"{damage} in {journal.path}; dropped, and the answers there are made again"]
+    return [f"{damage} in {journal.path}; dropped, and those questions are asked again"]
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ LINE_EVERY_S = 30.0
 
 _LABELS = {
     "start": "Starting",
-    "video": "Reading frame {done} of {total}",
+    "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
-    "fetch": "Loading the model; the first time it is downloaded",
-    "vision": "Looking at frame {done} of {total}",
-    "prefill": "Taking in the question",
-    "decode": "Writing token {done}",
+    "fetch": "Loading the model, downloading it first if needed",
+    "vision": "Encoding frame {done}/{total}",
+    "prefill": "Prefill",
+    "decode": "Generating token {done}",
 }
 
 
 class Progress:
-    """One line on stderr that shows the stage at work, and takes itself away when told to stop.
+    """One line on stderr that shows the current stage; `stop` removes it.
 
     Args:
         quiet: show nothing.
