@@ -53,12 +53,17 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer) -> None:
-    """The panel with the figures of one answer, and the comparison where there is one."""
+def statistics(answer: Answer, waited_s: float) -> None:
+    """The panel with the figures of one answer, and the comparison where there is one.
+
+    Args:
+        answer: and what was measured.
+        waited_s: see `panel`.
+    """
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
-    to_stderr(panel(answer))
+    to_stderr(panel(answer, waited_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))
 

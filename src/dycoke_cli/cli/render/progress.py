@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Collection
 from types import TracebackType
+from typing import Any
 
 from rich import progress as rich_progress
+from rich.text import Text
 
 from dycoke_cli.cli.render.console import note, stderr_console
 from dycoke_cli.cli.render.units import count, size
@@ -17,13 +19,21 @@ LINE_EVERY_S = 30.0
 
 _LABELS = {
     "start": "Starting",
-    "video": "Reading frame {done} of {total}",
+    "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
     "fetch": "Loading the model; the first time it is downloaded",
-    "vision": "Looking at frame {done} of {total}",
-    "prefill": "Taking in the question",
-    "decode": "Writing token {done}",
+    "warm_up": "Warming up",
+    "vision": "Encoding frame {done}/{total}",
+    "prefill": "Prefill",
+    "decode": "Generating",
 }
+
+
+class _Known(rich_progress.BarColumn):
+    """A bar where there is something to measure by, and nothing elsewhere."""
+
+    def render(self, task: rich_progress.Task) -> Any:
+        return Text() if task.total is None else super().render(task)
 
 
 class Progress:
@@ -41,6 +51,7 @@ class Progress:
         self._enabled = not quiet and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
+        self._first: tuple[float, int] | None = None
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
 
@@ -53,6 +64,9 @@ class Progress:
             return
         bar = self._bar or self._start()
         label = self.prefix + _LABELS.get(stage, stage).format(done=done, total=total)
+        if stage == "decode":
+            label += self._rate(done)
+            total = 0  # most answers end long before the tokens that they may take
         # Of one thing there is no part that could be shown.
         known = total if total > 1 else None
         if self._task is not None and self._task[0] != stage:
@@ -68,11 +82,20 @@ class Progress:
             self._bar.stop()
             self._bar = self._task = None
 
+    def _rate(self, tokens: int) -> str:
+        """How many tokens there are, and how fast they come since the first."""
+        now = time.monotonic()
+        if self._first is None or tokens <= self._first[1]:
+            self._first = now, tokens
+        since, before = self._first
+        rate = f", {(tokens - before) / (now - since):.1f} tokens/s" if now > since else ""
+        return f": {count(tokens)} {'token' if tokens == 1 else 'tokens'}{rate}"
+
     def _start(self) -> rich_progress.Progress:
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
-            rich_progress.BarColumn(bar_width=24),
+            _Known(bar_width=24),
             rich_progress.TimeRemainingColumn(compact=True),
             console=stderr_console(),
             transient=True,
