@@ -32,6 +32,7 @@ def ask(
     method: MethodFlags,
     generation: flags.Generation,
     cache: options.Cache = False,
+    follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
     as_json: options.Json = False,
@@ -41,7 +42,7 @@ def ask(
 
     Examples:
         dycoke ask holiday.mp4 "What happens?"
-        dycoke ask talk.mkv -q "Who speaks?" -q "About what?" --start 1:30 --end 5:00
+        dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
         dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
@@ -58,6 +59,8 @@ def ask(
             show_cost(cost_of_video(video, request), as_json)
             return
         asked = questions.collect(question, more, video)
+        if follow_up and len(asked) < 2:
+            raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         waiting[:] = [{"video": video, "question": text} for text in asked]
         note = BUNDLED_NOTE if model.named is None and not quiet else None
         presenter = stack.enter_context(
@@ -67,6 +70,8 @@ def ask(
         presenter.progress("start", 0, 0)
         from dycoke_cli.runs.conversation import Conversation, converse
 
-        conversation = Conversation(video, asked, request, compare=compare, cache=cache)
+        conversation = Conversation(
+            video, asked, request, compare=compare, cache=cache, follow_up=follow_up
+        )
         with speaking_of_flags():
             converse(conversation, presenter)

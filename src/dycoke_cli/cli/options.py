@@ -36,6 +36,15 @@ Questions = Annotated[
     ),
 ]
 
+FollowUp = Annotated[
+    bool,
+    typer.Option(
+        "--follow-up",
+        help="Questions follow up on each other: each sees the earlier ones and their answers.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+
 _MODEL_HELP = "A name from `dycoke models`, a folder with a checkpoint, or a Hugging Face id."
 Model = Annotated[
     str | None,
@@ -121,7 +130,8 @@ Compare = Annotated[
     bool,
     typer.Option(
         "--compare",
-        help="Also answer without compression, and show both side by side.",
+        help="Also answer without compression, and show both side by side. A short run that isn't "
+        "measured comes first, so that the times compare.",
         rich_help_panel=_GENERATION,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +86,8 @@ class AsText(Presenter):
         self._quiet = quiet
         self._answer = output.AnswerText(single_line=self._several)
         self._warned: set[str] = set()
+        self._waiting_since = time.monotonic()
+        self._waited_s: float | None = None
 
     def __exit__(
         self,
@@ -129,10 +132,11 @@ class AsText(Presenter):
 
     def begin_comparison(self) -> None:
         """End the answer; what follows is only measured."""
+        self._waited_s = time.monotonic() - self._waiting_since
         self._progress.stop()
         self._answer.end()
         self._progress.hidden = ()
-        self._progress.prefix = "Baseline, to compare: "
+        self._progress.prefix = "Baseline: "
 
     def finish(self, answer: Answer) -> None:
         """End the answer; then come the warnings and the figures."""
@@ -140,12 +144,15 @@ class AsText(Presenter):
         self._progress.hidden = self._hidden
         self._progress.prefix = ""
         if answer.compared_to is ABSENT:
+            self._waited_s = time.monotonic() - self._waiting_since
             self._answer.end()
+        self._waiting_since = time.monotonic()
         if self._quiet:
             return
         for warning in answer.warnings:
             self.warn(warning)
-        render.statistics(answer)
+        assert self._waited_s is not None
+        render.statistics(answer, self._waited_s)
 
 
 class AsJson(Presenter):

@@ -14,8 +14,8 @@ from dycoke_cli.compression.similarity import wide
 if TYPE_CHECKING:
     import torch
 
-CLUSTER = 32
-"""Tokens that are merged into each kept one."""
+CLUSTER = 32 / 576
+"""Fraction of a frame's tokens that are merged into each kept one."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class PruMerge(FrameByFrame):
     """LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), frame by frame, to a given budget.
 
     Each frame keeps as many tokens (give or take one, for the total to be the budget): those with
-    the most attention. To each of them the 32 tokens are added whose keys are most like its own
-    (cosine similarity; kept ones, too), each times its share of the frame's attention. Where a
+    the most attention. To each of them the tokens are added whose keys are most like its own
+    (cosine similarity; kept ones, too; 1 in 18 of the frame's tokens, as the published 32 of 576),
+    each times its share of the frame's attention. Where a
     frame keeps two or more but not all, the last of them stands for the tokens that aren't kept:
     the sum of all of those, each times its share of the attention, at the place of the one with the
     most. Ties go to the lower index.
@@ -56,7 +57,7 @@ class PruMerge(FrameByFrame):
         alike = (directions[kept] @ directions.T).float()
         alike[torch.arange(count - with_rest), kept] = -torch.inf  # not with itself
         cluster = alike.argsort(dim=-1, descending=True, stable=True)
-        cluster = cluster[:, : min(CLUSTER, len(tokens) - 1)]
+        cluster = cluster[:, : min(max(1, round(CLUSTER * len(tokens))), len(tokens) - 1)]
         merged = tokens[kept] + (weights[cluster, None] * tokens[cluster]).sum(1)
         if with_rest:
             is_rest = torch.ones_like(attention, dtype=torch.bool)

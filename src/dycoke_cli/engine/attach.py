@@ -74,7 +74,7 @@ def attach(
         )
     method = method.suited(method_defaults(model.config))
     check_decoder(model.get_decoder(), method)
-    check_tower(model, method)
+    check_tower(model.config, method)
     if method.before_vision() is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"

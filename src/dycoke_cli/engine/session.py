@@ -220,7 +220,7 @@ def ask_together(
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
     method = method.suited(loaded.method_defaults)
-    check_tower(loaded.model, method)
+    check_tower(loaded.model.config, method)
     if options.trace:
         check_traceable(method)
     watch = Stopwatch(loaded.input_device)

@@ -103,16 +103,20 @@ class TowerRecorder:
         self._recorded.append(TowerAttention(attention, pool @ key.float().mean(1)))
 
 
-def check_tower(model: Any, method: Method) -> None:
+def check_tower(config: Any, method: Method) -> None:
     """Check that a model's vision encoder gives what a method needs of it.
+
+    Args:
+        config: of the model.
+        method: that is about to be used with it.
 
     Raises:
         UsageError: it doesn't.
     """
-    if "attention" in method.needs and family_of(model.config).tower is None:
+    if "attention" in method.needs and family_of(config).tower is None:
         raise UsageError(
             f"the method {method.name} needs the vision encoder's attention to each visual token, "
-            f"which the family {model.config.model_type!r} doesn't give; --method dycoke works"
+            f"which the family {config.model_type!r} doesn't give; --method dycoke works"
         )
 
 

@@ -50,17 +50,21 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer) -> None:
+def statistics(answer: Answer, waited_s: float) -> None:
     """The panel with the figures of one answer, and the comparison where there is one.
 
     Nothing for an answer that the model wasn't asked for: it has no figures.
+
+    Args:
+        answer: and what was measured.
+        waited_s: see `panel`.
     """
     if not answer.tokens.generated:
         return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
-    to_stderr(panel(answer))
+    to_stderr(panel(answer, waited_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Collection
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.render.console import note, stderr_console
 from dycoke_cli.cli.render.units import count, size
@@ -22,10 +22,23 @@ _LABELS = {
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
     "fetch": "Loading the model, downloading it first if needed",
+    "warm_up": "Warming up",
     "vision": "Encoding frame {done}/{total}",
     "prefill": "Prefill",
-    "decode": "Generating token {done}",
+    "decode": "Generating",
 }
+
+
+def _known_bar() -> Any:
+    """A bar where there is something to measure by, and nothing elsewhere."""
+    from rich import progress as rich_progress  # takes its time
+    from rich.text import Text
+
+    class Known(rich_progress.BarColumn):
+        def render(self, task: rich_progress.Task) -> Any:
+            return Text() if task.total is None else super().render(task)
+
+    return Known(bar_width=24)
 
 
 class Progress:
@@ -43,6 +56,7 @@ class Progress:
         self._enabled = not quiet and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
+        self._first: tuple[float, int] | None = None
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
 
@@ -55,6 +69,9 @@ class Progress:
             return
         bar = self._bar or self._start()
         label = self.prefix + _LABELS.get(stage, stage).format(done=done, total=total)
+        if stage == "decode":
+            label += self._rate(done)
+            total = 0  # most answers end long before the tokens that they may take
         # Of one thing there is no part that could be shown.
         known = total if total > 1 else None
         if self._task is not None and self._task[0] != stage:
@@ -70,13 +87,22 @@ class Progress:
             self._bar.stop()
             self._bar = self._task = None
 
+    def _rate(self, tokens: int) -> str:
+        """How many tokens there are, and how fast they come since the first."""
+        now = time.monotonic()
+        if self._first is None or tokens <= self._first[1]:
+            self._first = now, tokens
+        since, before = self._first
+        rate = f", {(tokens - before) / (now - since):.1f} tokens/s" if now > since else ""
+        return f": {count(tokens)} {'token' if tokens == 1 else 'tokens'}{rate}"
+
     def _start(self) -> rich_progress.Progress:
         from rich import progress as rich_progress  # takes its time
 
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
-            rich_progress.BarColumn(bar_width=24),
+            _known_bar(),
             rich_progress.TimeRemainingColumn(compact=True),
             console=stderr_console(),
             transient=True,
