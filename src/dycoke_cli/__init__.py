@@ -1,4 +1,4 @@
-"""Ask questions about videos: any video LLM, with the redundant tokens left out.
+"""Video question answering with training-free visual token compression (DyCoke).
 
 from dycoke_cli import DyCoke
 
@@ -20,15 +20,21 @@ from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method as Uncompressed
+    from dycoke_cli.compression.cdpruner import CDPruner
     from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
     from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
+    from dycoke_cli.compression.fastvid import FastVID
+    from dycoke_cli.compression.flashvid import FlashVID
+    from dycoke_cli.compression.holitom import HoliTom
+    from dycoke_cli.compression.prumerge import PruMerge, PruMergePlus
     from dycoke_cli.compression.random_merge import RandomMerge
     from dycoke_cli.compression.uniform_frames import UniformFrames
     from dycoke_cli.compression.uniform_spatial import UniformSpatial
     from dycoke_cli.compression.v_cast import VCast
     from dycoke_cli.compression.vidcom2 import VidCom2
+    from dycoke_cli.compression.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
@@ -38,8 +44,14 @@ __all__ = [
     "DART",
     "EVS",
     "Answer",
+    "CDPruner",
     "DyCoke",
     "FastV",
+    "FastVID",
+    "FlashVID",
+    "HoliTom",
+    "PruMerge",
+    "PruMergePlus",
     "RandomMerge",
     "Sampling",
     "Uncompressed",
@@ -48,6 +60,7 @@ __all__ = [
     "VCast",
     "VidCom2",
     "VideoSession",
+    "VisionZip",
     "__version__",
     "load",
     "read",
@@ -55,10 +68,16 @@ __all__ = [
 
 _HOMES = {
     "Answer": ("dycoke_cli.result", "Answer"),
+    "CDPruner": ("dycoke_cli.compression.cdpruner", "CDPruner"),
     "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
     "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
+    "FastVID": ("dycoke_cli.compression.fastvid", "FastVID"),
+    "FlashVID": ("dycoke_cli.compression.flashvid", "FlashVID"),
+    "HoliTom": ("dycoke_cli.compression.holitom", "HoliTom"),
+    "PruMerge": ("dycoke_cli.compression.prumerge", "PruMerge"),
+    "PruMergePlus": ("dycoke_cli.compression.prumerge", "PruMergePlus"),
     "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),
     "Sampling": ("dycoke_cli.video", "Sampling"),
     "Uncompressed": ("dycoke_cli.compression.base", "Method"),
@@ -67,6 +86,7 @@ _HOMES = {
     "VCast": ("dycoke_cli.compression.v_cast", "VCast"),
     "VidCom2": ("dycoke_cli.compression.vidcom2", "VidCom2"),
     "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
+    "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
 }

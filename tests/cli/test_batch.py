@@ -57,7 +57,7 @@ def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
 
 def test_the_bundled_model_is_named_once(clips: Path) -> None:
     run = run_here("batch", clips, "What?", "--device", "cpu")
-    assert run.err.count("The bundled model answers") == 1
+    assert run.err.count("Using the bundled demo model") == 1
 
 
 def test_a_file_that_the_next_run_goes_on_from(

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from dycoke_cli.cli.batch import BatchView
-from dycoke_cli.cli.render import batch_summary, batching
+from dycoke_cli.cli.render import batching
+from dycoke_cli.cli.render.batching import batch_summary
 from dycoke_cli.runs.listener import Counts
 
 

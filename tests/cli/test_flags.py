@@ -8,6 +8,7 @@ import pytest
 
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
+from dycoke_cli.runs import conversation
 
 from . import fake_engine
 from .fake_engine import FakeLoaded, FakeSession
@@ -146,6 +147,7 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
         return fake_engine.FakeLoaded(name)
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr(conversation, "is_here", lambda source: True)
     asked(fake)
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
     assert run_here("models", "default", "llava-onevision-7b").code == 0

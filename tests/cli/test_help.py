@@ -45,6 +45,8 @@ FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
     --merge-stage --prune-from --draw-seed --retain --pivots
+    --contextual --merge-threshold --segment-threshold --min-segments --anchor-every --anchor-weight
+    --relevance-weight
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet

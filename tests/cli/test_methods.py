@@ -105,3 +105,12 @@ def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_value_that_is_a_word_is_no_flag() -> None:
+    (dycoke,) = run_here("methods", "dycoke", "--json").object["methods"]
+    defaults = {p["name"]: p["default_in_words"] for p in dycoke["parameters"]}
+    assert (defaults["dp_cache"], defaults["recall"]) == (
+        "device",
+        "on, unless --dp-cache is discard",
+    )

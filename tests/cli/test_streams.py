@@ -13,7 +13,7 @@ from .fake_engine import FakeSession
 from .harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
-NOTE = "The bundled model answers"
+NOTE = "Using the bundled demo model"
 
 
 @pytest.fixture(autouse=True)

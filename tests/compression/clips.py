@@ -7,6 +7,8 @@ import struct
 
 import torch
 
+from dycoke_cli.compression.selection import Given, Selection
+
 Frames = list[list[list[float]]]
 
 
@@ -62,3 +64,53 @@ def cosine(a: list[float], b: list[float], eps: float = 1e-8) -> float:
 
 def mean(tokens: list[list[float]]) -> list[float]:
     return [math.fsum(channel) / len(tokens) for channel in zip(*tokens, strict=True)]
+
+
+def given(clip: str) -> Given:
+    """A clip with attention (of which some is equal), keys and a question."""
+    features = CLIPS[clip]
+    frames, per_frame = features.shape[:2]
+    seed = sorted(CLIPS).index(clip)
+    attention = _noise(frames, per_frame, seed=seed).exp() / per_frame
+    # Every third token has as much as the one before.
+    attention[:, 1::3] = attention[:, 0::3][:, : attention[:, 1::3].shape[1]]
+    keys = _noise(frames, per_frame, 5, seed=100 + seed)
+    keys[:, 3::4] = keys[:, 2::4][:, : keys[:, 3::4].shape[1]]
+    return Given(features, attention, keys, _noise(3, features.shape[-1], seed=200 + seed))
+
+
+def random_given(features: torch.Tensor) -> Given:
+    """Features `[F, N, D]` with random attention, keys and question."""
+    shape = features.shape[:2]
+    return Given(
+        features, _noise(*shape, seed=1).exp(), _noise(*shape, 3), _noise(2, features.shape[-1])
+    )
+
+
+def assert_selected(selection: Selection, kept: dict[int, list[float]]) -> None:
+    """A selection is of these tokens, in reading order, with these features."""
+    assert selection.kept.tolist() == sorted(kept)
+    assert selection.features is not None
+    expected = torch.tensor([kept[token] for token in sorted(kept)], dtype=torch.float64)
+    torch.testing.assert_close(selection.features.double(), expected, atol=1e-9, rtol=1e-6)
+
+
+def evenly_shared(total: int, parts: int) -> list[int]:
+    """A number in parts that differ by one at most, the larger ones spread from the end."""
+    return [(p + 1) * total // parts - p * total // parts for p in range(parts)]
+
+
+def peaks(tokens: list[list[float]], count: int, neighbors: int) -> list[int]:
+    """The density peaks of tokens, ascending."""
+    size, width = len(tokens), len(tokens[0])
+    apart = [[single(math.dist(a, b) / math.sqrt(width)) for b in tokens] for a in tokens]
+    density = [
+        single(math.exp(-math.fsum(d * d for d in sorted(row)[:neighbors]) / neighbors))
+        for row in apart
+    ]
+    scores = []
+    for i in range(size):
+        denser = [j for j in range(size) if (-density[j], j) < (-density[i], i)]
+        away = min((apart[i][j] for j in denser), default=max(map(max, apart)))
+        scores.append((-single(density[i] * away), i))
+    return sorted(i for _, i in sorted(scores)[:count])

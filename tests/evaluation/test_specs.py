@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
 from dycoke_cli.compression.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.lines import Evaluation, lines_of
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.param import parameters_of
+
+from .samples import Samples
 
 
 def only(text: str) -> Spec:
@@ -134,3 +141,33 @@ def test_what_is_refused(text: str, sentence: str) -> None:
 def test_a_layer_that_the_model_has_not() -> None:
     with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 9 for mini, .* not 10"):
         only("dycoke:prune_layer=10").for_model(choose("mini", LoadOptions(device="cpu")))
+
+
+def of_family(name: str) -> ResolvedModel:
+    """The bundled model, as if it were of another family."""
+    config = AutoConfig.for_model(**published(name).config)
+    return replace(choose("mini", LoadOptions(device="cpu")), config=config)
+
+
+def test_a_method_that_the_family_cannot_serve_is_refused_before_anything_is_asked() -> None:
+    qwen = of_family("qwen2.5-vl-3b")
+    sentence = (
+        "--methods holitom: the method holitom needs the vision encoder's attention .*qwen2_5"
+    )
+    with pytest.raises(UsageError, match=sentence):
+        only("holitom").for_model(qwen)
+    evaluation = Evaluation(Samples(), parse_specs("none,holitom"))
+    with pytest.raises(UsageError, match=sentence):
+        lines_of(evaluation, qwen)
+
+
+def test_all_leaves_out_what_the_family_cannot_serve_and_says_so() -> None:
+    evaluation = Evaluation(Samples(), parse_specs("all", "0.5,0.25"))
+    everything, nothing = lines_of(evaluation, choose("mini", LoadOptions(device="cpu")))
+    assert nothing == []
+    assert {line.spec.method for line in everything} == {*METHODS}
+    lines, left_out = lines_of(evaluation, of_family("qwen2.5-vl-3b"))
+    needing = {name for name, method in METHODS.items() if "attention" in method.needs}
+    assert {line.spec.method for line in lines} == {*METHODS} - needing
+    assert left_out[:2] == ["prumerge:retain=0.5", "prumerge:retain=0.25"]
+    assert len(left_out) == 2 * len(needing)

@@ -1,23 +1,30 @@
 """Each family × every method that takes a budget: the prompt is shorter by exactly that much.
 
-The tokens that stay are those that the method chooses of what the stock model gives its decoder
-(that they are the right ones is tested in `tests/compression`); the reference is stock `generate()`
-on them.
+The tokens that stay, and what is merged into them, are those that the method chooses of what the
+stock model gives its decoder (that they are the right ones is tested in `tests/compression`, and
+that the vision encoder's attention is, in `tests/engine/test_tower_attention.py`); the reference is
+stock `generate()` on them.
 """
 
 from __future__ import annotations
+
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
 from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.selection import Given
+from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.exactness import assert_same
 
-from .stock import NONE_ONLY, Shorter, clip, stock_inputs
+from .stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from .tiny import MAKERS, make
 
 NEW_TOKENS = 3
@@ -25,23 +32,39 @@ BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_o
 
 
 @pytest.mark.parametrize(
-    ("family", "frames"),
+    ("family", "shown"),
     [("llava_onevision", 1), ("qwen2_vl", 1), *((f, 5) for f in MAKERS if f not in NONE_ONLY)],
 )
-def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, frames: int) -> None:
+def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -> None:
     model, processor = make(family)
     known = family_of(model.config)
-    inputs = stock_inputs(family, processor, clip(frames))
-    frames = make_prompt(processor, known, model.config, clip(frames)).frames
+    inputs = stock_inputs(family, processor, clip(shown))
+    frames = make_prompt(processor, known, model.config, clip(shown)).frames
     reference = Shorter(model, inputs, frames)
     everything = reference.frames * reference.per_frame
     _, whole = reference.generate_shorter(1, [*range(everything)], False)
     # Positions both ways, in turn.
     ways = ("kept", "renumbered") if known.counts_tokens else ("kept",)
+    features, embeds = reference.features, reference.embeds
+    behind = placeholders(model, inputs)[-1] + (2 if family == "llava_onevision" else 1)
+    given = Given(features, question=embeds[behind:])
+    if known.tower is not None:
+        prompt = make_prompt(processor, known, model.config, clip(shown))
+        tower = encode_video(model, known, prompt, with_attention=True).tower
+        given = replace(given, attention=tower.attention, keys=tower.keys)
     for number, name in enumerate(BUDGETED):
         positions = ways[number % len(ways)]
         method = create(name, retain=0.4, positions=positions)
-        kept = method.select(reference.features).tolist()
+        if "attention" in method.needs and known.tower is None:
+            sentence = f"the method {re.escape(name)} needs the vision encoder's attention"
+            with pytest.raises(UsageError, match=sentence), method(model):
+                pass
+            continue
+        selection = method.choose(given)
+        kept = selection.kept.tolist()
+        reference.embeds = embeds.clone()
+        if selection.features is not None:
+            reference.embeds[[reference.visual[i] for i in kept]] = selection.features
         expected = reference.generate_shorter(NEW_TOKENS, kept, positions == "renumbered")
         with torch.no_grad(), method(model) as attachment:
             output = model.generate(
@@ -58,4 +81,4 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, frames: int) 
         count = method.kept_tokens(frames, reference.per_frame)
         assert (stats.visual, stats.visual_kept) == (everything, count), name
         changed = not torch.equal(output.logits[0][0], whole[0])
-        assert changed == (count < everything), name
+        assert changed == (count < everything or selection.features is not None), name

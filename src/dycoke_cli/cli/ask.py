@@ -15,8 +15,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
 
 BUNDLED_NOTE = (
-    "The bundled model answers, and it knows only its own world of moving shapes. "
-    "For a real one: `dycoke models default llava-onevision-0.5b`, or --model."
+    "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
+    "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
 
 

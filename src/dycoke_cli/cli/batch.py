@@ -194,9 +194,11 @@ class BatchView(Listener):
     def __init__(self, quiet: bool) -> None:
         super().__init__()
         self._quiet = quiet
+        from dycoke_cli.cli.render.batching import BatchProgress  # rich's bars take their time
+
         self._told: str | None = None
         self._start = render.Progress(quiet)
-        self._run = render.BatchProgress(quiet, lambda: self.stopping)
+        self._run = BatchProgress(quiet, lambda: self.stopping)
 
     def __enter__(self) -> Self:
         return self
@@ -249,10 +251,12 @@ class BatchView(Listener):
             counts: of the run.
             out: where the lines are; None is stdout.
         """
+        from dycoke_cli.cli.render.batching import batch_summary
+
         self._stop()
         if self._quiet:
             return
-        render.note(render.batch_summary(counts, resumable=out is not None))
+        render.note(batch_summary(counts, resumable=out is not None))
         if out is not None:
             render.note(f"Results: {display_name(str(out))}")
 

@@ -16,8 +16,8 @@ from dycoke_cli.video.sampling import Sampling
 CLIP = Path(mini.__file__).parent / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
-    'Now yours: `dycoke ask VIDEO "QUESTION" --compare`. This model knows only moving shapes; '
-    "for real videos: `dycoke models default llava-onevision-0.5b`."
+    'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '
+    "of moving shapes; for real videos: `dycoke models default llava-onevision-0.5b`."
 )
 
 

@@ -14,11 +14,11 @@ from dycoke_cli.result import Answer
 
 
 class Presenter:
-    """What a conversation tells about itself. This one shows the progress and nothing else.
+    """Events of a conversation. This base class shows the progress and nothing else.
 
     Args:
-        progress: the line on the terminal that says how far things are.
-        note: what to say when an answer is on its way.
+        progress: the line on the terminal.
+        note: shown before the first answer.
     """
 
     def __init__(self, progress: render.Progress, note: str | None = None) -> None:
@@ -38,11 +38,11 @@ class Presenter:
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
-        """Takes the pieces of an answer as they come; None where only the whole counts."""
+        """Takes the text of an answer as it is generated; None where only the whole counts."""
         return None
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+        """Progress of a stage; a total of 0 is unknown."""
         if stage == "prefill":
             # From here on nothing is refused any more.
             self._announce()
@@ -62,7 +62,7 @@ class Presenter:
         """A question is asked."""
 
     def begin_comparison(self) -> None:
-        """The answer is there; now the uncompressed model is asked the same."""
+        """The answer is complete; now the same is asked without compression."""
 
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
@@ -101,10 +101,11 @@ class AsText(Presenter):
 
     @property
     def on_text(self) -> Callable[[str], None]:
-        """Takes the pieces of an answer as they come."""
+        """Takes the text of an answer as it is generated."""
         return self._add
 
     def _add(self, piece: str) -> None:
+        self._announce()  # of an answer without any prefill
         if sys.stdout.isatty():
             self._progress.stop()
         self._answer.add(piece)
@@ -155,7 +156,7 @@ class AsText(Presenter):
 
 
 class AsJson(Presenter):
-    """One object a question on stdout; on stderr nothing but the progress, on a terminal.
+    """One object per question on stdout; on stderr nothing but the progress, on a terminal.
 
     Args:
         waiting: what the objects still to come are about; each that was written is removed.

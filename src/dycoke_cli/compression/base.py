@@ -1,8 +1,8 @@
 """What a compression method is: a dataclass of parameters that makes up to three choices.
 
-A method never touches a model. It says which visual tokens the language model reads
-(`select`), which of those its later layers go on with (`inside`), and which each decoding step
-attends to (`pruning`). The engine asks.
+A method never touches a model. It says which visual tokens the language model reads (`select`, or
+`choose` where it needs more than features, or merges), which of those its later layers go on with
+(`inside`), and which each decoding step attends to (`pruning`). The engine asks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import check_all, check_layer, parameters_of
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     import torch
 
 PLACES = {
-    "before the language model": "select",
-    "inside the language model": "inside",
-    "in decode": "pruning",
+    "before the language model": ("select", "choose"),
+    "inside the language model": ("inside",),
+    "in decode": ("pruning",),
 }
-"""Where a method may choose, and the function of `Method` that does."""
+"""Where a method may choose, and the functions of `Method` that do."""
 
 
 class Selector(Protocol):
@@ -122,6 +123,7 @@ class Method:
         summary: what it does, in a few words.
         paper: where it was published; None where it wasn't.
         ablations: by the name that they have in `dycoke eval --methods`.
+        needs: what `choose` reads of its argument beside the features.
         attach: applies a method to a model. The engine sets it when it is imported, for a method
             knows nothing of it; `dycoke_cli` imports both.
 
@@ -134,6 +136,7 @@ class Method:
     summary: ClassVar[str] = "uncompressed"
     paper: ClassVar[str | None] = None
     ablations: ClassVar[Mapping[str, Ablation]] = {}
+    needs: ClassVar[tuple[Need, ...]] = ()
     attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]] | None] = None
 
     def __post_init__(self) -> None:
@@ -144,8 +147,8 @@ class Method:
         """Where it chooses: keys of `PLACES`."""
         return [
             place
-            for place, choice in PLACES.items()
-            if getattr(cls, choice) is not getattr(Method, choice)
+            for place, choices in PLACES.items()
+            if any(getattr(cls, name) is not getattr(Method, name) for name in choices)
         ]
 
     def parameters(self) -> dict[str, Any]:
@@ -212,6 +215,14 @@ class Method:
 
         frames, per_frame = features.shape[:2]
         return torch.arange(frames * per_frame, device=features.device)
+
+    def choose(self, given: Given) -> Selection:
+        """The same, of a method that needs more than features, or that merges tokens.
+
+        Args:
+            given: the features, and what the method asks for by `needs`.
+        """
+        return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
         """What `select` is called in figures, or None where it has no name or keeps all."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.compression.base import Method
@@ -62,7 +63,18 @@ def shares(total: int, parts: int) -> list[int]:
         total: what the parts add up to.
         parts: how many.
     """
-    ends = [part * total // parts for part in range(parts + 1)]
+    return in_proportion(total, [1] * parts)
+
+
+def in_proportion(total: int, sizes: Sequence[int]) -> list[int]:
+    """A number in parts that are in proportion to sizes, as far as whole numbers can be.
+
+    Args:
+        total: what the parts add up to; 0 where all sizes are.
+        sizes: no part is larger than its size, unless all together are smaller than the total.
+    """
+    whole = max(1, sum(sizes))
+    ends = [up_to * total // whole for up_to in accumulate(sizes, initial=0)]
     return [end - start for start, end in pairwise(ends)]
 
 

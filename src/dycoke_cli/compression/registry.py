@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.cdpruner import CDPruner
 from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
+from dycoke_cli.compression.fastvid import FastVID
+from dycoke_cli.compression.flashvid import FlashVID
+from dycoke_cli.compression.holitom import HoliTom
+from dycoke_cli.compression.prumerge import PruMerge, PruMergePlus
 from dycoke_cli.compression.random_merge import RandomMerge
 from dycoke_cli.compression.uniform_frames import UniformFrames
 from dycoke_cli.compression.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.v_cast import VCast
 from dycoke_cli.compression.vidcom2 import VidCom2
+from dycoke_cli.compression.visionzip import VisionZip
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 
@@ -32,6 +38,13 @@ METHODS: dict[str, type[Method]] = {
         VidCom2,
         VCast,
         DART,
+        PruMerge,
+        PruMergePlus,
+        VisionZip,
+        HoliTom,
+        FlashVID,
+        FastVID,
+        CDPruner,
     )
 }
 

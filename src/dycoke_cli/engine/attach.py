@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,11 +19,13 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attention import AttentionSwitch
+from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
+from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
+from dycoke_cli.engine.selecting import Prompts, select
 from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,
@@ -32,6 +35,7 @@ from dycoke_cli.engine.supported import (
     makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.tower_attention import TowerRecorder, check_tower
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
@@ -43,7 +47,7 @@ def attach(
     *,
     trace: bool = False,
     prefix: PrefixCache | None = None,
-    chosen: Sequence[torch.Tensor | None] = (),
+    videos: Sequence[Encoded] = (),
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
@@ -54,11 +58,13 @@ def attach(
         trace: record each decoding step of a method with decode pruning.
         prefix: of the video that every prompt is about: what it holds isn't computed again, and
             only the last position's logits are wanted.
-        chosen: for each sequence the tokens that merging before vision has kept.
+        videos: of each sequence, where they were encoded before; else they are encoded while the
+            method is attached.
 
     Raises:
-        UsageError: a family without a layout, a prune layer that the model doesn't have, or a
-            method that chooses both inside the language model and in decode.
+        UsageError: a family without a layout, a prune layer that the model doesn't have, a method
+            that needs what the family's vision encoder doesn't give, or that chooses both inside
+            the language model and in decode.
     """
     why_not = family_of(model.config).only_none
     if why_not:
@@ -68,11 +74,12 @@ def attach(
         )
     method = method.suited(method_defaults(model.config))
     check_decoder(model.get_decoder(), method)
-    if method.before_vision() is not None and not chosen:
+    check_tower(model.config, method)
+    if method.before_vision() is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
         )
-    return Attachment(model, method, trace, prefix, chosen)
+    return Attachment(model, method, trace, prefix, videos)
 
 
 class Attachment:
@@ -90,7 +97,7 @@ class Attachment:
         method: Method,
         trace: bool,
         prefix: PrefixCache | None,
-        chosen: Sequence[torch.Tensor | None],
+        videos: Sequence[Encoded],
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
@@ -98,7 +105,10 @@ class Attachment:
         self._decoder = model.get_decoder()
         self._method = method
         self._trace = trace
-        self._chosen = chosen
+        self._videos = videos
+        wanted = "attention" in method.needs and not videos
+        self._tower = TowerRecorder(model) if wanted else None
+        self._recording = ExitStack()
         self._inputs: ModelInputs | None = None
         self._chunks = ChunkedPrefill(prefix)
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
@@ -106,6 +116,8 @@ class Attachment:
 
     def __enter__(self) -> Attachment:
         _switch.enter(self._decoder)
+        if self._tower is not None:
+            self._recording.enter_context(self._tower)
         self._hooks = [
             before_forward(self._model, self._before_model),
             before_forward(self._decoder, self._before_decoder),
@@ -119,6 +131,7 @@ class Attachment:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+        self._recording.close()
         _switch.leave(self._decoder)
         if not self.stats and error is None:
             warnings.warn(
@@ -151,19 +164,22 @@ class Attachment:
         check_cache(cache)
         inputs, self._inputs = self._inputs, None
         layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs)
+        recorded = None if self._tower is None else self._tower.take()
         if inputs is None or all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
         check_mask(inputs.mask)
         if self._trace and len(layouts) > 1:
             raise UsageError("a trace is of one sequence, not of a batch")
+        tail = family_of(self._model.config).tail
+        prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
+        selections = select(self._method, prompts, self._videos, recorded)
         kwargs, call = shorten(
             kwargs,
-            layouts,
+            prompts,
+            selections,
             self._method,
             module.config,
-            mask=inputs.mask,
-            chosen=self._chosen,
             make_mask=self._own_mask(inputs),
             trace=self._trace,
         )
@@ -206,5 +222,5 @@ def _before_layer(
     return call.before_layer(number, args, kwargs)
 
 
-_switch = AttentionSwitch()
+_switch = AttentionSwitch(scoring_attention)
 Method.attach = attach

@@ -52,21 +52,25 @@ def scoring_attention(implementation: str) -> str:
 
 
 class AttentionSwitch:
-    """Turns a decoder's attention to the scoring one while any attachment is on it.
+    """Turns the attention of a decoder or a vision tower to one of ours while anybody wants it.
 
     Attachments of several threads can overlap, so the last one to leave switches back.
+
+    Args:
+        register: registers ours around a stock implementation, and returns its name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, register: Callable[[str], str]) -> None:
+        self._register = register
         self._lock = threading.Lock()
         self._attached: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
 
     def enter(self, decoder: Any) -> None:
-        """Count one more attachment on a text decoder."""
+        """Count one more that wants it for a text decoder, or a vision tower."""
         with self._lock:
             stock, count = self._attached.get(decoder, (attention_implementation(decoder), 0))
             if count == 0:
-                decoder.set_attn_implementation(scoring_attention(stock))
+                decoder.set_attn_implementation(self._register(stock))
             self._attached[decoder] = (stock, count + 1)
 
     def leave(self, decoder: Any) -> None:

@@ -19,6 +19,7 @@ from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_vision import MergedVision
 from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.engine.tower_attention import TowerAttention, TowerRecorder, split_by_video
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import normalised
@@ -34,11 +35,13 @@ class Encoded:
         deepstack: more of them `[R, D]`, which are added behind each of the first decoder layers.
         kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
             `frame*N + position`; the embeddings of the others mean nothing.
+        tower: the vision encoder's attention, where it was asked for.
     """
 
     embeddings: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     kept: torch.Tensor | None = None
+    tower: TowerAttention | None = None
 
 
 class _Reached(Exception):
@@ -56,6 +59,7 @@ def encode_video(
     prompt: VideoPrompt,
     on_frames: Callable[[int, int], None] | None = None,
     merging: BeforeVision | None = None,
+    with_attention: bool = False,
 ) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
 
@@ -65,8 +69,9 @@ def encode_video(
         model: a stock model.
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
-        on_frames: called with (frames done, frames in all).
-        merging: what the vision tower leaves out; None for nothing.
+        on_frames: called with (frames done, frames in total).
+        merging: which patches the vision tower drops; None for none.
+        with_attention: whether the tower's attention is returned, too; requires that `check_tower` allows it.
 
     Raises:
         UsageError: a tower that can't leave anything out.
@@ -78,6 +83,7 @@ def encode_video(
     count = prompt.tokens_per_frame
     alike = list(range(frames))
     merged: Any = nullcontext()
+    recorder = TowerRecorder(model) if with_attention else None
     if merging is None:
         alike = first_alike(family, inputs, frames)
     else:
@@ -85,6 +91,7 @@ def encode_video(
         merged = MergedVision(model, family.tower, merging)
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
+    towers: dict[int, TowerAttention] = {}
     for start, stop in new_runs(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
         chunk[family.pixels.key] = normalised(
@@ -92,10 +99,13 @@ def encode_video(
             prompt.processor.video_processor,
             family.pixels,
         )
-        with merged:
+        with merged, recorder or nullcontext():
             kwargs = _at_decoder(model, chunk)
         if merging is not None:
             kept.append(merged.kept.cpu() + start * count)
+        if recorder is not None:
+            each = split_by_video(recorder.take(), [1] * (stop - start))
+            towers |= zip(range(start, stop), each, strict=True)
         kinds = [kwargs["inputs_embeds"][0], *(kwargs.get(DEEPSTACK) or ())]
         for frame in range(start, stop):
             behind = (frame - start + 1) * count
@@ -107,7 +117,12 @@ def encode_video(
     embeddings, *deepstack = (
         torch.cat(parts) for parts in zip(*(found[i] for i in alike), strict=True)
     )
-    return Encoded(embeddings, tuple(deepstack), torch.cat(kept) if kept else None)
+    return Encoded(
+        embeddings,
+        tuple(deepstack),
+        torch.cat(kept) if kept else None,
+        TowerAttention.cat([towers[i] for i in alike]) if towers else None,
+    )
 
 
 def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:

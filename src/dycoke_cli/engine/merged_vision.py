@@ -88,8 +88,8 @@ class MergedVision:
                 "yet; leave it out, or use llm"
             )
         self.kept = torch.arange(0)
-        self._model, self._merging, self._pooled = model.model, merging, tower.pooled
-        self._tower = self._model.get_submodule(tower.name)
+        self._model, self._merging, self._family_tower = model, merging, tower
+        self._tower = model.model.get_submodule(tower.name)
         self._layers: Any = self._tower.get_submodule(tower.layers)
         self._weights: torch.Tensor | None = None
         self._hooks: list[RemovableHandle] = []
@@ -146,8 +146,8 @@ class MergedVision:
     def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[N, P]`: how much of each patch is in each visual token."""
         if self._weights is None:
-            each = torch.eye(hidden.shape[1], device=hidden.device)
-            self._weights = self._pooled(self._model, each[None])[0]
+            patches = hidden.shape[1]
+            self._weights = self._family_tower.pooling(self._model, patches, hidden.device)
         return self._weights
 
 

@@ -50,6 +50,15 @@ class ModelInputs:
         mask = kwargs.get("attention_mask")
         return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs), last_only)
 
+    def not_padding(self) -> torch.Tensor:
+        """`[B, S]`, bool, on the CPU: false in the padding."""
+        mask = self.mask
+        return (
+            torch.ones(self.input_ids.shape, dtype=torch.bool)
+            if mask is None
+            else mask.bool().cpu()
+        )
+
     def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
         """Where the visual tokens are in each sequence; None for one without a video.
 

@@ -10,10 +10,12 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.deepstack import without_deepstack
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_at
+from dycoke_cli.engine.selecting import Prompts
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats, Recorder
@@ -23,12 +25,11 @@ from dycoke_cli.models.families import Layout
 
 def shorten(
     kwargs: dict[str, Any],
-    layouts: Sequence[Layout | None],
+    prompts: Prompts,
+    selections: Sequence[Selection],
     method: Method,
     config: Any,
     *,
-    mask: torch.Tensor | None,
-    chosen: Sequence[torch.Tensor | None] = (),
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
     trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
@@ -37,11 +38,11 @@ def shorten(
     Args:
         kwargs: of the text decoder: `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None,
             and what else `model_inputs.PER_TOKEN` names.
-        layouts: of the S tokens of each sequence; None for one without a video.
-        method: the selection, made for each sequence alone.
+        prompts: the same S tokens of each sequence, as `selections` were made from.
+        selections: of the method, for each sequence; features of theirs take the place of those
+            of the tokens kept.
+        method: what else it asks for.
         config: of the text decoder.
-        mask: `[B, S]`: 0 in the padding; None without padding.
-        chosen: for each sequence the tokens that stay, where that is settled already.
         make_mask: makes the decoder's attention mask from its other arguments and the tokens
             `[B, R]` that are read; None where the decoder makes its own from the padding.
         trace: whether each decoding step is recorded.
@@ -53,13 +54,9 @@ def shorten(
         a shorter one.
     """
     embeds = kwargs["inputs_embeds"]
-    batch, uncompressed = embeds.shape[:2]
-    stays = _not_padding(mask, batch, uncompressed)
-    settled = chosen or [None] * batch
-    kept = [
-        _kept(method, layout, embeds[i]) if known is None else known
-        for i, (layout, known) in enumerate(zip(layouts, settled, strict=True))
-    ]
+    uncompressed = embeds.shape[1]
+    stays, layouts = prompts.stays, prompts.layouts
+    kept = [selection.kept.cpu() for selection in selections]
     read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     length = max(len(tokens) for tokens, _ in read)
     paddings = [length - len(tokens) for tokens, _ in read]
@@ -101,9 +98,13 @@ def shorten(
         token_pruning=None if inside is None else TokenPruning(inside, placed[0], length),
         deepstack=deepstack,
     )
+    gathered = arguments_at(kwargs, at)
+    for rows, visual, selection in zip(gathered["inputs_embeds"], placed, selections, strict=True):
+        if selection.features is not None:
+            rows[visual.to(rows.device)] = selection.features.to(rows)
     shortened = (
         kwargs
-        | arguments_at(kwargs, at)
+        | gathered
         | {
             "position_ids": positions,
             "attention_mask": keep,
@@ -117,19 +118,6 @@ def shorten(
     if make_mask is not None:
         shortened["attention_mask"] = make_mask(shortened, at.to(embeds.device))
     return shortened, call
-
-
-def _not_padding(mask: torch.Tensor | None, batch: int, sequence: int) -> torch.Tensor:
-    if mask is None:
-        return torch.ones(batch, sequence, dtype=torch.bool)
-    return mask.bool().cpu()
-
-
-def _kept(method: Method, layout: Layout | None, embeds: torch.Tensor) -> torch.Tensor:
-    """The visual tokens of one sequence that stay, as the method orders them."""
-    if layout is None:
-        return torch.arange(0)
-    return method.select(layout.grid(embeds)).cpu()
 
 
 def _tokens_to_read(

@@ -18,8 +18,9 @@ from dycoke_cli.engine.memory.estimate import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
-from dycoke_cli.engine.report import make_answer
+from dycoke_cli.engine.report import answer_beyond, make_answer
 from dycoke_cli.engine.supported import check_context
+from dycoke_cli.engine.tower_attention import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
@@ -127,7 +128,8 @@ class VideoSession:
         Raises:
             UsageError: the method merges before vision, which the model's family can't.
         """
-        if _encoded_for(method) in self._encoded:
+        held = self._encoded.get(_encoded_for(method))
+        if held is not None and (held.tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
         self._encoded[_encoded_for(method)] = self._encode(method)
@@ -135,6 +137,7 @@ class VideoSession:
 
     def _encode(self, method: Method) -> Encoded:
         loaded, merging = self.loaded, method.before_vision()
+        with_attention = "attention" in method.needs
 
         def encode() -> Encoded:
             return encode_video(
@@ -143,13 +146,14 @@ class VideoSession:
                 self.video,
                 lambda done, total: self.on_progress("vision", done, total),
                 merging,
+                with_attention,
             )
 
         # What merging leaves of a video isn't kept on disk: it depends on the method as well.
         if self._cache is None or merging is not None:
             return encode()
         key = key_of(loaded.identity or {}, self.video.inputs)
-        found = self._cache.get(key, loaded.input_device)
+        found = self._cache.get(key, loaded.input_device, with_attention)
         if found is None:
             found = encode()
             self._cache.put(key, found)
@@ -159,6 +163,11 @@ class VideoSession:
         """What was prefilled of the video; None where a method wants that off the device."""
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
+
+    def answer_beyond(self, question: str, method: Method) -> Answer | None:
+        """The answer to a question that the model can't understand, or None: see `report`."""
+        decode_s = 0.0 if self._encoded else self._seconds_video_decode
+        return answer_beyond(self.loaded, question, method, self.clip, decode_s)
 
     def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
@@ -211,11 +220,19 @@ def ask_together(
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
     method = method.suited(loaded.method_defaults)
+    check_tower(loaded.model.config, method)
     if options.trace:
         check_traceable(method)
     watch = Stopwatch(loaded.input_device)
-    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
+    ready = [item.session.answer_beyond(item.question, method) for item in questions]
+    if any(ready):
+        rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
+        asked = iter(ask_together(rest, method, options, on_text) if rest else ())
+        if on_text is not None and ready[0] is not None:
+            on_text(ready[0].answer)
+        return [next(asked) if answer is None else answer for answer in ready]
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage = Stage()
     with explained(stage, method, loaded.model):
         seconds = [item.session.encode(watch, method) for item in questions]
@@ -308,8 +325,7 @@ def _generate(
     prefix = session.prefix_for(method) if len(questions) == 1 else None
     attached: Any = chunked_prefill(model, prefix, batch.placeholders)
     if method.name != "none":
-        chosen = [video.kept for video in batch.videos]
-        attached = attach(model, method, trace=options.trace, prefix=prefix, chosen=chosen)
+        attached = attach(model, method, trace=options.trace, prefix=prefix, videos=batch.videos)
     with inject_videos(model, batch.videos, batch.placeholders), attached as attachment:
         outputs = generate(
             model,

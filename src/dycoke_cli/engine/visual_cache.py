@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from safetensors.torch import save_file
 from dycoke_cli.cache import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tensor_hash import add_tensor
+from dycoke_cli.engine.tower_attention import TowerAttention
 from dycoke_cli.errors import OutputError
 from dycoke_cli.version import __version__
+
+_TOWER = {field.name for field in fields(TowerAttention)}
 
 
 class VisualCache:
@@ -42,8 +46,14 @@ class VisualCache:
         self._files = encoded_videos() if files is None else files
         self._files.make_private()
 
-    def get(self, key: str, device: torch.device) -> Encoded | None:
-        """An encoded video, or None where it isn't there (or can't be trusted any more)."""
+    def get(self, key: str, device: torch.device, with_attention: bool = False) -> Encoded | None:
+        """An encoded video, or None where it isn't there (or can't be trusted any more).
+
+        Args:
+            key: see `key_of`.
+            device: of the model.
+            with_attention: whether one without the vision encoder's attention is of no use.
+        """
         path = self._files.path(key)
         try:
             held = _sound(path, key)
@@ -55,8 +65,12 @@ class VisualCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
-        embeddings, *stacked = (tensor.to(device) for tensor in held)
-        return Encoded(embeddings, tuple(stacked))
+        held = {name: tensor.to(device) for name, tensor in held.items()}
+        noted = {name: held.pop(name) for name in _TOWER & held.keys()}
+        if with_attention and not noted:
+            return None
+        embeddings, *stacked = held.values()
+        return Encoded(embeddings, tuple(stacked), tower=TowerAttention(**noted) if noted else None)
 
     def put(self, key: str, encoded: Encoded) -> None:
         """Keep an encoded video, and drop what was used longest ago where there is no room.
@@ -66,13 +80,15 @@ class VisualCache:
         Raises:
             OutputError: nothing can be written there.
         """
-        held = [x.contiguous().cpu() for x in (encoded.embeddings, *encoded.deepstack)]
+        named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
+        if encoded.tower is not None:
+            named |= vars(encoded.tower)
+        held = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
         if not _finite(held):
             return
         partial = self._files.path(f"{key}.{os.getpid()}.part")
         try:
-            named = {str(number): tensor for number, tensor in enumerate(held)}
-            save_file(named, partial, {"video": key, "digest": _digest(held)})
+            save_file(held, partial, {"video": key, "digest": _digest(held)})
             partial.chmod(0o600)
             os.replace(partial, self._files.path(key))
         except (OSError, SafetensorError) as error:
@@ -83,8 +99,10 @@ class VisualCache:
         self._files.trim()
 
 
-def _sound(path: Path, key: str) -> list[torch.Tensor]:
-    """The tensors of a file, on the CPU, as they were put there: embeddings, then DeepStack's.
+def _sound(path: Path, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file, on the CPU, as they were put there.
+
+    By number: embeddings, then DeepStack's; behind them, by name, the vision encoder's attention.
 
     Raises:
         FileNotFoundError: there is none.
@@ -95,25 +113,27 @@ def _sound(path: Path, key: str) -> list[torch.Tensor]:
         raise ValueError("another user's file")
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        names = [str(number) for number in range(len(file.keys()))]
-        if about.get("video") != key or set(names) != set(file.keys()) or not names:
+        there = set(file.keys())
+        tower = _TOWER if there & _TOWER else set()
+        names = [*(str(number) for number in range(len(there - tower))), *tower]
+        if about.get("video") != key or set(names) != there or "0" not in there:
             raise ValueError("a file of another video, or of another program")
-        held = [file.get_tensor(name) for name in names]
+        held = {name: file.get_tensor(name) for name in names}
     if about.get("digest") != _digest(held) or not _finite(held):
         raise ValueError("not what was written")
     return held
 
 
-def _digest(held: list[torch.Tensor]) -> str:
+def _digest(held: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
-    for tensor in held:
-        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+    for name, tensor in sorted(held.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         add_tensor(digest, tensor)
     return digest.hexdigest()
 
 
-def _finite(held: list[torch.Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in held)
+def _finite(held: dict[str, torch.Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in held.values())
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:

@@ -22,7 +22,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
-"""What is asked where nothing is chosen."""
+"""The defaults."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,23 @@ class Line:
         return self.spec.method == "none" and self.spec.frames is None
 
 
-def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> list[Line]:
-    """The rows of an evaluation, in its order.
+def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line], list[str]]:
+    """The rows of an evaluation, in its order; and the others of `all`, which are left out.
 
     Raises:
-        UsageError: a parameter that doesn't fit the model.
+        UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
     """
     about, request = chosen.describe(), evaluation.request
-    lines = []
+    lines, left_out = [], []
     for spec in evaluation.specs:
-        method, sampling = spec.for_model(chosen), _sampling(spec, request.sampling)
+        try:
+            method = spec.for_model(chosen)
+        except UsageError:
+            if not spec.if_possible:
+                raise
+            left_out.append(spec.text)
+            continue
+        sampling = _sampling(spec, request.sampling)
         setup = Setup(
             version=__version__,
             benchmark=evaluation.dataset.name,
@@ -120,7 +127,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> list[Line]:
             options=_options(sampling, request.generation),
         )
         lines.append(Line(spec, method, sampling, setup))
-    return lines
+    return lines, left_out
 
 
 def _sampling(spec: Spec, sampling: Sampling) -> Sampling | None:

@@ -42,27 +42,33 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     """
     listener = listener or Listener()
     chosen = choose(evaluation.request.model, evaluation.request.loading)
-    lines = lines_of(evaluation, chosen)
+    lines, left_out = lines_of(evaluation, chosen)
     items = evaluation.dataset.items(evaluation.split, evaluation.limit_videos)
     if not items:
         name = evaluation.dataset.name
         raise UsageError(f"{name} has no questions in its {evaluation.split} split")
     with open_journal(evaluation.folder) as journal:
-        repairs = _repairs(journal)
-        for sentence in repairs:
+        known = _left_out(left_out, chosen) + _repairs(journal)
+        for sentence in known:
             listener.warning(sentence)
         _ask_missing(evaluation, chosen, lines, items, journal, listener)
-        report = make_report(evaluation, lines, items, journal, repairs)
-    for sentence in report.warnings[len(repairs) :]:
+        report = make_report(evaluation, lines, items, journal, known)
+    for sentence in report.warnings[len(known) :]:
         listener.warning(sentence)
     return report
+
+
+def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:
+    if not rows:
+        return []
+    return [f"{chosen.source.name} can't serve all methods; left out: {', '.join(rows)}"]
 
 
 def _repairs(journal: Journal) -> list[str]:
     if not journal.damaged:
         return []
     damage = "1 damaged line" if journal.damaged == 1 else f"{journal.damaged} damaged lines"
-    return [f"{damage} in {journal.path}; dropped, and the answers there are made again"]
+    return [f"{damage} in {journal.path}; dropped, and those questions are asked again"]
 
 
 @dataclass(frozen=True)

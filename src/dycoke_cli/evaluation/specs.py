@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
@@ -47,7 +47,7 @@ ABLATIONS: dict[str, Named] = {
     "no-video": Named("none", "blind: text only", frames=0),
     "one-frame": Named("none", "single frame", frames=1),
 }
-"""The ablations of methods, and the uncompressed model with less to see."""
+"""The ablations of methods, and the controls of the baseline: blind and single frame."""
 
 
 ALL = "all"
@@ -64,6 +64,7 @@ class Spec:
         method: in the registry of methods.
         given: parameters, those that belong to the name included.
         frames: see `Named`.
+        if_possible: whether it is left out where the model can't serve the method.
     """
 
     text: str
@@ -71,15 +72,20 @@ class Spec:
     method: str
     given: dict[str, Any]
     frames: int | None = None
+    if_possible: bool = False
 
     def for_model(self, model: ResolvedModel) -> Method:
         """The method, with a model's own defaults for what wasn't given.
 
         Raises:
-            UsageError: see `create`; or the model has no such layer.
+            UsageError: see `create`; or the model has no such layer, or its family can't serve the
+                method.
         """
+        from dycoke_cli.engine.tower_attention import check_tower
+
         method = self.create()
         with _naming(self.text):
+            check_tower(model.config, method)
             return method.suited(model.method_defaults, model.layers, model.source.name)
 
     def create(self) -> Method:
@@ -103,9 +109,12 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
         UsageError: a name or parameter that isn't there, a value that doesn't fit, the same twice,
             budgets for methods that take none.
     """
-    names = [part.strip() for part in text.split(",")]
-    names = [name for part in names for name in (METHODS if part == ALL else [part])]
-    specs = [_parse(name) for name in names]
+    specs = []
+    for part in text.split(","):
+        if part.strip() == ALL:
+            specs += [replace(_parse(name), if_possible=True) for name in METHODS]
+        else:
+            specs.append(_parse(part.strip()))
     if budgets is not None:
         specs = _at_budgets(specs, _budgets(budgets))
     seen: set[str] = set()
@@ -133,8 +142,11 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
     """A row at each budget for each that takes one and hasn't got it."""
     rows: list[Spec] = []
     for spec in specs:
-        open_ = "retain" in parameters_of(METHODS[spec.method]) and "retain" not in spec.given
-        rows += [_parse(f"{spec.text}:retain={value}") for value in values] if open_ else [spec]
+        if "retain" in parameters_of(METHODS[spec.method]) and "retain" not in spec.given:
+            at_each = (_parse(f"{spec.text}:retain={value}") for value in values)
+            rows += [replace(row, if_possible=spec.if_possible) for row in at_each]
+        else:
+            rows.append(spec)
     if rows == specs:
         takers = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
         raise UsageError(

@@ -59,10 +59,10 @@ class Presenter(Protocol):
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
-        """Takes the pieces of an answer as they come; None where only the whole counts."""
+        """Takes the text of an answer as it is generated; None where only the whole counts."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+        """Progress of a stage; a total of 0 is unknown."""
 
     def warn(self, warning: str) -> None:
         """Something that can't wait for the answer, whose document has it, too."""
@@ -71,7 +71,7 @@ class Presenter(Protocol):
         """A question is asked."""
 
     def begin_comparison(self) -> None:
-        """The answer is there; now the uncompressed model is asked the same."""
+        """The answer is complete; now the same is asked without compression."""
 
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""

@@ -1,4 +1,4 @@
-"""The results: a JSON object a line, in a file that also says what is done, or on stdout.
+"""The results: one JSON object per line, in a file that also says what is done, or on stdout.
 
 Each line is written at once and whole. What a power cut left half written is cut off when the file
 is opened; what a full disk left half written is cut off at once.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
@@ -33,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerCount",
-    "BatchProgress",
     "Download",
     "Progress",
-    "batch_summary",
     "check",
     "confirm",
     "cost_table",
@@ -56,10 +53,14 @@ __all__ = [
 def statistics(answer: Answer, waited_s: float) -> None:
     """The panel with the figures of one answer, and the comparison where there is one.
 
+    Nothing for an answer that the model wasn't asked for: it has no figures.
+
     Args:
         answer: and what was measured.
         waited_s: see `panel`.
     """
+    if not answer.tokens.generated:
+        return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 

@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def tokens_per_frame(self) -> int:
-        """The number of visual tokens a frame."""
+        """The number of visual tokens per frame."""
         return len(self.index) // self.frames
 
     def grid(self, rows: torch.Tensor) -> torch.Tensor:
@@ -66,6 +66,20 @@ class Tower:
     layers: str
     pooled: Callable[[Any, torch.Tensor], torch.Tensor]
 
+    def pooling(self, model: Any, patches: int, device: torch.device) -> torch.Tensor:
+        """`[N, P]`, float32: how much of each of P patches is in each visual token of a frame."""
+        import torch
+
+        return self.pooled(model.model, torch.eye(patches, device=device)[None])[0]
+
+    def last_used(self, model: Any) -> torch.nn.Module:
+        """The last transformer layer whose output the language model gets to see."""
+        layers = list(model.model.get_submodule(self.name).get_submodule(self.layers))
+        used = getattr(model.config, "vision_feature_layer", -1)
+        # Of the states that towers hand out, the first is what goes into layer 0.
+        states = [used] if isinstance(used, int) else used
+        return layers[max(state % (len(layers) + 1) for state in states) - 1]
+
 
 @dataclass(frozen=True)
 class Family:
@@ -73,7 +87,7 @@ class Family:
 
     Args:
         pixels: how the processor's output is cut into frames.
-        per_frame: tokens a frame, by the configuration: for families whose videos are one run of
+        per_frame: tokens per frame, by the configuration: for families whose videos are one run of
             placeholders without places. None where a run is a frame, or where places tell.
         one_run: whether a video is one run of placeholders.
         tail: placeholders behind the last frame, which the model fills with text of its own.

@@ -1,0 +1,74 @@
+"""Clusters of visual tokens: their centers by density, and means of those that are merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dycoke_cli.compression.base import top
+from dycoke_cli.compression.similarity import wide
+
+if TYPE_CHECKING:
+    import torch
+
+
+def distances(tokens: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances of `tokens[n, D]`, divided by √D: `[n, n]`, float32; of equal ones 0."""
+    tokens = wide(tokens)
+    lengths = (tokens**2).sum(-1)
+    both = lengths[:, None] + lengths
+    squares = both - 2 * tokens @ tokens.T
+    # What cancels but for rounding is equal.
+    squares = squares.masked_fill(squares <= 1e-12 * both, 0) / tokens.shape[-1]
+    return squares.sqrt().float()
+
+
+def density_peaks(apart: torch.Tensor, count: int, neighbors: int) -> torch.Tensor:
+    """Centers of clusters (DPC-kNN): tokens in dense places, far from any denser token.
+
+    A token's density is exp(-mean squared distance) of its nearest neighbors, itself among them;
+    its score is the density times the distance to the nearest denser token, or for the densest the
+    largest distance of all. Of tokens of equal density the lower index counts as denser (published
+    code adds noise instead), and of equal scores it is chosen.
+
+    Args:
+        apart: `[n, n]`, float32: `distances`.
+        count: how many.
+        neighbors: k, at most n.
+
+    Returns:
+        `[count]`, int64, ascending.
+    """
+    import torch
+
+    nearest = (wide(apart) ** 2).sort(dim=-1).values[:, :neighbors]
+    density = torch.exp(-nearest.mean(-1)).float()
+    rank = torch.empty_like(density, dtype=torch.int64)
+    rank[density.argsort(descending=True, stable=True)] = torch.arange(
+        len(density), device=density.device
+    )
+    denser = rank[None] < rank[:, None]
+    away = apart.masked_fill(~denser, torch.inf).amin(-1)
+    away[rank == 0] = apart.max()
+    return top((wide(density) * away).float(), count)
+
+
+def means(
+    tokens: torch.Tensor, owner: torch.Tensor, groups: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of the tokens of each group.
+
+    Args:
+        tokens: `[n, D]`, float.
+        owner: `[n]`, int64: the group of each.
+        groups: how many.
+
+    Returns:
+        Means `[groups, D]` in the widest dtype, 0 for a group without tokens; and how many tokens
+        each has, `[groups]`, int64.
+    """
+    import torch
+
+    member = owner == torch.arange(groups, device=owner.device)[:, None]
+    counts = member.sum(-1)
+    # Not added up in place, which on GPUs is done in any order.
+    return member.to(wide(tokens)) @ wide(tokens) / counts.clamp(min=1)[:, None], counts

@@ -1,0 +1,130 @@
+"""FastVID: salient tokens of each frame, and anchors that whole segments are merged into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from dycoke_cli.compression.base import top
+from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.segments import segments_at_cuts
+from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+NEIGHBORS = 4
+
+
+@dataclass(frozen=True)
+class FastVID(Budgeted):
+    """FastVID (arXiv 2503.11187), its pruning before the language model.
+
+    The video is cut into segments where the mean tokens of two frames are less similar than
+    `segment_threshold`, and where they are least similar, into `min_segments` at least. Each frame
+    gets an equal share of the budget (give or take one), of which the fraction `contextual`,
+    rounded down, is set aside, and keeps as many salient tokens as is left, those with the most
+    attention. What a segment has set aside goes to its anchors: its last frame and every fourth one
+    before it (`anchor_every`), evenly. An anchor keeps the density peaks of its tokens that aren't
+    salient. Each of the segment's tokens that aren't salient belongs to the most similar of them
+    (cosine similarity), and each becomes β of itself and 1 - β of the mean of those that belong to
+    it; so for each of the anchors. Where every frame is an anchor (a segment of one, for example),
+    each merges its own frame's tokens alone. Ties go to the lower index.
+
+    Differs from the authors' code in what SigLIP's pooling head says there, which checkpoints of
+    transformers lack: its attention is that of the tower's last layer here, and its output for a
+    frame is the frame's mean token. Shares are exact, where theirs are rounded down; where anchors
+    would have to keep more tokens than they have, they stand closer. Noise in densities is a
+    tie-break here. The authors keep positions.
+    """
+
+    name: ClassVar[str] = "fastvid"
+    title: ClassVar[str] = "FastVID"
+    summary: ClassVar[str] = "salient tokens by attention, and segments merged into anchor frames"
+    paper: ClassVar[str | None] = "arXiv 2503.11187"
+    needs: ClassVar[tuple[Need, ...]] = ("attention",)
+
+    contextual: Annotated[
+        float,
+        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
+    ] = 0.4
+    anchor_every: Annotated[
+        int, Param("Frames of a segment per frame that others are merged into.", at_least=1)
+    ] = 4
+    anchor_weight: Annotated[
+        float, Param("β, how much of a merged token is itself.", at_least=0, to=1)
+    ] = 0.6
+    segment_threshold: Annotated[
+        float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
+    ] = 0.9
+    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+
+    def choose(self, given: Given) -> Selection:
+        """The salient tokens, and the merged ones of the anchors."""
+        import torch
+
+        assert given.attention is not None, "asked for"
+        frames, per_frame = given.features.shape[:2]
+        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        parts = []
+        for start, stop in segments_at_cuts(
+            given.features, self.segment_threshold, self.min_segments
+        ):
+            of_segment = slice(start, stop)
+            part = self._segment(
+                given.features[of_segment], given.attention[of_segment], counts[of_segment]
+            )
+            parts += [(start * per_frame + at, tokens) for at, tokens in part]
+        kept, merged = zip(*parts, strict=True)
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+
+    def _segment(
+        self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Indices and features of the tokens kept of one segment's `features[L, N, D]`."""
+        import torch
+
+        per_frame = features.shape[1]
+        aside = [int(self.contextual * count) for count in counts]
+        salient = [
+            top(scores, count - less)
+            for scores, count, less in zip(attention, counts, aside, strict=True)
+        ]
+        others = []
+        for positions in salient:
+            is_other = torch.ones(per_frame, dtype=torch.bool, device=features.device)
+            is_other[positions] = False
+            others.append(is_other.nonzero().flatten())
+        tokens = [wide(frame) for frame in features]
+        found = [(i * per_frame + at, tokens[i][at]) for i, at in enumerate(salient)]
+        quotas = self._quotas(sum(aside), [len(at) for at in others])
+        whole = torch.cat([frame[at] for frame, at in zip(tokens, others, strict=True)])
+        for anchor, quota in quotas.items():
+            if quota:
+                own = tokens[anchor][others[anchor]]
+                targets = density_peaks(distances(own), quota, min(NEIGHBORS, len(own)))
+                merged = self._merged(own[targets], own if len(quotas) == len(counts) else whole)
+                found.append((anchor * per_frame + others[anchor][targets], merged))
+        return found
+
+    def _quotas(self, total: int, room: list[int]) -> dict[int, int]:
+        """How many tokens each anchor of a segment keeps, whose frames have room for so many."""
+        for every in range(self.anchor_every, 0, -1):
+            anchors = range((len(room) - 1) % every, len(room), every)
+            quotas = dict(zip(anchors, shares(total, len(anchors)), strict=True))
+            if all(quota <= room[anchor] for anchor, quota in quotas.items()):
+                break
+        return quotas
+
+    def _merged(self, targets: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """What becomes of targets `[T, D]`, into which `tokens[n, D]` are merged."""
+        import torch.nn.functional as F
+
+        alike = F.normalize(tokens, dim=-1) @ F.normalize(targets, dim=-1).T
+        mean, members = means(tokens, alike.float().argmax(-1), len(targets))
+        # One that no other is like is its own mean, or an equal target's.
+        mean[members == 0] = targets[members == 0]
+        return self.anchor_weight * targets + (1 - self.anchor_weight) * mean

@@ -1,0 +1,174 @@
+"""FlashVID: diverse tokens with attention, and trees of tokens that follow each other in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from dycoke_cli.compression.budget import Budgeted, in_proportion, shares
+from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.segments import segments_at_cuts
+from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+NEIGHBORS = 7
+
+
+@dataclass(frozen=True)
+class FlashVID(Budgeted):
+    """FlashVID (arXiv 2602.08024, ICLR 2026), its part before the language model.
+
+    The video is cut into segments, where the mean tokens of two frames are less similar than
+    `segment_threshold`, and where they are least similar, into `min_segments` at least. Each frame
+    gets an equal share of the budget (give or take one), of which the fraction `contextual`,
+    rounded down, is for merged tokens. The others are chosen for attention and diversity: the
+    distance of a token to another one is 1 - their cosine similarity, times the token's attention,
+    times the mean of its inner products with the mean tokens of the segment's frames. The first is
+    the token whose nearest other one is farthest, each next one that whose nearest chosen one is
+    farthest.
+
+    In a segment, each token that wasn't chosen is linked to the most similar one in the frame
+    before, where that is above `merge_threshold`. Linked tokens are a tree, which becomes its mean
+    at the place of its first. There are no fewer trees than the segment's budget, or the least
+    similar links go. Then the trees of each frame are clustered (density peaks, means) to what is
+    left of the segment's budget, in proportion. Ties go to the lower index.
+
+    Differs from the authors' code (there, `attn_div_v2`) in the budget: theirs is 1.25 R, of which
+    a layer of the language model then drops most, and clusters are rounded up; here R is what it
+    reads, exactly. A chosen token isn't chosen twice, and a segment of one frame doesn't merge its
+    chosen tokens once more. Noise in densities is a tie-break here.
+    """
+
+    name: ClassVar[str] = "flashvid"
+    title: ClassVar[str] = "FlashVID"
+    summary: ClassVar[str] = "diverse tokens with attention; the rest as trees over time"
+    paper: ClassVar[str | None] = "arXiv 2602.08024, ICLR 2026"
+    needs: ClassVar[tuple[Need, ...]] = ("attention",)
+
+    contextual: Annotated[
+        float,
+        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
+    ] = 0.3
+    merge_threshold: Annotated[
+        float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
+    ] = 0.8
+    segment_threshold: Annotated[
+        float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
+    ] = 0.9
+    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+
+    def choose(self, given: Given) -> Selection:
+        """The diverse tokens, and the means of clusters of trees."""
+        import torch
+
+        assert given.attention is not None, "asked for"
+        frames, per_frame = given.features.shape[:2]
+        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        kept, merged = [], []
+        for start, stop in segments_at_cuts(
+            given.features, self.segment_threshold, self.min_segments
+        ):
+            of_segment = slice(start, stop)
+            at, tokens = self._segment(
+                given.features[of_segment], given.attention[of_segment], counts[of_segment]
+            )
+            kept.append(start * per_frame + at)
+            merged.append(tokens)
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+
+    def _segment(
+        self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Indices and features of the tokens kept of one segment's `features[L, N, D]`."""
+        import torch
+
+        per_frame = features.shape[1]
+        centers = torch.stack([wide(frame).mean(0) for frame in features]).mean(0)
+        is_rest = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        merged = [wide(frame).clone() for frame in features]
+        chosen = []
+        for frame, count in enumerate(counts):
+            weights = wide(attention[frame]) * (merged[frame] @ centers)
+            positions = _diverse(merged[frame], weights, count - int(self.contextual * count))
+            is_rest[frame, positions] = False
+            chosen.append(frame * per_frame + positions)
+        wanted = sum(counts) - sum(map(len, chosen))
+        trees = self._trees(merged, is_rest, max(wanted, min(sum(counts), int(is_rest.sum()))))
+        quotas = in_proportion(wanted, trees.sum(-1).tolist())
+        for frame, quota in enumerate(quotas):
+            positions = trees[frame].nonzero().flatten()
+            if quota < len(positions):
+                positions = _clustered(merged[frame], positions, quota)
+            chosen.append(frame * per_frame + positions)
+        kept = torch.cat(chosen)
+        return kept, torch.cat(merged)[kept]
+
+    def _trees(self, merged: list[torch.Tensor], is_rest: torch.Tensor, least: int) -> torch.Tensor:
+        """Merge links in place, backwards in time; return which tokens are first in a tree.
+
+        Args:
+            merged: the tokens of each frame `[N, D]`.
+            is_rest: `[L, N]`, bool: those that may be merged.
+            least: how many trees there are at least.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        similarity = torch.full(is_rest.shape, -torch.inf, device=is_rest.device)
+        parents = torch.zeros(is_rest.shape, dtype=torch.int64, device=is_rest.device)
+        for frame in range(1, len(merged)):
+            both = F.normalize(merged[frame], dim=-1) @ F.normalize(merged[frame - 1], dim=-1).T
+            both = both.float().masked_fill(~is_rest[frame - 1], -torch.inf)
+            similarity[frame], parents[frame] = both.amax(-1), both.argmax(-1)
+        similarity = similarity.masked_fill(~is_rest, -torch.inf)
+        order = similarity.flatten().argsort(descending=True, stable=True)
+        linked = torch.zeros_like(is_rest)
+        linked.view(-1)[order[: int(is_rest.sum()) - least]] = True
+        linked &= similarity > self.merge_threshold
+        sizes = [torch.ones_like(tokens[:, 0]) for tokens in merged]
+        for frame in range(len(merged) - 1, 0, -1):
+            children = linked[frame].nonzero().flatten()
+            into = parents[frame, children]
+            member = (into == torch.arange(is_rest.shape[1], device=into.device)[:, None]).to(
+                merged[frame]
+            )
+            merged[frame - 1] += member @ merged[frame][children]
+            sizes[frame - 1] += member @ sizes[frame][children]
+        for tokens, size in zip(merged, sizes, strict=True):
+            tokens /= size[:, None]
+        return is_rest & ~linked
+
+
+def _diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
+    """Positions `[count]` of tokens `[N, D]` that are far from each other, in order of choice."""
+    import torch
+    import torch.nn.functional as F
+
+    directions = F.normalize(tokens, dim=-1)
+    apart = ((1 - directions @ directions.T).float() * weights).float()
+    chosen = torch.zeros(0, dtype=torch.int64, device=tokens.device)
+    # The smallest distance to a token is that of itself, unless weights are negative.
+    farness = apart.sort(dim=0).values[min(1, len(apart) - 1)]
+    for _ in range(count):
+        chosen = torch.cat([chosen, farness.argmax()[None]])
+        farness = apart[chosen].amin(0).index_fill(0, chosen, -torch.inf)
+    return chosen
+
+
+def _clustered(tokens: torch.Tensor, positions: torch.Tensor, count: int) -> torch.Tensor:
+    """Replace the centers of clusters in `tokens[N, D]` by the clusters' means; where they are."""
+    import torch
+
+    if not count:
+        return positions[:0]
+    members = tokens[positions]
+    apart = distances(members)
+    centers = density_peaks(apart, count, min(NEIGHBORS, count))
+    owner = apart[:, centers].argmin(-1)
+    owner[centers] = torch.arange(count, device=owner.device)
+    tokens[positions[centers]] = means(members, owner, count)[0]
+    return positions[centers]

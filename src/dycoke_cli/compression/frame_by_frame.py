@@ -1,0 +1,49 @@
+"""Methods that choose and merge in each frame alone, by the vision encoder's attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.similarity import wide
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class FrameByFrame(Budgeted):
+    """Each frame keeps as many tokens, give or take one, for the total to be the budget."""
+
+    needs: ClassVar[tuple[Need, ...]] = ("attention",)
+
+    def choose(self, given: Given) -> Selection:
+        """What `reduced` keeps of each frame."""
+        import torch
+
+        assert given.attention is not None, "asked for"
+        assert given.keys is not None, "asked for"
+        frames, per_frame = given.features.shape[:2]
+        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        kept, merged = [], []
+        for frame, count in enumerate(counts):
+            tokens = wide(given.features[frame])
+            of_frame = self.reduced(tokens, given.attention[frame], given.keys[frame], count)
+            kept.append(frame * per_frame + of_frame.kept)
+            merged.append(tokens[of_frame.kept] if of_frame.features is None else of_frame.features)
+        return Selection(torch.cat(kept), torch.cat(merged))
+
+    def reduced(
+        self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int
+    ) -> Selection:
+        """The tokens kept of one frame, ascending.
+
+        Args:
+            tokens: `[N, D]`, in the widest dtype.
+            attention: `[N]`, float32.
+            keys: `[N, K]`, float32.
+            count: how many, 0 … N.
+        """
+        raise NotImplementedError

@@ -1,0 +1,158 @@
+"""HoliTom: what stands still is merged over segments of time, the rest kept by attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from dycoke_cli.compression.base import top
+from dycoke_cli.compression.budget import Budgeted, in_proportion
+from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+NEIGHBORS = 7
+CENTER_WEIGHT = 0.6
+"""β: how much of a cluster's center is in what stands for the cluster."""
+
+
+@dataclass(frozen=True)
+class HoliTom(Budgeted):
+    """HoliTom (arXiv 2505.21334, NeurIPS 2025), its part before the language model.
+
+    A position is static in a segment of frames where each of its tokens has a cosine similarity
+    above `merge_threshold` with the one in the frame before. Segments are chosen by dynamic
+    programming so that most tokens are saved if static ones become their mean over the segment (of
+    equally good choices, the shorter segment at the end). Then static tokens of each segment, and
+    the others of each frame, keep their share of the budget: of the others those with the most
+    attention; of static ones the density peaks, each of which becomes β of itself and 1 - β of the
+    mean of the tokens that are nearest to it. A static token stands in its segment's first frame.
+    Ties go to the lower index.
+
+    Differs from the authors' code in the budget, which there comes out near R of the tokens: shares
+    are rounded so that it is exact, and where merging over time alone would leave fewer tokens,
+    the static positions whose tokens are least alike stay apart. Their noise in the densities is a
+    tie-break here, and their order (static tokens of a segment first) is reading order. The
+    merging inside the language model that they add is left out.
+    """
+
+    name: ClassVar[str] = "holitom"
+    title: ClassVar[str] = "HoliTom"
+    summary: ClassVar[str] = "merges what stands still over segments of time; the rest by attention"
+    paper: ClassVar[str | None] = "arXiv 2505.21334, NeurIPS 2025"
+    needs: ClassVar[tuple[Need, ...]] = ("attention",)
+
+    merge_threshold: Annotated[
+        float,
+        Param("Tokens more similar than this are merged over time.", at_least=-1, to=1),
+    ] = 0.8
+
+    def choose(self, given: Given) -> Selection:
+        """The tokens kept, static ones merged over time and with their neighbors."""
+        import torch
+
+        assert given.attention is not None, "asked for"
+        features, attention = given.features, given.attention
+        frames, per_frame = features.shape[:2]
+        pairs = zip(features[1:], features[:-1], strict=True)
+        alike = attention.new_empty(frames - 1, per_frame)
+        for number, (later, earlier) in enumerate(pairs):
+            alike[number] = cosine_similarity(later, earlier)
+        segments = list(segments_of(alike > self.merge_threshold))
+        count = self.kept_tokens(frames, per_frame)
+        static = self._static(alike, segments, frames * per_frame - count)
+        groups: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+        for (start, stop), still in zip(segments, static, strict=True):
+            if still.any():
+                over_time = torch.stack([wide(f[still]) for f in features[start:stop]]).mean(0)
+                groups.append((start * per_frame + still.nonzero().flatten(), over_time))
+            moving = (~still).nonzero().flatten()
+            groups += [(frame * per_frame + moving, None) for frame in range(start, stop)]
+        tokens, scores = features.flatten(0, 1), attention.flatten()
+        kept, merged = [], []
+        quotas = in_proportion(count, [len(at) for at, _ in groups])
+        for (at, static_tokens), quota in zip(groups, quotas, strict=True):
+            if static_tokens is None:
+                best = at[top(scores[at], quota)]
+                kept.append(best)
+                merged.append(wide(tokens[best]))
+            elif quota:
+                centers, clusters = _clustered(static_tokens, quota)
+                kept.append(at[centers])
+                merged.append(clusters)
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+
+    def _static(
+        self, alike: torch.Tensor, segments: list[tuple[int, int]], most: int
+    ) -> list[torch.Tensor]:
+        """For each segment which positions are static, `[N]`: no more than `most` tokens go."""
+        import torch
+
+        least = torch.stack(
+            [
+                alike[start : stop - 1].amin(0)
+                if stop - start > 1
+                else alike.new_full(alike.shape[1:], -torch.inf)
+                for start, stop in segments
+            ]
+        )
+        static = least > self.merge_threshold
+        saved = torch.tensor([stop - start - 1 for start, stop in segments], device=least.device)
+        saved = static * saved[:, None]
+        # The least alike stay apart until few enough go.
+        order = least.masked_fill(~static, torch.inf).flatten().argsort(stable=True)
+        over = int(saved.sum()) - most
+        if over > 0:
+            apart = int((saved.flatten()[order].cumsum(0) < over).sum()) + 1
+            static.view(-1)[order[:apart]] = False
+        return list(static)
+
+
+def segments_of(still: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """The segments of frames that save most: (first frame, the one behind the last).
+
+    Args:
+        still: `[F - 1, N]`, bool: whether a token is like the one in the frame before.
+    """
+    import torch
+
+    frames, per_frame = len(still) + 1, still.shape[1]
+    saved, lengths = [0], [1]
+    run = torch.zeros(per_frame, dtype=torch.int64)
+    for now in still.cpu():
+        # For how many steps before this frame each position has stood still.
+        run = (run + 1) * now
+        end = len(saved)
+        best, length = saved[-1], 1
+        standing = run.bincount(minlength=end + 1).flip(0).cumsum(0).flip(0).tolist()
+        for steps in range(1, end + 1):
+            before = saved[end - steps - 1] if steps < end else 0
+            if before + standing[steps] * steps > best:
+                best, length = before + standing[steps] * steps, steps + 1
+        saved.append(best)
+        lengths.append(length)
+    found, end = [], frames
+    while end:
+        found.append((end - lengths[end - 1], end))
+        end -= lengths[end - 1]
+    return reversed(found)
+
+
+def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centers `[count]` among `tokens[n, D]`, and what stands for their clusters `[count, D]`."""
+    import torch
+
+    apart = distances(tokens)
+    centers = density_peaks(apart, count, min(NEIGHBORS, count))
+    is_other = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    is_other[centers] = False
+    owner = apart[is_other][:, centers].argmin(-1)
+    mean, members = means(tokens[is_other], owner, count)
+    center = wide(tokens[centers])
+    merged = CENTER_WEIGHT * center + (1 - CENTER_WEIGHT) * mean
+    return centers, torch.where(members[:, None] > 0, merged, center)

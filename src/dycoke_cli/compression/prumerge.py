@@ -1,0 +1,97 @@
+"""LLaVA-PruMerge: tokens that the vision encoder attends to, each with those most like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dycoke_cli.compression.base import top
+from dycoke_cli.compression.budget import evenly
+from dycoke_cli.compression.frame_by_frame import FrameByFrame
+from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.similarity import wide
+
+if TYPE_CHECKING:
+    import torch
+
+CLUSTER = 32 / 576
+"""Fraction of a frame's tokens that are merged into each kept one."""
+
+
+@dataclass(frozen=True)
+class PruMerge(FrameByFrame):
+    """LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), frame by frame, to a given budget.
+
+    Each frame keeps as many tokens (give or take one, for the total to be the budget): those with
+    the most attention. To each of them the tokens are added whose keys are most like its own
+    (cosine similarity; kept ones, too; 1 in 18 of the frame's tokens, as the published 32 of 576),
+    each times its share of the frame's attention. Where a
+    frame keeps two or more but not all, the last of them stands for the tokens that aren't kept:
+    the sum of all of those, each times its share of the attention, at the place of the one with the
+    most. Ties go to the lower index.
+
+    Differs from the authors' code in the budget: they keep the outliers of the attention
+    (interquartile range), some 5 % of the tokens, and the sum comes on top. It acts behind the
+    projector and pooling, not in front; attention and keys are in the mean over heads, of the layer
+    whose output is used, where theirs are of one wide head in the last layer; where the tower has
+    no class token, it is the mean attention of all queries. Tokens stay in reading order, where
+    theirs are in the order of attention.
+    """
+
+    name: ClassVar[str] = "prumerge"
+    title: ClassVar[str] = "PruMerge"
+    summary: ClassVar[str] = "the tokens that the vision encoder attends to, with those most alike"
+    paper: ClassVar[str | None] = "arXiv 2403.15388, ICCV 2025"
+
+    def reduced(
+        self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int
+    ) -> Selection:
+        """The tokens kept, with what is merged into them."""
+        import torch
+        import torch.nn.functional as F
+
+        with_rest = 1 < count < len(tokens)
+        weights = wide(attention) / wide(attention).sum()
+        kept = self._kept(attention, count - with_rest)
+        directions = F.normalize(wide(keys), dim=-1)
+        alike = (directions[kept] @ directions.T).float()
+        alike[torch.arange(count - with_rest), kept] = -torch.inf  # not with itself
+        cluster = alike.argsort(dim=-1, descending=True, stable=True)
+        cluster = cluster[:, : min(max(1, round(CLUSTER * len(tokens))), len(tokens) - 1)]
+        merged = tokens[kept] + (weights[cluster, None] * tokens[cluster]).sum(1)
+        if with_rest:
+            is_rest = torch.ones_like(attention, dtype=torch.bool)
+            is_rest[kept] = False
+            first = top(attention.masked_fill(~is_rest, -torch.inf), 1)
+            kept = torch.cat([kept, first])
+            merged = torch.cat([merged, weights[None, is_rest] @ tokens[is_rest]])
+        return Selection.in_reading_order(kept, merged)
+
+    def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
+        """Positions `[count]` of the tokens that others are merged into, by attention `[N]`."""
+        return top(attention, count)
+
+
+@dataclass(frozen=True)
+class PruMergePlus(PruMerge):
+    """PruMerge+: as PruMerge, with a quarter of the tokens by attention, and others by place.
+
+    The others are evenly spaced among the tokens that attention leaves. The authors add a token at
+    every place of a stride that gives about three for each outlier of the attention: hence the
+    quarter. The rest, and what differs, is as in PruMerge.
+    """
+
+    name: ClassVar[str] = "prumerge+"
+    title: ClassVar[str] = "PruMerge+"
+    summary: ClassVar[str] = "as prumerge, most of the tokens evenly spaced"
+
+    def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
+        """A quarter of them, rounded up, by attention."""
+        import torch
+
+        outliers = top(attention, -(-count // 4))
+        others = torch.ones_like(attention, dtype=torch.bool)
+        others[outliers] = False
+        places = others.nonzero().flatten()
+        spaced = evenly(count - len(outliers), len(places)).to(places.device)
+        return torch.cat([outliers, places[spaced]]).sort().values

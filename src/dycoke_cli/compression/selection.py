@@ -1,0 +1,55 @@
+"""What a method may choose by, and what it says of its choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Need = Literal["attention", "question"]
+"""What a method may ask for beside the features."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A video as a method sees it; what the method doesn't ask for (`Method.needs`) is None.
+
+    Args:
+        features: `[F, N, D]`, float: the tokens of F frames with N positions each, as the language
+            model would read them.
+        attention: `[F, N]`, float32: how much the vision encoder attends to each token: in the last
+            layer whose output is used, the attention of the class token's query, or of all
+            queries in the mean where there is no class token; in the mean over heads, and over
+            the patches that a token is pooled from.
+        keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
+        question: `[Q, D]`, float: the embeddings of the text behind the video.
+    """
+
+    features: torch.Tensor
+    attention: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
+    question: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The visual tokens that the language model reads.
+
+    Args:
+        kept: `[M]`, int64: flat indices `frame*N + position`, in the order in which the language
+            model reads them.
+        features: `[M, D]`, float: what it reads in their places, where others were merged into
+            them; None where they stay what they are. What DeepStack adds behind the first layers
+            isn't merged: kept tokens get their own, that of the others is dropped.
+    """
+
+    kept: torch.Tensor
+    features: torch.Tensor | None = None
+
+    @classmethod
+    def in_reading_order(cls, kept: torch.Tensor, features: torch.Tensor) -> Selection:
+        """That of tokens in any order."""
+        order = kept.argsort()
+        return cls(kept[order], features[order])
