@@ -119,7 +119,7 @@ def batch(clips: list[Path], more: tuple[str, ...]) -> tuple[Timed, list[tuple[f
 def table(runs: dict[str, list[Timed]]) -> str:
     """Medians as Markdown, each next to the loop, one by one, and the local engine."""
     rates = {name: statistics.median(run.rate for run in done) for name, done in runs.items()}
-    lines = ["| | questions/s | of the loop | of one by one | of local |", "|---|---|---|---|---|"]
+    lines = ["| | questions/s | vs. loop | vs. batch size 1 | vs. local |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} ({runs[name][0].questions} clips) | {rate:.2f} | {rate / rates[LOOP]:.1f}x | "
         f"{rate / rates[ONE_BY_ONE]:.2f}x | {rate / rates[LOCAL]:.0%} |"
@@ -131,7 +131,7 @@ def table(runs: dict[str, list[Timed]]) -> str:
             *lines,
             "",
             f"Bundled model, {QUESTION!r} to clips of 256×256, 32 frames each; medians of "
-            f"{rounds} rounds in turn, starting the process and loading the model included. "
+            f"{rounds} interleaved runs, process start and model loading included. "
             f"{where()}",
         ]
     )

@@ -18,7 +18,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from dycoke_cli.models.families import CHECKPOINT_KEY
+from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN
 from training.tokenizer import CHAT_TEMPLATE, CLOSE, CONTEXT, IMAGE, PAD, VIDEO
 
 SIDE = 64
@@ -71,7 +71,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
         image_grid_pinpoints=[[SIDE, SIDE]],
         tie_word_embeddings=False,
     )
-    setattr(config, CHECKPOINT_KEY, METHOD_DEFAULTS)
+    setattr(config, CHECKPOINT_KEY, {**METHOD_DEFAULTS, DOMAIN: "moving shapes"})
     return config
 
 

@@ -17,8 +17,8 @@ class Contestant:
 
     Args:
         name: in tables; what goes before a comma is the kernels.
-        attention: "stock" (SDPA), "eager", or "fast" for our kernels, packed layers among them.
-        method: of our engine; None for a `generate()` of plain transformers.
+        attention: "stock" (SDPA), "eager", or "fast" for custom CPU kernels (and packed layers).
+        method: of our engine; None for the `generate()` of stock transformers.
         int8: whether linear layers are quantized.
         published: the scheme of the published code in place of our engine.
         again: another question about the video was answered before.
@@ -36,24 +36,26 @@ class Contestant:
     once: bool = False
 
 
-PLAIN = Contestant("plain transformers")
+PLAIN = Contestant("transformers baseline (SDPA)")
 # Kernels and compression, each with and without the other.
 TWO_BY_TWO = (
     PLAIN,
-    Contestant("plain kernels, DyCoke", "stock", DYCOKE, once=True),
-    Contestant("our kernels", "fast", NONE),
-    Contestant("our kernels, DyCoke", "fast", DYCOKE),
+    Contestant("stock kernels, DyCoke", "stock", DYCOKE, once=True),
+    Contestant("custom CPU kernels", "fast", NONE),
+    Contestant("custom CPU kernels, DyCoke", "fast", DYCOKE),
 )
-BEFORE_VISION = Contestant("our kernels, DyCoke before vision", "fast", MERGED)
-LINEAR_ALONE = Contestant("linear layers alone", "fast", DYCOKE, linear_alone=True, once=True)
-PLAIN_INT8 = Contestant("plain kernels, int8", "stock", NONE, int8=True, once=True)
-SMALLEST = Contestant("our kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
+BEFORE_VISION = Contestant("custom CPU kernels, DyCoke before vision", "fast", MERGED)
+LINEAR_ALONE = Contestant("GEMM-only lower bound", "fast", DYCOKE, linear_alone=True, once=True)
+PLAIN_INT8 = Contestant("stock kernels, int8", "stock", NONE, int8=True, once=True)
+SMALLEST = Contestant("custom CPU kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
 WITH_WEIGHTS = (
-    Contestant("plain transformers, eager", "eager", once=True),
+    Contestant("transformers baseline, eager attention", "eager", once=True),
     Contestant("published scheme", "eager", published=True, once=True),
 )
-SECOND_QUESTION = Contestant("our kernels, DyCoke, a second question", "fast", DYCOKE, again=True)
-MERGING_ALONE = Contestant("our kernels, TTM alone", "fast", TTM_ONLY)
+SECOND_QUESTION = Contestant(
+    "custom CPU kernels, DyCoke, a second question", "fast", DYCOKE, again=True
+)
+MERGING_ALONE = Contestant("custom CPU kernels, TTM alone", "fast", TTM_ONLY)
 # An accelerator runs stock SDPA in any case.
 ON_GPU = (
     Contestant("transformers, SDPA"),

@@ -106,14 +106,14 @@ class Course:
         tables, few = [], {}
         for count, heat in heats.items():
             rounds = max(map(len, heat.values()))
-            counted = f"{rounds} rounds" if rounds > 1 else "one round"
+            counted = f"{rounds} runs" if rounds > 1 else "1 run"
             tables.append(table(f"{title.format(count)}, {counted}", heat, stages))
             few |= {name: None for name, found in heat.items() if len(found) < rounds}
-        once = f" (one round of {'; '.join(few)})" if few else ""
+        once = f" (1 run of {'; '.join(few)})" if few else ""
         weights = "random" if self._name in published_names() else "its own"
         said = (
-            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians of rounds in "
-            f"turn in one process{once}. {self._where}"
+            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians, "
+            f"configurations interleaved in one process{once}. {self._where}"
         )
         return "\n\n".join([*tables, said])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 from benchmarks.speed.tables import STAGES, Rounds, median
 
-PANELS = {"in all": "seconds for an answer", "a token": "milliseconds a token"}
+PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 
 
 def write_plot(heats: Mapping[int, Rounds], path: Path) -> None:

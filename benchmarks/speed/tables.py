@@ -1,4 +1,4 @@
-"""Medians as Markdown: contestants down, stages across, each next to that of the first."""
+"""Medians as Markdown: configurations down, stages across, with ratios to the first."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ STAGES: dict[str, tuple[str, Figure]] = {
     "processor": ("s", lambda m: m.processor),
     "vision": ("s", lambda m: m.vision),
     "prefill": ("s", lambda m: m.prefill),
-    "first token": ("s", lambda m: m.processor + m.vision + m.prefill),
-    "a token": ("ms", lambda m: m.token * 1e3),
+    "TTFT": ("s", lambda m: m.processor + m.vision + m.prefill),
+    "TPOT": ("ms", lambda m: m.token * 1e3),
     "decode": ("s", lambda m: m.decode),
     "bandwidth": ("GB/s", lambda m: m.read / m.token / 1e9),
-    "in all": ("s", lambda m: m.total),
+    "end to end": ("s", lambda m: m.total),
     PEAK: ("MB", lambda m: (m.peak or 0) / 1e6),
     "peak with weights": ("MB", lambda m: (m.peak_total or 0) / 1e6),
-    "visual tokens read": ("", lambda m: m.visual),
+    "visual tokens at prefill": ("", lambda m: m.visual),
 }
 OF_WHOLE = tuple(stage for stage in STAGES if stage not in ("decode", "peak with weights"))
 OF_LANGUAGE = (
     "prefill",
-    "a token",
+    "TPOT",
     "bandwidth",
-    "in all",
+    "end to end",
     PEAK,
-    "visual tokens read",
+    "visual tokens at prefill",
 )
 OF_GPU_SPEED = (
     "processor",
     "vision",
     "prefill",
-    "first token",
-    "a token",
+    "TTFT",
+    "TPOT",
     "decode",
     "bandwidth",
-    "in all",
-    "visual tokens read",
+    "end to end",
+    "visual tokens at prefill",
 )
-OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens read")
-OF_PRUNING = ("a token", "bandwidth", "visual tokens read")
+OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens at prefill")
+OF_PRUNING = ("TPOT", "bandwidth", "visual tokens at prefill")
 # More is better, or nothing is: no ratio.
-BARE = ("processor", "bandwidth", "visual tokens read")
+BARE = ("processor", "bandwidth", "visual tokens at prefill")
 
 
 def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:

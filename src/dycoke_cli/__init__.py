@@ -1,4 +1,4 @@
-"""Ask questions about videos: any video LLM, with the redundant tokens left out.
+"""Video question answering with training-free visual token compression (DyCoke).
 
 from dycoke_cli import DyCoke
 

@@ -81,7 +81,9 @@ class Tokens:
         ),
     ]
     text: Annotated[Count, Doc("Prompt tokens that aren't visual.")]
-    generated: Annotated[int, Doc("Generated tokens, with the end token.", minimum=1)]
+    generated: Annotated[
+        Count, Doc("Generated tokens, with the end token; 0 where the model wasn't asked.")
+    ]
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class Answer:
     compared_to: Annotated[
         Answer | Absent,
         Doc(
-            "With --compare: the same question to the uncompressed model.",
+            "With --compare: the answer of the baseline (--method none).",
             **{"not": {"required": ["compared_to"]}},
         ),
     ] = ABSENT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -23,6 +22,8 @@ def running_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    import subprocess  # which takes longer to import than all that needs the version alone
+
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=_HERE, capture_output=True, text=True, check=True

@@ -74,7 +74,7 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
     assert len(journal(plan)) == 2 * len(ON_GPU)
     for text, column in zip(texts(plan), ("vision, s", "peak with weights, MB"), strict=True):
         assert "Not measured on a GPU yet" not in text
-        assert text.count("| 5 frames, 2 rounds |") == 1
+        assert text.count("| 5 frames, 2 runs |") == 1
         assert column in text
         assert all(f"| {one.name} |" in text for one in ON_GPU)
         assert f"{plan.where} CUDA tests: 1 passed, 0 failed, 0 skipped." in text
@@ -212,4 +212,4 @@ def test_it_needs_no_package_that_transformers_does_without(plan: Plan) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "tests: needs pytest, which isn't installed" in done.stdout.splitlines()[-1]
-    assert all("| 5 frames, one round |" in text for text in texts(plan))
+    assert all("| 5 frames, 1 run |" in text for text in texts(plan))

@@ -112,7 +112,7 @@ def test_what_was_measured_isnt_measured_again(
         file.write('{"torn')
     found = Course("mini", Journal(path), 4, "Here.").run("whole", 16, 2, int8=False)
     assert first == len(found) == 6
-    once = [found.pop(name) for name in ("plain kernels, DyCoke", "linear layers alone")]
+    once = [found.pop(name) for name in ("stock kernels, DyCoke", "GEMM-only lower bound")]
     assert once == [[MEASURED]] * 2
     assert all(rounds == [MEASURED] * 2 for rounds in found.values())
     assert len([call for call in calls if call == (16, 4)]) == 2 * len(found) + 2
@@ -127,19 +127,19 @@ def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
 
 def test_a_peak_that_was_not_measured_has_no_column() -> None:
     known, unknown = MEASURED, replace(MEASURED, peak=None)
-    stages = ("in all", "peak memory, excluding weights")
+    stages = ("end to end", "peak memory, excluding weights")
     assert "peak memory, excluding weights, MB" in table("", {"a": [known]}, stages)
     text = table("", {"a": [known], "b": [unknown]}, stages)
     assert "peak" not in text
-    assert text.splitlines()[0] == "|  | in all, s |"
+    assert text.splitlines()[0] == "|  | end to end, s |"
 
 
 def test_ratios_are_of_medians_to_the_first() -> None:
     def of(*totals: float) -> list[Measured]:
         return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1, 32, None) for t in totals]
 
-    text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["in all"])
-    assert text.splitlines()[0] == "| 8 frames | in all, s |"
+    text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["end to end"])
+    assert text.splitlines()[0] == "| 8 frames | end to end, s |"
     assert text.splitlines()[2:] == ["| plain | 6 |", "| ours | 3 (2.0x) |"]
 
 
@@ -163,7 +163,7 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     flags = ["--model", "mini", "--frames", "8x1", "--language", "8x1", "--no-int8"]
     done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
     assert done.exit_code == 0, done.output
-    assert "| 8 frames, language model alone, one round | prefill, s |" in done.output
+    assert "| 8 frames, language model alone, 1 run | prefill, s |" in done.output
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {line["part"] for line in lines} == {"whole", "language"}
     assert len(lines) == 13

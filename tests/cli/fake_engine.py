@@ -80,11 +80,13 @@ class FakeSession:
         method: Any,
         *,
         on_text: Callable[[str], None] | None = None,
+        history: tuple[tuple[str, str], ...] = (),
         **generation: Any,
     ) -> Answer:
         options = GenerationOptions(**generation)
         max_new_tokens, seed = options.max_new_tokens, options.seed
-        self.asked.append({"question": question, "method": method, **vars(options)})
+        asked = {"question": question, "method": method, "history": history}
+        self.asked.append({**asked, **vars(options)})
         frames = len(self.clip.timestamps_s)
         for frame in range(frames):
             self._progress("vision", frame + 1, frames)

@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """The JSON objects on stdout, a line each."""
+        """The JSON objects on stdout, one per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property

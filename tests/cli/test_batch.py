@@ -49,7 +49,7 @@ def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
         (name, question) for name in ("1.mp4", "2.mp4", "10.mp4") for question in ("What?", "Why?")
     ]
     assert run.err.splitlines() == [
-        f"1 file in the folder {clips} left out, by the name no video: notes.txt",
+        "Skipped 1 file without a video extension: notes.txt",
         "6 of 6 questions answered",
     ]
     assert batch(clips, "What?", "--quiet").err == ""
@@ -57,7 +57,7 @@ def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
 
 def test_the_bundled_model_is_named_once(clips: Path) -> None:
     run = run_here("batch", clips, "What?", "--device", "cpu")
-    assert run.err.count("The bundled model answers") == 1
+    assert run.err.count("Using the bundled demo model") == 1
 
 
 def test_a_file_that_the_next_run_goes_on_from(
@@ -69,10 +69,12 @@ def test_a_file_that_the_next_run_goes_on_from(
     assert len(out.read_text().splitlines()) == 3
     make_clips(clips, "3.mp4")
     run = batch(clips, "What?", "--out", out)
-    assert run.err == "1 of 4 questions answered, 3 were answered before\n"
+    assert run.err == f"1 of 4 questions answered, 3 done already\nResults: {out}\n"
     assert len(engine.asked) == 4
     # Another parameter is another answer.
-    assert batch(clips, "What?", "--out", out, "--frames", "8").err == "4 of 4 questions answered\n"
+    run = batch(clips, "What?", "--out", out, "--frames", "8")
+    assert run.err.splitlines()[0] == "4 of 4 questions answered"
+    assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
 
 
 def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
@@ -83,7 +85,8 @@ def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
     run = batch(clips, "What?", "--out", out)
     assert run.err.splitlines() == [
         f"Warning: the last line of {out} was half written; its question is asked anew",
-        "1 of 3 questions answered, 2 were answered before",
+        "1 of 3 questions answered, 2 done already",
+        f"Results: {out}",
     ]
     assert out.read_bytes() == whole
 
@@ -94,11 +97,22 @@ def test_failures_stand_until_they_are_asked_again(
     out = tmp_path / "results.jsonl"
     make_clips(clips, "bad.mp4")
     run = batch(clips, "What?", "--out", out)
-    assert (run.code, run.err) == (1, "3 of 4 questions answered, 1 failed\n")
-    run = batch(clips, "What?", "--out", out)
-    assert (run.code, run.err) == (
+    assert (run.code, run.err.splitlines()) == (
         1,
-        "0 of 4 questions answered, 3 were answered before, 1 failed\n",
+        [
+            f"Failed: {clips / 'bad.mp4'}: it can't be read",
+            "3 of 4 questions answered, 1 failed; retry with --retry-failed",
+            f"Results: {out}",
+        ],
+    )
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.err.splitlines()) == (
+        1,
+        [
+            f"3 of 4 done already, 1 failed earlier ({clips / 'bad.mp4'}: it can't be read); "
+            "retry with --retry-failed",
+            f"Results: {out}",
+        ],
     )
     assert batch(clips, "What?", "--out", out, "--retry-failed").code == 1
     assert [name for name, _ in engine.asked].count("bad.mp4") == 2
@@ -109,7 +123,10 @@ def test_the_first_failure_ends_it(clips: Path) -> None:
     make_clips(clips, "bad.mp4", "zzz.mp4")
     run = batch(clips, "What?", "--fail-fast")
     assert (run.code, len(lines(run))) == (1, 4)
-    assert run.err == "3 of 5 questions answered, 1 failed, 1 not asked\n"
+    assert run.err.splitlines() == [
+        f"Failed: {clips / 'bad.mp4'}: it can't be read",
+        "3 of 5 questions answered, 1 failed, 1 not asked",
+    ]
 
 
 @pytest.mark.parametrize("where", ["file", "stdin", "folder"])
@@ -129,6 +146,62 @@ def test_questions_from_a_file(clips: Path, where: str, monkeypatch: pytest.Monk
         ("b", "2.mp4", "Why?"),
     ]
     assert all(line["digest"] for line in lines(run))
+
+
+def test_a_failure_is_named_once_for_all_questions(clips: Path) -> None:
+    make_clips(clips, "bad.mp4", "bad2.mp4")
+    run = batch(clips, "What?", "-q", "Why?")
+    assert [line for line in run.err.splitlines() if line.startswith("Failed")] == [
+        f"Failed: {clips / name}: it can't be read" for name in ("bad2.mp4", "bad.mp4")
+    ]
+    assert "Failed" not in batch(clips, "What?", "--quiet").err
+
+
+def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path) -> None:
+    make_clips(clips, *(f"bad{number}.mp4" for number in range(5)))
+    arguments = (clips, "What?", "--out", tmp_path / "o.jsonl", "--model", "mini")
+    batch(*arguments)
+    said = batch(*arguments).err.splitlines()[0]
+    assert said.startswith("3 of 8 done already, 5 failed earlier (")
+    assert said.count("can't be read") == 3
+    assert said.endswith("; …); retry with --retry-failed")
+
+
+def test_several_paths_as_a_shell_makes_them(
+    clips: Path, tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are answered as those of the pattern are: nothing of it is asked again."""
+    monkeypatch.chdir(tmp_path)
+    (clips / "notes.txt").touch()
+    expanded = sorted(str(path.relative_to(tmp_path)) for path in clips.iterdir())
+    run = batch(*expanded, "What?", "--out", "o.jsonl")
+    assert run.code == 0
+    assert run.err.splitlines() == [
+        "Skipped 1 file without a video extension: notes.txt",
+        "3 of 3 questions answered",
+        "Results: o.jsonl",
+    ]
+    assert [name for name, _ in engine.asked] == ["1.mp4", "10.mp4", "2.mp4"]
+    for again in (["clips/*.mp4"], ["clips"], ["clips/2.mp4"]):
+        batch(*again, "What?", "--out", "o.jsonl")
+    assert len(engine.asked) == 3
+    # Behind -q no word is a question, also where a video isn't there.
+    assert len(batch("clips/1.mp4", "clips/2.mp4", "-q", "Why?").objects) == 2
+    run = batch("clips/1.mp4", "gone.mp4", "-q", "Why?")
+    assert (run.code, run.out) == (2, "")
+    assert "gone.mp4 doesn't exist" in run.err
+
+
+def test_videos_of_one_name_in_several_folders(
+    tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clips(tmp_path / "a", "1.mp4", "2.mp4")
+    make_clips(tmp_path / "b", "1.mp4")
+    monkeypatch.chdir(tmp_path)
+    run = batch("a", "b/1.mp4", "a/2.mp4", "./b/1.mp4", "What?")
+    assert [line["video"] for line in run.objects] == ["a/1.mp4", "a/2.mp4", "b/1.mp4"]
+    assert [name for name, _ in engine.asked] == ["a/1.mp4", "2.mp4", "b/1.mp4"]
+    assert len({line["key"] for line in run.objects}) == 3
 
 
 def test_a_list_on_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +286,12 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
     [
         ([], 2, r"no videos: `dycoke batch FOLDER"),
         (["clips"], 2, r"no question: put one behind the videos"),
+        (["clips/1.mp4", "clips/2.mp4"], 2, r"no question: put one behind the videos"),
+        (["clips", "q.csv"], 2, r"no question: put one behind the videos"),
+        (["q.csv", "q.csv", "What?"], 2, r"there is no video among these 2 files"),
+        (["clips", "none.mp4", "What?"], 2, r"none.mp4 doesn't exist"),
+        (["-", "clips", "What?"], 2, r"- reads the list of videos from stdin: leave out"),
+        (["clips", "empty", "--questions", "q.csv"], 2, r"VIDEOS is one folder"),
         (["none", "What?"], 2, r"none doesn't exist; give a folder, a pattern"),
         (["empty", "What?"], 2, r"there is no video in the folder empty"),
         (["clips", " "], 2, r"a question is empty"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
+from rich.console import Console
 
 from dycoke_cli.cli.batch import BatchView
-from dycoke_cli.cli.render import batch_summary, batching
+from dycoke_cli.cli.render import batching
+from dycoke_cli.cli.render.batching import batch_summary
 from dycoke_cli.runs.listener import Counts
 
 
@@ -56,7 +60,8 @@ def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) ->
         view.progress(counts)
         clock.now += 100
         view.progress(counts)
-        view.finished(counts)
+        view.failed("why")
+        view.finished(counts, None)
     assert capsys.readouterr().err == ""
 
 
@@ -67,12 +72,36 @@ def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) ->
         (Counts(9, 1234, answered=1234), "1,234 of 1,234 questions answered"),
         (
             Counts(2, 9, answered=2, skipped=3, skipped_failed=1, failed=1),
-            "2 of 9 questions answered, 3 were answered before, 2 failed, 2 not asked",
+            "2 of 9 questions answered, 3 done already, 1 failed, 1 failed earlier (…), "
+            "2 not asked",
+        ),
+        (
+            Counts(15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: the file is empty"]),
+            "14 of 15 done already, 1 failed earlier (0.webm: the file is empty)",
         ),
     ],
 )
 def test_what_came_of_it(counts: Counts, sentence: str) -> None:
-    assert batch_summary(counts) == sentence
+    assert batch_summary(counts, resumable=False) == sentence
+    retry = "; retry with --retry-failed" if counts.standing else ""
+    assert batch_summary(counts, resumable=True) == sentence + retry
+
+
+@pytest.mark.parametrize("columns", [70, 80, 160])
+def test_the_live_view_fits_its_terminal(
+    columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich would cut off what is left of the time, or break the line."""
+    monkeypatch.setattr(batching, "stderr_console", lambda: Console(width=columns))
+    counts = Counts(videos=12345, questions=98765, answered=23456, failed=12, tokens=3_000_000)
+    pace = batching._Pace(counts)
+    clock.now += 3600
+    shown = str(batching._Live(counts, pace, lambda: False).render(Mock()))
+    assert len(shown) + batching._BAR + 4 <= columns
+    for figure in ("23,468 of 98,765 questions", "12 failed", " left"):
+        assert figure in shown
+    assert ("833 tokens/s" in shown) == (columns >= 100)
+    assert ("12,345 files" in shown) == (columns >= 100)
 
 
 @pytest.mark.parametrize(

@@ -86,13 +86,13 @@ def test_changed_answers_are_listed(done: Path) -> None:
     _, _, listed = text.partition("\nno-video changed ")
     row = document["rows"][1]
     assert listed.startswith(
-        f"{len(changed)} of 2 answers: {row['fixed']} fixed, {row['broken']} broken\n"
+        f"{len(changed)} of 2 answers: {row['fixed']} wrong→right, {row['broken']} right→wrong\n"
     )
     for change in changed:
         entry = listed[listed.index(f"  {change['item']} (video {change['video']}, action): ") :]
         said = [line.split(None, 1)[1] for line in entry.splitlines()[1:3]]
         assert said == [change["question"], change["answer"]]
-        assert f"all tokens  {change['uncompressed']}\n" in entry
+        assert f"baseline    {change['uncompressed']}\n" in entry
         assert f"compressed  {change['said']}\n" in entry
 
 

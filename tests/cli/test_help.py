@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 import typing
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperGroup, TyperOption
 
 from dycoke_cli.cli import method_flags, options
+from dycoke_cli.cli.main import app
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
@@ -24,11 +31,15 @@ from dycoke_cli.video import Sampling
 
 from .harness import run_here
 
-COMMANDS = [
-    [], ["ask"], ["probe"], ["models"], ["models", "default"], ["models", "info"],
-    ["models", "pull"], ["models", "rm"], ["eval"], ["verify"],
-    ["demo"], ["batch"], ["schema"], ["methods"], ["cache"], ["cache", "clear"],
-]  # fmt: skip
+
+def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """All commands below one, by their words."""
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from walk(below, *path, name)
+
+
+COMMANDS = [*walk(typer.main.get_command(app))]
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
@@ -49,9 +60,91 @@ def page(*command: str) -> str:
     return re.sub(r"[│╭╮╰╯─\s]+", " ", run.out)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_page(command: list[str]) -> None:
+def test_all_commands_are_found() -> None:
+    assert {("ask",), ("eval",), ("models", "pull"), ("cache", "clear")} <= {*COMMANDS}
+    assert len(COMMANDS) >= 16
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_a_page(command: tuple[str, ...]) -> None:
     assert "Usage: dycoke" in page(*command)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_page_fits_its_terminal_and_has_english_words_for_values(
+    command: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    short, long = run_here(*command, "-h"), run_here(*command, "--help")
+    assert short == long
+    assert max(map(len, long.out.splitlines())) <= columns
+    typers = r"<[\w\[\]| ]+>|\b(INTEGER|BOOLEAN|FLOAT|PATH|str|int|float|bool)\b"
+    assert not re.search(typers, long.out)
+
+
+def options_of(command: tuple[str, ...]) -> list[TyperOption]:
+    """The options of a command."""
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    return [one for one in found.params if isinstance(one, TyperOption)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_value_of_an_option_has_a_word(command: tuple[str, ...]) -> None:
+    for option in options_of(command):
+        if not option.is_flag:
+            assert option.metavar, option.opts
+            assert re.match(r"[A-Z]|auto", option.metavar), option.opts
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -> None:
+    lines = run_here(*command, "--help").out.splitlines()
+    start = lines.index("Examples:") + 1
+    examples = [*itertools.takewhile(bool, lines[start:])]
+    assert 1 <= len(examples) <= 3
+    for example in examples:
+        program, *words = shlex.split(example)
+        assert program == "dycoke"
+        context: Any = typer.main.get_command(app).make_context("dycoke", words)
+        while isinstance(context.command, TyperGroup):
+            rest = [*context._protected_args, *context.args]
+            if not rest:
+                break
+            name, below, words = context.command.resolve_command(context, rest)
+            context = below.make_context(name, words, parent=context)
+        # Those of a group are about its subcommands, too.
+        assert context.command_path.split()[1 : len(command) + 1] == [*command]
+
+
+def panels(*command: str) -> dict[str, str]:
+    """The panels of a page, by their titles."""
+    found = re.findall(r"^╭─ (.*?) ─*╮$(.*?)^╰", run_here(*command, "-h").out, re.M | re.S)
+    return dict(found)
+
+
+def test_what_most_people_need_comes_first() -> None:
+    for command, flags in (
+        ("ask", ["--question", "--model", "--frames", "--json", "--quiet"]),
+        ("batch", ["--question", "--out", "--model", "--frames", "--quiet"]),
+        ("eval", ["--methods", "--model", "--frames", "--json", "--quiet"]),
+    ):
+        titles = [*panels(command)]
+        assert titles[:2] == ["Arguments", "Options"]
+        text = panels(command)["Options"]
+        places = [text.index(f"{flag} ") for flag in flags]
+        assert places == sorted(places)
+
+
+def test_a_parameter_is_in_the_panel_of_its_method() -> None:
+    found = panels("ask")
+    assert "--merge-ratio" in found["DyCoke (--method dycoke, random)"]
+    assert "--draw-seed" in found["Random dropping (--method random)"]
+    # Of methods that have nothing else in common.
+    assert re.findall(r"--[a-z-]+", found["Compression"])[0] == "--method"
+    assert "--prune-ratio" in found["Compression"]
 
 
 def test_flags_of_the_contract_are_all_there() -> None:

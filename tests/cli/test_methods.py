@@ -66,7 +66,7 @@ def test_for_people() -> None:
     run = run_here("methods")
     assert (run.code, run.err) == (0, "")
     text = " ".join(run.out.split())
-    assert "none: uncompressed Acts: nowhere. Paper: none." in text
+    assert "none: baseline Acts: nowhere. Paper: none." in text
     assert "dycoke (the default): token merging before" in text
     assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
     assert "kv, stage 2 alone" in text
@@ -105,3 +105,12 @@ def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_value_that_is_a_word_is_no_flag() -> None:
+    (dycoke,) = run_here("methods", "dycoke", "--json").object["methods"]
+    defaults = {p["name"]: p["default_in_words"] for p in dycoke["parameters"]}
+    assert (defaults["dp_cache"], defaults["recall"]) == (
+        "device",
+        "on, unless --dp-cache is discard",
+    )

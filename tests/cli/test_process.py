@@ -51,13 +51,13 @@ def test_exit_code_and_streams_of_a_process() -> None:
 def test_terminal_sees_progress_then_the_answer_then_the_panel() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, environment=SLOW)
     assert code == 0
-    assert re.search(rb"Looking at frame [1-4] of 4", seen)
+    assert re.search(rb"Encoding frame [1-4]/4", seen)
     # The progress line is gone before the first word, and the words come one after the other.
     progress, _, rest = seen.rpartition(SHOW_CURSOR)
     assert HIDE_CURSOR in progress
     assert rest.lstrip(b"\r\x1b[2K1A").startswith(b"a red circle moves right\r\n")
     assert rest.index(b"moves right") < rest.index(b"Visual tokens")
-    assert b"Writing token" not in seen
+    assert b"Generating" not in seen
     assert COLOUR.search(rest)
 
 
@@ -77,15 +77,16 @@ def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
 def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, "--compare", environment=SLOW)
     assert code == 0
-    answer, comparing = seen.index(b"moves right\r\n"), seen.index(b"Uncompressed, to compare: ")
+    answer, comparing = seen.index(b"moves right\r\n"), seen.index(b"Baseline: ")
     assert answer < comparing < seen.index(b"Visual tokens") < seen.index(b"KV cache in use")
-    assert re.search(rb"Uncompressed, to compare: Writing token [1-5]", seen)
+    assert re.search(rb"Baseline: Generating: [1-5] token", seen)
 
 
 def test_stdout_piped_from_a_terminal_has_the_answer_and_no_escape_code() -> None:
     code, seen, piped = run_in_terminal(FAKE, *ASK, streams="err", environment=SLOW)
     assert (code, piped) == (0, b"a red circle moves right\n")
-    assert re.search(rb"Writing token [1-5]", seen)
+    assert re.search(rb"Generating: [2-5] tokens, [\d.]+ tokens/s", seen)
+    assert not re.search(rb"tokens/s +\S*\d:\d\d", seen)  # which no bar could know
 
 
 def test_stderr_piped_has_no_escape_code() -> None:
@@ -108,7 +109,7 @@ def test_quiet_in_a_terminal_is_the_answer_alone() -> None:
 
 def test_interrupt_while_working_is_one_word() -> None:
     code, seen, piped = run_in_terminal(
-        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Looking"
+        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Encoding"
     )
     assert code == 130
     assert b'"code": "interrupted"' in piped
@@ -181,7 +182,7 @@ def of_a_terminal() -> tuple[subprocess.Popen[bytes], int]:
     )
     os.close(slave)
     seen = b""
-    while b"Looking" not in seen:
+    while b"Encoding" not in seen:
         seen += os.read(terminal, 65536)
     return process, terminal
 

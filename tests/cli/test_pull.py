@@ -145,7 +145,7 @@ def test_finished_files_are_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
 def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
     sentences = {
         ("me/none",): "the hub has no model 'me/none'",
-        ("me/gated",): "me/gated asks for a login; accept its licence",
+        ("me/gated",): "me/gated is gated: accept its licence",
         ("me/mine", "--revision", "v9"): "me/mine has no such revision; give a branch, tag",
         ("me/old",): "me/old has no weights as safetensors",
         ("me/ill",): "me/ill can't be loaded, its files can't be read",

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.models.load import load
 from dycoke_cli.models.mini import __file__ as mini_package
+from dycoke_cli.video import Sampling, read
 from tests.documents import valid
 
 from .harness import CLIP, REAL, ROOT, run_here, run_in_terminal
@@ -142,3 +146,17 @@ def test_demo_in_a_terminal() -> None:
     assert "Traceback" not in text
     # The library's own bars and warnings stay away.
     assert "Loading weights" not in text
+
+
+def test_a_follow_up_is_asked_with_what_was_said_before() -> None:
+    questions = ("What happens?", "And then?")
+    both = [part for text in questions for part in ("-q", text)]
+    first, second = run_here("ask", CLIP, *both, *SHORT, "--follow-up").objects
+    session = VideoSession(load("mini"), read(CLIP, Sampling(frames=8)))
+    history = ((questions[0], first["answer"]),)
+    asked = session.ask(questions[1], DyCoke(), max_new_tokens=6, history=history)
+    assert second["answer"] == asked.answer
+    assert second["tokens"]["text"] == asked.tokens.text > first["tokens"]["text"]
+    # Without the flag, the second knows nothing of the first.
+    _, alone = run_here("ask", CLIP, *both, *SHORT).objects
+    assert alone["tokens"]["text"] < second["tokens"]["text"]

@@ -87,17 +87,17 @@ def test_panel_says_where_decode_pruning_was_left_off() -> None:
 
 
 def test_panel_line_by_line() -> None:
-    lines = [line.strip("│ \n") for line in printed(panel(ANSWER)).splitlines()]
+    lines = [line.strip("│ \n") for line in printed(panel(ANSWER, 70.0)).splitlines()]
     assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")
     assert lines[1:-1] == [
         "Visual tokens  6,272 from 32 frames → 2,979 after TTM (47 %)",
         "Attended       1,117 (18 %) per step, mean over layers; 893 (14 %) in pruned",
         "KV selection   1 update in 1 step, 2,086 evicted, 0 recalled",
         "LLM FLOPs      17.5 T of 41.4 T baseline (42 %), by the paper's formula",
-        "Time           video 0.25 s · vision 1.50 s · prefill 2.00 s · decode 60 ms",
-        "Speed          12.2 s end to end · TTFT 3.80 s · 16.7 tokens/s (253 GB/s)",
+        "Time           70.0 s: start 66.4 · vision 1.5 · prefill 2.0 · decode 0.1",
+        "Speed          TTFT 3.80 s after loading · 16.7 tokens/s (253 GB/s)",
         "Memory         KV cache 171 MB (99.9 MB of it in use) · peak 2.4 GB",
-        "Weights        16.1 GB, loaded in 61.5 s",
+        "Loaded         weights 16.1 GB in 61.5 s · video 0.25 s",
         "",
         "53 % of visual tokens dropped; decode attends to 18 % of them (14 % in pruned layers);"
         " LLM FLOPs −58 % (paper's",
@@ -111,8 +111,21 @@ def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
     table = stream.getvalue().splitlines()[1:9]
     # No row of the table is folded.
     assert [line.split()[1] for line in table] == [
-        *("Visual", "Attended", "KV", "LLM", "Time", "Speed", "Memory", "Weights")
+        *("Visual", "Attended", "KV", "LLM", "Time", "Speed", "Memory", "Loaded")
     ]
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "time"),
+    [
+        (3.75, "3.75 s: start 0.19 · vision 1.50 · prefill 2.00 · decode 0.06"),
+        (3.56, "3.56 s: vision 1.50 · prefill 2.00 · decode 0.06"),
+        (100, "100 s: start 96 · vision 2 · prefill 2"),
+        (None, "65.3 s: start 61.8 · vision 1.5 · prefill 2.0 · decode 0.1"),
+    ],
+)
+def test_panel_has_what_was_waited_for(waited_s: float | None, time: str) -> None:
+    assert f"Time           {time}  " in printed(panel(ANSWER, waited_s))
 
 
 def test_panel_of_a_model_with_other_layers() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from unittest.mock import Mock
+
 import pytest
+
+from dycoke_cli.cli import presenter
 
 from .fake_engine import FakeSession
 from .harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
-NOTE = "The bundled model answers"
+NOTE = "Using the bundled demo model"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +44,7 @@ def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
     run = run_here("ask", CLIP, "What?", "--compare")
     assert "\x1b" not in run.out + run.err
     assert "\r" not in run.out + run.err
-    assert "Looking at frame" not in run.err
+    assert "Encoding frame" not in run.err
 
 
 def test_quiet_leaves_stderr_empty() -> None:
@@ -130,6 +135,54 @@ def test_comparison_stands_side_by_side(fake: list[FakeSession]) -> None:
     (row,) = [line for line in run.err.splitlines() if "Visual tokens at prefill" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[1:] == ["224", "512", "44 %"]
+
+
+def test_what_is_compared_warms_up_and_is_encoded_once(fake: list[FakeSession]) -> None:
+    assert run_here("ask", CLIP, "A?", "-q", "B?", "--compare").code == 0
+    asked, warming = fake
+    assert len(asked.asked) == 4
+    assert [(one["method"].name, one["max_new_tokens"]) for one in warming.asked] == [
+        ("dycoke", 4),
+        ("none", 4),
+    ]
+    # It must be short, and leave the video to those that are measured.
+    assert warming.clip.frames.shape[0] == len(warming.clip.timestamps_s) == 4
+    assert asked.clip.frames.shape[0] == 32
+    assert not warming.reuse
+    fake.clear()
+    assert run_here("ask", CLIP, "A?").code == 0
+    assert len(fake) == 1
+
+
+def test_questions_follow_up_on_each_other(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = ("-q", "A?", "-q", "B?", "-q", "C?")
+    run = run_here("ask", CLIP, *questions, "--follow-up", "--compare")
+    assert run.code == 0
+    turns = (("A?", ANSWER.strip()), ("B?", ANSWER.strip()))
+    # Both of a comparison see the same.
+    assert [one["history"] for one in fake[0].asked] == [(), (), turns[:1], turns[:1], turns, turns]
+    fake.clear()
+    run_here("ask", CLIP, *questions)
+    assert [one["history"] for one in fake[0].asked] == [(), (), ()]
+    run = run_here("ask", CLIP, "A?", "--follow-up")
+    assert run.code == 2
+    assert "--follow-up needs two questions or more" in run.err
+
+
+def test_the_panel_has_what_was_waited_for_and_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Five seconds go by before each look at the clock: at the start, at the end of an answer, and
+    # when its figures have been shown.
+    clock = Mock(monotonic=Mock(side_effect=range(100, 200, 5)))
+    monkeypatch.setattr(presenter, "time", clock)
+    run = run_here("ask", CLIP, "A?", "-q", "B?")
+    found = re.findall(r"Time +5\.00 s: (.*?) *│", run.err)
+    assert len(found) == 2
+    for parts in found:
+        assert sum(map(float, re.findall(r"[\d.]+", parts))) == pytest.approx(5, abs=0.02)
 
 
 def test_warning_of_the_video_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,42 @@ def test_start_beyond_the_end(fake: list[FakeSession]) -> None:
     run = run_here("ask", CLIP, "What?", "--start", "100")
     assert run.code == 2
     assert "--start 100 s lies beyond the end of the video" in run.err
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "./missing", "videos/holiday"])
+def test_what_looks_like_a_video_is_asked_about(fake: list[FakeSession], name: str) -> None:
+    run = run_here(name, "What?")
+    assert run.code == 3
+    assert run.err.startswith(f"Error: {name} doesn't exist")
+
+
+def test_a_video_in_place_of_a_command_is_asked_about(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = run_here("ask", CLIP, "What?", "--quiet", "--max-new-tokens", "2")
+    assert run_here(CLIP, "What?", "--quiet", "--max-new-tokens", "2") == long
+    assert run_here("-", "What?", "--quiet", stdin=CLIP.read_bytes()).out != ""
+    # A file whose name is no more than a word; one that is called as a command is none.
+    for name in ("clip", "demo"):
+        (tmp_path / name).write_bytes(CLIP.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert run_here("clip", "What?", "--quiet").code == 0
+    assert "Got unexpected extra argument" in run_here("demo", "What?").err
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [("askk", "Did you mean 'ask'"), ("model", "Did you mean 'models'"), ("xyz", "'xyz'")],
+)
+def test_a_misspelt_command_is_none(word: str, sentence: str) -> None:
+    run = run_here(word, "What?", "--json")
+    assert run.code == 2
+    assert sentence in run.err
+    assert run.object["schema"] == "dycoke.error/1"
+
+
+def test_the_short_form_fails_as_the_long_one_does(fake: list[FakeSession]) -> None:
+    """Also where a word behind it is the name of another command."""
+    for words in ([], ["ask"]):
+        run = run_here(*words, CLIP, "models", "--no-such-flag", "--json")
+        assert run.object["schema"] == "dycoke.answer/1"

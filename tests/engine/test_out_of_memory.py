@@ -80,8 +80,8 @@ def test_the_flags_that_help(stage, method, machine, ways):
     ("part", "call", "doing"),
     [
         (lambda model: model.model.vision_tower, 0, "the video was encoded"),
-        (lambda model: model.get_decoder().layers[-1], 0, "the prompt was read"),
-        (lambda model: model.get_decoder().layers[-1], 2, "the answer was written"),
+        (lambda model: model.get_decoder().layers[-1], 0, "the prompt was prefilled"),
+        (lambda model: model.get_decoder().layers[-1], 2, "the answer was generated"),
     ],
 )
 def test_a_session_knows_how_far_it_was(part, call, doing):

@@ -1,4 +1,4 @@
-"""An evaluation asks each question once, goes on where it was broken off, and adds up."""
+"""An evaluation asks each question once, resumes, and adds up."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert json.loads(out)["error"]["code"] == "interrupted"
     assert err.decode().splitlines()[-2:] == [
-        "What was answered is kept; the same command goes on from there.",
+        "Answers so far are kept; the same command resumes.",
         "Interrupted",
     ]
     assert b"Traceback" not in err

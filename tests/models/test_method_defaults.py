@@ -95,8 +95,9 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
 @pytest.mark.parametrize(
     ("own", "sentence"),
     [
-        ([], "may have prune_layer and positions, and nothing else"),
-        ({"layer": 3}, "may have prune_layer and positions, and nothing else"),
+        ([], "may have prune_layer, positions and domain, and nothing else"),
+        ({"layer": 3}, "may have prune_layer, positions and domain, and nothing else"),
+        ({"domain": 3}, "domain under .* must be a text, not 3"),
         ({"prune_layer": 10}, "prune_layer under .* must be from 1 to 9, not 10"),
         ({"prune_layer": "9"}, "prune_layer under .* must be from 1 to 9, not '9'"),
         ({"prune_layer": True}, "prune_layer under .* must be from 1 to 9, not True"),

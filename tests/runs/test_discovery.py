@@ -32,10 +32,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     found = find(str(tmp_path))
     assert [video.name for video in found.videos] == ["a.mp4"]
     others, hidden = found.notes
-    assert others == (
-        f"6 files in the folder {tmp_path} left out, by the name no video: 9.md, 10.md, c.txt, …"
-    )
-    assert hidden == f"1 file in the folder {tmp_path} left out, hidden by the name"
+    assert others == ("Skipped 6 files without a video extension: 9.md, 10.md, c.txt, …")
+    assert hidden == "Skipped 1 hidden file"
 
 
 def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +45,7 @@ def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(f"{tmp_path}/[ab]/*") == ["a/1.mp4", "a/2.webm"]
     found = find("a/*")
     assert [video.shown for video in found.videos] == ["a/1.mp4", "a/2.webm"]
-    assert found.notes == ("1 file in the pattern a/* left out, by the name no video: 3.txt",)
+    assert found.notes == ("Skipped 1 file without a video extension: 3.txt",)
 
 
 def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:
@@ -77,8 +75,8 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
         ("none", r"none doesn't exist; give a folder, a pattern, or a list of videos"),
         ("empty", r"there is no video in the folder .*empty \(.*\.mp4.*\)"),
         ("*.avi", r"there is no video in the pattern .*\*\.avi"),
-        ("blank.txt", r"blank.txt lists no video; it needs a path a line"),
-        ("binary", r"binary is neither a video nor a list of videos, a path a line"),
+        ("blank.txt", r"blank.txt lists no video; it needs one path per line"),
+        ("binary", r"binary is neither a video nor a list of videos, one path per line"),
         ("not\x1b2J", r"not\\x1b2J doesn't exist"),
     ],
 )

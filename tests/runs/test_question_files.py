@@ -42,7 +42,7 @@ def test_both_formats(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "q has no questions; it needs a line each"),
+        ("", "q has no questions; it needs one per line"),
         ("video,question\n", "q has no questions"),
         (
             "video,question,kind\n",
@@ -56,7 +56,7 @@ def test_both_formats(text: str) -> None:
         ("video,question\na, \n", "q, line 2: 'question' is empty"),
         ("video,question,id\na,b,7\nc,d,7\n", "q, line 3: the id '7' is that of line 2, too"),
         ('{"video": "a", "question": "b"}\n{"video"', r"q, line 2: that isn't JSON \("),
-        ('{"video": "a", "question": "b"}\n[1]', "q, line 2: a JSON object is needed, a line each"),
+        ('{"video": "a", "question": "b"}\n[1]', "q, line 2: one JSON object per line is needed"),
         ('{"video": "a", "question": "b", "vdeo": 1}', "q, line 1: there is no key 'vdeo'"),
         ('{"video": "a"}', "q, line 1: the key 'question' is missing"),
         ('{"video": "a", "question": 3}', "q, line 1: 'question' must be a text"),

@@ -15,22 +15,24 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
 
 BUNDLED_NOTE = (
-    "The bundled model answers, and it knows only its own world of moving shapes. "
-    "For a real one: `dycoke models default llava-onevision-0.5b`, or --model."
+    "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
+    "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
 
 
 @spread
 def ask(
+    *,
     video: options.VideoArgument,
-    sampling: flags.Frames,
+    question: options.QuestionArgument = None,
+    more: options.Questions = None,
     model: flags.Model,
+    sampling: flags.Frames,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
-    question: options.QuestionArgument = None,
-    more: options.Questions = None,
     cache: options.Cache = False,
+    follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
     as_json: options.Json = False,
@@ -38,7 +40,12 @@ def ask(
 ) -> None:
     """Answer questions about a video.
 
-    The answer goes to stdout as it comes; progress, figures and warnings go to stderr.
+    Examples:
+        dycoke ask holiday.mp4 "What happens?"
+        dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
+        dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
+
+    The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
     # What a program that reads stdout still waits for; the questions follow when they are known.
     waiting: list[dict[str, Any]] = [{"video": video, "question": question}]
@@ -52,6 +59,8 @@ def ask(
             show_cost(cost_of_video(video, request), as_json)
             return
         asked = questions.collect(question, more, video)
+        if follow_up and len(asked) < 2:
+            raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         waiting[:] = [{"video": video, "question": text} for text in asked]
         note = BUNDLED_NOTE if model.named is None and not quiet else None
         presenter = stack.enter_context(
@@ -61,6 +70,8 @@ def ask(
         presenter.progress("start", 0, 0)
         from dycoke_cli.runs.conversation import Conversation, converse
 
-        conversation = Conversation(video, asked, request, compare=compare, cache=cache)
+        conversation = Conversation(
+            video, asked, request, compare=compare, cache=cache, follow_up=follow_up
+        )
         with speaking_of_flags():
             converse(conversation, presenter)

@@ -1,4 +1,4 @@
-"""`dycoke batch`: questions about many videos, a JSON object a line."""
+"""`dycoke batch`: questions about many videos, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.unicode import display_name
 
 _RUN = "Run"
 _OUTPUT = "Output"
 
-Videos = Annotated[
-    str | None,
+Words = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="VIDEOS",
-        help="A folder, a pattern in quotes ('clips/**/*.mp4'), or a text file with a path a line "
-        "(- is stdin).",
+        metavar="VIDEOS… QUESTION",
+        help="Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file with one "
+        "path per line (- is stdin). The question comes last, or with -q.",
         show_default=False,
     ),
 ]
@@ -40,20 +41,20 @@ QuestionsFile = Annotated[
     typer.Option(
         "--questions",
         metavar="FILE",
-        help="JSON Lines or CSV with video, question and, if need be, id; - is stdin. Videos are "
-        "relative to VIDEOS, or to the file's folder.",
+        help="JSON Lines or CSV with the columns video, question and optionally id; - is stdin. "
+        "Videos are relative to VIDEOS, or to the file's folder.",
         show_default=False,
     ),
 ]
 FailFast = Annotated[
     bool,
-    typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=_RUN),
+    typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN),
 ]
 RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
-        help="Ask again what failed in an earlier run; a new line replaces the old one.",
+        help="Also ask again what failed in an earlier run; the new line replaces the old one.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -62,17 +63,16 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="Where the lines go, a JSON object each; what is there isn't asked again. Default: "
-        "stdout.",
+        help="JSON Lines file for the answers; the same command again resumes: what it holds isn't "
+        "asked again. Default: stdout.",
         show_default=False,
-        rich_help_panel=_OUTPUT,
     ),
 ]
 Fields = Annotated[
     str | None,
     typer.Option(
         metavar="KEY,…",
-        help="On stdout, these keys alone, such as id,answer,tokens.visual.",
+        help="Only these keys on stdout, such as id,answer,tokens.visual.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
@@ -81,7 +81,7 @@ Csv = Annotated[
     bool,
     typer.Option(
         "--csv",
-        help="On stdout, CSV in place of JSON; --fields are columns.",
+        help="CSV instead of JSON on stdout; --fields are its columns.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -89,21 +89,21 @@ Csv = Annotated[
 
 @spread
 def batch(
-    sampling: flags.Frames,
+    *,
+    words: Words = None,
+    more: options.Questions = None,
+    questions_file: QuestionsFile = None,
+    out: Out = None,
     model: flags.Model,
+    sampling: flags.Frames,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
+    batch_size: engine_flags.BatchSize = "auto",
     loading: flags.Loading,
+    cache: options.Cache = False,
     method: MethodFlags,
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
-    videos: Videos = None,
-    question: options.QuestionArgument = None,
-    more: options.Questions = None,
-    questions_file: QuestionsFile = None,
-    cache: options.Cache = False,
-    batch_size: engine_flags.BatchSize = "auto",
-    fail_fast: FailFast = False,
-    retry_failed: RetryFailed = False,
-    out: Out = None,
     estimate: Estimate = False,
     fields: Fields = None,
     as_csv: Csv = False,
@@ -111,8 +111,13 @@ def batch(
 ) -> None:
     """Answer questions about many videos.
 
-    One JSON object a line, as they come: to --out, which the same command goes on from, or to
-    stdout. Exit code 1: some failed, and have a line that says why.
+    Examples:
+        dycoke batch footage "What happens?" --out answers.jsonl
+        dycoke batch *.mp4 "What happens?" --csv --fields video,answer
+        dycoke batch footage --questions questions.csv --out answers.jsonl
+
+    One JSON object per line, in the order in which they finish: to --out, from which the same
+    command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
     # Only now: PyAV and NumPy take their time.
     from dycoke_cli.cli.batch_input import collect
@@ -128,7 +133,7 @@ def batch(
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
-    given = collect(videos, question, more, questions_file)
+    given = collect(words or [], more, questions_file)
     if estimate:
         _estimate(given.jobs, request)
         return
@@ -174,7 +179,7 @@ def batch(
             retry_failed=retry_failed,
             fail_fast=fail_fast,
         )
-        view.finished(counts)
+        view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
 
@@ -189,8 +194,11 @@ class BatchView(Listener):
     def __init__(self, quiet: bool) -> None:
         super().__init__()
         self._quiet = quiet
+        from dycoke_cli.cli.render.batching import BatchProgress  # rich's bars take their time
+
+        self._told: str | None = None
         self._start = render.Progress(quiet)
-        self._run = render.BatchProgress(quiet, lambda: self.stopping)
+        self._run = BatchProgress(quiet, lambda: self.stopping)
 
     def __enter__(self) -> Self:
         return self
@@ -229,11 +237,28 @@ class BatchView(Listener):
         self._start.stop()
         self._run.update(counts)
 
-    def finished(self, counts: Counts) -> None:
-        """Say what came of it."""
+    def failed(self, reason: str) -> None:
+        """Say why, once for all questions about a video."""
+        if not self._quiet and reason != self._told:
+            self._stop()
+            render.failed(reason)
+        self._told = reason
+
+    def finished(self, counts: Counts, out: Path | None) -> None:
+        """Say what came of it.
+
+        Args:
+            counts: of the run.
+            out: where the lines are; None is stdout.
+        """
+        from dycoke_cli.cli.render.batching import batch_summary
+
         self._stop()
-        if not self._quiet:
-            render.note(render.batch_summary(counts))
+        if self._quiet:
+            return
+        render.note(batch_summary(counts, resumable=out is not None))
+        if out is not None:
+            render.note(f"Results: {display_name(str(out))}")
 
     def _stop(self) -> None:
         self._start.stop()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.cli import questions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.discovery import Found, find, listed
+from dycoke_cli.runs.discovery import SUFFIXES, Found, find, find_several, listed
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.stdin import STDIN
 
 _NOTHING = (
-    'no videos: `dycoke batch FOLDER "QUESTION"`, a pattern or a list in place of the folder, or '
-    "--questions FILE"
+    'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '
+    "folder; or --questions FILE"
 )
 
 
@@ -29,32 +30,51 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def collect(
-    videos: str | None, question: str | None, more: list[str] | None, file: str | None
-) -> Given:
+def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> Given:
     """The jobs that were asked for.
 
     Args:
-        videos: the argument VIDEOS.
-        question: the argument QUESTION.
+        words: videos, and behind them perhaps a question.
         more: of -q.
         file: of --questions.
 
     Raises:
         UsageError: there is nothing to ask, or something is wrong with it.
     """
+    videos, question = _apart(words, asked=bool(more) or file is not None)
     if file is not None:
         if question is not None or more:
             raise UsageError("--questions has all questions; leave out QUESTION and -q")
-        return Given(_of_file(file, videos))
-    if videos is None:
+        if len(videos) > 1:
+            raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
+        return Given(_of_file(file, videos[0] if videos else None))
+    if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
-        raise UsageError('no question: put one behind the videos, as in `dycoke batch FOLDER "…"`')
-    texts = questions.collect(question, more, videos)
+        raise UsageError(
+            'no question: put one behind the videos, as in `dycoke batch FOLDER "…"`, or after -q'
+        )
+    if STDIN in videos and len(videos) > 1:
+        raise UsageError("- reads the list of videos from stdin: leave out the others")
+    texts = questions.collect(question, more, videos[0])
     asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
-    found = Found(listed(_stdin(), "", "stdin")) if videos == STDIN else find(videos)
+    if len(videos) > 1:
+        found = find_several(videos)
+    else:
+        found = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
     return Given([Job(video, asked) for video in found.videos], found.notes)
+
+
+def _apart(words: Sequence[str], asked: bool) -> tuple[list[str], str | None]:
+    """Videos, and the question behind them; what is the name of a file is no question.
+
+    Args:
+        words: as they were given.
+        asked: there are other questions, so that the last word may be a video that is missing.
+    """
+    *videos, last = words or [""]
+    named = os.path.exists(last) or (asked and os.path.splitext(last)[1].lower() in SUFFIXES)
+    return ([*words], None) if named or not videos else (videos, last)
 
 
 def _of_file(file: str, videos: str | None) -> list[Job]:

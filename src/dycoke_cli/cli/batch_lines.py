@@ -36,6 +36,7 @@ class Lines:
         self._fields = None if given is None else parse_fields(given)
         self._as_csv = as_csv
         self._begun = False
+        self.reasons: dict[str, str] = {}
 
     def state(self, key: str) -> str | None:
         """None: nothing is known."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cache import encoded_videos
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import options, output, pages, render
 from dycoke_cli.cli.render import units
 from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.result import Count
@@ -27,12 +27,17 @@ class CacheState:
     limit_bytes: Annotated[Count, Doc("That they may take.")]
 
 
-app = typer.Typer(help="Encoded videos that --cache keeps on disk: how many there are; clear.")
+app = pages.App()
 
 
 @app.callback(invoke_without_command=True)
 def cache(context: typer.Context, as_json: options.Json = False) -> None:
-    """Say where they are, how many, and how much they take of what they may."""
+    """Show the disk cache of encoded videos (--cache): folder, number, size and limit.
+
+    Examples:
+        dycoke cache
+        dycoke cache clear
+    """
     if context.invoked_subcommand is not None:
         return
     files = encoded_videos()
@@ -49,7 +54,11 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
 
 @app.command("clear")
 def clear() -> None:
-    """Delete them all."""
+    """Delete all cached encoded videos.
+
+    Examples:
+        dycoke cache clear
+    """
     render.note(f"{_videos(encoded_videos().clear())} deleted")
 
 

@@ -16,15 +16,18 @@ from dycoke_cli.video.sampling import Sampling
 CLIP = Path(mini.__file__).parent / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
-    'Now yours: `dycoke ask VIDEO "QUESTION" --compare`. This model knows only moving shapes; '
-    "for real videos: `dycoke models default llava-onevision-0.5b`."
+    'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '
+    "of moving shapes; for real videos: `dycoke models default llava-onevision-0.5b`."
 )
 
 
 def demo() -> None:
-    """Watch DyCoke answer questions about a clip that comes with it.
+    """Answer two questions about a bundled clip with the bundled model.
 
-    Needs no network: model and clip are part of the package.
+    Examples:
+        dycoke demo
+
+    No network needed: model and clip are part of the package.
     """
     with AsText(len(QUESTIONS), quiet=False) as presenter:
         render.note(f"The clip: {CLIP}")

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.run import Engine
 
 _PANEL = "Cluster (--engine ray)"
+_RUN = "Run"
 
 EngineName = Annotated[
     Literal["local", "ray"],
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="local (this machine), or ray (a cluster; needs the extra ray).",
+        help="local (this machine), or ray (a Ray cluster; needs the extra ray).",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -29,8 +30,8 @@ Address = Annotated[
     typer.Option(
         "--address",
         metavar="auto|HOST:PORT",
-        help="A Ray cluster that runs; auto is the one that this machine is part of. Default: one "
-        "is made of this machine, and ends with the command.",
+        help="A running Ray cluster; auto is the one that this machine belongs to. Default: a "
+        "cluster of this machine alone, for the length of the command.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -40,8 +41,8 @@ Gpus = Annotated[
     typer.Option(
         "--num-gpus-per-worker",
         metavar="N",
-        help="GPUs that each worker reserves; 0.5 puts two on one. Default: 1 where the cluster "
-        "has any, and --device may be one.",
+        help="GPUs reserved per worker; 0.5 puts two workers on one GPU. Default: 1 if the cluster "
+        "has GPUs and --device allows one.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -51,8 +52,8 @@ Cpus = Annotated[
     typer.Option(
         "--num-cpus-per-worker",
         metavar="N",
-        help="CPUs that each worker reserves, and threads that it computes with; there are as "
-        "many workers as find room.",
+        help="CPUs reserved per worker, and its number of threads; there are as many workers as "
+        "fit.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -60,7 +61,7 @@ Ship = Annotated[
     bool,
     typer.Option(
         "--ship",
-        help="Send the videos to the workers; without it, they open the same paths as this "
+        help="Send the videos to the workers; by default, workers open the same paths as this "
         "machine.",
         rich_help_panel=_PANEL,
     ),
@@ -71,9 +72,9 @@ BatchSize = Annotated[
     str,
     typer.Option(
         metavar="N|auto",
-        help="Questions that are answered together, about videos of equal shape; auto goes by the "
-        "memory that is free. 1 where answers are drawn (--temperature).",
-        rich_help_panel="Run",
+        help="Questions answered together, about videos of equal shape; auto goes by free memory. "
+        "Always 1 when sampling (--temperature).",
+        rich_help_panel=_RUN,
     ),
 ]
 

@@ -9,7 +9,6 @@ import typer
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.models.memory import this_machine
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 
@@ -64,6 +63,7 @@ def cost_of_frames(
         UsageError: something doesn't fit the model.
     """
     from dycoke_cli.engine.cost import clip_tokens, estimate_cost
+    from dycoke_cli.models.memory import this_machine
 
     source = find(request.model)
     with speaking_of_flags():

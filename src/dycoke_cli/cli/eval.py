@@ -1,4 +1,4 @@
-"""`dycoke eval`: methods compared on a benchmark, in a table that says how sure it is."""
+"""`dycoke eval`: methods compared on a benchmark, with standard errors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 @spread
 def evaluate(
+    *,
     name: options.Benchmark,
-    sampling: flags.Frames,
-    model: flags.Model,
-    loading: flags.Loading,
-    generation: flags.Generation,
-    engine: engine_flags.EngineFlags,
     methods: method_flags.Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
+    model: flags.Model,
+    sampling: flags.Frames,
     split: options.SplitName = "test",
     limit: options.Limit = None,
-    cache: options.Cache = False,
     batch_size: engine_flags.BatchSize = "1",
+    loading: flags.Loading,
+    cache: options.Cache = False,
+    generation: flags.Generation,
+    engine: engine_flags.EngineFlags,
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
@@ -40,7 +41,12 @@ def evaluate(
 ) -> None:
     """Compare methods on a benchmark.
 
-    Answers are kept as they come: the same command again goes on where this one was broken off.
+    Examples:
+        dycoke eval shapes
+        dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
+        dycoke eval shapes --model llava-onevision-0.5b --json
+
+    Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -100,7 +106,7 @@ class Shown(Listener):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt) and self._answers.total:
-            render.note("What was answered is kept; the same command goes on from there.")
+            render.note("Answers so far are kept; the same command resumes.")
 
     def starting(self) -> None:
         """Nothing is known yet."""
@@ -129,20 +135,29 @@ def write_changes(report: Report) -> None:
         if row.changed is None:
             continue
         of = f"{row.changed} of {row.questions} answers"
-        counts = f"{row.fixed} fixed, {row.broken} broken"
+        counts = f"{row.fixed} wrong→right, {row.broken} right→wrong"
         output.write(f"\n{row.spec} changed {of}: {counts}\n")
         for change in report.changed:
             if change.spec == row.spec:
                 output.write(_entry(change))
 
 
+_OUTCOMES = {
+    "fixed": "wrong→right",
+    "broken": "right→wrong",
+    "still right": "correct in both",
+    "still wrong": "wrong in both",
+}
+"""By their keys in JSON."""
+
+
 def _entry(change: Change) -> str:
     question = shown(change.question).replace("\n", "\n                ")
     return (
         f"\n  {one_line(change.item)} (video {one_line(change.video)}, {one_line(change.kind)}): "
-        f"{change.outcome}\n"
+        f"{_OUTCOMES[change.outcome]}\n"
         f"    question    {question}\n"
-        f"    right       {one_line(change.answer)}\n"
-        f"    all tokens  {one_line(change.uncompressed)}\n"
+        f"    reference   {one_line(change.answer)}\n"
+        f"    baseline    {one_line(change.uncompressed)}\n"
         f"    compressed  {one_line(change.said)}\n"
     )

@@ -14,9 +14,11 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-Frames = Annotated[Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"))]
+Frames = Annotated[
+    Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
+]
 Loading = Annotated[LoadOptions, FromParams("Model")]
-Generation = Annotated[GenerationOptions, FromParams("Answer")]
+Generation = Annotated[GenerationOptions, FromParams("Generation")]
 
 
 @dataclass(frozen=True)

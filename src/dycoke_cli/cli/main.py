@@ -8,7 +8,7 @@ import stat
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,17 +22,26 @@ from dycoke_cli.cli import (
     methods,
     models,
     output,
+    pages,
     probe,
     schema,
     verify,
 )
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.version import __version__
+from dycoke_cli.video.stdin import STDIN
 
-app = typer.Typer(
-    help="Ask questions about videos: any video LLM, with the redundant tokens left out (DyCoke).",
-    pretty_exceptions_enable=False,
-)
+
+class _Root(pages.Group):
+    """The command itself."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
+        command = _command(args[0])
+        return super().resolve_command(ctx, args if command == args[0] else [command, *args])
+
+
+app = pages.App(_Root)
 app.command("ask")(ask.ask)
 app.command("batch")(batch.batch)
 app.command("probe")(probe.probe)
@@ -44,10 +53,21 @@ app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 
+_COMMANDS = {each.name for each in app.registered_commands}
+_COMMANDS |= {each.name for each in app.registered_groups}
+
 # The document that each command prints with --json.
 _DOCUMENTS = {"ask": "answer"} | {
     name: name for name in ("cache", "eval", "methods", "models", "probe", "verify")
 }
+
+
+def _command(word: str) -> str:
+    """The command that the first word chooses: what looks like a video is asked about."""
+    if word in _COMMANDS:
+        return word
+    parts = os.path.dirname(word), os.path.splitext(word)[1]
+    return "ask" if word == STDIN or any(parts) or os.path.isfile(word) else word
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,13 +82,21 @@ def root(
     show_version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
-    """Without a subcommand, show what there is."""
+    """Video question answering with training-free visual token compression (DyCoke).
+
+    Examples:
+        dycoke demo
+        dycoke holiday.mp4 "What happens?"
+        dycoke batch footage "What happens?" --out answers.jsonl
+
+    `dycoke VIDEO QUESTION` is short for `dycoke ask VIDEO QUESTION`.
+    """
     if context.invoked_subcommand is None:
-        output.write(context.get_help() + "\n")
+        context.get_help()  # prints the page
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,8 +154,8 @@ def run() -> None:
 def _report(error: DycokeError, arguments: list[str]) -> int:
     """Say what failed, on stdout too where an object was asked for."""
     if "--json" in arguments and sys.stdout is not None:
-        command = next((word for word in arguments if word in _DOCUMENTS), "")
-        document = schema.DOCUMENTS[_DOCUMENTS.get(command, "error")]
+        words = (word for word in arguments if word == STDIN or not word.startswith("-"))
+        document = schema.DOCUMENTS[_DOCUMENTS.get(_command(next(words, "")), "error")]
         with suppress(OSError, OutputError):
             output.write_json(output.error_document(document.schema, error))
     failure.say(error)

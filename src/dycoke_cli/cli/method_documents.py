@@ -95,7 +95,8 @@ def _parameter(parameter: Parameter) -> ListedParameter:
         symbol=told.symbol,
         help=in_flags(told.help),
         default=parameter.default,
-        default_in_words=in_flags(parameter.default_in_words),
+        # A value may be a word that is a flag elsewhere, such as `device`.
+        default_in_words=in_flags(told.default) if told.default else parameter.default_in_words,
         range=parameter.range,
         words=dict(told.words),
         switch=told.switch,

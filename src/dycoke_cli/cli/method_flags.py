@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli.cli import completion
 from dycoke_cli.cli.param_flags import option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
@@ -20,20 +22,22 @@ MethodName = Annotated[
     str,
     typer.Option(
         "--method",
+        metavar="NAME",
+        autocompletion=completion.methods,
         help="; ".join(f"{name} ({method.summary})" for name, method in METHODS.items())
-        + ". `dycoke methods` tells more.",
+        + ". `dycoke methods` describes them.",
         rich_help_panel=PANEL,
     ),
 ]
 Methods = Annotated[
     str,
     typer.Option(
-        metavar="NAME[:PARAMETER=VALUE…],…",
+        metavar="NAME[:PARAMETER=X],…",
+        autocompletion=completion.rows,
         help=f"The rows of the table: {', '.join(METHODS)}; "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-        + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` has the "
+        + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` lists the "
         "parameters.",
-        rich_help_panel=PANEL,
     ),
 ]
 Budgets = Annotated[
@@ -51,7 +55,19 @@ Budgets = Annotated[
 
 def options() -> dict[str, Any]:
     """What Typer needs of each flag, by the name of its parameter."""
-    return {name: option(parameters, PANEL) for name, parameters in _OWNERS.items()}
+    return {name: option(parameters, _panel(name)) for name, parameters in _OWNERS.items()}
+
+
+def _panel(parameter: str) -> str:
+    """That of the method that has a parameter; of all methods where several have it.
+
+    A method that inherits it from another counts for that one.
+    """
+    kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
+    having = [k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)]
+    if len(having) > 1:
+        return PANEL
+    return f"{having[0].title} (--method {', '.join(_OWNERS[parameter])})"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import completion, options, output, render
 from dycoke_cli.compression.registry import METHODS, find
 from dycoke_cli.json_schema import to_dict
 
@@ -16,12 +16,21 @@ def methods(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="One method only, as --method takes it.", show_default=False
+            metavar="NAME",
+            help="One method only, as --method takes it.",
+            autocompletion=completion.methods,
+            show_default=False,
         ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List compression methods: where they act, their parameters, and their papers."""
+    """List compression methods: where they act, their parameters, and their papers.
+
+    Examples:
+        dycoke methods
+        dycoke methods dycoke
+        dycoke methods --json
+    """
     from dycoke_cli.cli.method_documents import SCHEMA, list_methods
 
     with contextlib.ExitStack() as stack:

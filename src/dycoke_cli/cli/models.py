@@ -4,38 +4,108 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import completion, options, output, pages, render
 from dycoke_cli.cli.estimate import cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
+from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-app = typer.Typer(help="The models there are, which are on this machine, and which one answers.")
+app = pages.App()
+
+
+Fits = Annotated[
+    bool, typer.Option("--fits", help="Only those whose weights fit into the memory that is free.")
+]
+Downloaded = Annotated[
+    bool, typer.Option("--downloaded", help="Only those that are on this machine.")
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only those of a family, such as qwen2_5_vl.",
+        autocompletion=completion.families,
+        show_default=False,
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: options.Json = False) -> None:
-    """List the models that have a short name; the default is marked."""
-    if context.invoked_subcommand is not None:
-        return
-    from dycoke_cli.cli.model_documents import all_models
+    """List, download and select models.
+
+    Examples:
+        dycoke models
+        dycoke models pull llava-onevision-0.5b
+        dycoke models default llava-onevision-0.5b
+
+    Without a subcommand, lists all models that have a short name.
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+@app.command("list")
+def list_models(
+    fits: Fits = False,
+    downloaded: Downloaded = False,
+    family: Family = None,
+    as_json: options.Json = False,
+) -> None:
+    """List models: test status, whether they fit in memory, and whether they are downloaded.
+
+    Examples:
+        dycoke models list --fits
+        dycoke models list --downloaded --json
+        dycoke models list --family qwen2_5_vl | cut -f 1,2
+
+    A table on a terminal, tab-separated values with a header elsewhere.
+    """
+    _list(fits=fits, downloaded=downloaded, family=family, as_json=as_json)
+
+
+def _list(
+    *,
+    fits: bool = False,
+    downloaded: bool = False,
+    family: str | None = None,
+    as_json: bool,
+) -> None:
+    from dycoke_cli.cli.model_documents import all_models, table_of
 
     document = all_models()
+    families = {model.family for model in document.models if model.family is not None}
+    if family is not None and family not in families:
+        known = ", ".join(sorted(families))
+        raise UsageError(f"--family: no model in the list is of {family!r} (there are {known})")
+    chosen = [
+        model
+        for model in document.models
+        if (not fits or model.fits in ("gpu", "ram"))
+        and (not downloaded or (model.on_disk is not None and model.on_disk.complete))
+        and family in (None, model.family)
+    ]
+    document = replace(document, models=tuple(chosen))
     if as_json:
         output.write_json(to_dict(document))
-    else:
+    elif sys.stdout.isatty():
         render.models_table(document)
+    else:
+        for row in table_of(document):
+            output.write("\t".join(map(one_line, row)) + "\n")
 
 
 @app.command("default")
@@ -43,13 +113,19 @@ def default(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|DIR|HUB_ID]",
-            help="The model that answers from now on; without it, print the one that does.",
+            metavar="NAME|DIR|HUB_ID",
+            help="The new default model; without it, print the current one.",
+            autocompletion=completion.models,
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Choose the model that answers where --model isn't given."""
+    """Set the model that is used where --model isn't given.
+
+    Examples:
+        dycoke models default llava-onevision-0.5b
+        dycoke models default
+    """
     if name is None:
         output.line(settings.default_model() or settings.BUNDLED)
         return
@@ -57,7 +133,18 @@ def default(
     # A folder is meant as it is seen from here, wherever the next command runs.
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
     path = settings.choose_default_model(chosen)
-    render.note(f"{chosen} answers from now on (remembered in {path})")
+    render.note(f"Default model set to {chosen}{_still_missing(source)} (remembered in {path})")
+
+
+def _still_missing(source: ModelRef) -> str:
+    """That a model isn't on this machine, and what to do; empty of one that is."""
+    from dycoke_cli.cli.model_documents import one_model
+
+    (model,) = one_model(source).models
+    if model.on_disk is not None and model.on_disk.complete:
+        return ""
+    needed = "" if model.download_bytes is None else f" ({size(model.download_bytes)})"
+    return f"; not downloaded yet{needed}: dycoke models pull {source.name}"
 
 
 @app.command("info")
@@ -75,7 +162,13 @@ def info(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show everything that is known of a model; nothing is downloaded."""
+    """Show everything that is known of a model; nothing is downloaded.
+
+    Examples:
+        dycoke models info qwen2.5-vl-3b
+        dycoke models info qwen2.5-vl-3b --frames 64
+        dycoke models info ./my-checkpoint --json
+    """
     from dycoke_cli.cli.model_documents import one_model
 
     if frames is not None:
@@ -102,9 +195,13 @@ def pull(
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download a model; print the commit that came.
+    """Download a model ahead of time; print the commit.
 
-    Only what loading reads is downloaded. Files that are finished are kept when it breaks off.
+    Examples:
+        dycoke models pull llava-onevision-0.5b
+        dycoke models pull my-org/my-model --revision v2
+
+    Only files that loading reads are downloaded; an interrupted pull resumes.
     """
     source = find(name)
     if source.local:
@@ -127,9 +224,14 @@ def pull(
 @app.command("rm")
 def remove(
     name: options.ModelArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
-    """Remove a downloaded model, in all its revisions, from this machine."""
+    """Remove a downloaded model, in all its revisions, from this machine.
+
+    Examples:
+        dycoke models rm llava-onevision-0.5b
+        dycoke models rm llava-onevision-0.5b --yes
+    """
     source = find(name)
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"

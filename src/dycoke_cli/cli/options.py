@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from dycoke_cli.cli import completion
 from dycoke_cli.evaluation.datasets import DATASETS
 
-_BENCHMARK = "Benchmark: what is asked"
+_BENCHMARK = "Benchmark"
 _MODEL = "Model"
-_ANSWER = "Answer"
+_GENERATION = "Generation"
 _OUTPUT = "Output"
 
 VideoArgument = Annotated[
@@ -29,27 +30,39 @@ Questions = Annotated[
     typer.Option(
         "--question",
         "-q",
+        metavar="TEXT",
         help="A question; repeat it to ask several (the video is encoded once). "
-        "- reads questions from stdin, a line each.",
+        "- reads questions from stdin, one per line.",
         show_default=False,
     ),
 ]
 
+FollowUp = Annotated[
+    bool,
+    typer.Option(
+        "--follow-up",
+        help="Questions follow up on each other: each sees the earlier ones and their answers.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+
+_MODEL_HELP = "A name from `dycoke models`, a folder with a checkpoint, or a Hugging Face id."
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|DIR|HUB_ID",
-        help="A name from `dycoke models`, a folder with a checkpoint, or a hub id. Default: what "
-        "`dycoke models default` says, mini at first.",
+        help=f"{_MODEL_HELP} Default: the one set by `dycoke models default`, at first mini "
+        "(bundled).",
+        autocompletion=completion.models,
         show_default=False,
-        rich_help_panel=_MODEL,
     ),
 ]
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="NAME|DIR|HUB_ID",
-        help="A name from `dycoke models`, a folder with a checkpoint, or a hub id.",
+        help=_MODEL_HELP,
+        autocompletion=completion.models,
         show_default=False,
     ),
 ]
@@ -58,7 +71,7 @@ Cache = Annotated[
     bool,
     typer.Option(
         "--cache",
-        help="Keep encoded videos on disk, and look for them there (`dycoke cache`).",
+        help="Cache encoded videos on disk, and reuse them (see `dycoke cache`).",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -66,7 +79,10 @@ Cache = Annotated[
 Benchmark = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help=f"The benchmark: {', '.join(DATASETS)}.", show_default=False
+        metavar="NAME",
+        help=f"The benchmark: {', '.join(DATASETS)}.",
+        autocompletion=completion.benchmarks,
+        show_default=False,
     ),
 ]
 SplitName = Annotated[
@@ -74,8 +90,7 @@ SplitName = Annotated[
     typer.Option(
         "--split",
         metavar="NAME",
-        help="validation for every choice that is made; test for what is reported, once for each "
-        "edition.",
+        help="validation, to choose parameters; or test, for results that are reported.",
         rich_help_panel=_BENCHMARK,
     ),
 ]
@@ -83,7 +98,7 @@ Limit = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="The first N videos only (they stand in random order).",
+        help="Only the first N videos (they are in random order).",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
@@ -92,7 +107,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Processes that share the videos, each with the model. Default: what suits both.",
+        help="Worker processes, each with its own copy of the model. Default: 1 for "
+        "batch; for eval by free memory and CPUs.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -101,8 +117,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Where all answers are kept, and found again by the next run. Default: a folder in "
-        "your cache.",
+        help="Where answers are kept, and found again by the next run. Default: a folder in your "
+        "cache.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
@@ -111,7 +127,7 @@ ShowChanged = Annotated[
     bool,
     typer.Option(
         "--show-changed",
-        help="List each answer that compression changed, with what was said without it.",
+        help="List every prediction that a method changed, beside the baseline's.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -120,8 +136,9 @@ Compare = Annotated[
     bool,
     typer.Option(
         "--compare",
-        help="Ask the uncompressed model too, and put the two side by side.",
-        rich_help_panel=_ANSWER,
+        help="Also answer without compression, and show both side by side. A short run that isn't "
+        "measured comes first, so that the times compare.",
+        rich_help_panel=_GENERATION,
     ),
 ]
 
@@ -129,15 +146,13 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="One JSON object on stdout for each result, errors included.",
-        rich_help_panel=_OUTPUT,
+        help="Print one JSON object per result on stdout, errors included.",
     ),
 ]
 Quiet = Annotated[
     bool,
     typer.Option(
         "--quiet",
-        help="Nothing on stderr but errors (warnings are in --json).",
-        rich_help_panel=_OUTPUT,
+        help="Print only errors on stderr (warnings are in --json).",
     ),
 ]

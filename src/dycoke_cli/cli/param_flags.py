@@ -77,12 +77,15 @@ def speaking_of_flags() -> Iterator[None]:
         raise UsageError(in_flags(str(error))) from error
 
 
-def option(parameters: Mapping[str, Parameter], panel: str) -> Any:
+_METAVARS: dict[type, str | None] = {bool: None, int: "N", float: "X", str: "TEXT"}
+
+
+def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
     """What Typer needs of one flag.
 
     Args:
         parameters: those of one name, by what they belong to: a method, or "" for all commands.
-        panel: of the help page.
+        panel: of the help page; None where it is one that most people need.
 
     Raises:
         TypeError: one flag can't be all of them.
@@ -95,7 +98,8 @@ def option(parameters: Mapping[str, Parameter], panel: str) -> Any:
     kind: Any = str if words or first.told.read else first.kind
     if choices:
         kind = Literal[tuple(choices)]
-    metavar = first.told.metavar or first.told.symbol or ("NAME" if choices else None)
+    metavar = first.told.metavar or first.told.symbol
+    metavar = metavar or ("NAME" if choices else _METAVARS[first.kind])
     return Annotated[
         kind | None,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -13,11 +14,11 @@ from dycoke_cli.result import Answer
 
 
 class Presenter:
-    """What a conversation tells about itself. This one shows the progress and nothing else.
+    """Events of a conversation. This base class shows the progress and nothing else.
 
     Args:
-        progress: the line on the terminal that says how far things are.
-        note: what to say when an answer is on its way.
+        progress: the line on the terminal.
+        note: shown before the first answer.
     """
 
     def __init__(self, progress: render.Progress, note: str | None = None) -> None:
@@ -37,11 +38,11 @@ class Presenter:
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
-        """Takes the pieces of an answer as they come; None where only the whole counts."""
+        """Takes the text of an answer as it is generated; None where only the whole counts."""
         return None
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+        """Progress of a stage; a total of 0 is unknown."""
         if stage == "prefill":
             # From here on nothing is refused any more.
             self._announce()
@@ -61,7 +62,7 @@ class Presenter:
         """A question is asked."""
 
     def begin_comparison(self) -> None:
-        """The answer is there; now the uncompressed model is asked the same."""
+        """The answer is complete; now the same is asked without compression."""
 
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
@@ -85,6 +86,8 @@ class AsText(Presenter):
         self._quiet = quiet
         self._answer = output.AnswerText(single_line=self._several)
         self._warned: set[str] = set()
+        self._waiting_since = time.monotonic()
+        self._waited_s: float | None = None
 
     def __exit__(
         self,
@@ -98,10 +101,11 @@ class AsText(Presenter):
 
     @property
     def on_text(self) -> Callable[[str], None]:
-        """Takes the pieces of an answer as they come."""
+        """Takes the text of an answer as it is generated."""
         return self._add
 
     def _add(self, piece: str) -> None:
+        self._announce()  # of an answer without any prefill
         if sys.stdout.isatty():
             self._progress.stop()
         self._answer.add(piece)
@@ -128,10 +132,11 @@ class AsText(Presenter):
 
     def begin_comparison(self) -> None:
         """End the answer; what follows is only measured."""
+        self._waited_s = time.monotonic() - self._waiting_since
         self._progress.stop()
         self._answer.end()
         self._progress.hidden = ()
-        self._progress.prefix = "Uncompressed, to compare: "
+        self._progress.prefix = "Baseline: "
 
     def finish(self, answer: Answer) -> None:
         """End the answer; then come the warnings and the figures."""
@@ -139,16 +144,19 @@ class AsText(Presenter):
         self._progress.hidden = self._hidden
         self._progress.prefix = ""
         if answer.compared_to is ABSENT:
+            self._waited_s = time.monotonic() - self._waiting_since
             self._answer.end()
+        self._waiting_since = time.monotonic()
         if self._quiet:
             return
         for warning in answer.warnings:
             self.warn(warning)
-        render.statistics(answer)
+        assert self._waited_s is not None
+        render.statistics(answer, self._waited_s)
 
 
 class AsJson(Presenter):
-    """One object a question on stdout; on stderr nothing but the progress, on a terminal.
+    """One object per question on stdout; on stderr nothing but the progress, on a terminal.
 
     Args:
         waiting: what the objects still to come are about; each that was written is removed.

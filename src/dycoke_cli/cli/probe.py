@@ -28,7 +28,12 @@ def probe(
     model: flags.Model,
     as_json: options.Json = False,
 ) -> None:
-    """Show what would be read of a video, and how many visual tokens that is.
+    """Show which frames of a video would be read, and how many visual tokens they make.
+
+    Examples:
+        dycoke probe holiday.mp4
+        dycoke probe talk.mkv --fps 1 --model qwen2.5-vl-3b
+        dycoke probe talk.mkv --start 1:30 --end 5:00 --json
 
     No model is loaded.
     """

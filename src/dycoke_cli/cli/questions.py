@@ -35,7 +35,7 @@ def collect(argument: str | None, options: list[str] | None, video: str) -> list
 def _lines_of_stdin() -> list[str]:
     questions = list(_decoded_lines())
     if not questions:
-        raise UsageError("no question came from stdin; -q - reads one a line")
+        raise UsageError("no question came from stdin; -q - reads one per line")
     return questions
 
 

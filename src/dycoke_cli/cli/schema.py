@@ -132,13 +132,18 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar=f"[{'|'.join(DOCUMENTS)}]",
-            help="Which output; without it, list them.",
+            metavar="NAME",
+            help=f"Which output: {', '.join(DOCUMENTS)}; without it, list them.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of an output."""
+    """Print the JSON Schema of an output.
+
+    Examples:
+        dycoke schema
+        dycoke schema answer
+    """
     if name is None:
         for known, document in DOCUMENTS.items():
             output.write(f"{known:<10}{document.description}\n")

@@ -35,11 +35,13 @@ class FromParams:
         panel: of the help page.
         exclusive: names of which only one may be given.
         without: names that the command doesn't have.
+        common: names that most people need, which stand before all panels.
     """
 
     panel: str
     exclusive: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
 
     def parameters(self, group: Any) -> dict[str, Parameter]:
         """The parameters that are flags, by name."""
@@ -77,7 +79,9 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             group = get_args(kind)[0]
             groups[name] = group, mark
             options = [
-                _parameter(each, option({"": told}, mark.panel), None)
+                _parameter(
+                    each, option({"": told}, None if each in mark.common else mark.panel), None
+                )
                 for each, told in mark.parameters(group).items()
             ]
         elif dataclasses.is_dataclass(kind):

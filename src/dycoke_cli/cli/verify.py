@@ -22,21 +22,25 @@ FRAMES = 8
 
 @spread
 def verify(
-    model: Annotated[
-        str, typer.Argument(metavar="NAME|DIR|HUB_ID", help="The model.", show_default=False)
-    ],
+    model: options.ModelArgument,
     loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
     frames: Annotated[
-        int, typer.Option("--frames", min=1, help="Frames of the clip that it is shown.")
+        int, typer.Option("--frames", metavar="N", min=1, help="Number of frames of the clip.")
     ] = FRAMES,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where the report goes [default: verify-NAME.json]."),
+        typer.Option(
+            "--out", metavar="FILE", help="Where the report goes. Default: verify-NAME.json."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Check a model on its real weights, and write a report that can be sent in.
+    """Verify compression on a model's real weights, and write a report.
+
+    Examples:
+        dycoke verify llava-onevision-0.5b
+        dycoke verify ./my-checkpoint --frames 4 --out report.json
 
     With everything kept, answers must be those of plain generate(); pruned ones those of a
     reference that keeps all and masks. Nothing is sent anywhere.

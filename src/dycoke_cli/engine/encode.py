@@ -69,9 +69,9 @@ def encode_video(
         model: a stock model.
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
-        on_frames: called with (frames done, frames in all).
-        merging: what the vision tower leaves out; None for nothing.
-        with_attention: whether the tower's attention is wanted, too, which `check_tower` allows.
+        on_frames: called with (frames done, frames in total).
+        merging: which patches the vision tower drops; None for none.
+        with_attention: whether to return the tower's attention, where `check_tower` allows it.
 
     Raises:
         UsageError: a tower that can't leave anything out.

@@ -93,7 +93,7 @@ class Generated:
         kv_bytes: of keys and values held at the end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.
-        stats: of the method, or None for the uncompressed model.
+        stats: of the method, or None for the baseline.
         trace: of the decoding steps, or None where it wasn't asked for.
     """
 

@@ -12,8 +12,11 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
-from dycoke_cli.result import Answer, Bytes, Decode, Model, Seconds, Tokens
+from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Model, Seconds, Tokens
 from dycoke_cli.result import Frames as ReadFrames
+
+ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
 
 
 def make_answer(
@@ -35,9 +38,9 @@ def make_answer(
     Args:
         question: as asked.
         loaded: the model.
-        method: what was left out.
+        method: the compression method.
         clip: the frames.
-        generated: what was written.
+        generated: the generated text.
         visual: tokens before anything was dropped.
         prompt_tokens: the same, of the whole prompt.
         seconds: by stage, those before the prefill; keys of `result.Seconds`.
@@ -50,7 +53,11 @@ def make_answer(
     choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
-    warnings = [*loaded.warnings, *clip.warnings, *([memory_warning] if memory_warning else ())]
+    warnings = [*_input_warnings(loaded, clip), *([memory_warning] if memory_warning else ())]
+    if unknown := unknown_words(loaded.processor.tokenizer, question):
+        warnings.append(
+            f"not in the model's vocabulary, read as unknown words: {', '.join(unknown)}"
+        )
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
     pruning = method.pruning()
@@ -64,7 +71,7 @@ def make_answer(
         answer=generated.text,
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
-        model=Model(loaded.name, loaded.revision, loaded.dtype, loaded.device),
+        model=_model(loaded),
         method={"name": method.name, **method.parameters()},
         frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
         tokens=Tokens(
@@ -113,6 +120,62 @@ def make_answer(
         warnings=tuple(warnings),
         trace=generated.trace,
     )
+
+
+def answer_beyond(
+    loaded: LoadedModel, question: str, method: Method, clip: Frames, seconds_video_decode: float
+) -> Answer | None:
+    """The answer to a question that a model of one domain can't understand; None where it may.
+
+    Half or more of what the question is about is unknown to the model, which would still answer:
+    about something else. So it isn't asked: all figures of its work are 0.
+
+    Args:
+        loaded: the model.
+        question: as asked.
+        method: that was chosen.
+        clip: the frames.
+        seconds_video_decode: how long they took to decode, where that is this question's.
+    """
+    if loaded.domain is None:
+        return None
+    unknown = unknown_words(loaded.processor.tokenizer, question)
+    if not mostly_unknown(question, unknown):
+        return None
+    reason = f"it only knows {loaded.domain}, and its vocabulary lacks: {', '.join(unknown)}"
+    return Answer(
+        question=question,
+        answer=f"I only know {loaded.domain}.",
+        finish_reason="stop",
+        seed=None,
+        model=_model(loaded),
+        method={"name": method.name, **method.parameters()},
+        frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        tokens=Tokens(0, 0, 0, 0, text=0, generated=0),
+        decode=Decode(0, 0, 0, 0),
+        flops=Flops(0, 0, 0),
+        seconds=Seconds(
+            load=loaded.seconds_load,
+            video_decode=seconds_video_decode,
+            vision=0,
+            prefill=0,
+            first_token=seconds_video_decode,
+            decode=0,
+            total=seconds_video_decode,
+        ),
+        tokens_per_second=None,
+        bytes=Bytes(loaded.weights_bytes, 0, 0, 0, None, None, None),
+        warnings=(*_input_warnings(loaded, clip), f"the model wasn't asked: {reason}"),
+    )
+
+
+def _model(loaded: LoadedModel) -> Model:
+    return Model(loaded.name, loaded.revision, loaded.dtype, loaded.device)
+
+
+def _input_warnings(loaded: LoadedModel, clip: Frames) -> list[str]:
+    one = len(clip.timestamps_s) == 1
+    return [*loaded.warnings, *clip.warnings, *([ONE_FRAME] if one else ())]
 
 
 def _read_per_step(

@@ -18,7 +18,7 @@ from dycoke_cli.engine.memory.estimate import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
-from dycoke_cli.engine.report import make_answer
+from dycoke_cli.engine.report import answer_beyond, make_answer
 from dycoke_cli.engine.supported import check_context
 from dycoke_cli.engine.tower_attention import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
@@ -164,6 +164,11 @@ class VideoSession:
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
+    def answer_beyond(self, question: str, method: Method) -> Answer | None:
+        """The answer to a question that the model can't understand, or None: see `report`."""
+        decode_s = 0.0 if self._encoded else self._seconds_video_decode
+        return answer_beyond(self.loaded, question, method, self.clip, decode_s)
+
     def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
 
@@ -219,8 +224,15 @@ def ask_together(
     if options.trace:
         check_traceable(method)
     watch = Stopwatch(loaded.input_device)
-    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
+    ready = [item.session.answer_beyond(item.question, method) for item in questions]
+    if any(ready):
+        rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
+        asked = iter(ask_together(rest, method, options, on_text) if rest else ())
+        if on_text is not None and ready[0] is not None:
+            on_text(ready[0].answer)
+        return [next(asked) if answer is None else answer for answer in ready]
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage = Stage()
     with explained(stage, method, loaded.model):
         seconds = [item.session.encode(watch, method) for item in questions]

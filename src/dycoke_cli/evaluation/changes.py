@@ -1,4 +1,4 @@
-"""What a method changed, answer by answer, against the uncompressed model."""
+"""What a method changed, answer by answer, against the baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Verdict = Literal["fixed", "broken", "still right", "still wrong"]
 
 @dataclass(frozen=True)
 class Changes:
-    """How the answers differ from the uncompressed model's.
+    """How the answers differ from the baseline's.
 
     Args:
         changed: answers with another text.
@@ -56,7 +56,7 @@ def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predic
 def list_changes(
     spec: str, items: list[Item], said: Predictions, uncompressed: Predictions
 ) -> list[Change]:
-    """The answers of a row that differ from the uncompressed model's."""
+    """The answers of a row that differ from the baseline's."""
     return [
         Change(
             spec=spec,

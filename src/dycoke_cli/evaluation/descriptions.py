@@ -1,4 +1,4 @@
-"""How much of a description is right: events told, and told in the right order."""
+"""Partial scores of a description: events named, and named in the right order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def events(description: str) -> list[str]:
 
 
 def share_told(right: str, said: str) -> float:
-    """Share of the right description's events that are told, wherever they stand."""
+    """Fraction of the reference's events that are named, in any order."""
     wanted = Counter(events(right))
     return sum((wanted & Counter(events(said))).values()) / max(1, wanted.total())
 
 
 def share_in_order(right: str, said: str) -> float:
-    """Share of the events that are told in the right order: the longest common subsequence."""
+    """Fraction of events named in the right order: the longest common subsequence."""
     wanted, told = events(right), events(said)
     longest = [0] * (len(told) + 1)
     for event in wanted:

@@ -1,4 +1,4 @@
-"""Every answer as it comes, a JSON object a line, so that nothing is asked twice.
+"""Every answer as it comes, one JSON object per line, so that nothing is asked twice.
 
 A line that opens with `{"setup": …, "about": …}` says what a setup is; all others are answers. Each
 line carries a checksum of itself: what a crash, a full disk or an editor left half done is found,

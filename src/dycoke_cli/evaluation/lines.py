@@ -22,7 +22,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
-"""What is asked where nothing is chosen."""
+"""The defaults."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Mean:
         questions: how many.
         value: the mean.
         standard_error: of it, clustered by video.
-        difference: from the uncompressed model on the same questions, or None without one.
+        difference: from the baseline on the same questions, or None without one.
         difference_error: standard error of that, paired and clustered.
     """
 
@@ -57,13 +57,13 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> tuple[fl
 def mean_of(
     value: Value, items: Sequence[Item], said: Predictions, uncompressed: Predictions | None
 ) -> Mean:
-    """The mean of a measure, and its difference from the uncompressed model.
+    """The mean of a measure, and its difference from the baseline.
 
     Args:
         value: of an answer.
         items: the questions, one at least.
         said: their answers.
-        uncompressed: what the uncompressed model answered, or None.
+        uncompressed: the answers of the baseline, or None.
     """
     videos = [item.video for item in items]
     values = [value(said[item.id]) for item in items]

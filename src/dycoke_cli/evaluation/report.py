@@ -41,7 +41,7 @@ class Report:
     schema: str = SCHEMA
     version: Version = __version__
     commits: Annotated[
-        tuple[str, ...], Doc("Of this program, that the answers were made by, where known.")
+        tuple[str, ...], Doc("Commits of this program that made the answers, where known.")
     ]
     benchmark: str
     edition: Annotated[str, Doc("Of the benchmark.")]
@@ -109,7 +109,7 @@ def _warnings(rows: list[Row], commits: tuple[str, ...]) -> list[str]:
     ]
     if len(commits) > 1:
         warnings.append(
-            f"the answers were made by several commits ({', '.join(commits)}); with a new folder "
-            "as --out all of them are made by one"
+            f"the answers were made by several commits ({', '.join(commits)}); a new folder as "
+            "--out asks all questions again"
         )
     return warnings

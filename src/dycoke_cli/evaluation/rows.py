@@ -101,7 +101,7 @@ def make_row(
         frames: that the model was given; None where that differs from video to video.
         items: the questions.
         said: their answers.
-        uncompressed: answers of the uncompressed model, or None (also where this is it).
+        uncompressed: answers of the baseline, or None (also where this is it).
     """
 
     def right(prediction: Prediction) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def _repairs(journal: Journal) -> list[str]:
     if not journal.damaged:
         return []
     damage = "1 damaged line" if journal.damaged == 1 else f"{journal.damaged} damaged lines"
-    return [f"{damage} in {journal.path}; dropped, and the answers there are made again"]
+    return [f"{damage} in {journal.path}; dropped, and those questions are asked again"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class _Scorer:
 
     Attributes:
         failure: the first outcome that is an error.
+        reasons: none: only videos without an answer are asked about.
     """
 
     journal: Journal
@@ -95,6 +96,7 @@ class _Scorer:
     listener: Listener
     commit: str | None
     failure: Exception | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, key: str) -> str | None:
         """None: what has been answered isn't among the jobs."""

@@ -47,7 +47,7 @@ ABLATIONS: dict[str, Named] = {
     "no-video": Named("none", "blind: text only", frames=0),
     "one-frame": Named("none", "single frame", frames=1),
 }
-"""The ablations of methods, and the uncompressed model with less to see."""
+"""The ablations of methods, and the controls of the baseline: blind and single frame."""
 
 
 ALL = "all"

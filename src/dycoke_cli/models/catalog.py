@@ -40,7 +40,7 @@ class Entry:
         family: `model_type` of its configuration.
         parameters: how many.
         download_bytes: size of its weight files.
-        tokens_per_frame: visual tokens a frame before any compression, where that is one number.
+        tokens_per_frame: visual tokens per frame before any compression, where that is one number.
         shape: how the tokens of a frame follow from its shape, where they do.
         state: how far it was tested, one of `STATES`.
         note: one line for a person who chooses.

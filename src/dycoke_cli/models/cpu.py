@@ -1,4 +1,4 @@
-"""What a model gets on a CPU: which of our kernels, by what was measured, and its layers replaced.
+"""What a model gets on a CPU: which custom kernels, by measurement, and its layers replaced.
 
 With AMX (Intel, Sapphire Rapids and later) stock SDPA computes attention 1.4 to 2 times as fast as
 ours, and a layer in bfloat16 takes half the time of one in int8; packed linear layers are faster

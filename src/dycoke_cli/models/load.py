@@ -23,7 +23,7 @@ from dycoke_cli.models.cpu import (
     use_packed,
 )
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
-from dycoke_cli.models.families import Family, method_defaults
+from dycoke_cli.models.families import Family, domain, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
 from dycoke_cli.models.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
@@ -96,6 +96,11 @@ class LoadedModel:
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
         return method_defaults(self.model.config)
+
+    @property
+    def domain(self) -> str | None:
+        """All that the model knows, where its checkpoint says so, such as "moving shapes"."""
+        return domain(self.model.config)
 
     @property
     def context_length(self) -> int:

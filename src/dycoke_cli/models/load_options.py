@@ -20,9 +20,10 @@ class LoadOptions:
         UsageError: a value that isn't known, or two that don't go together.
     """
 
-    device: Annotated[str, Param("auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps, …")] = (
-        "auto"
-    )
+    device: Annotated[
+        str,
+        Param("auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps, …", metavar="DEVICE"),
+    ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Param(

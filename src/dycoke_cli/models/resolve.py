@@ -113,7 +113,7 @@ def find(name: str) -> ModelRef:
     near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)
-    hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists the names there are"
+    hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists all names"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
 
 
@@ -293,9 +293,9 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
     if isinstance(error.__cause__, RevisionNotFoundError):
         error = error.__cause__
     if isinstance(error, GatedRepoError):
-        return f"{name} asks for a login; accept its licence on the hub and run `hf auth login`"
+        return f"{name} is gated: accept its licence on the hub and run `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
-        return f"the hub has no model {name!r}; see `dycoke models` for the names there are"
+        return f"the hub has no model {name!r}; `dycoke models` lists all names"
     if isinstance(error, RevisionNotFoundError):
         return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
     if not source.local and unreachable(error):
@@ -305,7 +305,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
         )
     if _NO_SAFETENSORS in str(error):
         return (
-            f"{name} has no weights as safetensors, the only format that is loaded; take a "
+            f"{name} has no safetensors weights, the only format that is loaded; use a "
             "repository that has them, or convert them"
         )
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"

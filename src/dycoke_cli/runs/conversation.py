@@ -7,13 +7,14 @@ read in a thread while the model loads, and answers are passed on as they are ge
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
 from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Frames, and tokens, of the run before those that are compared: a window of TTM.
+_WARM_UP = 4
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -39,6 +43,7 @@ class Conversation:
         request: how.
         compare: whether each is asked without compression, too.
         cache: whether the encoded video is kept on disk.
+        follow_up: whether each question sees the earlier ones and their answers.
     """
 
     video: str
@@ -46,6 +51,7 @@ class Conversation:
     request: Request
     compare: bool = False
     cache: bool = False
+    follow_up: bool = False
 
 
 class Presenter(Protocol):
@@ -53,10 +59,10 @@ class Presenter(Protocol):
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
-        """Takes the pieces of an answer as they come; None where only the whole counts."""
+        """Takes the text of an answer as it is generated; None where only the whole counts."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done; a total of 0 says that nobody knows how much there is."""
+        """Progress of a stage; a total of 0 is unknown."""
 
     def warn(self, warning: str) -> None:
         """Something that can't wait for the answer, whose document has it, too."""
@@ -65,7 +71,7 @@ class Presenter(Protocol):
         """A question is asked."""
 
     def begin_comparison(self) -> None:
-        """The answer is there; now the uncompressed model is asked the same."""
+        """The answer is complete; now the same is asked without compression."""
 
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
@@ -77,19 +83,40 @@ def converse(conversation: Conversation, presenter: Presenter) -> None:
     # Before anything runs: a system that has no memory left may kill us without a word.
     if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
         presenter.warn(warning)
+    if conversation.compare:
+        presenter.progress("warm_up", 0, 0)
+        _warm_up(session, request)
+    history: list[tuple[str, str]] = []
     for question in conversation.questions:
         presenter.begin(question)
-        answer = _ask(session, question, request, presenter.on_text)
+        answer = _ask(session, question, request, presenter.on_text, history)
         answer = replace(answer, video=conversation.video)
         if conversation.compare:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
             generation = replace(request.generation, seed=answer.seed)
             plain = replace(request, method=Method(), generation=generation)
-            other = _ask(session, question, plain, None)
+            # The same history as well: that of the answers which were shown.
+            other = _ask(session, question, plain, None, history)
             other = replace(other, video=conversation.video)
             answer = replace(answer, compared_to=other)
         presenter.finish(answer)
+        if conversation.follow_up:
+            history.append((question, answer.answer))
+
+
+def _warm_up(session: VideoSession, request: Request) -> None:
+    """Answer about a few frames, with and without compression.
+
+    What a process does only once (load kernels, choose algorithms, reserve memory) would else be
+    part of the first of two times that are compared. The video of `session` isn't encoded by it.
+    """
+    clip = cast("Clip", session.clip)
+    short = replace(clip, frames=clip.frames[:_WARM_UP], timestamps_s=clip.timestamps_s[:_WARM_UP])
+    unmeasured = type(session)(session.loaded, short, reuse=False)
+    generation = GenerationOptions(max_new_tokens=_WARM_UP)
+    for method in (request.method, Method()):
+        _ask(unmeasured, "?", replace(request, method=method, generation=generation), None)
 
 
 def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
@@ -188,5 +215,7 @@ def _ask(
     question: str,
     request: Request,
     on_text: Callable[[str], None] | None,
+    history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
-    return session.ask(question, request.method, on_text=on_text, **asdict(request.generation))
+    options = asdict(request.generation)
+    return session.ask(question, request.method, on_text=on_text, history=tuple(history), **options)

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dycoke_cli.errors import UsageError
@@ -41,29 +41,58 @@ def find(where: str) -> Found:
     """Find the videos of a folder (and the folders in it), of a pattern, or of a list.
 
     Args:
-        where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with a path a
-            line, relative to its own folder.
+        where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with one
+            path per line, relative to its own folder.
 
     Raises:
         UsageError: there is nothing, or no video in it.
     """
-    if os.path.isdir(where):
-        return _sorted_out(_below(where), where, f"the folder {display_name(where)}")
-    if os.path.exists(where):
-        return _file(where)
-    if glob.has_magic(where):
-        paths = glob.glob(where, recursive=True)
-        return _sorted_out(paths, _root_of(where), f"the pattern {display_name(where)}")
-    raise UsageError(
-        f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
+    if os.path.isfile(where) and not _by_name(where):
+        return Found(_list(where))
+    found = _found(where)
+    if not found.videos:
+        kind = "folder" if os.path.isdir(where) else "pattern"
+        raise UsageError(
+            f"there is no video in the {kind} {display_name(where)} ({', '.join(sorted(SUFFIXES))})"
+        )
+    return found
+
+
+def find_several(places: Sequence[str]) -> Found:
+    """Find the videos of several places, such as a shell makes of a pattern.
+
+    A video has the name that it would have if its place were the only one; two that would have the
+    same are named by their paths.
+
+    Args:
+        places: folders, patterns and videos; files with other names are left out.
+
+    Raises:
+        UsageError: one isn't there, or there is no video in them.
+    """
+    others = [place for place in places if os.path.isfile(place) and not _by_name(place)]
+    found = [_found(place) for place in places if place not in others]
+    videos = [video for each in found for video in each.videos]
+    if not videos:
+        raise UsageError(
+            f"there is no video among these {_files(len(places))} ({', '.join(sorted(SUFFIXES))})"
+        )
+    paths: dict[str, set[str]] = {}
+    for video in videos:
+        paths.setdefault(video.name, set()).add(os.path.abspath(video.path))
+    apart = (
+        replace(video, name=_name(video.path, "")) if len(paths[video.name]) > 1 else video
+        for video in videos
     )
+    notes = [note for each in found for note in each.notes] + _skipped(others)
+    return Found(once(apart), tuple(notes))
 
 
 def listed(content: bytes, folder: str, name: str) -> list[Video]:
     """The videos of a list.
 
     Args:
-        content: a path a line.
+        content: one path per line.
         folder: what they are relative to.
         name: what to call the list in errors.
 
@@ -71,10 +100,10 @@ def listed(content: bytes, folder: str, name: str) -> list[Video]:
         UsageError: it isn't a list, or an empty one.
     """
     if b"\0" in content:
-        raise UsageError(f"{name} is neither a video nor a list of videos, a path a line")
+        raise UsageError(f"{name} is neither a video nor a list of videos, one path per line")
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not paths:
-        raise UsageError(f"{name} lists no video; it needs a path a line")
+        raise UsageError(f"{name} lists no video; it needs one path per line")
     return once(named(path, folder) for path in paths)
 
 
@@ -92,15 +121,30 @@ def once(videos: Iterable[Video]) -> list[Video]:
     return list(by_name.values())
 
 
-def _file(where: str) -> Found:
-    folder = os.path.dirname(where)
-    if os.path.splitext(where)[1].lower() in SUFFIXES:
+def _found(where: str) -> Found:
+    """The videos of a folder, of a pattern, or one by its path."""
+    if os.path.isdir(where):
+        return _sorted_out(_below(where), where)
+    if os.path.exists(where):
         return Found([Video(where, where, os.path.basename(where))])
+    if glob.has_magic(where):
+        return _sorted_out(glob.glob(where, recursive=True), _root_of(where))
+    raise UsageError(
+        f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
+    )
+
+
+def _by_name(path: str) -> bool:
+    """Whether a file is a video, by its name."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def _list(where: str) -> list[Video]:
     try:
         content = Path(where).read_bytes()
     except OSError as error:
         raise UsageError(f"{display_name(where)} can't be read ({error.strerror})") from error
-    return Found(listed(content, folder, display_name(where)))
+    return listed(content, os.path.dirname(where), display_name(where))
 
 
 def _below(folder: str) -> list[str]:
@@ -111,29 +155,29 @@ def _below(folder: str) -> list[str]:
     return found
 
 
-def _sorted_out(paths: Sequence[str], root: str, what: str) -> Found:
+def _sorted_out(paths: Sequence[str], root: str) -> Found:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    videos = [path for path in seen if os.path.splitext(path)[1].lower() in SUFFIXES]
-    if not videos:
-        raise UsageError(f"there is no video in {what} ({', '.join(sorted(SUFFIXES))})")
-    others = sorted(set(seen) - set(videos), key=_counted)
-    notes = []
-    if others:
-        shown = ", ".join(display_name(os.path.basename(path)) for path in others[:_NAMED])
-        more = ", …" if len(others) > _NAMED else ""
-        notes.append(
-            f"{_files(len(others))} in {what} left out, by the name no video: {shown}{more}"
-        )
+    videos = [path for path in seen if _by_name(path)]
+    notes = _skipped(sorted(set(seen) - set(videos), key=_counted))
     if hidden := len(files) - len(seen):
-        notes.append(f"{_files(hidden)} in {what} left out, hidden by the name")
+        notes.append(f"Skipped {_files(hidden, 'hidden ')}")
     videos.sort(key=lambda path: _counted(_name(path, root)))
     return Found(once(Video(path, path, _name(path, root)) for path in videos), tuple(notes))
 
 
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
+def _skipped(paths: Sequence[str]) -> list[str]:
+    """The note about files that are no videos, by their names."""
+    if not paths:
+        return []
+    shown = ", ".join(display_name(os.path.basename(path)) for path in paths[:_NAMED])
+    more = ", …" if len(paths) > _NAMED else ""
+    return [f"Skipped {_files(len(paths))} without a video extension: {shown}{more}"]
+
+
+def _files(count: int, kind: str = "") -> str:
+    return f"1 {kind}file" if count == 1 else f"{count:,} {kind}files"
 
 
 def _root_of(pattern: str) -> str:

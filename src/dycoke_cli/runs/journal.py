@@ -1,4 +1,4 @@
-"""The results: a JSON object a line, in a file that also says what is done, or on stdout.
+"""The results: one JSON object per line, in a file that also says what is done, or on stdout.
 
 Each line is written at once and whole. What a power cut left half written is cut off when the file
 is opened; what a full disk left half written is cut off at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.result import SCHEMA
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.unicode import to_json
 
 _BEGIN = f'{{"schema": "{SCHEMA}"'.encode()
@@ -26,6 +26,10 @@ _BEGIN = f'{{"schema": "{SCHEMA}"'.encode()
 
 class Results(Protocol):
     """Where outcomes go."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why those questions failed whose state is "failed", by key."""
 
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
@@ -39,6 +43,7 @@ class ResultsFile:
 
     Attributes:
         path: the file.
+        reasons: why questions failed, by key.
         torn: whether its last line was cut off because it wasn't whole.
     """
 
@@ -46,6 +51,7 @@ class ResultsFile:
         self.path = path
         self.torn = False
         self._states: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         # Some keys have two lines after a retry; the first of each goes when the file is closed.
         self._replaced = False
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -114,6 +120,8 @@ class ResultsFile:
         key = line["key"]
         self._replaced = self._replaced or key in self._states
         self._states[key] = "failed" if "error" in line else "answered"
+        if "error" in line:
+            self.reasons[key] = reason(line)
 
 
 @contextmanager

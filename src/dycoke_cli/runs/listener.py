@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -16,6 +16,7 @@ class Counts:
         videos_answered: all of whose other questions have a line now.
         skipped: questions that an earlier run has answered.
         skipped_failed: questions that failed in an earlier run, and weren't asked again.
+        earlier: why the first few of them failed.
         answered: questions that this run has answered.
         failed: questions that failed in this run.
         tokens: that were written.
@@ -30,6 +31,7 @@ class Counts:
     answered: int = 0
     failed: int = 0
     tokens: int = 0
+    earlier: list[str] = field(default_factory=list)
 
     @property
     def videos_done(self) -> int:
@@ -62,6 +64,9 @@ class Listener:
 
     def warning(self, sentence: str) -> None:
         """Something that a person should know now."""
+
+    def failed(self, reason: str) -> None:
+        """A question has no answer."""
 
     def loading(self) -> None:
         """The model is about to be loaded."""

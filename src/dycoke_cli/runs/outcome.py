@@ -52,6 +52,12 @@ def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
     return [failed(job, asked, plan, error) for asked in job.questions]
 
 
+def reason(line: dict[str, Any]) -> str:
+    """What failed and why, of the line of a question that has no answer."""
+    message: str = line["error"]["message"]
+    return message if line["video"] in message else f"{line['video']}: {message}"
+
+
 def _about(job: Job, asked: Asked, plan: Plan) -> dict[str, Any]:
     """What a line says of its question."""
     return {

@@ -127,7 +127,7 @@ def _explained(gone: GoneError) -> DycokeError:
     if gone.killed:
         return OutOfMemoryError(
             "a worker was killed, most likely because memory ran out; use fewer --workers and "
-            "run it again: it goes on from there"
+            "run it again: it resumes"
         )
     return DycokeError(
         f"a worker ended with exit code {gone.exit_code}; run it again with --workers 1 to see why"

@@ -61,7 +61,7 @@ def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
         videos.setdefault(video.name, video)
         questions.setdefault(video.name, {})[asked] = None
     if not videos:
-        raise UsageError(f"{name} has no questions; it needs a line each, with video and question")
+        raise UsageError(f"{name} has no questions; it needs one per line, with video and question")
     return [Job(video, tuple(questions[name])) for name, video in videos.items()]
 
 
@@ -78,7 +78,7 @@ def _json_rows(text: str, name: str) -> Iterator[_Row]:
                 f"{name}, line {number}: that is nested too deeply; an object with texts is needed"
             ) from error
         if not isinstance(values, dict):
-            raise UsageError(f"{name}, line {number}: a JSON object is needed, a line each")
+            raise UsageError(f"{name}, line {number}: one JSON object per line is needed")
         _check_keys(values, name, number, "key")
         yield _Row(number, values)
 

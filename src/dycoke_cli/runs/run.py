@@ -15,8 +15,11 @@ from typing import Any
 from dycoke_cli.runs.jobs import Job, digest_of
 from dycoke_cli.runs.journal import Results
 from dycoke_cli.runs.listener import Counts, Listener
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.plan import Plan
+
+# Failures of earlier runs whose reasons are told.
+_NAMED = 3
 
 Engine = Callable[[Iterable[Job], Plan, Listener], Iterator[Outcome]]
 """Answers all questions of all jobs, in any order; each has one outcome."""
@@ -59,6 +62,8 @@ def run(
             for outcome in outcomes:
                 results.add(outcome)
                 progress.note(outcome)
+                if outcome.failed:
+                    listener.failed(reason(outcome.line))
                 listener.progress(counts)
                 if fail_fast and outcome.failed:
                     listener.stopping = True
@@ -129,6 +134,8 @@ class _Progress:
                     counts.skipped += 1
                 elif state == "failed" and not self._retry_failed:
                     counts.skipped_failed += 1
+                    if len(counts.earlier) < _NAMED:
+                        counts.earlier.append(self._results.reasons[key])
                 else:
                     missing.append(asked)
                     self._asked[key] = number

@@ -90,7 +90,7 @@ def _check_kind(status: os.stat_result, shown: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{shown} is a device or a socket: name a video file")
     if status.st_size == 0:
-        raise VideoError(f"{shown} is empty (0 bytes): was its download or recording broken off?")
+        raise VideoError(f"{shown} is empty (0 bytes): was its download or recording interrupted?")
 
 
 def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.cli.render.batching import BatchProgress, batch_summary
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
+    failed,
     note,
     question,
     stdout_console,
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerCount",
-    "BatchProgress",
     "Download",
     "Progress",
-    "batch_summary",
     "check",
     "confirm",
     "cost_table",
     "evaluation_tables",
+    "failed",
     "methods_tables",
     "model_table",
     "models_table",
@@ -51,21 +50,30 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer) -> None:
-    """The panel with the figures of one answer, and the comparison where there is one."""
+def statistics(answer: Answer, waited_s: float) -> None:
+    """The panel with the figures of one answer, and the comparison where there is one.
+
+    Nothing for an answer that the model wasn't asked for: it has no figures.
+
+    Args:
+        answer: and what was measured.
+        waited_s: see `panel`.
+    """
+    if not answer.tokens.generated:
+        return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
-    to_stderr(panel(answer))
+    to_stderr(panel(answer, waited_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))
 
 
 def models_table(document: ModelList) -> None:
     """The catalog, on stdout."""
-    from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES, models
+    from dycoke_cli.cli.render.catalog import models
 
-    console = stdout_console(at_least=WITH_REPOSITORIES)
+    console = stdout_console()
     console.print(models(document, console.width))
 
 

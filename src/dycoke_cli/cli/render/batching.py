@@ -14,6 +14,7 @@ from dycoke_cli.cli.render.units import count
 from dycoke_cli.runs.listener import Counts
 
 LINE_EVERY_S = 30.0
+_BAR = 12
 
 
 class BatchProgress:
@@ -55,7 +56,7 @@ class BatchProgress:
         if self._bar is None:
             self._bar = rich_progress.Progress(
                 rich_progress.SpinnerColumn(),
-                rich_progress.BarColumn(bar_width=24),
+                rich_progress.BarColumn(bar_width=_BAR),
                 _Live(counts, self._pace, self._stopping),
                 console=stderr_console(),
                 transient=True,
@@ -97,32 +98,55 @@ class _Live(rich_progress.ProgressColumn):
         """The line behind the bar."""
         if self._stopping():
             return Text("Ending after the answers under way; Ctrl-C again ends at once")
-        return Text(_line(self._counts, self._pace))
+        # Spinner, bar and the spaces between.
+        width = stderr_console().width - _BAR - 4
+        return Text(_line(self._counts, self._pace, width))
 
 
-def batch_summary(counts: Counts) -> str:
-    """What came of a run, as a sentence."""
-    asked = f"{count(counts.answered)} of {_of(counts.questions, 'question')} answered"
-    parts = [asked]
-    if counts.skipped:
-        parts.append(f"{count(counts.skipped)} were answered before")
-    if counts.standing:
-        parts.append(f"{count(counts.standing)} failed")
+def batch_summary(counts: Counts, resumable: bool) -> str:
+    """What came of a run, as a sentence.
+
+    Args:
+        counts: of the run.
+        resumable: its lines are in a file, from which another run may go on.
+    """
+    parts = []
+    if counts.skipped and not counts.answered + counts.failed:
+        parts.append(f"{count(counts.skipped)} of {count(counts.questions)} done already")
+    else:
+        parts.append(f"{count(counts.answered)} of {_of(counts.questions, 'question')} answered")
+        if counts.skipped:
+            parts.append(f"{count(counts.skipped)} done already")
+    if counts.failed:
+        parts.append(f"{count(counts.failed)} failed")
+    if counts.skipped_failed:
+        more = ["…"] if len(counts.earlier) < counts.skipped_failed else []
+        reasons = "; ".join([*counts.earlier, *more])
+        parts.append(f"{count(counts.skipped_failed)} failed earlier ({reasons})")
     if left := counts.questions - counts.done:
         parts.append(f"{count(left)} not asked")
-    return ", ".join(parts)
+    retry = "; retry with --retry-failed" if resumable and counts.standing else ""
+    return ", ".join(parts) + retry
 
 
-def _line(counts: Counts, pace: _Pace) -> str:
-    parts = [
-        f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}",
-        f"{count(counts.done)} of {_of(counts.questions, 'question')}",
-        f"{count(counts.standing)} failed",
-        f"{pace.tokens_per_second():.0f} tokens/s",
-    ]
+def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
+    """How far a run is.
+
+    Args:
+        counts: of the run.
+        pace: of the run.
+        width: columns there are; where they are few, the least important figures are left out.
+    """
+    questions = f"{count(counts.done)} of {_of(counts.questions, 'question')}"
+    files = f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}"
+    speed = f"{pace.tokens_per_second():.0f} tokens/s"
+    parts = [files, questions, f"{count(counts.standing)} failed", speed]
     left = pace.seconds_left()
     if left is not None:
         parts.append(f"{_duration(left)} left")
+    for unneeded in (files, speed):
+        if width is not None and len(" · ".join(parts)) > width:
+            parts.remove(unneeded)
     return " · ".join(parts)
 
 

@@ -53,9 +53,7 @@ def comparison(compressed: Answer, uncompressed: Answer) -> Table:
     )
     for name, value, unit in _FIGURES:
         table.add_row(name, *_cells(value(compressed), value(uncompressed), unit))
-    table.caption = Text(
-        "The first of the two pays for warming up: ask twice (-q … -q …) to compare times."
-    )
+    table.caption = Text("A short run that isn't measured came first, so that the times compare.")
     table.caption_justify = "left"
     return table
 

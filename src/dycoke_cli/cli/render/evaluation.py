@@ -56,8 +56,8 @@ _TEXTS = ("Method", "Parameters")
 def _overall(rows: Sequence[Row]) -> Table:
     return _explained(
         _of_columns(rows, _ACCURACY),
-        "± one standard error, clustered by video. Difference: points from none, on the same "
-        "questions.",
+        "± one standard error, clustered by video. Difference: points from the baseline (none), on "
+        "the same questions.",
     )
 
 
@@ -134,7 +134,7 @@ def _origin(report: Report) -> str:
     model, commits = report.model, report.commits
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
     return one_line(
-        f"Edition {report.edition}; {model.dtype} on {model.device}, weights "
+        f"Benchmark version {report.edition}; {model.dtype} on {model.device}, weights "
         f"{model.weights[:19]}; {made_by}; answers in {report.journal}"
     )
 

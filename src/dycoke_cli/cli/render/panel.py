@@ -13,12 +13,18 @@ from dycoke_cli.compression.registry import restore
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
 
 
-def panel(answer: Answer) -> Panel:
-    """All figures of one answer."""
+def panel(answer: Answer, waited_s: float | None = None) -> Panel:
+    """All figures of one answer.
+
+    Args:
+        answer: and what was measured.
+        waited_s: seconds from the command, or from the answer before, to its end; None takes them
+            for those that were measured.
+    """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _rows(answer):
+    for name, value in _rows(answer, waited_s):
         table.add_row(name, Text(value))
     body = Group(table, Text(), Text(saving(answer), style="green"))
     return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
@@ -52,7 +58,7 @@ def _title(answer: Answer) -> str:
     return one_line(" · ".join([answer.model.name, method.title, *symbols]))
 
 
-def _rows(answer: Answer) -> list[tuple[str, str]]:
+def _rows(answer: Answer, waited_s: float | None) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
     pruning = restore(answer.method).pruning()
@@ -63,10 +69,10 @@ def _rows(answer: Answer) -> list[tuple[str, str]]:
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),
-        ("Time", _time(answer.seconds)),
+        ("Time", _time(answer.seconds, waited_s)),
         ("Speed", _speed(answer)),
         ("Memory", _memory(answer.bytes)),
-        ("Weights", _weights(answer)),
+        ("Loaded", _loaded(answer)),
     ]
 
 
@@ -105,19 +111,23 @@ def _flops(used: Flops) -> str:
     )
 
 
-def _time(taken: Seconds) -> str:
-    stages = {
-        "video": taken.video_decode,
-        "vision": taken.vision,
-        "prefill": taken.prefill,
-        "decode": taken.decode,
-    }
-    return " · ".join(f"{name} {seconds(value)}" for name, value in stages.items())
+def _time(taken: Seconds, waited_s: float | None) -> str:
+    """What somebody waited, and its parts, which add up to it."""
+    stages = {"vision": taken.vision, "prefill": taken.prefill, "decode": taken.decode}
+    measured = sum(stages.values())
+    # The program starts, loads the model and reads the video meanwhile; warms up to compare.
+    start = taken.load + taken.video_decode if waited_s is None else waited_s - measured
+    parts = {"start": max(0.0, start)} | stages
+    total = sum(parts.values())
+    digits = 2 if total < 10 else 1 if total < 100 else 0
+    figures = {name: f"{part:.{digits}f}" for name, part in parts.items()}
+    named = " · ".join(f"{name} {figure}" for name, figure in figures.items() if float(figure))
+    return f"{total:.{digits}f} s: {named}"
 
 
 def _speed(answer: Answer) -> str:
     taken, rate = answer.seconds, answer.tokens_per_second
-    parts = [f"{seconds(taken.total)} end to end", f"TTFT {seconds(taken.first_token)}"]
+    parts = [f"TTFT {seconds(taken.first_token)} after loading"]
     if rate:
         parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, answer.bytes)}")
     return " · ".join(parts)
@@ -138,9 +148,10 @@ def _memory(held: Bytes) -> str:
     return cache if peak is None else f"{cache} · peak {size(peak)}"
 
 
-def _weights(answer: Answer) -> str:
-    loaded = seconds(answer.seconds.load)
-    return f"{size(answer.bytes.weights)}, loaded in {loaded}"
+def _loaded(answer: Answer) -> str:
+    taken = answer.seconds
+    weights = f"weights {size(answer.bytes.weights)} in {seconds(taken.load)}"
+    return f"{weights} · video {seconds(taken.video_decode)}" if taken.video_decode else weights
 
 
 def _counted(number: int, what: str) -> str:

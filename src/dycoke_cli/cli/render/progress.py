@@ -6,28 +6,43 @@ import sys
 import time
 from collections.abc import Collection
 from types import TracebackType
-
-from rich import progress as rich_progress
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.render.console import note, stderr_console
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
 
+if TYPE_CHECKING:
+    from rich import progress as rich_progress
+
 LINE_EVERY_S = 30.0
 
 _LABELS = {
     "start": "Starting",
-    "video": "Reading frame {done} of {total}",
+    "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
-    "fetch": "Loading the model; the first time it is downloaded",
-    "vision": "Looking at frame {done} of {total}",
-    "prefill": "Taking in the question",
-    "decode": "Writing token {done}",
+    "fetch": "Loading the model, downloading it first if needed",
+    "warm_up": "Warming up",
+    "vision": "Encoding frame {done}/{total}",
+    "prefill": "Prefill",
+    "decode": "Generating",
 }
 
 
+def _known_bar() -> Any:
+    """A bar where there is something to measure by, and nothing elsewhere."""
+    from rich import progress as rich_progress  # takes its time
+    from rich.text import Text
+
+    class Known(rich_progress.BarColumn):
+        def render(self, task: rich_progress.Task) -> Any:
+            return Text() if task.total is None else super().render(task)
+
+    return Known(bar_width=24)
+
+
 class Progress:
-    """One line on stderr that shows the stage at work, and takes itself away when told to stop.
+    """One line on stderr that shows the current stage; `stop` removes it.
 
     Args:
         quiet: show nothing.
@@ -41,6 +56,7 @@ class Progress:
         self._enabled = not quiet and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
+        self._first: tuple[float, int] | None = None
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
 
@@ -53,6 +69,9 @@ class Progress:
             return
         bar = self._bar or self._start()
         label = self.prefix + _LABELS.get(stage, stage).format(done=done, total=total)
+        if stage == "decode":
+            label += self._rate(done)
+            total = 0  # most answers end long before the tokens that they may take
         # Of one thing there is no part that could be shown.
         known = total if total > 1 else None
         if self._task is not None and self._task[0] != stage:
@@ -68,11 +87,22 @@ class Progress:
             self._bar.stop()
             self._bar = self._task = None
 
+    def _rate(self, tokens: int) -> str:
+        """How many tokens there are, and how fast they come since the first."""
+        now = time.monotonic()
+        if self._first is None or tokens <= self._first[1]:
+            self._first = now, tokens
+        since, before = self._first
+        rate = f", {(tokens - before) / (now - since):.1f} tokens/s" if now > since else ""
+        return f": {count(tokens)} {'token' if tokens == 1 else 'tokens'}{rate}"
+
     def _start(self) -> rich_progress.Progress:
+        from rich import progress as rich_progress  # takes its time
+
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
-            rich_progress.BarColumn(bar_width=24),
+            _known_bar(),
             rich_progress.TimeRemainingColumn(compact=True),
             console=stderr_console(),
             transient=True,
@@ -96,7 +126,7 @@ class AnswerCount:
         self.total = 0
         self._quiet = quiet
         self._bar: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._task: rich_progress.TaskID | None = None
         self._first: tuple[float, int] | None = None
         self._said_at = 0.0
 
@@ -118,6 +148,8 @@ class AnswerCount:
 
     def _update_bar(self, done: int, total: int) -> None:
         if self._bar is None:
+            from rich import progress as rich_progress
+
             self._bar = rich_progress.Progress(
                 rich_progress.TextColumn("Answers"),
                 rich_progress.BarColumn(bar_width=24),
@@ -131,6 +163,7 @@ class AnswerCount:
             )
             self._task = self._bar.add_task("answers", total=total, completed=done)
             self._bar.start()
+        assert self._task is not None
         self._bar.update(self._task, completed=done)
 
     def _update_line(self, done: int, total: int) -> None:
@@ -160,12 +193,14 @@ class Download:
 
     def __init__(self, name: str, files: int, total: int, quiet: bool) -> None:
         self._bar: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._task: rich_progress.TaskID | None = None
         if quiet:
             return
         if not sys.stderr.isatty():
             note(f"downloading {name}: {files} files, {size(total)}")
             return
+        from rich import progress as rich_progress
+
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(bar_width=24),
@@ -194,5 +229,5 @@ class Download:
 
     def update(self, come: int) -> None:
         """Show that so many bytes have come."""
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=come)

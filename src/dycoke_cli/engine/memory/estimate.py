@@ -1,7 +1,7 @@
 """How much memory an answer will take, and whether the device has that.
 
-Arithmetic on a few sizes of a model and of a prompt. Importing this doesn't import torch. What is
-left out (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
+Arithmetic on a few sizes of a model and of a prompt. Importing this doesn't import torch. What it
+ignores (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
 """
 
 from __future__ import annotations

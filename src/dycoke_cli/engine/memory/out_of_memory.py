@@ -45,7 +45,7 @@ def explained(stage: Stage, method: Method, model: Any) -> Iterator[None]:
 
     Args:
         stage: kept up to date by whoever answers.
-        method: what is left out.
+        method: the compression method.
         model: that answers.
 
     Raises:
@@ -63,8 +63,8 @@ def explained(stage: Stage, method: Method, model: Any) -> Iterator[None]:
 
 _DOING = {
     "vision": "the video was encoded, a few frames at a time",
-    "prefill": "the prompt was read",
-    "decode": "the answer was written",
+    "prefill": "the prompt was prefilled",
+    "decode": "the answer was generated",
 }
 
 

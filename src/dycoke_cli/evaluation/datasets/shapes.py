@@ -66,10 +66,10 @@ class Shapes:
         return path
 
     def score(self, item: Item, said: str) -> Score:
-        """Right to the letter; a letter may stand alone or before its option.
+        """Exact match; of an option the letter, alone or before the text of the option.
 
-        A description also has `told`, the share of the events that it tells, and `ordered`, the
-        share that it tells in the right order.
+        A description also has `told`, the fraction of events that it names, and `ordered`, the
+        fraction that it names in the right order.
         """
         if item.kind == "letter":
             found = LETTER.match(said.strip())

@@ -15,7 +15,10 @@ METHOD_DEFAULTS = ("prune_layer", "positions")
 """Parameters of methods whose default a model has."""
 
 CHECKPOINT_KEY = "dycoke"
-"""Of a config.json: parameters that were measured to suit this checkpoint."""
+"""Of a config.json: what is known of this checkpoint: parameters that suit it, and its `DOMAIN`."""
+
+DOMAIN = "domain"
+"""Under it: all that the checkpoint knows, such as "moving shapes"."""
 
 
 def family_of(config: Any) -> Family:
@@ -47,16 +50,25 @@ def method_defaults(config: Any) -> dict[str, Any]:
     return defaults_of(family_of(config), getattr(config, CHECKPOINT_KEY, None), layers)
 
 
+def domain(config: Any) -> str | None:
+    """All that a checkpoint knows, as it says itself; None of a general one.
+
+    Args:
+        config: of the whole model, which `method_defaults` has checked.
+    """
+    return (getattr(config, CHECKPOINT_KEY, None) or {}).get(DOMAIN)
+
+
 def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> dict[str, Any]:
     """The same, of what is known of a model whose configuration isn't loaded.
 
     Args:
         family: of the model.
-        own: what its config.json has under `CHECKPOINT_KEY`, in place of its family's.
+        own: what its config.json has under `CHECKPOINT_KEY`; its parameters replace its family's.
         layers: of its language model, or None where that isn't known.
 
     Raises:
-        ModelError: `own` isn't an object of parameters in their ranges.
+        ModelError: `own` isn't an object of parameters in their ranges, and a domain.
     """
     # A small model may have no layer of that number.
     layer = PRUNE_LAYER if layers is None else min(PRUNE_LAYER, layers - 1)
@@ -64,9 +76,11 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
     if own is None:
         return defaults
     where = f"{CHECKPOINT_KEY!r} in the model's config.json"
-    if not isinstance(own, dict) or not own.keys() <= defaults.keys():
-        raise ModelError(f"{where} may have {' and '.join(defaults)}, and nothing else")
-    suited = defaults | own
+    if not isinstance(own, dict) or not own.keys() <= {*defaults, DOMAIN}:
+        raise ModelError(f"{where} may have {', '.join(defaults)} and {DOMAIN}, and nothing else")
+    if not isinstance(own.get(DOMAIN, ""), str):
+        raise ModelError(f"{DOMAIN} under {where} must be a text, not {own[DOMAIN]!r}")
+    suited = defaults | {name: value for name, value in own.items() if name != DOMAIN}
     layer, last = suited["prune_layer"], "" if layers is None else f" to {layers - 1}"
     if type(layer) is not int or not 1 <= layer < (layers or layer + 1):
         raise ModelError(f"prune_layer under {where} must be from 1{last}, not {layer!r}")
@@ -86,6 +100,7 @@ __all__ = [
     "Layout",
     "Tower",
     "defaults_of",
+    "domain",
     "family_of",
     "method_defaults",
 ]

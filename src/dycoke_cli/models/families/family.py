@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def tokens_per_frame(self) -> int:
-        """The number of visual tokens a frame."""
+        """The number of visual tokens per frame."""
         return len(self.index) // self.frames
 
     def grid(self, rows: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ class Family:
 
     Args:
         pixels: how the processor's output is cut into frames.
-        per_frame: tokens a frame, by the configuration: for families whose videos are one run of
+        per_frame: tokens per frame, by the configuration: for families whose videos are one run of
             placeholders without places. None where a run is a frame, or where places tell.
         one_run: whether a video is one run of placeholders.
         tail: placeholders behind the last frame, which the model fills with text of its own.
