@@ -11,7 +11,7 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Given, Selection
-from dycoke_cli.engine import encode
+from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
@@ -113,7 +113,7 @@ def encoded(family: str, frames: int):
 @pytest.mark.parametrize("family", CAN)
 @pytest.mark.parametrize("numbers", [1, 10**9], ids=["a frame at a time", "all at once"])
 def test_it_is_that_of_eager_attention(family, numbers, monkeypatch) -> None:
-    monkeypatch.setattr(encode, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)
     known = family_of(model.config)
     tower = model.model.get_submodule(known.tower.name)
