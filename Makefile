@@ -1,4 +1,4 @@
-# make demo     set up .venv, then watch a question being answered
+# make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
 # make test     lint and all tests
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
@@ -18,6 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
 INSTALLED := .venv/.installed
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
 OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
@@ -90,9 +91,14 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
+ifdef CPU
+	@echo "Setting up .venv: downloads about 0.5 GB. Afterwards nothing is downloaded."
+else
 	@echo "Setting up .venv: downloads about 3 GB, nearly all of it PyTorch with its CUDA libraries (6 GB on disk)."
-	@echo "No GPU? README.md says how PyTorch's CPU build makes that 0.5 GB. Afterwards nothing is downloaded."
+	@echo "No GPU? CPU=1 takes PyTorch's CPU build and makes that 0.5 GB. Afterwards nothing is downloaded."
+endif
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
