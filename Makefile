@@ -9,6 +9,7 @@
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; goes on where it was broken off)
 # make docs     write docs/cli.md from the code
+# make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
@@ -26,7 +27,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables docs control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables docs pictures control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -61,6 +62,9 @@ tables: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
+
+pictures: $(INSTALLED)
+	$(BIN)/python -m benchmarks.pictures
 
 # Another table: python -m benchmarks.shapes --model runs/control/checkpoint
 control placebo: $(INSTALLED) runs/second/model.safetensors
