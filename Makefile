@@ -1,13 +1,13 @@
-# make demo     set up .venv, then watch a question being answered
+# make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
 # make test     lint and all tests
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
-# make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
+# make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
-#               it (STEPS=3000; hours on two cores; goes on where it was broken off)
+#               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
@@ -19,6 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
 INSTALLED := .venv/.installed
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
 OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
@@ -94,9 +95,14 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
+ifdef CPU
+	@echo "Setting up .venv: downloads about 0.5 GB. Afterwards nothing is downloaded."
+else
 	@echo "Setting up .venv: downloads about 3 GB, nearly all of it PyTorch with its CUDA libraries (6 GB on disk)."
-	@echo "No GPU? README.md says how PyTorch's CPU build makes that 0.5 GB. Afterwards nothing is downloaded."
+	@echo "No GPU? CPU=1 takes PyTorch's CPU build and makes that 0.5 GB. Afterwards nothing is downloaded."
+endif
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 

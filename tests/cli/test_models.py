@@ -13,44 +13,111 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dycoke_cli.cli import model_documents
 from dycoke_cli.cli.model_documents import all_models
 from dycoke_cli.cli.render import catalog
 from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
+from dycoke_cli.models.memory import Machine
+from tests import documents
 
 from .harness import run_here
 
 
-def test_table_has_all_models_and_marks_the_default() -> None:
-    run = run_here("models")
+def table(width: int) -> str:
+    """The list as a terminal of so many columns has it."""
+    stream = io.StringIO()
+    Console(width=width, file=stream).print(catalog.models(all_models(), width))
+    return stream.getvalue()
+
+
+def rows_of(*arguments: str) -> list[dict[str, str]]:
+    """The list as a program gets it."""
+    run = run_here("models", *arguments)
     assert (run.code, run.err) == (0, "")
+    header, *lines = [line.split("\t") for line in run.out.splitlines()]
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_table_has_all_models_and_marks_the_default() -> None:
+    lines = table(125).splitlines()
     for entry in CATALOG.values():
-        assert entry.name in run.out
-    (marked,) = [
-        line for line in run.out.splitlines() if line.startswith("* ") and "the default" not in line
-    ]
+        assert any(entry.name in line for line in lines)
+    (marked,) = [line for line in lines if line.startswith("* ") and "the default" not in line]
     assert "mini" in marked
-    assert "\x1b" not in run.out
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_off_a_terminal_the_list_is_rows_of_values(arguments: tuple[str, ...]) -> None:
+    rows = rows_of(*arguments)
+    assert [row["name"] for row in rows] == list(CATALOG)
+    by_name = {row["name"]: row for row in rows}
+    entry = CATALOG["llava-onevision-0.5b"]
+    assert by_name["mini"] | {"fits": "ram"} == {
+        "name": "mini",
+        "repo": "",
+        "family": CATALOG["mini"].family,
+        "parameters": str(CATALOG["mini"].parameters),
+        "download_bytes": "0",
+        "state": "verified",
+        "fits": "ram",
+        "on_disk": "yes",
+        "default": "yes",
+        "note": CATALOG["mini"].note,
+    }
+    row = by_name["llava-onevision-0.5b"]
+    assert (row["repo"], row["default"]) == (entry.repo, "no")
+    assert int(row["download_bytes"]) == entry.download_bytes
+    # What isn't known is empty, not a word that could be one.
+    assert by_name["qwen3.5-4b"]["parameters"] == ""
+
+
+def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        model_documents, "this_machine", lambda: Machine(ram_bytes=2_500_000_000, gpu_bytes=())
+    )
+    everything = rows_of("list")
+    families = {row["family"] for row in everything}
+    assert {row["family"] for row in rows_of("list", "--family", "qwen2_5_vl")} == {"qwen2_5_vl"}
+    assert "qwen2_5_vl" in families
+    assert [row["name"] for row in rows_of("list", "--downloaded")] == ["mini"]
+    fitting = [row["name"] for row in rows_of("list", "--fits")]
+    assert "mini" in fitting
+    assert "llava-onevision-0.5b" in fitting
+    assert "llava-onevision-7b" not in fitting
+    # All of it at once, also as an object.
+    document = run_here("models", "list", "--fits", "--family", "qwen2_5_vl", "--json").object
+    assert document["models"] == []
+    documents.valid(document, "models")
+    run = run_here("models", "list", "--family", "qwen")
+    assert (run.code, run.out) == (2, "")
+    assert "--family: no model in the list is of 'qwen' (there are " in run.err
+
+
+def test_notes_are_there_at_every_width() -> None:
+    for width in (80, 125, 160):
+        text = " ".join(table(width).split())
+        for entry in CATALOG.values():
+            if entry.note is not None:
+                assert entry.note.split(";")[0].split(":")[0][:12] in text
 
 
 def test_table_says_what_is_known_and_what_is_not() -> None:
-    rows = {line[2:].split(" ")[0]: line.split() for line in run_here("models").out.splitlines()}
+    rows = {line[2:].split(" ")[0]: line.split() for line in reversed(table(125).splitlines())}
     assert rows["qwen2.5-vl-7b"][:6] == ["qwen2.5-vl-7b", "8.29", "B", "16.6", "GB", "–"]
     assert rows["qwen2.5-vl-7b"][-2:] == ["layout-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
     assert rows["qwen3.5-4b"][:5] == ["qwen3.5-4b", "?", "?", "–", "?"]
     assert "verified" in rows["mini"]
-    text = " ".join(run_here("models").out.split())
+    text = " ".join(table(125).split())
     for state, meaning in STATES.items():
         assert f"{state}: {meaning}" in text
 
 
 def test_on_a_narrow_terminal_repositories_are_left_out() -> None:
     for width, there in [(80, False), (WITH_REPOSITORIES, True)]:
-        console = Console(width=width, file=io.StringIO())
-        console.print(catalog.models(all_models(), width))
-        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        lines = table(width).splitlines()
         assert max(map(len, lines)) <= width
         assert sum("SmolVLM2-256M-Video-Instruct" in line for line in lines) == there
         assert sum(line.startswith("  smolvlm2-256m ") for line in lines) == 1
@@ -162,7 +229,7 @@ def test_default_is_remembered(settings_file: Path) -> None:
     assert list(settings_file.parent.iterdir()) == [settings_file]
     (marked,) = [
         line
-        for line in run_here("models").out.splitlines()
+        for line in table(125).splitlines()
         if line.startswith("* ") and "the default" not in line
     ]
     assert "llava-onevision-0.5b" in marked
@@ -173,7 +240,7 @@ def test_default_can_be_a_hub_id_or_a_folder(
 ) -> None:
     assert run_here("models", "default", "someone/some-model").code == 0
     assert run_here("models", "default").out == "someone/some-model\n"
-    assert "Default: someone/some-model" in run_here("models").out
+    assert "Default: someone/some-model" in table(125)
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli.cli import completion
 from dycoke_cli.cli.param_flags import option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
@@ -22,6 +23,7 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
+        autocompletion=completion.methods,
         help="; ".join(f"{name} ({method.summary})" for name, method in METHODS.items())
         + ". `dycoke methods` describes them.",
         rich_help_panel=PANEL,
@@ -31,6 +33,7 @@ Methods = Annotated[
     str,
     typer.Option(
         metavar="NAME[:PARAMETER=X],…",
+        autocompletion=completion.rows,
         help=f"The rows of the table: {', '.join(METHODS)}; "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
         + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` lists the "

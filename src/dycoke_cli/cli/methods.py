@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, render
+from dycoke_cli.cli import completion, options, output, render
 from dycoke_cli.compression.registry import METHODS, find
 from dycoke_cli.json_schema import to_dict
 
@@ -16,7 +16,10 @@ def methods(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="One method only, as --method takes it.", show_default=False
+            metavar="NAME",
+            help="One method only, as --method takes it.",
+            autocompletion=completion.methods,
+            show_default=False,
         ),
     ] = None,
     as_json: options.Json = False,

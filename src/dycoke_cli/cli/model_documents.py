@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,7 +101,7 @@ class ModelList:
     default: Annotated[str, Doc("The model that answers where none is named.")]
     machine: Annotated[Memory, Doc("Memory that is free.")]
     states: Annotated[dict[str, str], Doc("How far a model was tested, and what that means.")]
-    models: Annotated[tuple[ListedModel, ...], Doc(minItems=1)]
+    models: tuple[ListedModel, ...]
 
 
 def all_models() -> ModelList:
@@ -108,6 +109,18 @@ def all_models() -> ModelList:
     machine, cached = this_machine(), cached_models()
     models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
+
+
+def table_of(document: ModelList) -> Iterator[list[str]]:
+    """The list as rows of a table, its header first; "" is what isn't known."""
+    columns = ("name", "repo", "family", "parameters", "download_bytes", "state", "fits")
+    yield [*columns, "on_disk", "default", "note"]
+    for model in document.models:
+        known = [getattr(model, name) for name in columns]
+        held = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
+        default = "yes" if model.name == document.default else "no"
+        cells = [*known, held, default, model.note]
+        yield ["" if cell is None else str(cell) for cell in cells]
 
 
 def one_model(source: ModelRef) -> ModelList:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import options, output, pages, render
+from dycoke_cli.cli import completion, options, output, pages, render
 from dycoke_cli.cli.estimate import cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
+from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
@@ -24,6 +26,23 @@ from dycoke_cli.video.sampling import Sampling
 app = pages.App()
 
 
+Fits = Annotated[
+    bool, typer.Option("--fits", help="Only those whose weights fit into the memory that is free.")
+]
+Downloaded = Annotated[
+    bool, typer.Option("--downloaded", help="Only those that are on this machine.")
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only those of a family, such as qwen2_5_vl.",
+        autocompletion=completion.families,
+        show_default=False,
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: options.Json = False) -> None:
     """List, download and select models.
@@ -35,15 +54,58 @@ def models(context: typer.Context, as_json: options.Json = False) -> None:
 
     Without a subcommand, lists all models that have a short name.
     """
-    if context.invoked_subcommand is not None:
-        return
-    from dycoke_cli.cli.model_documents import all_models
+    if context.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+@app.command("list")
+def list_models(
+    fits: Fits = False,
+    downloaded: Downloaded = False,
+    family: Family = None,
+    as_json: options.Json = False,
+) -> None:
+    """List models: test status, whether they fit in memory, and whether they are downloaded.
+
+    Examples:
+        dycoke models list --fits
+        dycoke models list --downloaded --json
+        dycoke models list --family qwen2_5_vl | cut -f 1,2
+
+    A table on a terminal, tab-separated values with a header elsewhere.
+    """
+    _list(fits=fits, downloaded=downloaded, family=family, as_json=as_json)
+
+
+def _list(
+    *,
+    fits: bool = False,
+    downloaded: bool = False,
+    family: str | None = None,
+    as_json: bool,
+) -> None:
+    from dycoke_cli.cli.model_documents import all_models, table_of
 
     document = all_models()
+    families = {model.family for model in document.models if model.family is not None}
+    if family is not None and family not in families:
+        known = ", ".join(sorted(families))
+        raise UsageError(f"--family: no model in the list is of {family!r} (there are {known})")
+    chosen = [
+        model
+        for model in document.models
+        if (not fits or model.fits in ("gpu", "ram"))
+        and (not downloaded or (model.on_disk is not None and model.on_disk.complete))
+        and family in (None, model.family)
+    ]
+    document = replace(document, models=tuple(chosen))
     if as_json:
         output.write_json(to_dict(document))
-    else:
+    elif sys.stdout.isatty():
         render.models_table(document)
+    else:
+        for row in table_of(document):
+            output.write("\t".join(map(one_line, row)) + "\n")
 
 
 @app.command("default")
@@ -53,6 +115,7 @@ def default(
         typer.Argument(
             metavar="NAME|DIR|HUB_ID",
             help="The new default model; without it, print the current one.",
+            autocompletion=completion.models,
             show_default=False,
         ),
     ] = None,

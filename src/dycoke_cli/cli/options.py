@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dycoke_cli.cli import completion
 from dycoke_cli.evaluation.datasets import DATASETS
 
 _BENCHMARK = "Benchmark"
@@ -52,6 +53,7 @@ Model = Annotated[
         metavar="NAME|DIR|HUB_ID",
         help=f"{_MODEL_HELP} Default: the one set by `dycoke models default`, at first mini "
         "(bundled).",
+        autocompletion=completion.models,
         show_default=False,
     ),
 ]
@@ -60,6 +62,7 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="NAME|DIR|HUB_ID",
         help=_MODEL_HELP,
+        autocompletion=completion.models,
         show_default=False,
     ),
 ]
@@ -76,7 +79,10 @@ Cache = Annotated[
 Benchmark = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help=f"The benchmark: {', '.join(DATASETS)}.", show_default=False
+        metavar="NAME",
+        help=f"The benchmark: {', '.join(DATASETS)}.",
+        autocompletion=completion.benchmarks,
+        show_default=False,
     ),
 ]
 SplitName = Annotated[

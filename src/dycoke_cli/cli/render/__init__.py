@@ -71,9 +71,9 @@ def statistics(answer: Answer, waited_s: float) -> None:
 
 def models_table(document: ModelList) -> None:
     """The catalog, on stdout."""
-    from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES, models
+    from dycoke_cli.cli.render.catalog import models
 
-    console = stdout_console(at_least=WITH_REPOSITORIES)
+    console = stdout_console()
     console.print(models(document, console.width))
 
 

@@ -23,6 +23,8 @@ from dycoke_cli.models.families import METHOD_DEFAULTS
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125
 """Columns that the list takes with the names of the repositories."""
+WITH_NOTES = 160
+"""Columns that it takes with a column of notes; on less, they stand below."""
 
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
@@ -34,7 +36,7 @@ def models(document: ModelList, width: int) -> Group:
         document: of `dycoke models`.
         width: columns there are; where they are few, repositories are left out.
     """
-    wide = width >= WITH_REPOSITORIES
+    wide, notes = width >= WITH_REPOSITORIES, width >= WITH_NOTES
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("Name", no_wrap=True)
     for heading in ("Size", "Download", "On disk"):
@@ -43,6 +45,8 @@ def models(document: ModelList, width: int) -> Group:
     table.add_column("State", no_wrap=True)
     if wide:
         table.add_column("Repository", no_wrap=True)
+    if notes:
+        table.add_column("Note")
     for model in document.models:
         mark = "* " if model.name == document.default else "  "
         row: list[str | Text] = [
@@ -53,8 +57,11 @@ def models(document: ModelList, width: int) -> Group:
             _FITS[model.fits],
             model.state or UNKNOWN,
         ]
-        table.add_row(*row, *([Text(model.repo or "–")] if wide else []))
-    return Group(table, *(Text(line, style="dim") for line in _legend(document)))
+        more = [Text(model.repo or "–")] if wide else []
+        more += [Text(model.note or "")] if notes else []
+        table.add_row(*row, *more)
+    lines = [*([] if notes else _notes(document)), *_legend(document)]
+    return Group(table, *(Text(line, style="dim") for line in lines))
 
 
 def model(document: ModelList) -> Table:
@@ -65,6 +72,15 @@ def model(document: ModelList) -> Table:
     for name, value in _rows(document):
         table.add_row(name, Text(one_line(value)))
     return table
+
+
+def _notes(document: ModelList) -> list[str]:
+    """Each note with the names of the models that have it."""
+    names: dict[str, list[str]] = {}
+    for model in document.models:
+        if model.note is not None:
+            names.setdefault(model.note, []).append(model.name)
+    return [f"{', '.join(models)}: {note}." for note, models in names.items()] + [""]
 
 
 def _legend(document: ModelList) -> list[str]:

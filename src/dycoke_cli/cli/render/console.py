@@ -26,13 +26,9 @@ def to_stdout(renderable: RenderableType) -> None:
     stdout_console().print(renderable)
 
 
-def stdout_console(at_least: int = 100) -> Console:
-    """Made anew at each use, so that it follows what stdout is now.
-
-    Args:
-        at_least: its columns, off a terminal.
-    """
-    return _console(to_terminal=sys.stdout.isatty(), stderr=False, at_least=at_least)
+def stdout_console() -> Console:
+    """Made anew at each use, so that it follows what stdout is now."""
+    return _console(to_terminal=sys.stdout.isatty(), stderr=False)
 
 
 def note(text: str) -> None:
@@ -72,12 +68,12 @@ def _line(text: Text) -> None:
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())
 
 
-def _console(*, to_terminal: bool, stderr: bool, at_least: int = 100) -> Console:
+def _console(*, to_terminal: bool, stderr: bool) -> Console:
     return Console(
         stderr=stderr,
         markup=False,
         highlight=False,
         emoji=False,
         # Off a terminal, Rich would take 80 columns and break names to fit.
-        width=None if to_terminal else max(at_least, shutil.get_terminal_size((100, 24)).columns),
+        width=None if to_terminal else max(100, shutil.get_terminal_size((100, 24)).columns),
     )
