@@ -1,4 +1,4 @@
-# make demo     set up .venv, then watch a question being answered
+# make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
 # make test     lint and all tests
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
@@ -8,6 +8,7 @@
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; goes on where it was broken off)
+# make docs     write docs/cli.md from the code
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
@@ -17,6 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
 INSTALLED := .venv/.installed
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
 OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
@@ -25,7 +27,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables docs control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -58,6 +60,9 @@ gpu:
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
 
+docs: $(INSTALLED)
+	$(BIN)/python -m benchmarks.cli_page
+
 # Another table: python -m benchmarks.shapes --model runs/control/checkpoint
 control placebo: $(INSTALLED) runs/second/model.safetensors
 	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
@@ -86,9 +91,14 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
+ifdef CPU
+	@echo "Setting up .venv: downloads about 0.5 GB. Afterwards nothing is downloaded."
+else
 	@echo "Setting up .venv: downloads about 3 GB, nearly all of it PyTorch with its CUDA libraries (6 GB on disk)."
-	@echo "No GPU? README.md says how PyTorch's CPU build makes that 0.5 GB. Afterwards nothing is downloaded."
+	@echo "No GPU? CPU=1 takes PyTorch's CPU build and makes that 0.5 GB. Afterwards nothing is downloaded."
+endif
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 

@@ -66,7 +66,7 @@ def test_for_people() -> None:
     run = run_here("methods")
     assert (run.code, run.err) == (0, "")
     text = " ".join(run.out.split())
-    assert "none: uncompressed Acts: nowhere. Paper: none." in text
+    assert "none: baseline Acts: nowhere. Paper: none." in text
     assert "dycoke (the default): token merging before" in text
     assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
     assert "kv, stage 2 alone" in text

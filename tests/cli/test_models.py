@@ -220,7 +220,10 @@ def test_default_is_remembered(settings_file: Path) -> None:
     assert run_here("models", "default").out == "mini\n"
     run = run_here("models", "default", "llava-onevision-0.5b")
     assert (run.code, run.out) == (0, "")
-    assert f"llava-onevision-0.5b answers from now on (remembered in {settings_file})" in run.err
+    assert run.err.startswith("Default model set to llava-onevision-0.5b; not downloaded yet (1.")
+    assert (
+        f"GB): dycoke models pull llava-onevision-0.5b (remembered in {settings_file})" in run.err
+    )
     assert run_here("models", "default").out == "llava-onevision-0.5b\n"
     assert json.loads(settings_file.read_text()) == {"default_model": "llava-onevision-0.5b"}
     assert list(settings_file.parent.iterdir()) == [settings_file]

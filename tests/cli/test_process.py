@@ -109,7 +109,7 @@ def test_quiet_in_a_terminal_is_the_answer_alone() -> None:
 
 def test_interrupt_while_working_is_one_word() -> None:
     code, seen, piped = run_in_terminal(
-        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Looking"
+        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Encoding"
     )
     assert code == 130
     assert b'"code": "interrupted"' in piped

@@ -75,8 +75,8 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
         ("none", r"none doesn't exist; give a folder, a pattern, or a list of videos"),
         ("empty", r"there is no video in the folder .*empty \(.*\.mp4.*\)"),
         ("*.avi", r"there is no video in the pattern .*\*\.avi"),
-        ("blank.txt", r"blank.txt lists no video; it needs a path a line"),
-        ("binary", r"binary is neither a video nor a list of videos, a path a line"),
+        ("blank.txt", r"blank.txt lists no video; it needs one path per line"),
+        ("binary", r"binary is neither a video nor a list of videos, one path per line"),
         ("not\x1b2J", r"not\\x1b2J doesn't exist"),
     ],
 )

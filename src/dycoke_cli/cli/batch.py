@@ -1,4 +1,4 @@
-"""`dycoke batch`: questions about many videos, a JSON object a line."""
+"""`dycoke batch`: questions about many videos, one JSON object per line."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Ask questions about videos: supported video LLMs with visual token compression (DyCoke).
+    """Video question answering with training-free visual token compression (DyCoke).
 
     Examples:
         dycoke demo

@@ -19,7 +19,7 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
@@ -133,7 +133,18 @@ def default(
     # A folder is meant as it is seen from here, wherever the next command runs.
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
     path = settings.choose_default_model(chosen)
-    render.note(f"{chosen} answers from now on (remembered in {path})")
+    render.note(f"Default model set to {chosen}{_still_missing(source)} (remembered in {path})")
+
+
+def _still_missing(source: ModelRef) -> str:
+    """That a model isn't on this machine, and what to do; empty of one that is."""
+    from dycoke_cli.cli.model_documents import one_model
+
+    (model,) = one_model(source).models
+    if model.on_disk is not None and model.on_disk.complete:
+        return ""
+    needed = "" if model.download_bytes is None else f" ({size(model.download_bytes)})"
+    return f"; not downloaded yet{needed}: dycoke models pull {source.name}"
 
 
 @app.command("info")

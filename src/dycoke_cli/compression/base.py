@@ -112,7 +112,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Method:
-    """A compression method. As it stands, it keeps everything: the uncompressed model.
+    """A compression method. As it stands, it keeps everything: the baseline.
 
     Its parameters are the fields that have a `Param`; one that is None takes the value that suits
     the model: see `suited`.
@@ -133,7 +133,7 @@ class Method:
 
     name: ClassVar[str] = "none"
     title: ClassVar[str] = "baseline"
-    summary: ClassVar[str] = "uncompressed"
+    summary: ClassVar[str] = "baseline"
     paper: ClassVar[str | None] = None
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     needs: ClassVar[tuple[Need, ...]] = ()

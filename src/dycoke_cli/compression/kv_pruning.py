@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class VisualSelector:
-    """Chooses, step by step, the visual tokens that layers from the prune layer on attend to.
+    """Selects, step by step, the visual tokens that layers from the prune layer on attend to.
 
-    The choice is renewed only when attention moved: when the cosine similarity of this step's
-    attention with that of the step of the last choice falls below `recall_threshold`.
+    A new selection is made only when attention moved: when the cosine similarity of this step's
+    attention with that of the last selection's step falls below `recall_threshold`.
 
     Attributes:
-        renewals: how often a choice was made anew after the first.
+        renewals: selections after the first.
 
     Args:
         prune_ratio: P, the share of the visual tokens that is pruned, in [0, 1).
-        recall_threshold: renew below this similarity; 1 or more renews at every step.
-        recall: False keeps the first choice for good (the paper's one-shot ablation).
+        recall_threshold: reselect below this similarity; 1 or more reselects at every step.
+        recall: False keeps the first selection for good (the paper's one-shot ablation).
         variant: "paper", or "published": attention is compared with the step before, a step
             without a renewal attends to all visual tokens, the last one is always active.
     """

@@ -71,7 +71,7 @@ def encode_video(
         prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in total).
         merging: which patches the vision tower drops; None for none.
-        with_attention: whether the tower's attention is returned, too; requires that `check_tower` allows it.
+        with_attention: whether to return the tower's attention, where `check_tower` allows it.
 
     Raises:
         UsageError: a tower that can't leave anything out.

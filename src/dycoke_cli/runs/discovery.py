@@ -41,8 +41,8 @@ def find(where: str) -> Found:
     """Find the videos of a folder (and the folders in it), of a pattern, or of a list.
 
     Args:
-        where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with a path a
-            line, relative to its own folder.
+        where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with one
+            path per line, relative to its own folder.
 
     Raises:
         UsageError: there is nothing, or no video in it.
@@ -92,7 +92,7 @@ def listed(content: bytes, folder: str, name: str) -> list[Video]:
     """The videos of a list.
 
     Args:
-        content: a path a line.
+        content: one path per line.
         folder: what they are relative to.
         name: what to call the list in errors.
 
@@ -100,10 +100,10 @@ def listed(content: bytes, folder: str, name: str) -> list[Video]:
         UsageError: it isn't a list, or an empty one.
     """
     if b"\0" in content:
-        raise UsageError(f"{name} is neither a video nor a list of videos, a path a line")
+        raise UsageError(f"{name} is neither a video nor a list of videos, one path per line")
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not paths:
-        raise UsageError(f"{name} lists no video; it needs a path a line")
+        raise UsageError(f"{name} lists no video; it needs one path per line")
     return once(named(path, folder) for path in paths)
 
 

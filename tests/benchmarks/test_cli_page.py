@@ -1,0 +1,26 @@
+"""docs/cli.md is what the code says."""
+
+import typer
+from typer.core import TyperOption
+
+from benchmarks import cli_page
+from dycoke_cli.cli.main import app
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    assert cli_page.PAGE.read_text(encoding="utf-8") == cli_page.text(), "run `make docs`"
+
+
+def test_every_flag_of_every_command_is_on_it() -> None:
+    sections = cli_page.text().split("\n## ")
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        (section,) = [text for text in sections if text.startswith(f"dycoke {name}\n")]
+        flags = [option for option in command.params if isinstance(option, TyperOption)]
+        for flag in (one for option in flags if not option.hidden for one in option.opts):
+            assert flag in section, (name, flag)
+
+
+def test_the_exit_codes_are_the_contract() -> None:
+    rows = cli_page.text().split("## Exit codes")[1].splitlines()
+    codes = [int(row.split("|")[1]) for row in rows if row.startswith("| ") and "code" not in row]
+    assert codes == [0, 1, 2, 3, 4, 5, 6, 129, 130, 143]
