@@ -3,12 +3,13 @@
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
-# make bench-full  the same with 64 and 128 whole frames, and pictures; goes on where it was broken off
+# make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
-#               it (STEPS=3000; hours on two cores; goes on where it was broken off)
+#               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make docs     write docs/cli.md from the code
+# make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
@@ -27,7 +28,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables docs control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables docs pictures control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -62,6 +63,9 @@ tables: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
+
+pictures: $(INSTALLED)
+	$(BIN)/python -m benchmarks.pictures
 
 # Another table: python -m benchmarks.shapes --model runs/control/checkpoint
 control placebo: $(INSTALLED) runs/second/model.safetensors

@@ -29,7 +29,11 @@ Written by `make docs` from the code: what `dycoke COMMAND --help` says of every
 methods` and [methods.md](methods.md) have more on the compression methods, `dycoke schema` the JSON
 Schema of every output.
 """
-_SIGNALS = ((129, "Hung up (SIGHUP)."), (143, "Terminated (SIGTERM)."))
+_SIGNALS = (
+    (129, "Hung up (SIGHUP)."),
+    (141, "The reader of stdout left (SIGPIPE), as in `| head`."),
+    (143, "Terminated (SIGTERM)."),
+)
 
 
 def text() -> str:

@@ -35,6 +35,10 @@ _CONTROL = re.compile(r"\r\n|[\r\n]|\x1b\[\??[0-9;]*[A-Za-z]")
 _FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
+# Of the environment: where programs are, and how many threads they may use.
+_KEPT = ("PATH", "HOME", "OMP_NUM_THREADS")
+
+
 @dataclass(frozen=True)
 class Picture:
     """A command, and what is shown of it.
@@ -42,8 +46,8 @@ class Picture:
     Args:
         name: of the file.
         arguments: of `dycoke`.
-        while_it_runs: a text on the screen: as it stood when that was last there is shown above
-            the screen at the end.
+        while_it_runs: a text of the progress: halfway through, the screen is shown as it was, and
+            below it what the end changed.
     """
 
     name: str
@@ -60,7 +64,15 @@ PICTURES = (
     ),
     Picture(
         "batch",
-        ("batch", "sample_videos", "What happens?", "--out", "results.jsonl"),
+        (
+            "batch",
+            "sample_videos",
+            "What happens?",
+            "-q",
+            "How many objects are there?",
+            "--out",
+            "results.jsonl",
+        ),
         while_it_runs=" left",
     ),
 )
@@ -113,7 +125,7 @@ def run(command: list[str], folder: Path, seen: Callable[[Screen], None]) -> Scr
     screen, decoder = Screen(), codecs.getincrementaldecoder("utf-8")()
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
         "TERM": "xterm-256color",
         "PYTHONPATH": str(ROOT / "src"),
         "DYCOKE_SETTINGS": str(folder / "settings.json"),
@@ -152,17 +164,29 @@ def draw(picture: Picture, folder: Path) -> str:
 
     def seen(screen: Screen) -> None:
         if picture.while_it_runs is not None and picture.while_it_runs in screen.text().plain:
-            while_it_ran[:] = [screen.text()]
+            while_it_ran.append(screen.text())
 
     command = [sys.executable, "-m", "dycoke_cli", *picture.arguments]
-    end = run(command, folder, seen).text()
+    parts = [run(command, folder, seen).text()]
+    if while_it_ran:
+        halfway = while_it_ran[len(while_it_ran) // 2]
+        parts = [halfway, *_new(halfway, parts[0])]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ dycoke " + shlex.join(picture.arguments), style="bold"), soft_wrap=True)
-    for text in (*while_it_ran, end):
+    for text in parts:
         console.print(text, soft_wrap=True)
     svg = console.export_svg(title="", theme=SVG_EXPORT_THEME, unique_id=picture.name)
     # A page that shows the picture shouldn't fetch fonts from somewhere else.
     return _FONTS.sub("", svg)
+
+
+def _new(before: Text, after: Text) -> list[Text]:
+    """The lines of a screen from the first that another one hasn't."""
+    lines, old = after.split(), before.split()
+    same = 0
+    while same < min(len(lines), len(old)) and lines[same].plain == old[same].plain:
+        same += 1
+    return list(lines[same:])
 
 
 def main(

@@ -22,6 +22,7 @@ PACKAGE = "dycoke_cli"
 LAYERS = (
     "version",
     "errors",
+    "extras",
     "param",
     "json_schema",
     "result",

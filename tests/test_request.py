@@ -10,11 +10,15 @@ import pytest
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.outcome import answered, failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
+from tests.documents import example
 
 ASKED = Asked(None, "What?")
 JOB = Job(Video("clips/a.mp4", "clips/a.mp4", "a.mp4"), (ASKED,), "0" * 64)
@@ -111,3 +115,15 @@ def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
 def test_generation_out_of_range(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         GenerationOptions(**values)
+
+
+def test_advice_is_about_the_flag_that_was_given() -> None:
+    """In lines of a batch as well, for a plan is a request."""
+    told = "use fewer --frames, or --frames 12 or fewer"
+    by_fps = replace(PLAN, sampling=Sampling(fps=2))
+    assert PLAN.advise(told) == told
+    assert by_fps.advise(told) == "use a lower --fps, or --max-frames 12 or fewer"
+    outcome = failed(JOB, ASKED, by_fps, OutOfMemoryError("memory ran out; use fewer --frames"))
+    assert outcome.line["error"]["message"] == "memory ran out; use a lower --fps"
+    answer = answered(JOB, ASKED, by_fps, example(Answer, warnings=("use fewer --frames",)))
+    assert answer.line["warnings"] == ["use a lower --fps"]

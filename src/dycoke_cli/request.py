@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,13 @@ class Request:
             "sampling": _chosen(self.sampling, _SAMPLING),
             "decoding": _chosen(self.generation, _GENERATION),
         }
+
+    def advise(self, sentence: str) -> str:
+        """A sentence that advises other flags, in terms of those that were given."""
+        if self.sampling.fps is None:
+            return sentence
+        sentence = re.sub(r"--frames(?= \d+ or fewer)", "--max-frames", sentence)
+        return sentence.replace("fewer --frames", "a lower --fps")
 
 
 def method_key(method: Method) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _listed_cpus() -> int | None:
     try:
         import psutil
     except ImportError:  # `make gpu` needs no more than transformers does
-        return os.cpu_count()
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     process = psutil.Process()
     # macOS has no such lists.
     listed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0

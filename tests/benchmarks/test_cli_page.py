@@ -23,4 +23,4 @@ def test_every_flag_of_every_command_is_on_it() -> None:
 def test_the_exit_codes_are_the_contract() -> None:
     rows = cli_page.text().split("## Exit codes")[1].splitlines()
     codes = [int(row.split("|")[1]) for row in rows if row.startswith("| ") and "code" not in row]
-    assert codes == [0, 1, 2, 3, 4, 5, 6, 129, 130, 143]
+    assert codes == [0, 1, 2, 3, 4, 5, 6, 129, 130, 141, 143]

@@ -106,7 +106,7 @@ def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -
     examples = [*itertools.takewhile(bool, lines[start:])]
     assert 1 <= len(examples) <= 3
     for example in examples:
-        program, *words = shlex.split(example)
+        program, *words = itertools.takewhile(lambda word: word != "|", shlex.split(example))
         assert program == "dycoke"
         context: Any = typer.main.get_command(app).make_context("dycoke", words)
         while isinstance(context.command, TyperGroup):

@@ -267,11 +267,7 @@ def test_settings_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert run.err.startswith(f"Error: {path} can't be written")
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "[]", "7", "[" * 100_000, '{"default_model": 3}', '{"default_model": ""}'],
-    ids=lambda content: content[:20],
-)
+@pytest.mark.parametrize("content", ['{"default_model": 3}', '{"default_model": ""}'])
 def test_settings_that_make_no_sense(settings_file: Path, content: str) -> None:
     settings_file.parent.mkdir()
     settings_file.write_text(content)
@@ -279,6 +275,57 @@ def test_settings_that_make_no_sense(settings_file: Path, content: str) -> None:
         settings.default_model()
     assert run_here("models", "default", "mini").code == 0
     assert settings.default_model() == "mini"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "7",
+        "[" * 100_000,
+        "dear diary",
+        '{"name": "a package"}',
+        '{"default_model": "a", "b": 1}',
+    ],
+    ids=lambda content: content[:20],
+)
+def test_a_file_that_is_something_else_is_never_overwritten(
+    settings_file: Path, content: str
+) -> None:
+    settings_file.parent.mkdir()
+    settings_file.write_text(content)
+    with pytest.raises(
+        ModelError, match="isn't a settings file of dycoke; move it, or name another"
+    ):
+        settings.default_model()
+    run = run_here("models", "default", "mini")
+    assert run.code == 6
+    assert run.err == (
+        f"Error: {settings_file} isn't a settings file of dycoke; move it, or name another in "
+        "DYCOKE_SETTINGS\n"
+    )
+    assert settings_file.read_text() == content
+    assert list(settings_file.parent.iterdir()) == [settings_file]
+
+
+def test_settings_that_are_no_file_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+        assert run_here("models", "default", "mini").code == 6
+    assert pipe.is_fifo()
+
+
+def test_an_empty_file_and_a_link_become_settings(settings_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dotfiles.json"
+    target.touch()
+    settings_file.parent.mkdir()
+    settings_file.symlink_to(target)
+    assert settings.default_model() is None
+    assert run_here("models", "default", "mini").code == 0
+    assert settings_file.is_symlink()
+    assert json.loads(target.read_text()) == {"default_model": "mini"}
 
 
 def test_settings_without_a_model(settings_file: Path) -> None:

@@ -67,6 +67,16 @@ def test_every_choice_answers(flags: list[str]) -> None:
     assert "compared_to" not in valid(run.object, "answer", "answer")
 
 
+def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
+    minute = ROOT / "sample_videos" / "minute.mp4"
+    ask = ("ask", minute, "What happens?", "--method", "none", "--fps", "7")
+    run = run_here(*ask)
+    assert (run.code, run.out) == (2, "")
+    found = re.search(r"use --max-frames (\d+) or fewer", run.err)
+    assert found is not None
+    assert run_here(*ask, "--max-frames", found[1], "--max-new-tokens", "128").code == 0
+
+
 def test_draws_repeat_with_their_seed() -> None:
     ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-new-tokens", "12")
     drawn = run_here(*ask).object

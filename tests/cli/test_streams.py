@@ -68,6 +68,21 @@ def test_that_memory_may_not_do_is_said_once_and_before_anything_runs(
     assert run_here("ask", CLIP, "What?").err.count(sentence) == 1
 
 
+def test_advice_names_the_flag_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "this may not fit; use fewer --frames or a smaller --model"
+    monkeypatch.setenv("FAKE_MEMORY_WARNING", sentence)
+    by_fps = sentence.replace("fewer --frames", "a lower --fps")
+    assert sentence in run_here("ask", CLIP, "What?").err
+    assert by_fps in run_here("ask", CLIP, "What?", "--fps", "1").err
+    run = run_here("ask", CLIP, "What?", "--fps", "1", "--json")
+    assert by_fps in run.object["warnings"]
+    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    assert "use fewer --frames" in run_here("ask", CLIP, "What?").err.splitlines()[-1]
+    run = run_here("ask", CLIP, "What?", "--fps", "1", "--json")
+    assert (run.code, run.object["error"]["code"]) == (5, "out_of_memory")
+    assert "use a lower --fps" in run.object["error"]["message"]
+
+
 def test_note_on_the_bundled_model_is_one_line_with_the_way_out() -> None:
     lines = run_here("ask", CLIP, "What?").err.splitlines()
     (note,) = [line for line in lines if NOTE in line]

@@ -250,6 +250,18 @@ def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> Non
     assert runner._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
 
 
+def test_a_quota_of_cpus_limits_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch counts the CPUs of the machine, and knows nothing of a container's share of them."""
+    mini = choose("mini", LoadOptions(device="cpu"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    for cpus in (3, 100):
+        monkeypatch.setattr(runner, "usable_cpus", lambda cpus=cpus: cpus)
+        chosen = runner._plan(plan(tmp_path, "none"), mini, missing=100_000, jobs=10)
+        assert chosen.workers == min(cpus, 10)
+
+
 def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mini = choose("mini", LoadOptions(device="cpu"))
     needed = runner.needed_bytes(mini)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from dycoke_cli.runs import local
+from dycoke_cli.runs import local, pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 
@@ -38,6 +40,26 @@ def test_workers_give_the_outcomes_of_one_process(folder: Path) -> None:
     assert {o.key: o.line.get("answer") for o in several} == one
     assert len(several) == len(one) == 10
     assert sum(o.failed for o in several) == 2
+
+
+def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many torch takes the machine to have."""
+    given: list[int] = []
+
+    class Noted:
+        def __init__(self, serve: Any, plan: Any, threads: int) -> None:
+            given.append(threads)
+
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr(pool, "Worker", Noted)
+    monkeypatch.setattr(pool, "_outcomes", lambda *arguments: iter(()))
+    monkeypatch.setattr(pool.torch, "get_num_threads", lambda: 64)
+    for cpus, threads in ((4, 2), (1, 1), (100, 32)):
+        monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)
+        given.clear()
+        assert not list(pool.answers_of_workers(Mock(), replace(PLAN, workers=2), Listener()))
+        assert given == [threads] * 2
 
 
 def test_a_run_that_is_to_end_ends(folder: Path) -> None:

@@ -21,7 +21,7 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="local (this machine), or ray (a Ray cluster; needs the extra ray).",
+        help="local (this machine), or ray (a Ray cluster; needs the package ray).",
         rich_help_panel=_PANEL,
     ),
 ]

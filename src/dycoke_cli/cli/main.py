@@ -114,12 +114,13 @@ def main(arguments: list[str] | None = None) -> int:
             failure.say(failure.explain(KeyboardInterrupt()))
         return int(code or 0)
     except SystemExit as leaving:
-        # How Typer leaves when a pipe closes. Whoever read has what they wanted: nothing to say.
+        # How Typer leaves when a pipe closes. Whoever read has what they wanted: nothing to say;
+        # the code is that of a program which SIGPIPE ends.
         if not isinstance(leaving.__context__, BrokenPipeError):
             raise
         for descriptor in (1, 2):
             output.silence(descriptor)
-        return OutputError.exit_code
+        return 128 + signal.SIGPIPE
     except failure.Reported as error:
         failure.show_traceback()
         failure.say(error.reason)

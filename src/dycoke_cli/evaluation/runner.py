@@ -17,6 +17,7 @@ from dycoke_cli.evaluation.prediction import scored
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
@@ -173,7 +174,7 @@ def _with_file(job: Job, dataset: Dataset) -> Job:
 def _plan(evaluation: Evaluation, chosen: ResolvedModel, missing: int, jobs: int) -> Plan:
     workers = 1
     if evaluation.engine is None:
-        cores = torch.get_num_threads()
+        cores = min(torch.get_num_threads(), usable_cpus())
         suitable = evaluation.workers or _suitable_workers(chosen, cores, missing)
         workers = max(1, min(suitable, jobs))
         if workers > 1:  # each holds the model; one alone checks this itself

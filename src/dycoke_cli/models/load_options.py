@@ -43,7 +43,7 @@ class LoadOptions:
         Literal["auto"] | None,
         Param(
             "auto spreads the layers over all GPUs, and what doesn't fit there over main memory "
-            "(needs the extra big).",
+            "(needs the package accelerate).",
             default="one device holds the model",
         ),
     ] = None
@@ -52,7 +52,7 @@ class LoadOptions:
         Param(
             "Hold weights in 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (measured: "
             "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX, slower on Intel Xeon "
-            "with AMX); all else needs the extra big.",
+            "with AMX); all else needs the package bitsandbytes.",
             default="as stored",
         ),
     ] = None

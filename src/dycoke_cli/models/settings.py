@@ -6,11 +6,14 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from dycoke_cli.errors import ModelError, OutputError
 
 BUNDLED = "mini"
 """The model that answers until a default is chosen."""
+
+_KEY = "default_model"
 
 ENVIRONMENT = "DYCOKE_SETTINGS"
 """Names the settings file in place of the one in the user's settings folder."""
@@ -34,32 +37,36 @@ def default_model() -> str | None:
     """
     path = settings_file()
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(_unreadable(path)) from error
-    name = settings.get("default_model") if isinstance(settings, dict) else 0
+        settings = _read(path)
+    except OSError as error:
+        raise ModelError(f"the settings in {path} can't be read ({error.strerror})") from error
+    if settings is None:
+        raise ModelError(_foreign(path))
+    name = settings.get(_KEY)
     if name is None or (isinstance(name, str) and name):
         return name
-    raise ModelError(_unreadable(path))
+    raise ModelError(
+        f"the settings in {path} name no model; `dycoke models default NAME` writes them anew"
+    )
 
 
 def choose_default_model(name: str) -> Path:
     """Remember `name` as the default model; returns the file that now says so.
 
     Raises:
-        OutputError: the settings can't be written.
+        OutputError: the settings can't be written, or what is there is something else.
     """
-    path = settings_file()
+    path = settings_file().resolve()  # a link stays one
     try:
+        if _read(path) is None:
+            raise OutputError(_foreign(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written beside it and moved into place, so that a full disk never leaves half a file.
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
         ) as file:
             try:
-                json.dump({"default_model": name}, file)
+                json.dump({_KEY: name}, file)
                 file.flush()
                 os.replace(file.name, path)
             except BaseException:
@@ -70,5 +77,23 @@ def choose_default_model(name: str) -> Path:
     return path
 
 
-def _unreadable(path: Path) -> str:
-    return f"the settings in {path} can't be read; `dycoke models default NAME` writes them anew"
+def _read(path: Path) -> dict[str, Any] | None:
+    """The settings, {} where there are none yet; None of a file that is something else.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if not path.exists():
+        return {}
+    if not path.is_file():
+        return None
+    try:
+        content = path.read_bytes()
+        settings = json.loads(content) if content.strip() else {}
+    except (ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) and settings.keys() <= {_KEY} else None
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} isn't a settings file of dycoke; move it, or name another in {ENVIRONMENT}"

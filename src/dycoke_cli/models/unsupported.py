@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.families import FAMILIES
 
 # Families with a layout that came after the oldest transformers that is supported, and a release
@@ -100,8 +101,7 @@ def need(package: str, extra: str, what: str) -> None:
     """
     if find_spec(package) is None:
         raise ModelError(
-            f"{what} needs the package {package}, which isn't installed: "
-            f"pip install 'dycoke-cli[{extra}]'"
+            f"{what} needs the package {package}, which isn't installed: {how_to_install(extra)}"
         )
 
 

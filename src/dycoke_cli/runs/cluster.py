@@ -19,7 +19,8 @@ from typing import Any
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.explaining import DEBUG
-from dycoke_cli.resources import in_words
+from dycoke_cli.extras import how_to_install
+from dycoke_cli.resources import in_words, usable_cpus
 
 # Videos don't go through it as a whole, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
@@ -64,9 +65,7 @@ def need_ray() -> None:
         UsageError: it isn't.
     """
     if any(find_spec(package) is None for package in ("ray", "pyarrow", "pandas")):
-        raise UsageError(
-            "--engine ray needs Ray: pip install 'dycoke-cli[ray]', or leave --engine out"
-        )
+        raise UsageError(f"--engine ray needs Ray: {how_to_install('ray')}; or leave --engine out")
 
 
 @contextmanager
@@ -89,6 +88,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         options = {
             "address": "local",
+            "num_cpus": usable_cpus(),
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.explaining import explain
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
 from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
@@ -79,10 +80,28 @@ class Presenter(Protocol):
 
 def converse(conversation: Conversation, presenter: Presenter) -> None:
     """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
+    with _advising(conversation.request):
+        _converse(conversation, presenter)
+
+
+@contextmanager
+def _advising(request: Request) -> Iterator[None]:
+    """Errors within the block advise in terms of the flags that were given."""
+    try:
+        yield
+    except Exception as error:
+        reason = explain(error)
+        told = request.advise(str(reason))
+        if told == str(reason):
+            raise
+        raise type(reason)(told) from error
+
+
+def _converse(conversation: Conversation, presenter: Presenter) -> None:
     session, request = _open_session(conversation, presenter)
     # Before anything runs: a system that has no memory left may kill us without a word.
     if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
-        presenter.warn(warning)
+        presenter.warn(request.advise(warning))
     if conversation.compare:
         presenter.progress("warm_up", 0, 0)
         _warm_up(session, request)
@@ -218,4 +237,7 @@ def _ask(
     history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
     options = asdict(request.generation)
-    return session.ask(question, request.method, on_text=on_text, history=tuple(history), **options)
+    answer = session.ask(
+        question, request.method, on_text=on_text, history=tuple(history), **options
+    )
+    return replace(answer, warnings=tuple(map(request.advise, answer.warnings)))

@@ -37,14 +37,16 @@ class Outcome:
 def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""
     about = _about(job, asked, plan)
-    return Outcome(about["key"], replace(answer, **about).to_dict())
+    warnings = tuple(map(plan.advise, answer.warnings))
+    return Outcome(about["key"], replace(answer, **about, warnings=warnings).to_dict())
 
 
 def failed(job: Job, asked: Asked, plan: Plan, error: BaseException) -> Outcome:
     """The line of a question that has no answer."""
     about = _about(job, asked, plan)
-    failure = Failure(schema=SCHEMA, error=Error.of(explain(error)), **about)
-    return Outcome(about["key"], to_dict(failure))
+    told = Error.of(explain(error))
+    told = replace(told, message=plan.advise(told.message))
+    return Outcome(about["key"], to_dict(Failure(schema=SCHEMA, error=told, **about)))
 
 
 def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:

@@ -17,6 +17,7 @@ import torch
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.models.quiet import silence_libraries
 from dycoke_cli.processes import HUNG_UP, GoneError, Worker, wait
+from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.answering import PATIENCE_S, answer_all, load_answerer
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -40,7 +41,7 @@ def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iter
     Raises:
         DycokeError: what keeps a worker from answering, or that it died.
     """
-    threads = max(1, torch.get_num_threads() // plan.workers)
+    threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
     started: list[Worker] = []
     try:
         started += [Worker(_serve, plan, threads) for _ in range(plan.workers)]
