@@ -55,7 +55,7 @@ def test_models(words: tuple[str, ...]) -> None:
     ("words", "names"),
     [
         (("ask", "clip.mp4", "--method", "dyc"), ["dycoke"]),
-        (("methods", "fas"), ["fastv"]),
+        (("methods", "fas"), ["fastv", "fastvid"]),
         (("eval", "shapes", "--methods", "none,dycoke-"), ["none,dycoke-once"]),
         (("eval", ""), [*DATASETS]),
         (("models", "list", "--family", "qwen2_5"), ["qwen2_5_vl"]),

@@ -90,12 +90,14 @@ def test_refused_as_an_object_too(fake: list[FakeSession], flags: list[str], sen
     assert len(run.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("layer", ["6", "7", "100"])
-def test_layer_that_the_model_has_not(fake: list[FakeSession], layer: str) -> None:
+# By its stored configuration, before anything is loaded; and by the model, once it is.
+@pytest.mark.parametrize(("layer", "layers"), [("10", 10), ("100", 10), ("6", 6), ("7", 6)])
+def test_layer_that_the_model_has_not(fake: list[FakeSession], layer: str, layers: int) -> None:
     run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
     assert (run.code, run.out) == (2, "")
     assert run.err == (
-        f"Error: --prune-layer must be from 1 to 5 for mini, which has 6 layers, not {layer}\n"
+        f"Error: --prune-layer must be from 1 to {layers - 1} for mini, which has {layers} layers, "
+        f"not {layer}\n"
     )
 
 
