@@ -95,7 +95,7 @@ def test_panel_line_by_line() -> None:
         "KV selection   1 update in 1 step, 2,086 evicted, 0 recalled",
         "LLM FLOPs      17.5 T of 41.4 T baseline (42 %), by the paper's formula",
         "Time           70.0 s: start 66.4 · vision 1.5 · prefill 2.0 · decode 0.1",
-        "Speed          TTFT 3.80 s after loading · 16.7 tokens/s (253 GB/s)",
+        "Speed          TTFT 3.80 s, video included · 16.7 tokens/s (253 GB/s)",
         "Memory         KV cache 171 MB (99.9 MB of it in use) · peak 2.4 GB",
         "Loaded         weights 16.1 GB in 61.5 s · video 0.25 s",
         "",
@@ -126,6 +126,11 @@ def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
 )
 def test_panel_has_what_was_waited_for(waited_s: float | None, time: str) -> None:
     assert f"Time           {time}  " in printed(panel(ANSWER, waited_s))
+
+
+def test_panel_names_what_was_waited_for_a_comparison() -> None:
+    text = printed(panel(ANSWER, 9.56, warm_up_s=1.25))
+    assert "9.56 s: start 4.75 · warm-up 1.25 · vision 1.50 · prefill 2.00 · decode 0.06" in text
 
 
 def test_panel_of_a_model_with_other_layers() -> None:

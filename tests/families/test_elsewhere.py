@@ -17,6 +17,7 @@ import torch
 
 from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
@@ -48,6 +49,9 @@ def methods_of(family: str) -> dict[str, Method]:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
     if family in FAMILIES and FAMILIES[family].tower is not None:
         found["vision"] = replace(restless, merge_stage="vision")
+    if family == "llava_onevision":
+        merging = [name for name, method in METHODS.items() if method.needs]
+        found |= {name: create(name, retain=0.4, positions="kept") for name in merging}
     return found
 
 

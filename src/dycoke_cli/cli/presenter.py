@@ -58,6 +58,11 @@ class Presenter:
     def warn(self, warning: str) -> None:
         """Say what can't wait for the answer, whose document has it, too."""
 
+    def warm_up(self, run: Callable[[], None]) -> None:
+        """Run something that isn't measured."""
+        self.progress("warm_up", 0, 0)
+        run()
+
     def begin(self, question: str) -> None:
         """A question is asked."""
 
@@ -88,6 +93,7 @@ class AsText(Presenter):
         self._warned: set[str] = set()
         self._waiting_since = time.monotonic()
         self._waited_s: float | None = None
+        self._warm_up_s = 0.0
 
     def __exit__(
         self,
@@ -117,6 +123,12 @@ class AsText(Presenter):
         self._progress.stop()
         self._warned.add(warning)
         render.warning(warning)
+
+    def warm_up(self, run: Callable[[], None]) -> None:
+        """Run something that isn't measured, which takes time of those who wait."""
+        started = time.monotonic()
+        super().warm_up(run)
+        self._warm_up_s = time.monotonic() - started
 
     def begin(self, question: str) -> None:
         """Show the question where several answers follow each other."""
@@ -152,7 +164,8 @@ class AsText(Presenter):
         for warning in answer.warnings:
             self.warn(warning)
         assert self._waited_s is not None
-        render.statistics(answer, self._waited_s)
+        render.statistics(answer, self._waited_s, self._warm_up_s)
+        self._warm_up_s = 0.0
 
 
 class AsJson(Presenter):

@@ -82,7 +82,9 @@ def _given(
     given = Given(layout.grid(rows))
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
-        given = replace(given, attention=tower.attention, keys=tower.keys)
+        # Of a model spread over several devices, the vision encoder may be on another one.
+        attention, keys = tower.attention.to(rows.device), tower.keys.to(rows.device)
+        given = replace(given, attention=attention, keys=keys)
     if "question" in method.needs:
         behind = int(layout.index[-1]) + 1 + prompts.tail
         is_text = prompts.stays[number, behind:].to(rows.device)

@@ -68,6 +68,9 @@ class Presenter(Protocol):
     def warn(self, warning: str) -> None:
         """Something that can't wait for the answer, whose document has it, too."""
 
+    def warm_up(self, run: Callable[[], None]) -> None:
+        """Run something that isn't measured."""
+
     def begin(self, question: str) -> None:
         """A question is asked."""
 
@@ -103,8 +106,7 @@ def _converse(conversation: Conversation, presenter: Presenter) -> None:
     if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
         presenter.warn(request.advise(warning))
     if conversation.compare:
-        presenter.progress("warm_up", 0, 0)
-        _warm_up(session, request)
+        presenter.warm_up(lambda: _warm_up(session, request))
     history: list[tuple[str, str]] = []
     for question in conversation.questions:
         presenter.begin(question)

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer, waited_s: float) -> None:
+def statistics(answer: Answer, waited_s: float, warm_up_s: float) -> None:
     """The panel with the figures of one answer, and the comparison where there is one.
 
     Nothing for an answer that the model wasn't asked for: it has no figures.
@@ -58,13 +58,14 @@ def statistics(answer: Answer, waited_s: float) -> None:
     Args:
         answer: and what was measured.
         waited_s: see `panel`.
+        warm_up_s: likewise.
     """
     if not answer.tokens.generated:
         return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel
 
-    to_stderr(panel(answer, waited_s))
+    to_stderr(panel(answer, waited_s, warm_up_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))
 

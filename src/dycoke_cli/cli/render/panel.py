@@ -13,18 +13,19 @@ from dycoke_cli.compression.registry import restore
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
 
 
-def panel(answer: Answer, waited_s: float | None = None) -> Panel:
+def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:
     """All figures of one answer.
 
     Args:
         answer: and what was measured.
         waited_s: seconds from the command, or from the answer before, to its end; None takes them
             for those that were measured.
+        warm_up_s: the part of them that went into a run which isn't measured.
     """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _rows(answer, waited_s):
+    for name, value in _rows(answer, waited_s, warm_up_s):
         table.add_row(name, Text(value))
     body = Group(table, Text(), Text(saving(answer), style="green"))
     return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
@@ -58,7 +59,7 @@ def _title(answer: Answer) -> str:
     return one_line(" · ".join([answer.model.name, method.title, *symbols]))
 
 
-def _rows(answer: Answer, waited_s: float | None) -> list[tuple[str, str]]:
+def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
     pruning = restore(answer.method).pruning()
@@ -69,7 +70,7 @@ def _rows(answer: Answer, waited_s: float | None) -> list[tuple[str, str]]:
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),
-        ("Time", _time(answer.seconds, waited_s)),
+        ("Time", _time(answer.seconds, waited_s, warm_up_s)),
         ("Speed", _speed(answer)),
         ("Memory", _memory(answer.bytes)),
         ("Loaded", _loaded(answer)),
@@ -111,13 +112,13 @@ def _flops(used: Flops) -> str:
     )
 
 
-def _time(taken: Seconds, waited_s: float | None) -> str:
+def _time(taken: Seconds, waited_s: float | None, warm_up_s: float) -> str:
     """What somebody waited, and its parts, which add up to it."""
     stages = {"vision": taken.vision, "prefill": taken.prefill, "decode": taken.decode}
     measured = sum(stages.values())
-    # The program starts, loads the model and reads the video meanwhile; warms up to compare.
-    start = taken.load + taken.video_decode if waited_s is None else waited_s - measured
-    parts = {"start": max(0.0, start)} | stages
+    # The program starts, and loads the model while it reads the video.
+    start = taken.load + taken.video_decode if waited_s is None else waited_s - measured - warm_up_s
+    parts = {"start": max(0.0, start), "warm-up": warm_up_s} | stages
     total = sum(parts.values())
     digits = 2 if total < 10 else 1 if total < 100 else 0
     figures = {name: f"{part:.{digits}f}" for name, part in parts.items()}
@@ -127,7 +128,8 @@ def _time(taken: Seconds, waited_s: float | None) -> str:
 
 def _speed(answer: Answer) -> str:
     taken, rate = answer.seconds, answer.tokens_per_second
-    parts = [f"TTFT {seconds(taken.first_token)} after loading"]
+    video = ", video included" if taken.video_decode else ""
+    parts = [f"TTFT {seconds(taken.first_token)}{video}"]
     if rate:
         parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, answer.bytes)}")
     return " · ".join(parts)
