@@ -69,7 +69,7 @@ PICTURES = (
             "sample_videos",
             "What happens?",
             "-q",
-            "How many objects are there?",
+            "What is shown?",
             "--out",
             "results.jsonl",
         ),
@@ -172,7 +172,7 @@ def draw(picture: Picture, folder: Path) -> str:
         halfway = while_it_ran[len(while_it_ran) // 2]
         parts = [halfway, *_new(halfway, parts[0])]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text("$ dycoke " + shlex.join(picture.arguments), style="bold"), soft_wrap=True)
+    console.print(Text("$ dycoke " + shlex.join(picture.arguments), style="bold"))
     for text in parts:
         console.print(text, soft_wrap=True)
     svg = console.export_svg(title="", theme=SVG_EXPORT_THEME, unique_id=picture.name)
