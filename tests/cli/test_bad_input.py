@@ -99,7 +99,7 @@ def test_settings_that_are_broken(settings_file: Path) -> None:
     settings_file.write_text("{")
     run, _ = both_ways(CLIP)
     assert run.code == 4
-    assert "`dycoke models default NAME` writes them anew" in run.err
+    assert f"{settings_file} isn't a settings file of dycoke; move it" in run.err
 
 
 def test_model_and_video_are_looked_at_before_anything_is_loaded(
