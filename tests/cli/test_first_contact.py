@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,18 @@ def test_the_exit_code_survives_leaving_at_once() -> None:
 def test_the_program_ends_with_the_code_of_its_error() -> None:
     run = run_process(REAL, "ask", "nofile.mp4", "What?")
     assert (run.code, run.out) == (3, "")
+
+
+def test_a_folder_is_never_looked_for_on_the_hub(
+    fake: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dycoke_cli.runs import conversation
+
+    def ask_the_hub(source: object) -> None:
+        raise AssertionError("asked the hub")
+
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(conversation, "is_here", lambda source: False)
+    monkeypatch.setattr(conversation, "first_download", ask_the_hub)
+    assert run_here("ask", CLIP, "What?", "--model", tmp_path).code == 0

@@ -217,7 +217,7 @@ def _check_model(request: Request, presenter: Presenter) -> bool:
         local = True
     else:
         source = find(request.model)
-        local = is_here(source)
+        local = source.local or is_here(source)
         if not local:
             planned = first_download(source)
             gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
