@@ -152,7 +152,7 @@ def test_demo_in_a_terminal() -> None:
     assert code == 0
     text = seen.decode()
     assert text.count("of visual tokens dropped") == 2
-    assert "Now yours:" in text
+    assert "Next: `dycoke ask VIDEO" in text
     assert "Traceback" not in text
     # The library's own bars and warnings stay away.
     assert "Loading weights" not in text
