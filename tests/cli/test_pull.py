@@ -76,8 +76,9 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     assert f"downloading {NAME}: 3 files, 1.02 MB" in run.err
     assert [file for _, file, _ in hub.fetched] == NEEDED
     assert (again.code, again.out, again.err) == (0, f"{COMMIT}\n", "")
-    (row,) = [line for line in listed.out.splitlines() if f" {NAME} " in line]
-    assert "1.02 MB" in row
+    head, *rows = [line.split("\t") for line in listed.out.splitlines()]
+    (row,) = [dict(zip(head, row, strict=True)) for row in rows if row[0] == NAME]
+    assert row["on_disk"] == "yes"
     model = only(shown)
     assert model["on_disk"]["complete"]
     (revision,) = model["on_disk"]["revisions"]
