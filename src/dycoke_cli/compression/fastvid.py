@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.clusters import density_peaks, distances, means
-from dycoke_cli.compression.segments import segments_at_cuts
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -20,7 +19,7 @@ NEIGHBORS = 4
 
 
 @dataclass(frozen=True)
-class FastVID(Budgeted):
+class FastVID(SegmentBySegment):
     """FastVID (arXiv 2503.11187), its pruning before the language model.
 
     The video is cut into segments where the mean tokens of two frames are less similar than
@@ -45,7 +44,6 @@ class FastVID(Budgeted):
     title: ClassVar[str] = "FastVID"
     summary: ClassVar[str] = "salient tokens by attention, and segments merged into anchor frames"
     paper: ClassVar[str | None] = "arXiv 2503.11187"
-    needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
     contextual: Annotated[
         float,
@@ -57,34 +55,11 @@ class FastVID(Budgeted):
     anchor_weight: Annotated[
         float, Param("β, how much of a merged token is itself.", at_least=0, to=1)
     ] = 0.6
-    segment_threshold: Annotated[
-        float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
-    ] = 0.9
-    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
 
-    def choose(self, given: Given) -> Selection:
-        """The salient tokens, and the merged ones of the anchors."""
-        import torch
-
-        assert given.attention is not None, "asked for"
-        frames, per_frame = given.features.shape[:2]
-        counts = shares(self.kept_tokens(frames, per_frame), frames)
-        parts = []
-        for start, stop in segments_at_cuts(
-            given.features, self.segment_threshold, self.min_segments
-        ):
-            of_segment = slice(start, stop)
-            part = self._segment(
-                given.features[of_segment], given.attention[of_segment], counts[of_segment]
-            )
-            parts += [(start * per_frame + at, tokens) for at, tokens in part]
-        kept, merged = zip(*parts, strict=True)
-        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
-
-    def _segment(
+    def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Indices and features of the tokens kept of one segment's `features[L, N, D]`."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The salient tokens, and the merged ones of the anchors."""
         import torch
 
         per_frame = features.shape[1]
@@ -108,7 +83,8 @@ class FastVID(Budgeted):
                 targets = density_peaks(distances(own), quota, min(NEIGHBORS, len(own)))
                 merged = self._merged(own[targets], own if len(quotas) == len(counts) else whole)
                 found.append((anchor * per_frame + others[anchor][targets], merged))
-        return found
+        kept, features_kept = zip(*found, strict=True)
+        return torch.cat(kept), torch.cat(features_kept)
 
     def _quotas(self, total: int, room: list[int]) -> dict[int, int]:
         """How many tokens each anchor of a segment keeps, whose frames have room for so many."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, in_proportion, shares
+from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
-from dycoke_cli.compression.segments import segments_at_cuts
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -19,7 +18,7 @@ NEIGHBORS = 7
 
 
 @dataclass(frozen=True)
-class FlashVID(Budgeted):
+class FlashVID(SegmentBySegment):
     """FlashVID (arXiv 2602.08024, ICLR 2026), its part before the language model.
 
     The video is cut into segments, where the mean tokens of two frames are less similar than
@@ -47,7 +46,6 @@ class FlashVID(Budgeted):
     title: ClassVar[str] = "FlashVID"
     summary: ClassVar[str] = "diverse tokens with attention; the rest as trees over time"
     paper: ClassVar[str | None] = "arXiv 2602.08024, ICLR 2026"
-    needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
     contextual: Annotated[
         float,
@@ -56,34 +54,11 @@ class FlashVID(Budgeted):
     merge_threshold: Annotated[
         float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
     ] = 0.8
-    segment_threshold: Annotated[
-        float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
-    ] = 0.9
-    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
 
-    def choose(self, given: Given) -> Selection:
-        """The diverse tokens, and the means of clusters of trees."""
-        import torch
-
-        assert given.attention is not None, "asked for"
-        frames, per_frame = given.features.shape[:2]
-        counts = shares(self.kept_tokens(frames, per_frame), frames)
-        kept, merged = [], []
-        for start, stop in segments_at_cuts(
-            given.features, self.segment_threshold, self.min_segments
-        ):
-            of_segment = slice(start, stop)
-            at, tokens = self._segment(
-                given.features[of_segment], given.attention[of_segment], counts[of_segment]
-            )
-            kept.append(start * per_frame + at)
-            merged.append(tokens)
-        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
-
-    def _segment(
+    def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Indices and features of the tokens kept of one segment's `features[L, N, D]`."""
+        """The diverse tokens, and the means of clusters of trees."""
         import torch
 
         per_frame = features.shape[1]

@@ -1,10 +1,14 @@
-"""Segments of a video whose frames are alike, by their mean tokens."""
+"""Segments of a video whose frames are alike, and methods that choose in each alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch
@@ -30,3 +34,46 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
     is_cut[alike.argsort(stable=True)[: least - 1]] = True
     cuts = (is_cut.nonzero().flatten() + 1).tolist()
     return list(zip([0, *cuts], [*cuts, len(features)], strict=True))
+
+
+@dataclass(frozen=True)
+class SegmentBySegment(Budgeted):
+    """Each frame has the same share of the budget, and each segment chooses from its frames."""
+
+    needs: ClassVar[tuple[Need, ...]] = ("attention",)
+
+    segment_threshold: Annotated[
+        float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
+    ] = 0.9
+    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+
+    def choose(self, given: Given) -> Selection:
+        """What `kept_of_segment` keeps of each."""
+        import torch
+
+        assert given.attention is not None, "asked for"
+        frames, per_frame = given.features.shape[:2]
+        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        kept, merged = [], []
+        for start, stop in segments_at_cuts(
+            given.features, self.segment_threshold, self.min_segments
+        ):
+            of_segment = slice(start, stop)
+            at, tokens = self.kept_of_segment(
+                given.features[of_segment], given.attention[of_segment], counts[of_segment]
+            )
+            kept.append(start * per_frame + at)
+            merged.append(tokens)
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+
+    def kept_of_segment(
+        self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Indices `[M]`, in any order, and features `[M, D]` of the tokens kept of one segment.
+
+        Args:
+            features: `[L, N, D]`, float.
+            attention: `[L, N]`, float32.
+            counts: of its frames: together they are M.
+        """
+        raise NotImplementedError
