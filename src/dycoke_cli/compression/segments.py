@@ -40,6 +40,7 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
 class SegmentBySegment(Budgeted):
     """Each frame has the same share of the budget, and each segment chooses from its frames."""
 
+    title: ClassVar[str] = "Segments"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
     segment_threshold: Annotated[
