@@ -1,0 +1,129 @@
+"""DyCoke with a selection per layer: each layer's own query ranks its keys, approximately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+from dycoke_cli.compression.base import Method, Pruning, tokens_left
+from dycoke_cli.compression.budget import Positions
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.key_index import KeySelector
+from dycoke_cli.compression.kv_pruning import (
+    DP_CACHE,
+    PRUNE_FROM,
+    PRUNE_LAYER,
+    KVPrune,
+    PruneRatio,
+    VisualSelector,
+)
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Param
+
+PAYS_FROM = 6000
+"""Visual tokens from which decode attention was measured to be faster with the index than without.
+
+Of a 0.5B model; of a 7B one it is from a thousand on (docs/speed.md)."""
+
+
+@dataclass(frozen=True)
+class DyCokePlus(Method):
+    """DyCoke's second stage with a selection that each layer makes for itself, at each step.
+
+    DyCoke's own scores tokens at one layer, for all layers behind it (`scorer="layer"`). Here every
+    layer ranks the visual tokens by its own query and a low-rank index of its own keys
+    (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on. There is no
+    threshold, and nothing is moved: a step copies the entries that it selects.
+
+    Raises:
+        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
+    """
+
+    name: ClassVar[str] = "dycoke-plus"
+    title: ClassVar[str] = "DyCoke+"
+    summary: ClassVar[str] = "KV-cache pruning in decode, in which each layer selects for itself"
+
+    kv_prune: KVPrune = True
+    prune_ratio: PruneRatio = 0.9
+    scorer: Annotated[
+        Literal["own", "layer"],
+        Param(
+            "What a decoding step selects by: own (each layer scores the tokens for itself, by a "
+            "low-rank index of its keys) or layer (one layer for all behind it, as dycoke).",
+            switch="kv_prune",
+        ),
+    ] = "own"
+    per_head: Annotated[
+        bool,
+        Param(
+            "Each KV head selects for itself; otherwise all heads of a layer share a selection. "
+            "For the scorer own.",
+            switch="kv_prune",
+        ),
+    ] = False
+    prune_layer: Annotated[
+        int | None,
+        replace(
+            PRUNE_LAYER,
+            help="First pruned layer.",
+            at_least=0,
+            default="0, or with the scorer layer that of dycoke",
+        ),
+    ] = None
+    positions: Positions = None
+    dp_cache: Annotated[
+        Literal["device", "host", "discard"],
+        replace(
+            DP_CACHE,
+            help="Where evicted tokens are stored: device; host (main memory, which frees that of "
+            "a GPU); discard (nowhere; for the scorer layer, without recall).",
+        ),
+    ] = "device"
+    prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scorer == "own" and self.prune_layer is None:
+            object.__setattr__(self, "prune_layer", 0)
+        if self.scorer == "layer" and self.prune_layer == 0:
+            raise UsageError(
+                "prune_layer must be 1 or more with the scorer layer, for the layer before it "
+                "scores the tokens; 0 is for the scorer own"
+            )
+        if self.scorer == "layer" and self.per_head:
+            raise UsageError("per_head is for the scorer own; drop it, or the scorer layer")
+        if self.scorer == "own" and self.dp_cache == "discard":
+            raise UsageError(
+                "dp_cache discard is for the scorer layer: with own, each step may select any "
+                "token; use device or host"
+            )
+        if self.prune_from and self.dp_cache != "device":
+            raise UsageError(
+                f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
+            )
+
+    def has_effect(self, switch: str, kept: int) -> bool:
+        """Whether decode is pruned: that needs enough visual tokens, too."""
+        return super().has_effect(switch, kept) and kept >= self.prune_from
+
+    def attended_tokens(self, kept: int) -> int:
+        """What a decoding step attends to."""
+        pruned = self.has_effect("kv_prune", kept)
+        return tokens_left(kept, self.prune_ratio) if pruned else kept
+
+    def renumbers(self) -> bool:
+        """Whether kept tokens close the gaps in their positions."""
+        assert self.positions is not None, "suited to a model first"
+        return self.positions == "renumbered"
+
+    def pruning(self) -> Pruning | None:
+        """Fresh decode pruning for one sequence, or None where it is off."""
+        if not self.kv_prune:
+            return None
+        assert self.prune_layer is not None, "suited to a model first"
+        if self.scorer == "own":
+            own = KeySelector(self.per_head)
+            return Pruning(self.prune_layer, None, self.dp_cache, self.prune_from, own)
+        recall = self.dp_cache != "discard"
+        selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
+        return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)
