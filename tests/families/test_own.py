@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCokePlus
+from dycoke_cli import DyCokePlus, VideoSession
+from dycoke_cli.engine import chunks
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompt import make_prompt
 from tests.engine.own_reference import Choices, own_attention
 from tests.exactness import assert_same
 
-from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, Shorter, clip, stock_inputs
+from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, QUESTION, Shorter, clip, stock_inputs
+from .test_chunked_prefill import CHUNK, FAMILIES, Read
 from .test_matrix import plain, positions_of
+from .test_together import QUESTIONS, loaded_of, same
 from .tiny import MAKERS, make
 
 NEW_TOKENS = 5
@@ -135,3 +140,73 @@ def test_layers_that_do_not_keep_every_token_are_refused(family) -> None:
     refused = pytest.raises(UsageError, match=r"--(no-kv-prune|method none) works")
     with refused, DyCokePlus()(model):
         pass
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("changes", [{}, {"per_head": True}, {"dp_cache": "host"}])
+def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(9))
+    methods = [
+        DyCokePlus(prune_ratio=0.6, positions=positions, **changes)
+        for positions in positions_of(family)
+    ]
+    whole = [answer(model, inputs, method) for method in methods]
+    monkeypatch.setattr(chunks, "LONGEST_WHOLE", CHUNK + 1)
+    monkeypatch.setattr(chunks, "CHUNK", CHUNK)
+    for method, (expected, counts) in zip(methods, whole, strict=True):
+        with Read(model) as read:
+            output, stats = answer(model, inputs, method)
+        assert read.longest == CHUNK
+        assert output.sequences.tolist() == expected.sequences.tolist()
+        for ours, theirs in zip(output.logits, expected.logits, strict=True):
+            assert_same(ours, theirs)
+        assert stats == counts
+        ours, theirs = output.past_key_values, expected.past_key_values
+        assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
+
+
+@pytest.mark.parametrize("family", SERVED)
+@pytest.mark.parametrize("dp_cache", ["device", "host"])
+def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cache) -> None:
+    loaded = loaded_of(family)
+    method = DyCokePlus(prune_ratio=0.6, positions="kept", dp_cache=dp_cache)
+    session = VideoSession(loaded, clip(5))
+    for number, question in enumerate(QUESTIONS):
+        alone = VideoSession(loaded, clip(5), reuse=False)
+        expected = alone.ask(question, method, max_new_tokens=NEW_TOKENS)
+        with Read(loaded.model) as read:
+            found = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+        assert same(found, expected)
+        if number and dp_cache == "device" and family not in BOTH_WAYS:
+            assert read.prefilled <= expected.tokens.text
+
+
+@pytest.mark.parametrize("family", SERVED)
+@pytest.mark.parametrize("changes", [{}, {"per_head": True}, {"dp_cache": "host"}])
+def test_three_unequal_ones_are_answered_as_alone(family, changes) -> None:
+    loaded = loaded_of(family)
+    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    method = DyCokePlus(prune_ratio=0.6, positions="kept", **changes)
+    together = ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    for item, found in zip(questions, together, strict=True):
+        assert same(found, item.session.ask(item.question, method, max_new_tokens=NEW_TOKENS))
+
+
+def test_what_is_reported_is_what_was_read() -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(9))
+    found = session.ask(QUESTION, DyCokePlus(prune_ratio=0.6, prune_layer=1), max_new_tokens=6)
+    layers = loaded.model.get_decoder().config.num_hidden_layers
+    kept = found.tokens.visual_kept
+    assert found.tokens.visual_active_in_decode == int(kept * 0.4)
+    read = (kept + (layers - 1) * int(kept * 0.4)) / layers
+    assert found.tokens.visual_read_per_step == pytest.approx(read)
+    assert (found.decode.steps, found.decode.choices_renewed) == (5, 4)
+    assert (found.decode.tokens_evicted, found.decode.tokens_recalled) == (0, 0)
+    every = session.ask(QUESTION, DyCokePlus(prune_ratio=0.6), max_new_tokens=6)
+    assert every.tokens.visual_read_per_step == int(kept * 0.4)
+    assert every.flops.decode < found.flops.decode < every.flops.uncompressed
+    with pytest.raises(UsageError, match="a trace shows the selection of one layer"):
+        session.ask(QUESTION, DyCokePlus(), trace=True)
