@@ -50,18 +50,16 @@ def select(
     """
     if videos:
         towers = [video.tower for video in videos]
-        settled = [video.kept for video in videos]
+        encoded_tokens = [video.kept for video in videos]
     else:
         towers = list(_recorded_towers(method, prompts.layouts, recorded))
-        settled = [None] * len(towers)
+        encoded_tokens = [None] * len(towers)
     return [
         Selection(torch.arange(0))
         if layout is None
-        else Selection(kept)
-        if kept is not None
-        else method.choose(_given(method, prompts, i, layout, tower))
-        for i, (layout, kept, tower) in enumerate(
-            zip(prompts.layouts, settled, towers, strict=True)
+        else method.choose(_given(method, prompts, i, layout, tower, encoded))
+        for i, (layout, encoded, tower) in enumerate(
+            zip(prompts.layouts, encoded_tokens, towers, strict=True)
         )
     ]
 
@@ -76,10 +74,15 @@ def _recorded_towers(
 
 
 def _given(
-    method: Method, prompts: Prompts, number: int, layout: Layout, tower: TowerAttention | None
+    method: Method,
+    prompts: Prompts,
+    number: int,
+    layout: Layout,
+    tower: TowerAttention | None,
+    encoded: torch.Tensor | None,
 ) -> Given:
     rows = prompts.embeddings[number]
-    given = Given(layout.grid(rows))
+    given = Given(layout.grid(rows), encoded=encoded)
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
         # Of a model spread over several devices, the vision encoder may be on another one.
