@@ -50,7 +50,7 @@ class DyCokePlus(Budgeted):
         super().__post_init__()
         if self.merge_stage == "vision" and self.retain > 0.5:
             raise UsageError(
-                "merge_stage vision keeps half of the tokens early; retain must be 0.5 or less"
+                "merge_stage vision drops half of the tokens early: retain must be at most half"
             )
 
     def choose(self, given: Given) -> Selection:
