@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "scores come from the wrong layer",
         "shorten",
-        "P.layer - 1 if P else None",
-        "max(P.layer - 2, 0) if P else None",
+        "P.layer - 1 if P and P.selector else None",
+        "max(P.layer - 2, 0) if P and P.selector else None",
     ),
     Mutation(
         "pruning starts one layer late",

@@ -76,7 +76,7 @@ def test_for_people() -> None:
     assert text.count("--merge-ratio") == 1
     assert "evs: the tokens that differ most" in text
     assert "Acts: before the language model. Paper: arXiv 2510.14624. Parameters: those of" in text
-    assert text.count("--positions") == 2
+    assert text.count("--positions") == 3
     assert "--merge-ratio K" in run_here("methods", "random").out
 
 
