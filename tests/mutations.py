@@ -227,9 +227,16 @@ MUTATIONS = (
     ),
     Mutation(
         "CDPruner forgets what it chose before",
-        "CDPruner.choose",
-        "A - B[:, C] @ B",
-        "A",
+        "_greedy",
+        "A[B[C]] - D[:, C] @ D",
+        "A[B[C]]",
+        METHODS,
+    ),
+    Mutation(
+        "CDPruner makes rows as if nothing had been chosen before",
+        "_residual",
+        "A -= B[:, C].T @ B[:, D]",
+        "pass",
         METHODS,
     ),
     Mutation(
