@@ -171,7 +171,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a pivot of DART takes again what another took",
-        "DART.select",
+        "DART.choose",
         "A.masked_fill(B, torch.inf)",
         "A",
         METHODS,
