@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -129,13 +130,22 @@ def write_pages(folder: Path, names: Sequence[str], write: bool) -> None:
         write_figure(figure, into / picture)
         print(f"wrote {into / picture}", file=sys.stderr)
     for name, text in pages_of(models).items():
-        print(f"\n<!-- {name} -->\n{text}")
+        print(f"\n<!-- {name} -->\n{_with_picture(name, text, README)}")
         if write:
             having = [page for page in (README, PAGE) if _has_place(name, page)]
             for page in having:
-                put(text, name, page)
+                put(_with_picture(name, text, page), name, page)
             into = ", ".join(page.name for page in having) or "no page, for none has its markers"
             print(f"{name}: into {into}", file=sys.stderr)
+
+
+def _with_picture(name: str, text: str, page: Path) -> str:
+    """A text with the picture that goes with it, where it has one."""
+    picture = {"methods": PICTURE, "methods-models": PICTURES}.get(name)
+    if picture is None:
+        return text
+    link = os.path.relpath(picture, page.parent)
+    return f"![Correct answers over the visual tokens kept, by method]({link})\n\n{text}"
 
 
 def _pictures(models: Mapping[str, Documents]) -> dict[str, Figure]:

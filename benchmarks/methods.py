@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.journal import open_journal
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, lines_of
-from dycoke_cli.evaluation.metrics import Predictions, grouped, mean_of
+from dycoke_cli.evaluation.metrics import Predictions, grouped, known_mean, mean_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.runner import evaluate
@@ -163,11 +163,12 @@ def more_of(
         some = [item for item in items if belongs(item)]
         more[name] = asdict(mean_of(right, some, said, baseline)) if some else None
     # Later questions about a video reuse what the first one prefilled.
-    prefills = [
-        [said[item.id].seconds_prefill or 0.0 for item in of_video]
-        for of_video in grouped(items, lambda item: item.video).values()
-    ]
-    more["seconds_whole_prefill"] = sum(map(max, prefills)) / len(prefills)
+    prefills: list[float | None] = []
+    for of_video in grouped(items, lambda item: item.video).values():
+        seconds = [said[item.id].seconds_prefill for item in of_video]
+        known = [one for one in seconds if one is not None]
+        prefills.append(max(known) if len(known) == len(seconds) else None)
+    more["seconds_whole_prefill"] = known_mean(prefills)
     return more
 
 
@@ -268,6 +269,8 @@ def main() -> None:
             measure(run, arguments)
     except DycokeError as error:
         raise SystemExit(f"Error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

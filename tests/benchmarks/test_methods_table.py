@@ -175,8 +175,12 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
         assert f"{VIDEOS} videos, {questions} questions each row, test split" in text
         assert "Commit abc1234, " in text
     positions = table_of(pages["methods-positions"])
-    pair = json.loads((measured / "control" / "positions.json").read_text())["pairs"]
-    evs = pair["evs:retain=0.25:positions=kept"]
+    document = json.loads((measured / "control" / "positions.json").read_text())
+    rows = {row["spec"]: row for row in document["report"]["rows"]}
+    kept, moved = (rows[f"evs:retain=0.25:positions={one}"] for one in methods.POSITIONS)
+    evs = document["pairs"]["evs:retain=0.25:positions=kept"]
+    assert evs["difference"] == pytest.approx(moved["accuracy"] - kept["accuracy"])
+    assert evs["difference_error"] != pytest.approx(moved["difference_error"])
     assert positions[0][-1] == "control: contiguous − original"
     assert positions[1]["`evs`"][-1].startswith(f"{100 * evs['difference']:+.1f}".replace("-", "−"))
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
@@ -187,23 +191,30 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
 def test_pages_are_written_between_their_markers(
     measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme, page = tmp_path / "README.md", tmp_path / "methods.md"
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "methods.md"
+    page.parent.mkdir()
     for path in (readme, page):
         path.write_text("before\n<!-- methods: by hand -->\n<!-- /methods -->\nafter\n")
     with page.open("a") as file:
         file.write("<!-- methods-layers: … -->\nold\n<!-- /methods-layers -->\n")
-    for name, path in (("README", readme), ("PAGE", page), ("PICTURE", tmp_path / "methods.png")):
-        monkeypatch.setattr(method_pages, name, path)
+    picture = page.with_name("methods.png")
+    monkeypatch.setattr(method_pages, "README", readme)
+    monkeypatch.setattr(method_pages, "PAGE", page)
+    monkeypatch.setattr(method_pages, "PICTURE", picture)
+    monkeypatch.setattr(method_pages, "PICTURES", picture.with_stem("methods-models"))
     flags = ["--out", str(measured), "--report", "shipped,control", "--write"]
     monkeypatch.setattr(sys, "argv", ["methods", *flags])
     methods.main()
-    assert readme.read_text().startswith("before\n<!-- methods: by hand -->\n| method | 50 % kept")
+    link = "![Correct answers over the visual tokens kept, by method]"
+    begin = f"before\n<!-- methods: by hand -->\n{link}"
+    assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 50 % kept")
+    assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 50 % kept")
     assert readme.read_text().endswith("<!-- /methods -->\nafter\n")
     assert "| `dycoke` | 3 |" in page.read_text()
     assert "old" not in page.read_text()
     for name in ("methods.png", "methods-models.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert picture.size == (WIDTH_PX, HEIGHT_PX)
+        with Image.open(page.with_name(name)) as written:
+            assert written.size == (WIDTH_PX, HEIGHT_PX)
 
 
 def test_what_is_missing_is_left_out(measured: Path, tmp_path: Path) -> None:
