@@ -12,15 +12,18 @@ from dycoke_cli.cli.method_documents import list_methods
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import FAMILIES
 
 from .stock import clip, stock_inputs
 from .tiny import MAKERS, make
 
+BEFORE = "before the language model"
+NEEDING = ("evs", "cdpruner", "visionzip")
 # One of each kind: its name, its parameters, and where it chooses with them.
 KINDS: dict[str, tuple[dict[str, Any], str]] = {
-    "evs": ({}, "before the language model"),
-    "cdpruner": ({}, "before the language model"),
-    "visionzip": ({}, "before the language model"),
+    "evs": ({}, BEFORE),
+    "cdpruner": ({}, BEFORE),
+    "visionzip": ({}, BEFORE),
     "dycoke": ({"ttm": False, "prune_layer": 1}, "in decode"),
     "fastv": ({"prune_layer": 1}, "inside the language model"),
 }
@@ -46,16 +49,13 @@ def test_a_family_is_named_where_it_runs(family: str) -> None:
         assert served == runs(family, create(name, **parameters)), name
 
 
-def test_each_method_is_of_one_of_these_kinds() -> None:
-    """So that what holds for one of a kind holds for all."""
-    listed = list_methods(METHODS.values()).methods
-    tested = [
-        (method.needs, place, families)
-        for method in listed
-        for place, families in method.families.items()
-        if method.name in KINDS
-    ]
-    for method in listed:
-        for place, families in method.families.items():
-            assert (method.needs, place, families) in tested, method.name
+def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
+    """A method serves the families that give what it needs, as far as their layers allow it."""
+    listed = {method.name: method for method in list_methods(METHODS.values()).methods}
+    needing = {listed[name].needs: {*listed[name].families[BEFORE]} for name in NEEDING}
+    places = {place: {*listed[name].families[place]} for name, (_, place) in KINDS.items()}
+    for method in listed.values():
         assert bool(method.families) == (method.name != "none")
+        for place, families in method.families.items():
+            allowed = places.get(place, {*FAMILIES}) if place != BEFORE else {*FAMILIES}
+            assert {*families} == needing[method.needs] & allowed, (method.name, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dycoke_cli.evaluation.dataset import Dataset, Item
@@ -42,7 +43,7 @@ class Setup:
     max_new_tokens: int = 128
     options: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property  # asked for once a row and question
     def id(self) -> str:
         """Short, and another one for each other setup."""
         about = asdict(self) | {"version": _FIRST}
