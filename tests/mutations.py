@@ -172,7 +172,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a pivot of DART takes again what another took",
-        "DART.select",
+        "DART.choose",
         "A.masked_fill(B, torch.inf)",
         "A",
         METHODS,
@@ -228,9 +228,16 @@ MUTATIONS = (
     ),
     Mutation(
         "CDPruner forgets what it chose before",
-        "CDPruner.choose",
-        "A - B[:, C] @ B",
-        "A",
+        "_greedy",
+        "A[B[C]] - D[:, C] @ D",
+        "A[B[C]]",
+        METHODS,
+    ),
+    Mutation(
+        "CDPruner makes rows as if nothing had been chosen before",
+        "_residual",
+        "A -= B[:, C].T @ B[:, D]",
+        "pass",
         METHODS,
     ),
     Mutation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,14 +22,15 @@ from tests.exactness import assert_same
 from .test_batches import NEW_TOKENS, answer, batch_of, prompts
 from .tiny import SHAPES, make_inputs, make_model
 
+Stage2 = partial(DyCokePlus, retain=1.0)
 METHODS = [
-    DyCokePlus(prune_ratio=0.6),
-    DyCokePlus(prune_ratio=0.9, prune_layer=3),
-    DyCokePlus(prune_ratio=0.6, per_head=True),
-    DyCokePlus(prune_ratio=0.6, dp_cache="host"),
-    DyCokePlus(prune_ratio=0.6, dp_cache="host", per_head=True, prune_layer=1),
-    DyCokePlus(prune_ratio=0.99),
-    DyCokePlus(prune_ratio=0.0, positions="kept"),
+    Stage2(prune_ratio=0.6),
+    Stage2(prune_ratio=0.9, prune_layer=3),
+    Stage2(prune_ratio=0.6, per_head=True),
+    Stage2(prune_ratio=0.6, dp_cache="host"),
+    Stage2(prune_ratio=0.6, dp_cache="host", per_head=True, prune_layer=1),
+    Stage2(prune_ratio=0.99),
+    Stage2(prune_ratio=0.0, positions="kept"),
 ]
 TEXT = 3 + 1 + 5  # tokens of a prompt without more text: before, the newline, behind
 ROW = 2 * 2 * 8 * 8  # bytes: keys and values of 2 heads of 8 float64 in one layer
@@ -74,7 +76,7 @@ def test_a_sequence_without_a_video(method) -> None:
 def test_on_the_host_tokens_and_logits_are_those_of_the_device(per_head) -> None:
     model = make_model(SHAPES[1], seed=2)
     inputs = make_inputs(SHAPES[1], 7)
-    method = DyCokePlus(prune_ratio=0.7, per_head=per_head)
+    method = Stage2(prune_ratio=0.7, per_head=per_head)
     ours, counts = answer(model, replace(method, dp_cache="host"), inputs)
     theirs, theirs_counts = answer(model, method, inputs)
     assert torch.equal(ours.sequences, theirs.sequences)
@@ -86,7 +88,7 @@ def test_on_the_host_tokens_and_logits_are_those_of_the_device(per_head) -> None
 def test_a_layer_scores_for_all_behind_it_as_in_dycoke() -> None:
     model, inputs = make_model(SHAPES[0]), make_inputs(SHAPES[0], 8)
     for where in ("device", "host", "discard"):
-        plus = DyCokePlus(scorer="layer", prune_layer=2, prune_ratio=0.7, dp_cache=where)
+        plus = Stage2(scorer="layer", prune_layer=2, prune_ratio=0.7, dp_cache=where)
         ours, counts = answer(model, plus, inputs)
         theirs, expected = answer(model, DyCoke(ttm=False, prune_layer=2, dp_cache=where), inputs)
         assert torch.equal(ours.sequences, theirs.sequences)
@@ -97,7 +99,7 @@ def test_a_layer_scores_for_all_behind_it_as_in_dycoke() -> None:
 @pytest.mark.parametrize("per_head", [False, True])
 def test_bytes_by_hand(dp_cache, per_head) -> None:
     model = make_model(SHAPES[0])  # 5 layers, 4 tokens a frame, 2 KV heads of 8
-    method = DyCokePlus(prune_ratio=0.7, prune_layer=2, dp_cache=dp_cache, per_head=per_head)
+    method = Stage2(prune_ratio=0.7, prune_layer=2, dp_cache=dp_cache, per_head=per_head)
     output, [stats] = answer(model, method, make_inputs(SHAPES[0], 8))
     store, visual, active = output.past_key_values, 32, int(32 * 0.3)
     steps = NEW_TOKENS - 1
@@ -149,7 +151,7 @@ def test_a_step_waits_for_no_device(monkeypatch) -> None:
 
 def test_several_samples_of_one_prompt_select_for_themselves() -> None:
     model, inputs = make_model(SHAPES[0]), make_inputs(SHAPES[0], 9)
-    with DyCokePlus(prune_ratio=0.6)(model) as attachment:
+    with Stage2(prune_ratio=0.6)(model) as attachment:
         torch.manual_seed(0)
         output = model.generate(
             **inputs, max_new_tokens=20, do_sample=True, temperature=3.0, num_return_sequences=3
@@ -160,7 +162,7 @@ def test_several_samples_of_one_prompt_select_for_themselves() -> None:
 
 def test_a_sequence_with_too_few_tokens_attends_to_all() -> None:
     model, rows = make_model(SHAPES[0], seed=3), prompts(SHAPES[0], 8, (1, 3))
-    for least, expected in ((32, METHODS[0]), (33, DyCokePlus(kv_prune=False))):
+    for least, expected in ((32, METHODS[0]), (33, Stage2(kv_prune=False))):
         ours, stats = answer(model, replace(METHODS[0], prune_from=least), batch_of(rows))
         theirs, counts = answer(model, expected, batch_of(rows))
         assert stats == counts
@@ -185,8 +187,8 @@ def test_the_store_of_a_finished_call_is_freed() -> None:
 
 def test_a_trace_is_refused() -> None:
     with pytest.raises(UsageError, match="here each selects for itself; take scorer=layer"):
-        check_traceable(DyCokePlus())
-    check_traceable(DyCokePlus(scorer="layer", prune_layer=2))
+        check_traceable(Stage2())
+    check_traceable(Stage2(scorer="layer", prune_layer=2))
 
 
 @pytest.mark.parametrize(
@@ -202,13 +204,13 @@ def test_a_trace_is_refused() -> None:
 )
 def test_what_does_not_go_together_is_refused(parameters, sentence) -> None:
     with pytest.raises(UsageError, match=sentence):
-        DyCokePlus(**parameters)
+        Stage2(**parameters)
 
 
 def test_a_layer_that_the_model_does_not_have() -> None:
     model = make_model(SHAPES[0])
     with pytest.raises(UsageError, match="prune_layer must be from 0 to 4 for this model"):
-        DyCokePlus(prune_layer=5)(model)
+        Stage2(prune_layer=5)(model)
 
 
 @needs_cuda

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from .test_matrix import plain, positions_of
 from .test_together import QUESTIONS, loaded_of, same
 from .tiny import MAKERS, make
 
+Stage2 = partial(DyCokePlus, retain=1.0)
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 
@@ -111,7 +113,7 @@ def test_it_is_the_stock_model_masked_to_what_loops_select(family, frames, name)
     inputs = stock_inputs(family, processor, clip(frames))
     shown = make_prompt(processor, family_of(model.config), model.config, clip(frames)).frames
     for positions in positions_of(family):
-        method = DyCokePlus(**{"prune_ratio": 0.6, "positions": positions} | METHODS[name])
+        method = Stage2(**{"prune_ratio": 0.6, "positions": positions} | METHODS[name])
         tokens, logits = Own(model, inputs, shown).generate(method, positions == "renumbered")
         output, [stats] = answer(model, inputs, method)
         assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
@@ -130,7 +132,7 @@ def test_with_nothing_pruned_tokens_are_those_of_plain_generate(family, changes)
     inputs = stock_inputs(family, processor, clip(4))
     expected = plain(model, inputs, 12)
     for positions in positions_of(family):
-        with DyCokePlus(prune_ratio=0.0, positions=positions, **changes)(model):
+        with Stage2(prune_ratio=0.0, positions=positions, **changes)(model):
             assert plain(model, inputs, 12) == expected
 
 
@@ -138,7 +140,7 @@ def test_with_nothing_pruned_tokens_are_those_of_plain_generate(family, changes)
 def test_layers_that_do_not_keep_every_token_are_refused(family) -> None:
     model, _ = make(family)
     refused = pytest.raises(UsageError, match=r"--(no-kv-prune|method none) works")
-    with refused, DyCokePlus()(model):
+    with refused, Stage2()(model):
         pass
 
 
@@ -148,7 +150,7 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) 
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))
     methods = [
-        DyCokePlus(prune_ratio=0.6, positions=positions, **changes)
+        Stage2(prune_ratio=0.6, positions=positions, **changes)
         for positions in positions_of(family)
     ]
     whole = [answer(model, inputs, method) for method in methods]
@@ -170,7 +172,7 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) 
 @pytest.mark.parametrize("dp_cache", ["device", "host"])
 def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cache) -> None:
     loaded = loaded_of(family)
-    method = DyCokePlus(prune_ratio=0.6, positions="kept", dp_cache=dp_cache)
+    method = Stage2(prune_ratio=0.6, positions="kept", dp_cache=dp_cache)
     session = VideoSession(loaded, clip(5))
     for number, question in enumerate(QUESTIONS):
         alone = VideoSession(loaded, clip(5), reuse=False)
@@ -188,7 +190,7 @@ def test_three_unequal_ones_are_answered_as_alone(family, changes) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    method = DyCokePlus(prune_ratio=0.6, positions="kept", **changes)
+    method = Stage2(prune_ratio=0.6, positions="kept", **changes)
     together = ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     for item, found in zip(questions, together, strict=True):
         assert same(found, item.session.ask(item.question, method, max_new_tokens=NEW_TOKENS))
@@ -197,7 +199,7 @@ def test_three_unequal_ones_are_answered_as_alone(family, changes) -> None:
 def test_what_is_reported_is_what_was_read() -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(9))
-    found = session.ask(QUESTION, DyCokePlus(prune_ratio=0.6, prune_layer=1), max_new_tokens=6)
+    found = session.ask(QUESTION, Stage2(prune_ratio=0.6, prune_layer=1), max_new_tokens=6)
     layers = loaded.model.get_decoder().config.num_hidden_layers
     kept = found.tokens.visual_kept
     assert found.tokens.visual_active_in_decode == int(kept * 0.4)
@@ -205,8 +207,8 @@ def test_what_is_reported_is_what_was_read() -> None:
     assert found.tokens.visual_read_per_step == pytest.approx(read)
     assert (found.decode.steps, found.decode.choices_renewed) == (5, 4)
     assert (found.decode.tokens_evicted, found.decode.tokens_recalled) == (0, 0)
-    every = session.ask(QUESTION, DyCokePlus(prune_ratio=0.6), max_new_tokens=6)
+    every = session.ask(QUESTION, Stage2(prune_ratio=0.6), max_new_tokens=6)
     assert every.tokens.visual_read_per_step == int(kept * 0.4)
     assert every.flops.decode < found.flops.decode < every.flops.uncompressed
     with pytest.raises(UsageError, match="a trace shows the selection of one layer"):
-        session.ask(QUESTION, DyCokePlus(), trace=True)
+        session.ask(QUESTION, Stage2(), trace=True)

@@ -85,7 +85,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class BeforeVision:
-    """The choice of `select`, made early, so that what it drops needn't be encoded.
+    """A choice that is made early, so that what it drops needn't be encoded.
 
     Args:
         parameters: what the choice depends on.
@@ -226,6 +226,8 @@ class Method:
         Args:
             given: the features, and what the method asks for by `needs`.
         """
+        if given.encoded is not None:  # the choice was made inside the vision tower
+            return Selection(given.encoded)
         return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
@@ -233,7 +235,10 @@ class Method:
         return None
 
     def before_vision(self) -> BeforeVision | None:
-        """The same choice made inside the vision tower; None where it is made behind it."""
+        """A choice inside the vision tower; None where all are made behind it.
+
+        It is the choice of `select`, unless `choose` makes another one among what it leaves.
+        """
         return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
