@@ -29,7 +29,9 @@ def bench(*arguments: str | Path) -> dict[str, Any]:
 def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> None:
     questions = ("What moves?", "Who?")
     flags = [word for question in questions for word in ("-q", question)]
-    report = bench(CLIP, OTHER, *flags, "--methods", "none,dycoke,evs", "--retain", "0.5,0.25")
+    report = bench(
+        CLIP, OTHER, *flags, "--methods", "none,dycoke,evs", "--retain", "0.5,0.25", "--runs", "1"
+    )
     assert report["schema"] == "dycoke.bench/1"
     assert report["model"]["name"] == "mini"
     assert report["videos"] == [str(CLIP), str(OTHER)]
@@ -49,8 +51,8 @@ def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> Non
     on = report["environment"]
     assert all(on[name] for name in ("python", "torch", "transformers", "processor"))
     assert (on["cores"] >= 1, on["threads"] >= 1, on["accelerator"]) == (True, True, None)
-    # A session per run: four configurations, two videos, a warm-up and three runs.
-    assert len(fake) == 4 * 2 * 4
+    # A session per run: four configurations, two videos, a warm-up and one run.
+    assert len(fake) == 4 * 2 * 2
     assert {(session.reuse, session.cache) for session in fake} == {(False, None)}
     assert {len(session.asked) for session in fake} == {2}
 
@@ -64,14 +66,14 @@ def test_runs_take_turns_on_the_methods_chosen(fake: list[FakeSession]) -> None:
 
 
 def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
-    report = bench(CLIP, "--temperature", "0.5")
+    report = bench(CLIP, "--runs", "1", "--temperature", "0.5")
     assert {session.asked[0]["seed"] for session in fake} == {0}
     assert report["generation"]["seed"] == 0
     fake.clear()
-    bench(CLIP, "--temperature", "0.5", "--seed", "7")
+    bench(CLIP, "--runs", "1", "--temperature", "0.5", "--seed", "7")
     assert {session.asked[0]["seed"] for session in fake} == {7}
     fake.clear()
-    bench(CLIP)
+    bench(CLIP, "--runs", "1")
     assert {session.asked[0]["seed"] for session in fake} == {None}
 
 
@@ -107,6 +109,7 @@ def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
     assert run.err.startswith("0 of 12 answers are there\n")
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_the_table() -> None:
     arguments = ("bench", CLIP, *SMALL, "--runs", "1")
     code, seen, _ = run_in_terminal(FAKE, *arguments, streams="out", environment={})
@@ -115,6 +118,7 @@ def test_a_terminal_sees_the_table() -> None:
     assert b"\x1b[1m" in seen
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_130_and_one_word() -> None:
     slow = {"FAKE_PAUSE_S": "0.2"}
     arguments = ("bench", CLIP, *SMALL, "--json")
@@ -150,6 +154,22 @@ def test_the_picture_has_a_bar_of_stages_per_row(fake: list[FakeSession], tmp_pa
     assert [*tmp_path.iterdir()] == [path]
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_picture_that_cannot_be_written_costs_no_result(
+    fake: list[FakeSession], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.svg.part").mkdir()
+    run = run_here("bench", CLIP, *SMALL, "--runs", "1", "--plot", tmp_path / "a.svg", *flags)
+    assert run.code == 6
+    assert re.search(
+        r"Error: .*a\.svg can't be written \(Is a directory\); give another --plot", run.err
+    )
+    if flags:
+        valid(run.object, "bench", "report")
+    else:
+        assert "Recommendation" in run.out
+
+
 # Each ends without torch (test_first_contact.py has some of them).
 REFUSED = [
     (["nofile.mp4"], 3, "video_unreadable", "nofile.mp4 doesn't exist"),
@@ -181,12 +201,14 @@ def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: s
     assert sentence in document["error"]["message"]
 
 
-def test_what_fails_in_a_run_names_its_row_and_writes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a.svg"
-    run = run_process(FAKE, "bench", CLIP, *SMALL, "--json", "--plot", path, FAKE_FAILURE="memory")
+def test_what_fails_in_a_run_leaves_an_error_object_and_no_picture(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    run = run_here("bench", CLIP, *SMALL, "--json", "--plot", tmp_path / "a.svg")
     assert run.code == 5
-    assert run.object["error"]["code"] == "out_of_memory"
-    assert not path.exists()
+    assert valid(run.object, "bench", "error")["error"]["code"] == "out_of_memory"
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_question_beyond_the_bundled_model_is_refused() -> None:

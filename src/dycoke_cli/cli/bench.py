@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,9 +92,10 @@ def bench(
 
     It ends with a recommendation, and with what questions without reference answers can't show.
     """
+    waiting: list[dict[str, Any]] = [{}]
     with contextlib.ExitStack() as stack:
         if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         # Only now: it takes its time.
         from dycoke_cli.bench.runner import Benchmark, run
 
@@ -112,14 +113,16 @@ def bench(
         shown = stack.enter_context(Shown(quiet, BUNDLED_NOTE if model.named is None else None))
         report = run(benchmark, shown)
         shown.stop()
+        if as_json:
+            output.write_json(to_dict(report))
+            waiting.clear()
+        else:
+            render.bench_tables(report)
+        # Last, so that a picture that can't be written costs nobody what was measured.
         if plot is not None:
             from dycoke_cli.cli.bench_plot import stacked
 
             _write(plot, stacked(report))
-        if as_json:
-            output.write_json(to_dict(report))
-        else:
-            render.bench_tables(report)
 
 
 class Shown:
@@ -186,7 +189,8 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise OutputError(
             f"{display_name(path)} can't be written ({error.strerror}); give another --plot"
         ) from error
