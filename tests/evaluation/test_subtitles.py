@@ -29,14 +29,14 @@ def test_lines_of_evenly_spaced_frames() -> None:
             cue(4, "06,600", "06,699", "ends in the frame in which it begins"),
             cue(5, "06,500", "06,700", "frames 65 and 66"),
             cue(6, "09,899", "09,950", "frame 98"),
-            cue(7, "09,900", "12,000", "frame 99 on"),
+            cue(7, "09,900", "10,000", "frame 99, the last"),
         ]
     )
     assert lines_at(content, 10.0, 100, 4) == [
         "frame 0 alone",
         "from frame 33 on, up to 34",
         "frames 65 and 66",
-        "frame 99 on",
+        "frame 99, the last",
     ]
 
 

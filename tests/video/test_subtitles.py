@@ -44,7 +44,7 @@ ScriptType: v4.00+
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 Comment: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,nobody reads this
-Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,Hello {\\i1}there{\\i0}{a comment}
+Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,<b>Hello</b> {\\i1}there{\\i0}{a comment}
 Dialogue: 0,0:00:00.90,0:00:01.50,Default,,0,0,0,,{\\an8}Two lines\\N- second & third, x < 3 <3
 Dialogue: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,{\\p1}m 0 0 l 100 0{\\p0}
 """

@@ -317,7 +317,7 @@ def serve(
     connection: Connection,
     path: str,
     sampling: Sampling,
-    subtitles: SubtitleSource | None = None,
+    subtitles: SubtitleSource | None,
 ) -> None:
     """Read a video in a decoder: ask for memory, wait until it may be used, send the clip."""
     try:
