@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.vidcom2 import VidCom2
     from dycoke_cli.compression.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.evaluation.subtitles import videomme_subtitles
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
@@ -66,6 +67,7 @@ __all__ = [
     "__version__",
     "load",
     "read",
+    "videomme_subtitles",
 ]
 
 _HOMES = {
@@ -92,6 +94,7 @@ _HOMES = {
     "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
+    "videomme_subtitles": ("dycoke_cli.evaluation.subtitles", "videomme_subtitles"),
 }
 
 
