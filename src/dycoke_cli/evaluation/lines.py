@@ -118,7 +118,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         setup = Setup(
             version=__version__,
             benchmark=evaluation.dataset.name,
-            edition=evaluation.dataset.edition,
+            edition=evaluation.dataset.edition(evaluation.split),
             split=evaluation.split,
             model=about,
             method={"name": method.name, **method_key(method)},

@@ -71,6 +71,9 @@ class Prediction:
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
             None where that wasn't counted.
+        parsed: see `dataset.Score`.
+        value: likewise.
+        error: why there is no answer; such a prediction is wrong, and in no journal.
     """
 
     item: str
@@ -84,6 +87,14 @@ class Prediction:
     seconds: float
     bytes: int
     visual_read: float | None = None
+    parsed: bool = True
+    value: float | None = None
+    error: str | None = None
+
+    @property
+    def score(self) -> float:
+        """From 0 to 1, by the metric of the benchmark."""
+        return float(self.right) if self.value is None else self.value
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
@@ -108,4 +119,18 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds=outcome.seconds,
         bytes=line["bytes"]["kv_cache"],
         visual_read=tokens["visual_read_per_step"],
+        parsed=score.parsed,
+        value=score.value,
     )
+
+
+def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
+    """A question that has no answer: it scores as an empty one, and is wrong.
+
+    Args:
+        dataset: which scores.
+        item: the question.
+        error: why, as a sentence.
+    """
+    parts = dict.fromkeys(dataset.score(item, "").parts, 0.0)
+    return Prediction(item.id, "", False, parts, 0, 0, 0.0, 0, 0.0, 0, error=error)

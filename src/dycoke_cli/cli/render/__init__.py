@@ -24,6 +24,7 @@ from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
+    from dycoke_cli.cli.benchmark_documents import BenchmarkList
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerCount",
     "Download",
     "Progress",
+    "benchmarks_table",
     "check",
     "confirm",
     "cost_table",
@@ -90,6 +92,13 @@ def methods_tables(listed: MethodList) -> None:
     from dycoke_cli.cli.render.methods import methods
 
     to_stdout(methods(listed))
+
+
+def benchmarks_table(listed: BenchmarkList) -> None:
+    """The benchmarks and what they need, on stdout."""
+    from dycoke_cli.cli.render.benchmarks import benchmarks
+
+    to_stdout(benchmarks(listed))
 
 
 def cost_table(estimated: Cost) -> None:
