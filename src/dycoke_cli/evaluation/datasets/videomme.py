@@ -160,9 +160,11 @@ def at_even_frames(subtitles: Iterable[Subtitle], rate: float, frames: int) -> l
         rate: its frames per second.
         frames: that it has.
     """
+    import numpy as np
+
     by_time = {(one.start_s, one.end_s): one.text for one in subtitles}
     tagged = any(_SPOKEN.search(text) for text in by_time.values())
-    shown = [int(i * (frames - 1) / (_FRAMES - 1)) for i in range(_FRAMES)]
+    shown = np.linspace(0, frames - 1, _FRAMES, dtype=int).tolist()
     found = []
     for (start, end), text in by_time.items():
         first, behind = int(start * rate), int(end * rate)
