@@ -163,7 +163,10 @@ def test_a_video_that_is_missing_or_broken_is_a_line_per_question(
         "about them count as wrong, and --check lists them all" in loud.err
     )
     lines = [line for line in loud.out.splitlines() if "4010069381_" in line]
-    assert [line.split()[1] for line in lines] == ["4010069381_0", "4010069381_1"]
+    assert [line.split()[:2] for line in lines] == [
+        ["none:", "4010069381_0"], ["none:", "4010069381_1"],
+    ]  # fmt: skip
+    assert loud.err.count("Failed: ") == 1  # two questions, one video
     assert all("failed: " in line and "doesn't exist" in line for line in lines)
     again = run("nextqa_mc_test", folder, tmp_path / "out", "--methods", "none", "--json")
     assert again.code == 1
@@ -201,6 +204,8 @@ def test_to_the_end(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.M
         listed = [one for one in document["unscored"] if one["spec"] == row["spec"]]
         assert len(listed) == row["unparsable"]
     answers = [json.loads(line) for line in (tmp_path / "out" / FILE).read_text().splitlines()]
-    assert {line["visual"] for line in answers if "item" in line} == {32}
+    # Of a question whose words the bundled model doesn't know it is told without the video.
+    visual = {line["visual"] for line in answers if "item" in line}
+    assert visual == ({0} if name == "activitynetqa" else {32})
     again = run(name, data / name, tmp_path / "out", *flags)
     assert again.object["rows"] == document["rows"]

@@ -142,6 +142,9 @@ def test_parts_of_videos_and_parts_that_were_cut_beforehand(tmp_path: Path) -> N
     assert [(item.start_s, item.end_s) for item in cut] == [(None, None)] * 2
     dataset = open_dataset("mvbench_action_sequence", tmp_path)
     assert dataset.file(cut[0].video) == before / "Charades_segment" / "ZS9XR.mp4"
+    # Other frames are seen: answers are no longer those of whole videos.
+    assert dataset.edition("test").endswith("-cut2")
+    assert open_dataset("mvbench_action_count", tmp_path).edition("test").count("-") == 1
 
 
 def test_videos_of_the_branch_that_lmms_eval_downloads(tmp_path: Path) -> None:
@@ -296,6 +299,31 @@ def test_annotations_that_are_not_right(
         miniatures.put_json(tmp_path / f"{task}.json", rows)
     with pytest.raises(UsageError, match=sentence):
         items_of(name, tmp_path)
+
+
+@pytest.mark.parametrize("letter", ["E", "", "AB", "a"])
+def test_a_letter_that_is_none(letter: str, tmp_path: Path) -> None:
+    rows = miniatures.videomme_rows()
+    rows[1]["answer"] = letter
+    miniatures.put_json(tmp_path / "test.json", rows)
+    with pytest.raises(UsageError, match=rf"row 2: answer '{letter}' is none of A, B, C, D"):
+        items_of("videomme", tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"video_1": 1}, {"video_1": {"mc_question": 1}}, {"v": {}}])
+def test_perception_without_questions(content: dict[str, Any], tmp_path: Path) -> None:
+    miniatures.put_json(tmp_path / "all_valid.json", content)
+    with pytest.raises(UsageError, match=r"all_valid\.json, v\S* has no list mc_question"):
+        items_of("perceptiontest_val_mc", tmp_path)
+
+
+def test_lines_within_a_cell_and_odd_characters(tmp_path: Path) -> None:
+    rows = miniatures.nextqa_rows()
+    rows[0]["a0"], rows[1]["question"] = "one\u2028two, three", "what\nhappens"
+    miniatures.put_csv(tmp_path / "test.csv", rows)
+    items = items_of("nextqa_mc_test", tmp_path)
+    assert items[0].options[0] == "one\u2028two, three"
+    assert items[1].question.startswith("what\nhappens\nA. blue")
 
 
 def test_questions_and_answers_that_do_not_fit(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ class Shown(Listener):
         self._quiet = quiet
         self._start = render.Progress(quiet)
         self._answers = render.AnswerCount(quiet)
+        self._told = ""
 
     def __enter__(self) -> Shown:
         return self
@@ -154,6 +155,13 @@ class Shown(Listener):
             self.stop()
             render.warning(sentence)
 
+    def failed(self, reason: str) -> None:
+        """Say why, once for all questions about a video."""
+        if not self._quiet and reason != self._told:
+            self.stop()
+            render.failed(reason)
+        self._told = reason
+
     def progress(self, counts: Counts) -> None:
         """Show how many answers there are."""
         self._start.stop()
@@ -165,12 +173,13 @@ def write_unscored(report: Report) -> None:
     if not report.unscored:
         return
     output.write("\nCounted as wrong, for nothing could be scored:\n")
-    for one in report.unscored[:UNSCORED]:
+    # What failed may be mended.
+    for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
         output.line(
-            f"  {one.spec}  {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+            f"{one.spec}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
         )
     if len(report.unscored) > UNSCORED:
-        output.line(f"  … and {len(report.unscored) - UNSCORED} more: --json lists them all")
+        output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
 
 
 def write_changes(report: Report) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -125,7 +126,7 @@ def read_rows(path: Path) -> list[Row]:
     if path.suffix == ".parquet":
         found: Iterable[Any] = _parquet(path)
     elif path.suffix == ".csv":
-        found = csv.DictReader(_text(path).splitlines(keepends=True))
+        found = csv.DictReader(io.StringIO(_text(path), newline=""))
     elif path.suffix == ".jsonl":
         found = [
             _json(line, f"{path.name}, line {number}")

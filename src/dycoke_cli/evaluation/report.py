@@ -117,7 +117,7 @@ def make_report(
     commits = tuple(sorted(journal.commits([line.setup for line in lines])))
     return Report(
         benchmark=evaluation.dataset.name,
-        edition=evaluation.dataset.edition(evaluation.split),
+        edition=lines[0].setup.edition,
         split=evaluation.split,
         metric=about.metric,
         videos=len({item.video for item in items}),

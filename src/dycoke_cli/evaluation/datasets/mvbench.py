@@ -81,6 +81,12 @@ class MVBench(FolderDataset):
         """See `FolderDataset`."""
         return [self.required(f"{task}.json") for task in self._asked()]
 
+    def edition(self, split: Split) -> str:
+        """See `Dataset.edition`: of parts that were cut beforehand other frames are seen."""
+        parts = [item for item in self.read(split) if item.video.startswith((*_CUT,))]
+        cut = sum(item.start_s is None for item in parts)
+        return super().edition(split) + (f"-cut{cut}" if cut else "")
+
     def read(self, split: Split) -> list[Item]:
         """See `FolderDataset`."""
         return [

@@ -69,8 +69,8 @@ class PerceptionTest(FolderDataset):
 def _questions(file: str, video: str, about: Any) -> list[Row]:
     """The questions about a video; some have none."""
     where = f"{file}, {display_name(video)}"
-    if not isinstance(about, dict) or "mc_question" not in about:
-        raise UsageError(f"{where} has no mc_question: is it the file of another benchmark?")
+    if not isinstance(about, dict) or not isinstance(about.get("mc_question"), list):
+        raise UsageError(f"{where} has no list mc_question: is it the file of another benchmark?")
     rows = [Row(f"{where}, question {n}", q) for n, q in enumerate(about["mc_question"], 1)]
     for row in rows:
         if not isinstance(row.fields, dict):

@@ -94,7 +94,7 @@ class VideoMME(FolderDataset):
             id=row.text("question_id"),
             video=video,
             question=self.prompt(video, f"{row.text('question')}\n{listed}"),
-            answer=row.one_of("answer", LETTERS[: len(options)]),
+            answer=row.one_of("answer", [*LETTERS[: len(options)]]),
             kind=row.text("task_type"),
             label=row.one_of("duration", _DURATIONS),
             options=options,
