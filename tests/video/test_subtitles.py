@@ -59,11 +59,17 @@ def test_bytes_that_are_no_text_lose_nothing_else(tmp_path: Path) -> None:
     assert [one.text for one in read_srt(path)] == ["Caf\ufffd", "two lines"]
 
 
-@pytest.mark.parametrize("content", ["", "WEBVTT\n", "Hello"])
+def test_an_empty_file_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "x.srt"
+    path.write_text("\n\n")
+    assert read_srt(path) == []
+
+
+@pytest.mark.parametrize("content", ["WEBVTT\n", "Hello"])
 def test_what_is_no_such_file(content: str, tmp_path: Path) -> None:
     path = tmp_path / "x.srt"
     path.write_text(content)
-    with pytest.raises(UsageError, match=r"x\.srt holds no subtitle"):
+    with pytest.raises(UsageError, match=r"x\.srt isn't SubRip"):
         read_srt(path)
     with pytest.raises(UsageError, match=r"can't be read \(No such file"):
         read_srt(tmp_path / "no.srt")

@@ -34,7 +34,7 @@ def read_srt(path: Path) -> list[Subtitle]:
     """The subtitles of a SubRip file, in its order; those without text are left out.
 
     Raises:
-        UsageError: the file can't be read, or holds no subtitle.
+        UsageError: the file can't be read, or holds something else.
     """
     try:
         content = path.read_bytes().decode("utf-8-sig", errors="replace")
@@ -42,11 +42,13 @@ def read_srt(path: Path) -> list[Subtitle]:
         raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
     content = content.replace("\r\n", "\n").replace("\r", "\n")
     times = list(_TIMES.finditer(content))
-    if not times:
-        raise UsageError(f"{display_name(path)} holds no subtitle: it isn't SubRip (.srt)")
-    ends = [match.start() for match in times[1:]] + [len(content)]
+    if not times and content.strip():
+        raise UsageError(
+            f"{display_name(path)} isn't SubRip (.srt): there is no line with times in it"
+        )
+    ends = [*(match.start() for match in times[1:]), len(content)]
     subtitles = []
-    for i, (match, end) in enumerate(zip(times, ends, strict=True)):
+    for i, (match, end) in enumerate(zip(times, ends, strict=False)):
         text = content[match.end() : end].rstrip("\n")
         if i + 1 < len(times):
             text = _NUMBER.sub("", text)
