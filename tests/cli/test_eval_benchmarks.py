@@ -99,7 +99,9 @@ def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
     assert faults["scene_qa/video/Top001_00001.mp4"][0] == "damaged"
     assert "it is cut off" in faults["scene_qa/video/Top001_00001.mp4"][1]
     assert "is empty (0 bytes)" in faults["perception/videos/video_1.mp4"][1]
-    assert "5 s lies beyond the end" in faults["sta/sta_video/a.mp4"][1]
+    assert faults["sta/sta_video/a.mp4"][1].startswith(
+        "sta/sta_video/a.mp4: --start 5 s lies beyond the end of the video, which is 2.0 s long"
+    )
     text = run_here("eval", "mvbench", "--data", tmp_path, "--check")
     assert text.code == 3
     assert "; 5 aren't right:\n" in text.out
@@ -183,6 +185,23 @@ def test_a_video_that_is_missing_or_broken_is_a_line_per_question(
     assert sorted(line["item"] for line in written if "item" in line) == [
         "2574374895_0", "4010069381_0", "4010069381_1",
     ]  # fmt: skip
+
+
+def test_a_part_that_is_not_there_fails_its_question_alone(tmp_path: Path) -> None:
+    rows = miniatures.mvbench_rows("action_localization")
+    rows[1] |= {"start": 5.0, "end": 6.0}
+    miniatures.put_json(tmp_path / "action_localization.json", rows)
+    miniatures.put(tmp_path / "sta" / "sta_video" / "a.mp4")
+    outcome = run(
+        "mvbench_action_localization", tmp_path, tmp_path / "out", "--methods", "none", "--json"
+    )
+    assert outcome.code == 1
+    document = valid(outcome.object, "eval", "report")
+    (row,) = document["rows"]
+    assert (row["questions"], row["failed"]) == (2, 1)
+    (failed,) = [one for one in document["unscored"] if one["reason"] == "failed"]
+    assert failed["item"] == "action_localization_1"
+    assert "5 s lies beyond the end of the video" in failed["text"]
 
 
 @pytest.mark.slow

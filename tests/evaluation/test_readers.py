@@ -266,6 +266,20 @@ def test_links_that_lead_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert dataset.missing(["4010069381"]) == []
 
 
+def test_hidden_files_are_none(tmp_path: Path) -> None:
+    dataset = open_made("perceptiontest_val_mc", tmp_path)
+    before = dataset.items("validation", None)
+    for name in ("._mc_question_valid.json", ".cache/mc_question_valid.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0")
+    (tmp_path / "mc_question_valid.json").rename(tmp_path / "my_valid.json")
+    (tmp_path / "__MACOSX").mkdir()
+    miniatures.put(tmp_path / "__MACOSX" / "video_99.mp4")
+    dataset = open_dataset("perceptiontest_val_mc", tmp_path)
+    assert dataset.items("validation", None) == before
+    assert dataset.missing(["video_10", "video_99"]) == ["video_99"]
+
+
 def test_a_map_gives_videos_their_names(tmp_path: Path) -> None:
     miniatures.make("nextqa_mc_test", tmp_path)
     (tmp_path / "NExTVideo" / "1164" / "4010069381.mp4").rename(

@@ -145,6 +145,8 @@ def _faults(
         path = dataset.file(video)
         sampling = Sampling(frames=_FRAMES, start_s=start_s, end_s=end_s)
         clip = read(path, sampling, shown_as=name)
+    except UsageError as error:  # of the part that is asked about
+        return [Fault(video, "unreadable", f"{name}: {error}")]
     except (DycokeError, OSError) as error:
         return [Fault(video, "unreadable", str(error))]
     # HDR is a note on how it looks, no fault.

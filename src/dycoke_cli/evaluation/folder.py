@@ -57,10 +57,14 @@ class Folder:
             seen.add(real)
             relative = os.path.relpath(parent, self.path)
             inside = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
+            # What a Mac packs beside the files, and caches.
+            names[:] = [name for name in names if not name.startswith((".", "__MACOSX"))]
             for name in names:
                 folders.setdefault(name, []).append(inside + name)
             for name in files:
                 stem, suffix = os.path.splitext(name)
+                if name.startswith("."):
+                    continue
                 if suffix.lower() in SUFFIXES:
                     videos.setdefault(stem, []).append(inside + name)
                 elif suffix in (*ROW_FILES, ".srt"):
