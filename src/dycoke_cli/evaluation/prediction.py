@@ -71,6 +71,9 @@ class Prediction:
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
             None where that wasn't counted.
+        seconds_prefill: of `seconds`, to the first token, the selection included; None where an
+            earlier release answered.
+        seconds_decode: of `seconds`, from the first token to the last; None as above.
         parsed: see `dataset.Score`.
         value: likewise.
         error: why there is no answer; such a prediction is wrong, and in no journal.
@@ -87,6 +90,8 @@ class Prediction:
     seconds: float
     bytes: int
     visual_read: float | None = None
+    seconds_prefill: float | None = None
+    seconds_decode: float | None = None
     parsed: bool = True
     value: float | None = None
     error: str | None = None
@@ -119,6 +124,8 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds=outcome.seconds,
         bytes=line["bytes"]["kv_cache"],
         visual_read=tokens["visual_read_per_step"],
+        seconds_prefill=line["seconds"]["prefill"] / outcome.together,
+        seconds_decode=line["seconds"]["decode"] / outcome.together,
         parsed=score.parsed,
         value=score.value,
     )
