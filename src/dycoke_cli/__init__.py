@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.vidcom2 import VidCom2
     from dycoke_cli.compression.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.evaluation.subtitles import videomme_subtitles
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
@@ -67,7 +66,6 @@ __all__ = [
     "__version__",
     "load",
     "read",
-    "videomme_subtitles",
 ]
 
 _HOMES = {
@@ -94,7 +92,6 @@ _HOMES = {
     "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
-    "videomme_subtitles": ("dycoke_cli.evaluation.subtitles", "videomme_subtitles"),
 }
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli import videomme_subtitles
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.subtitles import lines_at
+from dycoke_cli.evaluation.subtitles import lines_at, videomme_subtitles
 
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"  # 4 s
 
