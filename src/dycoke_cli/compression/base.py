@@ -73,10 +73,14 @@ class Inside:
             layer before it gives the attention.
         keep: makes the choice. From the attention `[V]`, float32, of the prompt's last token to
             each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
+        merge: merges the others into them. From the hidden states `[V, D]`, float, that the visual
+            tokens have before that layer, and the tokens kept it returns `[A, D]`, float: what
+            the layer reads in their places. None where they stay what they are.
     """
 
     layer: int
     keep: Callable[[torch.Tensor], torch.Tensor]
+    merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
