@@ -197,6 +197,11 @@ def test_where_methods_act() -> None:
         "random": ["before the language model", "in decode"],
         "fastv": ["inside the language model"],
         "holitom": ["before the language model", "inside the language model"],
+        "earlytom": [
+            "inside the vision tower",
+            "before the language model",
+            "inside the language model",
+        ],
     }
     assert {name: METHODS[name].acts() for name in acts} == acts
 

@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 
 from .clips import CLIPS, cosine, single
 
-METHODS = ("holitom",)
+METHODS = ("holitom", "earlytom")
 
 
 def by_loops(hidden: list[list[float]], kept: list[int]) -> list[list[float]]:

@@ -42,6 +42,7 @@ class MergingInside(Budgeted):
         Param(
             "Fraction of the visual tokens at prefill that it reads.",
             symbol="r",
+            metavar="X",
             above=0,
             to=1,
             switch="inner_layer",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Given, MergedFrames, Selection
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tower_attention import TowerAttention, split_by_video
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 
 
@@ -36,6 +37,7 @@ def select(
     prompts: Prompts,
     videos: Sequence[Encoded] = (),
     recorded: TowerAttention | None = None,
+    merged: MergedFrames | None = None,
 ) -> list[Selection]:
     """A method's selection for each prompt of a batch.
 
@@ -44,24 +46,32 @@ def select(
         prompts: of the batch.
         videos: of each prompt, where they were encoded before.
         recorded: else, what the vision encoder attended to as it encoded them.
+        merged: and what it left of the frames of the only video.
 
     Raises:
-        UsageError: what was encoded isn't just these videos.
+        UsageError: what was encoded isn't just these videos; several where the tower merged frames.
     """
     if videos:
         towers = [video.tower for video in videos]
         settled = [video.kept for video in videos]
+        left = [video.merged for video in videos]
     else:
         towers = list(_recorded_towers(method, prompts.layouts, recorded))
         settled = [None] * len(towers)
+        left = [None if layout is None else merged for layout in prompts.layouts]
+        if method.merge_frames() is not None and sum(x is not None for x in prompts.layouts) > 1:
+            raise UsageError(
+                f"the method {method.name} takes one video at a time in generate(), whose vision "
+                "encoder has the frames of all together; VideoSession takes several"
+            )
     return [
         Selection(torch.arange(0))
         if layout is None
         else Selection(kept)
         if kept is not None
-        else method.choose(_given(method, prompts, i, layout, tower))
-        for i, (layout, kept, tower) in enumerate(
-            zip(prompts.layouts, settled, towers, strict=True)
+        else method.choose(replace(_given(method, prompts, i, layout, tower), merged=frames))
+        for i, (layout, kept, tower, frames) in enumerate(
+            zip(prompts.layouts, settled, towers, left, strict=True)
         )
     ]
 
