@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import Inside, top
 from dycoke_cli.compression.budget import Budgeted
@@ -25,6 +25,8 @@ class MergingInside(Budgeted):
     the state of the one that stays becomes the mean of itself and of the one that goes. Ties go to
     the lower index. Tokens keep their positions.
     """
+
+    title: ClassVar[str] = "Merging inside the language model"
 
     inner_layer: Annotated[
         int | None,
