@@ -149,6 +149,14 @@ def test_a_group_by_hand() -> None:
     assert torch.equal(merged, frames[[0, 1, 2, 5]])
 
 
+def test_of_two_pairs_that_are_as_much_alike_the_earlier_is_not_merged() -> None:
+    frames = torch.tensor([[1.0, 0], [1, 1], [1, 2], [1, 1], [0, 1]])[:, None]
+    merging = EarlyTom(retain=0.01, group_threshold=-1.0, max_window=7).merge_frames()
+    merged, rows = merging.merge(frames, 5)
+    assert rows == [0, 1, 2, 2, 3]
+    assert torch.equal(merged, frames[[0, 1, 2, 4]])
+
+
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("retain", BUDGETS)
 def test_what_is_kept_is_the_rule_by_loops(clip: str, retain: float) -> None:

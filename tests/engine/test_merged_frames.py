@@ -192,6 +192,52 @@ def test_a_session_and_stock_generate_give_the_same(family) -> None:
     assert stats.visual_last == round(stats.visual_kept * 0.5)
 
 
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", CAN)
+def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch) -> None:
+    """Some implementations get one for each frame, though there is no padding."""
+    model, processor = deeper(family)
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, clip(9))
+    expected = encode.encode_video(model, known, prompt, merging=ALL.merge_frames())
+    tower = model.model.get_submodule(known.tower.name)
+    layers = known.tower.transformer_layers(model)
+
+    def masked(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        size = args[0].shape[1]
+        mask = torch.zeros(9, 1, size, size, dtype=args[0].dtype)
+        return (args[0], *[mask for _ in args[1:]]), kwargs
+
+    hooks = [layer.register_forward_pre_hook(masked, with_kwargs=True) for layer in layers]
+    tower.set_attn_implementation(implementation)
+    found = encode.encode_video(model, known, prompt, merging=ALL.merge_frames())
+    tower.set_attn_implementation("sdpa")
+    for hook in hooks:
+        hook.remove()
+    assert len(set(found.merged.into)) < 9
+    assert_same(found.embeddings, expected.embeddings)
+
+
+def test_the_method_is_told_which_frames_are_left() -> None:
+    seen = []
+
+    class Telling(EarlyTom):
+        def choose(self, given: Any) -> Any:
+            seen.append(given.merged.into)
+            return super().choose(given)
+
+    method = Telling(retain=0.3, group_threshold=-1.0, max_window=9)
+    loaded = loaded_of("llava_onevision")
+    model, processor = make("llava_onevision")
+    sessions = [VideoSession(loaded, clip(9)), VideoSession(loaded, clip(3))]
+    ask_together([Question(session, "what happens") for session in sessions], method)
+    with method(model):
+        inputs = stock_inputs("llava_onevision", processor, clip(9))
+        model.generate(**inputs, max_new_tokens=1, do_sample=False)
+    assert [len(into) for into in seen] == [9, 3, 9]
+    assert seen[0] == seen[2] != (*range(9),)
+
+
 def test_answers_with_everything_kept_and_with_a_budget() -> None:
     session = VideoSession(loaded_of("llava_onevision"), clip(9))
     whole, kept, half = (
