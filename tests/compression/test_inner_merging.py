@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from dycoke_cli.compression.holitom import HoliTom
-from dycoke_cli.compression.inner_merging import merged_into_similar
+from dycoke_cli.compression.inner_selection import merged_into_similar
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
 
 from .clips import CLIPS, cosine, single
 
-METHODS = ("holitom", "earlytom")
+METHODS = ("holitom", "earlytom", "flashvid")
+ROUNDED_UP = {"flashvid": 0.3}
+"""Methods that drop what they don't choose, and round its number up; and their share."""
 
 
 def by_loops(hidden: list[list[float]], kept: list[int]) -> list[list[float]]:
@@ -55,8 +57,10 @@ def test_the_choice_is_by_attention_and_rounded(name: str) -> None:
     assert inside is not None
     assert inside.layer == 18
     assert inside.keep(torch.tensor([0.1, 0.3, 0.1, 0.3, 0.1])).tolist() == [1, 3]
-    # Half of 7 is 3.5, which is rounded to 4; half of 1 is 1 at least.
-    for visual, left in ((7, 4), (1, 1), (1568, 784)):
+    assert (inside.merge is None) == (name in ROUNDED_UP)
+    # Half of 7 is 3.5, which is rounded to 4; half of 1 is 1 at least. Of 7, .3 are 2.1.
+    counts = ((7, 3), (1, 1), (1568, 471)) if name in ROUNDED_UP else ((7, 4), (1, 1), (1568, 784))
+    for visual, left in counts:
         assert method.attended_tokens(visual) == left
         assert len(inside.keep(torch.zeros(visual))) == left
     assert create(name, inner_layer=1, inner_retain=0.25).attended_tokens(1000) == 250
@@ -66,7 +70,7 @@ def test_the_choice_is_by_attention_and_rounded(name: str) -> None:
 def test_its_parameters(name: str) -> None:
     assert create(name, retain=0.5).symbols(10) == ["R=0.5"]
     shown = create(name, retain=0.5, inner_layer=18).symbols(10)
-    assert shown == ["R=0.5 L=18", "r=0.5"]
+    assert shown == ["R=0.5 L=18", f"r={ROUNDED_UP.get(name, 0.5)}"]
     with pytest.raises(UsageError, match="inner_layer must be 1 or more, not 0"):
         create(name, inner_layer=0)
     with pytest.raises(UsageError, match="inner_retain must be above 0 and at most 1, not 0"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli import HoliTom, VideoSession
-from dycoke_cli.compression.inner_merging import MergingInside
+from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError

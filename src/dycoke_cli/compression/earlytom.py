@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import FrameMerging, top
 from dycoke_cli.compression.budget import shares
-from dycoke_cli.compression.inner_merging import MergingInside
+from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.errors import UsageError

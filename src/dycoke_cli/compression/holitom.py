@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
-from dycoke_cli.compression.inner_merging import MergingInside
+from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.param import Param
