@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
     from dycoke_cli.compression.dycoke_plus import DyCokePlus
+    from dycoke_cli.compression.earlytom import EarlyTom
     from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.fastvid import FastVID
@@ -48,6 +49,7 @@ __all__ = [
     "CDPruner",
     "DyCoke",
     "DyCokePlus",
+    "EarlyTom",
     "FastV",
     "FastVID",
     "FlashVID",
@@ -74,6 +76,7 @@ _HOMES = {
     "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
     "DyCokePlus": ("dycoke_cli.compression.dycoke_plus", "DyCokePlus"),
+    "EarlyTom": ("dycoke_cli.compression.earlytom", "EarlyTom"),
     "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "FastVID": ("dycoke_cli.compression.fastvid", "FastVID"),

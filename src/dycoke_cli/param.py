@@ -46,7 +46,8 @@ class Param:
             otherwise), which the model must have.
         words: what may be given in place of a number, and the number that it means.
         default: the default in words, where the value alone doesn't tell it; "" leaves it out.
-        switch: the on-off parameter of the same method without which this one has no effect.
+        switch: the parameter of the same method without which (off, or None) this one has no
+            effect.
         flag: its flag where that isn't its name: "start" for `start_s`.
         metavar: what the help writes for a value.
         read: the value that a text on the command line means, where it has a form of its own.

@@ -54,6 +54,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
         prompt = make_prompt(processor, known, model.config, clip(shown))
         tower = encode_video(model, known, prompt, with_attention=True).tower
         given = replace(given, attention=tower.attention, keys=tower.keys)
+    plain = given
     for number, name in enumerate(BUDGETED):
         positions = ways[number % len(ways)]
         method = create(name, retain=0.4, positions=positions, **FIRST_STAGE.get(name, {}))
@@ -62,9 +63,15 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
             with pytest.raises(UsageError, match=sentence), method(model):
                 pass
             continue
+        reference.embeds, given = embeds.clone(), plain
+        if (merging := method.merge_frames()) is not None:
+            video = encode_video(model, known, prompt, merging=merging)
+            seen = video.embeddings[: len(reference.visual)]
+            reference.embeds[reference.visual] = seen
+            tower = video.tower
+            given = Given(seen.view(features.shape), tower.attention, merged=video.merged)
         selection = method.choose(given)
         kept = selection.kept.tolist()
-        reference.embeds = embeds.clone()
         if selection.features is not None:
             reference.embeds[[reference.visual[i] for i in kept]] = selection.features
         expected = reference.generate_shorter(NEW_TOKENS, kept, positions == "renumbered")

@@ -33,7 +33,7 @@ class ListedParameter:
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
     words: Annotated[dict[str, int], Doc("Words that stand for a value.")]
-    switch: Annotated[str | None, Doc("The on-off parameter that it belongs to.")]
+    switch: Annotated[str | None, Doc("The parameter without which it has no effect.")]
     schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 
 

@@ -66,9 +66,10 @@ def _panel(parameter: str) -> str:
     """
     kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
     having = [k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)]
-    if len(having) > 1:
+    own = [k for k in having if not any(issubclass(k, other) for other in {*having} - {k})]
+    if len(own) > 1:
         return PANEL
-    return f"{having[0].title} (--method {', '.join(_OWNERS[parameter])})"
+    return f"{own[0].title} (--method {', '.join(_OWNERS[parameter])})"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""What a compression method is: a dataclass of parameters that makes up to three choices.
+"""What a compression method is: a dataclass of parameters that makes up to four choices.
 
-A method never touches a model. It says which visual tokens the language model reads (`select`, or
+A method never touches a model. It says which frames go through the vision tower as one
+(`merge_frames`), which visual tokens the language model reads (`select`, or
 `choose` where it needs more than features, or merges), which of those its later layers go on with
 (`inside`), and which each decoding step attends to (`pruning`). The engine asks.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.key_index import KeySelector
 
 PLACES = {
+    "inside the vision tower": ("merge_frames",),
     "before the language model": ("select", "choose"),
     "inside the language model": ("inside",),
     "in decode": ("pruning",),
@@ -77,10 +79,14 @@ class Inside:
             layer before it gives the attention.
         keep: makes the choice. From the attention `[V]`, float32, of the prompt's last token to
             each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
+        merge: merges the others into them. From the hidden states `[V, D]`, float, that the visual
+            tokens have before that layer, and the tokens kept it returns `[A, D]`, float: what
+            the layer reads in their places. None where they stay what they are.
     """
 
     layer: int
     keep: Callable[[torch.Tensor], torch.Tensor]
+    merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,29 @@ class BeforeVision:
     window: int
     keep: Callable[[torch.Tensor], torch.Tensor]
     references: Callable[[int], list[int | None]]
+
+
+@dataclass(frozen=True)
+class FrameMerging:
+    """Merging of whole frames inside the vision tower, whose later layers run on those left.
+
+    Args:
+        parameters: what it depends on.
+        window: frames that are merged among each other; windows don't look at each other.
+        layers: from how many layers of a tower are used to those behind which frames are merged,
+            counted from 0, ascending; it raises a UsageError where the tower hasn't got one.
+        merge: called behind each of them with the hidden states `[F', P, D]`, float, of the frames
+            of one window that are left, and how many frames the window has. It returns those left
+            behind it, and for each of the F' the number of the one that it is part of, ascending.
+        groups: called behind the last of them with the hidden states of those left: for each the
+            number of the group that it is in, ascending from 0.
+    """
+
+    parameters: tuple[Any, ...]
+    window: int
+    layers: Callable[[int], list[int]]
+    merge: Callable[[torch.Tensor, int], tuple[torch.Tensor, list[int]]]
+    groups: Callable[[torch.Tensor], list[int]]
 
 
 @dataclass(frozen=True)
@@ -239,6 +268,10 @@ class Method:
 
         It is the choice of `select`, unless `choose` makes another one among what it leaves.
         """
+        return None
+
+    def merge_frames(self) -> FrameMerging | None:
+        """What becomes of frames inside the vision tower; None where each goes through alone."""
         return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:

@@ -11,6 +11,7 @@ from dycoke_cli.compression.cdpruner import CDPruner
 from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.dycoke_plus import DyCokePlus
+from dycoke_cli.compression.earlytom import EarlyTom
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.fastvid import FastVID
@@ -47,6 +48,7 @@ METHODS: dict[str, type[Method]] = {
         FlashVID,
         FastVID,
         CDPruner,
+        EarlyTom,
     )
 }
 

@@ -12,7 +12,6 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
-from dycoke_cli.param import check_layer
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -55,7 +54,7 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
-    layers, choice = config.num_hidden_layers, inside or pruning
+    choice = inside or pruning
     own = pruning is not None and pruning.own is not None
     if choice is not None and (others := other_caches(config)):
         way_out = "--no-kv-prune works" if own else _WAY_OUT[inside is None]
@@ -64,7 +63,7 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"there is little to choose from inside it; {way_out}"
         )
     if choice is not None:
-        check_layer("prune_layer", choice.layer, layers, least=0 if own else 1)
+        method.suited({}, config.num_hidden_layers)
 
 
 def check_context(

@@ -74,11 +74,23 @@ class Tower:
 
     def last_used(self, model: Any) -> torch.nn.Module:
         """The last transformer layer whose output the language model gets to see."""
-        layers = list(model.model.get_submodule(self.name).get_submodule(self.layers))
-        used = getattr(model.config, "vision_feature_layer", -1)
+        return self.transformer_layers(model)[self.depth(model.config) - 1]
+
+    def transformer_layers(self, model: Any) -> Any:
+        """All of its transformer layers."""
+        return model.model.get_submodule(self.name).get_submodule(self.layers)
+
+    def depth(self, config: Any) -> int:
+        """How many of its transformer layers there are up to `last_used`.
+
+        Args:
+            config: of the whole model.
+        """
+        layers = config.vision_config.num_hidden_layers
+        used = getattr(config, "vision_feature_layer", -1)
         # Of the states that towers hand out, the first is what goes into layer 0.
         states = [used] if isinstance(used, int) else used
-        return layers[max(state % (len(layers) + 1) for state in states) - 1]
+        return max(state % (layers + 1) for state in states)
 
 
 @dataclass(frozen=True)
