@@ -18,6 +18,7 @@ from benchmarks.method_tables import (
     layers_table,
     models_table,
     positions_table,
+    rows_table,
     short_table,
     windows_table,
 )
@@ -25,6 +26,7 @@ from benchmarks.page import ROOT, put
 from benchmarks.plotting import write_figure
 
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "methods.md"
+PLUS_PAGE = ROOT / "docs" / "dycoke-plus.md"
 PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
 AT = 0.25
 """The budget at which models are put side by side."""
@@ -99,21 +101,27 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     for run, table_of in _TABLES.items():
         if measured := of_run(run):
             texts[f"methods-{run}"] = f"{table_of(measured)}\n\n{under(measured.values())}"
-    by_frames = {
-        name: {
-            document["report"]["frames"]: document
-            for run, document in documents.items()
-            if run.startswith("frames-")
+    for prefix in ("frames-", "plus-frames-"):
+        by_frames = {
+            name: {
+                document["report"]["frames"]: document
+                for run, document in documents.items()
+                if run.startswith(prefix)
+            }
+            for name, documents in models.items()
         }
-        for name, documents in models.items()
-    }
-    if any(by_frames.values()):
-        every = [document for one in by_frames.values() for document in one.values()]
-        texts["methods-frames"] = f"{frames_table(by_frames)}\n\n{under(every)}"
+        if any(by_frames.values()):
+            every = [document for one in by_frames.values() for document in one.values()]
+            texts[f"methods-{prefix}"[:-1]] = f"{frames_table(by_frames)}\n\n{under(every)}"
     return texts
 
 
-_TABLES = {"positions": positions_table, "layers": layers_table, "windows": windows_table}
+_TABLES = {
+    "positions": positions_table,
+    "layers": layers_table,
+    "windows": windows_table,
+    "plus": rows_table,
+}
 
 
 def write_pages(folder: Path, names: Sequence[str], write: bool) -> None:
@@ -132,7 +140,7 @@ def write_pages(folder: Path, names: Sequence[str], write: bool) -> None:
     for name, text in pages_of(models).items():
         print(f"\n<!-- {name} -->\n{_with_picture(name, text, README)}")
         if write:
-            having = [page for page in (README, PAGE) if _has_place(name, page)]
+            having = [page for page in (README, PAGE, PLUS_PAGE) if _has_place(name, page)]
             for page in having:
                 put(_with_picture(name, text, page), name, page)
             into = ", ".join(page.name for page in having) or "no page, for none has its markers"

@@ -122,6 +122,20 @@ def layers_table(documents: Mapping[str, Document]) -> str:
     return "\n".join(lines)
 
 
+def rows_table(documents: Mapping[str, Document]) -> str:
+    """Each row as it was asked for: what is read, and the difference on each model."""
+    lines = _head("row", "retention at prefill", "at decode", *documents)
+    rows = {name: _rows(document) for name, document in documents.items()}
+    for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
+        of_models = [one.get(spec) for one in rows.values()]
+        row = next(row for row in of_models if row is not None)
+        read = _percent(row["kept_before_llm"]), _percent(row["kept_in_decode"])
+        is_base = spec == "none"
+        cells = [_correct(one) if one and is_base else _difference(one) for one in of_models]
+        lines.append(_line("baseline" if is_base else f"`{spec}`", *read, *cells))
+    return "\n".join(lines)
+
+
 def windows_table(documents: Mapping[str, Document]) -> str:
     """TTM and DyCoke by the frames of a window."""
     found: dict[tuple[str, int], dict[str, Row]] = {}

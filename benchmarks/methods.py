@@ -39,6 +39,8 @@ from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
 VIDEOS = 60
+DTYPE = "float32"
+"""Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
 BUDGETS = (0.5, 0.25, 0.15, 0.1, 0.05)
 AT = 0.25
 """The budget of the rows that vary something else."""
@@ -47,6 +49,9 @@ FASTV_LAYERS = (2, 9)
 """Its default, and where DyCoke prunes in the bundled model."""
 WINDOWS = (2, 4, 8)
 FRAMES = (8, 16, 32, 64)
+PLUS_RATIOS, PLUS_FRAMES = (0.7, 0.85, 0.9, 0.95), (8, 16, 32, 64, 128)
+FIRST_STAGES = {"dycoke-plus": "coverage"}
+"""Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
 POSITIONS = ("kept", "renumbered")
 CONTROLS = ["no-video", "one-frame"]
 _ABSENT = re.compile(r"(?:No,? |There is no )")
@@ -82,7 +87,8 @@ def budgets() -> list[Run]:
     rows = ["none", *CONTROLS]
     for name in METHODS:
         if "retain" in parameters_of(METHODS[name]):
-            rows += [_at(name, retain=retain, positions="kept") for retain in BUDGETS]
+            row = FIRST_STAGES.get(name, name)
+            rows += [f"{row}:retain={retain}:positions=kept" for retain in BUDGETS]
         elif name != "none":
             rows.append(_at(name, positions="kept"))
     return [Run("budgets", rows)]
@@ -122,8 +128,27 @@ def frames() -> list[Run]:
     return [Run(f"frames-{count}", rows, count) for count in FRAMES]
 
 
+def plus() -> list[Run]:
+    """dycoke-plus: each stage alone, both together, and its options; then by frames."""
+    rows = ["none"]
+    rows += [f"coverage:retain={retain}:positions=kept" for retain in BUDGETS]
+    rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=true" for retain in BUDGETS]
+    rows += [f"coverage:retain={r}:positions=kept:merge_stage=vision" for r in (0.25, 0.1)]
+    rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
+    rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
+    rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]
+    rows += [
+        f"dycoke-plus:retain={retain}:prune_ratio={ratio}:positions=kept"
+        for retain in (0.25, 0.1)
+        for ratio in PLUS_RATIOS
+    ]
+    by_frames = ["none", *(f"coverage:retain={r}:positions=kept" for r in (0.25, 0.1))]
+    by_frames += ["dycoke-plus:positions=kept", "dycoke:positions=kept"]
+    return [Run("plus", rows), *(Run(f"plus-frames-{n}", by_frames, n) for n in PLUS_FRAMES)]
+
+
 TABLES: dict[str, Callable[[], list[Run]]] = {
-    table.__name__: table for table in (budgets, positions, layers, windows, frames)
+    table.__name__: table for table in (budgets, positions, layers, windows, frames, plus)
 }
 
 
@@ -225,7 +250,8 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
 def measure(run: Run, arguments: argparse.Namespace) -> None:
     """Ask what isn't answered yet, and write the run's JSON file."""
     folder = arguments.out / arguments.name
-    request = replace(BUNDLED, model=arguments.model)
+    loading = replace(BUNDLED.loading, dtype=arguments.dtype)
+    request = replace(BUNDLED, model=arguments.model, loading=loading)
     if run.frames is not None:
         request = replace(request, sampling=replace(request.sampling, frames=run.frames))
     evaluation = Evaluation(
@@ -250,6 +276,7 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
     parser.add_argument("--tables", default=",".join(TABLES), help=f"of {', '.join(TABLES)}")
+    parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"of the split ({VIDEOS})")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--workers", type=int, help="processes (as many as suit the machine)")

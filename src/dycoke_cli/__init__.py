@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.cdpruner import CDPruner
     from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.dycoke_plus import DyCokePlus
     from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.fastvid import FastVID
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.vidcom2 import VidCom2
     from dycoke_cli.compression.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.evaluation.subtitles import videomme_subtitles
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
@@ -46,6 +48,7 @@ __all__ = [
     "Answer",
     "CDPruner",
     "DyCoke",
+    "DyCokePlus",
     "FastV",
     "FastVID",
     "FlashVID",
@@ -64,6 +67,7 @@ __all__ = [
     "__version__",
     "load",
     "read",
+    "videomme_subtitles",
 ]
 
 _HOMES = {
@@ -71,6 +75,7 @@ _HOMES = {
     "CDPruner": ("dycoke_cli.compression.cdpruner", "CDPruner"),
     "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "DyCokePlus": ("dycoke_cli.compression.dycoke_plus", "DyCokePlus"),
     "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "FastVID": ("dycoke_cli.compression.fastvid", "FastVID"),
@@ -89,6 +94,7 @@ _HOMES = {
     "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
+    "videomme_subtitles": ("dycoke_cli.evaluation.subtitles", "videomme_subtitles"),
 }
 
 

@@ -31,8 +31,9 @@ VIDEOS = 2
 
 def arguments(out: Path, name: str = "shipped") -> argparse.Namespace:
     return argparse.Namespace(
-        out=out, name=name, model="mini", split="test", videos=VIDEOS, workers=1
-    )
+        out=out, name=name, model="mini", split="test", videos=VIDEOS, workers=1,
+        dtype=methods.DTYPE,
+    )  # fmt: skip
 
 
 def made_up(line: Line, item: Any, number: int, draw: random.Random) -> Prediction:
@@ -58,11 +59,11 @@ def made_up(line: Line, item: Any, number: int, draw: random.Random) -> Predicti
 
 def fill(run: Run, given: argparse.Namespace) -> None:
     """Put an answer to every question of a run into its journal."""
-    request = BUNDLED
+    request = replace(BUNDLED, loading=replace(BUNDLED.loading, dtype=given.dtype))
     if run.frames is not None:
         request = replace(request, sampling=replace(request.sampling, frames=run.frames))
     evaluation = Evaluation(open_dataset("shapes"), specs_of(run), request=request)
-    lines, _ = lines_of(evaluation, choose("mini", BUNDLED.loading))
+    lines, _ = lines_of(evaluation, choose("mini", request.loading))
     items = evaluation.dataset.items("test", VIDEOS)
     with open_journal(given.out / given.name) as journal:
         for line in lines:
@@ -158,10 +159,9 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
-    assert [*pages] == [
-        f"methods{part}"
-        for part in ("", "-full", "-models", "-positions", "-layers", "-windows", "-frames")
-    ]
+    parts = ["", "-full", "-models", "-positions", "-layers", "-windows", "-plus", "-frames"]
+    assert [*pages] == [f"methods{part}" for part in [*parts, "-plus-frames"]]
+    assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
     rows = {row["spec"]: row for row in document["report"]["rows"]}
     headings, short = table_of(pages["methods"])

@@ -79,7 +79,7 @@ def test_for_people() -> None:
     assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in text
     assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in text
     assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in text
-    assert text.count("--positions") == 2
+    assert text.count("--positions") == 3
     assert "--merge-ratio K" in run_here("methods", "random").out
 
 

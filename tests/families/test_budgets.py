@@ -29,6 +29,7 @@ from .stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from .tiny import MAKERS, make
 
 NEW_TOKENS = 3
+FIRST_STAGE = {"dycoke-plus": {"kv_prune": False}}
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
 
@@ -55,7 +56,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
         given = replace(given, attention=tower.attention, keys=tower.keys)
     for number, name in enumerate(BUDGETED):
         positions = ways[number % len(ways)]
-        method = create(name, retain=0.4, positions=positions)
+        method = create(name, retain=0.4, positions=positions, **FIRST_STAGE.get(name, {}))
         if "attention" in method.needs and known.tower is None:
             sentence = f"the method {re.escape(name)} needs the vision encoder's attention"
             with pytest.raises(UsageError, match=sentence), method(model):

@@ -46,6 +46,19 @@ FollowUp = Annotated[
     ),
 ]
 
+Subtitles = Annotated[
+    str | None,
+    typer.Option(
+        "--subtitles",
+        metavar="FILE|auto",
+        help="Put subtitles into the prompt: the lines that are shown at a sampled frame. A file "
+        "(.srt, .vtt, .ass), or auto: the file beside the video that has its name, else the "
+        "video's own stream.",
+        show_default=False,
+        rich_help_panel="Frame sampling",
+    ),
+]
+
 _MODEL_HELP = "A name from `dycoke models`, a folder with a checkpoint, or a Hugging Face id."
 Model = Annotated[
     str | None,

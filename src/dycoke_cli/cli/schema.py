@@ -55,6 +55,12 @@ def _batch() -> Mapping[str, Part]:
     }
 
 
+def _bench() -> Mapping[str, Part]:
+    from dycoke_cli.bench.document import Report
+
+    return {"report": Part(Report), "error": _failure()}
+
+
 def _cache() -> Mapping[str, Part]:
     from dycoke_cli.cli.cache import CacheState
 
@@ -109,6 +115,7 @@ DOCUMENTS = {
         "A line of `dycoke batch`: an answer or an error, with the keys of a batch.",
         _batch,
     ),
+    "bench": Document("dycoke.bench/1", "What `dycoke bench` measured and compared.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
     "error": Document(
         "dycoke.error/1",

@@ -25,12 +25,16 @@ class Given:
             the patches that a token is pooled from.
         keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
         question: `[Q, D]`, float: the embeddings of the text behind the video.
+        encoded: `[E]`, int64, ascending: flat indices of the tokens that the vision encoder put
+            out, where some were dropped inside it (`Method.before_vision`): the features of the
+            others mean nothing. None where there are none.
     """
 
     features: torch.Tensor
     attention: torch.Tensor | None = None
     keys: torch.Tensor | None = None
     question: torch.Tensor | None = None
+    encoded: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

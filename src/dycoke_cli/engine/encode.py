@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.compression.base import BeforeVision, Method
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
@@ -36,12 +37,14 @@ class Encoded:
         kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
             `frame*N + position`; the embeddings of the others mean nothing.
         tower: the vision encoder's attention, where it was asked for.
+        selections: of each method that doesn't ask for the question: the same for every one.
     """
 
     embeddings: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     kept: torch.Tensor | None = None
     tower: TowerAttention | None = None
+    selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
 
 
 class _Reached(Exception):

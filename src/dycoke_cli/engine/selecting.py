@@ -13,6 +13,9 @@ from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tower_attention import TowerAttention, split_by_video
 from dycoke_cli.models.families import Layout
 
+_NOTHING = Selection(torch.arange(0))
+"""Of a prompt without a video."""
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -49,21 +52,29 @@ def select(
         UsageError: what was encoded isn't just these videos.
     """
     if videos:
-        towers = [video.tower for video in videos]
-        settled = [video.kept for video in videos]
-    else:
-        towers = list(_recorded_towers(method, prompts.layouts, recorded))
-        settled = [None] * len(towers)
+        return [
+            _of_video(method, prompts, i, layout, videos[i])
+            for i, layout in enumerate(prompts.layouts)
+        ]
+    towers = _recorded_towers(method, prompts.layouts, recorded)
     return [
-        Selection(torch.arange(0))
-        if layout is None
-        else Selection(kept)
-        if kept is not None
-        else method.choose(_given(method, prompts, i, layout, tower))
-        for i, (layout, kept, tower) in enumerate(
-            zip(prompts.layouts, settled, towers, strict=True)
-        )
+        _NOTHING if layout is None else method.choose(_given(method, prompts, i, layout, tower))
+        for i, (layout, tower) in enumerate(zip(prompts.layouts, towers, strict=True))
     ]
+
+
+def _of_video(
+    method: Method, prompts: Prompts, number: int, layout: Layout | None, video: Encoded
+) -> Selection:
+    if layout is None:
+        return _NOTHING
+    if method not in video.selections:
+        given = _given(method, prompts, number, layout, video.tower, video.kept)
+        selection = method.choose(given)
+        if "question" in method.needs:
+            return selection
+        video.selections[method] = selection
+    return video.selections[method]
 
 
 def _recorded_towers(
@@ -76,10 +87,15 @@ def _recorded_towers(
 
 
 def _given(
-    method: Method, prompts: Prompts, number: int, layout: Layout, tower: TowerAttention | None
+    method: Method,
+    prompts: Prompts,
+    number: int,
+    layout: Layout,
+    tower: TowerAttention | None,
+    encoded: torch.Tensor | None = None,
 ) -> Given:
     rows = prompts.embeddings[number]
-    given = Given(layout.grid(rows))
+    given = Given(layout.grid(rows), encoded=encoded)
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
         # Of a model spread over several devices, the vision encoder may be on another one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Line:
     @property
     def is_uncompressed(self) -> bool:
         """Whether this is what all others are compared with."""
-        return self.spec.method == "none" and self.spec.frames is None
+        return self.spec.is_baseline
 
 
 def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line], list[str]]:
@@ -114,7 +114,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
                 raise
             left_out.append(spec.text)
             continue
-        sampling = _sampling(spec, request.sampling)
+        sampling = spec.sampled(request.sampling)
         setup = Setup(
             version=__version__,
             benchmark=evaluation.dataset.name,
@@ -128,14 +128,6 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         )
         lines.append(Line(spec, method, sampling, setup))
     return lines, left_out
-
-
-def _sampling(spec: Spec, sampling: Sampling) -> Sampling | None:
-    if spec.frames is None:
-        return sampling
-    if spec.frames == 0:
-        return None
-    return replace(sampling, frames=spec.frames, fps=None, max_frames=None)
 
 
 def _frames(sampling: Sampling | None) -> int | None:

@@ -24,6 +24,7 @@ from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
+    from dycoke_cli.bench.document import Report as BenchReport
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerCount",
     "Download",
     "Progress",
+    "bench_tables",
     "check",
     "confirm",
     "cost_table",
@@ -111,3 +113,10 @@ def evaluation_tables(report: Report) -> None:
     from dycoke_cli.cli.render.evaluation import evaluation
 
     to_stdout(evaluation(report))
+
+
+def bench_tables(report: BenchReport) -> None:
+    """Methods compared on given videos, on stdout."""
+    from dycoke_cli.cli.render.bench import bench
+
+    to_stdout(bench(report))
