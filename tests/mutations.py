@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "scores come from the wrong layer",
         "shorten",
-        "P.layer - 1 if P else None",
-        "max(P.layer - 2, 0) if P else None",
+        "P.layer - 1 if P and P.selector else None",
+        "max(P.layer - 2, 0) if P and P.selector else None",
     ),
     Mutation(
         "pruning starts one layer late",
@@ -171,7 +171,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a pivot of DART takes again what another took",
-        "DART.select",
+        "DART.choose",
         "A.masked_fill(B, torch.inf)",
         "A",
         METHODS,
@@ -227,9 +227,16 @@ MUTATIONS = (
     ),
     Mutation(
         "CDPruner forgets what it chose before",
-        "CDPruner.choose",
-        "A - B[:, C] @ B",
-        "A",
+        "_greedy",
+        "A[B[C]] - D[:, C] @ D",
+        "A[B[C]]",
+        METHODS,
+    ),
+    Mutation(
+        "CDPruner makes rows as if nothing had been chosen before",
+        "_residual",
+        "A -= B[:, C].T @ B[:, D]",
+        "pass",
         METHODS,
     ),
     Mutation(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.cdpruner import CDPruner
     from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.dycoke_plus import DyCokePlus
     from dycoke_cli.compression.earlytom import EarlyTom
     from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
@@ -47,6 +48,7 @@ __all__ = [
     "Answer",
     "CDPruner",
     "DyCoke",
+    "DyCokePlus",
     "EarlyTom",
     "FastV",
     "FastVID",
@@ -73,6 +75,7 @@ _HOMES = {
     "CDPruner": ("dycoke_cli.compression.cdpruner", "CDPruner"),
     "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "DyCokePlus": ("dycoke_cli.compression.dycoke_plus", "DyCokePlus"),
     "EarlyTom": ("dycoke_cli.compression.earlytom", "EarlyTom"),
     "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),

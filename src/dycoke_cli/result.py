@@ -91,9 +91,17 @@ class Decode:
     """What KV-cache pruning did; all but `steps` are 0 without it."""
 
     steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
-    choices_renewed: Annotated[Count, Doc("Reselections, the first selection not counted.")]
-    tokens_evicted: Annotated[Count, Doc("Sum over steps.")]
-    tokens_recalled: Annotated[Count, Doc("Sum over steps.")]
+    choices_renewed: Annotated[
+        Count,
+        Doc(
+            "Reselections, the first selection not counted; one per step where each layer selects "
+            "for itself."
+        ),
+    ]
+    tokens_evicted: Annotated[
+        Count, Doc("Sum over steps; 0 where each layer selects for itself, for nothing is moved.")
+    ]
+    tokens_recalled: Annotated[Count, Doc("The same.")]
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,13 @@ class Bytes:
     weights: Count
     kv_cache: Annotated[Count, Doc("Storage on all devices, spare included.")]
     kv_host: Annotated[Count, Doc("The part of kv_cache that an accelerator keeps in main memory.")]
-    kv_active: Annotated[Count, Doc("Keys and values that the last step attended to.")]
+    kv_active: Annotated[
+        Count,
+        Doc(
+            "Keys and values that the last step attended to, and the indexes of keys by which "
+            "layers selected them."
+        ),
+    ]
     read_per_token: Annotated[
         int | None,
         Doc(

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli import (
+    EVS,
+    CDPruner,
+    DyCoke,
+    FastV,
+    RandomMerge,
+    Uncompressed,
+    VideoSession,
+    load,
+)
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import Frames
@@ -191,3 +200,22 @@ def test_warnings_of_the_clip_are_passed_on(loaded):
     clip = Pictures(np.zeros((2, 8, 8, 3), np.uint8), (0.0, 1.0), ("it ends early",))
     answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
     assert "it ends early" in answer.warnings
+
+
+def test_a_selection_is_made_once_for_all_questions(loaded, monkeypatch):
+    """Unless it depends on the question."""
+    made = []
+    for kind in (EVS, CDPruner):
+
+        def choose(self, given, stock=kind.choose):
+            made.append(self.name)
+            return stock(self, given)
+
+        monkeypatch.setattr(kind, "choose", choose)
+    session = VideoSession(loaded, natural(5))
+    for question in (QUESTION, "How many objects are there?", QUESTION):
+        session.ask(question, EVS(retain=0.5), max_new_tokens=2)
+        session.ask(question, CDPruner(retain=0.5), max_new_tokens=2)
+    session.ask(QUESTION, EVS(retain=0.7), max_new_tokens=2)
+    assert made.count("evs") == 2
+    assert made.count("cdpruner") == 3

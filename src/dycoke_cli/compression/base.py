@@ -20,6 +20,8 @@ from dycoke_cli.param import check_all, check_layer, parameters_of
 if TYPE_CHECKING:
     import torch
 
+    from dycoke_cli.compression.key_index import KeySelector
+
 PLACES = {
     "inside the vision tower": ("merge_frames",),
     "before the language model": ("select", "choose"),
@@ -51,19 +53,21 @@ class Pruning:
     """What decode pruning asks of the engine for one generated sequence.
 
     Args:
-        layer: the first layer (0-based, 1 or more) that attends to active tokens only; the layer
-            before it gives the attention that the selector sees.
-        selector: the choice of each step.
+        layer: the first layer (0-based) that attends to active tokens only. With a `selector` it is
+            1 or more, for the layer before it gives the attention that the selector sees.
+        selector: the selection of each step, for all layers from there on; None with `own`.
         dp_cache: where what isn't active waits for a recall: on the "device", or on the "host";
             or "discard" what the first choice leaves out. On the host, or discarded, each choice
             of a sequence takes as many tokens as its first.
         least: visual tokens without which a sequence isn't pruned.
+        own: each layer selects for itself, at each step, by an index of its own keys; or None.
     """
 
     layer: int
-    selector: Selector
+    selector: Selector | None
     dp_cache: str = "device"
     least: int = 0
+    own: KeySelector | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class BeforeVision:
-    """The choice of `select`, made early, so that what it drops needn't be encoded.
+    """A choice that is made early, so that what it drops needn't be encoded.
 
     Args:
         parameters: what the choice depends on.
@@ -203,7 +207,7 @@ class Method:
         for name, parameter in parameters_of(type(self)).items():
             layer = getattr(method, name)
             if parameter.told.layer and layers is not None and layer is not None:
-                check_layer(name, layer, layers, model)
+                check_layer(name, layer, layers, model, parameter.told.least_layer)
         return method
 
     def has_effect(self, switch: str, kept: int) -> bool:
@@ -251,6 +255,8 @@ class Method:
         Args:
             given: the features, and what the method asks for by `needs`.
         """
+        if given.encoded is not None:  # the choice was made inside the vision tower
+            return Selection(given.encoded)
         return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
@@ -258,7 +264,10 @@ class Method:
         return None
 
     def before_vision(self) -> BeforeVision | None:
-        """The same choice made inside the vision tower; None where it is made behind it."""
+        """A choice inside the vision tower; None where all are made behind it.
+
+        It is the choice of `select`, unless `choose` makes another one among what it leaves.
+        """
         return None
 
     def merge_frames(self) -> FrameMerging | None:

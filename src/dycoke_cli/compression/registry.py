@@ -10,6 +10,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.cdpruner import CDPruner
 from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.earlytom import EarlyTom
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         Method,
         DyCoke,
+        DyCokePlus,
         FastV,
         RandomMerge,
         UniformFrames,

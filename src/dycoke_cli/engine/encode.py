@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import BeforeVision, FrameMerging
-from dycoke_cli.compression.selection import MergedFrames
+from dycoke_cli.compression.base import BeforeVision, FrameMerging, Method
+from dycoke_cli.compression.selection import MergedFrames, Selection
 from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
@@ -41,6 +41,7 @@ class Encoded:
         tower: the vision encoder's attention, where it was asked for.
         merged: what is left of the frames, where frames were merged inside the tower; the
             embeddings of each are those of the one that it is part of.
+        selections: of each method that doesn't ask for the question: the same for every one.
     """
 
     embeddings: torch.Tensor
@@ -48,6 +49,7 @@ class Encoded:
     kept: torch.Tensor | None = None
     tower: TowerAttention | None = None
     merged: MergedFrames | None = None
+    selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
 
 
 class _Reached(Exception):

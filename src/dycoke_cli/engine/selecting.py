@@ -14,6 +14,9 @@ from dycoke_cli.engine.tower_attention import TowerAttention, split_by_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 
+_NOTHING = Selection(torch.arange(0))
+"""Of a prompt without a video."""
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -52,28 +55,36 @@ def select(
         UsageError: what was encoded isn't just these videos; several where the tower merged frames.
     """
     if videos:
-        towers = [video.tower for video in videos]
-        settled = [video.kept for video in videos]
-        left = [video.merged for video in videos]
-    else:
-        towers = list(_recorded_towers(method, prompts.layouts, recorded))
-        settled = [None] * len(towers)
-        left = [None if layout is None else merged for layout in prompts.layouts]
-        if method.merge_frames() is not None and sum(x is not None for x in prompts.layouts) > 1:
-            raise UsageError(
-                f"the method {method.name} takes one video at a time in generate(), whose vision "
-                "encoder has the frames of all together; VideoSession takes several"
-            )
-    return [
-        Selection(torch.arange(0))
-        if layout is None
-        else Selection(kept)
-        if kept is not None
-        else method.choose(replace(_given(method, prompts, i, layout, tower), merged=frames))
-        for i, (layout, kept, tower, frames) in enumerate(
-            zip(prompts.layouts, settled, towers, left, strict=True)
+        return [
+            _of_video(method, prompts, i, layout, videos[i])
+            for i, layout in enumerate(prompts.layouts)
+        ]
+    if method.merge_frames() is not None and sum(x is not None for x in prompts.layouts) > 1:
+        raise UsageError(
+            f"the method {method.name} takes one video at a time in generate(), whose vision "
+            "encoder has the frames of all together; VideoSession takes several"
         )
+    towers = _recorded_towers(method, prompts.layouts, recorded)
+    return [
+        _NOTHING
+        if layout is None
+        else method.choose(_given(method, prompts, i, layout, tower, merged=merged))
+        for i, (layout, tower) in enumerate(zip(prompts.layouts, towers, strict=True))
     ]
+
+
+def _of_video(
+    method: Method, prompts: Prompts, number: int, layout: Layout | None, video: Encoded
+) -> Selection:
+    if layout is None:
+        return _NOTHING
+    if method not in video.selections:
+        given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
+        selection = method.choose(given)
+        if "question" in method.needs:
+            return selection
+        video.selections[method] = selection
+    return video.selections[method]
 
 
 def _recorded_towers(
@@ -86,10 +97,16 @@ def _recorded_towers(
 
 
 def _given(
-    method: Method, prompts: Prompts, number: int, layout: Layout, tower: TowerAttention | None
+    method: Method,
+    prompts: Prompts,
+    number: int,
+    layout: Layout,
+    tower: TowerAttention | None,
+    encoded: torch.Tensor | None = None,
+    merged: MergedFrames | None = None,
 ) -> Given:
     rows = prompts.embeddings[number]
-    given = Given(layout.grid(rows))
+    given = Given(layout.grid(rows), encoded=encoded, merged=merged)
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
         # Of a model spread over several devices, the vision encoder may be on another one.

@@ -55,10 +55,12 @@ def check_decoder(decoder: Any, method: Method) -> None:
             "sdpa or flash_attention_2"
         )
     choice = inside or pruning
+    own = pruning is not None and pruning.own is not None
     if choice is not None and (others := other_caches(config)):
+        way_out = "--no-kv-prune works" if own else _WAY_OUT[inside is None]
         raise UsageError(
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
-            f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
+            f"there is little to choose from inside it; {way_out}"
         )
     if choice is not None:
         method.suited({}, config.num_hidden_layers)

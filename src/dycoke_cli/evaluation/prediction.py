@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dycoke_cli.evaluation.dataset import Dataset, Item
@@ -42,7 +43,7 @@ class Setup:
     max_new_tokens: int = 128
     options: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property  # asked for once a row and question
     def id(self) -> str:
         """Short, and another one for each other setup."""
         about = asdict(self) | {"version": _FIRST}
@@ -71,6 +72,9 @@ class Prediction:
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
             None where that wasn't counted.
+        seconds_prefill: of `seconds`, to the first token, the selection included; None where an
+            earlier release answered.
+        seconds_decode: of `seconds`, from the first token to the last; None as above.
     """
 
     item: str
@@ -84,6 +88,8 @@ class Prediction:
     seconds: float
     bytes: int
     visual_read: float | None = None
+    seconds_prefill: float | None = None
+    seconds_decode: float | None = None
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
@@ -108,4 +114,6 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds=outcome.seconds,
         bytes=line["bytes"]["kv_cache"],
         visual_read=tokens["visual_read_per_step"],
+        seconds_prefill=line["seconds"]["prefill"] / outcome.together,
+        seconds_decode=line["seconds"]["decode"] / outcome.together,
     )

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Predictions, grouped, mean_of, retention
+from dycoke_cli.evaluation.metrics import (
+    Predictions,
+    grouped,
+    known_mean,
+    mean_of,
+    retention,
+)
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
@@ -17,6 +23,7 @@ from dycoke_cli.result import Amount
 Share = Annotated[float, Doc(minimum=0, maximum=1)]
 ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
 CountOrNull = Annotated[int | None, Doc(minimum=0)]
+AmountOrNull = Annotated[float | None, Doc(minimum=0)]
 
 
 StandardError = Annotated[Amount, Doc("Clustered by video.")]
@@ -80,6 +87,15 @@ class Row:
     fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
     broken: Annotated[CountOrNull, Doc("Right to wrong.")]
     seconds: Annotated[Amount, Doc("Mean time per answer, once the video is encoded.")]
+    seconds_prefill: Annotated[
+        AmountOrNull,
+        Doc(
+            "Of that, to the first token, the selection included; what was prefilled for an "
+            "earlier question about the video may be reused. Null where an earlier release "
+            "answered."
+        ),
+    ]
+    seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]
     bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
 
 
@@ -132,6 +148,8 @@ def make_row(
         fixed=moved.fixed if moved else None,
         broken=moved.broken if moved else None,
         seconds=sum(answer.seconds for answer in answers) / len(answers),
+        seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
+        seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
         bytes=sum(answer.bytes for answer in answers) / len(answers),
     )
 

@@ -64,9 +64,13 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
     pruning = restore(answer.method).pruning()
     if pruning is not None:
-        few = answer.tokens.visual_kept < pruning.least
-        too_few = f"off: fewer than {count(pruning.least)} visual tokens"
-        rows.append(("KV selection", too_few if few else _selection(answer.decode)))
+        if answer.tokens.visual_kept < pruning.least:
+            did = f"off: fewer than {count(pruning.least)} visual tokens"
+        elif pruning.own is not None:
+            did = f"by each layer for itself, in each of {_counted(answer.decode.steps, 'step')}"
+        else:
+            did = _selection(answer.decode)
+        rows.append(("KV selection", did))
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),

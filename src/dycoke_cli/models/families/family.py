@@ -110,6 +110,9 @@ class Family:
         video_options: more options for the processor, by the model's configuration and its stock
             video processor.
         tower: its vision tower, where that can encode part of a frame (merging before vision).
+        keeps_every_token: whether the cache of each layer of the language model does. Else (sliding
+            windows, linear attention) there is little to choose from inside it.
+        causal: whether tokens attend to earlier ones only; else frames see each other both ways.
         only_none: why no method can be attached; empty where one can.
     """
 
@@ -122,6 +125,8 @@ class Family:
     least_frames: int = 1
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
     tower: Tower | None = None
+    keeps_every_token: bool = True
+    causal: bool = True
     only_none: str = ""
 
     @property
