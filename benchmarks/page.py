@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from dycoke_cli.resources import usable_cpus
+from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.version import running_commit
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ def where() -> str:
 
 def machine() -> str:
     """Cores, processor and Python version."""
-    cores = f"{usable_cpus()} cores of {_processor()}"
+    cores = f"{usable_cpus()} cores of {processor_name()}"
     return f"{cores}, Python {platform.python_version()}"
 
 
@@ -33,12 +33,3 @@ def put(measured: str, name: str, page: Path) -> None:
             f"{page} has no place for the table: <!-- {name}: … --> … <!-- /{name} -->"
         )
     page.write_text(f"{before}{begin}{command} -->\n{measured}\n{end}{after}", encoding="utf-8")
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

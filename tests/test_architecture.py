@@ -40,6 +40,7 @@ LAYERS = (
     "runs",
     "shapes",
     "evaluation",
+    "bench",
     "verification",
     "cli",
     "__main__",

@@ -1,12 +1,14 @@
-"""Main memory that is free and CPUs that may be used, asked of the system; torch isn't needed."""
+"""Free main memory, usable CPUs and the processor's name, asked of the system, without torch."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+_PROCESSOR = Path("/proc/cpuinfo")
 # Control groups of Linux, whose limits psutil doesn't know.
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
@@ -36,6 +38,16 @@ def usable_cpus() -> int:
     counts = [_listed_cpus() or 1]
     counts += [math.ceil(quota) for group in _groups("cpu") if (quota := _quota(*group))]
     return max(1, min(counts))
+
+
+def processor_name() -> str:
+    """What the processor is called; its architecture where the system has no name for it."""
+    try:
+        lines = _PROCESSOR.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def in_words(needed: int, free: int) -> str:

@@ -64,6 +64,14 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Subtitles:
+    """The subtitles in the prompt: the lines that are shown at a sampled frame."""
+
+    source: Annotated[str, Doc("A file, or the stream of the video's container.")]
+    lines: Count
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Tokens of the prompt and of the answer."""
 
@@ -228,6 +236,9 @@ class Answer:
         ),
     ]
     frames: Frames
+    subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
+        ABSENT
+    )
     tokens: Tokens
     decode: Decode
     flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]

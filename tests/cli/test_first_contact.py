@@ -29,6 +29,11 @@ WRONG = [
     (["batch", "nofolder", "What?"], 2, "nofolder doesn't exist"),
     (["eval", "shapez"], 2, "did you mean shapes?"),
     (["eval", "shapes", "--methods", "dycok"], 2, "did you mean dycoke?"),
+    (["bench", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
+    (["bench", str(CLIP), "--methods", "dycok"], 2, "did you mean dycoke?"),
+    (["bench", str(CLIP), "--retain", "0.5"], 2, "--retain is for methods that take a budget"),
+    (["bench", str(CLIP), "--methods", "kv:prune_layer=99"], 2, "prune_layer must be from 1 to 9"),
+    (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
 ]

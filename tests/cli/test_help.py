@@ -130,6 +130,7 @@ def test_what_most_people_need_comes_first() -> None:
         ("ask", ["--question", "--model", "--frames", "--json", "--quiet"]),
         ("batch", ["--question", "--out", "--model", "--frames", "--quiet"]),
         ("eval", ["--methods", "--model", "--frames", "--json", "--quiet"]),
+        ("bench", ["--question", "--methods", "--model", "--frames", "--runs", "--json"]),
     ):
         titles = [*panels(command)]
         assert titles[:2] == ["Arguments", "Options"]
@@ -171,7 +172,7 @@ def test_an_evaluation_has_the_flags_of_a_batch_that_mean_something_to_it() -> N
         assert f"{flag} " in text, flag
 
 
-@pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
+@pytest.mark.parametrize("command", ["ask", "batch", "bench", "eval", "verify"])
 def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> None:
     text = page(command)
     for flag in ("--device", "--dtype", "--device-map", "--quantize", "--kernels"):
@@ -259,7 +260,7 @@ def test_version() -> None:
     assert (run.code, run.out) == (0, f"dycoke {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["ask", "batch", "eval", "verify"])
+@pytest.mark.parametrize("command", ["ask", "batch", "bench", "eval", "verify"])
 def test_help_needs_neither_torch_nor_av(command: str) -> None:
     code = (
         f"import sys; from dycoke_cli.cli.main import main; main(['{command}', '--help']);"

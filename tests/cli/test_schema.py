@@ -49,7 +49,7 @@ def test_without_a_name_they_are_listed() -> None:
 def test_another_name_is_refused() -> None:
     run = run_here("schema", "answers")
     assert (run.code, run.out) == (2, "")
-    assert "there is no schema 'answers'; there is one of answer, batch, cache" in run.err
+    assert "there is no schema 'answers'; there is one of answer, batch, bench, cache" in run.err
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,8 @@ def test_another_name_is_refused() -> None:
     [
         ("answer", "error", ["ask", "--frames", "0", CLIP, "What?"]),
         ("answer", "error", ["ask", CLIP, "What?", "--nosuch"]),
+        ("bench", "error", ["bench", "nosuch.mp4"]),
+        ("bench", "error", ["bench", "--nosuch"]),
         ("cache", "cache", ["cache"]),
         ("error", "error", ["nosuch"]),
         ("eval", "error", ["eval", "nosuch"]),

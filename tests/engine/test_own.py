@@ -104,8 +104,8 @@ def test_bytes_by_hand(dp_cache, per_head) -> None:
     store, visual, active = output.past_key_values, 32, int(32 * 0.3)
     steps = NEW_TOKENS - 1
     assert stats.active == [active] * steps
-    # A code per token and head; in float64, for the model is: mean, axis and scale of each head.
-    index = 2 * (visual + 8 * (8 + 8 + 1))
+    # A code per token and head; in float64, for the model is: an axis and the mean of each head.
+    index = 2 * (visual + 8 * (8 + 8))
     whole, read = visual + TEXT + steps, active + TEXT + steps
     assert store.active_nbytes == ROW * (2 * whole + 3 * read) + 3 * index
     held = visual if dp_cache == "device" else 0

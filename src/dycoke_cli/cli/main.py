@@ -15,6 +15,7 @@ import typer
 from dycoke_cli.cli import (
     ask,
     batch,
+    bench,
     cache,
     demo,
     eval,
@@ -48,6 +49,7 @@ app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("methods")(methods.methods)
 app.command("eval")(eval.evaluate)
+app.command("bench")(bench.bench)
 app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
@@ -58,7 +60,7 @@ _COMMANDS |= {each.name for each in app.registered_groups}
 
 # The document that each command prints with --json.
 _DOCUMENTS = {"ask": "answer"} | {
-    name: name for name in ("cache", "eval", "methods", "models", "probe", "verify")
+    name: name for name in ("bench", "cache", "eval", "methods", "models", "probe", "verify")
 }
 
 

@@ -25,22 +25,19 @@ LARGEST = 127
 
 @dataclass(frozen=True)
 class KeyIndex:
-    """The keys of V visual tokens, approximately: `mean + codes · scale · axesᵀ`.
+    """The keys of V visual tokens, approximately: a mean, and coordinates on C axes in 8 bits.
 
-    Of B sequences and H KV heads.
+    Of B sequences and H KV heads. The axes are the eigenvectors of the keys' covariance with the
+    largest eigenvalues, C = D/8 of them, 1 at least.
 
     Args:
-        mean: `[B, H, D]`, float32.
-        axes: `[B, H, D, C]`, float32: the eigenvectors of their covariance with the largest
-            eigenvalues, C = D/8 of them, 1 at least.
-        codes: `[B, H, V, C]`, int8: the coordinates of each key.
-        scale: `[B, H, C]`, float32: what 1 means on each axis; the largest coordinate is 127.
+        directions: `[B, H, D, C + 1]`, float32: the axes, each as long as a coordinate of 1 means
+            (the largest one of the V is 127), and the mean.
+        codes: `[B, H, C, V]`, int8: the coordinates.
     """
 
-    mean: torch.Tensor
-    axes: torch.Tensor
+    directions: torch.Tensor
     codes: torch.Tensor
-    scale: torch.Tensor
 
     @classmethod
     def of(cls, keys: torch.Tensor) -> KeyIndex:
@@ -53,47 +50,41 @@ class KeyIndex:
 
         wide = keys.float()
         count = max(1, wide.shape[1])
-        mean = wide.sum(1) / count
-        centered = wide - mean[:, None]
+        mean = wide.sum(1, keepdim=True) / count
+        centered = wide - mean
         # Of weights that aren't finite the answer is refused later; eigh would fail here.
         covariance = torch.nan_to_num(centered.mT @ centered / count, posinf=0.0, neginf=0.0)
         # Not every device has eigenvectors.
         solver = covariance.device if covariance.device.type == "cuda" else "cpu"
         vectors = torch.linalg.eigh(covariance.to(solver)).eigenvectors.to(covariance.device)
         axes = vectors[..., -max(1, keys.shape[2] // AXES) :].flip(-1)
-        coordinates = centered @ axes
-        most = coordinates.abs().amax(1) if keys.shape[1] else torch.zeros_like(axes[:, 0])
-        scale = most / LARGEST
-        steps = coordinates / scale.clamp(min=torch.finfo(scale.dtype).tiny)[:, None]
+        coordinates = (centered @ axes).mT
+        most = coordinates.abs().amax(-1) if keys.shape[1] else torch.zeros_like(axes[:, 0])
+        unit = most / LARGEST
+        steps = coordinates / unit.clamp(min=torch.finfo(unit.dtype).tiny)[..., None]
         codes = steps.round().clamp(-LARGEST, LARGEST).to(torch.int8)
-        return cls(mean[None], axes[None], codes[None], scale[None])
+        directions = torch.cat([axes * unit[:, None], mean.mT], -1)
+        return cls(directions[None], codes[None])
 
     @classmethod
     def together(cls, indexes: Sequence[KeyIndex]) -> KeyIndex:
         """Those of several sequences as one; shorter ones get zeros behind their codes."""
         import torch
 
-        if len(indexes) == 1:
-            return indexes[0]
-        longest = max(index.codes.shape[2] for index in indexes)
+        longest = max(index.codes.shape[3] for index in indexes)
         codes = [
-            torch.nn.functional.pad(index.codes, (0, 0, 0, longest - index.codes.shape[2]))
+            torch.nn.functional.pad(index.codes, (0, longest - index.codes.shape[3]))
             for index in indexes
         ]
-        return cls(
-            torch.cat([index.mean for index in indexes]),
-            torch.cat([index.axes for index in indexes]),
-            torch.cat(codes),
-            torch.cat([index.scale for index in indexes]),
-        )
+        return cls(torch.cat([index.directions for index in indexes]), torch.cat(codes))
 
     @property
     def nbytes(self) -> int:
         """Bytes held, all of which a step reads."""
-        return sum(part.nbytes for part in (self.mean, self.axes, self.codes, self.scale))
+        return self.directions.nbytes + self.codes.nbytes
 
     def scores(self, query: torch.Tensor) -> torch.Tensor:
-        """The products of a query with the keys, approximately: `(qB)(codes · scale)ᵀ + q·mean`.
+        """The products of a query with the keys, approximately.
 
         Args:
             query: `[B, H, G, D]`, float: G query heads for each KV head.
@@ -101,9 +92,8 @@ class KeyIndex:
         Returns:
             `[B, H, G, V]`, float32.
         """
-        wide = query.float()
-        coordinates = (wide @ self.axes) * self.scale[:, :, None]
-        return coordinates @ self.codes.to(wide.dtype).mT + wide @ self.mean[..., None]
+        known = query.float() @ self.directions
+        return known[..., :-1] @ self.codes.to(known.dtype) + known[..., -1:]
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,6 @@ class KeySelector:
         query: torch.Tensor,
         text: torch.Tensor,
         scaling: float,
-        counts: torch.Tensor,
         most: int,
         is_visual: torch.Tensor | None = None,
         is_text: torch.Tensor | None = None,
@@ -139,18 +128,17 @@ class KeySelector:
             query: `[B, Hq, 1, D]`, Hq a multiple of H.
             text: `[B, H, T, D]`: the keys of all other tokens, the generated ones too.
             scaling: of the scores.
-            counts: `[B]`, int64: how many of each sequence.
-            most: the largest of them.
+            most: how many.
             is_visual: `[B, V]`, bool: false behind the tokens of a shorter sequence; None where all
                 are equally long.
             is_text: `[B, T]`, bool: false in front of the tokens of a shorter sequence; or None.
 
         Returns:
-            `[B, H, most]`, or `[B, 1, most]` where all heads share a selection; int64. The first
-            `counts[b]` are those of sequence b.
+            `[B, H, most]`, or `[B, 1, most]` where all heads share a selection; int64, by falling
+            attention.
         """
         attention = self.attention(index, query, text, scaling, is_visual, is_text)
-        return top_of_each(attention, counts, most)
+        return top_of_each(attention, most)
 
     def attention(
         self,
@@ -175,37 +163,31 @@ class KeySelector:
 
         batch, heads, width = text.shape[0], text.shape[1], query.shape[3]
         grouped = query.reshape(batch, heads, -1, width)
-        visual, others = index.scores(grouped), (grouped @ text.mT).float()
+        visual = index.scores(grouped * scaling)
+        others = (grouped @ text.mT).float() * scaling
         if is_visual is not None:
             visual = visual.masked_fill(~is_visual[:, None, None], -torch.inf)
         if is_text is not None:
             others = others.masked_fill(~is_text[:, None, None], -torch.inf)
-        weights = (torch.cat([visual, others], -1) * scaling).softmax(-1)
-        weights = weights[..., : visual.shape[-1]]
+        weights = torch.cat([visual, others], -1).softmax(-1)[..., : visual.shape[-1]]
         return weights.mean(2) if self.per_head else weights.flatten(1, 2).mean(1, keepdim=True)
 
 
-def top_of_each(attention: torch.Tensor, counts: torch.Tensor, most: int) -> torch.Tensor:
-    """The tokens with the highest attention of each row; among equals the lower index is chosen.
+def top_of_each(attention: torch.Tensor, most: int) -> torch.Tensor:
+    """The tokens with the highest attention; among equals the lower index comes first.
 
     The device isn't waited for.
 
     Args:
-        attention: `[B, H, V]`, float.
-        counts: `[B]`, int64: how many of each sequence.
-        most: the largest of them.
+        attention: `[..., V]`, float, not negative.
+        most: how many.
 
     Returns:
-        `[B, H, most]`, int64; the first `counts[b]` are those of sequence b.
+        `[..., most]`, int64, by falling attention.
     """
     import torch
 
-    tokens = attention.shape[-1]
-    if most == 0:
-        return counts.new_zeros(*attention.shape[:-1], 0)
-    ranked = attention.topk(most).values
-    last = (counts - 1).clamp(min=0)[:, None, None].expand(*ranked.shape[:-1], 1)
-    least = ranked.gather(-1, last)
-    lower_first = torch.arange(tokens, 0, -1, device=attention.device, dtype=torch.int32)
-    keys = (lower_first + tokens * (attention > least)) * (attention >= least)
-    return keys.topk(most).indices
+    numbers = torch.arange(attention.shape[-1], device=attention.device, dtype=torch.float64)
+    # Less than what float32 numbers differ by, so that it orders equal ones only; and zeros.
+    ranked = attention.double() * (1 - numbers * 2.0**-42) - numbers * 2.0**-1000
+    return ranked.topk(most).indices

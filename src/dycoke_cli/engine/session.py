@@ -268,6 +268,7 @@ class _NoFrames:
     frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
     timestamps_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    subtitles: None = None
 
 
 def ask_without_video(

@@ -105,8 +105,13 @@ def check_context(
         if fits
         else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
     )
+    what = f"{frames} frames"
+    if video.subtitles:
+        lines = video.subtitles.count("\n") - 1  # the first one is the heading
+        what += f" and {lines} {'line' if lines == 1 else 'lines'} of subtitles"
+        advice += ", or leave out --subtitles"
     raise UsageError(
-        f"{frames} frames make a prompt longer than the model's context of "
+        f"{what} make a prompt longer than the model's context of "
         f"{loaded.context_length} tokens; {advice}"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Line:
     @property
     def is_uncompressed(self) -> bool:
         """Whether this is what all others are compared with."""
-        return self.spec.method == "none" and self.spec.frames is None
+        return self.spec.is_baseline
 
 
 def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line], list[str]]:
@@ -105,6 +105,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
     """
     about, request = chosen.describe(), evaluation.request
+    edition = evaluation.dataset.edition(evaluation.split)
     lines, left_out = [], []
     for spec in evaluation.specs:
         try:
@@ -114,11 +115,11 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
                 raise
             left_out.append(spec.text)
             continue
-        sampling = _sampling(spec, request.sampling)
+        sampling = spec.sampled(request.sampling)
         setup = Setup(
             version=__version__,
             benchmark=evaluation.dataset.name,
-            edition=evaluation.dataset.edition,
+            edition=edition,
             split=evaluation.split,
             model=about,
             method={"name": method.name, **method_key(method)},
@@ -128,14 +129,6 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         )
         lines.append(Line(spec, method, sampling, setup))
     return lines, left_out
-
-
-def _sampling(spec: Spec, sampling: Sampling) -> Sampling | None:
-    if spec.frames is None:
-        return sampling
-    if spec.frames == 0:
-        return None
-    return replace(sampling, frames=spec.frames, fps=None, max_frames=None)
 
 
 def _frames(sampling: Sampling | None) -> int | None:

@@ -75,6 +75,9 @@ class Prediction:
         seconds_prefill: of `seconds`, to the first token, the selection included; None where an
             earlier release answered.
         seconds_decode: of `seconds`, from the first token to the last; None as above.
+        parsed: see `dataset.Score`.
+        value: likewise.
+        error: why there is no answer; such a prediction is wrong, and in no journal.
     """
 
     item: str
@@ -90,6 +93,14 @@ class Prediction:
     visual_read: float | None = None
     seconds_prefill: float | None = None
     seconds_decode: float | None = None
+    parsed: bool = True
+    value: float | None = None
+    error: str | None = None
+
+    @property
+    def score(self) -> float:
+        """From 0 to 1, by the metric of the benchmark."""
+        return float(self.right) if self.value is None else self.value
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
@@ -116,4 +127,18 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         visual_read=tokens["visual_read_per_step"],
         seconds_prefill=line["seconds"]["prefill"] / outcome.together,
         seconds_decode=line["seconds"]["decode"] / outcome.together,
+        parsed=score.parsed,
+        value=score.value,
     )
+
+
+def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
+    """A question that has no answer: it scores as an empty one, and is wrong.
+
+    Args:
+        dataset: which scores.
+        item: the question.
+        error: why, as a sentence.
+    """
+    parts = dict.fromkeys(dataset.score(item, "").parts, 0.0)
+    return Prediction(item.id, "", False, parts, 0, 0, 0.0, 0, 0.0, 0, error=error)

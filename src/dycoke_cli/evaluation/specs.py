@@ -19,6 +19,7 @@ from dycoke_cli.param import parameters_of
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.resolve import ResolvedModel
+    from dycoke_cli.video import Sampling
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,28 @@ class Spec:
     frames: int | None = None
     if_possible: bool = False
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is what all others are compared with."""
+        return self.method == "none" and not self.is_control
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the model isn't shown the frames that were chosen: blind, or a single frame."""
+        return self.frames is not None
+
+    def sampled(self, sampling: Sampling) -> Sampling | None:
+        """Which frames the model sees; None is no video at all.
+
+        Args:
+            sampling: of rows that don't have their own number of frames.
+        """
+        if self.frames is None:
+            return sampling
+        if self.frames == 0:
+            return None
+        return replace(sampling, frames=self.frames, fps=None, max_frames=None)
+
     def for_model(self, model: ResolvedModel) -> Method:
         """The method, with a model's own defaults for what wasn't given.
 
@@ -86,7 +109,17 @@ class Spec:
         method = self.create()
         with _naming(self.text):
             check_tower(model.config, method)
-            return method.suited(model.method_defaults, model.layers, model.source.name)
+        return self.suited(model.method_defaults, model.layers, model.source.name)
+
+    def suited(self, defaults: Mapping[str, Any], layers: int | None, model: str) -> Method:
+        """The method with a model's defaults; see `Method.suited`.
+
+        Raises:
+            UsageError: a parameter out of range, or the model has no such layer.
+        """
+        method = self.create()
+        with _naming(self.text):
+            return method.suited(defaults, layers, model)
 
     def create(self) -> Method:
         """The method; what wasn't given and depends on the model is still open.

@@ -23,6 +23,7 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.video.stdin import open_given
+from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -143,9 +144,13 @@ def _warm_up(session: VideoSession, request: Request) -> None:
 def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local = _check_model(request, presenter)
+    local, stored = known_of(request, presenter.warn)
+    if stored is not None and stored.method_defaults is not None:
+        request.method.suited(stored.method_defaults, stored.layers, request.model)
+    wanted = request.subtitles
+    subtitles = None if wanted is None else find_source(conversation.video, wanted)
     started = time.perf_counter()
-    with open_given(conversation.video, request.sampling) as reader:
+    with open_given(conversation.video, request.sampling, subtitles) as reader:
 
         def read() -> tuple[Clip, float]:
             clip = reader.read(lambda done, total: presenter.progress("video", done, total))
@@ -204,31 +209,32 @@ def beside(read: Callable[[], T], reader: Reader) -> Iterator[Future[T]]:
             reader.stop()
 
 
-def _check_model(request: Request, presenter: Presenter) -> bool:
-    """Check all that can be known of a model without torch; whether nothing has to be fetched.
+def known_of(request: Request, warn: Callable[[str], None]) -> tuple[bool, StoredConfig | None]:
+    """What can be known of a model without torch.
+
+    Args:
+        request: names it.
+        warn: called where it has to be downloaded.
+
+    Returns:
+        Whether nothing has to be fetched, and its configuration, where that is on this machine.
 
     Raises:
         ModelError: there is no such model, or it isn't here and the hub can't be reached.
         OutputError: it has to be downloaded, and there is no room for it.
-        UsageError: the model doesn't have a layer that a parameter names.
     """
     if request.loading.random_weights:
-        stored: StoredConfig | None = StoredConfig(published(request.model).config)
-        local = True
-    else:
-        source = find(request.model)
-        local = source.local or is_here(source)
-        if not local:
-            planned = first_download(source)
-            gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
-            presenter.warn(
-                f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
-                f"(`dycoke models pull {source.name}` does so ahead of time)"
-            )
-        stored = stored_config(source)
-    if stored is not None and stored.method_defaults is not None:
-        request.method.suited(stored.method_defaults, stored.layers, request.model)
-    return local
+        return True, StoredConfig(published(request.model).config)
+    source = find(request.model)
+    local = source.local or is_here(source)
+    if not local:
+        planned = first_download(source)
+        gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
+        warn(
+            f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
+            f"(`dycoke models pull {source.name}` does so ahead of time)"
+        )
+    return local, stored_config(source)
 
 
 def _ask(

@@ -52,6 +52,8 @@ class Plan(Request):
             "id": asked.id,
             "question": asked.text,
             "model": self.identity,
+            # Those of the container are part of the video's own digest.
+            **({} if job.subtitles is None else {"subtitles": job.subtitles.digest}),
             **(self if asked.method is None else replace(self, method=asked.method)).key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()

@@ -24,6 +24,8 @@ from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
+    from dycoke_cli.bench.document import Report as BenchReport
+    from dycoke_cli.cli.benchmark_documents import BenchmarkList
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
@@ -34,6 +36,8 @@ __all__ = [
     "AnswerCount",
     "Download",
     "Progress",
+    "bench_tables",
+    "benchmarks_table",
     "check",
     "confirm",
     "cost_table",
@@ -92,6 +96,13 @@ def methods_tables(listed: MethodList) -> None:
     to_stdout(methods(listed))
 
 
+def benchmarks_table(listed: BenchmarkList) -> None:
+    """The benchmarks and what they need, on stdout."""
+    from dycoke_cli.cli.render.benchmarks import benchmarks
+
+    to_stdout(benchmarks(listed))
+
+
 def cost_table(estimated: Cost) -> None:
     """What an answer would cost, on stdout."""
     from dycoke_cli.cli.render.cost import cost
@@ -111,3 +122,10 @@ def evaluation_tables(report: Report) -> None:
     from dycoke_cli.cli.render.evaluation import evaluation
 
     to_stdout(evaluation(report))
+
+
+def bench_tables(report: BenchReport) -> None:
+    """Methods compared on given videos, on stdout."""
+    from dycoke_cli.cli.render.bench import bench
+
+    to_stdout(bench(report))

@@ -26,7 +26,6 @@ class BatchLayout:
         most: those that a step selects of the sequence with the most.
         visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
         order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
-        counts: `[B]`, int64: how many visual tokens a step selects of each sequence.
         first_slot: `[B, 1, 1]`, int64: of the visual tokens of each.
         first_token: `[B, 1, 1]`, int64: the visual tokens of the sequences before each.
         is_visual: `[B, V]`, bool, with V of the sequence with the most.
@@ -40,7 +39,6 @@ class BatchLayout:
     most: int
     visual: Sequence[torch.Tensor]
     order: torch.Tensor
-    counts: torch.Tensor
     first_slot: torch.Tensor
     first_token: torch.Tensor
     is_visual: torch.Tensor | None
@@ -71,7 +69,6 @@ class BatchLayout:
             most=most,
             visual=visual,
             order=torch.stack([visual_first(p, places, length) for p, places in pairs]),
-            counts=each,
             first_slot=first[:, None, None],
             first_token=(sizes.cumsum(0) - sizes)[:, None, None],
             is_visual=_unless_all(torch.arange(int(sizes.max())) < sizes[:, None]),

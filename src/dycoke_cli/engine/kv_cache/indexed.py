@@ -42,20 +42,18 @@ class KeySelection(Protocol):
         query: torch.Tensor,
         text: torch.Tensor,
         scaling: float,
-        counts: torch.Tensor,
         most: int,
         is_visual: torch.Tensor | None,
         is_text: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Visual tokens `[B, H or 1, most]`, int64; the first `counts[b]` are for sequence b.
+        """Visual tokens `[B, H or 1, most]`, int64; of a shorter sequence the first ones count.
 
         Args:
             index: of the visual keys.
             query: `[B, Hq, 1, D]`.
             text: `[B, H, T, D]`: the other keys.
             scaling: of the scores.
-            counts: `[B]`, int64.
-            most: the largest of them.
+            most: how many.
             is_visual: `[B, V]`, bool: false behind the tokens of a shorter sequence; or None.
             is_text: `[B, T]`, bool: false in front of the tokens of a shorter sequence; or None.
         """
@@ -170,47 +168,57 @@ class IndexedLayer(KVLayer):
             query,
             self.keys[:, text].transpose(1, 2),
             scaling,
-            batch.counts,
             batch.most,
             batch.is_visual,
             _with_generated(batch.is_text, generated),
         )
-        kept = [self._gathered(part, selected, text) for part in range(2)]
+        kept = self._fetched(selected, text) if self._host else self._gathered(selected, text)
         self._read_bytes = sum(part.nbytes for part in kept) + self._index.nbytes
         keys, values = (part.transpose(1, 2) for part in kept)
         return keys, values, _with_generated(batch.is_read, generated)
 
-    def _gathered(self, part: int, selected: torch.Tensor, text: slice) -> torch.Tensor:
-        """Of keys (0) or values (1), `[B, most + T, H, D]`: what is selected, and text."""
-        held, most = (self.keys, self.values)[part], self._batch.most
-        size = most + text.stop - text.start
-        room = self._shared.room(part, held, size)
-        room[:, most:] = held[:, text]
-        if most and self._host:
-            rows = self._rows(selected + self._batch.first_token, self._batch.tokens)
-            room[:, :most] = self._host[part].fetch(rows.flatten().cpu()).view(room[:, :most].shape)
-        elif most:
-            rows = self._rows(selected + self._batch.first_slot, self._batch.length)
-            for target, source, row in zip(room, held, rows, strict=True):
-                source = self._by_row(source)
-                torch.index_select(source, 0, row, out=self._by_row(target[:most]))
-        return room
+    def _gathered(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
+        """Keys and values `[B, most + T, H, D]` of what is selected, and of text."""
+        batch, capacity = len(selected), self.keys.shape[1]
+        slots = (selected + self._batch.first_slot).clamp(max=self._batch.length - 1)
+        others = torch.arange(text.start, text.stop, device=selected.device)
+        slots = torch.cat([slots, others.expand(*slots.shape[:2], -1)], -1)
+        if batch > 1:
+            slots = slots + capacity * torch.arange(batch, device=slots.device)[:, None, None]
+        rows, kept = self._rows(slots), []
+        for part, held in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, held, slots.shape[2])
+            target = self._by_row(room.flatten(0, 1))
+            torch.index_select(self._by_row(held.flatten(0, 1)), 0, rows, out=target)
+            kept.append(room)
+        return kept
+
+    def _fetched(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
+        """The same where visual tokens are in main memory, which waits for the selection."""
+        most, kept = selected.shape[2], []
+        tokens = (selected + self._batch.first_token).clamp(max=self._batch.tokens - 1)
+        rows = self._rows(tokens).cpu()
+        for part, held in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, held, most + text.stop - text.start)
+            room[:, :most] = self._host[part].fetch(rows).view(room[:, :most].shape)
+            room[:, most:] = held[:, text]
+            kept.append(room)
+        return kept
 
     def _by_row(self, entries: torch.Tensor) -> torch.Tensor:
         """Entries `[N, H, D]` by what a selection takes together: the heads of a token, or one."""
         return entries.flatten(0, 1) if self._selector.per_head else entries
 
-    def _rows(self, entries: torch.Tensor, end: int) -> torch.Tensor:
-        """Row numbers `[B, n]` of selected entries `[B, H or 1, most]` of `_by_row`.
+    def _rows(self, entries: torch.Tensor) -> torch.Tensor:
+        """Of the numbers of entries `[B, H or 1, n]`, those of rows of `_by_row`, in order.
 
         What stands behind the selection of a sequence with fewer tokens is masked, and may be any
-        entry before the end.
+        entry.
         """
-        entries = entries.clamp(max=end - 1)
         if not self._selector.per_head:
-            return entries[:, 0]
+            return entries.flatten()
         heads = entries.shape[1]
-        return (entries.mT * heads + torch.arange(heads, device=entries.device)).flatten(1)
+        return (entries.mT * heads + torch.arange(heads, device=entries.device)).flatten()
 
     def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Index a whole prompt `[B, H, R, D]`, and put its entries into their slots."""
@@ -274,9 +282,9 @@ class SharedBuffers:
         batch, _, *row = like.shape
         key = (part, like.device, *row)
         held = self._held.get(key)
-        if held is None or held.shape[1] < length:
-            held = self._held[key] = like.new_empty(batch, length + SPARE_ENTRIES, *row)
-        return held[:, :length]
+        if held is None or len(held) < batch * length:
+            held = self._held[key] = like.new_empty(batch * (length + SPARE_ENTRIES), *row)
+        return held[: batch * length].view(batch, length, *row)
 
     @property
     def nbytes(self) -> int:

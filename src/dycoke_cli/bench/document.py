@@ -1,0 +1,151 @@
+"""What `dycoke bench` measured: the JSON object of `dycoke bench --json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dycoke_cli.bench import SCHEMA
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.result import Amount, Count, Model, Version
+from dycoke_cli.version import __version__
+
+AmountOrNull = Annotated[float | None, Doc(minimum=0)]
+PeakOrNull = Annotated[
+    int | None, Doc("The highest of all runs; null where it can't be measured.", minimum=0)
+]
+Kind = Literal["unchanged", "trade_off", "no_gain", "nothing_to_compare"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What it was measured with and on."""
+
+    python: str
+    torch: str
+    transformers: str
+    processor: str
+    cores: Annotated[int, Doc("CPU cores that the process may use.", minimum=1)]
+    threads: Annotated[int, Doc("Of torch.", minimum=1)]
+    accelerator: Annotated[str | None, Doc("The GPU's name, where the model runs on one.")]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Wall time by stage, of one question asked alone."""
+
+    video_decode: Annotated[Amount, Doc("Decoding the frames.")]
+    preprocess: Annotated[Amount, Doc("From frames to the vision encoder's input.")]
+    vision: Annotated[Amount, Doc("Encoding the frames.")]
+    prefill: Amount
+    first_token: Annotated[Amount, Doc("From the file to the first token (TTFT).")]
+    decode: Amount
+    decode_per_token: Annotated[
+        float | None, Doc("decode / (generated - 1) (TPOT); null for one token.", minimum=0)
+    ]
+    total: Annotated[Amount, Doc("From the file to the last token.")]
+
+
+SHARED = ("video_decode", "preprocess", "vision")
+"""Stages that all questions about a video share: measured once per run and video."""
+
+
+@dataclass(frozen=True)
+class MeanTokens:
+    """Tokens: mean per answer."""
+
+    visual: Annotated[Amount, Doc("Before any are dropped.")]
+    visual_kept: Annotated[Amount, Doc("Left before the language model.")]
+    generated: Amount
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory in bytes."""
+
+    kv_cache: Annotated[Amount, Doc("Storage of the KV cache: mean per answer.")]
+    peak_working: PeakOrNull
+    peak_total: PeakOrNull
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration: an entry of `rows`."""
+
+    spec: Annotated[str, Doc("As it was given to --methods.")]
+    method: Annotated[str, Doc("Name of the method.")]
+    parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
+    control: Annotated[bool, Doc("Whether it isn't shown the whole video (no-video, one-frame).")]
+    seconds: Annotated[Stages, Doc("Mean over questions of the medians over runs.")]
+    total_least: Annotated[Amount, Doc("seconds.total of the fastest run: mean over questions.")]
+    total_most: Annotated[Amount, Doc("seconds.total of the slowest run: mean over questions.")]
+    tokens: MeanTokens
+    bytes: Memory
+    changed: Annotated[
+        int | None, Doc("Answers whose text isn't the baseline's; null of the baseline.", minimum=0)
+    ]
+    changed_share: Annotated[
+        float | None, Doc("changed / questions; null of the baseline.", minimum=0, maximum=1)
+    ]
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """The answer of one configuration to one question."""
+
+    spec: str
+    answer: str
+    same: Annotated[bool, Doc("Whether its text is the baseline's.")]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    generated: Count
+    seconds: Annotated[Stages, Doc("Medians over runs.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question about one video, with all answers: an entry of `answers`."""
+
+    video: Annotated[str, Doc("As it was given.")]
+    question: str
+    answers: Annotated[tuple[GivenAnswer, ...], Doc("In the order of the rows.", minItems=1)]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What follows from the measurements, and what doesn't."""
+
+    kind: Annotated[
+        Kind,
+        Doc(
+            "unchanged: the fastest configuration that changed no answer; trade_off: all that are "
+            "faster changed some; no_gain: none is measurably faster than the baseline; "
+            "nothing_to_compare: the baseline alone was measured, or controls."
+        ),
+    ]
+    spec: Annotated[str | None, Doc("The row recommended; null where that is for you to weigh.")]
+    text: Annotated[str, Doc("For a person.")]
+    risks: Annotated[tuple[str, ...], Doc("What these measurements can't show.", minItems=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that was measured."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    commit: Annotated[str | None, Doc("Of this program, where it is known.")]
+    model: Model
+    environment: Environment
+    runs: Annotated[int, Doc("That were counted; one before them wasn't.", minimum=1)]
+    videos: Annotated[tuple[str, ...], Doc("As they were given.", minItems=1)]
+    questions: Annotated[tuple[str, ...], Doc("Asked about each video.", minItems=1)]
+    sampling: Annotated[dict[str, Any], Doc("Which frames were read.")]
+    generation: Annotated[dict[str, Any], Doc("How answers were generated.")]
+    shared: Annotated[
+        tuple[str, ...],
+        Doc("Stages that a run measures once per video; its questions share them."),
+    ] = SHARED
+    rows: Annotated[tuple[Row, ...], Doc("The baseline first.", minItems=1)]
+    answers: tuple[Asked, ...]
+    recommendation: Recommendation
+    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]

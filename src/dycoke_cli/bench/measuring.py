@@ -1,0 +1,228 @@
+"""Runs configurations in turns, and times each run: a video with its questions under one method.
+
+Nothing is reused from one run to the next: each decodes the video, encodes its frames and prefills
+every prompt as a whole. The questions of a run share the video, which is encoded once.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from dycoke_cli.bench.document import Stages
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.result import Answer
+from dycoke_cli.video import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row to be.
+
+    Args:
+        spec: as it was given.
+        method: with all its parameters.
+        sampling: which frames the model sees; None is no video at all.
+    """
+
+    spec: Spec
+    method: Method
+    sampling: Sampling | None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is what all others are compared with."""
+        return self.spec.is_baseline
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One answer, and what it took as if it had been the only question about its video."""
+
+    answer: Answer
+    seconds: Stages
+
+
+Asking = tuple[str, str]
+"""A video, and a question about it."""
+Results = dict[str, dict[Asking, list[Measured]]]
+"""By configuration (its text), then by video and question: the runs in order, without warm-up."""
+
+
+def turns(items: Sequence[T], videos: Sequence[str], runs: int) -> Iterator[tuple[int, str, T]]:
+    """The order of the runs: (round, video, item); round 0 is the warm-up.
+
+    All items take turns within a video, so that whatever else the machine does hits all of them;
+    each round begins with the next one, so that none always runs behind the same other.
+    """
+    for round_ in range(runs + 1):
+        first = round_ % len(items)
+        for video in videos:
+            for item in (*items[first:], *items[:first]):
+                yield round_, video, item
+
+
+def measure_all(
+    configurations: Sequence[Configuration],
+    videos: Sequence[str],
+    questions: Sequence[str],
+    runs: int,
+    measure: Callable[[Configuration, str], list[Measured]],
+    on_answers: Callable[[int, int], None],
+) -> Results:
+    """Run all configurations in turns.
+
+    Args:
+        configurations: the rows.
+        videos: paths.
+        questions: asked about each.
+        runs: that are counted.
+        measure: makes one run: an answer per question, in order.
+        on_answers: called with (answers so far, answers in all), the warm-up's included.
+    """
+    results: Results = {
+        each.spec.text: {(video, question): [] for video in videos for question in questions}
+        for each in configurations
+    }
+    total = (runs + 1) * len(configurations) * len(videos) * len(questions)
+    done = 0
+    on_answers(done, total)
+    for round_, video, configuration in turns(configurations, videos, runs):
+        answers = measure(configuration, video)
+        done += len(answers)
+        on_answers(done, total)
+        if round_:
+            for question, measured in zip(questions, answers, strict=True):
+                results[configuration.spec.text][video, question].append(measured)
+    return results
+
+
+class Timer:
+    """Makes runs on a model, and times them.
+
+    Args:
+        loaded: the model.
+        questions: asked about each video.
+        generation: how they are answered.
+        warn: called with a sentence that can't wait.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        questions: Sequence[str],
+        generation: GenerationOptions,
+        warn: Callable[[str], None] = lambda sentence: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._loaded = loaded
+        self._questions = questions
+        self._options = generation
+        self._warn = warn
+        self._clock = clock
+
+    def run(self, configuration: Configuration, video: str) -> list[Measured]:
+        """Answer all questions about a video from its file on.
+
+        Raises:
+            VideoError: the video can't be read.
+            UsageError: the model can't be asked so, or can't understand a question.
+            OutOfMemoryError: with the flag that helps.
+        """
+        # Garbage of the run before isn't to be collected in the time of this one.
+        gc.collect()
+        if configuration.sampling is None:
+            return self._without_video(configuration.spec.text)
+        from dycoke_cli.engine.session import VideoSession
+        from dycoke_cli.video import read
+
+        started = self._clock()
+        clip = read(video, configuration.sampling)
+        read_at = self._clock()
+        session = VideoSession(self._loaded, clip, reuse=False)
+        ready_at = self._clock()
+        method = configuration.method
+        if warning := session.memory_warning(max(self._questions, key=len), method):
+            self._warn(warning)
+        with _naming(configuration.spec.text):
+            answers = [
+                session.ask(question, method, **asdict(self._options))
+                for question in self._questions
+            ]
+        # The first question waits for the encoder; each would, if it were asked alone.
+        vision = answers[0].seconds.vision
+        return [
+            measured(_asked(answer), read_at - started, ready_at - read_at, vision)
+            for answer in answers
+        ]
+
+    def _without_video(self, row: str) -> list[Measured]:
+        from dycoke_cli.engine.session import ask_without_video
+
+        with _naming(row):
+            answers = [
+                ask_without_video(self._loaded, question, options=self._options)
+                for question in self._questions
+            ]
+        return [measured(answer, 0.0, 0.0, 0.0) for answer in answers]
+
+
+def measured(answer: Answer, video_decode: float, preprocess: float, vision: float) -> Measured:
+    """An answer with the stages that its question shares with others counted in full.
+
+    Args:
+        answer: its own seconds begin with vision, where that was its part, and have no decoding of
+            frames.
+        video_decode: seconds of the run.
+        preprocess: likewise.
+        vision: likewise.
+    """
+    own = answer.seconds
+    before = video_decode + preprocess + vision - own.vision
+    steps = answer.tokens.generated - 1
+    return Measured(
+        answer,
+        Stages(
+            video_decode=video_decode,
+            preprocess=preprocess,
+            vision=vision,
+            prefill=own.prefill,
+            first_token=before + own.first_token,
+            decode=own.decode,
+            decode_per_token=own.decode / steps if steps > 0 else None,
+            total=before + own.total,
+        ),
+    )
+
+
+def _asked(answer: Answer) -> Answer:
+    """An answer that the model was asked for.
+
+    Raises:
+        UsageError: it wasn't, for it can't understand the question: there is nothing to time.
+    """
+    if not answer.tokens.generated:
+        raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
+    return answer
+
+
+@contextmanager
+def _naming(row: str) -> Iterator[None]:
+    """Errors within the block say which row of --methods they are about."""
+    try:
+        yield
+    except (UsageError, OutOfMemoryError) as error:
+        raise type(error)(f"--methods {row}: {error}") from error

@@ -1,0 +1,237 @@
+"""Runs a benchmark of methods on given videos: checks, loads, measures, counts."""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from dycoke_cli.bench.document import Environment, Report
+from dycoke_cli.bench.measuring import Configuration, Results, Timer, measure_all
+from dycoke_cli.bench.recommendation import Basis, recommend
+from dycoke_cli.bench.summary import compare_answers, rows_of, unstable
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.specs import Spec, parse_specs
+from dycoke_cli.models.families import domain
+from dycoke_cli.request import Request
+from dycoke_cli.resources import processor_name, usable_cpus
+from dycoke_cli.runs.conversation import known_of
+from dycoke_cli.version import running_commit
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.resolve import ResolvedModel
+
+
+class Listener(Protocol):
+    """Hears how a benchmark goes."""
+
+    def warning(self, sentence: str) -> None:
+        """Something that a person should know now."""
+
+    def loading(self, local: bool) -> None:
+        """The model is about to be loaded; where it isn't local, it is downloaded first."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So many answers are there, of so many, those of the warm-up included."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All that is chosen for a benchmark.
+
+    Args:
+        videos: paths.
+        questions: asked about each video.
+        specs: the rows; the baseline is measured whether it is one of them or not.
+        request: how questions are asked; each row has a method of its own.
+        runs: that are counted.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    videos: tuple[str, ...]
+    questions: tuple[str, ...]
+    specs: tuple[Spec, ...]
+    request: Request
+    runs: int = 3
+
+    def __post_init__(self) -> None:
+        if self.runs < 1:
+            raise UsageError(f"--runs must be 1 or more, not {self.runs}")
+
+    @property
+    def rows(self) -> list[Spec]:
+        """The baseline, then the others in their order."""
+        base = [spec for spec in self.specs if spec.is_baseline] or parse_specs("none")
+        return [*base, *(spec for spec in self.specs if not spec.is_baseline)]
+
+    def check(self, listener: Listener) -> bool:
+        """Check all that can be known without torch; whether no model has to be fetched.
+
+        Raises:
+            VideoError: a video can't be read.
+            ModelError: there is no such model, or it isn't here and the hub can't be reached.
+            OutputError: it has to be downloaded, and there is no room for it.
+            UsageError: the sampling doesn't fit a video, or a parameter the model.
+        """
+        from dycoke_cli.video import plan
+
+        for video in self.videos:
+            plan(video, self.request.sampling)
+        local, stored = known_of(self.request, listener.warning)
+        if stored is not None and stored.method_defaults is not None:
+            for spec in self.rows:
+                if not spec.if_possible:
+                    spec.suited(stored.method_defaults, stored.layers, self.request.model)
+        return local
+
+
+def run(benchmark: Benchmark, listener: Listener) -> Report:
+    """Measure all configurations on all videos and questions.
+
+    Raises:
+        UsageError: a combination that isn't supported, or a question that the model can't
+            understand.
+        VideoError: a video can't be read.
+        ModelError: the model can't be loaded.
+        OutOfMemoryError: with the flag that helps.
+    """
+    local = benchmark.check(listener)
+    # Only here: they import torch and transformers, which takes a while.
+    from dycoke_cli.models.load import load
+    from dycoke_cli.models.resolve import choose
+
+    listener.loading(local)
+    request = benchmark.request
+    chosen = choose(request.model, request.loading)
+    configurations, left_out = _configurations(benchmark, chosen)
+    told = _Warnings(request, listener)
+    if left_out:
+        told.add(f"{chosen.source.name} can't serve all methods; left out: {', '.join(left_out)}")
+    loaded = load(request.model, **asdict(request.loading))
+    generation = request.generation
+    if generation.temperature > 0 and generation.seed is None:
+        # Else each run would draw anew, and answers would change by that alone.
+        generation = replace(generation, seed=0)
+    timer = Timer(loaded, benchmark.questions, generation, told.add)
+    with _out_of_the_collectors_way():
+        results = measure_all(
+            configurations,
+            benchmark.videos,
+            benchmark.questions,
+            benchmark.runs,
+            timer.run,
+            listener.progress,
+        )
+    for sentence in _warnings_of(configurations, results):
+        told.add(sentence)
+    asked = compare_answers(configurations, results)
+    rows = rows_of(configurations, results, asked)
+    basis = Basis(
+        videos=len(benchmark.videos),
+        questions=len(asked),
+        runs=benchmark.runs,
+        sampled=generation.temperature > 0,
+        domain=domain(chosen.config),
+        random_weights=request.loading.random_weights,
+    )
+    first = next(iter(next(iter(results.values())).values()))[0]
+    return Report(
+        commit=running_commit(),
+        model=first.answer.model,
+        environment=_environment(chosen),
+        runs=benchmark.runs,
+        videos=benchmark.videos,
+        questions=benchmark.questions,
+        sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
+        generation={k: v for k, v in asdict(generation).items() if k != "trace"},
+        rows=rows,
+        answers=asked,
+        recommendation=recommend(rows, basis),
+        warnings=tuple(told.sentences),
+    )
+
+
+@contextmanager
+def _out_of_the_collectors_way() -> Iterator[None]:
+    """Within the block, garbage collection passes over all objects that are there already.
+
+    Those of torch and transformers take it 0.4 s, which would be part of whichever run it hit.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+class _Warnings:
+    """Warnings in terms of the flags that were given, each told once.
+
+    Attributes:
+        sentences: so far.
+    """
+
+    def __init__(self, request: Request, listener: Listener) -> None:
+        self.sentences: list[str] = []
+        self._request = request
+        self._listener = listener
+
+    def add(self, sentence: str) -> None:
+        sentence = self._request.advise(sentence)
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
+            self._listener.warning(sentence)
+
+
+def _warnings_of(configurations: Iterable[Configuration], results: Results) -> Iterator[str]:
+    """Those of the answers, and of answers that differ from run to run.
+
+    Not those of controls, about the frames that they aren't shown.
+    """
+    for configuration in configurations:
+        if not configuration.spec.is_control:
+            for measured in results[configuration.spec.text].values():
+                yield from measured[0].answer.warnings
+    yield from unstable(results)
+
+
+def _configurations(
+    benchmark: Benchmark, chosen: ResolvedModel
+) -> tuple[list[Configuration], list[str]]:
+    """The rows on this model; and the others of `all`, which are left out.
+
+    Raises:
+        UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
+    """
+    found, left_out = [], []
+    for spec in benchmark.rows:
+        try:
+            method = spec.for_model(chosen)
+        except UsageError:
+            if not spec.if_possible:
+                raise
+            left_out.append(spec.text)
+            continue
+        found.append(Configuration(spec, method, spec.sampled(benchmark.request.sampling)))
+    return found, left_out
+
+
+def _environment(chosen: ResolvedModel) -> Environment:
+    import torch
+    import transformers
+
+    device = chosen.device
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        processor=processor_name(),
+        cores=usable_cpus(),
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    )

@@ -1,0 +1,129 @@
+"""From runs to rows: medians, and the answers beside the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from statistics import fmean, median
+
+from dycoke_cli.bench.document import Asked, GivenAnswer, MeanTokens, Memory, Row, Stages
+from dycoke_cli.bench.measuring import Asking, Configuration, Measured, Results
+from dycoke_cli.result import Answer
+
+_STAGES = [field.name for field in fields(Stages)]
+
+
+def rows_of(
+    configurations: Sequence[Configuration], results: Results, asked: Sequence[Asked]
+) -> tuple[Row, ...]:
+    """A row per configuration.
+
+    Args:
+        configurations: in order.
+        results: all runs of each.
+        asked: what `compare_answers` made of them.
+    """
+    changed = {
+        each.spec.text: sum(
+            not given.same
+            for question in asked
+            for given in question.answers
+            if given.spec == each.spec.text
+        )
+        for each in configurations
+    }
+    return tuple(
+        _row(each, results[each.spec.text], changed[each.spec.text]) for each in configurations
+    )
+
+
+def compare_answers(configurations: Sequence[Configuration], results: Results) -> tuple[Asked, ...]:
+    """All answers to each question; what counts is the text of the first run.
+
+    Args:
+        configurations: in order, one of which is the baseline.
+        results: all runs of each.
+    """
+    base = results[next(each.spec.text for each in configurations if each.is_baseline)]
+    return tuple(
+        Asked(
+            video=asking[0],
+            question=asking[1],
+            answers=tuple(
+                _given(text, runs[asking], base[asking][0].answer) for text, runs in results.items()
+            ),
+        )
+        for asking in base
+    )
+
+
+def unstable(results: Results) -> list[str]:
+    """Warnings about answers that differ between two runs of one configuration."""
+    return [
+        f"{text} answered {asking[1]!r} about {asking[0]} differently in two runs; part of the "
+        "changes isn't compression's"
+        for text, runs in results.items()
+        for asking, measured in runs.items()
+        if len({each.answer.answer for each in measured}) > 1
+    ]
+
+
+def _given(text: str, runs: Sequence[Measured], base: Answer) -> GivenAnswer:
+    answer = runs[0].answer
+    return GivenAnswer(
+        spec=text,
+        answer=answer.answer,
+        same=answer.answer == base.answer,
+        finish_reason=answer.finish_reason,
+        generated=answer.tokens.generated,
+        seconds=_stages(median, [each.seconds for each in runs]),
+    )
+
+
+def _row(configuration: Configuration, runs: dict[Asking, list[Measured]], changed: int) -> Row:
+    answers = [each.answer for measured in runs.values() for each in measured]
+    totals = [
+        fmean(each.seconds.total for each in of_one_run)
+        for of_one_run in zip(*runs.values(), strict=True)
+    ]
+    medians = [_stages(median, [each.seconds for each in measured]) for measured in runs.values()]
+    spec, method, baseline = configuration.spec, configuration.method, configuration.is_baseline
+    return Row(
+        spec=spec.text,
+        method=method.name,
+        parameters=method.parameters(),
+        control=spec.is_control,
+        seconds=_stages(fmean, medians),
+        total_least=min(totals),
+        total_most=max(totals),
+        tokens=MeanTokens(
+            visual=fmean(answer.tokens.visual for answer in answers),
+            visual_kept=fmean(answer.tokens.visual_kept for answer in answers),
+            generated=fmean(answer.tokens.generated for answer in answers),
+        ),
+        bytes=Memory(
+            kv_cache=fmean(answer.bytes.kv_cache for answer in answers),
+            peak_working=_highest(answer.bytes.peak_working for answer in answers),
+            peak_total=_highest(answer.bytes.peak_total for answer in answers),
+        ),
+        changed=None if baseline else changed,
+        changed_share=None if baseline else changed / len(runs),
+    )
+
+
+def _stages(middle: Callable[[list[float]], float], measured: Sequence[Stages]) -> Stages:
+    """Each stage by itself; one that is null somewhere counts where it isn't."""
+    values = {
+        name: [value for each in measured if (value := getattr(each, name)) is not None]
+        for name in _STAGES
+    }
+    per_token = values.pop("decode_per_token")
+    return Stages(
+        **{name: middle(found) for name, found in values.items()},
+        decode_per_token=middle(per_token) if per_token else None,
+    )
+
+
+def _highest(peaks: Iterable[int | None]) -> int | None:
+    known = [*peaks]
+    return None if None in known else max(peak for peak in known if peak is not None)

@@ -1,0 +1,196 @@
+"""`dycoke bench`: methods timed on the user's own videos, and their answers side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dycoke_cli.bench import SCHEMA
+from dycoke_cli.cli import flags, method_flags, options, output, questions, render
+from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.spread import spread
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.stdin import STDIN
+
+QUESTION = "What happens in the video?"
+_PLOT_SUFFIX = ".svg"
+
+Videos = Annotated[
+    list[str],
+    typer.Argument(metavar="VIDEO…", help="Video files.", show_default=False),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        "-q",
+        metavar="TEXT",
+        help="A question, asked about each video; repeat it to ask several. - reads questions from "
+        f"stdin, one per line. Default: {QUESTION}",
+        show_default=False,
+    ),
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:PARAMETER=X],…",
+        autocompletion=method_flags.completion.rows,
+        help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
+    ),
+]
+Runs = Annotated[
+    int,
+    typer.Option(
+        "--runs",
+        metavar="N",
+        help="Runs of each configuration that are counted; one more comes first as a warm-up.",
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.svg",
+        help="Also draw the time per stage, stacked, as SVG.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+
+
+@spread
+def bench(
+    *,
+    videos: Videos,
+    question: Questions = None,
+    methods: Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
+    model: flags.Model,
+    sampling: flags.Frames,
+    runs: Runs = 3,
+    loading: flags.Loading,
+    generation: flags.Generation,
+    plot: Plot = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Time methods on your own videos, and compare their answers.
+
+    Examples:
+        dycoke bench holiday.mp4 -q "What happens?" -q "How many people are there?"
+        dycoke bench a.mp4 b.mp4 --methods dycoke,dycoke:merge_ratio=0.5 --runs 5
+        dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
+
+    All configurations take turns in one process. Each run decodes the video, encodes it and
+    prefills every prompt anew: nothing is cached. The questions of a run share its encoded video.
+
+    It ends with a recommendation, and with what questions without reference answers can't show.
+    """
+    waiting: list[dict[str, Any]] = [{}]
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        # Only now: it takes its time.
+        from dycoke_cli.bench.runner import Benchmark, run
+
+        if STDIN in videos:
+            raise UsageError("bench decodes a video several times: name a file in place of -")
+        if plot is not None:
+            _check_plot(plot)
+        benchmark = Benchmark(
+            videos=tuple(dict.fromkeys(videos)),
+            questions=tuple(dict.fromkeys(questions.collect(None, question or [QUESTION], ""))),
+            specs=tuple(parse_specs(methods, retain)),
+            request=flags.request(model, loading, sampling, generation),
+            runs=runs,
+        )
+        shown = stack.enter_context(Shown(quiet, BUNDLED_NOTE if model.named is None else None))
+        report = run(benchmark, shown)
+        shown.stop()
+        if as_json:
+            output.write_json(to_dict(report))
+            waiting.clear()
+        else:
+            render.bench_tables(report)
+        # Last, so that a picture that can't be written costs nobody what was measured.
+        if plot is not None:
+            from dycoke_cli.cli.bench_plot import stacked
+
+            _write(plot, stacked(report))
+
+
+class Shown:
+    """Shows progress and warnings on stderr.
+
+    Args:
+        quiet: shows nothing.
+        note: shown before the model is loaded.
+    """
+
+    def __init__(self, quiet: bool, note: str | None) -> None:
+        self._quiet = quiet
+        self._note = note
+        self._start = render.Progress(quiet)
+        self._answers = render.AnswerCount(quiet)
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take all progress away."""
+        self._start.stop()
+        self._answers.stop()
+
+    def warning(self, sentence: str) -> None:
+        """Show a warning."""
+        if not self._quiet:
+            self.stop()
+            render.warning(sentence)
+
+    def loading(self, local: bool) -> None:
+        """Show that the model is being loaded."""
+        if self._note is not None and not self._quiet:
+            render.note(self._note)
+        self._start.update("load" if local else "fetch", 0, 0)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how many answers there are."""
+        self._start.stop()
+        self._answers.update(done, total)
+
+
+def _check_plot(path: Path) -> None:
+    """Refuse what can't be written, before anything takes time."""
+    name = display_name(path)
+    if path.suffix.lower() != _PLOT_SUFFIX:
+        raise UsageError(f"--plot {name}: the picture is SVG; name a file that ends in .svg")
+    if path.is_dir():
+        raise UsageError(f"--plot {name} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"--plot {name} isn't a file; the picture would take its place")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"--plot {name}: there is no folder {display_name(path.parent)}; make it first"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"{display_name(path)} can't be written ({error.strerror}); give another --plot"
+        ) from error

@@ -1,0 +1,80 @@
+"""Medians, means and changed answers, against figures computed by hand."""
+
+from __future__ import annotations
+
+from dycoke_cli.bench.measuring import Measured, Results
+from dycoke_cli.bench.summary import compare_answers, rows_of, unstable
+
+from .made_up import answer, configurations, measured, stages
+
+WHO, WHERE = ("v", "Who?"), ("w", "Where?")
+
+
+def results() -> Results:
+    return {
+        "none": {
+            WHO: [measured("a dog", t, kv=1000) for t in (9.0, 1.0, 2.0)],
+            WHERE: [measured("a park", t, kv=3000) for t in (4.0, 6.0, 30.0)],
+        },
+        "evs": {
+            WHO: [measured("a dog", t, kv=500, peak=p) for t, p in ((1.0, 7), (1.0, 9), (2.0, 8))],
+            WHERE: [measured("a street", t, kv=500, peak=5) for t in (3.0, 2.0, 5.0)],
+        },
+    }
+
+
+def test_rows_are_means_over_questions_of_medians_over_runs() -> None:
+    both, made = configurations("none,evs"), results()
+    none, evs = rows_of(both, made, compare_answers(both, made))
+    # Medians 2 and 6, and 1 and 3.
+    assert (none.seconds.total, evs.seconds.total) == (4.0, 2.0)
+    # By run: (9+4)/2, (1+6)/2, (2+30)/2, and (1+3)/2, (1+2)/2, (2+5)/2.
+    assert (none.total_least, none.total_most) == (3.5, 16.0)
+    assert (evs.total_least, evs.total_most) == (1.5, 3.5)
+    assert (none.bytes.kv_cache, evs.bytes.kv_cache) == (2000.0, 500.0)
+    assert (none.tokens.visual, none.tokens.visual_kept, none.tokens.generated) == (64, 32, 4)
+
+
+def test_the_peak_is_the_highest_or_unknown() -> None:
+    both, made = configurations("none,evs"), results()
+    none, evs = rows_of(both, made, compare_answers(both, made))
+    assert (none.bytes.peak_total, evs.bytes.peak_total) == (None, 9)
+    # One run without a figure could have had a higher one.
+    made["evs"][WHERE][1] = measured("a street")
+    assert rows_of(both, made, compare_answers(both, made))[1].bytes.peak_total is None
+
+
+def test_changed_answers_are_counted_against_the_baseline() -> None:
+    both, made = configurations("none,evs"), results()
+    asked = compare_answers(both, made)
+    assert [(each.video, each.question) for each in asked] == [WHO, WHERE]
+    assert [[given.same for given in each.answers] for each in asked] == [
+        [True, True],
+        [True, False],
+    ]
+    assert [given.answer for given in asked[1].answers] == ["a park", "a street"]
+    assert [given.seconds.total for given in asked[1].answers] == [6.0, 3.0]
+    none, evs = rows_of(both, made, asked)
+    assert (none.changed, none.changed_share) == (None, None)
+    assert (evs.changed, evs.changed_share) == (1, 0.5)
+
+
+def test_stages_have_medians_of_their_own_and_null_is_left_out() -> None:
+    runs = [
+        stages(1.0, prefill=5.0, decode_per_token=None),
+        stages(3.0, prefill=1.0, decode_per_token=0.4),
+        stages(2.0, prefill=3.0, decode_per_token=0.2),
+    ]
+    [none] = configurations("none")
+    made = {"none": {WHO: [Measured(answer(), each) for each in runs]}}
+    [row] = rows_of([none], made, compare_answers([none], made))
+    assert (row.seconds.total, row.seconds.prefill) == (2.0, 3.0)
+    assert abs((row.seconds.decode_per_token or 0) - 0.3) < 1e-12
+
+
+def test_answers_that_differ_from_run_to_run_are_told() -> None:
+    made = results()
+    assert unstable(made) == []
+    made["evs"][WHO][2] = measured("a cat")
+    [sentence] = unstable(made)
+    assert sentence.startswith("evs answered 'Who?' about v differently in two runs")
