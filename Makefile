@@ -5,6 +5,8 @@
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
+# make methods  every method on `shapes` at the same budgets, for docs/methods.md (VIDEOS=60; 600 are
+#               all; hours; an interrupted run resumes)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
@@ -18,6 +20,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
+VIDEOS := 60
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
@@ -28,7 +31,7 @@ CELLS := tests/families
 # Two at a time, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables docs pictures control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full gpu tables methods docs pictures control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -60,6 +63,10 @@ gpu:
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
+
+methods: $(INSTALLED)
+	$(BIN)/python -m benchmarks.methods --videos $(VIDEOS)
+	$(BIN)/python -m benchmarks.methods --report shipped --write
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page

@@ -46,6 +46,7 @@ class Drawn:
     frames: np.ndarray
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
+    subtitles: None = None
 
 
 @lru_cache(maxsize=1)  # 128 frames take seconds, and each answer asks for them

@@ -13,9 +13,13 @@ ROOT = Path(__file__).parents[1]
 
 def where() -> str:
     """Commit, cores, processor and Python version, as a sentence."""
-    commit = running_commit() or "unknown"
+    return f"Commit {running_commit() or 'unknown'}, {machine()}."
+
+
+def machine() -> str:
+    """Cores, processor and Python version."""
     cores = f"{usable_cpus()} cores of {processor_name()}"
-    return f"Commit {commit}, {cores}, Python {platform.python_version()}."
+    return f"{cores}, Python {platform.python_version()}"
 
 
 def put(measured: str, name: str, page: Path) -> None:

@@ -26,6 +26,7 @@ ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
+OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/models/test_cpu.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
@@ -47,8 +48,8 @@ MUTATIONS = (
     Mutation(
         "scores come from the wrong layer",
         "shorten",
-        "P.layer - 1 if P else None",
-        "max(P.layer - 2, 0) if P else None",
+        "P.layer - 1 if P and P.selector else None",
+        "max(P.layer - 2, 0) if P and P.selector else None",
     ),
     Mutation(
         "pruning starts one layer late",
@@ -171,7 +172,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a pivot of DART takes again what another took",
-        "DART.select",
+        "DART.choose",
         "A.masked_fill(B, torch.inf)",
         "A",
         METHODS,
@@ -227,9 +228,16 @@ MUTATIONS = (
     ),
     Mutation(
         "CDPruner forgets what it chose before",
-        "CDPruner.choose",
-        "A - B[:, C] @ B",
-        "A",
+        "_greedy",
+        "A[B[C]] - D[:, C] @ D",
+        "A[B[C]]",
+        METHODS,
+    ),
+    Mutation(
+        "CDPruner makes rows as if nothing had been chosen before",
+        "_residual",
+        "A -= B[:, C].T @ B[:, D]",
+        "pass",
         METHODS,
     ),
     Mutation(
@@ -321,6 +329,83 @@ MUTATIONS = (
         "OffloadedLayer._with_room",
         "A[:, B : B + C] = D[:, :C]",
         "A[:, :C] = D[:, :C]",
+    ),
+    Mutation(
+        "an index has the axes along which keys vary least",
+        "KeyIndex.of",
+        "A[..., -max(1, B):].flip(-1)",
+        "A[..., :max(1, B)]",
+        OWN,
+    ),
+    Mutation(
+        "an index is not scaled to 8 bits",
+        "KeyIndex.of",
+        "A / LARGEST",
+        "A * 0 + 1",
+        OWN,
+    ),
+    Mutation(
+        "approximate scores lack the mean of the keys",
+        "KeyIndex.scores",
+        "A[..., :-1] @ B + A[..., -1:]",
+        "A[..., :-1] @ B",
+        OWN,
+    ),
+    Mutation(
+        "among equal tokens a layer selects the later ones",
+        "top_of_each",
+        "1 - N * 2.0**-42",
+        "1 + N * 2.0**-42",
+        OWN,
+    ),
+    Mutation(
+        "text takes no part in what a layer selects by",
+        "KeySelector.attention",
+        "torch.cat([V, O], -1)",
+        "torch.cat([V, O.fill_(-1e9)], -1)",
+        OWN,
+    ),
+    Mutation(
+        "each head of a shared selection counts alone",
+        "KeySelector.attention",
+        "W.flatten(1, 2).mean(1, keepdim=True)",
+        "W.flatten(1, 2)[:, :1]",
+        OWN,
+    ),
+    Mutation(
+        "a layer reads the entries before those that it selects",
+        "IndexedLayer._gathered",
+        "A + self.B.first_slot",
+        "A + self.B.first_slot - 1",
+        OWN,
+    ),
+    Mutation(
+        "the sequences of a batch fetch each other's selections",
+        "IndexedLayer._fetched",
+        "A + self.B.first_token",
+        "A",
+        OWN,
+    ),
+    Mutation(
+        "all KV heads read the entries of the first",
+        "IndexedLayer._rows",
+        "A.mT * B + torch.arange(B, device=C)",
+        "A.mT * B",
+        OWN,
+    ),
+    Mutation(
+        "text is missing in a sequence with more of it than another",
+        "BatchLayout.of",
+        "int(A.min())",
+        "int(A.max())",
+        OWN,
+    ),
+    Mutation(
+        "an index is not counted among what a step reads",
+        "IndexedLayer.read",
+        "sum(A) + B.nbytes",
+        "sum(A)",
+        OWN,
     ),
     Mutation(
         "a finished call keeps its memory",

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dycoke_cli.video.subtitles import Subtitles
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -17,6 +19,7 @@ class Pictures:
     frames: np.ndarray
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
+    subtitles: Subtitles | None = None
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Pictures:

@@ -180,7 +180,8 @@ def test_methods_of_the_registry_tell_all_of_their_fields(method: type[Method]) 
     for parameter in parameters.values():
         assert parameter.told.help.endswith(".")
         parameter.check(parameter.default)
-        assert parameter.told.switch is None or parameters[parameter.told.switch].kind is bool
+        switch = parameters.get(parameter.told.switch or "")
+        assert parameter.told.switch is None or switch.kind is bool or switch.told.nullable
     assert (method.summary, method.title) != (Method.summary, Method.title) or method is Method
 
 
@@ -195,6 +196,12 @@ def test_where_methods_act() -> None:
         "dycoke": ["before the language model", "in decode"],
         "random": ["before the language model", "in decode"],
         "fastv": ["inside the language model"],
+        "holitom": ["before the language model", "inside the language model"],
+        "earlytom": [
+            "inside the vision tower",
+            "before the language model",
+            "inside the language model",
+        ],
     }
     assert {name: METHODS[name].acts() for name in acts} == acts
 

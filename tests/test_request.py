@@ -17,7 +17,7 @@ from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.outcome import answered, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.video import Sampling
+from dycoke_cli.video import Sampling, SubtitleSource
 from tests.documents import example
 
 ASKED = Asked(None, "What?")
@@ -58,6 +58,23 @@ def test_key_of_a_question_for_which_everything_was_chosen() -> None:
     assert chosen.key(JOB, Asked("7", "Where?")) == "8917bc1febd10c4c0d6c9967c681474e"
 
 
+def test_subtitles_are_in_the_key_by_their_content() -> None:
+    """Those of the container are part of the video's digest; where a file lies doesn't matter."""
+    plain, stream, one, other = (
+        PLAN.key(replace(JOB, subtitles=source), ASKED)
+        for source in (
+            None,
+            SubtitleSource(None, required=False),
+            SubtitleSource("a.srt", digest="1" * 64),
+            SubtitleSource("a.srt", digest="2" * 64),
+        )
+    )
+    assert plain == GOLDEN[0][2]
+    assert len({plain, stream, one, other}) == 4
+    moved = replace(JOB, subtitles=SubtitleSource("b/a.srt", digest="1" * 64))
+    assert PLAN.key(moved, ASKED) == one
+
+
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
     own = Asked(None, "What?", method=create("fastv"))
     assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)
@@ -90,7 +107,7 @@ def test_a_parameter_of_a_later_release_is_in_the_key_only_where_it_is_used() ->
 def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
     """Where and how fast it runs isn't."""
     assert set(Request.__dataclass_fields__) == {
-        "model", "loading", "sampling", "method", "generation"
+        "model", "loading", "sampling", "method", "generation", "subtitles"
     }  # fmt: skip
     changes: list[dict[str, Any]] = [
         {"sampling": Sampling(frames=8)},

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.cdpruner import CDPruner
     from dycoke_cli.compression.dart import DART
     from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.dycoke_plus import DyCokePlus
+    from dycoke_cli.compression.earlytom import EarlyTom
     from dycoke_cli.compression.evs import EVS
     from dycoke_cli.compression.fastv import FastV
     from dycoke_cli.compression.fastvid import FastVID
@@ -46,6 +48,8 @@ __all__ = [
     "Answer",
     "CDPruner",
     "DyCoke",
+    "DyCokePlus",
+    "EarlyTom",
     "FastV",
     "FastVID",
     "FlashVID",
@@ -71,6 +75,8 @@ _HOMES = {
     "CDPruner": ("dycoke_cli.compression.cdpruner", "CDPruner"),
     "DART": ("dycoke_cli.compression.dart", "DART"),
     "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
+    "DyCokePlus": ("dycoke_cli.compression.dycoke_plus", "DyCokePlus"),
+    "EarlyTom": ("dycoke_cli.compression.earlytom", "EarlyTom"),
     "EVS": ("dycoke_cli.compression.evs", "EVS"),
     "FastV": ("dycoke_cli.compression.fastv", "FastV"),
     "FastVID": ("dycoke_cli.compression.fastvid", "FastVID"),

@@ -42,10 +42,12 @@ class Param:
         above: all values are greater than this.
         to: highest value.
         below: all values are less than this.
-        layer: it is a layer of the language model (0-based, 1 or more), which the model must have.
+        layer: it is a layer of the language model (0-based, 1 or more unless at_least says
+            otherwise), which the model must have.
         words: what may be given in place of a number, and the number that it means.
         default: the default in words, where the value alone doesn't tell it; "" leaves it out.
-        switch: the on-off parameter of the same method without which this one has no effect.
+        switch: the parameter of the same method without which (off, or None) this one has no
+            effect.
         flag: its flag where that isn't its name: "start" for `start_s`.
         metavar: what the help writes for a value.
         read: the value that a text on the command line means, where it has a form of its own.
@@ -66,6 +68,11 @@ class Param:
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
     nullable: bool = False
+
+    @property
+    def least_layer(self) -> int:
+        """The lowest value of a parameter that is a layer."""
+        return 1 if self.at_least is None else int(self.at_least)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Parameter:
         """What is allowed, for a help text: "0 ≤ K < 1", "2 or more"; None without limits."""
         told = self.told
         if told.layer:
-            return "1 to the model's layers - 1"
+            return f"{told.least_layer} to the model's layers - 1"
         low, high = _first(told.at_least, told.above), _first(told.to, told.below)
         if low is None and high is None:
             return None
@@ -149,7 +156,7 @@ class Parameter:
             return {"enum": list(self.choices)}
         told = self.told
         limits = {
-            "minimum": 1 if told.layer else told.at_least,
+            "minimum": told.least_layer if told.layer else told.at_least,
             "exclusiveMinimum": told.above,
             "maximum": told.to,
             "exclusiveMaximum": told.below,
@@ -166,12 +173,12 @@ class Parameter:
             and (told.above is None or value > told.above)
             and (told.to is None or value <= told.to)
             and (told.below is None or value < told.below)
-            and (not told.layer or value >= 1)
+            and (not told.layer or value >= told.least_layer)
         )
 
     def _limits(self) -> str:
         told = self.told
-        least = 1 if told.layer else told.at_least
+        least = told.least_layer if told.layer else told.at_least
         if least is not None and told.to is None and told.below is None:
             return f"{least:g} or more"
         limits = [("at least", least), ("above", told.above)]
@@ -214,15 +221,17 @@ def _read(kind: type) -> dict[str, Parameter]:
     return found
 
 
-def check_layer(name: str, layer: int, layers: int, model: str = "this model") -> None:
-    """Refuse a layer (0-based) to prune from that a model doesn't have, or its first.
+def check_layer(
+    name: str, layer: int, layers: int, model: str = "this model", least: int = 1
+) -> None:
+    """Refuse a layer (0-based) to prune from that a model doesn't have, or below the least.
 
     Raises:
         UsageError: (a ValueError) no such layer.
     """
-    if not 1 <= layer < layers:
+    if not least <= layer < layers:
         raise UsageError(
-            f"{name} must be from 1 to {layers - 1} for {model}, which has {layers} layers, "
+            f"{name} must be from {least} to {layers - 1} for {model}, which has {layers} layers, "
             f"not {layer}"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -51,6 +51,8 @@ class Request:
         sampling: which frames are read.
         method: which visual tokens are dropped, with all its parameters.
         generation: how answers are generated.
+        subtitles: a file, or `video.subtitles.AUTO`; None for none. In a key they are part of what
+            tells the video.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Request:
     sampling: Sampling
     method: Method
     generation: GenerationOptions
+    subtitles: str | None = field(default=None, kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""

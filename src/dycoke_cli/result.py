@@ -64,6 +64,14 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Subtitles:
+    """The subtitles in the prompt: the lines that are shown at a sampled frame."""
+
+    source: Annotated[str, Doc("A file, or the stream of the video's container.")]
+    lines: Count
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Tokens of the prompt and of the answer."""
 
@@ -91,9 +99,17 @@ class Decode:
     """What KV-cache pruning did; all but `steps` are 0 without it."""
 
     steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
-    choices_renewed: Annotated[Count, Doc("Reselections, the first selection not counted.")]
-    tokens_evicted: Annotated[Count, Doc("Sum over steps.")]
-    tokens_recalled: Annotated[Count, Doc("Sum over steps.")]
+    choices_renewed: Annotated[
+        Count,
+        Doc(
+            "Reselections, the first selection not counted; one per step where each layer selects "
+            "for itself."
+        ),
+    ]
+    tokens_evicted: Annotated[
+        Count, Doc("Sum over steps; 0 where each layer selects for itself, for nothing is moved.")
+    ]
+    tokens_recalled: Annotated[Count, Doc("The same.")]
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,13 @@ class Bytes:
     weights: Count
     kv_cache: Annotated[Count, Doc("Storage on all devices, spare included.")]
     kv_host: Annotated[Count, Doc("The part of kv_cache that an accelerator keeps in main memory.")]
-    kv_active: Annotated[Count, Doc("Keys and values that the last step attended to.")]
+    kv_active: Annotated[
+        Count,
+        Doc(
+            "Keys and values that the last step attended to, and the indexes of keys by which "
+            "layers selected them."
+        ),
+    ]
     read_per_token: Annotated[
         int | None,
         Doc(
@@ -214,6 +236,9 @@ class Answer:
         ),
     ]
     frames: Frames
+    subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
+        ABSENT
+    )
     tokens: Tokens
     decode: Decode
     flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]

@@ -1,4 +1,4 @@
-r"""Names of files in text that must be valid Unicode.
+r"""Names of files, and text of others, as text that is valid Unicode and safe to show.
 
 A name on Linux is bytes. Python carries those that aren't UTF-8 as lone surrogates, which neither
 UTF-8 nor JSON has; in what is written they stand as escapes, `\xff` for the byte 255.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from typing import Any
 
 _LONE = re.compile("[\ud800-\udfff]")
 # Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
 _ZERO_WIDTH_JOINER = "\u200d"
+# Explicit directions can make a line read as something that it doesn't say.
+_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def is_valid(text: str) -> bool:
@@ -24,6 +27,25 @@ def is_valid(text: str) -> bool:
 def valid(text: str) -> str:
     r"""A text with each lone surrogate as an escape, `\xff` where it carries a byte."""
     return _LONE.sub(_escape, text)
+
+
+def shown(text: str) -> str:
+    """Escape control characters other than newline and tab, and bytes that aren't UTF-8.
+
+    Works character by character, so that the pieces of a stream can be escaped one by one.
+    """
+    text = valid(text)
+    return "".join(c if _harmless(c) else _escaped(c) for c in text)
+
+
+def _harmless(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return unicodedata.category(character) != "Cc" and character not in _DIRECTION_CONTROLS
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:

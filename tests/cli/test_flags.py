@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression import dycoke_plus
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.runs import conversation
@@ -58,6 +59,11 @@ def test_parameters_of_the_method(
     method = asked(fake, *flags)["method"]
     assert method.name == "dycoke"
     assert method.parameters() == DEFAULTS | changed
+
+
+def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> None:
+    method = asked(fake, "--method", "dycoke-plus", "--prune-from", "auto")["method"]
+    assert method.prune_from == dycoke_plus.PAYS_FROM != PAYS_FROM
 
 
 def test_other_methods(fake: list[FakeSession]) -> None:

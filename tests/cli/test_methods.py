@@ -66,7 +66,7 @@ def test_for_people() -> None:
     run = run_here("methods")
     assert (run.code, run.err) == (0, "")
     text = " ".join(run.out.split())
-    assert "none: baseline Acts: nowhere. Paper: none." in text
+    assert "none: baseline Acts: nowhere. Paper: none. Families: all." in text
     assert "dycoke (the default): token merging before" in text
     assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
     assert "kv, stage 2 alone" in text
@@ -75,8 +75,11 @@ def test_for_people() -> None:
     assert "Parameters: those of dycoke, and: " in text
     assert text.count("--merge-ratio") == 1
     assert "evs: the tokens that differ most" in text
-    assert "Acts: before the language model. Paper: arXiv 2510.14624. Parameters: those of" in text
-    assert text.count("--positions") == 2
+    assert "Acts: before the language model. Paper: arXiv 2510.14624. Families: all but" in text
+    assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in text
+    assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in text
+    assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in text
+    assert text.count("--positions") == 3
     assert "--merge-ratio K" in run_here("methods", "random").out
 
 

@@ -38,6 +38,8 @@ COMMANDS = [
     ["ask", "VIDEO", "What?", NAME],
     ["ask", "VIDEO", "What?", f"--{NAME}"],
     ["ask", "VIDEO", "What?", "--frames", NAME],
+    ["ask", "VIDEO", "What?", "--subtitles", NAME],
+    ["ask", "VIDEO", "What?", "--subtitles", "VIDEO"],
     ["probe", "VIDEO"],
     ["probe", "VIDEO.none"],
     ["models", "info", NAME],

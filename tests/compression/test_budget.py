@@ -55,7 +55,7 @@ def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
         with pytest.raises(UsageError, match="retain must be above 0 and at most 1, not"):
             create(name, retain=retain)
     assert create(name, retain=1).kept_tokens(3, 5) == 15
-    assert create(name, retain=0.25).symbols(10)[-1:] == ["R=0.25"]
+    assert "R=0.25" in create(name, retain=0.25).symbols(10)
 
 
 @pytest.mark.parametrize("name", BUDGETED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dycoke_cli.compression import cdpruner
 from dycoke_cli.compression.cdpruner import CDPruner
 from dycoke_cli.compression.selection import Given
 
@@ -46,9 +47,15 @@ def reference(tokens: list, relevance: list[float], count: int) -> list[int]:
     return sorted(chosen)
 
 
+@pytest.mark.parametrize("ahead", [(64, 256), (3, 7), (1, 1)], ids=str)
 @pytest.mark.parametrize("clip", SMALL)
 @pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
-def test_it_is_the_greedy_choice_by_determinants(clip: str, weight: float) -> None:
+def test_it_is_the_greedy_choice_by_determinants(
+    clip: str, weight: float, ahead: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows of the kernel are made together."""
+    monkeypatch.setattr(cdpruner, "_AHEAD", ahead[0])
+    monkeypatch.setattr(cdpruner, "_NEAR", ahead[1])
     of_clip = given(clip)
     tokens = of_clip.features.flatten(0, 1).double().tolist()
     relevance = relevances(tokens, of_clip.question.double().tolist(), weight)
@@ -70,3 +77,22 @@ def test_without_a_question_it_is_diversity_alone() -> None:
     features = torch.eye(6)[[0, 0, 1, 1, 2, 3]][None]
     alone = CDPruner(retain=4 / 6).choose(Given(features, question=features.new_zeros(0, 6)))
     assert alone.kept.tolist() == [0, 2, 4, 5]
+
+
+def test_rows_are_made_for_what_is_chosen_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a video that stands still: a row alone costs nearly as much as a block."""
+    blocks: list[int] = []
+    real = cdpruner._likely
+
+    def counted(kernel: torch.Tensor, count: int) -> list[int]:
+        blocks.append(count)
+        return real(kernel, count)
+
+    monkeypatch.setattr(cdpruner, "_likely", counted)
+    generator = torch.Generator().manual_seed(0)
+    still = torch.randn(1, 40, 48, generator=generator).expand(16, 40, 48)
+    features = still + 0.05 * torch.randn(16, 40, 48, generator=generator)
+    question = torch.randn(5, 48, generator=generator)
+    kept = CDPruner(retain=0.25).choose(Given(features, question=question)).kept
+    assert len(kept) == 160
+    assert len(blocks) <= 2 * 160 / 64 + 1

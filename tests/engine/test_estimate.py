@@ -3,16 +3,18 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
 from dycoke_cli.engine.memory.estimate import (
     CUDA_CONTEXT,
     Sizes,
     Work,
     estimate,
     estimate_answer,
+    patches_together,
     sizes_of,
 )
 from tests.families.stock import QUESTION, clip
@@ -67,6 +69,22 @@ def test_128_frames_in_the_7b_take_a_third_when_merged_and_prefilled_in_chunks()
 def test_what_deepstack_adds_is_as_many_rows_again():
     one, four = (estimate(replace(LLAVA_7B, stacked=n), work(32, 6272)) for n in (0, 3))
     assert four.vision - one.vision == 3 * 6272 * 3584 * 2
+
+
+def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together():
+    siglip = SimpleNamespace(patch_size=14, image_size=384)
+    one = 384 * 384 // 14**2
+    vision = DyCoke(merge_stage="vision")
+    for method, frames, together in (
+        (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
+        (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
+    ):  # fmt: skip
+        patches = patches_together(method, siglip, frames, on_cpu=True)
+        assert patches == pytest.approx(together * one, abs=together)
+    # An accelerator has eight at a time anyway.
+    assert patches_together(EarlyTom(), siglip, 5, False) == pytest.approx(8 * one, abs=8)
+    oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
+    assert patches_together(EarlyTom(), oblong, 9, True) >= 9 * 4
 
 
 def test_it_needs_no_torch():

@@ -1,13 +1,27 @@
 """A session on the bundled checkpoint: answers are plain generate()'s, figures add up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli import (
+    EVS,
+    CDPruner,
+    DyCoke,
+    FastV,
+    RandomMerge,
+    Uncompressed,
+    VideoSession,
+    load,
+)
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
+from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Frames
+from dycoke_cli.result import Subtitles as SubtitlesRead
+from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.exactness import in_float64
 from tests.natural import Pictures, pan
 
@@ -187,7 +201,68 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
         session.ask(QUESTION, DyCoke(prune_layer=2, positions="kept"), max_new_tokens=128)
 
 
+def with_subtitles(frames, *texts):
+    lines = tuple(Line(0, 9, text) for text in texts)
+    return replace(natural(frames), subtitles=Subtitles("talk.srt", lines))
+
+
+def test_subtitles_are_counted_and_their_unknown_words_named(loaded):
+    clip = with_subtitles(2, "Anna is the red star.", "quantum one two three four physics")
+    plain = VideoSession(loaded, natural(2)).ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    assert answer.subtitles == SubtitlesRead("talk.srt", 2)
+    assert plain.subtitles is ABSENT
+    assert answer.question == QUESTION
+    ids = loaded.processor.tokenizer(clip.subtitles.text)["input_ids"]
+    assert answer.tokens.text - plain.tokens.text == len(ids)
+    said = (
+        "2 words of the subtitles not in the model's vocabulary, read as unknown: quantum, physics"
+    )
+    assert said in answer.warnings
+    beyond = VideoSession(loaded, clip).ask("Who directed Casablanca?", Uncompressed())
+    assert beyond.subtitles == answer.subtitles
+
+
+def test_subtitles_longer_than_the_context_are_refused_before_encoding(loaded):
+    encoded = []
+
+    def ask(*texts):
+        clip = with_subtitles(4, *texts)
+        VideoSession(loaded, clip, lambda *stage: encoded.append(stage)).ask(
+            QUESTION, Uncompressed(), max_new_tokens=8
+        )
+
+    words = "one two three four five six " * 8
+    ask(words)
+    encoded.clear()
+    with pytest.raises(UsageError) as error:
+        ask(*[words] * (loaded.context_length // 48 + 1))
+    assert encoded == []
+    lines = loaded.context_length // 48 + 1
+    assert f"4 frames and {lines} lines of subtitles make a prompt longer" in str(error.value)
+    assert str(error.value).endswith("or leave out --subtitles")
+
+
 def test_warnings_of_the_clip_are_passed_on(loaded):
     clip = Pictures(np.zeros((2, 8, 8, 3), np.uint8), (0.0, 1.0), ("it ends early",))
     answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
     assert "it ends early" in answer.warnings
+
+
+def test_a_selection_is_made_once_for_all_questions(loaded, monkeypatch):
+    """Unless it depends on the question."""
+    made = []
+    for kind in (EVS, CDPruner):
+
+        def choose(self, given, stock=kind.choose):
+            made.append(self.name)
+            return stock(self, given)
+
+        monkeypatch.setattr(kind, "choose", choose)
+    session = VideoSession(loaded, natural(5))
+    for question in (QUESTION, "How many objects are there?", QUESTION):
+        session.ask(question, EVS(retain=0.5), max_new_tokens=2)
+        session.ask(question, CDPruner(retain=0.5), max_new_tokens=2)
+    session.ask(QUESTION, EVS(retain=0.7), max_new_tokens=2)
+    assert made.count("evs") == 2
+    assert made.count("cdpruner") == 3

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from dycoke_cli.evaluation.dataset import Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.datasets import DATASETS
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"
@@ -24,9 +26,18 @@ class Samples:
         broken: the name of a clip that isn't there.
     """
 
+    about: ClassVar[About] = About("samples", ("test", "validation"), 58, 10, "", "here")
     name: str = "samples"
-    edition: str = "1"
     broken: str = ""
+
+    def edition(self, split: Split) -> str:
+        return "1"
+
+    def notes(self) -> list[str]:
+        return []
+
+    def missing(self, videos: Iterable[str]) -> list[str]:
+        return []
 
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
         clips = json.loads((CLIPS / "samples.json").read_text(encoding="utf-8"))

@@ -151,6 +151,7 @@ def test_seconds_leave_out_what_all_questions_share(
     def with_a_slow_start(*arguments: Any, **named: Any) -> list[Answer]:
         """As if the first of them had paid for the video, and answering took a minute."""
         first, *others = real(*arguments, **named)
+        first = replace(first, seconds=replace(first.seconds, prefill=20.0, decode=40.0))
         shared = replace(first.seconds, video_decode=100.0, vision=200.0, total=360.0)
         free = replace(first.seconds, video_decode=0.0, vision=0.0, total=260.0)
         return [replace(first, seconds=shared), *(replace(one, seconds=free) for one in others)]
@@ -159,3 +160,5 @@ def test_seconds_leave_out_what_all_questions_share(
     rows = [(Uncompressed(), 2, item) for item in Samples().items("test", 1)[:together]]
     predictions = ask(loaded, *rows, batch_size=together)
     assert [one.seconds for one in predictions] == [pytest.approx(60 / together)] * together
+    assert [one.seconds_prefill for one in predictions] == [20 / together] * together
+    assert [one.seconds_decode for one in predictions] == [40 / together] * together

@@ -82,6 +82,20 @@ def test_another_release_resumes_what_this_one_began(tmp_path: Path) -> None:
         assert len(journal.predictions(later)) == 4
 
 
+def test_a_line_of_an_earlier_release_is_an_answer(tmp_path: Path) -> None:
+    """As it was written before the time by stage was kept, to the letter."""
+    (tmp_path / FILE).write_text(
+        '{"setup": "eaae0a559c60", "commit": "abc", "item": "i0", "said": "red", "right": true, '
+        '"parts": {}, "visual": 9, "visual_kept": 4, "visual_active": 1.5, "generated": 3, '
+        '"seconds": 0.25, "bytes": 7, "visual_read": 4.0, "check": 1155525303}\n'
+    )
+    with open_journal(tmp_path) as journal:
+        assert journal.damaged == 0
+        (old,) = journal.predictions(SETUP).values()
+    assert (old.said, old.seconds, old.visual_read) == ("red", 0.25, 4.0)
+    assert (old.seconds_prefill, old.seconds_decode) == (None, None)
+
+
 def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.add(SETUP, answer(0), None)

@@ -10,7 +10,14 @@ import pytest
 
 from dycoke_cli.evaluation.changes import count_changes, list_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Retention, clustered_mean, grouped, mean_of, retention
+from dycoke_cli.evaluation.metrics import (
+    Retention,
+    clustered_mean,
+    grouped,
+    known_mean,
+    mean_of,
+    retention,
+)
 from dycoke_cli.evaluation.prediction import Prediction
 
 
@@ -134,3 +141,9 @@ def test_shares_are_means_over_answers_that_had_a_video() -> None:
 def test_a_share_that_is_known_of_some_answers_alone_isn_t_told() -> None:
     answers = [replace(said(0, "x", True, 100, 40), visual_read=30), said(1, "x", True, 200, 120)]
     assert retention(answers).decode is None
+
+
+def test_a_mean_with_something_unknown_in_it_is_unknown() -> None:
+    assert known_mean([1.0, 2.0]) == 1.5
+    assert known_mean([1.0, None]) is None
+    assert known_mean([]) is None

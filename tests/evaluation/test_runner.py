@@ -78,7 +78,8 @@ def answers(folder: Path) -> list[tuple[str, str]]:
 
 def figures(report: Report) -> list[Row]:
     """All rows, without what takes another time each time."""
-    return [replace(row, seconds=0.0) for row in report.rows]
+    none = {"seconds_prefill": None, "seconds_decode": None}
+    return [replace(row, seconds=0.0, **none) for row in report.rows]
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +205,40 @@ def test_answers_of_several_commits_are_named(
     assert "made by several commits (aaa, bbb)" in report.warnings[0]
 
 
-def test_a_video_that_cannot_be_read_keeps_what_was_answered(tmp_path: Path) -> None:
+def test_questions_about_a_video_that_cannot_be_read_are_wrong_and_listed(tmp_path: Path) -> None:
     clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
     broken = Samples(broken=clips[1])
+    report = evaluate(plan(tmp_path, "none,dycoke,no-video", dataset=broken))
+    items = Samples().items("test", 2)
+    lost = [item for item in items if item.video == clips[1]]
+    assert len(answers(tmp_path)) == 3 * len(items) - 2 * len(lost)
+    for row in report.rows:
+        # Without video there is nothing that can't be read.
+        assert row.failed == (0 if row.spec == "no-video" else len(lost))
+        assert (row.questions, row.unparsable) == (len(items), 0)
+        right = sum(group.accuracy * group.questions for group in row.by_type.values())
+        assert row.accuracy == pytest.approx(right / len(items))
+        kinds = Counter(item.kind for item in items)
+        assert {kind: group.questions for kind, group in row.by_type.items()} == kinds
+        # Neither do measures of their own lose them.
+        assert row.by_part["told"].questions == kinds["description"]
+    assert report.rows[0].kept_before_llm == 1
+    assert report.rows[0].seconds > 0
+    assert [(one.spec, one.item, one.reason) for one in report.unscored] == [
+        (spec, item.id, "failed") for spec in ("none", "dycoke") for item in lost
+    ]
+    assert "no.mp4 doesn't exist" in report.unscored[0].text
+    # They aren't answered: with the video there, they are asked.
+    whole = evaluate(plan(tmp_path, "none,dycoke,no-video"))
+    assert len(answers(tmp_path)) == 3 * len(items)
+    assert (whole.unscored, [row.failed for row in whole.rows]) == ((), [0, 0, 0])
+
+
+def test_nothing_but_videos_that_cannot_be_read(tmp_path: Path) -> None:
+    (clip,) = dict.fromkeys(item.video for item in Samples().items("test", 1))
     with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist"):
-        evaluate(plan(tmp_path, "none", split="validation", dataset=broken))
-    assert len(answers(tmp_path)) == 1
+        evaluate(plan(tmp_path, "none", limit_videos=1, dataset=Samples(broken=clip)))
+    assert answers(tmp_path) == []
 
 
 def test_a_benchmark_without_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,11 +312,12 @@ def test_workers_give_the_same_answers(tmp_path: Path, whole: Report) -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_in_a_worker_is_raised_here(tmp_path: Path) -> None:
+def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
     clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
     broken = Samples(broken=clips[1])
-    with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist"):
-        evaluate(plan(tmp_path, "none", dataset=broken, workers=2))
+    report = evaluate(plan(tmp_path, "none", dataset=broken, workers=2))
+    assert all("no.mp4 doesn't exist" in one.text for one in report.unscored)
+    assert report.rows[0].failed == len(report.unscored) > 0
     # All that could be asked was.
     items = [item for item in Samples().items("test", 2) if item.video != clips[1]]
     assert len(answers(tmp_path)) == len(items)

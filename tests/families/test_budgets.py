@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -28,6 +29,7 @@ from .stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from .tiny import MAKERS, make
 
 NEW_TOKENS = 3
+FIRST_STAGE = {"dycoke-plus": {"kv_prune": False}}
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
 
@@ -52,17 +54,24 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
         prompt = make_prompt(processor, known, model.config, clip(shown))
         tower = encode_video(model, known, prompt, with_attention=True).tower
         given = replace(given, attention=tower.attention, keys=tower.keys)
+    plain = given
     for number, name in enumerate(BUDGETED):
         positions = ways[number % len(ways)]
-        method = create(name, retain=0.4, positions=positions)
+        method = create(name, retain=0.4, positions=positions, **FIRST_STAGE.get(name, {}))
         if "attention" in method.needs and known.tower is None:
             sentence = f"the method {re.escape(name)} needs the vision encoder's attention"
             with pytest.raises(UsageError, match=sentence), method(model):
                 pass
             continue
+        reference.embeds, given = embeds.clone(), plain
+        if (merging := method.merge_frames()) is not None:
+            video = encode_video(model, known, prompt, merging=merging)
+            seen = video.embeddings[: len(reference.visual)]
+            reference.embeds[reference.visual] = seen
+            tower = video.tower
+            given = Given(seen.view(features.shape), tower.attention, merged=video.merged)
         selection = method.choose(given)
         kept = selection.kept.tolist()
-        reference.embeds = embeds.clone()
         if selection.features is not None:
             reference.embeds[[reference.visual[i] for i in kept]] = selection.features
         expected = reference.generate_shorter(NEW_TOKENS, kept, positions == "renumbered")
@@ -82,3 +91,21 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
         assert (stats.visual, stats.visual_kept) == (everything, count), name
         changed = not torch.equal(output.logits[0][0], whole[0])
         assert changed == (count < everything or selection.features is not None), name
+
+
+def test_a_parameter_asks_for_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the method isn't given one."""
+    model, processor = make("llava_onevision")
+    inputs = stock_inputs("llava_onevision", processor, clip(5))
+    asked: list[bool] = []
+    real = METHODS["dart"].choose
+
+    def choose(self: Method, given: Given) -> Selection:
+        asked.append(given.question is not None and len(given.question) > 0)
+        return real(self, given)
+
+    monkeypatch.setattr(METHODS["dart"], "choose", choose)
+    for count in (0, 3):
+        with torch.no_grad(), create("dart", retain=0.4, text_pivots=count)(model):
+            model.generate(**inputs, max_new_tokens=1, do_sample=False)
+    assert asked == [False, True]

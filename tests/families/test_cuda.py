@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.compression import registry
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.param import parameters_of
 from tests.cuda import NEEDS_CUDA, needs_cuda
 
 from .stock import clip
@@ -26,13 +28,24 @@ from .test_together import QUESTIONS, loaded_of
 
 # Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.
 FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)
-METHODS: dict[str, Method] = {
-    "none": Uncompressed(),
+VARIANTS: dict[str, Method] = {
     "ttm": replace(FIRST, kv_prune=False),
-    "dycoke": FIRST,
     "host": replace(FIRST, dp_cache="host"),
     "discard": replace(FIRST, dp_cache="discard", recall=False),
 }
+
+
+def of_registry(name: str) -> Method:
+    """A method with parameters that leave out something, and choose at layer 0."""
+    wanted = {"retain": 0.5, "prune_layer": 1, "prune_ratio": 0.5, "recall_threshold": 1.0}
+    known = parameters_of(registry.METHODS[name])
+    given = {parameter: value for parameter, value in wanted.items() if parameter in known}
+    return registry.create(name, **given)
+
+
+METHODS = {name: of_registry(name) for name in registry.METHODS} | VARIANTS
+TOGETHER = [name for name, method in METHODS.items() if method.inside() is None]
+"""What reads a batch; the others read one sequence at a time."""
 NEW_TOKENS = 6
 # Logits of this model, of about 0.4, move by up to 3e-2 where what attention puts out is off by one
 # rounding of 8 bits; by 1.3e-1 and more where other rows are read.
@@ -41,7 +54,10 @@ TOLERANCE = 6e-2
 
 def on(device: str, dtype: torch.dtype) -> LoadedModel:
     loaded = loaded_of("llava_onevision")
-    return replace(loaded, model=copy.deepcopy(loaded.model).to(device, dtype))
+    model = copy.deepcopy(loaded.model).to(device, dtype)
+    # Two words that are as likely are a mistake in float64 alone; `check_close` ends there.
+    del model.get_output_embeddings().forward
+    return replace(loaded, model=model)
 
 
 def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1) -> torch.Tensor:
@@ -81,7 +97,7 @@ def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -
 
 @needs_cuda
 @pytest.mark.skipif(find_spec("flash_attn") is None, reason="needs the package flash_attn")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TOGETHER)
 def test_a_batch_runs_in_flash_attention_2(name) -> None:
     loaded, method = on("cuda", torch.bfloat16), METHODS[name]
     plain = logits_of(loaded, method, nullcontext(), videos=3)

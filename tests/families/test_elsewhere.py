@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import FastV, Uncompressed, VideoSession
+from dycoke_cli import DyCokePlus, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -44,12 +44,15 @@ def methods_of(family: str) -> dict[str, Method]:
     if "kv" not in runs(family):
         return {"ttm": method_of("ttm", "kept")} if runs(family) else {"none": Uncompressed()}
     restless = replace(method_of("dycoke", "kept"), recall_threshold=1.0)
+    own = DyCokePlus(prune_ratio=0.5, positions="kept")
     found: dict[str, Method] = {"dycoke": restless, "host": replace(restless, dp_cache="host")}
+    found["own"] = own
     if family not in BOTH_WAYS:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
     if family in FAMILIES and FAMILIES[family].tower is not None:
         found["vision"] = replace(restless, merge_stage="vision")
     if family == "llava_onevision":
+        found["own on the host"] = replace(own, dp_cache="host", per_head=True)
         merging = [name for name, method in METHODS.items() if method.needs]
         found |= {name: create(name, retain=0.4, positions="kept") for name in merging}
     return found
@@ -79,7 +82,8 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     if method.inside() is None:
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
         answers += ask_together(questions, method, GenerationOptions(max_new_tokens=6))
-    traced = method.pruning() is not None
+    pruning = method.pruning()
+    traced = pruning is not None and pruning.own is None
     for question in QUESTIONS[:2]:
         answers.append(sessions[1].ask(question, method, max_new_tokens=6, trace=traced))
     note.remove()

@@ -1,5 +1,7 @@
 """Prompts about one video are those that the stock processor makes, question by question."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompt import make_prompt, text_ids
+from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.natural import Pictures
 
 QUESTIONS = ["", "What happens?", "What does the red circle do?  ", "Ünï \n cöde 漢字 <b>"]
@@ -41,6 +44,35 @@ def conversation(question, history, content):
 @pytest.fixture(scope="module")
 def loaded():
     return load("mini", device="cpu")
+
+
+SPOKEN = Subtitles("a.srt", (Line(0, 1, "Hello <b>you</b>"), Line(1, 2, "Ünï 漢字")))
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_subtitles_stand_between_the_video_and_the_first_question(loaded, history):
+    """In a follow-up, too: they are told once."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 80, 3), dtype=np.uint8)
+    clip = replace(Pictures.of(pixels), subtitles=SPOKEN)
+    prompt = make_prompt(loaded.processor, loaded.family, loaded.model.config, clip)
+    said = "This video's subtitles are listed below:\nHello <b>you</b>\nÜnï 漢字\n"
+    content = [{"type": "video"}, {"type": "text", "text": said}]
+    turns = conversation("What happens?", history, content)
+    turns[0]["content"] = [
+        {"type": "video"},
+        {"type": "text", "text": "".join(part["text"] for part in turns[0]["content"][1:])},
+    ]
+    text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
+    stock = loaded.processor(text=[text], videos=[list(pixels)], return_tensors="pt")
+    assert torch.equal(prompt.input_ids("What happens?", history), stock["input_ids"])
+
+
+def test_special_tokens_in_subtitles_are_refused(loaded):
+    lines = (Line(0, 1, "and <video>"),)
+    clip = replace(Pictures.of(np.zeros((1, 8, 8, 3), np.uint8)), subtitles=Subtitles("a", lines))
+    prompt = make_prompt(loaded.processor, loaded.family, loaded.model.config, clip)
+    with pytest.raises(UsageError, match=r"the subtitles contain '<video>'.*leave out --subtitles"):
+        prompt.input_ids("What?")
 
 
 @pytest.mark.parametrize("frames", [1, 5])

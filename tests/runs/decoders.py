@@ -18,12 +18,12 @@ SLOW_S = 1.0
 def slow(connection: Connection) -> None:
     """Take a second for each video, and note when."""
     while True:
-        path, sampling = connection.recv()
+        path, sampling, subtitles = connection.recv()
         connection.send(10**9)
         connection.recv()
         begun = time.monotonic()
         time.sleep(SLOW_S)
-        clip = read(path, sampling)
+        clip = read(path, sampling, subtitles=subtitles)
         Path(path).with_suffix(".times").write_text(f"{begun} {time.monotonic()}")
         read_ahead.send(connection, clip)
 
@@ -31,7 +31,7 @@ def slow(connection: Connection) -> None:
 def decode(connection: Connection) -> None:
     """Obey the name of the video: crash, crash once, exit, hang, or be read."""
     while True:
-        path, sampling = connection.recv()
+        path, sampling, subtitles = connection.recv()
         name = Path(path).stem.rstrip("0123456789")
         note = Path(path).with_suffix(".attempts")
         with note.open("a") as file:
@@ -45,4 +45,4 @@ def decode(connection: Connection) -> None:
         if name == "asks":
             connection.send(1000)
             sys.exit(5)
-        read_ahead.serve(connection, path, sampling)
+        read_ahead.serve(connection, path, sampling, subtitles)

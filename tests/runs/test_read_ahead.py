@@ -150,7 +150,7 @@ def test_time_to_wait_for_memory_is_not_that_to_read(tmp_path: Path) -> None:
     now = time.monotonic()
     attempt = read_ahead._Attempt(job, 1, started=now - 1000, needs=10**9, asked=now - 995)
     ahead._busy[worker] = attempt
-    worker.send((job.video.path, TWO))
+    worker.send((job.video.path, TWO, None))
     assert worker.receive() == 10**9
     ahead._end_what_hangs()
     assert ahead._busy == {worker: attempt}

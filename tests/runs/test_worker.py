@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import VideoError
+from dycoke_cli.result import Answer, Subtitles
 from dycoke_cli.runs import worker as worker_module
 from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.outcome import all_failed
+from dycoke_cli.runs.outcome import all_failed, answered
 from dycoke_cli.runs.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
+from dycoke_cli.video import SubtitleSource
+from tests.documents import example
 
 from .pretending import PLAN, cannot_load, jobs_named, pretend
 
@@ -103,6 +106,43 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
     (job,) = jobs_named(Path("here"), "a.mp4")
     reply = sent(worker, {0: job}, tmp_path)
     assert reply.outcomes[0].line["error"]["message"] == os.path.join("here", "a.mp4") + " is torn"
+
+
+def spell(plan: Any, threads: int) -> Callable[[Any], Any]:
+    """Answers with what the subtitles' file holds, under the name that the worker has for it."""
+
+    def answer(jobs: Any) -> Any:
+        return [
+            answered(
+                job,
+                asked,
+                plan,
+                example(
+                    Answer,
+                    answer=Path(job.subtitles.path).read_text(),
+                    subtitles=Subtitles(job.subtitles.path, 1),
+                    warnings=(f"{job.subtitles.path} ends",),
+                ),
+            )
+            for job in jobs
+            for asked in job.questions
+        ]
+
+    return answer
+
+
+@pytest.mark.parametrize("ship", [False, True])
+def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "a.srt").write_text("what was said")
+    sender = Actor(Sender()) if ship else None
+    worker = RayWorker(Task(PLAN, 1, spell, Actor(Attempts()), sender))
+    (job,) = jobs_named(Path("."), "a.mp4")
+    job = replace(job, subtitles=SubtitleSource("a.srt"))
+    line = sent(worker, {0: job}, tmp_path).outcomes[0].line
+    assert line["answer"] == "what was said"
+    assert line["subtitles"]["source"] == "a.srt"
+    assert line["warnings"] == ["a.srt ends"]
 
 
 def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def ask(
     more: options.Questions = None,
     model: flags.Model,
     sampling: flags.Frames,
+    subtitles: options.Subtitles = None,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
@@ -54,7 +55,7 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         if compare and method.method == "none":
             raise UsageError("--compare compares with --method none; choose another method")
-        request = flags.request(model, loading, sampling, generation, method.chosen())
+        request = flags.request(model, loading, sampling, generation, method.chosen(), subtitles)
         if estimate:
             show_cost(cost_of_video(video, request), as_json)
             return

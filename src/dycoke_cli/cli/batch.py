@@ -96,6 +96,7 @@ def batch(
     out: Out = None,
     model: flags.Model,
     sampling: flags.Frames,
+    subtitles: options.Subtitles = None,
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
     batch_size: engine_flags.BatchSize = "auto",
@@ -128,12 +129,13 @@ def batch(
 
     engine.check()
     together = engine_flags.batch_size(batch_size)
-    request = flags.request(model, loading, sampling, generation, method.chosen())
+    request = flags.request(model, loading, sampling, generation, method.chosen(), subtitles)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
     given = collect(words or [], more, questions_file)
+    _check_subtitles(given.jobs, subtitles)
     if estimate:
         _estimate(given.jobs, request)
         return
@@ -263,6 +265,20 @@ class BatchView(Listener):
     def _stop(self) -> None:
         self._start.stop()
         self._run.stop()
+
+
+def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
+    """Refuse a file of subtitles that isn't there, or that several videos would share."""
+    from dycoke_cli.video.subtitles import AUTO, find_source
+
+    if wanted is None or wanted == AUTO:
+        return
+    find_source(jobs[0].video.path, wanted)
+    if len(jobs) > 1:
+        raise UsageError(
+            f"--subtitles {display_name(wanted)} belongs to one video, and there are {len(jobs)}: "
+            "--subtitles auto finds the file of each"
+        )
 
 
 def _estimate(jobs: Sequence[Job], request: Request) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.param_flags import speaking_of_flags
+from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
@@ -40,6 +41,8 @@ def cost_of_video(video: str, request: Request) -> Cost:
     """
     from dycoke_cli.video.stdin import open_given
 
+    if request.subtitles is not None:
+        raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
     find(request.model)
     with open_given(video, request.sampling) as reader:
         plan = reader.plan

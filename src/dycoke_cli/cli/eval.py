@@ -6,9 +6,14 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import typer
+
 from dycoke_cli.cli import engine_flags, flags, method_flags, options, output, render
+from dycoke_cli.cli.benchmark_documents import SCHEMA as LIST_SCHEMA
+from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.specs import parse_specs
@@ -18,16 +23,22 @@ from dycoke_cli.runs.listener import Counts, Listener
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.report import Change, Report
 
+UNSCORED = 20
+"""How many of them the text lists; JSON has all."""
+
 
 @spread
 def evaluate(
     *,
-    name: options.Benchmark,
+    name: options.Benchmark = None,
+    list_all: options.ListBenchmarks = False,
+    data: options.Data = None,
+    check: options.Check = False,
     methods: method_flags.Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
     model: flags.Model,
     sampling: flags.Frames,
-    split: options.SplitName = "test",
+    split: options.SplitName = None,
     limit: options.Limit = None,
     batch_size: engine_flags.BatchSize = "1",
     loading: flags.Loading,
@@ -42,16 +53,24 @@ def evaluate(
     """Compare methods on a benchmark.
 
     Examples:
-        dycoke eval shapes
+        dycoke eval --list
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
-        dycoke eval shapes --model llava-onevision-0.5b --json
+        dycoke eval mvbench --data MVBench --methods none,dycoke --limit 100
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
     with contextlib.ExitStack() as stack:
         if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{"benchmark": name}]))
-        dataset = open_dataset(name)
+            stack.enter_context(_failures_as_json(name, list_all, check))
+        if list_all:
+            list_benchmarks(as_json)
+            return
+        if name is None:
+            raise UsageError("name a benchmark (`dycoke eval --list` shows them)")
+        if check:
+            check_benchmark(name, data, split, limit, as_json, quiet)
+            return
+        dataset = open_dataset(name, data)
         engine.check()
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
@@ -67,7 +86,7 @@ def evaluate(
             dataset=dataset,
             specs=specs,
             request=request,
-            split=split,
+            split=split or dataset.about.splits[0],
             limit_videos=limit,
             out=out,
             workers=engine.workers,
@@ -81,10 +100,22 @@ def evaluate(
         if as_json:
             listed = replace(report, changes=report.changed) if show_changed else report
             output.write_json(to_dict(listed))
-            return
-        render.evaluation_tables(report)
-        if show_changed:
-            write_changes(report)
+        else:
+            render.evaluation_tables(report)
+            write_unscored(report)
+            if show_changed:
+                write_changes(report)
+        if any(row.failed for row in report.rows):
+            raise typer.Exit(1)
+
+
+def _failures_as_json(
+    name: str | None, list_all: bool, check: bool
+) -> contextlib.AbstractContextManager[None]:
+    if list_all:
+        return output.failures_as_json(LIST_SCHEMA, [{}])
+    schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
+    return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])
 
 
 class Shown(Listener):
@@ -99,6 +130,7 @@ class Shown(Listener):
         self._quiet = quiet
         self._start = render.Progress(quiet)
         self._answers = render.AnswerCount(quiet)
+        self._told = ""
 
     def __enter__(self) -> Shown:
         return self
@@ -123,10 +155,31 @@ class Shown(Listener):
             self.stop()
             render.warning(sentence)
 
+    def failed(self, reason: str) -> None:
+        """Say why, once for all questions about a video."""
+        if not self._quiet and reason != self._told:
+            self.stop()
+            render.failed(reason)
+        self._told = reason
+
     def progress(self, counts: Counts) -> None:
         """Show how many answers there are."""
         self._start.stop()
         self._answers.update(counts.done, counts.questions)
+
+
+def write_unscored(report: Report) -> None:
+    """Write what counts as wrong without having been judged to stdout, the first of it."""
+    if not report.unscored:
+        return
+    output.write("\nCounted as wrong, for nothing could be scored:\n")
+    # What failed may be mended.
+    for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
+        output.line(
+            f"{one.spec}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+        )
+    if len(report.unscored) > UNSCORED:
+        output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
 
 
 def write_changes(report: Report) -> None:
@@ -135,8 +188,8 @@ def write_changes(report: Report) -> None:
         if row.changed is None:
             continue
         of = f"{row.changed} of {row.questions} answers"
-        counts = f"{row.fixed} wrong→right, {row.broken} right→wrong"
-        output.write(f"\n{row.spec} changed {of}: {counts}\n")
+        counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
+        output.write(f"\n{row.spec} changed {of}{'' if row.fixed is None else counts}\n")
         for change in report.changed:
             if change.spec == row.spec:
                 output.write(_entry(change))
@@ -147,6 +200,7 @@ _OUTCOMES = {
     "broken": "right→wrong",
     "still right": "correct in both",
     "still wrong": "wrong in both",
+    "graded": "graded, not judged",
 }
 """By their keys in JSON."""
 

@@ -43,6 +43,7 @@ def request(
     sampling: Sampling,
     generation: GenerationOptions,
     method: Method | None = None,
+    subtitles: str | None = None,
 ) -> Request:
     """What the flags of a command choose.
 
@@ -55,4 +56,5 @@ def request(
         sampling=sampling,
         method=method or Method(),
         generation=generation,
+        subtitles=subtitles,
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dycoke_cli.cli.param_flags import flags, in_flags
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.base import PLACES, Method
 from dycoke_cli.compression.registry import DEFAULT
+from dycoke_cli.compression.selection import Need
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
@@ -31,7 +33,7 @@ class ListedParameter:
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
     words: Annotated[dict[str, int], Doc("Words that stand for a value.")]
-    switch: Annotated[str | None, Doc("The on-off parameter that it belongs to.")]
+    switch: Annotated[str | None, Doc("The parameter without which it has no effect.")]
     schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 
 
@@ -53,6 +55,17 @@ class ListedMethod:
     summary: Annotated[str, Doc("What it does, in a few words.")]
     paper: str | None
     acts: Annotated[tuple[str, ...], Doc("Where it chooses.")]
+    needs: Annotated[
+        tuple[Need, ...],
+        Doc("What it chooses by beside the visual tokens themselves."),
+    ]
+    families: Annotated[
+        dict[str, tuple[str, ...]],
+        Doc(
+            "Families of models that it serves, for each place where it chooses; parameters turn "
+            "places off. Empty for the baseline, which serves all."
+        ),
+    ]
     parameters: tuple[ListedParameter, ...]
     ablations: tuple[ListedAblation, ...]
 
@@ -79,11 +92,26 @@ def _method(method: type[Method]) -> ListedMethod:
         summary=method.summary,
         paper=method.paper,
         acts=tuple(method.acts()),
+        needs=tuple(method.needs),
+        families={place: _served(method, place) for place in method.acts()},
         parameters=tuple(map(_parameter, parameters_of(method).values())),
         ablations=tuple(
             ListedAblation(name, ablation.summary, dict(ablation.parameters))
             for name, ablation in method.ablations.items()
         ),
+    )
+
+
+def _served(method: type[Method], place: str) -> tuple[str, ...]:
+    """The families of which a method can choose there."""
+    inside, in_decode = "inside" in PLACES[place], "pruning" in PLACES[place]
+    return tuple(
+        name
+        for name, family in FAMILIES.items()
+        if not family.only_none
+        and (family.tower is not None or "attention" not in method.needs)
+        and (family.keeps_every_token or not (inside or in_decode))
+        and (family.causal or not inside)
     )
 
 

@@ -14,6 +14,7 @@ from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
 from dycoke_cli.evaluation.specs import ABLATIONS, ALL
+from dycoke_cli.param import Parameter
 
 PANEL = "Compression"
 _OWNERS = owners()
@@ -65,9 +66,10 @@ def _panel(parameter: str) -> str:
     """
     kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
     having = [k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)]
-    if len(having) > 1:
+    own = [k for k in having if not any(issubclass(k, other) for other in {*having} - {k})]
+    if len(own) > 1:
         return PANEL
-    return f"{having[0].title} (--method {', '.join(_OWNERS[parameter])})"
+    return f"{own[0].title} (--method {', '.join(_OWNERS[parameter])})"
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,13 @@ class MethodFlags:
         """
         with speaking_of_flags():
             given = {
-                name: value_of(next(iter(_OWNERS[name].values())), value)
+                name: value_of(self._parameter(name), value)
                 for name, value in self.parameters.items()
                 if value is not None
             }
             return create(self.method, **given)
+
+    def _parameter(self, name: str) -> Parameter:
+        """The method's own, whose words may mean another number than those of others."""
+        owners = _OWNERS[name]
+        return owners.get(self.method, next(iter(owners.values())))

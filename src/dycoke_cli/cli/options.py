@@ -46,6 +46,19 @@ FollowUp = Annotated[
     ),
 ]
 
+Subtitles = Annotated[
+    str | None,
+    typer.Option(
+        "--subtitles",
+        metavar="FILE|auto",
+        help="Put subtitles into the prompt: the lines that are shown at a sampled frame. A file "
+        "(.srt, .vtt, .ass), or auto: the file beside the video that has its name, else the "
+        "video's own stream.",
+        show_default=False,
+        rich_help_panel="Frame sampling",
+    ),
+]
+
 _MODEL_HELP = "A name from `dycoke models`, a folder with a checkpoint, or a Hugging Face id."
 Model = Annotated[
     str | None,
@@ -77,7 +90,7 @@ Cache = Annotated[
 ]
 
 Benchmark = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="NAME",
         help=f"The benchmark: {', '.join(DATASETS)}.",
@@ -85,12 +98,41 @@ Benchmark = Annotated[
         show_default=False,
     ),
 ]
+ListBenchmarks = Annotated[
+    bool,
+    typer.Option(
+        "--list",
+        help="List the benchmarks: how large each is, what it needs, and where it is published.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with the benchmark's annotations and videos, at any depth; of all but shapes, "
+        "which is bundled.",
+        show_default=False,
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Only check the files: all annotations, and the first and last frame of every video. "
+        "No model is loaded.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
 SplitName = Annotated[
-    Literal["validation", "test"],
+    Literal["validation", "test"] | None,
     typer.Option(
         "--split",
         metavar="NAME",
-        help="validation, to choose parameters; or test, for results that are reported.",
+        help="validation, to choose parameters; or test, for results that are reported. Default: "
+        "test, or the one that the benchmark has.",
+        show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
 ]

@@ -79,6 +79,18 @@ def _eval() -> Mapping[str, Part]:
     return {"report": Part(Report), "error": _failure("benchmark")}
 
 
+def _eval_check() -> Mapping[str, Part]:
+    from dycoke_cli.evaluation.check import Checked
+
+    return {"check": Part(Checked), "error": _failure("benchmark")}
+
+
+def _eval_list() -> Mapping[str, Part]:
+    from dycoke_cli.cli.benchmark_documents import BenchmarkList
+
+    return {"list": Part(BenchmarkList), "error": _failure()}
+
+
 def _methods() -> Mapping[str, Part]:
     from dycoke_cli.cli.method_documents import MethodList
 
@@ -126,6 +138,12 @@ DOCUMENTS = {
         "dycoke.estimate/1", "What an answer would cost: `--estimate`.", _estimate
     ),
     "eval": Document("dycoke.eval/1", "The comparison that `dycoke eval` makes.", _eval),
+    "eval-check": Document(
+        "dycoke.eval-check/1", "What `dycoke eval NAME --check` finds.", _eval_check
+    ),
+    "eval-list": Document(
+        "dycoke.eval-list/1", "The benchmarks of `dycoke eval --list`.", _eval_list
+    ),
     "methods": Document(
         "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
     ),
@@ -153,7 +171,7 @@ def schema(
     """
     if name is None:
         for known, document in DOCUMENTS.items():
-            output.write(f"{known:<10}{document.description}\n")
+            output.write(f"{known:<12}{document.description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")

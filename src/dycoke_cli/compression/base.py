@@ -1,6 +1,7 @@
-"""What a compression method is: a dataclass of parameters that makes up to three choices.
+"""What a compression method is: a dataclass of parameters that makes up to four choices.
 
-A method never touches a model. It says which visual tokens the language model reads (`select`, or
+A method never touches a model. It says which frames go through the vision tower as one
+(`merge_frames`), which visual tokens the language model reads (`select`, or
 `choose` where it needs more than features, or merges), which of those its later layers go on with
 (`inside`), and which each decoding step attends to (`pruning`). The engine asks.
 """
@@ -19,7 +20,10 @@ from dycoke_cli.param import check_all, check_layer, parameters_of
 if TYPE_CHECKING:
     import torch
 
+    from dycoke_cli.compression.key_index import KeySelector
+
 PLACES = {
+    "inside the vision tower": ("merge_frames",),
     "before the language model": ("select", "choose"),
     "inside the language model": ("inside",),
     "in decode": ("pruning",),
@@ -49,19 +53,21 @@ class Pruning:
     """What decode pruning asks of the engine for one generated sequence.
 
     Args:
-        layer: the first layer (0-based, 1 or more) that attends to active tokens only; the layer
-            before it gives the attention that the selector sees.
-        selector: the choice of each step.
+        layer: the first layer (0-based) that attends to active tokens only. With a `selector` it is
+            1 or more, for the layer before it gives the attention that the selector sees.
+        selector: the selection of each step, for all layers from there on; None with `own`.
         dp_cache: where what isn't active waits for a recall: on the "device", or on the "host";
             or "discard" what the first choice leaves out. On the host, or discarded, each choice
             of a sequence takes as many tokens as its first.
         least: visual tokens without which a sequence isn't pruned.
+        own: each layer selects for itself, at each step, by an index of its own keys; or None.
     """
 
     layer: int
-    selector: Selector
+    selector: Selector | None
     dp_cache: str = "device"
     least: int = 0
+    own: KeySelector | None = None
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,19 @@ class Inside:
             layer before it gives the attention.
         keep: makes the choice. From the attention `[V]`, float32, of the prompt's last token to
             each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
+        merge: merges the others into them. From the hidden states `[V, D]`, float, that the visual
+            tokens have before that layer, and the tokens kept it returns `[A, D]`, float: what
+            the layer reads in their places. None where they stay what they are.
     """
 
     layer: int
     keep: Callable[[torch.Tensor], torch.Tensor]
+    merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class BeforeVision:
-    """The choice of `select`, made early, so that what it drops needn't be encoded.
+    """A choice that is made early, so that what it drops needn't be encoded.
 
     Args:
         parameters: what the choice depends on.
@@ -95,6 +105,29 @@ class BeforeVision:
     window: int
     keep: Callable[[torch.Tensor], torch.Tensor]
     references: Callable[[int], list[int | None]]
+
+
+@dataclass(frozen=True)
+class FrameMerging:
+    """Merging of whole frames inside the vision tower, whose later layers run on those left.
+
+    Args:
+        parameters: what it depends on.
+        window: frames that are merged among each other; windows don't look at each other.
+        layers: from how many layers of a tower are used to those behind which frames are merged,
+            counted from 0, ascending; it raises a UsageError where the tower hasn't got one.
+        merge: called behind each of them with the hidden states `[F', P, D]`, float, of the frames
+            of one window that are left, and how many frames the window has. It returns those left
+            behind it, and for each of the F' the number of the one that it is part of, ascending.
+        groups: called behind the last of them with the hidden states of those left: for each the
+            number of the group that it is in, ascending from 0.
+    """
+
+    parameters: tuple[Any, ...]
+    window: int
+    layers: Callable[[int], list[int]]
+    merge: Callable[[torch.Tensor, int], tuple[torch.Tensor, list[int]]]
+    groups: Callable[[torch.Tensor], list[int]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +207,7 @@ class Method:
         for name, parameter in parameters_of(type(self)).items():
             layer = getattr(method, name)
             if parameter.told.layer and layers is not None and layer is not None:
-                check_layer(name, layer, layers, model)
+                check_layer(name, layer, layers, model, parameter.told.least_layer)
         return method
 
     def has_effect(self, switch: str, kept: int) -> bool:
@@ -222,6 +255,8 @@ class Method:
         Args:
             given: the features, and what the method asks for by `needs`.
         """
+        if given.encoded is not None:  # the choice was made inside the vision tower
+            return Selection(given.encoded)
         return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
@@ -229,7 +264,14 @@ class Method:
         return None
 
     def before_vision(self) -> BeforeVision | None:
-        """The same choice made inside the vision tower; None where it is made behind it."""
+        """A choice inside the vision tower; None where all are made behind it.
+
+        It is the choice of `select`, unless `choose` makes another one among what it leaves.
+        """
+        return None
+
+    def merge_frames(self) -> FrameMerging | None:
+        """What becomes of frames inside the vision tower; None where each goes through alone."""
         return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:

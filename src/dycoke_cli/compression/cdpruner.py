@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 EXHAUSTED = 1e-6
 """A token that adds no more than this adds nothing but rounding."""
+_AHEAD, _NEAR = 64, 256
+"""Tokens whose rows of the kernel are made together, and how many they are taken from."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,7 @@ class CDPruner(Budgeted):
         directions = F.normalize(wide(given.features.flatten(0, 1)), dim=-1)
         relevance = self._relevance(directions, given.question)
         count = self.kept_tokens(*given.features.shape[:2])
-        # What each token would multiply the determinant by, and the rows of its Cholesky factor.
-        gain = relevance**2
-        rows = directions.new_zeros(count, len(directions))
-        chosen: list[int] = []
-        while len(chosen) < count and float(gain.max()) > EXHAUSTED:
-            best = int(gain.float().argmax())
-            before = rows[: len(chosen)]
-            entries = relevance[best] * relevance * (directions @ directions[best])
-            row = (entries - before[:, best] @ before) / gain[best].sqrt()
-            rows[len(chosen)] = row
-            chosen.append(best)
-            gain = gain - row**2
-            gain[best] = -torch.inf
+        chosen = _greedy(directions, relevance, count)
         is_left = torch.ones_like(relevance, dtype=torch.bool)
         is_left[chosen] = False
         rest = relevance.float().masked_fill(~is_left, -torch.inf)
@@ -86,3 +76,77 @@ class CDPruner(Budgeted):
         least, most = alike.min(), alike.max()
         scaled = (alike - least) / (most - least) if most - least > EXHAUSTED else alike * 0 + 1
         return 1 - self.relevance_weight + self.relevance_weight * scaled
+
+
+def _greedy(directions: torch.Tensor, relevance: torch.Tensor, count: int) -> list[int]:
+    """The tokens that a greedy choice for the largest determinant takes, in its order.
+
+    Args:
+        directions: `[V, D]`, of length 1.
+        relevance: `[V]`.
+        count: how many; fewer where no other adds anything.
+    """
+    import torch
+
+    # What each token would multiply the determinant by, and the rows of its Cholesky factor.
+    gain = relevance**2
+    rows = directions.new_empty(count, len(directions))
+    chosen: list[int] = []
+    # One row of the kernel costs nearly as much as a block: it is made with those of tokens that
+    # will probably be next, all without what had been chosen until then.
+    place: dict[int, int] = {}
+    block, made = rows[:0], 0
+    while len(chosen) < count:
+        best = int(gain.float().argmax())
+        left = float(gain[best])
+        if left <= EXHAUSTED:
+            break
+        if best not in place:
+            made = len(chosen)
+            near = gain.float().argsort(descending=True, stable=True)[:_NEAR]
+            among = _residual(directions, relevance, rows[:made], near, near)
+            likely = near[_likely(among, min(_AHEAD, count - made))]
+            place = {token: number for number, token in enumerate(likely.tolist())}
+            block = _residual(directions, relevance, rows[:made], likely, slice(None))
+        since = rows[made : len(chosen)]
+        row = (block[place[best]] - since[:, best] @ since) / left**0.5
+        rows[len(chosen)] = row
+        chosen.append(best)
+        gain -= row**2
+        gain[best] = -torch.inf
+    return chosen
+
+
+def _residual(
+    directions: torch.Tensor,
+    relevance: torch.Tensor,
+    rows: torch.Tensor,
+    of: torch.Tensor,
+    to: torch.Tensor | slice,
+) -> torch.Tensor:
+    """What is left of entries of the kernel `[len(of), len(to)]`, without what `rows` explain."""
+    block = directions[of] @ directions[to].T
+    block *= relevance[of, None] * relevance[to]
+    block -= rows[:, of].T @ rows[:, to]
+    return block
+
+
+def _likely(kernel: torch.Tensor, count: int) -> list[int]:
+    """The greedy choice from a few tokens alone, the first of which is the next of all.
+
+    Args:
+        kernel: `[S, S]`, overwritten.
+        count: how many, at least 1.
+    """
+    import torch
+
+    chosen: list[int] = []
+    for _ in range(min(count, len(kernel))):
+        gain = kernel.diagonal().clone()
+        gain[chosen] = -torch.inf
+        best = int(gain.argmax()) if chosen else 0
+        chosen.append(best)
+        row = kernel[best].clone()
+        if row[best] > EXHAUSTED:
+            kernel.addr_(row, row, alpha=-1 / float(row[best]))
+    return chosen

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
 from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning, tokens_left
 from dycoke_cli.compression.budget import Positions
-from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.kv_pruning import (
+    DP_CACHE,
+    PRUNE_FROM,
+    PRUNE_LAYER,
+    KVPrune,
+    PruneRatio,
+    VisualSelector,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -66,34 +73,9 @@ class DyCoke(Method):
             "Frames per window of TTM; the first of each is kept whole.", at_least=2, switch="ttm"
         ),
     ] = 4
-    kv_prune: Annotated[
-        bool,
-        Param(
-            "Stage 2, dynamic KV-cache pruning: each decoding step attends only to the visual "
-            "tokens that matter to it.",
-        ),
-    ] = True
-    prune_ratio: Annotated[
-        float,
-        Param(
-            "Fraction of the visual tokens that is pruned (not the fraction kept).",
-            symbol="P",
-            at_least=0,
-            below=1,
-            switch="kv_prune",
-        ),
-    ] = 0.7
-    prune_layer: Annotated[
-        int | None,
-        Param(
-            "First pruned layer; the layer before it scores the tokens.",
-            symbol="L",
-            layer=True,
-            default="the paper's 3, unless the model's checkpoint names another (`dycoke models "
-            "info`)",
-            switch="kv_prune",
-        ),
-    ] = None
+    kv_prune: KVPrune = True
+    prune_ratio: PruneRatio = 0.7
+    prune_layer: Annotated[int | None, PRUNE_LAYER] = None
     recall: Annotated[
         bool | None,
         Param(
@@ -117,14 +99,7 @@ class DyCoke(Method):
         Param("paper, or published (with the quirks of the published code)."),
     ] = "paper"
     positions: Positions = None
-    dp_cache: Annotated[
-        Literal["device", "host", "discard"],
-        Param(
-            "Where evicted tokens are stored: device; host (main memory, which frees that of a "
-            "GPU); discard (nowhere; implies recall=False).",
-            switch="kv_prune",
-        ),
-    ] = "device"
+    dp_cache: Annotated[Literal["device", "host", "discard"], DP_CACHE] = "device"
     merge_stage: Annotated[
         Literal["llm", "vision"],
         Param(
@@ -133,17 +108,7 @@ class DyCoke(Method):
             switch="ttm",
         ),
     ] = "llm"
-    prune_from: Annotated[
-        int,
-        Param(
-            "Prune the KV cache only if at least this many visual tokens remain after stage 1; "
-            "auto is the measured break-even.",
-            at_least=0,
-            words={"auto": PAYS_FROM},
-            default="0, always",
-            switch="kv_prune",
-        ),
-    ] = 0
+    prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

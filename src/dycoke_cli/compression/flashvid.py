@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
@@ -18,8 +20,8 @@ NEIGHBORS = 7
 
 
 @dataclass(frozen=True)
-class FlashVID(SegmentBySegment):
-    """FlashVID (arXiv 2602.08024, ICLR 2026), its part before the language model.
+class FlashVID(SegmentBySegment, SelectingInside):
+    """FlashVID (arXiv 2602.08024, ICLR 2026): diverse tokens with attention, and trees over time.
 
     The video is cut into segments, where the mean tokens of two frames are less similar than
     `segment_threshold`, and where they are least similar, into `min_segments` at least. Each frame
@@ -36,10 +38,14 @@ class FlashVID(SegmentBySegment):
     similar links go. Then the trees of each frame are clustered (density peaks, means) to what is
     left of the segment's budget, in proportion. Ties go to the lower index.
 
+    With `inner_layer`, the language model drops all but the share `inner_retain` of them, rounded
+    up, from that layer on, by the attention that they get in the layer before it.
+
     Differs from the authors' code (there, `attn_div_v2`) in the budget: theirs is 1.25 R, of which
-    a layer of the language model then drops most, and clusters are rounded up; here R is what it
-    reads, exactly. A chosen token isn't chosen twice, and a segment of one frame doesn't merge its
-    chosen tokens once more. Noise in densities is a tie-break here.
+    layers from the 20th of 28 on read .3, and clusters are rounded up; here R is what the language
+    model reads, exactly, and it drops none unless `inner_layer` is given. A chosen token isn't
+    chosen twice, and a segment of one frame doesn't merge its chosen tokens once more. Noise in
+    densities is a tie-break here.
     """
 
     name: ClassVar[str] = "flashvid"
@@ -54,6 +60,11 @@ class FlashVID(SegmentBySegment):
     merge_threshold: Annotated[
         float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
     ] = 0.8
+    inner_retain: Annotated[float, INNER_RETAIN] = 0.3
+
+    def inner_tokens(self, kept: int) -> int:
+        """How many of the tokens at prefill stay inside the language model: rounded up."""
+        return math.ceil(kept * self.inner_retain)
 
     def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]

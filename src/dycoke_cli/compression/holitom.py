@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted, in_proportion
+from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.param import Param
@@ -22,8 +23,8 @@ CENTER_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
-class HoliTom(Budgeted):
-    """HoliTom (arXiv 2505.21334, NeurIPS 2025), its part before the language model.
+class HoliTom(MergingInside):
+    """HoliTom (arXiv 2505.21334, NeurIPS 2025): merging over time, and inside the language model.
 
     A position is static in a segment of frames where each of its tokens has a cosine similarity
     above `merge_threshold` with the one in the frame before. Segments are chosen by dynamic
@@ -37,8 +38,10 @@ class HoliTom(Budgeted):
     Differs from the authors' code in the budget, which there comes out near R of the tokens: shares
     are rounded so that it is exact, and where merging over time alone would leave fewer tokens,
     the static positions whose tokens are least alike stay apart. Their noise in the densities is a
-    tie-break here, and their order (static tokens of a segment first) is reading order. The
-    merging inside the language model that they add is left out.
+    tie-break here, and their order (static tokens of a segment first) is reading order. Their
+    inner merge (M) is off unless `inner_layer` is given: 18 of 28 layers in theirs, half of the
+    tokens (`MergingInside`); theirs takes the mean in the model's dtype at each step, here it is
+    rounded once.
     """
 
     name: ClassVar[str] = "holitom"

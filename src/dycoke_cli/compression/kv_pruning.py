@@ -6,12 +6,50 @@ come back at any later step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli.compression.base import tokens_left, top
+from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch
+
+KVPrune = Annotated[
+    bool,
+    Param(
+        "Stage 2, dynamic KV-cache pruning: each decoding step attends only to the visual "
+        "tokens that matter to it.",
+    ),
+]
+PruneRatio = Annotated[
+    float,
+    Param(
+        "Fraction of the visual tokens that is pruned (not the fraction kept).",
+        symbol="P",
+        at_least=0,
+        below=1,
+        switch="kv_prune",
+    ),
+]
+PRUNE_LAYER = Param(
+    "First pruned layer; the layer before it scores the tokens.",
+    symbol="L",
+    layer=True,
+    default="the paper's 3, unless the model's checkpoint names another (`dycoke models info`)",
+    switch="kv_prune",
+)
+DP_CACHE = Param(
+    "Where evicted tokens are stored: device; host (main memory, which frees that of a GPU); "
+    "discard (nowhere; implies recall=False).",
+    switch="kv_prune",
+)
+PRUNE_FROM = Param(
+    "Prune the KV cache only if at least this many visual tokens remain after stage 1; auto is the "
+    "measured break-even.",
+    at_least=0,
+    default="0, always",
+    switch="kv_prune",
+)
 
 
 class VisualSelector:

@@ -10,6 +10,8 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.cdpruner import CDPruner
 from dycoke_cli.compression.dart import DART
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.dycoke_plus import DyCokePlus
+from dycoke_cli.compression.earlytom import EarlyTom
 from dycoke_cli.compression.evs import EVS
 from dycoke_cli.compression.fastv import FastV
 from dycoke_cli.compression.fastvid import FastVID
@@ -30,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         Method,
         DyCoke,
+        DyCokePlus,
         FastV,
         RandomMerge,
         UniformFrames,
@@ -45,6 +48,7 @@ METHODS: dict[str, type[Method]] = {
         FlashVID,
         FastVID,
         CDPruner,
+        EarlyTom,
     )
 }
 

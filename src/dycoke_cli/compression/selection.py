@@ -13,6 +13,20 @@ Need = Literal["attention", "question"]
 
 
 @dataclass(frozen=True)
+class MergedFrames:
+    """What merging inside the vision tower has left of the frames of a video.
+
+    Args:
+        into: for each frame the one that it is part of now: itself where it is left, or the
+            earlier one that it was merged into.
+        groups: for each frame the number of the group that it is in.
+    """
+
+    into: tuple[int, ...]
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Given:
     """A video as a method sees it; what the method doesn't ask for (`Method.needs`) is None.
 
@@ -25,12 +39,19 @@ class Given:
             the patches that a token is pooled from.
         keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
         question: `[Q, D]`, float: the embeddings of the text behind the video.
+        encoded: `[E]`, int64, ascending: flat indices of the tokens that the vision encoder put
+            out, where some were dropped inside it (`Method.before_vision`): the features of the
+            others mean nothing. None where there are none.
+        merged: what the method's `merge_frames` has left of the frames; None where it merges none.
+            The features of a frame that was merged into another one are those of that one.
     """
 
     features: torch.Tensor
     attention: torch.Tensor | None = None
     keys: torch.Tensor | None = None
     question: torch.Tensor | None = None
+    encoded: torch.Tensor | None = None
+    merged: MergedFrames | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.merged_frames import FramesInTower
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.selecting import Prompts, select
@@ -108,6 +109,8 @@ class Attachment:
         self._videos = videos
         wanted = "attention" in method.needs and not videos
         self._tower = TowerRecorder(model) if wanted else None
+        merging = None if videos else method.merge_frames()
+        self._frames = None if merging is None else FramesInTower(model, merging)
         self._recording = ExitStack()
         self._inputs: ModelInputs | None = None
         self._chunks = ChunkedPrefill(prefix)
@@ -118,6 +121,8 @@ class Attachment:
         _switch.enter(self._decoder)
         if self._tower is not None:
             self._recording.enter_context(self._tower)
+        if self._frames is not None:
+            self._recording.enter_context(self._frames)
         self._hooks = [
             before_forward(self._model, self._before_model),
             before_forward(self._decoder, self._before_decoder),
@@ -165,6 +170,9 @@ class Attachment:
         inputs, self._inputs = self._inputs, None
         layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs)
         recorded = None if self._tower is None else self._tower.take()
+        merged = None
+        if self._frames is not None:
+            recorded, merged = self._frames.take(recorded)
         if inputs is None or all(layout is None for layout in layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
@@ -173,7 +181,7 @@ class Attachment:
             raise UsageError("a trace is of one sequence, not of a batch")
         tail = family_of(self._model.config).tail
         prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
-        selections = select(self._method, prompts, self._videos, recorded)
+        selections = select(self._method, prompts, self._videos, recorded, merged)
         kwargs, call = shorten(
             kwargs,
             prompts,

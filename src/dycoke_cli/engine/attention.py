@@ -96,7 +96,9 @@ def _scoring(stock: Attention, name: str) -> Attention:
         if call is not None:
             if call.store is not None and not call.in_prefill:
                 # A mask made for layer 0 has the wrong length for a pruned layer.
-                attention_mask = call.store.mask(module.layer_idx, key)
+                key, value, attention_mask = call.store.attended(
+                    module.layer_idx, query, key, value, kwargs["scaling"]
+                )
                 if attention_mask is not None and "flash" not in name:
                     attention_mask = attention_mask[:, None, None]
             if call.scores_at(module.layer_idx):

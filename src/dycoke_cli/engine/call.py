@@ -28,6 +28,7 @@ class ShortenedSequence:
         stats: counts the selections.
         selector: the selection of each decoding step, or None.
         recorder: records each step, or None.
+        selected: visual tokens that each pruned layer selects for itself at each step, or None.
     """
 
     padding: int
@@ -35,6 +36,12 @@ class ShortenedSequence:
     stats: DecodeStats
     selector: Selector | None = None
     recorder: Recorder | None = None
+    selected: int | None = None
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether its decoding steps attend to a selection."""
+        return self.selector is not None or self.selected is not None
 
     def select(self, attention: torch.Tensor) -> torch.Tensor:
         """The visual tokens `[A]`, int64, that this decoding step attends to.
@@ -85,6 +92,9 @@ class Call:
         self.in_prefill = False
         step = kwargs | {"attention_mask": None, "position_ids": self.next_positions}
         self.next_positions = self.next_positions + 1
+        for sequence in self.sequences:
+            if sequence.selected is not None:
+                sequence.stats.own_step(sequence.selected)
         if self.store is not None:
             self.store.begin_step()
             return step | {CALL_ARGUMENT: self}

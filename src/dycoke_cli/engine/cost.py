@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
+from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.memory.estimate import (
-    CHANNELS,
     Work,
     estimate,
-    patch_pixels,
+    patches_together,
     sizes_of,
 )
 from dycoke_cli.errors import ModelError, UsageError
@@ -143,7 +142,7 @@ def estimate_cost(
     on_cpu = _on_cpu(loading, machine)
     ours = on_cpu and loading.kernels == "fast"
 
-    def memory(tokens: int, whole: bool) -> Any:
+    def memory(dropping: Method, tokens: int, whole: bool) -> Any:
         length = tokens + TEXT_TOKENS
         work = Work(
             visual=clip.visual,
@@ -151,11 +150,11 @@ def estimate_cost(
             text=TEXT_TOKENS,
             chunk_len=length if whole else chunk_length(length, ours),
             spare=max_new_tokens,
-            patches=chunk_numbers(on_cpu) // (CHANNELS * patch_pixels(vision)),
+            patches=patches_together(dropping, vision, clip.frames, on_cpu),
         )
         return estimate(sizes, work)
 
-    compressed, plain = memory(kept, inside), memory(clip.visual, False)
+    compressed, plain = memory(method, kept, inside), memory(Method(), clip.visual, False)
     flops = paper_flops(
         text,
         text=0,

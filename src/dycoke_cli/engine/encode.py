@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.compression.base import BeforeVision, FrameMerging, Method
+from dycoke_cli.compression.selection import MergedFrames, Selection
 from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
+from dycoke_cli.engine.merged_frames import FramesInTower, counted_on
 from dycoke_cli.engine.merged_vision import MergedVision
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.tower_attention import TowerAttention, TowerRecorder, split_by_video
@@ -36,12 +39,17 @@ class Encoded:
         kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
             `frame*N + position`; the embeddings of the others mean nothing.
         tower: the vision encoder's attention, where it was asked for.
+        merged: what is left of the frames, where frames were merged inside the tower; the
+            embeddings of each are those of the one that it is part of.
+        selections: of each method that doesn't ask for the question: the same for every one.
     """
 
     embeddings: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     kept: torch.Tensor | None = None
     tower: TowerAttention | None = None
+    merged: MergedFrames | None = None
+    selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
 
 
 class _Reached(Exception):
@@ -58,7 +66,7 @@ def encode_video(
     family: Family,
     prompt: VideoPrompt,
     on_frames: Callable[[int, int], None] | None = None,
-    merging: BeforeVision | None = None,
+    merging: BeforeVision | FrameMerging | None = None,
     with_attention: bool = False,
 ) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
@@ -70,8 +78,9 @@ def encode_video(
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in total).
-        merging: which patches the vision tower drops; None for none.
-        with_attention: whether to return the tower's attention, where `check_tower` allows it.
+        merging: which patches the vision tower drops, or which frames it merges; None for none.
+        with_attention: whether to return the tower's attention, where `check_tower` allows it;
+            always where it merges frames.
 
     Raises:
         UsageError: a tower that can't leave anything out.
@@ -82,15 +91,20 @@ def encode_video(
     size = max(1, chunk_numbers(device.type == "cpu") * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))
-    merged: Any = nullcontext()
-    recorder = TowerRecorder(model) if with_attention else None
+    patches: Any = nullcontext()
+    in_tower: Any = nullcontext()
     if merging is None:
         alike = first_alike(family, inputs, frames)
     else:
         size = max(1, size // merging.window) * merging.window
-        merged = MergedVision(model, family.tower, merging)
+    if isinstance(merging, BeforeVision):
+        patches = MergedVision(model, family.tower, merging)
+    elif merging is not None:
+        with_attention, in_tower = True, FramesInTower(model, merging)
+    recorder = TowerRecorder(model) if with_attention else None
     found: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
+    left: list[MergedFrames] = []
     towers: dict[int, TowerAttention] = {}
     for start, stop in new_runs(alike, size):
         chunk, keep = family.chunk(model.config, inputs, start, stop, prompt.tokens_per_frame)
@@ -99,12 +113,16 @@ def encode_video(
             prompt.processor.video_processor,
             family.pixels,
         )
-        with merged, recorder or nullcontext():
+        with patches, in_tower, recorder or nullcontext():
             kwargs = _at_decoder(model, chunk)
-        if merging is not None:
-            kept.append(merged.kept.cpu() + start * count)
+        if isinstance(merging, BeforeVision):
+            kept.append(patches.kept.cpu() + start * count)
         if recorder is not None:
-            each = split_by_video(recorder.take(), [1] * (stop - start))
+            recorded = recorder.take()
+            if isinstance(merging, FrameMerging):
+                recorded, of_chunk = in_tower.take(recorded)
+                left.append(of_chunk)
+            each = split_by_video(recorded, [1] * (stop - start))
             towers |= zip(range(start, stop), each, strict=True)
         kinds = [kwargs["inputs_embeds"][0], *(kwargs.get(DEEPSTACK) or ())]
         for frame in range(start, stop):
@@ -122,7 +140,17 @@ def encode_video(
         tuple(deepstack),
         torch.cat(kept) if kept else None,
         TowerAttention.cat([towers[i] for i in alike]) if towers else None,
+        _joined(left) if left else None,
     )
+
+
+def _joined(parts: list[MergedFrames]) -> MergedFrames:
+    """That of parts of a video, one behind the other."""
+    starts = accumulate((len(part.into) for part in parts), initial=0)
+    into = (
+        start + frame for start, part in zip(starts, parts, strict=False) for frame in part.into
+    )
+    return MergedFrames(tuple(into), tuple(counted_on(part.groups for part in parts)))
 
 
 def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.deepstack import without_deepstack
 from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.kv_cache.indexed import IndexedStore
 from dycoke_cli.engine.model_inputs import arguments_at
 from dycoke_cli.engine.selecting import Prompts
 from dycoke_cli.engine.supported import other_caches
@@ -76,25 +77,30 @@ def shorten(
     placed = [s.visual for s in sequences]
     kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)
     pruning, inside = method.pruning(), method.inside()
-    if all(s.selector is None for s in sequences):
+    if not any(s.is_pruned for s in sequences):
         pruning = None
     store = None
     if not other_caches(config):
-        store = KVStore(
-            layers=config.num_hidden_layers,
-            paddings=paddings,
-            visual=placed,
-            length=length,
-            uncompressed_length=uncompressed,
-            first_pruned=pruning.layer if pruning else None,
-            dp_cache=pruning.dp_cache if pruning else "device",
-        )
+        sizes = {
+            "layers": config.num_hidden_layers,
+            "paddings": paddings,
+            "visual": placed,
+            "length": length,
+            "uncompressed_length": uncompressed,
+            "first_pruned": pruning.layer if pruning else None,
+            "dp_cache": pruning.dp_cache if pruning else "device",
+        }
+        if pruning is None or pruning.own is None:
+            store = KVStore(**sizes)
+        else:
+            counts = [len(s.visual) if s.selected is None else s.selected for s in sequences]
+            store = IndexedStore(selector=pruning.own, counts=counts, **sizes)
     call = Call(
         sequences=sequences,
         next_positions=upcoming,
         keep=keep,
         held=None if store is None else weakref.ref(store),
-        layer=pruning.layer - 1 if pruning else None,
+        layer=pruning.layer - 1 if pruning and pruning.selector else None,
         token_pruning=None if inside is None else TokenPruning(inside, placed[0], length),
         deepstack=deepstack,
     )
@@ -183,7 +189,7 @@ def _sequence(
     if pruning is not None and len(kept) < max(1, pruning.least):
         pruning = None
     recorder = None
-    if trace and pruning is not None and layout is not None:
+    if trace and pruning is not None and pruning.selector is not None and layout is not None:
         recorder = Recorder(pruning.layer - 1, layout, kept)
     return ShortenedSequence(
         padding=padding,
@@ -191,4 +197,5 @@ def _sequence(
         stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),
         selector=pruning.selector if pruning else None,
         recorder=recorder,
+        selected=method.attended_tokens(len(kept)) if pruning and pruning.own else None,
     )

@@ -10,12 +10,14 @@ from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.json_schema import ABSENT, Absent
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Model, Seconds, Tokens
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Model, Seconds, Subtitles, Tokens
 from dycoke_cli.result import Frames as ReadFrames
 
+_NAMED_WORDS = 5
 ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
 
 
@@ -58,6 +60,8 @@ def make_answer(
         warnings.append(
             f"not in the model's vocabulary, read as unknown words: {', '.join(unknown)}"
         )
+    if clip.subtitles is not None:
+        warnings += _unknown_subtitles(loaded, " ".join(line.text for line in clip.subtitles.lines))
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
     pruning = method.pruning()
@@ -74,6 +78,7 @@ def make_answer(
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
         frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        subtitles=_subtitles(clip),
         tokens=Tokens(
             visual=visual,
             visual_kept=stats.visual_kept,
@@ -151,6 +156,7 @@ def answer_beyond(
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
         frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        subtitles=_subtitles(clip),
         tokens=Tokens(0, 0, 0, 0, text=0, generated=0),
         decode=Decode(0, 0, 0, 0),
         flops=Flops(0, 0, 0),
@@ -171,6 +177,20 @@ def answer_beyond(
 
 def _model(loaded: LoadedModel) -> Model:
     return Model(loaded.name, loaded.revision, loaded.dtype, loaded.device)
+
+
+def _subtitles(clip: Frames) -> Subtitles | Absent:
+    found = clip.subtitles
+    return ABSENT if found is None else Subtitles(found.source, len(found.lines))
+
+
+def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
+    unknown = unknown_words(loaded.processor.tokenizer, text)
+    if not unknown:
+        return []
+    some = ", ".join(unknown[:_NAMED_WORDS]) + (", …" if len(unknown) > _NAMED_WORDS else "")
+    counted = "1 word" if len(unknown) == 1 else f"{len(unknown)} words"
+    return [f"{counted} of the subtitles not in the model's vocabulary, read as unknown: {some}"]
 
 
 def _input_warnings(loaded: LoadedModel, clip: Frames) -> list[str]:

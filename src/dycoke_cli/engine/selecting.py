@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Given, MergedFrames, Selection
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tower_attention import TowerAttention, split_by_video
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
+
+_NOTHING = Selection(torch.arange(0))
+"""Of a prompt without a video."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ def select(
     prompts: Prompts,
     videos: Sequence[Encoded] = (),
     recorded: TowerAttention | None = None,
+    merged: MergedFrames | None = None,
 ) -> list[Selection]:
     """A method's selection for each prompt of a batch.
 
@@ -44,26 +49,42 @@ def select(
         prompts: of the batch.
         videos: of each prompt, where they were encoded before.
         recorded: else, what the vision encoder attended to as it encoded them.
+        merged: and what it left of the frames of the only video.
 
     Raises:
-        UsageError: what was encoded isn't just these videos.
+        UsageError: what was encoded isn't just these videos; several where the tower merged frames.
     """
     if videos:
-        towers = [video.tower for video in videos]
-        settled = [video.kept for video in videos]
-    else:
-        towers = list(_recorded_towers(method, prompts.layouts, recorded))
-        settled = [None] * len(towers)
-    return [
-        Selection(torch.arange(0))
-        if layout is None
-        else Selection(kept)
-        if kept is not None
-        else method.choose(_given(method, prompts, i, layout, tower))
-        for i, (layout, kept, tower) in enumerate(
-            zip(prompts.layouts, settled, towers, strict=True)
+        return [
+            _of_video(method, prompts, i, layout, videos[i])
+            for i, layout in enumerate(prompts.layouts)
+        ]
+    if method.merge_frames() is not None and sum(x is not None for x in prompts.layouts) > 1:
+        raise UsageError(
+            f"the method {method.name} takes one video at a time in generate(), whose vision "
+            "encoder has the frames of all together; VideoSession takes several"
         )
+    towers = _recorded_towers(method, prompts.layouts, recorded)
+    return [
+        _NOTHING
+        if layout is None
+        else method.choose(_given(method, prompts, i, layout, tower, merged=merged))
+        for i, (layout, tower) in enumerate(zip(prompts.layouts, towers, strict=True))
     ]
+
+
+def _of_video(
+    method: Method, prompts: Prompts, number: int, layout: Layout | None, video: Encoded
+) -> Selection:
+    if layout is None:
+        return _NOTHING
+    if method not in video.selections:
+        given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
+        selection = method.choose(given)
+        if "question" in method.needs:
+            return selection
+        video.selections[method] = selection
+    return video.selections[method]
 
 
 def _recorded_towers(
@@ -76,10 +97,16 @@ def _recorded_towers(
 
 
 def _given(
-    method: Method, prompts: Prompts, number: int, layout: Layout, tower: TowerAttention | None
+    method: Method,
+    prompts: Prompts,
+    number: int,
+    layout: Layout,
+    tower: TowerAttention | None,
+    encoded: torch.Tensor | None = None,
+    merged: MergedFrames | None = None,
 ) -> Given:
     rows = prompts.embeddings[number]
-    given = Given(layout.grid(rows))
+    given = Given(layout.grid(rows), encoded=encoded, merged=merged)
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
         # Of a model spread over several devices, the vision encoder may be on another one.

@@ -68,7 +68,7 @@ class VideoSession:
         self.video: VideoPrompt = make_prompt(
             loaded.processor, loaded.family, loaded.model.config, clip
         )
-        self._encoded: dict[tuple[float, ...], Encoded] = {}
+        self._encoded: dict[tuple[Any, ...], Encoded] = {}
         self._prefix = PrefixCache() if reuse else None
         self._cache = cache if loaded.identity else None
 
@@ -136,7 +136,8 @@ class VideoSession:
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
     def _encode(self, method: Method) -> Encoded:
-        loaded, merging = self.loaded, method.before_vision()
+        loaded = self.loaded
+        merging = method.before_vision() or method.merge_frames()
         with_attention = "attention" in method.needs
 
         def encode() -> Encoded:
@@ -267,6 +268,7 @@ class _NoFrames:
     frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
     timestamps_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    subtitles: None = None
 
 
 def ask_without_video(
@@ -346,7 +348,7 @@ def _generate(
     return outputs
 
 
-def _encoded_for(method: Method) -> tuple[float, ...]:
+def _encoded_for(method: Method) -> tuple[Any, ...]:
     """What tells one way of encoding from another: nothing for that of whole frames."""
-    merging = method.before_vision()
+    merging = method.before_vision() or method.merge_frames()
     return () if merging is None else merging.parameters

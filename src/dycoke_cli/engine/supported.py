@@ -12,7 +12,6 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
-from dycoke_cli.param import check_layer
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -55,14 +54,16 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
-    layers, choice = config.num_hidden_layers, inside or pruning
+    choice = inside or pruning
+    own = pruning is not None and pruning.own is not None
     if choice is not None and (others := other_caches(config)):
+        way_out = "--no-kv-prune works" if own else _WAY_OUT[inside is None]
         raise UsageError(
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
-            f"there is little to choose from inside it; {_WAY_OUT[inside is None]}"
+            f"there is little to choose from inside it; {way_out}"
         )
     if choice is not None:
-        check_layer("prune_layer", choice.layer, layers)
+        method.suited({}, config.num_hidden_layers)
 
 
 def check_context(
@@ -104,8 +105,13 @@ def check_context(
         if fits
         else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
     )
+    what = f"{frames} frames"
+    if video.subtitles:
+        lines = video.subtitles.count("\n") - 1  # the first one is the heading
+        what += f" and {lines} {'line' if lines == 1 else 'lines'} of subtitles"
+        advice += ", or leave out --subtitles"
     raise UsageError(
-        f"{frames} frames make a prompt longer than the model's context of "
+        f"{what} make a prompt longer than the model's context of "
         f"{loaded.context_length} tokens; {advice}"
     )
 

@@ -24,8 +24,9 @@ class TokenPruning:
 
     def __init__(self, inside: Inside, visual: torch.Tensor, length: int) -> None:
         self.layer = inside.layer
-        self._keep = inside.keep
+        self._keep, self._merge = inside.keep, inside.merge
         self._visual, self._length = visual, length
+        self._kept = torch.arange(len(visual))
         self.tokens = torch.arange(length)
 
     def select(self, attention: torch.Tensor) -> int:
@@ -40,7 +41,7 @@ class TokenPruning:
         stays = torch.ones(len(self.tokens), dtype=torch.bool, device=kept.device)
         stays[visual] = False
         stays[visual[kept]] = True
-        self.tokens = stays.nonzero().flatten()
+        self.tokens, self._kept = stays.nonzero().flatten(), kept
         return len(kept)
 
     def pruned(
@@ -56,7 +57,7 @@ class TokenPruning:
         """
         hidden, *rest = args
         if layer == self.layer:
-            hidden = self._gather(hidden, 1)
+            hidden = self._gather(self._merged(hidden), 1)
         pruned: dict[str, Any] = {
             name: self._gather(value, -1)
             for name, value in kwargs.items()
@@ -68,6 +69,13 @@ class TokenPruning:
         # One sequence without padding: attention is causal, which takes no mask.
         pruned["attention_mask"] = None
         return (hidden, *rest), kwargs | pruned
+
+    def _merged(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self._merge is None:
+            return hidden
+        visual, kept = self._visual.to(hidden.device), self._kept.to(hidden.device)
+        merged = self._merge(hidden[0, visual], kept).to(hidden)
+        return hidden.index_copy(1, visual[kept], merged[None])
 
     def _gather(self, tensor: torch.Tensor, dimension: int) -> torch.Tensor:
         # Of a model spread over several devices, the selection may come from another one.

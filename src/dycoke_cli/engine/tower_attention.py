@@ -36,6 +36,10 @@ class TowerAttention:
     attention: torch.Tensor
     keys: torch.Tensor
 
+    def at(self, frames: Sequence[int]) -> TowerAttention:
+        """That of some frames, in this order."""
+        return TowerAttention(self.attention[list(frames)], self.keys[list(frames)])
+
     @classmethod
     def cat(cls, parts: Sequence[TowerAttention]) -> TowerAttention:
         """That of frames that were encoded one after the other."""
@@ -111,13 +115,17 @@ def check_tower(config: Any, method: Method) -> None:
         method: that is about to be used with it.
 
     Raises:
-        UsageError: it doesn't.
+        UsageError: it doesn't, or hasn't got a layer that the method names.
     """
     if "attention" in method.needs and family_of(config).tower is None:
         raise UsageError(
             f"the method {method.name} needs the vision encoder's attention to each visual token, "
             f"which the family {config.model_type!r} doesn't give; --method dycoke works"
         )
+    merging, tower = method.merge_frames(), family_of(config).tower
+    if merging is not None:
+        assert tower is not None, "frames are merged where the tower gives its attention"
+        merging.layers(tower.depth(config))
 
 
 def split_by_video(recorded: TowerAttention | None, frames: Sequence[int]) -> list[TowerAttention]:

@@ -84,6 +84,16 @@ class DecodeStats:
         self.recalled.append(back)
         self._before = active
 
+    def own_step(self, active: int) -> None:
+        """Count one step at which each layer selected so many tokens for itself.
+
+        Nothing is moved for that: no token is evicted, and none recalled.
+        """
+        self.renewals.append(len(self.active))
+        self.active.append(active)
+        self.evicted.append(0)
+        self.recalled.append(0)
+
     def until(self, steps: int) -> DecodeStats:
         """The counts of the first steps alone: a batch goes on until its longest answer ends."""
         return replace(
@@ -165,12 +175,17 @@ class Recorder:
 
 
 def check_traceable(method: Method) -> None:
-    """Refuse a method without decode pruning, for no layer scores its tokens.
+    """Refuse a method without decode pruning by the attention of one layer.
 
     Raises:
         UsageError: such a method.
     """
     pruning = method.pruning()
+    if pruning is not None and pruning.own is not None:
+        raise UsageError(
+            "a trace shows the selection of one layer, and here each selects for itself; take "
+            "scorer=layer, or dycoke"
+        )
     if pruning is not None and pruning.least:
         raise UsageError("a trace needs decode pruning in any case: leave out prune_from")
     if pruning is None:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.metrics import Predictions
+from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.json_schema import Doc
 
-Verdict = Literal["fixed", "broken", "still right", "still wrong"]
+Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Change:
     answer: Annotated[str, Doc("The correct one.")]
     uncompressed: Annotated[str, Doc("The baseline's answer.")]
     said: Annotated[str, Doc("The answer under the method.")]
-    outcome: Annotated[Verdict, Doc("fixed: wrong to right; broken: right to wrong.")]
+    outcome: Annotated[
+        Verdict,
+        Doc("fixed: wrong to right; broken: right to wrong; graded: neither right nor wrong."),
+    ]
 
 
 def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predictions) -> Changes:
@@ -67,14 +71,16 @@ def list_changes(
             answer=item.answer,
             uncompressed=uncompressed[item.id].said,
             said=said[item.id].said,
-            outcome=_outcome(uncompressed[item.id].right, said[item.id].right),
+            outcome=_outcome(uncompressed[item.id], said[item.id]),
         )
         for item in items
         if said[item.id].said != uncompressed[item.id].said
     ]
 
 
-def _outcome(before: bool, after: bool) -> Verdict:
-    if before == after:
-        return "still right" if after else "still wrong"
-    return "fixed" if after else "broken"
+def _outcome(before: Prediction, after: Prediction) -> Verdict:
+    if before.value is not None or after.value is not None:
+        return "graded"
+    if before.right == after.right:
+        return "still right" if after.right else "still wrong"
+    return "fixed" if after.right else "broken"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,8 +20,13 @@ class Item:
         question: all that is put to the model, options and subtitles included.
         answer: the right one.
         kind: of the question, such as "colour"; the key of `by_type`.
-        label: of the video, such as "dynamic"; the key of `by_label`.
+        label: of the video, such as "dynamic", or of a wider kind; the key of `by_label`. Empty
+            where the benchmark has none.
         history: earlier questions about the video with their answers, for a follow-up question.
+        options: to choose from, in the order of their letters; empty for a free answer.
+        start_s: where the part of the video that is asked about begins, in seconds; None is the
+            whole video.
+        end_s: where it ends.
     """
 
     id: str
@@ -31,6 +36,9 @@ class Item:
     kind: str
     label: str
     history: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,46 @@ class Score:
         right: whether it counts as right; what can't be understood is wrong.
         parts: measures of its own that the kind has, each from 0 to 1, such as the share of the
             events that a description told.
+        parsed: whether it could be understood.
+        value: from 0 to 1, where answers are graded by the benchmark's metric; None is 1 for a
+            right answer and 0 for a wrong one.
     """
 
     right: bool
     parts: Mapping[str, float] = field(default_factory=dict)
+    parsed: bool = True
+    value: float | None = None
+
+
+ACCURACY = "accuracy"
+"""The metric of a benchmark whose answers are right or wrong."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a benchmark is; all but `metric` and `macro` is for a person.
+
+    Args:
+        title: its name in the literature.
+        splits: that it has; the first is the one that results are reported on.
+        questions: of that split.
+        videos: of that split.
+        needs: the files that its folder must hold; empty where the benchmark is bundled.
+        source: where it is published.
+        bytes: about how large its videos are, None where that isn't known.
+        metric: what the value of an answer is.
+        macro: whether the mean over kinds of question is reported beside that over questions.
+    """
+
+    title: str
+    splits: tuple[Split, ...]
+    questions: int
+    videos: int
+    needs: str
+    source: str
+    bytes: int | None = None
+    metric: str = ACCURACY
+    macro: bool = False
 
 
 class Dataset(Protocol):
@@ -55,19 +99,42 @@ class Dataset(Protocol):
         """On the command line."""
 
     @property
-    def edition(self) -> str:
-        """Changes whenever a question, a video or the rule of scoring does."""
+    def about(self) -> About:
+        """What it is, and which splits it has."""
+
+    def edition(self, split: Split) -> str:
+        """Changes whenever a question, a video or the rule of scoring does.
+
+        Args:
+            split: one of `about.splits`.
+
+        Raises:
+            UsageError: see `items`.
+        """
 
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
         """The questions of a split, those about one video next to each other.
 
         Args:
-            split: "validation" for every choice that is made, "test" for what is reported.
+            split: one of `about.splits`.
             limit_videos: of the first so many videos only (they stand in random order).
+
+        Raises:
+            UsageError: annotations that aren't there, or aren't those of this benchmark.
+        """
+
+    def notes(self) -> list[str]:
+        """What a person should know of the files that `items` has read, as sentences."""
+
+    def missing(self, videos: Iterable[str]) -> list[str]:
+        """Those of some videos whose file isn't there, and can't be made.
+
+        Args:
+            videos: as in `Item.video`.
         """
 
     def file(self, video: str) -> Path:
-        """The file of a video, made if need be.
+        """The file of a video, made if need be; it isn't there where it is missing.
 
         Args:
             video: as in `Item.video`.

@@ -105,6 +105,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
     """
     about, request = chosen.describe(), evaluation.request
+    edition = evaluation.dataset.edition(evaluation.split)
     lines, left_out = [], []
     for spec in evaluation.specs:
         try:
@@ -118,7 +119,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
         setup = Setup(
             version=__version__,
             benchmark=evaluation.dataset.name,
-            edition=evaluation.dataset.edition,
+            edition=edition,
             split=evaluation.split,
             model=about,
             method={"name": method.name, **method_key(method)},

@@ -84,6 +84,12 @@ def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list
     return dict(groups)
 
 
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """The mean of values; None where one isn't known, or where there are none."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(values) if values and len(known) == len(values) else None
+
+
 @dataclass(frozen=True)
 class Retention:
     """Mean shares of a video's visual tokens; None where there was no video, or it isn't known.
@@ -104,9 +110,7 @@ def retention(predictions: Iterable[Prediction]) -> Retention:
     seen = [prediction for prediction in predictions if prediction.visual]
 
     def share(tokens: Callable[[Prediction], float | None]) -> float | None:
-        shares = [None if (n := tokens(one)) is None else n / one.visual for one in seen]
-        counted = [share for share in shares if share is not None]
-        return math.fsum(counted) / len(seen) if seen and len(counted) == len(seen) else None
+        return known_mean([None if (n := tokens(one)) is None else n / one.visual for one in seen])
 
     return Retention(
         share(lambda one: one.visual_kept),

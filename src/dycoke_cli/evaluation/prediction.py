@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dycoke_cli.evaluation.dataset import Dataset, Item
@@ -42,7 +43,7 @@ class Setup:
     max_new_tokens: int = 128
     options: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property  # asked for once a row and question
     def id(self) -> str:
         """Short, and another one for each other setup."""
         about = asdict(self) | {"version": _FIRST}
@@ -71,6 +72,12 @@ class Prediction:
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
             None where that wasn't counted.
+        seconds_prefill: of `seconds`, to the first token, the selection included; None where an
+            earlier release answered.
+        seconds_decode: of `seconds`, from the first token to the last; None as above.
+        parsed: see `dataset.Score`.
+        value: likewise.
+        error: why there is no answer; such a prediction is wrong, and in no journal.
     """
 
     item: str
@@ -84,6 +91,16 @@ class Prediction:
     seconds: float
     bytes: int
     visual_read: float | None = None
+    seconds_prefill: float | None = None
+    seconds_decode: float | None = None
+    parsed: bool = True
+    value: float | None = None
+    error: str | None = None
+
+    @property
+    def score(self) -> float:
+        """From 0 to 1, by the metric of the benchmark."""
+        return float(self.right) if self.value is None else self.value
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
@@ -108,4 +125,20 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds=outcome.seconds,
         bytes=line["bytes"]["kv_cache"],
         visual_read=tokens["visual_read_per_step"],
+        seconds_prefill=line["seconds"]["prefill"] / outcome.together,
+        seconds_decode=line["seconds"]["decode"] / outcome.together,
+        parsed=score.parsed,
+        value=score.value,
     )
+
+
+def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
+    """A question that has no answer: it scores as an empty one, and is wrong.
+
+    Args:
+        dataset: which scores.
+        item: the question.
+        error: why, as a sentence.
+    """
+    parts = dict.fromkeys(dataset.score(item, "").parts, 0.0)
+    return Prediction(item.id, "", False, parts, 0, 0, 0.0, 0, 0.0, 0, error=error)

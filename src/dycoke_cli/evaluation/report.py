@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
@@ -30,6 +31,20 @@ class EvaluatedModel:
     device: str
 
 
+@dataclass(frozen=True)
+class Unscored:
+    """A question that counts as wrong because nothing could be scored: an entry of `unscored`."""
+
+    spec: Annotated[str, Doc("Of the row.")]
+    video: str
+    item: Annotated[str, Doc("Id of the question.")]
+    reason: Annotated[
+        Literal["unparsable", "failed"],
+        Doc("unparsable: the answer couldn't be understood; failed: there is no answer."),
+    ]
+    text: Annotated[str, Doc("The answer, or why there is none.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """All that came of an evaluation; all fields but `changed` are keys of the JSON object.
@@ -46,6 +61,7 @@ class Report:
     benchmark: str
     edition: Annotated[str, Doc("Of the benchmark.")]
     split: Split
+    metric: Annotated[str, Doc("What every accuracy is the mean of: accuracy, or a measure.")]
     videos: Annotated[int, Doc(minimum=1)]
     frames: Annotated[
         int | None,
@@ -54,6 +70,9 @@ class Report:
     model: EvaluatedModel
     journal: Annotated[str, Doc("The file with all answers.")]
     rows: Annotated[tuple[Row, ...], Doc("One per method, in the order given.", minItems=1)]
+    unscored: Annotated[
+        tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
+    ]
     warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
     changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
     changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
@@ -64,41 +83,65 @@ def make_report(
     lines: list[Line],
     items: list[Item],
     journal: Journal,
+    failures: Mapping[str, Predictions],
     noticed: Sequence[str],
 ) -> Report:
-    """Count all answers, which the journal has to have.
+    """Count all answers, which the journal or `failures` has to have.
 
     Args:
         evaluation: all that was chosen.
         lines: its rows.
         items: its questions.
         journal: with the answers.
+        failures: questions without an answer, by id of their setup.
         noticed: warnings there are already.
     """
-    base = next((journal.predictions(line.setup) for line in lines if line.is_uncompressed), None)
+    about = evaluation.dataset.about
+
+    def predictions(line: Line) -> Predictions:
+        return {**failures.get(line.setup.id, {}), **journal.predictions(line.setup)}
+
+    base = next((predictions(line) for line in lines if line.is_uncompressed), None)
     rows: list[Row] = []
     changed: list[Change] = []
+    unscored: list[Unscored] = []
     for line in lines:
-        said = journal.predictions(line.setup)
+        said = predictions(line)
         compared = None if line.is_uncompressed else base
         spec, frames = line.spec, line.setup.frames
-        rows.append(make_row(spec.text, spec.name, line.method, frames, items, said, compared))
+        row = make_row(spec.text, spec.name, line.method, frames, items, said, compared, about)
+        rows.append(row)
+        unscored += _unscored(spec.text, items, said)
         if compared is not None:
             changed += list_changes(line.spec.text, items, said, compared)
     commits = tuple(sorted(journal.commits([line.setup for line in lines])))
     return Report(
         benchmark=evaluation.dataset.name,
-        edition=evaluation.dataset.edition,
+        edition=lines[0].setup.edition,
         split=evaluation.split,
+        metric=about.metric,
         videos=len({item.video for item in items}),
         frames=evaluation.frames,
         model=EvaluatedModel(**lines[0].setup.model),
         commits=commits,
         journal=str(journal.path),
         rows=tuple(rows),
+        unscored=tuple(unscored),
         changed=tuple(changed),
         warnings=(*noticed, *_warnings(rows, commits)),
     )
+
+
+def _unscored(spec: str, items: list[Item], said: Predictions) -> list[Unscored]:
+    """The questions of a row that count as wrong without having been judged."""
+    found = []
+    for item in items:
+        prediction = said[item.id]
+        if prediction.error is not None:
+            found.append(Unscored(spec, item.video, item.id, "failed", prediction.error))
+        elif not prediction.parsed:
+            found.append(Unscored(spec, item.video, item.id, "unparsable", prediction.said))
+    return found
 
 
 def _warnings(rows: list[Row], commits: tuple[str, ...]) -> list[str]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from statistics import fmean
 from typing import Annotated, Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.evaluation.changes import count_changes
-from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Predictions, grouped, mean_of, retention
+from dycoke_cli.evaluation.dataset import ACCURACY, About, Item
+from dycoke_cli.evaluation.metrics import (
+    Predictions,
+    grouped,
+    known_mean,
+    mean_of,
+    retention,
+)
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
@@ -17,6 +24,7 @@ from dycoke_cli.result import Amount
 Share = Annotated[float, Doc(minimum=0, maximum=1)]
 ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
 CountOrNull = Annotated[int | None, Doc(minimum=0)]
+AmountOrNull = Annotated[float | None, Doc(minimum=0)]
 
 
 StandardError = Annotated[Amount, Doc("Clustered by video.")]
@@ -31,7 +39,7 @@ DifferenceError = Annotated[
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of correct answers to some questions."""
+    """The share of correct answers to some questions, or the mean of the benchmark's metric."""
 
     questions: Annotated[int, Doc(minimum=1)]
     accuracy: Share
@@ -66,6 +74,12 @@ class Row:
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
+    macro_accuracy: Annotated[
+        ShareOrNull,
+        Doc("Mean over kinds of question, of a benchmark that is reported so."),
+    ]
+    unparsable: Annotated[int, Doc("Answers that couldn't be understood: wrong.", minimum=0)]
+    failed: Annotated[int, Doc("Questions without an answer: wrong.", minimum=0)]
     by_type: Annotated[dict[str, Accuracy], Doc("By kind of question.")]
     by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
     by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
@@ -80,6 +94,15 @@ class Row:
     fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
     broken: Annotated[CountOrNull, Doc("Right to wrong.")]
     seconds: Annotated[Amount, Doc("Mean time per answer, once the video is encoded.")]
+    seconds_prefill: Annotated[
+        AmountOrNull,
+        Doc(
+            "Of that, to the first token, the selection included; what was prefilled for an "
+            "earlier question about the video may be reused. Null where an earlier release "
+            "answered."
+        ),
+    ]
+    seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]
     bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
 
 
@@ -91,6 +114,7 @@ def make_row(
     items: list[Item],
     said: Predictions,
     uncompressed: Predictions | None,
+    about: About,
 ) -> Row:
     """Count the answers of one row.
 
@@ -102,37 +126,45 @@ def make_row(
         items: the questions.
         said: their answers.
         uncompressed: answers of the baseline, or None (also where this is it).
+        about: the benchmark.
     """
 
-    def right(prediction: Prediction) -> float:
-        return float(prediction.right)
+    def score(prediction: Prediction) -> float:
+        return prediction.score
 
     def accuracy(group: list[Item]) -> Accuracy:
-        return Accuracy(*astuple(mean_of(right, group, said, uncompressed)))
+        return Accuracy(*astuple(mean_of(score, group, said, uncompressed)))
 
     def by(key: Callable[[Item], str]) -> dict[str, Accuracy]:
-        return {name: accuracy(group) for name, group in grouped(items, key).items()}
+        return {name: accuracy(group) for name, group in grouped(items, key).items() if name}
 
-    answers = [said[item.id] for item in items]
-    kept = retention(answers)
+    predictions = [said[item.id] for item in items]
+    answers = [one for one in predictions if one.error is None]
+    kept, kinds = retention(answers), by(lambda item: item.kind)
     moved = None if uncompressed is None else count_changes(items, said, uncompressed)
+    graded = about.metric != ACCURACY
     return Row(
         method=name,
         spec=spec,
         parameters=method.parameters(),
         frames=frames,
         **vars(accuracy(items)),
-        by_type=by(lambda item: item.kind),
+        macro_accuracy=fmean(kind.accuracy for kind in kinds.values()) if about.macro else None,
+        unparsable=sum(not answer.parsed for answer in answers),
+        failed=len(predictions) - len(answers),
+        by_type=kinds,
         by_label=by(lambda item: item.label),
         by_part=_parts(items, said, uncompressed),
         kept_before_llm=kept.prefill,
         kept_in_decode=kept.decode,
         kept_in_pruned_layers=kept.pruned_layers,
         changed=moved.changed if moved else None,
-        fixed=moved.fixed if moved else None,
-        broken=moved.broken if moved else None,
-        seconds=sum(answer.seconds for answer in answers) / len(answers),
-        bytes=sum(answer.bytes for answer in answers) / len(answers),
+        fixed=moved.fixed if moved and not graded else None,
+        broken=moved.broken if moved and not graded else None,
+        seconds=fmean(answer.seconds for answer in answers) if answers else 0.0,
+        seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
+        seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
+        bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
     )
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.errors import UsageError, VideoError, error_of
+from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
+from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.journal import Journal, open_journal
 from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
-from dycoke_cli.evaluation.prediction import scored
+from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
@@ -37,23 +38,29 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     Raises:
         UsageError: a combination that isn't supported.
         ModelError: the model can't be loaded.
-        VideoError: a video can't be read; all others have been asked about.
+        VideoError: no video can be read; where only some can't, the report lists their questions.
         OutOfMemoryError: the model doesn't fit, or not so many times.
         OutputError: the journal is in use, or can't be written.
     """
     listener = listener or Listener()
+    dataset, sampling = evaluation.dataset, evaluation.request.sampling
+    items = items_of(dataset, evaluation.split, evaluation.limit_videos)
+    if any(item.start_s is not None for item in items) and (
+        sampling.start_s is not None or sampling.end_s is not None
+    ):
+        raise UsageError(
+            f"--start and --end aren't for {dataset.name}: its questions have a start and an end "
+            "of their own"
+        )
+    wrong = check_there(dataset, items)
     chosen = choose(evaluation.request.model, evaluation.request.loading)
     lines, left_out = lines_of(evaluation, chosen)
-    items = evaluation.dataset.items(evaluation.split, evaluation.limit_videos)
-    if not items:
-        name = evaluation.dataset.name
-        raise UsageError(f"{name} has no questions in its {evaluation.split} split")
     with open_journal(evaluation.folder) as journal:
-        known = _left_out(left_out, chosen) + _repairs(journal)
+        known = wrong + _left_out(left_out, chosen) + _repairs(journal)
         for sentence in known:
             listener.warning(sentence)
-        _ask_missing(evaluation, chosen, lines, items, journal, listener)
-        report = make_report(evaluation, lines, items, journal, known)
+        failures = _ask_missing(evaluation, chosen, lines, items, journal, listener)
+        report = make_report(evaluation, lines, items, journal, failures, known)
     for sentence in report.warnings[len(known) :]:
         listener.warning(sentence)
     return report
@@ -87,7 +94,9 @@ class _Scorer:
     """Where outcomes go: scored, into the journal.
 
     Attributes:
-        failure: the first outcome that is an error.
+        failures: questions about videos that can't be read, by setup and question.
+        first: the first error of all.
+        stopped: the first error that ends the run.
         reasons: none: only videos without an answer are asked about.
     """
 
@@ -96,7 +105,9 @@ class _Scorer:
     asked: dict[str, tuple[Line, Item]]
     listener: Listener
     commit: str | None
-    failure: Exception | None = None
+    failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
+    first: DycokeError | None = None
+    stopped: DycokeError | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, key: str) -> str | None:
@@ -105,14 +116,19 @@ class _Scorer:
 
     def add(self, outcome: Outcome) -> None:
         """Score an answer and write it down."""
+        line, item = self.asked[outcome.key]
         if not outcome.failed:
-            line, item = self.asked[outcome.key]
             self.journal.add(line.setup, scored(self.dataset, item, outcome), self.commit)
             return
         error = error_of(**outcome.line["error"])
-        self.failure = self.failure or error
-        # What is wrong with one video keeps no other from being asked about.
-        if not isinstance(error, VideoError):
+        self.first = self.first or error
+        # What is wrong with one video, or with the part of it that is asked about, keeps no other
+        # from being asked about.
+        if isinstance(error, (VideoError, UsageError)):
+            of_setup = self.failures.setdefault(line.setup.id, {})
+            of_setup[item.id] = unanswered(self.dataset, item, str(error))
+        else:
+            self.stopped = self.stopped or error
             self.listener.stopping = True
 
 
@@ -123,7 +139,8 @@ def _ask_missing(
     items: list[Item],
     journal: Journal,
     listener: Listener,
-) -> None:
+) -> dict[str, dict[str, Prediction]]:
+    """Ask, and return the questions that have no answer, by setup and question."""
     # Two rows of one setup are asked once.
     rows = list({line.setup.id: line for line in lines}.values())
     asked = {
@@ -143,26 +160,34 @@ def _ask_missing(
         return engine((_with_file(job, dataset) for job in jobs), plan, listener)
 
     run(jobs, plan, scorer, answer, listener, answered_before=answered)
-    if scorer.failure is not None:
-        raise scorer.failure
+    if scorer.stopped is not None:
+        raise scorer.stopped
+    if scorer.first is not None and not any(journal.predictions(line.setup) for line in rows):
+        raise scorer.first
+    return scorer.failures
 
 
 def _jobs(asked: dict[str, tuple[Line, Item]]) -> list[Job]:
     """A job per video and choice of frames, with all its methods: what an interrupted run has can
     be compared."""
     videos = grouped((item for _, item in asked.values()), lambda item: item.video)
-    samplings = dict.fromkeys(line.sampling for line, _ in asked.values())
-    questions: dict[tuple[str, Sampling | None], list[Asked]] = {
-        (video, sampling): [] for video in videos for sampling in samplings
-    }
+    of_video = {video: number for number, video in enumerate(videos)}
+    questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
     for key, (line, item) in asked.items():
         question = Asked(key, item.question, item.history, line.method)
-        questions[item.video, line.sampling].append(question)
+        questions.setdefault((item.video, _part(line.sampling, item)), []).append(question)
+    questions = dict(sorted(questions.items(), key=lambda entry: of_video[entry[0][0]]))
     return [
         Job(Video("", video, video), tuple(all_), sampling=sampling, blind=sampling is None)
         for (video, sampling), all_ in questions.items()
-        if all_
     ]
+
+
+def _part(sampling: Sampling | None, item: Item) -> Sampling | None:
+    """The frames that are read for a question, of the part of the video that it is about."""
+    if sampling is None or item.start_s is None:
+        return sampling
+    return replace(sampling, start_s=item.start_s, end_s=item.end_s)
 
 
 def _with_file(job: Job, dataset: Dataset) -> Job:

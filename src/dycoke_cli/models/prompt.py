@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
+
+if TYPE_CHECKING:
+    from dycoke_cli.video.subtitles import Subtitles
 
 Turns = Sequence[tuple[str, str]]
 """Questions with their answers, in the order in which they were asked."""
@@ -38,6 +41,10 @@ class Frames(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """Sentences for a person."""
 
+    @property
+    def subtitles(self) -> Subtitles | None:
+        """What is said meanwhile, where that is part of the prompt."""
+
 
 @dataclass(frozen=True)
 class VideoPrompt:
@@ -54,6 +61,7 @@ class VideoPrompt:
         placeholders: tokens of the prompt that the vision side fills.
         tokens_per_frame: N.
         typed: whether the model is told which tokens are visual (`mm_token_type_ids`).
+        subtitles: what stands between the video and the first question.
     """
 
     processor: Any
@@ -65,6 +73,7 @@ class VideoPrompt:
     placeholders: int
     tokens_per_frame: int
     typed: bool
+    subtitles: str = ""
 
     @property
     def visual(self) -> int:
@@ -81,8 +90,8 @@ class VideoPrompt:
         Raises:
             UsageError: a text contains a special token of the model.
         """
-        _check_plain(self.processor, question, history)
-        chat = _chat(self.processor, question, history)
+        _check_plain(self.processor, question, history, self.subtitles)
+        chat = _chat(self.processor, question, history, subtitles=self.subtitles)
         text = chat.replace(self.shown, self.expanded, 1)
         ids = self.processor.tokenizer([text], return_tensors="pt")["input_ids"]
         return torch.cat([self.prefix, ids], dim=1)
@@ -150,7 +159,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     )
     prompt = replace(prompt, prefix=ids[:, : ids.shape[1] - prompt.input_ids("").shape[1]])
     assert torch.equal(prompt.input_ids(""), ids), "a prompt differs from the processor's"
-    return prompt
+    return prompt if clip.subtitles is None else replace(prompt, subtitles=clip.subtitles.text)
 
 
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
@@ -214,8 +223,8 @@ def _metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _check_plain(processor: Any, question: str, history: Turns) -> None:
-    texts = [question, *(text for turn in history for text in turn)]
+def _check_plain(processor: Any, question: str, history: Turns, subtitles: str = "") -> None:
+    texts = [subtitles, question, *(text for turn in history for text in turn)]
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
     special = next(
         (
@@ -225,6 +234,11 @@ def _check_plain(processor: Any, question: str, history: Turns) -> None:
         ),
         None,
     )
+    if special is not None and special in subtitles:
+        raise UsageError(
+            f"the subtitles contain {special!r}, which has a meaning of its own to the model; "
+            "take it out of them, or leave out --subtitles"
+        )
     if special is not None:
         raise UsageError(
             f"the question contains {special!r}, which has a meaning of its own to the model; "
@@ -232,12 +246,23 @@ def _check_plain(processor: Any, question: str, history: Turns) -> None:
         )
 
 
-def _chat(processor: Any, question: str, history: Turns = (), *, video: bool = True) -> str:
-    """The conversation as the stock template writes it; the video stands in the first turn."""
+def _chat(
+    processor: Any,
+    question: str,
+    history: Turns = (),
+    *,
+    video: bool = True,
+    subtitles: str = "",
+) -> str:
+    """The conversation as the stock template writes it.
+
+    The video stands in the first turn, and the subtitles behind it, before the question.
+    """
     conversation: list[dict[str, Any]] = []
     for earlier, answer in history:
         conversation += [_turn("user", earlier), _turn("assistant", answer)]
     conversation.append(_turn("user", question))
+    conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     if video:
         conversation[0]["content"].insert(0, {"type": "video"})
     return processor.apply_chat_template(conversation, add_generation_prompt=True)

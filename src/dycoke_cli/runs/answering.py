@@ -151,7 +151,7 @@ class Answerer:
             for item, answer in zip(batch, answers, strict=True)
         ]
         seconds = _seconds_of_each(outcomes)
-        return [replace(outcome, seconds=seconds) for outcome in outcomes]
+        return [replace(outcome, seconds=seconds, together=len(outcomes)) for outcome in outcomes]
 
     def _ask(self, batch: Sequence[_Waiting], method: Method) -> list[Answer]:
         generation = self._plan.generation

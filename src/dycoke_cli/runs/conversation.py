@@ -23,6 +23,7 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.video.stdin import open_given
+from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -146,8 +147,10 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     local, stored = known_of(request, presenter.warn)
     if stored is not None and stored.method_defaults is not None:
         request.method.suited(stored.method_defaults, stored.layers, request.model)
+    wanted = request.subtitles
+    subtitles = None if wanted is None else find_source(conversation.video, wanted)
     started = time.perf_counter()
-    with open_given(conversation.video, request.sampling) as reader:
+    with open_given(conversation.video, request.sampling, subtitles) as reader:
 
         def read() -> tuple[Clip, float]:
             clip = reader.read(lambda done, total: presenter.progress("video", done, total))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.video import Sampling
+    from dycoke_cli.video.subtitles import SubtitleSource
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Job:
         digest: of the file's content; None where it isn't known, or the file can't be read.
         sampling: which frames are read; None is that of the plan.
         blind: the questions are asked without the video, which isn't read.
+        subtitles: that come with the frames.
     """
 
     video: Video
@@ -61,6 +63,7 @@ class Job:
     digest: str | None = None
     sampling: Sampling | None = None
     blind: bool = False
+    subtitles: SubtitleSource | None = None
 
 
 def digest_of(path: str) -> str | None:

@@ -22,11 +22,13 @@ class Outcome:
         line: the object, an answer or an error.
         seconds: that answering took once the video was encoded; of questions that were answered
             together, the share of each.
+        together: how many questions were answered with this one, itself included.
     """
 
     key: str
     line: dict[str, Any]
     seconds: float = 0.0
+    together: int = 1
 
     @property
     def failed(self) -> bool:

@@ -52,6 +52,8 @@ class Plan(Request):
             "id": asked.id,
             "question": asked.text,
             "model": self.identity,
+            # Those of the container are part of the video's own digest.
+            **({} if job.subtitles is None else {"subtitles": job.subtitles.digest}),
             **(self if asked.method is None else replace(self, method=asked.method)).key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()
@@ -67,8 +69,12 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
         more: the other fields of `Plan`.
 
     Raises:
-        UsageError: the model doesn't have a layer that a parameter of the method names.
+        UsageError: the model doesn't have a layer that a parameter of the method names, or its
+            vision encoder doesn't give what the method needs.
     """
+    from dycoke_cli.engine.tower_attention import check_tower
+
+    check_tower(found.config, request.method)
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
     options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
     return Plan(**options, identity=identity(found), **more)

@@ -24,6 +24,7 @@ from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import Clip, Sampling, open_clip, read
+from dycoke_cli.video.subtitles import SubtitleSource
 
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 600.0
@@ -83,7 +84,7 @@ class _Attempt:
 def read_here(job: Job, sampling: Sampling) -> Read:
     """Read a video in this process."""
     started = time.perf_counter()
-    clip = None if job.blind else _clip(job.video.path, job.sampling or sampling)
+    clip = None if job.blind else _clip(job, job.sampling or sampling)
     return Read(job, clip, time.perf_counter() - started)
 
 
@@ -197,7 +198,8 @@ class ReadAhead:
             worker = self._idle.pop() if self._idle else Worker(_decode)
             self._busy[worker] = attempt
             try:
-                worker.send((attempt.job.video.path, attempt.job.sampling or self._sampling))
+                job = attempt.job
+                worker.send((job.video.path, job.sampling or self._sampling, job.subtitles))
             except GoneError as gone:
                 self._lost(worker, gone)
 
@@ -311,18 +313,25 @@ def _decode(connection: Connection) -> None:
         serve(connection, *connection.recv())
 
 
-def serve(connection: Connection, path: str, sampling: Sampling) -> None:
+def serve(
+    connection: Connection,
+    path: str,
+    sampling: Sampling,
+    subtitles: SubtitleSource | None,
+) -> None:
     """Read a video in a decoder: ask for memory, wait until it may be used, send the clip."""
     try:
-        clip = _read_when_allowed(connection, path, sampling)
+        clip = _read_when_allowed(connection, path, sampling, subtitles)
     except Exception as error:
         connection.send(explain(error))
         return
     send(connection, clip)
 
 
-def _read_when_allowed(connection: Connection, path: str, sampling: Sampling) -> Clip:
-    with open_clip(path, sampling) as reader:
+def _read_when_allowed(
+    connection: Connection, path: str, sampling: Sampling, subtitles: SubtitleSource | None
+) -> Clip:
+    with open_clip(path, sampling, subtitles=subtitles) as reader:
         connection.send(reader.plan.memory_bytes)
         connection.recv()
         return reader.read()
@@ -343,8 +352,8 @@ def _clip_from(worker: Worker, count: int, clip: Clip) -> Clip:
     return replace(clip, frames=frames)
 
 
-def _clip(path: str, sampling: Sampling) -> Clip | DycokeError:
+def _clip(job: Job, sampling: Sampling) -> Clip | DycokeError:
     try:
-        return read(path, sampling)
+        return read(job.video.path, sampling, subtitles=job.subtitles)
     except Exception as error:
         return explain(error)

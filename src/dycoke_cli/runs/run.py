@@ -17,6 +17,7 @@ from dycoke_cli.runs.journal import Results
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are told.
 _NAMED = 3
@@ -98,6 +99,17 @@ def _interruptible(listener: Listener) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _described(job: Job, plan: Plan) -> Job:
+    """A job with what its keys are made of: the content of its files."""
+    path = job.video.path
+    if plan.subtitles is None:
+        return replace(job, digest=digest_of(path))
+    subtitles = find_source(path, plan.subtitles, required=False)
+    if subtitles.path is not None:
+        subtitles = replace(subtitles, digest=digest_of(subtitles.path))
+    return replace(job, digest=digest_of(path), subtitles=subtitles)
+
+
 class _Progress:
     """What is left to do, and how much has been done."""
 
@@ -125,7 +137,7 @@ class _Progress:
         """
         counts = self.counts
         for number, job in enumerate(self._jobs):
-            job = replace(job, digest=digest_of(job.video.path))
+            job = _described(job, self._plan)
             missing = []
             for asked in job.questions:
                 key = self._plan.key(job, asked)

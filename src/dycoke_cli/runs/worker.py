@@ -137,6 +137,7 @@ class RayWorker:
                 names[path] = job.video.path
                 try:
                     copy = stack.enter_context(self._at_hand(path))
+                    job = self._with_subtitles(job, folder, stack, names)
                 except VideoError as error:
                     outcomes += all_failed(job, self._task.plan, error)
                     continue
@@ -144,6 +145,18 @@ class RayWorker:
                 here.append(replace(job, video=replace(job.video, path=copy)))
             outcomes += answer(here)
         return [_renamed(outcome, names) for outcome in outcomes]
+
+    def _with_subtitles(
+        self, job: Job, folder: str, stack: ExitStack, names: dict[str, str]
+    ) -> Job:
+        """A job whose file of subtitles can be opened here; `names` learns what it was called."""
+        found = job.subtitles
+        if found is None or found.path is None:
+            return job
+        path = os.path.join(folder, found.path)
+        copy = stack.enter_context(self._at_hand(path))
+        names |= {path: found.path, copy: found.path}
+        return replace(job, subtitles=replace(found, path=copy))
 
     @contextmanager
     def _at_hand(self, path: str) -> Iterator[str]:
@@ -214,6 +227,8 @@ def _renamed(outcome: Outcome, names: Mapping[str, str]) -> Outcome:
     line = dict(outcome.line)
     if "warnings" in line:
         line["warnings"] = [renamed(sentence) for sentence in line["warnings"]]
+    if "subtitles" in line:
+        line["subtitles"] = {**line["subtitles"], "source": renamed(line["subtitles"]["source"])}
     if "error" in line:
         line["error"] = {**line["error"], "message": renamed(line["error"]["message"])}
     return replace(outcome, line=line)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video.planning import Plan
     from dycoke_cli.video.probe import StreamInfo, VideoInfo
     from dycoke_cli.video.stdin import STDIN, STDIN_NAME, open_given
+    from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 
 __all__ = [
     "STDIN",
@@ -24,12 +25,16 @@ __all__ = [
     "Reader",
     "Sampling",
     "StreamInfo",
+    "SubtitleSource",
+    "Subtitles",
     "VideoInfo",
+    "find_source",
     "open_clip",
     "open_given",
     "parse_time",
     "plan",
     "read",
+    "read_subtitles",
 ]
 
 _HOMES = {
@@ -37,6 +42,7 @@ _HOMES = {
     "planning": ("Plan",),
     "probe": ("StreamInfo", "VideoInfo"),
     "stdin": ("STDIN", "STDIN_NAME", "open_given"),
+    "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }
 
 

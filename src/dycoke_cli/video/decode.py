@@ -15,12 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.color import Geometry, to_rgb
 from dycoke_cli.video.planning import Plan, check_free_memory, picture_size, plan_of
 from dycoke_cli.video.probe import VideoInfo
 from dycoke_cli.video.sampling import Sampling, Window
 from dycoke_cli.video.source import Picture, VideoSource, open_video
+from dycoke_cli.video.subtitles import (
+    Subtitles,
+    SubtitleSource,
+    read_stream,
+    read_subtitles,
+    text_stream,
+)
 
 _SAMPLING = Sampling()
 # Not worth a seek: decoding half a second is as fast.
@@ -39,12 +46,15 @@ class Clip:
             ascending.
         info: what is known of the video, its `duration_s` measured.
         warnings: one sentence each.
+        subtitles: the lines that are shown at these frames; None where none were asked for, or the
+            video has none.
     """
 
     frames: np.ndarray
     timestamps_s: tuple[float, ...]
     info: VideoInfo
     warnings: tuple[str, ...]
+    subtitles: Subtitles | None = None
 
 
 class Reader:
@@ -54,9 +64,28 @@ class Reader:
         plan: which frames would be read.
     """
 
-    def __init__(self, source: VideoSource, sampling: Sampling) -> None:
+    def __init__(
+        self, source: VideoSource, sampling: Sampling, subtitles: SubtitleSource | None = None
+    ) -> None:
         self._source = source
         self.plan, self._geometry, self._part = plan_of(source, sampling)
+        self._subtitles: Subtitles | int | None = None
+        self._without: tuple[str, ...] = ()
+        if subtitles is not None:
+            self._find(subtitles)
+
+    def _find(self, subtitles: SubtitleSource) -> None:
+        """Read a file of subtitles, or find their stream, whose lines come with the frames."""
+        if subtitles.path is not None:
+            self._subtitles = read_subtitles(subtitles.path)
+            return
+        found = text_stream(self._source)
+        if isinstance(found, int):
+            self._subtitles = found
+        elif subtitles.required:
+            raise UsageError(f"{found}; leave out --subtitles")
+        else:
+            self._without = (f"{found}; answered without them",)
 
     def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
         """Read the frames; once, and in whichever thread.
@@ -66,6 +95,7 @@ class Reader:
 
         Raises:
             VideoError: none of them can be decoded.
+            UsageError: the stream of subtitles has no line.
             OutOfMemoryError: there isn't enough memory for them.
             StoppedError: `stop` was called.
         """
@@ -85,8 +115,16 @@ class Reader:
                 on_progress(len(times), len(planned.times_s))
         if not times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
-        warnings = (*planned.warnings, *changes, *_damage(source))
-        return Clip(frames[: len(times)], tuple(times), planned.info, warnings)
+        lines = self._lines(times)
+        of_lines = self._without if lines is None else lines.warnings
+        warnings = (*planned.warnings, *changes, *_damage(source), *of_lines)
+        return Clip(frames[: len(times)], tuple(times), planned.info, warnings, lines)
+
+    def _lines(self, times_s: Sequence[float]) -> Subtitles | None:
+        found = self._subtitles
+        if isinstance(found, int):
+            found = read_stream(self._source, found, times_s[-1])
+        return None if found is None else found.at(times_s)
 
     def stop(self) -> None:
         """End `read` at its next packet, wherever it runs."""
@@ -99,13 +137,14 @@ def open_clip(
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
+    subtitles: SubtitleSource | None = None,
 ) -> Iterator[Reader]:
     """Open a video and find the frames that `sampling` asks for: what is wrong shows here, mostly.
 
     Arguments and errors are those of `read`.
     """
     with open_video(path, sampling.stream, shown_as) as source:
-        yield Reader(source, sampling)
+        yield Reader(source, sampling, subtitles)
 
 
 def plan(
@@ -124,6 +163,7 @@ def read(
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
+    subtitles: SubtitleSource | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Clip:
     """Read the frames of a video that `sampling` asks for.
@@ -134,15 +174,18 @@ def read(
         path: the file.
         sampling: which frames.
         shown_as: what to call the file in errors and warnings; its escaped path if None.
+        subtitles: where those are that come with the frames, as `find_source` finds them; None
+            for none.
         on_progress: called after each frame with the number of frames read and of those planned
             (fewer may come).
 
     Raises:
         VideoError: the file isn't there, isn't a video, or is too large.
-        UsageError: the sampling doesn't fit the video (start beyond its end, no such stream).
+        UsageError: the sampling doesn't fit the video (start beyond its end, no such stream), or
+            the subtitles can't be read.
         OutOfMemoryError: there isn't enough memory for the frames.
     """
-    with open_clip(path, sampling, shown_as=shown_as) as reader:
+    with open_clip(path, sampling, shown_as=shown_as, subtitles=subtitles) as reader:
         return reader.read(on_progress)
 
 

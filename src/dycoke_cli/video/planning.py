@@ -151,10 +151,10 @@ def measure_duration(source: VideoSource) -> Duration:
     declared = _declared_end(source)
     extent, counted = None, False
     if declared is not None and source.seekable and source.seek(float(declared)) is not None:
-        extent = _extent(source, source.demux(every_stream=True))
+        extent = _extent(source, source.demux(*source.container.streams))
     if extent is None or extent.frames == 0:
         source.rewind()
-        extent, counted = _extent(source, source.demux(every_stream=True)), True
+        extent, counted = _extent(source, source.demux(*source.container.streams)), True
     short = (
         declared is not None
         and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)

@@ -107,15 +107,17 @@ class VideoSource:
         self._packets = self.demux()
         self._last = None
 
-    def demux(self, every_stream: bool = False) -> Iterator[av.Packet]:
+    def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """Read packets from where the file stands, up to its end or to where it can't be read.
+
+        Args:
+            streams: of `container`; the video stream that is read, if none is given.
 
         Raises:
             StoppedError: another thread wants it to end.
         """
-        chosen = tuple(self.container.streams) if every_stream else (self.stream,)
         try:
-            for packet in self.container.demux(*chosen):
+            for packet in self.container.demux(*(streams or (self.stream,))):
                 if self.stopped:
                     raise StoppedError
                 if packet.size:  # an empty one only asks the decoder for what it still holds

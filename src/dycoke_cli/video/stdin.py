@@ -17,6 +17,7 @@ from dycoke_cli.errors import OutputError, UsageError, VideoError
 if TYPE_CHECKING:
     from dycoke_cli.video.decode import Reader
     from dycoke_cli.video.sampling import Sampling
+    from dycoke_cli.video.subtitles import SubtitleSource
 
 STDIN = "-"
 """In place of a path."""
@@ -26,12 +27,15 @@ _CHUNK_BYTES = 1024**2
 
 
 @contextmanager
-def open_given(video: str, sampling: Sampling) -> Iterator[Reader]:
+def open_given(
+    video: str, sampling: Sampling, subtitles: SubtitleSource | None = None
+) -> Iterator[Reader]:
     """Open a video and find the frames that `sampling` asks for.
 
     Args:
         video: a path, or STDIN.
         sampling: which frames.
+        subtitles: that come with them, or None.
 
     Raises:
         UsageError: the video should come from stdin, and nothing can; or the sampling doesn't fit.
@@ -40,14 +44,14 @@ def open_given(video: str, sampling: Sampling) -> Iterator[Reader]:
     from dycoke_cli.video.decode import open_clip
 
     if video != STDIN:
-        with open_clip(video, sampling) as reader:
+        with open_clip(video, sampling, subtitles=subtitles) as reader:
             yield reader
         return
     if sys.stdin is None:
         raise UsageError("stdin is closed; name a video file, or pipe one in")
     with (
         spool(sys.stdin.buffer) as path,
-        open_clip(path, sampling, shown_as=STDIN_NAME) as reader,
+        open_clip(path, sampling, shown_as=STDIN_NAME, subtitles=subtitles) as reader,
     ):
         yield reader
 

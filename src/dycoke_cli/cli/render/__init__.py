@@ -25,6 +25,7 @@ from dycoke_cli.result import Answer
 
 if TYPE_CHECKING:
     from dycoke_cli.bench.document import Report as BenchReport
+    from dycoke_cli.cli.benchmark_documents import BenchmarkList
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
@@ -36,6 +37,7 @@ __all__ = [
     "Download",
     "Progress",
     "bench_tables",
+    "benchmarks_table",
     "check",
     "confirm",
     "cost_table",
@@ -92,6 +94,13 @@ def methods_tables(listed: MethodList) -> None:
     from dycoke_cli.cli.render.methods import methods
 
     to_stdout(methods(listed))
+
+
+def benchmarks_table(listed: BenchmarkList) -> None:
+    """The benchmarks and what they need, on stdout."""
+    from dycoke_cli.cli.render.benchmarks import benchmarks
+
+    to_stdout(benchmarks(listed))
 
 
 def cost_table(estimated: Cost) -> None:

@@ -22,7 +22,7 @@ def evaluation(report: Report) -> Group:
     return Group(
         Text(_title(report), style="bold"),
         Text(),
-        _overall(rows),
+        _overall(report),
         Text(),
         _by_group(rows),
         Text(),
@@ -34,9 +34,9 @@ def evaluation(report: Report) -> Group:
 
 _Column = tuple[str, Callable[[Row], str]]
 
-_ACCURACY: tuple[_Column, ...] = (
-    ("Method", lambda row: one_line(row.spec)),
-    ("Accuracy, %", lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
+_METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
+_METHOD: _Column = ("Method", lambda row: one_line(row.spec))
+_COMPARED: tuple[_Column, ...] = (
     ("Difference", lambda row: _difference(row)),
     ("Changed", lambda row: _number(row.changed)),
     ("Wrong→right", lambda row: _number(row.fixed)),
@@ -53,11 +53,27 @@ _COSTS: tuple[_Column, ...] = (
 _TEXTS = ("Method", "Parameters")
 
 
-def _overall(rows: Sequence[Row]) -> Table:
+def _overall(report: Report) -> Table:
+    rows = report.rows
+    heading = f"{_METRICS.get(report.metric, report.metric)}, %"
+    columns: list[_Column] = [
+        _METHOD,
+        (heading, lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
+    ]
+    macro = ""
+    if any(row.macro_accuracy is not None for row in rows):
+        macro = " Macro: mean of the types."
+        columns.append(("Macro, %", lambda row: _macro(row)))
+    columns += _COMPARED
+    # Where all is well, columns of zeros say nothing.
+    if any(row.unparsable for row in rows):
+        columns.append(("Unparsable", lambda row: count(row.unparsable)))
+    if any(row.failed for row in rows):
+        columns.append(("Failed", lambda row: count(row.failed)))
     return _explained(
-        _of_columns(rows, _ACCURACY),
+        _of_columns(rows, columns),
         "± one standard error, clustered by video. Difference: points from the baseline (none), on "
-        "the same questions.",
+        f"the same questions.{macro}",
     )
 
 
@@ -149,6 +165,10 @@ def _value(value: Any) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def _macro(row: Row) -> str:
+    return "–" if row.macro_accuracy is None else _points(row.macro_accuracy)
 
 
 def _difference(row: Row) -> str:

@@ -10,6 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.compression.selection import Need
+from dycoke_cli.models.families import FAMILIES
+
 if TYPE_CHECKING:
     from dycoke_cli.cli.method_documents import ListedMethod, ListedParameter, MethodList
 
@@ -31,7 +34,36 @@ def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
     mark = " (the default)" if is_default else ""
     name = Text(method.name, style="bold").append(f"{mark}: {method.summary}", style="")
     acts = ", ".join(method.acts) or "nowhere"
-    return [name, Text(f"Acts: {acts}. Paper: {method.paper or 'none'}.")]
+    needs = "".join(f" Needs {_NEEDS[need]}." for need in method.needs)
+    return [
+        name,
+        Text(f"Acts: {acts}.{needs} Paper: {method.paper or 'none'}."),
+        Text(f"Families: {_families(method)}."),
+    ]
+
+
+_NEEDS: dict[Need, str] = {
+    "attention": "the vision encoder's attention",
+    "question": "the question",
+}
+
+
+def _families(method: ListedMethod) -> str:
+    """Those that it serves: once, where that is the same everywhere."""
+    told = {place: _named(families) for place, families in method.families.items()}
+    if len({*told.values()}) < 2:
+        return next(iter(told.values()), "all")
+    return "; ".join(f"{place} {families}" for place, families in told.items())
+
+
+def _named(families: Sequence[str]) -> str:
+    """The families, or which are missing, whichever is shorter."""
+    missing = [family for family in FAMILIES if family not in families]
+    if not missing:
+        return "all"
+    if len(missing) < len(families):
+        return f"all but {', '.join(missing)}"
+    return ", ".join(families)
 
 
 def _told_of(

@@ -10,6 +10,7 @@ from rich.text import Text
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
+from dycoke_cli.json_schema import Absent
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
 
 
@@ -62,11 +63,19 @@ def _title(answer: Answer) -> str:
 def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
+    if not isinstance(answer.subtitles, Absent):
+        found = answer.subtitles
+        lines = _counted(found.lines, "line")
+        rows.append(("Subtitles", one_line(f"{lines} of {found.source}, in the prompt")))
     pruning = restore(answer.method).pruning()
     if pruning is not None:
-        few = answer.tokens.visual_kept < pruning.least
-        too_few = f"off: fewer than {count(pruning.least)} visual tokens"
-        rows.append(("KV selection", too_few if few else _selection(answer.decode)))
+        if answer.tokens.visual_kept < pruning.least:
+            did = f"off: fewer than {count(pruning.least)} visual tokens"
+        elif pruning.own is not None:
+            did = f"by each layer for itself, in each of {_counted(answer.decode.steps, 'step')}"
+        else:
+            did = _selection(answer.decode)
+        rows.append(("KV selection", did))
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),

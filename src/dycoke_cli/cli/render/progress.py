@@ -19,6 +19,7 @@ LINE_EVERY_S = 30.0
 
 _LABELS = {
     "start": "Starting",
+    "check": "Checking video {done}/{total}",
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
     "fetch": "Loading the model, downloading it first if needed",

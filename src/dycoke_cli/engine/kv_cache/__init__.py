@@ -1,8 +1,8 @@
 """The KV cache of one `generate()` call: which entries are evicted and which active, in each layer.
 
 A layer is plain (`layer`), pruned in place (`pruned`) or offloaded to main memory (`offloaded`);
-`slots` plans what a new selection swaps. Nothing is kept on the model or in a global: two calls
-never mix.
+`slots` plans what a new selection swaps. In `indexed` each layer selects for itself. Nothing is
+kept on the model or in a global: two calls never mix.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ class KVStore(Cache):
 
     def _pruned_layers(
         self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
-    ) -> list[PrunedLayer]:
+    ) -> Sequence[KVLayer]:
         order = torch.stack(
             [
-                _visual_first(padding, places, self._length)
+                visual_first(padding, places, self._length)
                 for padding, places in zip(self._paddings, visual, strict=True)
             ]
         )
         if dp_cache == "host":
-            located = torch.cat([_with_sequence(i, places) for i, places in enumerate(visual)])
+            located = torch.cat([with_sequence(i, places) for i, places in enumerate(visual)])
             text = min(slots.behind for slots in self._slots)
             return [OffloadedLayer(order, located, text) for _ in range(layers)]
         kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
@@ -128,6 +128,28 @@ class KVStore(Cache):
                 self._swaps = replace(self._swaps, tokens=self._swaps.tokens.cpu())
         self._active = active
 
+    def attended(
+        self,
+        layer_idx: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """What a layer attends to in a decoding step.
+
+        Args:
+            layer_idx: the layer.
+            query: `[B, Hq, 1, D]`.
+            key: `[B, H, K, D]`, as `update` handed it out, with the value.
+            value: `[B, H, K, E]`.
+            scaling: of the scores.
+
+        Returns:
+            Keys, values, and which of them each sequence attends to: see `mask`.
+        """
+        return key, value, self.mask(layer_idx, key)
+
     def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
         """Which of the keys that `update` handed out each sequence attends to in a decoding step.
 
@@ -153,7 +175,7 @@ class KVStore(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen, behind the prompt with the dropped ones: what `generate()` counts by."""
-        entries = self.layers[0].entries
+        entries = self.layers[0].get_seq_length()
         # Between its chunks a prompt is masked by the tokens that were read.
         if entries < self._length:
             return entries
@@ -179,7 +201,7 @@ class KVStore(Cache):
         return sum(layer.active_nbytes for layer in self.layers)
 
 
-def _visual_first(padding: int, visual: torch.Tensor, length: int) -> torch.Tensor:
+def visual_first(padding: int, visual: torch.Tensor, length: int) -> torch.Tensor:
     """The order in which a pruned layer stores a sequence: padding, visual tokens, text."""
     is_text = torch.ones(length, dtype=torch.bool)
     is_text[:padding] = False
@@ -187,6 +209,6 @@ def _visual_first(padding: int, visual: torch.Tensor, length: int) -> torch.Tens
     return torch.cat([torch.arange(padding), visual, is_text.nonzero().flatten()])
 
 
-def _with_sequence(number: int, places: torch.Tensor) -> torch.Tensor:
+def with_sequence(number: int, places: torch.Tensor) -> torch.Tensor:
     """`[n, 2]`: the number of a sequence of the batch, and each of the places `[n]`."""
     return torch.stack([torch.full_like(places, number), places], dim=1)

@@ -76,7 +76,8 @@ class KVLayer(CacheLayerMixin):
         """Bytes of the entries that the last step attended to."""
         if not self.is_initialized:
             return 0
-        return (self.nbytes // self.keys.shape[1]) * (self.entries - self.start)
+        held = self.keys.nbytes + self.values.nbytes
+        return held // self.keys.shape[1] * (self.entries - self.start)
 
     def _append(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         end = self.entries + key_states.shape[2]

@@ -6,6 +6,7 @@ ignores (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,15 +156,31 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         text=text,
         chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
         spare=SPARE_ENTRIES,
-        patches=chunk_numbers(on_cpu) // (CHANNELS * patch_pixels(vision)),
+        patches=patches_together(method, vision, video.frames, on_cpu),
     )
     sizes = sizes_of(decoder.config, vision, loaded.weights_bytes, loaded.model.dtype.itemsize)
     return estimate(sizes, work)
 
 
-def patch_pixels(vision: Any) -> int:
-    """Pixels of a patch of a vision tower, by its configuration."""
-    side = _first(vision, "patch_size", default=14)
+def patches_together(method: Method, vision: Any, frames: int, on_cpu: bool) -> int:
+    """Patches that go through a vision tower together.
+
+    Args:
+        method: which may need several frames at a time.
+        vision: configuration of the tower.
+        frames: of the video.
+        on_cpu: whether the tower is.
+    """
+    pixels = _area(_first(vision, "patch_size", default=14))
+    usual = chunk_numbers(on_cpu) // (CHANNELS * pixels)
+    merging = method.before_vision() or method.merge_frames()
+    if merging is None:
+        return usual
+    of_frame = _area(_first(vision, "image_size", default=0)) // pixels
+    return max(usual, min(frames, merging.window) * of_frame)
+
+
+def _area(side: int | Sequence[int]) -> int:
     return side**2 if isinstance(side, int) else side[0] * side[1]
 
 

@@ -81,7 +81,7 @@ def _ways(stage: str, method: Method, model: Any) -> str:
             ways.append("--method dycoke")
     if stage == "decode":
         if pruning and pruning.dp_cache == "device" and input_device(model).type == "cuda":
-            ways.insert(0, "--dp-cache host" if given["recall"] else "--dp-cache discard")
+            ways.insert(0, "--dp-cache host" if given.get("recall", True) else "--dp-cache discard")
         ways.append("fewer --max-new-tokens")
     *most, last = [*ways, "a smaller --model"]
     return f"{', '.join(most)} or {last}" if most else last

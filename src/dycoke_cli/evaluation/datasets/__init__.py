@@ -4,26 +4,84 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.dataset import Dataset
+from dycoke_cli.evaluation.dataset import Dataset, Split
 
 DATASETS: dict[str, tuple[str, str]] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
+    "mvbench": ("dycoke_cli.evaluation.datasets.mvbench", "MVBench"),
+    "videomme": ("dycoke_cli.evaluation.datasets.videomme", "VideoMME"),
+    "videomme_w_subtitle": ("dycoke_cli.evaluation.datasets.videomme", "VideoMMEWithSubtitles"),
+    "nextqa_mc_test": ("dycoke_cli.evaluation.datasets.nextqa", "NextQA"),
+    "perceptiontest_val_mc": ("dycoke_cli.evaluation.datasets.perceptiontest", "PerceptionTest"),
+    "activitynetqa": ("dycoke_cli.evaluation.datasets.activitynetqa", "ActivityNetQA"),
+    "video_dc499": ("dycoke_cli.evaluation.datasets.videodc", "VideoDC"),
 }
-"""Module and class; imported when it is asked for."""
+"""Module and class; imported when it is asked for. The names are those of lmms-eval."""
 
 
-def open_dataset(name: str) -> Dataset:
-    """The benchmark of this name.
+def open_dataset(name: str, folder: Path | None = None) -> Dataset:
+    """The benchmark of this name, or a task of one, such as `mvbench_action_count`.
+
+    Args:
+        name: in `DATASETS`, with a task behind it or without.
+        folder: of its files, for all that aren't bundled.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none of this name, or its folder isn't there.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no benchmark {name!r} (there are {', '.join(DATASETS)}){hint}")
-    module, made_by = DATASETS[name]
-    dataset: Dataset = getattr(import_module(module), made_by)()
+    known, task = _named(name)
+    made_by = class_of(known)
+    dataset: Dataset
+    if not made_by.about.needs:
+        if folder is not None:
+            raise UsageError(f"{name} is bundled: it takes no --data")
+        dataset = made_by()
+    elif folder is None:
+        raise UsageError(
+            f"{name} needs the folder of its files: --data DIR, with {made_by.about.needs}"
+        )
+    else:
+        dataset = made_by(folder, task)
     return dataset
+
+
+def class_of(name: str) -> Any:
+    """The class of a benchmark in `DATASETS`."""
+    module, made_by = DATASETS[name]
+    return getattr(import_module(module), made_by)
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """The tasks that a benchmark in `DATASETS` has."""
+    tasks: tuple[str, ...] = getattr(class_of(name), "tasks", ())
+    return tasks
+
+
+def check_split(dataset: Dataset, split: Split) -> None:
+    """Make sure that a benchmark has a split.
+
+    Raises:
+        UsageError: it hasn't.
+    """
+    splits = dataset.about.splits
+    if split not in splits:
+        has = " and ".join(splits)
+        raise UsageError(f"{dataset.name} has no {split} split with answers: it has {has}")
+
+
+def _named(name: str) -> tuple[str, str | None]:
+    """The name of a benchmark, and that of its task."""
+    if name in DATASETS:
+        return name, None
+    for known in DATASETS:
+        task = name.removeprefix(f"{known}_")
+        if task != name and task in tasks_of(known):
+            return known, task
+    tasks = [f"{known}_{task}" for known in DATASETS for task in tasks_of(known)]
+    near = difflib.get_close_matches(name.lower(), [*DATASETS, *tasks], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"there is no benchmark {name!r} (there are {', '.join(DATASETS)}){hint}")

@@ -10,12 +10,13 @@ import gzip
 import json
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.cache import cache_folder
-from dycoke_cli.evaluation.dataset import Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
 from dycoke_cli.shapes.script import from_json
 
@@ -28,7 +29,18 @@ class Shapes:
     """The benchmark; see `Dataset`."""
 
     name = "shapes"
-    edition = EDITION
+    about = About(
+        title="shapes: events in time, held out from the bundled model's training",
+        splits=("test", "validation"),
+        questions=5010,
+        videos=600,
+        needs="",
+        source="bundled; clips are rendered when they are first needed",
+    )
+
+    def edition(self, split: Split) -> str:
+        """See `Dataset.edition`."""
+        return EDITION
 
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
         """See `Dataset.items`."""
@@ -49,9 +61,17 @@ class Shapes:
                 )
         return found
 
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`."""
+        return []
+
+    def missing(self, videos: Iterable[str]) -> list[str]:
+        """See `Dataset.missing`: all can be made."""
+        return []
+
     def file(self, video: str) -> Path:
         """See `Dataset.file`: in the cache, rendered if need be."""
-        folder = cache_folder() / f"{self.name}-{self.edition}"
+        folder = cache_folder() / f"{self.name}-{EDITION}"
         path = folder / f"{video}.mp4"
         if not path.exists():
             # Only here: reading questions needs no encoder.
@@ -73,7 +93,8 @@ class Shapes:
         """
         if item.kind == "letter":
             found = LETTER.match(said.strip())
-            return Score(found is not None and found[1] == item.answer)
+            right = found is not None and found[1] == item.answer
+            return Score(right, parsed=found is not None)
         parts = {}
         if item.kind == "description":
             parts["told"] = share_told(item.answer, said)

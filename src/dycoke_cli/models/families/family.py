@@ -74,11 +74,23 @@ class Tower:
 
     def last_used(self, model: Any) -> torch.nn.Module:
         """The last transformer layer whose output the language model gets to see."""
-        layers = list(model.model.get_submodule(self.name).get_submodule(self.layers))
-        used = getattr(model.config, "vision_feature_layer", -1)
+        return self.transformer_layers(model)[self.depth(model.config) - 1]
+
+    def transformer_layers(self, model: Any) -> Any:
+        """All of its transformer layers."""
+        return model.model.get_submodule(self.name).get_submodule(self.layers)
+
+    def depth(self, config: Any) -> int:
+        """How many of its transformer layers there are up to `last_used`.
+
+        Args:
+            config: of the whole model.
+        """
+        layers = config.vision_config.num_hidden_layers
+        used = getattr(config, "vision_feature_layer", -1)
         # Of the states that towers hand out, the first is what goes into layer 0.
         states = [used] if isinstance(used, int) else used
-        return layers[max(state % (len(layers) + 1) for state in states) - 1]
+        return max(state % (layers + 1) for state in states)
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,9 @@ class Family:
         video_options: more options for the processor, by the model's configuration and its stock
             video processor.
         tower: its vision tower, where that can encode part of a frame (merging before vision).
+        keeps_every_token: whether the cache of each layer of the language model does. Else (sliding
+            windows, linear attention) there is little to choose from inside it.
+        causal: whether tokens attend to earlier ones only; else frames see each other both ways.
         only_none: why no method can be attached; empty where one can.
     """
 
@@ -110,6 +125,8 @@ class Family:
     least_frames: int = 1
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
     tower: Tower | None = None
+    keeps_every_token: bool = True
+    causal: bool = True
     only_none: str = ""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.models.families.family import Family, Tower
@@ -139,20 +140,21 @@ FAMILIES = {
     "qwen3_vl_moe": _PAIRS,
     "perception_lm": Family(per_frame=_pooled_features, one_run=True),
     # Three of four layers are linear attention, which keeps no row a token.
-    "qwen3_5": _PAIRS,
-    "qwen3_5_moe": _PAIRS,
+    "qwen3_5": replace(_PAIRS, keeps_every_token=False),
+    "qwen3_5_moe": replace(_PAIRS, keeps_every_token=False),
     "cosmos3_omni": _PAIRS,
     "cosmos3_edge": Family(pixels=Grid(), rope=_GRID_ROPE, video_options=_with_metadata),
     "cohere_compass": _PAIRS,
     # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
-    "gemma4": Family(pixels=_GEMMA),
+    "gemma4": Family(pixels=_GEMMA, keeps_every_token=False),
     "gemma4_unified": Family(
         pixels=_GEMMA,
+        keeps_every_token=False,
         only_none="its stock class masks a prompt in another way than the function it offers for "
         "making masks, so a shortened prompt can't be given the right one",
     ),
     # All frames see each other both ways.
-    "molmo2": Family(pixels=Pooled()),
+    "molmo2": Family(pixels=Pooled(), causal=False),
     "glm4v": _GLM,
     "glm4v_moe": _GLM,
     "glm46v": _GLM,

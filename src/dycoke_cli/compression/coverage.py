@@ -1,0 +1,172 @@
+"""Coverage: the tokens that stand best for all of a video, in what they look like and in time.
+
+This is facility location, a submodular function, which greedy selection brings within 1 - 1/e of
+its best value (Nemhauser, Wolsey and Fisher 1978).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOW = 8
+# Distances, relative to their mean, and similarities are multiples of these. So equal pairs are
+# equal whatever the rounding of a product was, and sums of similarities are exact in float32: gains
+# don't depend on the order in which they are updated, ties are ties, and the lower index wins.
+DISTANCE_STEP = 2.0**-10
+SIMILARITY_STEP = 2.0**-12
+EXACT_SUM = 2**24 // 2**12
+"""How many similarities can be added in float32 before a sum is rounded."""
+# Where all tokens of a video are equal, no distance is large.
+LEAST_SPREAD = 2.0**-10
+
+
+def similarities(
+    tokens: torch.Tensor, frames: torch.Tensor, window: int = WINDOW
+) -> list[torch.Tensor]:
+    """How well tokens stand for each other, in each window of frames.
+
+    Of unit vectors u and their frames f, `exp(-d_ij / m - |f_i - f_j| / window)`, where
+    `d_ij = 1 - u_i · u_j`, and m is the mean of d over all pairs of the video.
+
+    Args:
+        tokens: `[V, D]`, float.
+        frames: `[V]`, int64, ascending: the frame of each; frames may differ in length.
+        window: frames per window; tokens of different windows don't stand for each other.
+
+    Returns:
+        For each window that has tokens `[n, n]`, float32, symmetric, 0-1.
+    """
+    import torch
+
+    units = torch.nn.functional.normalize(tokens.float(), dim=-1)
+    center = units.mean(0)
+    spread = (1 - center @ center).clamp_min(LEAST_SPREAD)
+    times = frames.to(units)[:, None] / window
+    lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
+    found = []
+    for unit, time in zip(units.split(lengths), times.split(lengths), strict=True):
+        cosines = unit @ unit.T
+        # A product needn't be symmetric to the last bit.
+        apart = (cosines + cosines.T).div_(-2).add_(1).div_(spread * DISTANCE_STEP)
+        apart = apart.round_().clamp_min_(0).mul_(DISTANCE_STEP)
+        alike = apart.add_(torch.cdist(time, time, p=1)).neg_().exp_()
+        found.append(alike.div_(SIMILARITY_STEP).round_().mul_(SIMILARITY_STEP))
+    return found
+
+
+def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
+    """Select greedily: each time the token whose selection adds most to the coverage.
+
+    The coverage is the sum, over all tokens, of the similarity to the selected token that stands
+    for them best. Windows compete for one budget.
+
+    Args:
+        alike: of `similarities`.
+        count: how many, at most as many as there are.
+
+    Returns:
+        `[count]`, int64, in order of selection; among equal gains the lower index comes first.
+    """
+    import torch
+
+    # Each step reads a few rows of one matrix, and is known before the next: work for a CPU.
+    windows = [_Window(matrix.cpu()) for matrix in alike]
+    firsts = torch.tensor([0, *(len(matrix) for matrix in alike)]).cumsum(0).tolist()
+    gains = [window.most for window in windows]
+    chosen = []
+    for _ in range(count):
+        number = gains.index(max(gains))
+        chosen.append(firsts[number] + windows[number].take())
+        gains[number] = windows[number].most
+    return torch.tensor(chosen, dtype=torch.int64)
+
+
+class _Window:
+    """The tokens of one window while some of them are selected.
+
+    Attributes:
+        most: the largest gain that one more would bring.
+    """
+
+    def __init__(self, alike: torch.Tensor) -> None:
+        import torch
+
+        self._alike = alike
+        self._covered = alike.new_zeros(len(alike))
+        self._gains = alike.sum(0, dtype=torch.float64)
+        self._find()
+
+    def _find(self) -> None:
+        most, at = self._gains.max(0)
+        self.most, self._at = most.item(), int(at)
+
+    def take(self) -> int:
+        """Select the token with the largest gain; return its index in the window."""
+        import torch
+
+        taken = self._at
+        to_taken = self._alike[taken]
+        for better in (to_taken > self._covered).nonzero().flatten().split(EXACT_SUM):
+            before, now = self._covered[better], to_taken[better]
+            # What another token would have added to these, and no longer can.
+            others = self._alike.index_select(0, better)
+            torch.minimum(others, now[:, None], out=others)
+            self._gains -= others.sub_(before[:, None]).clamp_min_(0).sum(0)
+            self._covered[better] = now
+        self._gains[taken] = -1.0
+        self._find()
+        return taken
+
+
+def cover(
+    tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
+) -> torch.Tensor:
+    """The tokens that stand best for all of them.
+
+    Args:
+        tokens: `[V, D]`, float.
+        frames: `[V]`, int64, ascending: the frame of each.
+        count: how many, 0 … V.
+        window: frames per window.
+
+    Returns:
+        `[count]`, int64, ascending.
+    """
+    kept = most_covering(similarities(tokens, frames, window), count)
+    return kept.sort().values.to(tokens.device)
+
+
+def cover_and_merge(
+    tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, and the others merged into them: each into the one that stands for it best.
+
+    Args: as of `cover`.
+
+    Returns:
+        `[count]`, int64, ascending, and `[count, D]`, float32: the mean of a token that is kept
+        and of those that it stands for; of equally similar ones the lower index takes them. What
+        is in a window of which nothing is kept is dropped.
+    """
+    import torch
+
+    alike = similarities(tokens, frames, window)
+    kept = most_covering(alike, count).sort().values.to(tokens.device)
+    is_kept = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    is_kept[kept] = True
+    sums = torch.zeros(len(tokens), tokens.shape[1], device=tokens.device)
+    sizes = torch.zeros(len(tokens), device=tokens.device)
+    first = 0
+    for matrix in alike:
+        behind = first + len(matrix)
+        of_window = is_kept[first:behind].nonzero().flatten()
+        if len(of_window):
+            owner = of_window[matrix[of_window].max(0).indices]
+            owner[of_window] = of_window  # a copy of it may be kept as well
+            sums.index_add_(0, first + owner, tokens[first:behind].float())
+            sizes.index_add_(0, first + owner, torch.ones_like(sizes[first:behind]))
+        first = behind
+    return kept, sums[kept] / sizes[kept, None]

@@ -1,0 +1,198 @@
+"""DyCoke-plus: coverage before the language model, and in decode a selection per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from dycoke_cli.compression import ttm
+from dycoke_cli.compression.base import Ablation, BeforeVision, Pruning, tokens_left
+from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
+from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.key_index import KeySelector
+from dycoke_cli.compression.kv_pruning import (
+    DP_CACHE,
+    PRUNE_FROM,
+    PRUNE_LAYER,
+    KVPrune,
+    PruneRatio,
+    VisualSelector,
+)
+from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+PAYS_FROM = 6000
+"""Visual tokens from which decode attention was measured to be faster with the index than without.
+
+Of a 0.5B model; of a 7B one it is from a thousand on (docs/speed.md)."""
+
+
+EARLY_RATIO, EARLY_WINDOW = 0.6, 4
+"""The TTM that comes first where tokens are dropped in the vision tower: over half of them stay."""
+
+
+@dataclass(frozen=True)
+class DyCokePlus(Budgeted):
+    """DyCoke with another rule in each stage, for smaller budgets; published nowhere yet.
+
+    Stage 1 keeps the tokens that stand best for all of them (`compression/coverage.py`), where
+    DyCoke keeps every fourth frame whole. In stage 2 every layer ranks the visual tokens by its own
+    query and a low-rank index of its own keys (`compression/key_index.py`, after Loki, arXiv
+    2406.02542), from the first layer on, where DyCoke scores tokens at one layer for all behind it
+    (`scorer="layer"`). There is no threshold, and nothing is moved: a step copies the entries that
+    it selects.
+
+    Raises:
+        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
+    """
+
+    name: ClassVar[str] = "dycoke-plus"
+    title: ClassVar[str] = "DyCoke-plus"
+    summary: ClassVar[str] = (
+        "coverage before the language model; in decode each layer selects for itself"
+    )
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "coverage": Ablation("stage 1 alone", {"kv_prune": False}),
+        "kv-own": Ablation("stage 2 alone", {"retain": 1.0}),
+    }
+
+    window: Annotated[
+        int, Param("Frames per window, in which tokens can stand for each other.", at_least=1)
+    ] = WINDOW
+    merge_dropped: Annotated[
+        bool, Param("Merge each dropped token into the kept one that stands for it.")
+    ] = False
+    merge_stage: Annotated[
+        Literal["llm", "vision"],
+        Param(
+            "Where tokens are dropped: before the language model (llm), or half of them early in "
+            "the vision tower and the others behind it (vision)."
+        ),
+    ] = "llm"
+    kv_prune: KVPrune = True
+    prune_ratio: PruneRatio = 0.85
+    scorer: Annotated[
+        Literal["own", "layer"],
+        Param(
+            "What a decoding step selects by: own (each layer scores the tokens for itself, by a "
+            "low-rank index of its keys) or layer (one layer for all behind it, as dycoke).",
+            switch="kv_prune",
+        ),
+    ] = "own"
+    per_head: Annotated[
+        bool,
+        Param(
+            "Each KV head selects for itself; otherwise all heads of a layer share a selection. "
+            "For the scorer own.",
+            switch="kv_prune",
+        ),
+    ] = False
+    prune_layer: Annotated[
+        int | None,
+        replace(
+            PRUNE_LAYER,
+            help="First pruned layer.",
+            at_least=0,
+            default="0, or with the scorer layer that of dycoke",
+        ),
+    ] = None
+    dp_cache: Annotated[
+        Literal["device", "host", "discard"],
+        replace(
+            DP_CACHE,
+            help="Where evicted tokens are stored: device; host (main memory, which frees that of "
+            "a GPU); discard (nowhere; for the scorer layer, without recall).",
+        ),
+    ] = "device"
+    prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.merge_stage == "vision" and self.retain > 0.5:
+            raise UsageError(
+                "merge_stage vision drops half of the tokens early: retain must be at most half"
+            )
+        if self.scorer == "own" and self.prune_layer is None:
+            object.__setattr__(self, "prune_layer", 0)
+        if self.scorer == "layer" and self.prune_layer == 0:
+            raise UsageError(
+                "prune_layer must be 1 or more with the scorer layer, for the layer before it "
+                "scores the tokens; 0 is for the scorer own"
+            )
+        if self.scorer == "layer" and self.per_head:
+            raise UsageError("per_head is for the scorer own; drop it, or the scorer layer")
+        if self.scorer == "own" and self.dp_cache == "discard":
+            raise UsageError(
+                "dp_cache discard is for the scorer layer: with own, each step may select any "
+                "token; use device or host"
+            )
+        if self.prune_from and self.dp_cache != "device":
+            raise UsageError(
+                f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
+            )
+
+    def has_effect(self, switch: str, kept: int) -> bool:
+        """Whether decode is pruned: that needs enough visual tokens, too."""
+        return super().has_effect(switch, kept) and kept >= self.prune_from
+
+    def attended_tokens(self, kept: int) -> int:
+        """What a decoding step attends to."""
+        pruned = self.has_effect("kv_prune", kept)
+        return tokens_left(kept, self.prune_ratio) if pruned else kept
+
+    def choose(self, given: Given) -> Selection:
+        """The tokens that cover those given best."""
+        import torch
+
+        frames, per_frame = given.features.shape[:2]
+        tokens = given.features.flatten(0, 1)
+        frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
+        encoded = given.encoded
+        if encoded is not None:
+            encoded = encoded.to(tokens.device)
+            tokens, frame = tokens[encoded], frame[encoded]
+        count = self.kept_tokens(frames, per_frame)
+        merged = None
+        if self.merge_dropped:
+            kept, merged = cover_and_merge(tokens, frame, count, self.window)
+        else:
+            kept = cover(tokens, frame, count, self.window)
+        return Selection(kept if encoded is None else encoded[kept], merged)
+
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        """The budget, exactly, of what is encoded."""
+        whole = super().kept_tokens(frames, per_frame)
+        if self.merge_stage == "llm":
+            return whole
+        return min(whole, ttm.kept_tokens(frames, per_frame, EARLY_RATIO, EARLY_WINDOW))
+
+    def before_vision(self) -> BeforeVision | None:
+        """TTM of about half, or None where nothing is dropped in the vision tower."""
+        if self.merge_stage == "llm":
+            return None
+
+        def keep(features: torch.Tensor) -> torch.Tensor:
+            return ttm.keep_indices(features, EARLY_RATIO, EARLY_WINDOW)
+
+        def references(frames: int) -> list[int | None]:
+            return [other for _, other in ttm.comparisons(frames, EARLY_WINDOW, "paper")]
+
+        return BeforeVision((EARLY_RATIO, EARLY_WINDOW), EARLY_WINDOW, keep, references)
+
+    def pruning(self) -> Pruning | None:
+        """Fresh decode pruning for one sequence, or None where it is off."""
+        if not self.kv_prune:
+            return None
+        assert self.prune_layer is not None, "suited to a model first"
+        if self.scorer == "own":
+            own = KeySelector(self.per_head)
+            return Pruning(self.prune_layer, None, self.dp_cache, self.prune_from, own)
+        recall = self.dp_cache != "discard"
+        selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
+        return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)

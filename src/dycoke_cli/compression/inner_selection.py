@@ -1,0 +1,105 @@
+"""A second choice inside the language model, of methods that choose before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from dycoke_cli.compression.base import Inside, top
+from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.similarity import wide
+from dycoke_cli.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+
+INNER_RETAIN = Param(
+    "Fraction of the visual tokens at prefill that layers from inner_layer on read.",
+    symbol="r",
+    metavar="X",
+    above=0,
+    to=1,
+    switch="inner_layer",
+)
+
+
+@dataclass(frozen=True)
+class SelectingInside(Budgeted):
+    """What methods have in common that choose once more inside the language model, if asked to.
+
+    While the prompt is read, the attention of its last token in layer L-1, averaged over heads,
+    ranks the visual tokens that the language model reads; layers from L on read the best of them
+    alone. Ties go to the lower index. Tokens keep their positions.
+    """
+
+    title: ClassVar[str] = "Selection inside the language model"
+
+    inner_layer: Annotated[
+        int | None,
+        Param(
+            "First layer of the language model that reads fewer visual tokens; the layer before it "
+            "scores them.",
+            symbol="L",
+            layer=True,
+            default="none: all layers read the same tokens",
+            nullable=True,
+        ),
+    ] = None
+    inner_retain: Annotated[float, INNER_RETAIN] = 0.5
+
+    def inside(self) -> Inside | None:
+        """The layer, and the choice that is made before it; None without a layer."""
+        return None if self.inner_layer is None else Inside(self.inner_layer, self._keep)
+
+    def attended_tokens(self, kept: int) -> int:
+        """What is left from that layer on."""
+        return kept if self.inner_layer is None else self.inner_tokens(kept)
+
+    def inner_tokens(self, kept: int) -> int:
+        """How many of the tokens at prefill stay: the nearest whole number, 1 at least."""
+        return max(1, round(kept * self.inner_retain))
+
+    def _keep(self, attention: torch.Tensor) -> torch.Tensor:
+        return top(attention, self.inner_tokens(len(attention)))
+
+
+@dataclass(frozen=True)
+class MergingInside(SelectingInside):
+    """Those that merge what they don't choose there.
+
+    Each other token is merged into the one of those that stay whose hidden state going into layer L
+    is most similar (cosine, before anything is merged): one after the other, in sequence order,
+    the state of the one that stays becomes the mean of itself and of the one that goes.
+    """
+
+    def inside(self) -> Inside | None:
+        """The layer, the choice that is made before it, and the merging; None without a layer."""
+        inside = super().inside()
+        return None if inside is None else replace(inside, merge=merged_into_similar)
+
+
+def merged_into_similar(hidden: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """The hidden states of kept tokens, with those of all others merged into them.
+
+    Args:
+        hidden: `[V, D]`, float: of all visual tokens.
+        kept: `[A]`, int64, ascending, at least one: those that stay.
+
+    Returns:
+        `[A, D]`, in the widest dtype.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    states = wide(hidden)
+    goes = torch.ones(len(states), dtype=torch.bool, device=states.device)
+    goes[kept] = False
+    directions = F.normalize(states, dim=-1)
+    alike = (directions[goes] @ directions[kept].T).float()
+    member = alike.argmax(-1) == torch.arange(len(kept), device=states.device)[:, None]
+    # A token is halved by each that is merged behind it into the same one: Σ 2^-n of those.
+    behind = member.flip(1).cumsum(1).flip(1)
+    weights = torch.where(member, 0.5 ** behind.to(states), 0)
+    own = 0.5 ** member.sum(1).to(states)
+    return own[:, None] * states[kept] + weights @ states[goes]

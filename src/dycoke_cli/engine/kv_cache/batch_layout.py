@@ -1,0 +1,88 @@
+"""Where the visual tokens and the text of a batch are, in layers that select for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from dycoke_cli.engine.kv_cache import visual_first
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """Where the visual tokens and the text of a batch are, and how many a step selects.
+
+    A layer stores `[padding | visual | text and generated | spare]`, and a step attends to
+    `[selected | text and generated]`; sequences with fewer tokens are masked behind the one, and in
+    front of the other. Masks are None where there is nothing to mask.
+
+    Args:
+        length: R, of the prompts with their padding.
+        text: the first slot that has text in any sequence.
+        tokens: visual tokens of all sequences.
+        most: those that a step selects of the sequence with the most.
+        visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
+        order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
+        first_slot: `[B, 1, 1]`, int64: of the visual tokens of each.
+        first_token: `[B, 1, 1]`, int64: the visual tokens of the sequences before each.
+        is_visual: `[B, V]`, bool, with V of the sequence with the most.
+        is_text: `[B, R - text]`, bool.
+        is_read: `[B, most + R - text]`, bool: what a step attends to, but for generated tokens.
+    """
+
+    length: int
+    text: int
+    tokens: int
+    most: int
+    visual: Sequence[torch.Tensor]
+    order: torch.Tensor
+    first_slot: torch.Tensor
+    first_token: torch.Tensor
+    is_visual: torch.Tensor | None
+    is_text: torch.Tensor | None
+    is_read: torch.Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        paddings: Sequence[int],
+        visual: Sequence[torch.Tensor],
+        counts: Sequence[int],
+        length: int,
+    ) -> BatchLayout:
+        """Of the tokens of padding in front of each sequence, and the rest of the arguments."""
+        visual = [places.cpu() for places in visual]
+        sizes, most = torch.tensor([len(places) for places in visual]), max(counts)
+        first, each = torch.tensor(paddings), torch.tensor(counts)
+        behind = first + sizes
+        text = int(behind.min())
+        is_text = torch.arange(text, length) >= behind[:, None]
+        is_active = torch.arange(most) < each[:, None]
+        pairs = zip(paddings, visual, strict=True)
+        return cls(
+            length=length,
+            text=text,
+            tokens=int(sizes.sum()),
+            most=most,
+            visual=visual,
+            order=torch.stack([visual_first(p, places, length) for p, places in pairs]),
+            first_slot=first[:, None, None],
+            first_token=(sizes.cumsum(0) - sizes)[:, None, None],
+            is_visual=_unless_all(torch.arange(int(sizes.max())) < sizes[:, None]),
+            is_text=_unless_all(is_text),
+            is_read=_unless_all(torch.cat([is_active, is_text], 1)),
+        )
+
+    def to(self, device: torch.device) -> BatchLayout:
+        """The same with its tensors on a device."""
+        moved: dict[str, Any] = {
+            name: part.to(device) for name, part in vars(self).items() if torch.is_tensor(part)
+        }
+        return replace(self, **moved)
+
+
+def _unless_all(mask: torch.Tensor) -> torch.Tensor | None:
+    return None if bool(mask.all()) else mask

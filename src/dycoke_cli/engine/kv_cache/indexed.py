@@ -1,0 +1,297 @@
+"""Layers of which each selects, at each step, the visual tokens that its own query attends to.
+
+All entries stay where they are. A step reads the index of a layer's visual keys, copies the entries
+that it selects, and those of text, into a buffer that all layers share, and attends to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from dycoke_cli.engine.kv_cache import KVStore, with_sequence
+from dycoke_cli.engine.kv_cache.batch_layout import BatchLayout
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES, KVLayer
+from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
+from dycoke_cli.engine.kv_cache.pruned import in_order
+
+
+class Index(Protocol):
+    """What is kept of a layer's visual keys, to select by."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, all of which a step reads."""
+
+
+class KeySelection(Protocol):
+    """Selects the visual tokens that a step of a layer attends to."""
+
+    @property
+    def per_head(self) -> bool:
+        """Whether each KV head has a selection of its own."""
+
+    def index(self, keys: Sequence[torch.Tensor]) -> Index:
+        """Index the visual keys of each sequence, `[H, V, D]`."""
+
+    def select(
+        self,
+        index: Any,
+        query: torch.Tensor,
+        text: torch.Tensor,
+        scaling: float,
+        most: int,
+        is_visual: torch.Tensor | None,
+        is_text: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Visual tokens `[B, H or 1, most]`, int64; of a shorter sequence the first ones count.
+
+        Args:
+            index: of the visual keys.
+            query: `[B, Hq, 1, D]`.
+            text: `[B, H, T, D]`: the other keys.
+            scaling: of the scores.
+            most: how many.
+            is_visual: `[B, V]`, bool: false behind the tokens of a shorter sequence; or None.
+            is_text: `[B, T]`, bool: false in front of the tokens of a shorter sequence; or None.
+        """
+
+
+class IndexedStore(KVStore):
+    """A cache whose layers from the prune layer on select for themselves what a step attends to.
+
+    Args:
+        selector: makes the selections.
+        counts: for each sequence of the batch the visual tokens that a step attends to.
+        sizes: as of `KVStore`.
+    """
+
+    def __init__(self, *, selector: KeySelection, counts: Sequence[int], **sizes: Any) -> None:
+        self._selector, self._counts = selector, list(counts)
+        super().__init__(**sizes)
+
+    def _pruned_layers(
+        self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
+    ) -> list[KVLayer]:
+        batch = BatchLayout.of(self._paddings, visual, self._counts, self._length)
+        shared, offloaded = SharedBuffers(), dp_cache == "host"
+        self._shared = shared
+        return [IndexedLayer(batch, self._selector, shared, offloaded) for _ in range(layers)]
+
+    def attended(
+        self,
+        layer_idx: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """What a layer attends to: see `KVStore.attended`; here it depends on the query."""
+        layer = self.layers[layer_idx]
+        if isinstance(layer, IndexedLayer):
+            return layer.read(query, scaling)
+        return super().attended(layer_idx, query, key, value, scaling)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held on all devices and in main memory, indexes and the shared buffer included."""
+        return super().nbytes + self._shared.nbytes
+
+
+class IndexedLayer(KVLayer):
+    """A layer with an index of its visual keys, made when the last token of the prompt is in.
+
+    Until then entries are in reading order, which later chunks of a prompt attend to. Offloaded,
+    visual tokens are in main memory, where each step fetches those that it selects; the index, and
+    text, are on the device.
+
+    Args:
+        batch: where the tokens are.
+        selector: makes the selections.
+        shared: what a step attends to is copied there.
+        offloaded: whether visual tokens are in main memory.
+    """
+
+    def __init__(
+        self, batch: BatchLayout, selector: KeySelection, shared: SharedBuffers, offloaded: bool
+    ) -> None:
+        super().__init__()
+        self._batch, self._selector, self._shared = batch, selector, shared
+        self._offloaded = offloaded
+        self._index: Index | None = None
+        self._host: tuple[PinnedHostBuffer, ...] = ()
+        self._gone = 0
+        self._read_bytes = 0
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *args: object,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append entries `[B, H, S, D]`; return those that a prompt attends to.
+
+        What a decoding step attends to is known when its query is: see `read`.
+        """
+        if key_states.shape[2] == self._batch.length and not self.is_initialized:
+            self._settle(key_states, value_states)
+            self.is_initialized = True
+            return key_states, value_states
+        keys, values = super().update(key_states, value_states)
+        if self._index is None and self.entries == self._batch.length:
+            self._settle(keys, values)
+        return keys, values
+
+    @torch.no_grad()
+    def read(
+        self, query: torch.Tensor, scaling: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Select the visual tokens of a decoding step, and copy what the step attends to.
+
+        Args:
+            query: `[B, Hq, 1, D]`.
+            scaling: of the scores.
+
+        Returns:
+            Keys and values `[B, H, most + T, D]`, which the next layer overwrites, and which of
+            them each sequence attends to: `[B, most + T]`, bool, or None for all.
+        """
+        assert self._index is not None, "a prompt was read before"
+        batch = self._batch
+        text = slice(batch.text - self._gone, self.entries)
+        generated = self.entries + self._gone - batch.length
+        selected = self._selector.select(
+            self._index,
+            query,
+            self.keys[:, text].transpose(1, 2),
+            scaling,
+            batch.most,
+            batch.is_visual,
+            _with_generated(batch.is_text, generated),
+        )
+        kept = self._fetched(selected, text) if self._host else self._gathered(selected, text)
+        self._read_bytes = sum(part.nbytes for part in kept) + self._index.nbytes
+        keys, values = (part.transpose(1, 2) for part in kept)
+        return keys, values, _with_generated(batch.is_read, generated)
+
+    def _gathered(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
+        """Keys and values `[B, most + T, H, D]` of what is selected, and of text."""
+        batch, capacity = len(selected), self.keys.shape[1]
+        slots = (selected + self._batch.first_slot).clamp(max=self._batch.length - 1)
+        others = torch.arange(text.start, text.stop, device=selected.device)
+        slots = torch.cat([slots, others.expand(*slots.shape[:2], -1)], -1)
+        if batch > 1:
+            slots = slots + capacity * torch.arange(batch, device=slots.device)[:, None, None]
+        rows, kept = self._rows(slots), []
+        for part, held in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, held, slots.shape[2])
+            target = self._by_row(room.flatten(0, 1))
+            torch.index_select(self._by_row(held.flatten(0, 1)), 0, rows, out=target)
+            kept.append(room)
+        return kept
+
+    def _fetched(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
+        """The same where visual tokens are in main memory, which waits for the selection."""
+        most, kept = selected.shape[2], []
+        tokens = (selected + self._batch.first_token).clamp(max=self._batch.tokens - 1)
+        rows = self._rows(tokens).cpu()
+        for part, held in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, held, most + text.stop - text.start)
+            room[:, :most] = self._host[part].fetch(rows).view(room[:, :most].shape)
+            room[:, most:] = held[:, text]
+            kept.append(room)
+        return kept
+
+    def _by_row(self, entries: torch.Tensor) -> torch.Tensor:
+        """Entries `[N, H, D]` by what a selection takes together: the heads of a token, or one."""
+        return entries.flatten(0, 1) if self._selector.per_head else entries
+
+    def _rows(self, entries: torch.Tensor) -> torch.Tensor:
+        """Of the numbers of entries `[B, H or 1, n]`, those of rows of `_by_row`, in order.
+
+        What stands behind the selection of a sequence with fewer tokens is masked, and may be any
+        entry.
+        """
+        if not self._selector.per_head:
+            return entries.flatten()
+        heads = entries.shape[1]
+        return (entries.mT * heads + torch.arange(heads, device=entries.device)).flatten()
+
+    def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Index a whole prompt `[B, H, R, D]`, and put its entries into their slots."""
+        batch = self._batch = self._batch.to(key_states.device)
+        places = [tokens.to(key_states.device) for tokens in batch.visual]
+        pairs = zip(key_states, places, strict=True)
+        self._index = self._selector.index([keys[:, tokens] for keys, tokens in pairs])
+        order = batch.order
+        if self._offloaded:
+            located = torch.cat([with_sequence(i, tokens) for i, tokens in enumerate(places)])
+            sequence, token = located.unbind(1)
+            self._host = tuple(
+                PinnedHostBuffer(self._by_row(states[sequence, :, token]))
+                for states in (key_states, value_states)
+            )
+            self._gone = batch.text
+            order = order[:, batch.text :]
+        keys, values = in_order(key_states, order), in_order(value_states, order)
+        self._allocate(key_states, value_states, order.shape[1])
+        self.entries = 0
+        self._append(keys, values)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """(key length, offset) for the mask of a query of `query_length` tokens."""
+        return self.get_seq_length() + int(query_length), 0
+
+    def get_seq_length(self) -> int:
+        """Entries held, on the device and in main memory."""
+        return self.entries + self._gone
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held on the device, spare entries and the index included."""
+        return super().nbytes + (0 if self._index is None else self._index.nbytes)
+
+    @property
+    def host_nbytes(self) -> int:
+        """Bytes held in main memory."""
+        return sum(buffer.nbytes for buffer in self._host)
+
+    @property
+    def active_nbytes(self) -> int:
+        """Bytes of the entries that the last step attended to, and of the index."""
+        return self._read_bytes or super().active_nbytes
+
+
+class SharedBuffers:
+    """Room for what one layer attends to, in which the next layer's takes its place."""
+
+    def __init__(self) -> None:
+        self._held: dict[Any, torch.Tensor] = {}
+
+    def room(self, part: int, like: torch.Tensor, length: int) -> torch.Tensor:
+        """`[B, length, H, D]`, of what kind and on what device `like`, `[B, *, H, D]`, is.
+
+        Args:
+            part: keys and values have their own.
+            like: entries of a layer.
+            length: entries of each sequence.
+        """
+        batch, _, *row = like.shape
+        key = (part, like.device, *row)
+        held = self._held.get(key)
+        if held is None or len(held) < batch * length:
+            held = self._held[key] = like.new_empty(batch * (length + SPARE_ENTRIES), *row)
+        return held[: batch * length].view(batch, length, *row)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(held.nbytes for held in self._held.values())
+
+
+def _with_generated(mask: torch.Tensor | None, generated: int) -> torch.Tensor | None:
+    """A mask of the prompt's tokens, with those generated behind them."""
+    return None if mask is None else torch.nn.functional.pad(mask, (0, generated), value=True)

@@ -1,0 +1,154 @@
+"""Looks for what is wrong with a benchmark's files before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dycoke_cli.errors import DycokeError, UsageError, VideoError
+from dycoke_cli.evaluation.dataset import Dataset, Item, Split
+from dycoke_cli.evaluation.datasets import check_split
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.resources import usable_cpus
+from dycoke_cli.result import Version
+from dycoke_cli.unicode import display_name
+from dycoke_cli.version import __version__
+from dycoke_cli.video import Sampling
+
+SCHEMA = "dycoke.eval-check/1"
+_NAMED = 3
+# Decoded of each video, or of each part that is asked about: its first frame and its last.
+_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a video: an entry of `faults`."""
+
+    video: str
+    problem: Annotated[
+        Literal["missing", "unreadable", "damaged"],
+        Doc("missing: no file; unreadable: it can't be used; damaged: only some of it can."),
+    ]
+    message: Annotated[str, Doc("A sentence for a person.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What `dycoke eval NAME --check` found."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    benchmark: str
+    split: Split
+    questions: Annotated[int, Doc(minimum=1)]
+    videos: Annotated[int, Doc(minimum=1)]
+    faults: Annotated[tuple[Fault, ...], Doc("In the order of the questions.")]
+    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+
+
+def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[Item]:
+    """The questions of a benchmark, one at least.
+
+    Args:
+        dataset: the benchmark.
+        split: of it.
+        limit_videos: see `Dataset.items`.
+
+    Raises:
+        UsageError: it has no such split, no questions in it, or its annotations are wrong.
+    """
+    check_split(dataset, split)
+    items = dataset.items(split, limit_videos)
+    if not items:
+        raise UsageError(f"{dataset.name} has no questions in its {split} split")
+    return items
+
+
+def check_there(dataset: Dataset, items: list[Item]) -> list[str]:
+    """Warnings about the files of a benchmark, in a moment: nothing is opened.
+
+    Args:
+        dataset: the benchmark.
+        items: its questions.
+
+    Raises:
+        VideoError: none of the videos is there.
+    """
+    videos = list(dict.fromkeys(item.video for item in items))
+    missing = dataset.missing(videos)
+    if not missing:
+        return dataset.notes()
+    named = ", ".join(map(display_name, missing[:_NAMED])) + (", …" * (len(missing) > _NAMED))
+    if len(missing) == len(videos):
+        raise VideoError(
+            f"none of the {len(videos)} videos of {dataset.name} is below --data ({named}): unpack "
+            "them there"
+        )
+    return [
+        *dataset.notes(),
+        f"{len(missing)} of {len(videos)} videos of {dataset.name} aren't below --data ({named}); "
+        "questions about them count as wrong, and --check lists them all",
+    ]
+
+
+def check(
+    dataset: Dataset,
+    split: Split,
+    limit_videos: int | None,
+    on_progress: Callable[[int, int], None],
+) -> Checked:
+    """Read all annotations, and the first and last frame of every video.
+
+    Args:
+        dataset: the benchmark.
+        split: of it.
+        limit_videos: see `Dataset.items`.
+        on_progress: called with the number of videos that are checked, and of all.
+
+    Raises:
+        UsageError: see `items_of`.
+    """
+    items = items_of(dataset, split, limit_videos)
+    parts = list(dict.fromkeys((item.video, item.start_s, item.end_s) for item in items))
+    missing = set(dataset.missing({video for video, _, _ in parts}))
+
+    def faults_of(part: tuple[str, float | None, float | None]) -> list[Fault]:
+        return _faults(dataset, *part, missing=part[0] in missing)
+
+    faults: dict[Fault, None] = {}
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        for done, found in enumerate(threads.map(faults_of, parts), 1):
+            faults |= dict.fromkeys(found)
+            on_progress(done, len(parts))
+    return Checked(
+        benchmark=dataset.name,
+        split=split,
+        questions=len(items),
+        videos=len({item.video for item in items}),
+        faults=tuple(faults),
+        warnings=tuple(dataset.notes()),
+    )
+
+
+def _faults(
+    dataset: Dataset, video: str, start_s: float | None, end_s: float | None, *, missing: bool
+) -> list[Fault]:
+    name = display_name(video)
+    if missing:
+        return [Fault(video, "missing", f"{name} isn't below --data")]
+    from dycoke_cli.video import read
+
+    try:
+        path = dataset.file(video)
+        sampling = Sampling(frames=_FRAMES, start_s=start_s, end_s=end_s)
+        clip = read(path, sampling, shown_as=name)
+    except UsageError as error:  # of the part that is asked about
+        return [Fault(video, "unreadable", f"{name}: {error}")]
+    except (DycokeError, OSError) as error:
+        return [Fault(video, "unreadable", str(error))]
+    # HDR is a note on how it looks, no fault.
+    wrong = [one for one in clip.warnings if not one.startswith(f"{name} is an HDR video")]
+    return [Fault(video, "damaged", warning) for warning in wrong]

@@ -1,0 +1,197 @@
+"""MVBench: twenty tasks on eleven sources of short videos. https://arxiv.org/abs/2311.17005
+
+Both of its layouts are read: whole videos of which a question names a part, and the parts cut out
+beforehand, as lmms-eval reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from fractions import Fraction
+from pathlib import Path
+from threading import get_ident
+from typing import ClassVar
+
+from dycoke_cli.cache import cache_folder
+from dycoke_cli.evaluation.annotations import Row, read_rows
+from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.folder import FolderDataset
+
+_STAR = "star/Charades_v1_480"
+_CLEVRER = "clevrer/video_validation"
+_PERCEPTION = "perception/videos"
+_TVQA = "tvqa/frames_fps3_hq"
+_TASKS = {
+    "action_antonym": "ssv2_video",
+    "action_count": _PERCEPTION,
+    "action_localization": "sta/sta_video",
+    "action_prediction": _STAR,
+    "action_sequence": _STAR,
+    "character_order": _PERCEPTION,
+    "counterfactual_inference": _CLEVRER,
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": _TVQA,
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "fine_grained_pose": "nturgbd",
+    "moving_attribute": _CLEVRER,
+    "moving_count": _CLEVRER,
+    "moving_direction": _CLEVRER,
+    "object_existence": _CLEVRER,
+    "object_interaction": _STAR,
+    "object_shuffle": _PERCEPTION,
+    "scene_transition": "scene_qa/video",
+    "state_change": _PERCEPTION,
+    "unexpected_action": "FunQA_test/test",
+}
+# In the branch that lmms-eval downloads.
+_CONVERTED = {"ssv2_video": "ssv2_video_mp4", "nturgbd": "nturgbd_convert"}
+_CUT = {
+    _STAR: "star/Charades_segment",
+    "sta/sta_video": "sta/sta_video_segment",
+    _TVQA: "tvqa/video_fps3_hq_segment",
+}
+_FIELDS = ("video", "question", "candidates", "answer")
+_ALSO = ("start", "end", "accurate_start", "accurate_end", "fps", "question_id", "task_type")
+_FRAMES_PER_SECOND = 3
+
+
+class MVBench(FolderDataset):
+    """The benchmark; see `Dataset`. `by_type` is its tasks, whose mean is reported.
+
+    An item's video is named by the folder of its source, as whole videos lie there.
+    """
+
+    group: ClassVar[str] = "mvbench"
+    about: ClassVar[About] = About(
+        title="MVBench",
+        splits=("test",),
+        questions=4000,
+        videos=3641,
+        needs="json/*.json of its twenty tasks (of one, for mvbench_TASK), and the folders of "
+        "videos beside it, unpacked",
+        source="https://huggingface.co/datasets/OpenGVLab/MVBench",
+        bytes=15_800_000_000,
+        macro=True,
+    )
+    tasks: ClassVar[tuple[str, ...]] = tuple(_TASKS)
+
+    def files(self, split: Split) -> list[Path]:
+        """See `FolderDataset`."""
+        return [self.required(f"{task}.json") for task in self._asked()]
+
+    def edition(self, split: Split) -> str:
+        """See `Dataset.edition`: of parts that were cut beforehand other frames are seen."""
+        parts = [item for item in self.read(split) if item.video.startswith((*_CUT,))]
+        cut = sum(item.start_s is None for item in parts)
+        return super().edition(split) + (f"-cut{cut}" if cut else "")
+
+    def read(self, split: Split) -> list[Item]:
+        """See `FolderDataset`."""
+        return [
+            self._item(task, number, row)
+            for task, path in zip(self._asked(), self.files(split), strict=True)
+            for number, row in enumerate(self.checked(read_rows(path), _FIELDS, _ALSO))
+        ]
+
+    def find(self, video: str) -> Path | None:
+        """See `FolderDataset`: the whole video, or else what was cut out of it."""
+        source = next(folder for folder in _TASKS.values() if video.startswith(f"{folder}/"))
+        name = video.removeprefix(f"{source}/")
+        return self._whole(source, name) or (
+            self.folder.video(name, _CUT[source]) if source in _CUT else None
+        )
+
+    def file(self, video: str) -> Path:
+        """See `Dataset.file`: a folder of frames is made a video, which is kept in the cache."""
+        found = super().file(video)
+        return as_video(found) if found.is_dir() else found
+
+    def score(self, item: Item, said: str) -> Score:
+        """See `Dataset.score`: the letter."""
+        return score_choice(item, said)
+
+    def _asked(self) -> tuple[str, ...]:
+        return self.tasks if self.task is None else (self.task,)
+
+    def _whole(self, source: str, name: str) -> Path | None:
+        if source == _TVQA:
+            return self.folder.directory(f"{source}/{name}")
+        converted = _CONVERTED.get(source)
+        return self.folder.video(name, source) or (
+            self.folder.video(name, converted) if converted else None
+        )
+
+    def _item(self, task: str, number: int, row: Row) -> Item:
+        candidates = row.texts("candidates")
+        if row.fields["answer"] not in candidates:
+            raise row.wrong("answer", "is none of the candidates")
+        source, name = _TASKS[task], row.text("video")
+        start, end = self._part(source, name, row)
+        options = lettered(candidates, "({}) {}")
+        return Item(
+            id=f"{task}_{number}",
+            video=f"{source}/{name}",
+            question=f"Question:{row.text('question')}\nOption:\n{options}\n"
+            "Only give the best option.",
+            answer=LETTERS[candidates.index(row.fields["answer"])],
+            kind=task,
+            label="",
+            options=candidates,
+            start_s=start,
+            end_s=end,
+        )
+
+    def _part(self, source: str, name: str, row: Row) -> tuple[float | None, float | None]:
+        """Of the whole video; none where only the part itself is there."""
+        if "start" not in row.fields or "end" not in row.fields:
+            return None, None
+        start, end = row.seconds("start"), row.seconds("end")
+        if end <= start:
+            raise row.wrong("end", f"isn't after its start ({start:g})")
+        if self._whole(source, name) is None and self.find(f"{source}/{name}") is not None:
+            return None, None
+        return start, end
+
+
+def as_video(frames: Path) -> Path:
+    """A folder of JPEG frames, three per second in the order of their names, as a video file.
+
+    The frames are taken as they are, not encoded again. A folder without any stays what it is.
+
+    Args:
+        frames: the folder.
+    """
+    pictures = sorted(path for path in frames.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not pictures:
+        return frames
+    key = hashlib.sha256(f"{frames.resolve()}\0{len(pictures)}".encode()).hexdigest()[:16]
+    folder = cache_folder() / "frames"
+    path = folder / f"{key}.mkv"
+    if path.exists():
+        return path
+    import av
+    from PIL import Image
+
+    try:
+        with Image.open(pictures[0]) as first:
+            size = first.size
+    except OSError:  # no picture
+        return frames
+    folder.mkdir(parents=True, exist_ok=True)
+    # Each thread writes its own file; the last one to finish wins, and all are the same.
+    partial = folder / f".{os.getpid()}-{get_ident()}-{key}.mkv"
+    with av.open(str(partial), "w") as container:
+        stream = container.add_stream("mjpeg", rate=_FRAMES_PER_SECOND)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p"
+        for number, picture in enumerate(pictures):
+            packet = av.Packet(picture.read_bytes())
+            packet.stream, packet.is_keyframe = stream, True
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            packet.time_base = Fraction(1, _FRAMES_PER_SECOND)
+            container.mux(packet)
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,139 @@
+"""Video-MME, without and with subtitles. https://arxiv.org/abs/2405.21075
+
+Prompts are those of lmms-eval, which speaks of subtitles even where there are none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.evaluation.annotations import ROW_FILES, Row, read_rows
+from dycoke_cli.evaluation.choices import LETTERS, score_choice
+from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.subtitles import NONE, videomme_subtitles
+
+_STEMS = ("test-*", "test", "videomme*", "video-mme*", "Video-MME*")
+_FIELDS = ("videoID", "question_id", "duration", "task_type", "question", "options", "answer")
+_ALSO = ("video_id", "domain", "sub_category", "url")
+_DURATIONS = ("short", "medium", "long")
+_TASK = (
+    "Select the best answer to the following multiple-choice question based on the video and the "
+    "subtitles. Respond with only the letter (A, B, C, or D) of the correct option."
+)
+_ASK = "\nAnswer with the option's letter from the given choices directly."
+_HEAD = "This video's subtitles are listed below: \n"
+_NEEDS = (
+    "test-*.parquet (or its rows as test.jsonl, .json or .csv), and the videos by their YouTube "
+    "names (videoID)"
+)
+
+
+class VideoMME(FolderDataset):
+    """The benchmark; see `Dataset`. `by_type` is its task types, `by_label` the durations.
+
+    Attributes:
+        options_as_list: options as Python writes a list, as in the code of the DyCoke paper, in
+            place of one per line.
+    """
+
+    group: ClassVar[str] = "videomme"
+    about: ClassVar[About] = About(
+        title="Video-MME, without subtitles",
+        splits=("test",),
+        questions=2700,
+        videos=900,
+        needs=_NEEDS,
+        source="https://huggingface.co/datasets/lmms-lab/Video-MME",
+        bytes=100_000_000_000,
+    )
+    options_as_list: bool = False
+
+    def files(self, split: Split) -> list[Path]:
+        """See `FolderDataset`."""
+        return [self.required(*(stem + suffix for suffix in ROW_FILES for stem in _STEMS))]
+
+    def edition(self, split: Split) -> str:
+        """See `Dataset.edition`."""
+        return super().edition(split) + ("-list" if self.options_as_list else "")
+
+    def read(self, split: Split) -> list[Item]:
+        """See `FolderDataset`."""
+        return [
+            self._item(row) for row in self.checked(read_rows(self.files(split)[0]), _FIELDS, _ALSO)
+        ]
+
+    def find(self, video: str) -> Path | None:
+        """See `FolderDataset`."""
+        return self.folder.video(video)
+
+    def score(self, item: Item, said: str) -> Score:
+        """See `Dataset.score`: the letter."""
+        return score_choice(item, said)
+
+    def prompt(self, video: str, question: str) -> str:
+        """All that is put to the model.
+
+        Args:
+            video: the question's.
+            question: it, and its options.
+        """
+        return f"{_TASK}\n{question}\n{_ASK}"
+
+    def _item(self, row: Row) -> Item:
+        options, video = row.texts("options"), row.text("videoID")
+        listed = str(list(options)) if self.options_as_list else "\n".join(options)
+        return Item(
+            id=row.text("question_id"),
+            video=video,
+            question=self.prompt(video, f"{row.text('question')}\n{listed}"),
+            answer=row.one_of("answer", [*LETTERS[: len(options)]]),
+            kind=row.text("task_type"),
+            label=row.one_of("duration", _DURATIONS),
+            options=options,
+        )
+
+
+class VideoMMEWithSubtitles(VideoMME):
+    """The same questions, each behind the subtitles that its video has at 32 moments."""
+
+    group: ClassVar[str] = "videomme_w_subtitle"
+    about: ClassVar[About] = About(
+        title="Video-MME, with subtitles",
+        splits=("test",),
+        questions=2700,
+        videos=900,
+        needs=f"{_NEEDS}, and subtitle/*.srt",
+        source="https://huggingface.co/datasets/lmms-lab/Video-MME",
+        bytes=100_000_000_000,
+    )
+
+    def __init__(self, folder: Path, task: str | None = None) -> None:
+        super().__init__(folder, task)
+        self._lines: dict[str, str] = {}
+
+    def files(self, split: Split) -> list[Path]:
+        """See `FolderDataset`: subtitles are part of the questions."""
+        return [*super().files(split), *self.folder.subtitles.values()]
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`: also where no video has subtitles."""
+        none = f"{self.name}: there is no .srt file, so no question has subtitles"
+        return [*super().notes(), *([] if self.folder.subtitles else [none])]
+
+    def prompt(self, video: str, question: str) -> str:
+        """See `VideoMME.prompt`."""
+        if video not in self._lines:
+            self._lines[video] = self._spoken(video)
+        return f"{_HEAD}{self._lines[video]}\n{_TASK}\n{question}\nThe best answer is:"
+
+    def _spoken(self, video: str) -> str:
+        file, path = self.find(video), self.folder.subtitles.get(video)
+        if file is None or path is None:
+            return NONE
+        try:
+            return videomme_subtitles(path, file)
+        except VideoError:  # it is asked about, and fails there
+            return NONE

@@ -1,0 +1,262 @@
+"""Subtitles of a video, and which of their lines are shown at its sampled frames.
+
+FFmpeg reads them: files (SubRip, WebVTT, ASS and SSA) and the text streams of a container. All
+times are seconds from the video's first frame, those of a file as they stand in it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.unicode import display_name, shown
+
+if TYPE_CHECKING:
+    from dycoke_cli.video.source import VideoSource
+
+AUTO = "auto"
+"""In place of a file: one beside the video, or a stream of its container."""
+HEADER = "This video's subtitles are listed below:"
+"""The line of a prompt that stands before them."""
+SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
+"""Of the file beside a video, in the order in which they are looked for."""
+MAX_BYTES = 64 * 1024**2
+_FORMATS = "srt,webvtt,ass"
+_ASS_FIELDS = 8  # before the text of an event, each followed by a comma
+# A drawing is a shape, written where text would be: {\p1}m 0 0 l 100 0{\p0}
+_DRAWING = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}.*?(?:\{[^{}]*\\p0[^{}]*\}|$)", re.DOTALL)
+# In ASS all braces are the format's own; FFmpeg makes such of the tags of other formats, too.
+_STYLE = re.compile(r"\{\\[^{}]*\}")
+_BRACES = re.compile(r"\{[^{}]*\}")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_SPACE = re.compile(r"\\[Nnh]")
+
+
+@dataclass(frozen=True)
+class SubtitleSource:
+    """Where the subtitles of a video are.
+
+    Args:
+        path: of a file; None for the container's own text stream.
+        required: whether a video without any is refused; otherwise that is a warning.
+        digest: SHA-256 of the file's content, where it is part of a key.
+    """
+
+    path: str | None
+    required: bool = True
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is shown from one time to another, which isn't included; plain text on one line."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Subtitles:
+    """Subtitles, or those of their lines that are shown at some frames.
+
+    Args:
+        source: the file as it was given, or the stream of the container; fit for a terminal.
+        lines: in the order of their start.
+        warnings: one sentence each.
+    """
+
+    source: str
+    lines: tuple[Line, ...]
+    warnings: tuple[str, ...] = ()
+
+    def at(self, times_s: Sequence[float]) -> Subtitles:
+        """The lines that are shown at one of these times (ascending) at least."""
+
+        def is_shown(line: Line) -> bool:
+            after = bisect_left(times_s, line.start_s)
+            return after < len(times_s) and times_s[after] < line.end_s
+
+        lines = tuple(line for line in self.lines if is_shown(line))
+        none = () if lines else (f"no line of {self.source} is shown at a sampled frame",)
+        return replace(self, lines=lines, warnings=(*self.warnings, *none))
+
+    @property
+    def text(self) -> str:
+        """What stands in a prompt before the question; empty where there is no line."""
+        if not self.lines:
+            return ""
+        return "".join(f"{text}\n" for text in (HEADER, *(line.text for line in self.lines)))
+
+
+def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSource:
+    """Where the subtitles of a video are; nothing but names of files is looked at.
+
+    Args:
+        video: a path, or - for stdin.
+        wanted: a file, or AUTO.
+        required: with AUTO, whether a video without any is refused.
+
+    Raises:
+        UsageError: the file isn't there.
+    """
+    if wanted != AUTO:
+        if not os.path.isfile(wanted):
+            raise UsageError(
+                f"--subtitles {display_name(wanted)} isn't a file: check the spelling and the "
+                "folder, or use --subtitles auto"
+            )
+        return SubtitleSource(wanted)
+    stem = os.path.splitext(video)[0]
+    beside = (f"{stem}{suffix}" for each in SUFFIXES for suffix in (each, each.upper()))
+    return SubtitleSource(next(filter(os.path.isfile, beside), None), required)
+
+
+def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
+    """All lines of a file in SubRip, WebVTT, ASS or SSA; the content tells which.
+
+    Raises:
+        UsageError: it can't be read, is none of these, or has no line.
+    """
+    import av
+
+    name = display_name(path)
+    text, warnings = _decoded(_content(path, name), name)
+    try:
+        # A copy in memory: whatever it says, FFmpeg can open no other file. It stops at a NUL.
+        container = av.open(
+            io.BytesIO(text.replace("\0", shown("\0")).encode()),
+            mode="r",
+            options={"format_whitelist": _FORMATS},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UsageError(
+            f"the subtitles {name} can't be read: it is no SubRip, WebVTT or ASS file, or it is "
+            "damaged at its start"
+        ) from error
+    with container:
+        stream = container.streams[0]
+        packets = (
+            (packet, float(packet.pts * packet.time_base))
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None and packet.time_base is not None
+        )
+        return _subtitles(name, _events(stream, packets), warnings)
+
+
+def text_stream(source: VideoSource) -> int | str:
+    """The index of an open video's subtitle stream, or a sentence that says why there is none.
+
+    Of several text streams it is the one that the container marks as the default, or the first.
+    """
+    from av.stream import Disposition
+
+    streams = source.container.streams.subtitles
+    text = [one for one in streams if one.codec_context and one.codec_context.codec.text_sub]
+    if text:
+        return min(text, key=lambda one: not one.disposition & Disposition.default).index
+    beside = f"no file of its name ({', '.join(SUFFIXES)}) beside it"
+    if not streams:
+        return f"{source.name} has no subtitles: {beside}, and no subtitle stream in it"
+    kinds = {one.codec_context.name for one in streams if one.codec_context} or {"unknown"}
+    return (
+        f"{source.name} has no subtitles that can be read as text: {beside}, and those in it are "
+        f"pictures or have no decoder ({', '.join(sorted(kinds))})"
+    )
+
+
+def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
+    """The lines of a subtitle stream that begin by a time. Leaves the source somewhere else.
+
+    Args:
+        source: an open, described video.
+        index: of `text_stream`.
+        until_s: in seconds from the video's first frame.
+
+    Raises:
+        UsageError: there is no line in the whole stream.
+    """
+    source.rewind()
+    stream = source.container.streams[index]
+
+    def packets() -> Iterator[tuple[Any, float]]:
+        for packet in source.demux(stream):
+            time = source.packet_time(packet)
+            if time is not None:
+                yield packet, float(time)
+                if time > until_s:
+                    return
+
+    return _subtitles(f"stream {index} of {source.name}", _events(stream, packets()))
+
+
+def _content(path: str | os.PathLike[str], name: str) -> bytes:
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise UsageError(f"the subtitles {name} aren't a file")
+        if os.path.getsize(path) > MAX_BYTES:
+            raise UsageError(
+                f"the subtitles {name} have more than {MAX_BYTES // 1024**2} MiB: is that a "
+                "subtitle file?"
+            )
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"the subtitles {name} can't be read ({error.strerror})") from error
+
+
+def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    """Text, and a warning where its encoding is a guess."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace"), ()
+    try:
+        return content.decode("utf-8-sig"), ()
+    except UnicodeDecodeError:
+        # Windows' Latin-1, which has letters and quotes where ISO 8859-1 has control characters.
+        text = content.decode("cp1252", "replace")
+        guess = f"the subtitles {name} aren't UTF-8 text, and were read as Latin-1: convert them"
+        return text, (f"{guess} if letters are wrong",)
+
+
+def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line]:
+    """The lines of packets with their times; a packet that can't be decoded has none."""
+    import av
+
+    context = stream.codec_context
+    in_ass = context.name in ("ass", "ssa")
+    for packet, start in packets:
+        end = start + float((packet.duration or 0) * packet.time_base)
+        try:
+            decoded = context.decode2(packet)
+        except av.FFmpegError:
+            continue
+        for part in decoded or ():
+            text = _plain(getattr(part, "ass", b"").decode("utf-8", "replace"), in_ass)
+            if text:
+                yield Line(start, end, text)
+
+
+def _plain(event: str, in_ass: bool) -> str:
+    """The text of an ASS event, which FFmpeg makes of every format, without what styles it."""
+    text = event.split(",", _ASS_FIELDS)[-1]
+    text = _DRAWING.sub("", text)
+    text = (_BRACES if in_ass else _STYLE).sub("", text)
+    text = _SPACE.sub(" ", _TAG.sub("", text))
+    return shown(" ".join(text.split()))
+
+
+def _subtitles(name: str, lines: Iterator[Line], warnings: tuple[str, ...] = ()) -> Subtitles:
+    found = sorted(lines, key=lambda line: line.start_s)
+    if not found:
+        raise UsageError(f"the subtitles {name} have no line of text")
+    if endless := sum(line.end_s <= line.start_s for line in found):
+        which = "1 line" if endless == 1 else f"{endless} lines"
+        warnings += (f"{which} of {name} ends before it begins, and isn't used",)
+    return Subtitles(name, tuple(found), warnings)

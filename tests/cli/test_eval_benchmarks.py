@@ -1,0 +1,230 @@
+"""`dycoke eval` on miniatures of the published benchmarks: listed, checked, and run to the end."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
+from dycoke_cli.evaluation.journal import FILE
+from dycoke_cli.runs import local
+from tests.documents import valid
+from tests.evaluation import miniatures
+
+from .harness import Outcome, run_here
+
+SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a miniature of each."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in miniatures.MAKERS:
+        miniatures.make(name, folder / name)
+    return folder
+
+
+def run(name: str, data: Path, out: Path, *flags: str | Path) -> Outcome:
+    return run_here("eval", name, "--data", data, *SMALL, "--out", out, *flags)
+
+
+def never(*_: object) -> None:
+    raise AssertionError("a model was loaded")
+
+
+def test_the_list_names_all() -> None:
+    text = run_here("eval", "--list")
+    assert (text.code, text.err) == (0, "")
+    document = valid(run_here("eval", "--list", "--json").object, "eval-list", "list")
+    assert [one["name"] for one in document["benchmarks"]] == list(DATASETS)
+    for one in document["benchmarks"]:
+        assert re.search(rf"^{one['name']} ", text.out, re.MULTILINE)
+        assert one["tasks"] == [f"{one['name']}_{task}" for task in tasks_of(one["name"])]
+        assert one["questions"] == class_of(one["name"]).about.questions
+    assert "mvbench_action_count" in text.out
+    assert "https://github.com/doc-doc/NExT-QA" in text.out
+
+
+def test_a_name_is_needed() -> None:
+    outcome = run_here("eval")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "name a benchmark (`dycoke eval --list` shows them)" in outcome.err
+    valid(run_here("eval", "--json").object, "eval", "error")
+
+
+@pytest.mark.parametrize("name", miniatures.MAKERS)
+def test_files_that_are_right(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    outcome = run_here("eval", name, "--data", data / name, "--check", "--json")
+    document = valid(outcome.object, "eval-check", "check")
+    assert (outcome.code, document["faults"], document["warnings"]) == (0, [], [])
+    text = run_here("eval", name, "--data", data / name, "--check")
+    assert (text.code, text.err) == (0, "")
+    assert text.out.endswith("; all there, first and last frames decoded\n")
+    assert f"{document['questions']} questions about {document['videos']} videos" in text.out
+
+
+def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
+    miniatures.make("mvbench", tmp_path)
+    videos = tmp_path / "video"
+    (videos / "ssv2_video" / "166583.webm").unlink()
+    (videos / "vlnqa" / "1.mp4").write_bytes(b"no video at all")
+    cut = videos / "scene_qa" / "video" / "Top001_00001.mp4"
+    whole = miniatures.clip("blue", ".mkv")
+    cut.unlink()
+    cut.with_suffix(".mkv").write_bytes(whole[: len(whole) * 4 // 5])
+    (videos / "perception" / "videos" / "video_1.mp4").write_bytes(b"")
+    rows = miniatures.mvbench_rows("action_localization")
+    rows[1] |= {"start": 5.0, "end": 6.0}
+    miniatures.put_json(tmp_path / "json" / "action_localization.json", rows)
+    outcome = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--json")
+    assert outcome.code == 3
+    document = valid(outcome.object, "eval-check", "check")
+    faults = {one["video"]: (one["problem"], one["message"]) for one in document["faults"]}
+    assert set(faults) == {
+        "ssv2_video/166583.webm", "vlnqa/1.mp4", "scene_qa/video/Top001_00001.mp4",
+        "perception/videos/video_1.mp4", "sta/sta_video/a.mp4",
+    }  # fmt: skip
+    assert faults["ssv2_video/166583.webm"] == (
+        "missing", "ssv2_video/166583.webm isn't below --data",
+    )  # fmt: skip
+    assert faults["vlnqa/1.mp4"][0] == "unreadable"
+    assert "vlnqa/1.mp4 isn't a video that can be read" in faults["vlnqa/1.mp4"][1]
+    assert faults["scene_qa/video/Top001_00001.mp4"][0] == "damaged"
+    assert "it is cut off" in faults["scene_qa/video/Top001_00001.mp4"][1]
+    assert "is empty (0 bytes)" in faults["perception/videos/video_1.mp4"][1]
+    assert faults["sta/sta_video/a.mp4"][1].startswith(
+        "sta/sta_video/a.mp4: --start 5 s lies beyond the end of the video, which is 2.0 s long"
+    )
+    text = run_here("eval", "mvbench", "--data", tmp_path, "--check")
+    assert text.code == 3
+    assert "; 5 aren't right:\n" in text.out
+    assert "missing: ssv2_video/166583.webm isn't below --data\n" in text.out
+    # Of the first videos only.
+    few = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--limit", "2", "--json")
+    assert few.object["videos"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nextqa_mc_test"], r"nextqa_mc_test needs the folder of its files: --data DIR, with te"),
+        (["shapes", "--data", "."], r"shapes is bundled: it takes no --data"),
+        (["videomme", "--data", "/no"], r"--data /no doesn't exist"),
+        (["mvbench", "--data", "DATA/videomme"], r"has no action_antonym\.json"),
+        (["videomme", "--data", "DATA/nextqa_mc_test"], r"test\.csv, row 1 has no field 'videoID'"),
+        (["nextqa_mc_test", "--data", "DATA/nextqa_mc_test", "--split", "validation"], r"val\.csv"),
+        (
+            ["perceptiontest_val_mc", "--data", "DATA/perceptiontest_val_mc", "--split", "test"],
+            r"perceptiontest_val_mc has no test split with answers: it has validation",
+        ),
+        (["mvbench_action_counts", "--data", "."], r"did you mean mvbench_action_count\?"),
+        (["mvbench", "--data", "DATA/mvbench", "--start", "1"], r"--start and --end aren't for mv"),
+    ],
+)
+def test_what_is_refused(
+    arguments: list[str], sentence: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "load_answerer", never)
+    given = [argument.replace("DATA", str(data)) for argument in arguments]
+    outcome = run_here("eval", *given, "--quiet")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.search(sentence, outcome.err)
+    document = run_here("eval", *given, "--json", "--quiet").object
+    assert (document["error"]["code"], bool(valid(document, "eval", "error"))) == ("usage", True)
+
+
+def test_no_video_at_all_is_said_before_a_model_is_loaded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "load_answerer", never)
+    miniatures.put_csv(tmp_path / "test.csv", miniatures.nextqa_rows())
+    outcome = run("nextqa_mc_test", tmp_path, tmp_path / "out")
+    assert outcome.code == 3
+    assert "none of the 2 videos of nextqa_mc_test is below --data (401" in outcome.err
+
+
+def test_a_video_that_is_missing_or_broken_is_a_line_per_question(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = miniatures.make("nextqa_mc_test", tmp_path / "data")
+    (folder / "NExTVideo" / "1164" / "4010069381.mp4").unlink()
+    loud = run_here(
+        "eval", "nextqa_mc_test", "--data", folder, *SMALL[:-1], "--out", tmp_path / "out",
+        "--methods", "none",
+    )  # fmt: skip
+    assert loud.code == 1
+    assert (
+        "Warning: 1 of 2 videos of nextqa_mc_test aren't below --data (4010069381); questions "
+        "about them count as wrong, and --check lists them all" in loud.err
+    )
+    lines = [line for line in loud.out.splitlines() if "4010069381_" in line]
+    assert [line.split()[:2] for line in lines] == [
+        ["none:", "4010069381_0"], ["none:", "4010069381_1"],
+    ]  # fmt: skip
+    assert loud.err.count("Failed: ") == 1  # two questions, one video
+    assert all("failed: " in line and "doesn't exist" in line for line in lines)
+    again = run("nextqa_mc_test", folder, tmp_path / "out", "--methods", "none", "--json")
+    assert again.code == 1
+    document = valid(again.object, "eval", "report")
+    (row,) = document["rows"]
+    assert (row["questions"], row["failed"]) == (3, 2)
+    assert [one["reason"] for one in document["unscored"] if one["item"] != "2574374895_0"] == [
+        "failed", "failed",
+    ]  # fmt: skip
+    # It is found, and only what has no answer is asked.
+    miniatures.put(folder / "4010069381.webm")
+    assert run("nextqa_mc_test", folder, tmp_path / "out", "--methods", "none").code == 0
+    written = [json.loads(line) for line in (tmp_path / "out" / FILE).read_text().splitlines()]
+    assert sorted(line["item"] for line in written if "item" in line) == [
+        "2574374895_0", "4010069381_0", "4010069381_1",
+    ]  # fmt: skip
+
+
+def test_a_part_that_is_not_there_fails_its_question_alone(tmp_path: Path) -> None:
+    rows = miniatures.mvbench_rows("action_localization")
+    rows[1] |= {"start": 5.0, "end": 6.0}
+    miniatures.put_json(tmp_path / "action_localization.json", rows)
+    miniatures.put(tmp_path / "sta" / "sta_video" / "a.mp4")
+    outcome = run(
+        "mvbench_action_localization", tmp_path, tmp_path / "out", "--methods", "none", "--json"
+    )
+    assert outcome.code == 1
+    document = valid(outcome.object, "eval", "report")
+    (row,) = document["rows"]
+    assert (row["questions"], row["failed"]) == (2, 1)
+    (failed,) = [one for one in document["unscored"] if one["reason"] == "failed"]
+    assert failed["item"] == "action_localization_1"
+    assert "5 s lies beyond the end of the video" in failed["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", miniatures.MAKERS)
+def test_to_the_end(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
+    flags = ("--methods", "none,dycoke", "--limit", "3", "--json")
+    outcome = run(name, data / name, tmp_path / "out", *flags)
+    document = valid(outcome.object, "eval", "report")
+    assert outcome.code == 0
+    assert document["benchmark"] == name
+    assert document["metric"] == ("rouge_l_f1" if name == "video_dc499" else "accuracy")
+    for row in document["rows"]:
+        assert row["failed"] == 0
+        assert sum(group["questions"] for group in row["by_type"].values()) == row["questions"]
+        mean = sum(g["accuracy"] * g["questions"] for g in row["by_type"].values())
+        assert row["accuracy"] == pytest.approx(mean / row["questions"])
+        assert (row["macro_accuracy"] is None) == (name != "mvbench")
+        listed = [one for one in document["unscored"] if one["spec"] == row["spec"]]
+        assert len(listed) == row["unparsable"]
+    answers = [json.loads(line) for line in (tmp_path / "out" / FILE).read_text().splitlines()]
+    # Of a question whose words the bundled model doesn't know it is told without the video.
+    visual = {line["visual"] for line in answers if "item" in line}
+    assert visual == ({0} if name == "activitynetqa" else {32})
+    again = run(name, data / name, tmp_path / "out", *flags)
+    assert again.object["rows"] == document["rows"]

@@ -1,0 +1,492 @@
+"""The readers: real annotations, miniatures in each native layout, and files that aren't right."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
+from dycoke_cli.evaluation.datasets.videomme import VideoMME
+from dycoke_cli.video import Sampling, read
+
+from . import miniatures
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "annotations"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="real annotations aren't on this machine")
+
+
+def items_of(name: str, folder: Path, limit: int | None = None) -> list[Item]:
+    dataset = open_dataset(name, folder)
+    return dataset.items(dataset.about.splits[0], limit)
+
+
+def open_made(name: str, folder: Path) -> Dataset:
+    return open_dataset(name, miniatures.make(name, folder))
+
+
+@pytest.mark.parametrize("name", miniatures.MAKERS)
+def test_a_miniature_is_read_and_all_its_videos_are_found(name: str, tmp_path: Path) -> None:
+    dataset = open_made(name, tmp_path)
+    items = dataset.items(dataset.about.splits[0], None)
+    assert len({item.id for item in items}) == len(items) >= 2
+    assert dataset.missing({item.video for item in items}) == []
+    assert dataset.notes() == []
+    for item in items:
+        assert item.question.startswith(item.question.strip())
+        if item.options:
+            assert item.answer in "ABCDE"[: len(item.options)]
+    # Those about one video stand together.
+    videos = [item.video for item in items]
+    runs = [video for i, video in enumerate(videos) if i == 0 or videos[i - 1] != video]
+    assert len(runs) == len(set(videos))
+
+
+def test_every_benchmark_but_the_bundled_one_has_a_miniature() -> None:
+    assert {*DATASETS} - {"shapes"} == {*miniatures.MAKERS}
+    assert set(miniatures.MVBENCH) == set(tasks_of("mvbench"))
+
+
+LETTER = "Answer with the option's letter from the given choices directly."
+SELECT = (
+    "Select the best answer to the following multiple-choice question based on the video and the "
+    "subtitles. Respond with only the letter (A, B, C, or D) of the correct option."
+)
+PROMPTS = {
+    "nextqa_mc_test": "what colour is the star\nA. blue\nB. red\nC. green\nD. yellow\nE. purple",
+    "activitynetqa": "What is the color of the star? Answer the question using a single word or "
+    "phrase.",
+    "perceptiontest_val_mc": f"What colour is the star?\nA. blue\nB. red\nC. green\n{LETTER}",
+    "videomme": f"{SELECT}\nWhat colour is the star?\nA. Blue.\nB. Red.\nC. Green.\nD. Yellow.\n\n"
+    + LETTER,
+    "videomme_w_subtitle": "This video's subtitles are listed below: \nIt begins.\nIt goes on,\n"
+    f"{SELECT}\nWhat colour is the star?\nA. Blue.\nB. Red.\nC. Green.\nD. Yellow.\n"
+    "The best answer is:",
+    "video_dc499": "Describe the video in detail.",
+    "mvbench": "Question:What colour is the star?\nOption:\n(A) blue\n(B) red\n(C) green\n"
+    "Only give the best option.",
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts_are_those_of_lmms_eval(name: str, tmp_path: Path) -> None:
+    """As its code writes them, letter for letter."""
+    first = open_made(name, tmp_path).items("test", None)[0]
+    assert first.question == PROMPTS[name]
+
+
+def test_a_video_without_subtitles_says_so(tmp_path: Path) -> None:
+    items = open_made("videomme_w_subtitle", tmp_path).items("test", None)
+    head = "This video's subtitles are listed below: \nNo subtitles available\nSelect the best"
+    assert items[-1].question.startswith(head)
+    (tmp_path / "subtitle" / "fFjv93ACGo8.srt").unlink()
+    dataset = open_dataset("videomme_w_subtitle", tmp_path)
+    dataset.items("test", None)
+    assert dataset.notes() == [
+        "videomme_w_subtitle: there is no .srt file, so no question has subtitles"
+    ]
+
+
+def test_options_as_the_papers_code_printed_them(tmp_path: Path) -> None:
+    dataset = VideoMME(miniatures.make("videomme", tmp_path))
+    usual = dataset.edition("test")
+    dataset.options_as_list = True
+    question = dataset.items("test", None)[0].question
+    assert "star?\n['A. Blue.', 'B. Red.', 'C. Green.', 'D. Yellow.']\n\nAnswer with" in question
+    assert dataset.edition("test") != usual
+
+
+def test_kinds_and_labels(tmp_path: Path) -> None:
+    def kinds(name: str) -> list[tuple[str, str, str]]:
+        items = open_made(name, tmp_path / name).items("test", None)
+        return [(item.id, item.kind, item.label) for item in items]
+
+    assert kinds("nextqa_mc_test") == [
+        ("4010069381_0", "TN", "temporal"),
+        ("4010069381_1", "DL", "descriptive"),
+        ("2574374895_0", "CW", "causal"),
+    ]
+    assert kinds("activitynetqa") == [
+        ("v_abc_1", "color", "all but yes/no"),
+        ("v_abc_2", "yes/no", "yes/no"),
+        ("v_d-ef_1", "motion", "all but yes/no"),
+    ]
+    assert kinds("perceptiontest_val_mc") == [
+        ("video_10_0", "semantics", "descriptive"),
+        ("video_10_1", "physics", "predictive"),
+        ("video_11_0", "semantics", "descriptive"),
+    ]
+    assert kinds("videomme")[1:] == [
+        ("001-2", "Attribute Perception", "short"),
+        ("301-1", "Attribute Perception", "medium"),
+    ]
+    assert kinds("video_dc499") == [("v_abc", "description", ""), ("v_def", "description", "")]
+
+
+def test_parts_of_videos_and_parts_that_were_cut_beforehand(tmp_path: Path) -> None:
+    miniatures.make("mvbench", tmp_path)
+    whole = items_of("mvbench_action_sequence", tmp_path)
+    assert [(item.start_s, item.end_s) for item in whole] == [(0.5, 1.5), (1.0, 2.0)]
+    assert [item.answer for item in whole] == ["A", "B"]
+    before = tmp_path / "video" / "star"
+    (before / "Charades_v1_480").rename(before / "Charades_segment")
+    cut = items_of("mvbench_action_sequence", tmp_path)
+    assert [(item.start_s, item.end_s) for item in cut] == [(None, None)] * 2
+    dataset = open_dataset("mvbench_action_sequence", tmp_path)
+    assert dataset.file(cut[0].video) == before / "Charades_segment" / "ZS9XR.mp4"
+    # Other frames are seen: answers are no longer those of whole videos.
+    assert dataset.edition("test").endswith("-cut2")
+    assert open_dataset("mvbench_action_count", tmp_path).edition("test").count("-") == 1
+
+
+def test_videos_of_the_branch_that_lmms_eval_downloads(tmp_path: Path) -> None:
+    miniatures.make("mvbench", tmp_path)
+    video = tmp_path / "video"
+    (video / "ssv2_video").rename(tmp_path / "ssv2_video_mp4")
+    (tmp_path / "ssv2_video_mp4" / "166583.webm").rename(tmp_path / "ssv2_video_mp4" / "166583.mp4")
+    dataset = open_dataset("mvbench_action_antonym", tmp_path)
+    (item,) = dataset.items("test", None)
+    assert dataset.file(item.video) == tmp_path / "ssv2_video_mp4" / "166583.mp4"
+
+
+def test_a_folder_of_frames_is_a_video_of_three_frames_per_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
+    dataset = open_dataset(
+        "mvbench_episodic_reasoning", miniatures.make("mvbench", tmp_path / "data")
+    )
+    (first, second) = dataset.items("test", None)
+    assert (first.video, first.start_s, second.start_s) == (second.video, 0.5, 1.0)
+    path = dataset.file(first.video)
+    clip = read(path, Sampling(frames=100))
+    assert clip.timestamps_s == pytest.approx([i / 3 for i in range(6)], abs=0.001)
+    frames = sorted((tmp_path / "data" / "video" / first.video).iterdir())
+    for shown, file in zip(clip.frames, frames, strict=True):
+        with Image.open(file) as picture:
+            difference = abs(shown.astype(int) - _rgb(picture)).mean()
+        assert difference < 4
+    part = read(path, Sampling(frames=100, start_s=0.5, end_s=1.5))
+    assert part.timestamps_s == pytest.approx([2 / 3, 1, 4 / 3], abs=0.001)
+    assert dataset.file(first.video) == path
+
+
+def _rgb(picture: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def test_the_first_videos_are_the_same_whatever_the_number(tmp_path: Path) -> None:
+    miniatures.make("mvbench", tmp_path)
+    some = [{item.video for item in items_of("mvbench", tmp_path, n)} for n in range(1, 8)]
+    assert [len(videos) for videos in some] == list(range(1, 8))
+    for fewer, more in pairwise(some):
+        assert fewer < more
+
+
+def test_the_first_videos_are_no_matter_of_the_files_order(tmp_path: Path) -> None:
+    """MVBench's first videos are all of its first task, NExT-QA's test file is sorted, too."""
+    rows = [miniatures.nextqa_rows()[0] | {"video": f"{1000 + n}"} for n in range(200)]
+    chosen = []
+    for order in (rows, rows[::-1]):
+        miniatures.put_csv(tmp_path / "test.csv", order)
+        chosen.append({int(item.video) for item in items_of("nextqa_mc_test", tmp_path, 40)})
+    assert chosen[0] == chosen[1]
+    quarters = Counter((video - 1000) // 50 for video in chosen[0])
+    assert min(quarters.values()) >= 3
+    assert len(quarters) == 4
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv"])
+@pytest.mark.parametrize("name", ["videomme", "video_dc499"])
+def test_without_parquet(
+    name: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = items_of(name, miniatures.make(name, tmp_path))
+    rows = miniatures.videomme_rows() if name == "videomme" else miniatures.videodc_rows()
+    (parquet,) = tmp_path.rglob("*.parquet")
+    parquet.unlink()
+    path = parquet.with_name(f"test{suffix}")
+    if suffix == ".json":
+        miniatures.put_json(path, rows)
+    elif suffix == ".csv":
+        miniatures.put_csv(path, rows)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert items_of(name, tmp_path) == whole
+
+
+def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    miniatures.make("videomme", tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r"is Parquet, which needs another package: .* install .*"):
+        items_of("videomme", tmp_path)
+
+
+def test_the_edition_follows_the_annotations(tmp_path: Path) -> None:
+    dataset = open_made("nextqa_mc_test", tmp_path)
+    before = dataset.edition("test")
+    miniatures.put(tmp_path / "more.mp4")
+    assert open_dataset("nextqa_mc_test", tmp_path).edition("test") == before
+    rows = miniatures.nextqa_rows()
+    rows[0]["answer"] = 3
+    miniatures.put_csv(tmp_path / "test.csv", rows)
+    assert open_dataset("nextqa_mc_test", tmp_path).edition("test") != before
+    srt = miniatures.make("videomme_w_subtitle", tmp_path / "mme")
+    before = open_dataset("videomme_w_subtitle", srt).edition("test")
+    (srt / "subtitle" / "fFjv93ACGo8.srt").write_text(miniatures.SRT + "\n", encoding="utf-8")
+    assert open_dataset("videomme_w_subtitle", srt).edition("test") != before
+
+
+def test_links_that_lead_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    miniatures.make("nextqa_mc_test", tmp_path / "data")
+    os.symlink(tmp_path / "data", tmp_path / "data" / "NExTVideo" / "again")
+    os.symlink(tmp_path / "data", tmp_path / "data" / "NExTVideo" / "and-again")
+    walk = os.walk
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        for count, found in enumerate(walk(*arguments, **named)):
+            assert count < 10, "it goes round"
+            yield found
+
+    monkeypatch.setattr(os, "walk", counted)
+    dataset = open_dataset("nextqa_mc_test", tmp_path / "data")
+    assert dataset.missing(["4010069381"]) == []
+
+
+def test_hidden_files_are_none(tmp_path: Path) -> None:
+    dataset = open_made("perceptiontest_val_mc", tmp_path)
+    before = dataset.items("validation", None)
+    for name in ("._mc_question_valid.json", ".cache/mc_question_valid.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0")
+    (tmp_path / "mc_question_valid.json").rename(tmp_path / "my_valid.json")
+    (tmp_path / "__MACOSX").mkdir()
+    miniatures.put(tmp_path / "__MACOSX" / "video_99.mp4")
+    dataset = open_dataset("perceptiontest_val_mc", tmp_path)
+    assert dataset.items("validation", None) == before
+    assert dataset.missing(["video_10", "video_99"]) == ["video_99"]
+
+
+def test_a_map_gives_videos_their_names(tmp_path: Path) -> None:
+    miniatures.make("nextqa_mc_test", tmp_path)
+    (tmp_path / "NExTVideo" / "1164" / "4010069381.mp4").rename(
+        tmp_path / "NExTVideo" / "1164" / "55.mp4"
+    )
+    assert open_dataset("nextqa_mc_test", tmp_path).missing(["4010069381"]) == ["4010069381"]
+    miniatures.put_json(tmp_path / "map_vid_vidorID.json", {"4010069381": "1164/55"})
+    assert open_dataset("nextqa_mc_test", tmp_path).missing(["4010069381"]) == []
+
+
+# What is wrong: benchmark, file, change of its content, sentence.
+def _field(name: str, value: Any, row: int = 0) -> Any:
+    def change(rows: Any) -> Any:
+        rows[row][name] = value
+        return rows
+
+    return change
+
+
+def _without(name: str) -> Any:
+    return lambda rows: [{k: v for k, v in row.items() if k != name} for row in rows]
+
+
+WRONG = [
+    ("nextqa_mc_test", _field("answer", 5), r"test.csv, row 1: answer '5' is out of range \(0 to"),
+    ("nextqa_mc_test", _field("answer", "B"), r"answer 'B' isn't a whole number"),
+    ("nextqa_mc_test", _field("type", "XX"), r"row 1: type 'XX' is none of CW, CH, TN"),
+    ("nextqa_mc_test", _field("a2", ""), r"row 1: a2 '' isn't a text"),
+    ("nextqa_mc_test", _field("qid", 1, 0), r"has the question '4010069381_1' twice"),
+    ("nextqa_mc_test", _without("a0"), r"test.csv, row 1 has no field 'a0': is it the file of ano"),
+    ("mvbench_action_count", _field("answer", "pink"), r"answer 'pink' is none of the candidates"),
+    ("mvbench_action_count", _field("candidates", ["blue"]), r"isn't a list of two texts or more"),
+    ("mvbench_action_sequence", _field("end", 0.2), r"end '0.2' isn't after its start \(0.5\)"),
+    ("mvbench_action_sequence", _field("start", "x"), r"start 'x' isn't a number of seconds"),
+    ("mvbench_action_sequence", _field("start", -1), r"start '-1' isn't a time from 0 on"),
+    ("mvbench_action_count", lambda rows: {"rows": rows}, r"action_count.json isn't a list, as th"),
+    ("mvbench_action_count", lambda rows: [], r"action_count.json has no rows"),
+    ("mvbench_action_count", lambda rows: [1], r"action_count.json, row 1 isn't an object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "sentence"), WRONG)
+def test_annotations_that_are_not_right(
+    name: str, change: Any, sentence: str, tmp_path: Path
+) -> None:
+    if name == "nextqa_mc_test":
+        miniatures.put_csv(tmp_path / "test.csv", change(miniatures.nextqa_rows()))
+    else:
+        task = name.removeprefix("mvbench_")
+        rows = change(miniatures.mvbench_rows(task))
+        miniatures.put_json(tmp_path / f"{task}.json", rows)
+    with pytest.raises(UsageError, match=sentence):
+        items_of(name, tmp_path)
+
+
+@pytest.mark.parametrize("letter", ["E", "", "AB", "a"])
+def test_a_letter_that_is_none(letter: str, tmp_path: Path) -> None:
+    rows = miniatures.videomme_rows()
+    rows[1]["answer"] = letter
+    miniatures.put_json(tmp_path / "test.json", rows)
+    with pytest.raises(UsageError, match=rf"row 2: answer '{letter}' is none of A, B, C, D"):
+        items_of("videomme", tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"video_1": 1}, {"video_1": {"mc_question": 1}}, {"v": {}}])
+def test_perception_without_questions(content: dict[str, Any], tmp_path: Path) -> None:
+    miniatures.put_json(tmp_path / "all_valid.json", content)
+    with pytest.raises(UsageError, match=r"all_valid\.json, v\S* has no list mc_question"):
+        items_of("perceptiontest_val_mc", tmp_path)
+
+
+def test_lines_within_a_cell_and_odd_characters(tmp_path: Path) -> None:
+    rows = miniatures.nextqa_rows()
+    rows[0]["a0"], rows[1]["question"] = "one\u2028two", "what\nhappens"
+    miniatures.put_csv(tmp_path / "test.csv", rows)
+    items = items_of("nextqa_mc_test", tmp_path)
+    assert items[0].options[0] == "one\u2028two"
+    assert items[1].question.startswith("what\nhappens\nA. blue")
+
+
+def test_questions_and_answers_that_do_not_fit(tmp_path: Path) -> None:
+    questions, answers = miniatures.activitynet_rows()
+    miniatures.put_json(tmp_path / "test_q.json", questions)
+    miniatures.put_json(tmp_path / "test_a.json", answers[1:])
+    with pytest.raises(UsageError, match=r"row 1: test_a.json has no answer to 'v_abc_1'"):
+        items_of("activitynetqa", tmp_path)
+    answers[0]["type"] = 9
+    miniatures.put_json(tmp_path / "test_a.json", answers)
+    with pytest.raises(UsageError, match=r"type '9' is out of range \(0 to 8\)"):
+        items_of("activitynetqa", tmp_path)
+
+
+def test_unknown_fields_are_named(tmp_path: Path) -> None:
+    rows = [row | {"mood": "sad"} for row in miniatures.nextqa_rows()]
+    miniatures.put_csv(tmp_path / "test.csv", rows)
+    dataset = open_dataset("nextqa_mc_test", tmp_path)
+    dataset.items("test", None)
+    assert dataset.notes() == [
+        "nextqa_mc_test has fields in its files that aren't known, and are ignored: mood"
+    ]
+
+
+CONTENT = [
+    (b"", r"test.json isn't JSON, or is cut off"),
+    (b'[{"videoID": "x"', r"test.json isn't JSON, or is cut off"),
+    (b"\xff\xfe", r"test.json isn't text in UTF-8"),
+    (b"version https://git-lfs.github.com/spec/v1\noid", r"test.json is only a Git LFS pointer"),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), CONTENT)
+def test_files_that_are_not_right(content: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_bytes(content)
+    with pytest.raises(UsageError, match=sentence):
+        items_of("videomme", tmp_path)
+    (tmp_path / "test.parquet").write_bytes(content)
+    with pytest.raises(UsageError, match=r"test.parquet can't be read as Parquet"):
+        items_of("videomme", tmp_path)
+
+
+@pytest.mark.parametrize("name", miniatures.MAKERS)
+def test_the_folder_of_another_benchmark(name: str, tmp_path: Path) -> None:
+    other = "nextqa_mc_test" if name != "nextqa_mc_test" else "mvbench"
+    miniatures.make(other, tmp_path)
+    sentence = rf"--data .* has no .*: {name} needs |has no field .* file of another benchmark\?"
+    with pytest.raises(UsageError, match=sentence):
+        items_of(name, tmp_path)
+
+
+def test_a_split_that_is_not_there(tmp_path: Path) -> None:
+    dataset = open_made("nextqa_mc_test", tmp_path)
+    with pytest.raises(
+        UsageError, match=r"has no val\.csv, nor has a folder in it: nextqa_mc_test"
+    ):
+        dataset.items("validation", None)
+
+
+def test_two_files_that_may_be_meant(tmp_path: Path) -> None:
+    for kind in ("MC", "OE"):
+        miniatures.put_csv(tmp_path / kind / "test.csv", miniatures.nextqa_rows())
+    with pytest.raises(UsageError, match=r"several files that may be meant \(MC/test.csv, OE/test"):
+        items_of("nextqa_mc_test", tmp_path)
+    assert items_of("nextqa_mc_test", tmp_path / "MC")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--data .*/no doesn't exist"):
+        open_dataset("videomme", tmp_path / "no")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--data .*/file isn't a folder"):
+        open_dataset("videomme", tmp_path / "file")
+
+
+@real
+def test_real_rows_of_nextqa(tmp_path: Path) -> None:
+    for split, file, count in [
+        ("test", "nextqa_test_head100.csv", 100),
+        ("validation", "nextqa_val_head200.csv", 200),
+    ]:
+        name = "test.csv" if split == "test" else "val.csv"
+        (tmp_path / name).write_bytes((REAL / file).read_bytes())
+        dataset = open_dataset("nextqa_mc_test", tmp_path)
+        items = dataset.items(split, None)  # type: ignore[arg-type]
+        rows = (REAL / file).read_text(encoding="utf-8").splitlines()
+        assert len(items) in (count, len(rows) - 1)
+        assert dataset.notes() == []
+    (first,) = [item for item in items if item.id == "4010069381_6"]
+    assert first == Item(
+        id="4010069381_6",
+        video="4010069381",
+        question="how do the two man play the instrument\nA. roll the handle\nB. tap their feet\n"
+        "C. strum the string\nD. hit with sticks\nE. pat with hand",
+        answer="A",
+        kind="CH",
+        label="causal",
+        options=(
+            "roll the handle", "tap their feet", "strum the string", "hit with sticks",
+            "pat with hand",
+        ),
+    )  # fmt: skip
+
+
+@real
+def test_real_rows_of_activitynet_qa(tmp_path: Path) -> None:
+    for which in "qa":
+        content = (REAL / f"activitynet_val_{which}_head300.json").read_bytes()
+        (tmp_path / f"val_{which}.json").write_bytes(content)
+    dataset = open_dataset("activitynetqa", tmp_path)
+    items = dataset.items("validation", None)
+    assert len(items) == 300
+    assert dataset.notes() == []
+    (first,) = [item for item in items if item.id == "v_TIEzvhv6xaI_2"]
+    assert (first.question, first.answer, first.kind) == (
+        "Is the no.3 athlete playing indoor? Answer the question using a single word or phrase.",
+        "yes",
+        "yes/no",
+    )
+    told = json.loads((tmp_path / "val_a.json").read_text(encoding="utf-8"))
+    kinds = Counter(item.kind for item in items)
+    assert kinds["yes/no"] == sum(row["type"] == 3 for row in told)
+
+
+@real
+def test_the_real_row_of_videomme(tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_bytes((REAL / "videomme_sample.json").read_bytes())
+    (item,) = items_of("videomme", tmp_path)
+    assert (item.id, item.video, item.answer, item.kind, item.label) == (
+        "001-1", "fFjv93ACGo8", "C", "Counting Problem", "short",
+    )  # fmt: skip
+    assert "\nA. Apples.\nB. Candles.\nC. Berries.\nD. The three kinds are" in item.question

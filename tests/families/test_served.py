@@ -1,0 +1,61 @@
+"""`dycoke methods` names the families that a method really runs on, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
+from dycoke_cli.cli.method_documents import list_methods
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import FAMILIES
+
+from .stock import clip, stock_inputs
+from .tiny import MAKERS, make
+
+BEFORE = "before the language model"
+NEEDING = ("evs", "cdpruner", "visionzip")
+# One of each kind: its name, its parameters, and where it chooses with them.
+KINDS: dict[str, tuple[dict[str, Any], str]] = {
+    "evs": ({}, BEFORE),
+    "cdpruner": ({}, BEFORE),
+    "visionzip": ({}, BEFORE),
+    "dycoke": ({"ttm": False, "prune_layer": 1}, "in decode"),
+    "fastv": ({"prune_layer": 1}, "inside the language model"),
+}
+
+
+def runs(family: str, method: Method) -> bool:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(5))
+    try:
+        with torch.no_grad(), method(model):
+            model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    except UsageError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_a_family_is_named_where_it_runs(family: str) -> None:
+    listed = {method.name: method for method in list_methods(METHODS.values()).methods}
+    known = make(family)[0].config.model_type
+    for name, (parameters, place) in KINDS.items():
+        served = known in listed[name].families[place]
+        assert served == runs(family, create(name, **parameters)), name
+
+
+def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
+    """A method serves the families that give what it needs, as far as their layers allow it."""
+    listed = {method.name: method for method in list_methods(METHODS.values()).methods}
+    needing = {listed[name].needs: {*listed[name].families[BEFORE]} for name in NEEDING}
+    places = {place: {*listed[name].families[place]} for name, (_, place) in KINDS.items()}
+    for method in listed.values():
+        assert bool(method.families) == (method.name != "none")
+        for place, families in method.families.items():
+            allowed = places.get(place, {*FAMILIES}) if place != BEFORE else {*FAMILIES}
+            assert {*families} == needing[method.needs] & allowed, (method.name, place)

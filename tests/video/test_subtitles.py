@@ -1,0 +1,275 @@
+"""Subtitles: what files and streams hold, and which of their lines are shown at which frames."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.video import Sampling, find_source, read, read_subtitles
+from dycoke_cli.video.subtitles import AUTO, HEADER, Line, Subtitles, SubtitleSource
+
+from .clips import Recipe
+from .conftest import MakeClip
+
+SRT = """1
+00:00:00,500 --> 00:00:01,000
+<font color="white" size=".72c">Hello <i>there</i></font>
+
+2
+00:00:00,900 --> 00:00:01,500
+{\\an8}Two lines
+- second & <b>third</b>, x < 3 <3
+"""
+VTT = """WEBVTT
+
+NOTE nobody reads this
+
+00:00.500 --> 00:01.000 line:80%
+<v Bob>Hello <i>there</i>
+
+00:00.900 --> 00:01.500
+Two lines
+- second &amp; <c.red>third</c>, x &lt; 3 &lt;3
+"""
+ASS = """[Script Info]
+ScriptType: v4.00+
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Comment: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,nobody reads this
+Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,<b>Hello</b> {\\i1}there{\\i0}{a comment}
+Dialogue: 0,0:00:00.90,0:00:01.50,Default,,0,0,0,,{\\an8}Two lines\\N- second & third, x < 3 <3
+Dialogue: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,{\\p1}m 0 0 l 100 0{\\p0}
+"""
+LINES = (Line(0.5, 1.0, "Hello there"), Line(0.9, 1.5, "Two lines - second & third, x < 3 <3"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    def write(content: str | bytes, name: str = "any") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def muxed(clip: Path, path: Path, *texts: str, default: int = 0, start: Fraction | int = 0) -> Path:
+    """A copy of a video with streams of subtitles; it begins at `start` of its clock."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        video = source.streams.video[0]
+        theirs = out.add_stream_from_template(video)
+        added = []
+        for number, text in enumerate(texts):
+            lines = av.open(io.BytesIO(text.encode()))
+            stream = out.add_stream_from_template(lines.streams[0])
+            if number == default:
+                stream.disposition = av.stream.Disposition.default
+            added.append((lines, stream))
+        for packet in source.demux(video):
+            if packet.dts is not None:
+                packet.pts += int(start / packet.time_base)
+                packet.dts += int(start / packet.time_base)
+                packet.stream = theirs
+                out.mux(packet)
+        for lines, stream in added:
+            for packet in lines.demux(lines.streams[0]):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("content", [SRT, VTT, ASS, SRT.replace("\n", "\r\n")])
+def test_every_format_is_read_without_what_styles_it(content: str, file) -> None:
+    assert read_subtitles(file(content)) == Subtitles(str(file(content)), LINES)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "warned"), [("utf-8-sig", 0), ("utf-16", 0), ("cp1252", 1), ("latin-1", 1)]
+)
+def test_encodings(encoding: str, warned: int, file) -> None:
+    found = read_subtitles(file(SRT.replace("Hello", "Café").encode(encoding)))
+    assert found.lines[0].text == "Café there"
+    assert [("were read as Latin-1" in warning) for warning in found.warnings] == [True] * warned
+
+
+def test_controls_are_shown_and_nothing_is_lost_behind_them(file) -> None:
+    text = SRT.replace("Hello", "a\0b\x1b[2Jc\u202ed\x9be\u200ff {laughs}")
+    found = read_subtitles(file(text))
+    assert found.lines[0].text == "a\\x00b\\x1b[2Jc\\u202ed\\x9be\u200ff {laughs} there"
+    assert found.lines[1:] == LINES[1:]
+
+
+def test_a_name_is_shown_too(file) -> None:
+    assert read_subtitles(file(SRT, "a\x1b[2J.srt")).source.endswith("a\\x1b[2J.srt")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "it is no SubRip, WebVTT or ASS file"),
+        ("anything\nelse", "it is no SubRip, WebVTT or ASS file"),
+        ("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "it is no SubRip, WebVTT or ASS file"),
+        ("WEBVTT\n\n", "have no line of text"),
+        ("1\n00:00:01,000 --> 00:00:02,000\n<i></i>\n", "have no line of text"),
+    ],
+)
+def test_what_is_refused(content: str, sentence: str, file) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        read_subtitles(file(content))
+
+
+def test_a_video_a_pipe_and_a_folder_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it is no SubRip"):
+        read_subtitles(make_clip(Recipe()).path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing"):
+        with pytest.raises(UsageError, match="aren't a file"):
+            read_subtitles(path)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.srt").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UsageError, match="have more than 64 MiB"):
+        read_subtitles(tmp_path / "huge.srt")
+
+
+def test_lines_that_end_before_they_begin_are_counted(file) -> None:
+    found = read_subtitles(file(SRT.replace("00:00:01,500", "00:00:00,100")))
+    assert "1 line of" in found.warnings[0]
+    assert found.at((0.5, 0.9)).lines == LINES[:1]
+
+
+@pytest.mark.parametrize(
+    "times", [(0.0,), (0.5,), (0.999,), (1.0,), (1.5,), (0.0, 0.95, 2.0), (0, 2)]
+)
+def test_a_line_belongs_to_the_frames_at_which_it_is_shown(times: Sequence[float]) -> None:
+    """From its start on, and no longer at its end."""
+    found = Subtitles("a.srt", LINES).at(times)
+    shown = [line for line in LINES if any(line.start_s <= time < line.end_s for time in times)]
+    assert list(found.lines) == shown
+    assert found.warnings == (() if shown else ("no line of a.srt is shown at a sampled frame",))
+
+
+def test_what_stands_in_a_prompt() -> None:
+    some = Subtitles("a.srt", LINES)
+    assert some.text == f"{HEADER}\nHello there\nTwo lines - second & third, x < 3 <3\n"
+    assert some.at((7.0,)).text == ""
+
+
+def test_auto_looks_beside_the_video_first(make_clip: MakeClip, tmp_path: Path) -> None:
+    video = muxed(make_clip(Recipe()).path, tmp_path / "v.mkv", SRT.replace("Hello", "Within"))
+    none = find_source(str(video), AUTO)
+    assert none == SubtitleSource(None)
+    assert read(video, subtitles=none).subtitles.lines[0].text == "Within there"
+    (tmp_path / "v.vtt").write_text(VTT)
+    assert find_source(str(video), AUTO).path == str(tmp_path / "v.vtt")
+    (tmp_path / "v.SRT").write_text(SRT)
+    found = find_source(str(video), AUTO)
+    assert found.path == str(tmp_path / "v.SRT")
+    assert read(video, subtitles=found).subtitles.source == str(tmp_path / "v.SRT")
+
+
+def test_the_default_stream_is_read(make_clip: MakeClip, tmp_path: Path) -> None:
+    german = SRT.replace("Hello", "Hallo")
+    clip = make_clip(Recipe()).path
+    for default, first in ((0, "Hello there"), (1, "Hallo there"), (9, "Hello there")):
+        video = muxed(clip, tmp_path / f"{default}.mkv", SRT, german, default=default)
+        found = read(video, subtitles=SubtitleSource(None)).subtitles
+        assert [line.text for line in found.lines] == [first, LINES[1].text]
+        assert found.source.startswith("stream ")
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_times_of_a_stream_count_from_the_first_frame(
+    start: int, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """A video that starts at 2 s of its file's clock has its lines there as well."""
+    late = SRT.replace("00:00:01", f"00:00:0{start + 1}").replace("00:00:00", f"00:00:0{start}")
+    video = muxed(make_clip(Recipe()).path, tmp_path / "v.mkv", late, start=start)
+    clip = read(video, Sampling(frames=50), subtitles=SubtitleSource(None))
+    assert [line.text for line in clip.subtitles.lines] == [line.text for line in LINES]
+    assert [line.start_s for line in clip.subtitles.lines] == pytest.approx([0.5, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "texts"),
+    [
+        (Sampling(frames=50), (0, 1)),
+        (Sampling(frames=50, end_s=0.5), ()),
+        (Sampling(frames=50, end_s=0.6), (0,)),
+        (Sampling(frames=50, start_s=1.0), (1,)),
+        (Sampling(frames=2), ()),  # at 0 and 1.96 s
+        (Sampling(frames=3), (0, 1)),  # at 0.96 s, too
+        (Sampling(frames=1, start_s=0.4, end_s=0.8), (0,)),
+    ],
+)
+@pytest.mark.parametrize("embedded", [False, True])
+def test_only_lines_at_sampled_frames(
+    sampling: Sampling, texts: Sequence[int], embedded: bool, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """50 frames, one each 0.04 s."""
+    (tmp_path / "s.srt").write_text(SRT)
+    video = muxed(make_clip(Recipe()).path, tmp_path / "v.mkv", SRT)
+    source = SubtitleSource(None if embedded else str(tmp_path / "s.srt"))
+    found = read(video, sampling, subtitles=source)
+    assert [line.text for line in found.subtitles.lines] == [LINES[i].text for i in texts]
+    assert any("at a sampled frame" in warning for warning in found.warnings) is not bool(texts)
+
+
+def test_pictures_of_text_are_refused_or_warned_of(make_clip: MakeClip, tmp_path: Path) -> None:
+    video = muxed(make_clip(Recipe()).path, tmp_path / "v.mkv", SRT)
+    content = video.read_bytes()
+    assert content.count(b"S_TEXT/UTF8") == 1
+    video.write_bytes(content.replace(b"S_TEXT/UTF8", b"S_HDMV/PGS\0"))
+    with pytest.raises(
+        UsageError, match=r"pictures or have no decoder \(pgssub\).*leave out --sub"
+    ):
+        read(video, subtitles=SubtitleSource(None))
+    clip = read(video, subtitles=SubtitleSource(None, required=False))
+    assert clip.subtitles is None
+    assert "answered without them" in clip.warnings[0]
+
+
+def test_a_video_without_any_is_refused_or_warned_of(make_clip: MakeClip) -> None:
+    video = make_clip(Recipe()).path
+    with pytest.raises(
+        UsageError, match=r"has no subtitles: no file of its name .*leave out --sub"
+    ):
+        read(video, subtitles=SubtitleSource(None))
+    clip = read(video, subtitles=SubtitleSource(None, required=False))
+    assert clip.subtitles is None
+    assert "no subtitle stream in it; answered without them" in clip.warnings[0]
+    assert read(video).warnings == ()
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    for wanted in (str(tmp_path / "missing.srt"), str(tmp_path), ""):
+        with pytest.raises(UsageError, match="isn't a file: check the spelling"):
+            find_source("video.mp4", wanted)
+    assert find_source("-", AUTO) == SubtitleSource(None)
+
+
+def test_real_footage(real_video: Callable[[str], Path]) -> None:
+    """Scenes with speech: WebVTT beside one, text streams in the other."""
+    friday = str(real_video("friday.mp4"))
+    spoken = read(friday, Sampling(fps=4), subtitles=find_source(friday, AUTO)).subtitles
+    assert [line.text for line in spoken.lines] == [
+        "Hildy!",
+        "How are you?",
+        "Tell me, is the lord of the universe in?",
+        "Yes, he's in - in a bad humor",
+        "Somebody must've stolen the crown jewels",
+    ]
+    nasa = read(real_video("nasa.mp4"), Sampling(start_s=9), subtitles=SubtitleSource(None))
+    assert nasa.subtitles.source.startswith("stream 2 of")
+    assert [line.text[:12] for line in nasa.subtitles.lines] == ["at NASA’s Go", "This half of"]
