@@ -51,6 +51,24 @@ def test_what_was_gained_is_told() -> None:
     )
 
 
+def test_runs_that_overlap_are_no_order() -> None:
+    near = [row(f"near{n}", 2.0 + n / 10, 0, spread=0.2) for n in range(6)]
+    text = recommend([BASE, *near], BASIS).text
+    # From 1.8 to 2.2 s; near4 begins at 2.2, near5 at 2.3.
+    assert text.endswith(
+        "Its runs overlap with those of near1, near2, near3 and 1 more: as good a choice by time."
+    )
+    apart = recommend([BASE, row("a", 2.0, 0, spread=0.2), row("b", 2.5, 0, spread=0.2)], BASIS)
+    assert "overlap" not in apart.text
+
+
+def test_the_best_of_several_looks_better_than_it_is() -> None:
+    several = (row("a", 1.0, 0), row("b", 2.0, 1), row("one-frame", 0.1, 4, control=True))
+    assert "the best of 2 configurations" in risks(*several)
+    assert "the best of" not in risks(several[0], several[2])
+    assert "the best of" not in risks(row("a", 9.0, 0), row("b", 9.0, 0))
+
+
 def test_a_trade_off_names_the_fastest_and_the_one_with_fewest_changes() -> None:
     rows = [BASE, row("a", 1.0, 3), row("b", 2.0, 1), row("c", 3.0, 2), row("d", 5.0, 0, kv=250)]
     text = recommend(rows, BASIS).text

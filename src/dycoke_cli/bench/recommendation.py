@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from dycoke_cli.bench.document import Recommendation, Row
 
+_NAMED = 3
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -58,6 +60,9 @@ def recommend(rows: Sequence[Row], basis: Basis) -> Recommendation:
         text = f"{best.spec}: {_speed(best, base)}, and {_no_change(basis)}."
         if faster[0] is not best:
             text += f" {faster[0].spec} is faster still ({_gain(faster[0], base, basis)})."
+        close = [row.spec for row in unchanged[1:] if row.total_least <= best.total_most]
+        if close:
+            text += f" Its runs overlap with those of {_listed(close)}: as good a choice by time."
         return Recommendation(
             "unchanged", best.spec, text, tuple(_risks(rows, base, [best], basis))
         )
@@ -152,12 +157,26 @@ def _risks(rows: Sequence[Row], base: Row, weighed: list[Row], basis: Basis) -> 
                 "the answers (compare the time per token)."
             )
     if basis.runs == 1:
-        yield "One run can't show how much times vary from run to run; use --runs 3 or more."
+        yield (
+            "One run can't show how much times vary from run to run: which configuration is the "
+            "fastest may be chance. Use --runs 3 or more."
+        )
+    compared = sum(row.changed is not None and not row.control for row in rows)
+    if weighed and compared > 1:
+        yield (
+            f"What is named is the best of {compared} configurations on the very questions that it "
+            "was chosen by, so it looks better than it is: try it on others."
+        )
     if basis.sampled:
         yield (
             "Answers were sampled (--temperature): a change may be chance, although all "
             "configurations used one seed. Greedy decoding (0) compares better."
         )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def _counted(number: int, what: str) -> str:
