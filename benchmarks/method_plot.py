@@ -7,33 +7,47 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
 from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe
 
-BEST = 3
-"""That many methods have a colour beside the control."""
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
+"""Of the best methods; all others are grey."""
 _CONTROL, _OURS, _OTHER = "#c8553d", "#111111", "#c2c2c2"
 CONTROL = "random"
 _FIRST = ("dycoke", "fastv")
-"""Methods without a budget that have a name in the picture whatever else there is."""
+"""Of those without a budget, what the others are compared with."""
 _APART = 0.034
 """Of the height of the axis, between two names."""
+_TICKS, _FEW_TICKS = (100, 50, 25, 15, 10, 5), (100, 25, 10, 5)
+_BESIDE: dict[str, Any] = {
+    "textcoords": "offset points",
+    "fontsize": 8,
+    "color": TEXT_COLOUR,
+    # So that a name can be read on a line.
+    "path_effects": [withStroke(linewidth=2.5, foreground="white")],
+    "zorder": 4,
+}
 
 
 def method_figure(models: Mapping[str, Sequence[Row]]) -> Figure:
-    """A panel for each model.
+    """A panel for each model; the methods that are best in the first have their colours in all.
 
     Args:
         models: rows of a report of `dycoke eval` by the name of the model.
     """
     figure = new_figure()
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    budgeted, _ = by_budget(next(iter(models.values())))
+    best = [name for name in best_first(budgeted) if name != CONTROL]
+    colours = dict(zip(best, _COLOURS, strict=False)) | {CONTROL: _CONTROL}
     for axes, (name, rows) in zip(panels, models.items(), strict=True):
-        _draw(axes, rows)
+        _draw(axes, rows, colours, alone=len(models) == 1)
         if len(models) > 1:
             axes.set_title(name, fontsize=10, color=TEXT_COLOUR)
+    # Equal ends may have many names, half of which are below.
+    panels[0].margins(y=0.1)
     panels[0].set_ylabel("correct answers, %", fontsize=9, color=TEXT_COLOUR)
     figure.supxlabel(
         "visual tokens that a decoding step attends to (mean over layers)",
@@ -43,76 +57,76 @@ def method_figure(models: Mapping[str, Sequence[Row]]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str], alone: bool) -> None:
+    """Lines and points; names of all methods where there is room, else of those with a colour."""
     budgeted, others = by_budget(rows)
+    lines = {
+        name: sorted((_retention(row), 100 * row["accuracy"]) for row in of_method.values())
+        for name, of_method in budgeted.items()
+    }
     base = next(100 * row["accuracy"] for row in rows if row["spec"] == "none")
     axes.axhline(base, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3)))
-    axes.annotate(f"baseline {base:.1f}", (100, base), (0, 4), **_BESIDE)
-    names = [name for name in best_first(budgeted) if name != CONTROL]
-    colours = dict(zip(names, _COLOURS, strict=False)) | {CONTROL: _CONTROL}
-    ends: list[tuple[float, str, str]] = []
     # What stands in front is drawn last.
-    for name in sorted(budgeted, key=lambda one: one in colours):
-        points = sorted((_retention(row), 100 * row["accuracy"]) for row in budgeted[name].values())
-        # All tokens kept are the baseline.
-        points.append((100.0, base))
-        colour = colours.get(name, _OTHER)
+    for name in sorted(lines, key=lambda one: one in colours):
         width = 2.0 if name in colours else 1.0
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, zorder=width)
-        ends.append((points[0][1], name, colours.get(name, TEXT_COLOUR)))
-    for row in others:
-        if row["changed"] is not None and row["method"] not in CONTROLS:
-            _draw_point(axes, row)
-    _name_ends(axes, ends)
-    _set_axis(axes, [_retention(row) for one in budgeted.values() for row in one.values()])
+        # All tokens kept are the baseline.
+        retentions, heights = zip(*lines[name], (100.0, base), strict=True)
+        colour = colours.get(name, _OTHER)
+        axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width)
+    _draw_points(axes, [row for row in others if row["changed"] is not None])
+    least = min((points[0][0] for points in lines.values()), default=5)
+    _set_axis(axes, least, alone)
+    told = f"baseline {base:.1f}" if alone else f"{base:.1f}"
+    axes.annotate(told, (least, base), (0, 4), ha="right", **_BESIDE)
+    ends = {name: points[0] for name, points in lines.items() if alone or name in colours}
+    _name_ends(axes, ends, colours)
 
 
-def _draw_point(axes: Axes, row: Row) -> None:
-    """A method without a budget, where its defaults put it."""
-    colour = _OURS if row["method"] in _FIRST else TEXT_COLOUR
-    at = _retention(row), 100 * row["accuracy"]
-    axes.plot(*at, marker="o", markersize=5, color=colour, zorder=3)
-    axes.annotate(row["method"], at, (6, -10), **_BESIDE | {"color": colour, "ha": "left"})
+def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
+    """Methods without a budget, where their defaults put them; names below and above in turn."""
+    methods = sorted((row for row in rows if row["method"] not in CONTROLS), key=_retention)
+    for number, row in enumerate(methods):
+        style = _BESIDE | {"color": _OURS if row["method"] in _FIRST else TEXT_COLOUR}
+        at, beside = (_retention(row), 100 * row["accuracy"]), (6, 5 if number % 2 else -11)
+        axes.plot(*at, marker="o", markersize=5, color=style["color"], zorder=3)
+        axes.annotate(row["method"], at, beside, **style)
 
 
-_BESIDE: dict[str, Any] = {
-    "textcoords": "offset points",
-    "fontsize": 8,
-    "color": TEXT_COLOUR,
-    "ha": "left",
-}
-
-
-def _name_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Names at the ends of their lines, moved apart where they would lie on each other."""
-    ends.sort(reverse=True)
+def _name_ends(
+    axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]
+) -> None:
+    """Names at the ends of lines, apart from each other."""
     lowest, highest = axes.get_ylim()
-    heights = apart([height for height, _, _ in ends], _APART * (highest - lowest))
-    for (height, name, colour), moved in zip(ends, heights, strict=True):
+    names = sorted(ends, key=lambda name: ends[name][1], reverse=True)
+    heights = apart([ends[name][1] for name in names], _APART * (highest - lowest))
+    for name, height in zip(names, heights, strict=True):
         axes.annotate(
             name,
-            (1, height),
-            (1.05, moved),
-            xycoords=axes.get_yaxis_transform(),
+            ends[name],
+            (1.04, height),
             textcoords=axes.get_yaxis_transform(),
             fontsize=8,
-            color=colour,
+            color=colours.get(name, TEXT_COLOUR),
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": _OTHER, "linewidth": 0.6},
+            arrowprops={"arrowstyle": "-", "color": _OTHER, "linewidth": 0.6, "relpos": (0, 0.5)},
         )
 
 
 def apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights, highest first, moved until each is that far below the one before.
-
-    The whole stays where it was in the mean, as far as that goes.
-    """
-    placed: list[float] = []
+    """Heights, highest first, moved as little as puts each that far below the one before."""
+    groups: list[list[float]] = []
     for height in heights:
-        placed.append(min(height, placed[-1] - least) if placed else height)
-    shift = (sum(heights) - sum(placed)) / max(1, len(placed))
-    return [height + shift for height in placed]
+        group = [height]
+        while groups and _top(groups[-1], least) - len(groups[-1]) * least < _top(group, least):
+            group = groups.pop() + group
+        groups.append(group)
+    return [_top(group, least) - number * least for group in groups for number in range(len(group))]
+
+
+def _top(group: Sequence[float], least: float) -> float:
+    """Of names that stand close together, around the mean of where they should be."""
+    return sum(group) / len(group) + (len(group) - 1) / 2 * least
 
 
 def _retention(row: Row) -> float:
@@ -121,11 +135,11 @@ def _retention(row: Row) -> float:
     return 100 * float(row["kept_before_llm"] if kept is None else kept)
 
 
-def _set_axis(axes: Axes, retentions: Sequence[float]) -> None:
+def _set_axis(axes: Axes, least: float, alone: bool) -> None:
     axes.set_xscale("log")
-    least = min(retentions, default=5)
     axes.set_xlim(105, least)
-    axes.set_xticks([t for t in (100, 50, 25, 15, 10, 5) if t >= 0.9 * least], minor=False)
+    ticks = [tick for tick in (_TICKS if alone else _FEW_TICKS) if tick >= 0.9 * least]
+    axes.set_xticks(ticks, minor=False)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0f} %")
     axes.set_xticks([], minor=True)
     axes.tick_params(labelsize=8, labelcolor=TEXT_COLOUR, length=0)

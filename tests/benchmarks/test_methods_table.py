@@ -258,7 +258,10 @@ def test_wrong_flags(
 
 
 def test_names_stand_apart() -> None:
-    placed = apart([50.0, 49.0, 48.9, 10.0], 3)
+    placed = apart([50.0, 49.0, 48.9, 30.0, 29.0, 10.0], 3)
     assert all(above - below >= 3 - 1e-9 for above, below in pairwise(placed))
-    assert sum(placed) == pytest.approx(157.9)
-    assert apart([9.0, 1.0], 3) == [9.0, 1.0]
+    # Each lot stays around where it was, and what stands alone stays there.
+    assert sum(placed[:3]) == pytest.approx(147.9)
+    assert placed[3:] == pytest.approx([31.0, 28.0, 10.0])
+    # A lot that grows takes in its neighbor.
+    assert apart([12.0, 8.0, 8.0, 8.0], 3) == pytest.approx([13.5, 10.5, 7.5, 4.5])

@@ -95,6 +95,30 @@ def test_a_video_without_subtitles_says_so(tmp_path: Path) -> None:
     ]
 
 
+def test_subtitles_of_which_no_line_counts_are_named(tmp_path: Path) -> None:
+    dataset = open_made("videomme_w_subtitle", tmp_path)
+    dataset.items("test", None)
+    assert dataset.notes() == []
+    plain = "1\n00:00:00,000 --> 00:00:02,000\nIt begins.\n"
+    (tmp_path / "subtitle" / "fFjv93ACGo8.srt").write_text(plain, encoding="utf-8")
+    dataset = open_dataset("videomme_w_subtitle", tmp_path)
+    assert dataset.items("test", None)[0].question.startswith(
+        "This video's subtitles are listed below: \n\nSelect"
+    )
+    assert dataset.notes() == [
+        "videomme_w_subtitle: no line counts of the subtitles of 1 of 2 videos (such as "
+        "fFjv93ACGo8): only text in Video-MME's font tag, at one of 32 frames, does"
+    ]
+
+
+def test_subtitles_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    miniatures.make("videomme_w_subtitle", tmp_path)
+    for content, reason in [(b"1\nat noon\nHello", "no times in 'at noon'"), (b"\xff", "utf-8")]:
+        (tmp_path / "subtitle" / "fFjv93ACGo8.srt").write_bytes(content)
+        with pytest.raises(UsageError, match=rf"fFjv93ACGo8\.srt can't be read \(.*{reason}"):
+            items_of("videomme_w_subtitle", tmp_path)
+
+
 def test_options_as_the_papers_code_printed_them(tmp_path: Path) -> None:
     dataset = VideoMME(miniatures.make("videomme", tmp_path))
     usual = dataset.edition("test")

@@ -162,9 +162,8 @@ class KeySelector:
         import torch
 
         batch, heads, width = text.shape[0], text.shape[1], query.shape[3]
-        grouped = query.reshape(batch, heads, -1, width)
-        visual = index.scores(grouped * scaling)
-        others = (grouped @ text.mT).float() * scaling
+        grouped = (query.float() * scaling).reshape(batch, heads, -1, width)
+        visual, others = index.scores(grouped), grouped @ text.to(grouped.dtype).mT
         if is_visual is not None:
             visual = visual.masked_fill(~is_visual[:, None, None], -torch.inf)
         if is_text is not None:

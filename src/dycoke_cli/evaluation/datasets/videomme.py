@@ -14,6 +14,7 @@ from dycoke_cli.evaluation.choices import LETTERS, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.subtitles import NONE, videomme_subtitles
+from dycoke_cli.unicode import display_name
 
 _STEMS = ("test-*", "test", "videomme*", "video-mme*", "Video-MME*")
 _FIELDS = ("videoID", "question_id", "duration", "task_type", "question", "options", "answer")
@@ -119,9 +120,18 @@ class VideoMMEWithSubtitles(VideoMME):
         return [*super().files(split), *self.folder.subtitles.values()]
 
     def notes(self) -> list[str]:
-        """See `Dataset.notes`: also where no video has subtitles."""
-        none = f"{self.name}: there is no .srt file, so no question has subtitles"
-        return [*super().notes(), *([] if self.folder.subtitles else [none])]
+        """See `Dataset.notes`: also where videos have no subtitles, or none of theirs counts."""
+        notes = super().notes()
+        if not self.folder.subtitles:
+            notes.append(f"{self.name}: there is no .srt file, so no question has subtitles")
+        unused = [video for video, lines in self._lines.items() if not lines]
+        if unused:
+            notes.append(
+                f"{self.name}: no line counts of the subtitles of {len(unused)} of "
+                f"{len(self._lines)} videos (such as {display_name(unused[0])}): only text in "
+                "Video-MME's font tag, at one of 32 frames, does"
+            )
+        return notes
 
     def prompt(self, video: str, question: str) -> str:
         """See `VideoMME.prompt`."""
