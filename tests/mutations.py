@@ -27,6 +27,7 @@ KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
+COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
 METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/models/test_cpu.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
@@ -329,6 +330,55 @@ MUTATIONS = (
         "OffloadedLayer._with_room",
         "A[:, B : B + C] = D[:, :C]",
         "A[:, :C] = D[:, :C]",
+    ),
+    Mutation(
+        "coverage forgets what is covered",
+        "_Window.take",
+        "self._covered[A] = B",
+        "self._covered[A] = B * 0",
+        COVERAGE,
+    ),
+    Mutation(
+        "coverage counts what was covered before",
+        "_Window.take",
+        "A.sub_(B[:, None]).clamp_min_(0).sum(0)",
+        "A.sum(0)",
+        COVERAGE,
+    ),
+    Mutation(
+        "windows take turns whatever their gains",
+        "most_covering",
+        "A.index(max(A))",
+        "len(C) % len(A)",
+        COVERAGE,
+    ),
+    Mutation(
+        "tokens of a window are alike at any distance in time",
+        "similarities",
+        "A.add_(torch.cdist(B, B, p=1))",
+        "A",
+        COVERAGE,
+    ),
+    Mutation(
+        "similarities are relative to nothing",
+        "similarities",
+        "A * DISTANCE_STEP",
+        "DISTANCE_STEP",
+        COVERAGE,
+    ),
+    Mutation(
+        "a kept token is merged into a copy of it",
+        "cover_and_merge",
+        "A[B] = B",
+        "A[B] = A[B]",
+        COVERAGE,
+    ),
+    Mutation(
+        "coverage selects among tokens that were dropped inside the tower",
+        "DyCokePlus.choose",
+        "A if B is None else B[A]",
+        "A",
+        COVERAGE,
     ),
     Mutation(
         "an index has the axes along which keys vary least",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.vidcom2 import VidCom2
     from dycoke_cli.compression.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.evaluation.judge import judge_answers
     from dycoke_cli.models.load import load
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
@@ -66,6 +67,7 @@ __all__ = [
     "VideoSession",
     "VisionZip",
     "__version__",
+    "judge_answers",
     "load",
     "read",
 ]
@@ -93,6 +95,7 @@ _HOMES = {
     "VidCom2": ("dycoke_cli.compression.vidcom2", "VidCom2"),
     "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
     "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
+    "judge_answers": ("dycoke_cli.evaluation.judge", "judge_answers"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),
 }

@@ -128,6 +128,10 @@ def test_answers_of_another_length_are_part_of_the_time() -> None:
     told = risks(row("a", 1.0, 2, generated=2.5))
     assert "a generated 2.5 tokens per answer, the baseline 4: part of the difference" in told
     assert "part of the difference" not in risks(row("a", 1.0, 2))
+    # Also of one that isn't recommended, but named for its speed.
+    told = risks(row("a", 2.0, 0), row("b", 1.0, 2, generated=2.5), row("c", 1.5, 2, generated=3))
+    assert "b generated 2.5 tokens per answer" in told
+    assert "c generated" not in told
 
 
 def test_questions_that_need_no_video_are_told() -> None:

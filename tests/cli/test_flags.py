@@ -87,7 +87,7 @@ def test_a_budget(fake: list[FakeSession], name: str) -> None:
 def test_a_method_without_a_budget_says_which_have_one() -> None:
     run = run_here("ask", CLIP, "What?", "--retain", "0.1")
     assert (run.code, run.out) == (2, "")
-    assert "--method dycoke has no --retain (random, uniform-frames," in run.err
+    assert "--method dycoke has no --retain (dycoke-plus, random," in run.err
     run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
     assert (run.code, run.out) == (2, "")
     assert "--retain must be above 0 and at most 1, not 10" in run.err

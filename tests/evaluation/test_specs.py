@@ -104,7 +104,7 @@ def test_a_budget_that_was_given_stays() -> None:
         ("evs", "0.5,25", r"--retain must be above 0 and at most 1, not 25"),
         ("evs", "0.5,0.5", r"--methods has evs:retain=0.5 twice"),
         ("all,evs", None, r"--methods has evs twice"),
-        ("none,dycoke", "0.5", r"--retain is for methods that take a budget \(random, .*evs"),
+        ("none,dycoke", "0.5", r"--retain is for methods that take a budget \(dycoke-plus, .*evs"),
     ],
 )
 def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: str) -> None:

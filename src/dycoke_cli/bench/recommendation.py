@@ -58,14 +58,14 @@ def recommend(rows: Sequence[Row], basis: Basis) -> Recommendation:
     if unchanged:
         best = unchanged[0]
         text = f"{best.spec}: {_speed(best, base)}, and {_no_change(basis)}."
-        if faster[0] is not best:
-            text += f" {faster[0].spec} is faster still ({_gain(faster[0], base, basis)})."
         close = [row.spec for row in unchanged[1:] if row.total_least <= best.total_most]
         if close:
             text += f" Its runs overlap with those of {_listed(close)}: as good a choice by time."
-        return Recommendation(
-            "unchanged", best.spec, text, tuple(_risks(rows, base, [best], basis))
-        )
+        named = [best]
+        if faster[0] is not best:
+            named.append(faster[0])
+            text += f" {faster[0].spec} is faster still ({_gain(faster[0], base, basis)})."
+        return Recommendation("unchanged", best.spec, text, tuple(_risks(rows, base, named, basis)))
     if faster:
         fastest, closest = faster[0], min(faster, key=lambda row: row.changed or 0)
         weighed = [fastest] if fastest is closest else [closest, fastest]
@@ -117,7 +117,14 @@ def _least_memory(base: Row, unchanged: Iterable[Row]) -> str:
 
 
 def _risks(rows: Sequence[Row], base: Row, weighed: list[Row], basis: Basis) -> Iterator[str]:
-    """What these measurements can't show, in order of weight."""
+    """What these measurements can't show, in order of weight.
+
+    Args:
+        rows: all.
+        base: the baseline.
+        weighed: those that the text names for their speed.
+        basis: what they were measured on.
+    """
     if basis.domain is not None:
         yield (
             f"This model only understands synthetic clips of {basis.domain}: neither its answers "
