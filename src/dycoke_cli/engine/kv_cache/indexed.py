@@ -220,6 +220,7 @@ class IndexedLayer(KVLayer):
         heads = entries.shape[1]
         return (entries.mT * heads + torch.arange(heads, device=entries.device)).flatten()
 
+    @torch.no_grad()
     def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Index a whole prompt `[B, H, R, D]`, and put its entries into their slots."""
         batch = self._batch = self._batch.to(key_states.device)
