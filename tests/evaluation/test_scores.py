@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.changes import list_changes
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
@@ -41,8 +40,10 @@ def row_of(
         return {one.item: one for one in these}
 
     compared = None if base is None else by_item(base)
-    method = METHODS["none"]()
-    return make_row("none", "none", method, 2, items, by_item(predictions), compared, about)
+    return make_row(
+        "none", "none", {}, 2, items, by_item(predictions), compared,
+        metric=about.metric, macro=about.macro,
+    )  # fmt: skip
 
 
 def opened(name: str, folder: Path) -> tuple[Dataset, list[Item]]:

@@ -16,6 +16,7 @@ from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.runs.listener import Counts, Listener
@@ -40,6 +41,7 @@ def evaluate(
     sampling: flags.Frames,
     split: options.SplitName = None,
     limit: options.Limit = None,
+    shard: options.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
     loading: flags.Loading,
     cache: options.Cache = False,
@@ -56,6 +58,7 @@ def evaluate(
         dycoke eval --list
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
         dycoke eval mvbench --data MVBench --methods none,dycoke --limit 100
+        dycoke eval mvbench --data MVBench --shard 1/2 --out first
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
@@ -75,6 +78,7 @@ def evaluate(
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
         specs = parse_specs(methods, retain)
+        part = None if shard is None else parse_shard(shard)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
         shown.starting()
@@ -88,6 +92,7 @@ def evaluate(
             request=request,
             split=split or dataset.about.splits[0],
             limit_videos=limit,
+            shard=part,
             out=out,
             workers=engine.workers,
             batch_size=together,
@@ -97,16 +102,30 @@ def evaluate(
         silence_libraries()
         report = run(evaluation, shown)
         shown.stop()
-        if as_json:
-            listed = replace(report, changes=report.changed) if show_changed else report
-            output.write_json(to_dict(listed))
-        else:
-            render.evaluation_tables(report)
-            write_unscored(report)
-            if show_changed:
-                write_changes(report)
-        if any(row.failed for row in report.rows):
-            raise typer.Exit(1)
+        write_report(report, as_json, show_changed)
+
+
+def write_report(report: Report, as_json: bool, show_changed: bool) -> None:
+    """Write the tables to stdout.
+
+    Args:
+        report: all of it.
+        as_json: as an object.
+        show_changed: with every prediction that a method changed.
+
+    Raises:
+        typer.Exit: with code 1, where questions have no answer.
+    """
+    if as_json:
+        listed = replace(report, changes=report.changed) if show_changed else report
+        output.write_json(to_dict(listed))
+    else:
+        render.evaluation_tables(report)
+        write_unscored(report)
+        if show_changed:
+            write_changes(report)
+    if any(row.failed for row in report.rows):
+        raise typer.Exit(1)
 
 
 def _failures_as_json(

@@ -19,6 +19,7 @@ from dycoke_cli.cli import (
     cache,
     demo,
     eval,
+    eval_report,
     failure,
     methods,
     models,
@@ -38,6 +39,9 @@ class _Root(pages.Group):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
+        # `eval` takes the name of a benchmark, so that its own subcommand can't be below it.
+        if args[:2] == ["eval", "report"]:
+            args = ["eval report", *args[2:]]
         command = _command(args[0])
         return super().resolve_command(ctx, args if command == args[0] else [command, *args])
 
@@ -49,6 +53,7 @@ app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("methods")(methods.methods)
 app.command("eval")(eval.evaluate)
+app.command("eval report")(eval_report.report)
 app.command("bench")(bench.bench)
 app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)

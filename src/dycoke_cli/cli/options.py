@@ -145,6 +145,17 @@ Limit = Annotated[
         rich_help_panel=_BENCHMARK,
     ),
 ]
+ShardName = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the videos that fall to machine I of N; `dycoke eval report` puts the folders "
+        "of all together.",
+        show_default=False,
+        rich_help_panel=_BENCHMARK,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -170,6 +181,37 @@ ShowChanged = Annotated[
     typer.Option(
         "--show-changed",
         help="List every prediction that a method changed, beside the baseline's.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN…",
+        help="Folders that `dycoke eval --out` wrote: of one run, of several, or of its shards.",
+        show_default=False,
+    ),
+]
+OldData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder with the benchmark's files, for a run of an earlier release, which kept "
+        "answers without their questions.",
+        show_default=False,
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Markdown = Annotated[
+    bool,
+    typer.Option("--markdown", help="Print the tables as Markdown.", rich_help_panel=_OUTPUT),
+]
+Csv = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print one line of comma-separated values per method.",
         rich_help_panel=_OUTPUT,
     ),
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,57 +23,29 @@ from dycoke_cli.runs.journal import full, locked, unwritable
 FILE = "answers.jsonl"
 
 
-class Journal:
-    """An open journal. Made by `open_journal`; nobody else writes to the file meanwhile.
+class Answers:
+    """The answers of a journal, as they were when it was read.
 
     Attributes:
         path: the file.
-        damaged: lines that were dropped when it was opened.
+        damaged: lines that are left out.
+        setups: that there are answers of, by id.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._setups: set[str] = set()
+        self.setups: dict[str, Setup] = {}
         self._predictions: dict[str, dict[str, Prediction]] = {}
         self._commits: dict[str, set[str]] = {}
-        sound, self.damaged = self._read()
-        if self.damaged:
-            _replace(path, sound)
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._sound, self.damaged = self._read()
 
     def predictions(self, setup: Setup) -> dict[str, Prediction]:
         """The answers there are for a setup, by question."""
         return self._predictions.get(setup.id, {})
 
-    def commits(self, setups: list[Setup]) -> set[str]:
+    def commits(self, setups: Iterable[Setup]) -> set[str]:
         """The commits of this program that gave the answers of these setups, where known."""
         return {commit for setup in setups for commit in self._commits.get(setup.id, ())}
-
-    def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
-        """Write an answer down; when this returns, a crash of the process can't take it back.
-
-        Raises:
-            OutputError: it can't be written.
-        """
-        lines: list[dict[str, Any]] = []
-        if setup.id not in self._setups:
-            lines.append({"setup": setup.id, "about": asdict(setup)})
-        lines.append({"setup": setup.id, "commit": commit, **asdict(prediction)})
-        try:
-            self._file.writelines(_sealed(line) for line in lines)
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(full(self.path, error)) from error
-        for line in lines:
-            self._take(line)
-
-    def close(self) -> None:
-        """Close the file."""
-        # What a full disk refused is still buffered, was reported, and would be refused again.
-        try:
-            self._file.close()
-        except OSError:
-            return
 
     def _read(self) -> tuple[list[bytes], int]:
         """Take in the file; return its sound lines, and how many others there are."""
@@ -92,13 +64,53 @@ class Journal:
     def _take(self, line: dict[str, Any]) -> None:
         setup = line["setup"]
         if "about" in line:
-            self._setups.add(setup)
+            about = {k: v for k, v in line["about"].items() if k in Setup.__dataclass_fields__}
+            self.setups[setup] = Setup(**about)
             return
         # An earlier release didn't write all fields; those without a default it did.
         fields = {name: line[name] for name in Prediction.__dataclass_fields__ if name in line}
         self._predictions.setdefault(setup, {})[line["item"]] = Prediction(**fields)
         if line["commit"] is not None:
             self._commits.setdefault(setup, set()).add(line["commit"])
+
+
+class Journal(Answers):
+    """An open journal. Made by `open_journal`; nobody else writes to the file meanwhile.
+
+    Lines that were damaged are dropped from the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if self.damaged:
+            _replace(path, self._sound)
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
+        """Write an answer down; when this returns, a crash of the process can't take it back.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        lines: list[dict[str, Any]] = []
+        if setup.id not in self.setups:
+            lines.append({"setup": setup.id, "about": asdict(setup)})
+        lines.append({"setup": setup.id, "commit": commit, **asdict(prediction)})
+        try:
+            self._file.writelines(_sealed(line) for line in lines)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(full(self.path, error)) from error
+        for line in lines:
+            self._take(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        # What a full disk refused is still buffered, was reported, and would be refused again.
+        try:
+            self._file.close()
+        except OSError:
+            return
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.prediction import Setup
+from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel
@@ -35,6 +36,7 @@ class Evaluation:
         request: how questions are asked; each row has a method of its own.
         split: "validation" for every choice that is made, "test" for what is reported.
         limit_videos: only the first so many videos, or None for all.
+        shard: only the videos that fall to it, or None for all.
         out: folder of the journal; None is a folder in the user's cache.
         workers: processes; None chooses what suits the model and the machine.
         batch_size: questions that are answered together; None chooses by the memory that is free.
@@ -50,6 +52,7 @@ class Evaluation:
     request: Request = BUNDLED
     split: Split = "test"
     limit_videos: int | None = None
+    shard: Shard | None = None
     out: Path | None = None
     workers: int | None = None
     batch_size: int | None = 1
@@ -68,7 +71,8 @@ class Evaluation:
         if self.out is not None:
             return self.out
         model = re.sub(r"[^\w.-]+", "-", self.request.model).strip("-.")
-        return cache_folder() / "evaluation" / f"{self.dataset.name}-{self.split}-{model}"
+        shard = "" if self.shard is None else f"-{self.shard.number}-of-{self.shard.count}"
+        return cache_folder() / "evaluation" / f"{self.dataset.name}-{self.split}-{model}{shard}"
 
     @property
     def frames(self) -> int | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.evaluation.dataset import Dataset, Item, Split
 from dycoke_cli.runs.outcome import Outcome
 
 _FIRST = "0.1.0"
@@ -36,7 +37,7 @@ class Setup:
     version: str
     benchmark: str
     edition: str
-    split: str
+    split: Split
     model: dict[str, Any]
     method: dict[str, Any]
     frames: int | None
@@ -140,5 +141,17 @@ def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
         item: the question.
         error: why, as a sentence.
     """
-    parts = dict.fromkeys(dataset.score(item, "").parts, 0.0)
-    return Prediction(item.id, "", False, parts, 0, 0, 0.0, 0, 0.0, 0, error=error)
+    return no_answer(item, dataset.score(item, "").parts, error)
+
+
+def no_answer(item: Item, parts: Iterable[str], error: str) -> Prediction:
+    """A question that has no answer, and is wrong.
+
+    Args:
+        item: the question.
+        parts: measures that its kind has.
+        error: why, as a sentence.
+    """
+    return Prediction(
+        item.id, "", False, dict.fromkeys(parts, 0.0), 0, 0, 0.0, 0, 0.0, 0, error=error
+    )

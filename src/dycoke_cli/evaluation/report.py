@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.metrics import Predictions
+from dycoke_cli.evaluation.prediction import no_answer
+from dycoke_cli.evaluation.record import Record
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
-
-if TYPE_CHECKING:
-    from dycoke_cli.evaluation.journal import Journal
-    from dycoke_cli.evaluation.lines import Evaluation, Line
 
 
 @dataclass(frozen=True)
@@ -79,57 +77,81 @@ class Report:
 
 
 def make_report(
-    evaluation: Evaluation,
-    lines: list[Line],
-    items: list[Item],
-    journal: Journal,
-    failures: Mapping[str, Predictions],
+    record: Record,
+    answers: Mapping[str, Predictions],
+    commits: Iterable[str],
+    journal: str,
     noticed: Sequence[str],
 ) -> Report:
-    """Count all answers, which the journal or `failures` has to have.
+    """Count all answers; a question that has none is wrong.
 
     Args:
-        evaluation: all that was chosen.
-        lines: its rows.
-        items: its questions.
-        journal: with the answers.
-        failures: questions without an answer, by id of their setup.
+        record: what was asked.
+        answers: by id of their setup, failures included.
+        commits: of this program that gave them.
+        journal: see `Report`.
         noticed: warnings there are already.
     """
-    about = evaluation.dataset.about
-
-    def predictions(line: Line) -> Predictions:
-        return {**failures.get(line.setup.id, {}), **journal.predictions(line.setup)}
-
-    base = next((predictions(line) for line in lines if line.is_uncompressed), None)
+    items = list(record.items)
+    said = {row.spec: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
+    base = next((said[row.spec] for row in record.rows if row.baseline), None)
     rows: list[Row] = []
     changed: list[Change] = []
     unscored: list[Unscored] = []
-    for line in lines:
-        said = predictions(line)
-        compared = None if line.is_uncompressed else base
-        spec, frames = line.spec, line.setup.frames
-        row = make_row(spec.text, spec.name, line.method, frames, items, said, compared, about)
+    for one in record.rows:
+        own, compared = said[one.spec], None if one.baseline else base
+        row = make_row(
+            one.spec,
+            one.name,
+            one.parameters,
+            one.setup.frames,
+            items,
+            own,
+            compared,
+            metric=record.metric,
+            macro=record.macro,
+        )
         rows.append(row)
-        unscored += _unscored(spec.text, items, said)
+        unscored += _unscored(one.spec, items, own)
         if compared is not None:
-            changed += list_changes(line.spec.text, items, said, compared)
-    commits = tuple(sorted(journal.commits([line.setup for line in lines])))
+            changed += list_changes(one.spec, items, own, compared)
+    setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return Report(
-        benchmark=evaluation.dataset.name,
-        edition=lines[0].setup.edition,
-        split=evaluation.split,
-        metric=about.metric,
+        benchmark=setup.benchmark,
+        edition=setup.edition,
+        split=setup.split,
+        metric=record.metric,
         videos=len({item.video for item in items}),
-        frames=evaluation.frames,
-        model=EvaluatedModel(**lines[0].setup.model),
-        commits=commits,
-        journal=str(journal.path),
+        frames=record.frames,
+        model=EvaluatedModel(**setup.model),
+        commits=made_by,
+        journal=journal,
         rows=tuple(rows),
         unscored=tuple(unscored),
         changed=tuple(changed),
-        warnings=(*noticed, *_warnings(rows, commits)),
+        warnings=(*noticed, *_missing_shards(record.shards), *_warnings(rows, made_by)),
     )
+
+
+def _completed(items: list[Item], said: Predictions) -> Predictions:
+    """All questions with their answers; those of an interrupted run that have none are wrong."""
+    parts = {item.kind: said[item.id].parts for item in items if item.id in said}
+    return {
+        item.id: said.get(item.id)
+        or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
+        for item in items
+    }
+
+
+def _missing_shards(shards: Sequence[str]) -> list[str]:
+    count = int(shards[0].partition("/")[2]) if shards else 0
+    missing = [one for n in range(1, count + 1) if (one := f"{n}/{count}") not in shards]
+    if not missing:
+        return []
+    return [
+        f"only the questions of shard {', '.join(shards)}, not those of {', '.join(missing)}; "
+        "`dycoke eval report` puts the folders of all together"
+    ]
 
 
 def _unscored(spec: str, items: list[Item], said: Predictions) -> list[Unscored]:

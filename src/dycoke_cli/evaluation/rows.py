@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from statistics import fmean
 from typing import Annotated, Any
 
-from dycoke_cli.compression.base import Method
 from dycoke_cli.evaluation.changes import count_changes
-from dycoke_cli.evaluation.dataset import ACCURACY, About, Item
+from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.metrics import (
     Predictions,
     grouped,
@@ -109,24 +108,27 @@ class Row:
 def make_row(
     spec: str,
     name: str,
-    method: Method,
+    parameters: Mapping[str, Any],
     frames: int | None,
     items: list[Item],
     said: Predictions,
     uncompressed: Predictions | None,
-    about: About,
+    *,
+    metric: str,
+    macro: bool,
 ) -> Row:
     """Count the answers of one row.
 
     Args:
         spec: as it was given.
         name: of the method or ablation.
-        method: with all its parameters.
+        parameters: all of the method's.
         frames: that the model was given; None where that differs from video to video.
         items: the questions.
         said: their answers.
         uncompressed: answers of the baseline, or None (also where this is it).
-        about: the benchmark.
+        metric: see `dataset.About`.
+        macro: likewise.
     """
 
     def score(prediction: Prediction) -> float:
@@ -142,14 +144,14 @@ def make_row(
     answers = [one for one in predictions if one.error is None]
     kept, kinds = retention(answers), by(lambda item: item.kind)
     moved = None if uncompressed is None else count_changes(items, said, uncompressed)
-    graded = about.metric != ACCURACY
+    graded = metric != ACCURACY
     return Row(
         method=name,
         spec=spec,
-        parameters=method.parameters(),
+        parameters=dict(parameters),
         frames=frames,
         **vars(accuracy(items)),
-        macro_accuracy=fmean(kind.accuracy for kind in kinds.values()) if about.macro else None,
+        macro_accuracy=fmean(kind.accuracy for kind in kinds.values()) if macro else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(predictions) - len(answers),
         by_type=kinds,

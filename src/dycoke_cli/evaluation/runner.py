@@ -15,6 +15,7 @@ from dycoke_cli.evaluation.journal import Journal, open_journal
 from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
+from dycoke_cli.evaluation.record import record_of, write_record
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
@@ -44,7 +45,8 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     """
     listener = listener or Listener()
     dataset, sampling = evaluation.dataset, evaluation.request.sampling
-    items = items_of(dataset, evaluation.split, evaluation.limit_videos)
+    dealt = _dealt(evaluation, items_of(dataset, evaluation.split, evaluation.limit_videos))
+    items = list(dealt.values())
     if any(item.start_s is not None for item in items) and (
         sampling.start_s is not None or sampling.end_s is not None
     ):
@@ -55,15 +57,39 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     wrong = check_there(dataset, items)
     chosen = choose(evaluation.request.model, evaluation.request.loading)
     lines, left_out = lines_of(evaluation, chosen)
-    with open_journal(evaluation.folder) as journal:
-        known = wrong + _left_out(left_out, chosen) + _repairs(journal)
+    wrong += _left_out(left_out, chosen)
+    folder = evaluation.folder
+    with open_journal(folder) as journal:
+        known = wrong + _repairs(journal)
         for sentence in known:
             listener.warning(sentence)
+        record = record_of(evaluation, lines, dealt, wrong)
+        write_record(folder, record)
         failures = _ask_missing(evaluation, chosen, lines, items, journal, listener)
-        report = make_report(evaluation, lines, items, journal, failures, known)
+        record = replace(record, failures=failures)
+        write_record(folder, record)
+        setups = [line.setup for line in lines]
+        answers = {
+            setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
+            for setup in setups
+        }
+        report = make_report(record, answers, journal.commits(setups), str(journal.path), known)
     for sentence in report.warnings[len(known) :]:
         listener.warning(sentence)
     return report
+
+
+def _dealt(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
+    """The questions of the shard that was chosen, by their places among all."""
+    shard = evaluation.shard
+    dealt = {n: item for n, item in enumerate(items) if shard is None or shard.has(item.video)}
+    if not dealt:
+        videos = len({item.video for item in items})
+        raise UsageError(
+            f"--shard {shard} has none of the {videos} videos of {evaluation.dataset.name} that "
+            "were chosen: choose more of them, or fewer shards"
+        )
+    return dealt
 
 
 def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:

@@ -41,6 +41,8 @@ __all__ = [
     "check",
     "confirm",
     "cost_table",
+    "evaluation_csv",
+    "evaluation_markdown",
     "evaluation_tables",
     "failed",
     "methods_tables",
@@ -122,6 +124,20 @@ def evaluation_tables(report: Report) -> None:
     from dycoke_cli.cli.render.evaluation import evaluation
 
     to_stdout(evaluation(report))
+
+
+def evaluation_markdown(report: Report) -> str:
+    """The same tables as Markdown."""
+    from dycoke_cli.cli.render.evaluation_files import markdown
+
+    return markdown(report)
+
+
+def evaluation_csv(report: Report) -> str:
+    """Methods compared on a benchmark, a line of comma-separated values each."""
+    from dycoke_cli.cli.render.evaluation_files import comma_separated
+
+    return comma_separated(report)
 
 
 def bench_tables(report: BenchReport) -> None:

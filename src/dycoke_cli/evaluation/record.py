@@ -1,0 +1,172 @@
+"""What the last run in a folder asked: beside its answers, all that its tables are made of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.runs.journal import unwritable
+from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.evaluation.lines import Evaluation, Line
+
+FILE = "run.json"
+SCHEMA = "dycoke.run/1"
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row of the table.
+
+    Args:
+        spec: as it was given.
+        name: of the method or ablation.
+        parameters: all of the method's.
+        baseline: whether this is what all others are compared with.
+        setup: what its answers depend on.
+    """
+
+    spec: str
+    name: str
+    parameters: Mapping[str, Any]
+    baseline: bool
+    setup: Setup
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run asked.
+
+    Args:
+        rows: one at least, in order.
+        items: its questions, in order.
+        places: of each question, where it stands among those of all shards.
+        frames: of each video; None where `--fps` says how many.
+        conditions: all else that was chosen for all rows alike.
+        metric: see `dataset.About`.
+        macro: likewise.
+        shards: those whose questions these are, such as ("1/2",); empty where there are no others.
+        failures: questions without an answer, by id of their setup.
+        warnings: about the files of the benchmark, and about rows that were left out.
+        date: when, in UTC.
+    """
+
+    rows: tuple[RecordedRow, ...]
+    items: tuple[Item, ...]
+    places: tuple[int, ...]
+    frames: int | None
+    conditions: Mapping[str, Any]
+    metric: str
+    macro: bool
+    shards: tuple[str, ...] = ()
+    failures: Mapping[str, Mapping[str, Prediction]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    date: str = ""
+
+
+def record_of(
+    evaluation: Evaluation,
+    lines: list[Line],
+    items: Mapping[int, Item],
+    warnings: list[str],
+) -> Record:
+    """What a run is about to ask.
+
+    Args:
+        evaluation: all that was chosen.
+        lines: its rows.
+        items: its questions, by their places among those of all shards.
+        warnings: see `Record`.
+    """
+    about, request = evaluation.dataset.about, evaluation.request
+    return Record(
+        rows=tuple(
+            RecordedRow(
+                line.spec.text,
+                line.spec.name,
+                line.method.parameters(),
+                line.is_uncompressed,
+                line.setup,
+            )
+            for line in lines
+        ),
+        items=tuple(items.values()),
+        places=tuple(items),
+        frames=evaluation.frames,
+        conditions={"sampling": asdict(request.sampling), "generation": asdict(request.generation)},
+        metric=about.metric,
+        macro=about.macro,
+        shards=() if evaluation.shard is None else (str(evaluation.shard),),
+        warnings=tuple(warnings),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Put the record into a folder, in place of that of an earlier run.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    path = folder / FILE
+    beside = path.with_suffix(".tmp")
+    try:
+        beside.write_text(json.dumps({"schema": SCHEMA, **asdict(record)}) + "\n", "utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise OutputError(unwritable(path, error)) from error
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a folder; None where an earlier release, which wrote none, was the last.
+
+    Raises:
+        UsageError: it is damaged, or a later release wrote it.
+    """
+    path = folder / FILE
+    try:
+        content = path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(_unread(path)) from error
+    try:
+        values = json.loads(content)
+        if values.pop("schema") != SCHEMA:
+            raise ValueError
+        return Record(**_read(values))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(_unread(path)) from error
+
+
+def _unread(path: Path) -> str:
+    return (
+        f"{display_name(path)} is damaged, or another release wrote it: run the same `dycoke eval` "
+        "with this --out again, which asks only what is missing"
+    )
+
+
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    rows = [RecordedRow(**{**row, "setup": Setup(**row["setup"])}) for row in values["rows"]]
+    failures = {
+        setup: {name: Prediction(**one) for name, one in all_.items()}
+        for setup, all_ in values["failures"].items()
+    }
+    for name in ("places", "shards", "warnings"):
+        values[name] = tuple(values[name])
+    items = tuple(map(_item, values["items"]))
+    return {**values, "rows": tuple(rows), "items": items, "failures": failures}
+
+
+def _item(values: dict[str, Any]) -> Item:
+    history = tuple((asked, said) for asked, said in values["history"])
+    return Item(**{**values, "history": history, "options": tuple(values["options"])})
