@@ -58,7 +58,6 @@ def evaluate(
         dycoke eval --list
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
         dycoke eval mvbench --data MVBench --methods none,dycoke --limit 100
-        dycoke eval mvbench --data MVBench --shard 1/2 --out first
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
