@@ -116,7 +116,7 @@ def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -
             name, below, words = context.command.resolve_command(context, rest)
             context = below.make_context(name, words, parent=context)
         # Those of a group are about its subcommands, too.
-        assert f"{context.command_path} ".startswith(f"dycoke {' '.join(command)} ")
+        assert f"{context.command_path} ".startswith(" ".join(("dycoke", *command, "")))
 
 
 def panels(*command: str) -> dict[str, str]:
