@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dycoke_cli.cli import engine_flags, flags, method_flags, options, output, render
+from dycoke_cli.cli import engine_flags, flags, judge_flags, method_flags, options, output, render
 from dycoke_cli.cli.benchmark_documents import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.spread import spread
@@ -47,6 +47,7 @@ def evaluate(
     cache: options.Cache = False,
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
+    judge: judge_flags.JudgeFlags,
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
@@ -77,6 +78,7 @@ def evaluate(
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
         specs = parse_specs(methods, retain)
+        client = judge.client(dataset)
         part = None if shard is None else parse_shard(shard)
         shown = stack.enter_context(Shown(quiet))
         # From here on torch is imported, which takes seconds.
@@ -97,6 +99,7 @@ def evaluate(
             batch_size=together,
             cache=cache,
             engine=None if engine.engine == "local" else engine.chosen(),
+            judge=client,
         )
         silence_libraries()
         report = run(evaluation, shown)
@@ -148,6 +151,7 @@ class Shown(Listener):
         self._quiet = quiet
         self._start = render.Progress(quiet)
         self._answers = render.AnswerCount(quiet)
+        self._verdicts = render.AnswerCount(quiet, "verdicts")
         self._told = ""
 
     def __enter__(self) -> Shown:
@@ -166,6 +170,12 @@ class Shown(Listener):
         """Take all progress away."""
         self._start.stop()
         self._answers.stop()
+        self._verdicts.stop()
+
+    def judged(self, done: int, total: int) -> None:
+        """Show how many verdicts there are."""
+        self._answers.stop()
+        self._verdicts.update(done, total)
 
     def warning(self, sentence: str) -> None:
         """Show a warning."""

@@ -14,6 +14,7 @@ from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.record import Record, RecordedRow, read_record
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.unrecorded import record_without
+from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.unicode import display_name
 
 
@@ -53,6 +54,7 @@ def report_of(folders: Sequence[Path], data: Path | None = None) -> Report:
         {one for run in runs for one in run.answers.commits([row.setup for row in rows])},
         ", ".join(str(run.answers.path) for run in runs),
         [*warnings, *_damages(runs), *left_out, *differing],
+        {k: v for run in runs for k, v in read_verdicts(run.folder).items() if record.judge},
     )
 
 
@@ -157,8 +159,15 @@ def _record(runs: list[_Run], rows: list[RecordedRow]) -> tuple[Record, list[str
     parts = {run.record.shards for run in runs}
     # A run of all questions makes whole what shards of them are beside it.
     shards = () if () in parts else tuple(sorted({one for part in parts for one in part}))
+    judges = {judge: run for run in runs if (judge := run.record.judge) is not None}
+    if len(judges) > 1:
+        raise UsageError(
+            f"{' and '.join(run.shown for run in judges.values())} can't be in one report: they "
+            f"were graded by different judges ({' and '.join(judges)})"
+        )
     return replace(
         runs[0].record,
+        judge=next(iter(judges), None),
         rows=tuple(rows),
         items=tuple(item for _, item in kept),
         places=tuple(place for place, _ in kept),

@@ -66,7 +66,7 @@ ACCURACY = "accuracy"
 
 @dataclass(frozen=True)
 class About:
-    """What a benchmark is; all but `metric` and `macro` is for a person.
+    """What a benchmark is; all but `metric`, `macro` and `judge` is for a person.
 
     Args:
         title: its name in the literature.
@@ -78,6 +78,8 @@ class About:
         bytes: about how large its videos are, None where that isn't known.
         metric: what the value of an answer is.
         macro: whether the mean over kinds of question is reported beside that over questions.
+        judge: by which of the prompts of `judge.PROMPTS` an LLM may grade the answers; empty where
+            they are right or wrong without one.
     """
 
     title: str
@@ -89,6 +91,7 @@ class About:
     bytes: int | None = None
     metric: str = ACCURACY
     macro: bool = False
+    judge: str = ""
 
 
 class Dataset(Protocol):

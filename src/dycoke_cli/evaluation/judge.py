@@ -97,6 +97,9 @@ CAPTION = Prompt(
 )
 """For long descriptions (VideoDetailCaption): a score alone."""
 
+PROMPTS = {"answer": ANSWER, "caption": CAPTION}
+"""By what `dataset.About.judge` says."""
+
 
 @dataclass(frozen=True)
 class Item:

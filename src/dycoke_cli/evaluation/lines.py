@@ -12,6 +12,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
@@ -42,6 +43,7 @@ class Evaluation:
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
         engine: what answers; None is this machine.
+        judge: the endpoint that grades open answers; None is none.
 
     Raises:
         UsageError: a value out of range.
@@ -58,6 +60,7 @@ class Evaluation:
     batch_size: int | None = 1
     cache: bool = False
     engine: Engine | None = field(default=None, compare=False)
+    judge: Client | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.limit_videos is not None and self.limit_videos < 1:

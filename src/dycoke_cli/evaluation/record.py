@@ -55,6 +55,8 @@ class Record:
         metric: see `dataset.About`.
         macro: likewise.
         shards: those whose questions these are, such as ("1/2",); empty where there are no others.
+        judge: the model that graded the answers, as it was asked for; None where none did.
+        prompt: what it is asked, in `judge.PROMPTS`.
         failures: questions without an answer, by id of their setup.
         warnings: about the files of the benchmark, and about rows that were left out.
         date: when, in UTC.
@@ -68,6 +70,8 @@ class Record:
     metric: str
     macro: bool
     shards: tuple[str, ...] = ()
+    judge: str | None = None
+    prompt: str = ""
     failures: Mapping[str, Mapping[str, Prediction]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     date: str = ""
@@ -106,6 +110,8 @@ def record_of(
         metric=about.metric,
         macro=about.macro,
         shards=() if evaluation.shard is None else (str(evaluation.shard),),
+        judge=None if evaluation.judge is None else evaluation.judge.model,
+        prompt=about.judge,
         warnings=tuple(warnings),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import no_answer
 from dycoke_cli.evaluation.record import Record
 from dycoke_cli.evaluation.rows import Row, make_row
+from dycoke_cli.evaluation.verdicts import Verdict
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
@@ -66,6 +68,7 @@ class Report:
         Doc("As chosen, null with --fps; a row may have its own number.", minimum=1),
     ]
     model: EvaluatedModel
+    judge: Annotated[Judge | None, Doc("What graded open answers; null without one.")]
     journal: Annotated[str, Doc("The file with all answers.")]
     rows: Annotated[tuple[Row, ...], Doc("One per method, in the order given.", minItems=1)]
     unscored: Annotated[
@@ -82,6 +85,7 @@ def make_report(
     commits: Iterable[str],
     journal: str,
     noticed: Sequence[str],
+    verdicts: Mapping[str, Verdict],
 ) -> Report:
     """Count all answers; a question that has none is wrong.
 
@@ -91,6 +95,7 @@ def make_report(
         commits: of this program that gave them.
         journal: see `Report`.
         noticed: warnings there are already.
+        verdicts: of the judge that the record names, by key.
     """
     items = list(record.items)
     said = {row.spec: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
@@ -98,7 +103,16 @@ def make_report(
     rows: list[Row] = []
     changed: list[Change] = []
     unscored: list[Unscored] = []
+    judged: list[Verdict] = []
+    ungraded: list[str] = []
     for one in record.rows:
+        grades, of_row, missing = grades_of(record, answers.get(one.setup.id, {}), verdicts)
+        if missing:
+            ungraded.append(
+                f"{one.spec}: {missing} of its answers have no verdict of {record.judge}, so that "
+                "the judge's figures are left out; --judge-model has them graded"
+            )
+        judged += of_row if grades else []
         own, compared = said[one.spec], None if one.baseline else base
         row = make_row(
             one.spec,
@@ -110,6 +124,7 @@ def make_report(
             compared,
             metric=record.metric,
             macro=record.macro,
+            grades=grades,
         )
         rows.append(row)
         unscored += _unscored(one.spec, items, own)
@@ -125,11 +140,17 @@ def make_report(
         frames=record.frames,
         model=EvaluatedModel(**setup.model),
         commits=made_by,
+        judge=judge_of(record, judged),
         journal=journal,
         rows=tuple(rows),
         unscored=tuple(unscored),
         changed=tuple(changed),
-        warnings=(*noticed, *_missing_shards(record.shards), *_warnings(rows, made_by)),
+        warnings=(
+            *noticed,
+            *_missing_shards(record.shards),
+            *ungraded,
+            *_warnings(rows, made_by),
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.judging import Grades
 from dycoke_cli.evaluation.metrics import (
     Predictions,
     grouped,
@@ -79,6 +80,15 @@ class Row:
     ]
     unparsable: Annotated[int, Doc("Answers that couldn't be understood: wrong.", minimum=0)]
     failed: Annotated[int, Doc("Questions without an answer: wrong.", minimum=0)]
+    judge_accuracy: Annotated[
+        ShareOrNull, Doc("Share of answers that the judge found correct; null without one.")
+    ]
+    judge_score: Annotated[
+        float | None, Doc("Mean of the judge's scores; null without one.", minimum=0, maximum=5)
+    ]
+    judge_failed: Annotated[
+        CountOrNull, Doc("Answers of which the judge made no verdict: wrong, with score 0.")
+    ]
     by_type: Annotated[dict[str, Accuracy], Doc("By kind of question.")]
     by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
     by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
@@ -116,6 +126,7 @@ def make_row(
     *,
     metric: str,
     macro: bool,
+    grades: Grades | None = None,
 ) -> Row:
     """Count the answers of one row.
 
@@ -129,6 +140,7 @@ def make_row(
         uncompressed: answers of the baseline, or None (also where this is it).
         metric: see `dataset.About`.
         macro: likewise.
+        grades: of a judge, or None.
     """
 
     def score(prediction: Prediction) -> float:
@@ -154,6 +166,9 @@ def make_row(
         macro_accuracy=fmean(kind.accuracy for kind in kinds.values()) if macro else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(predictions) - len(answers),
+        judge_accuracy=grades.accuracy if grades else None,
+        judge_score=grades.score if grades else None,
+        judge_failed=grades.failed if grades else None,
         by_type=kinds,
         by_label=by(lambda item: item.label),
         by_part=_parts(items, said, uncompressed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.journal import Journal, open_journal
+from dycoke_cli.evaluation.judging import ask_judge
 from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
-from dycoke_cli.evaluation.record import record_of, write_record
+from dycoke_cli.evaluation.record import Record, read_record, record_of, write_record
 from dycoke_cli.evaluation.report import Report, make_report
+from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.resources import usable_cpus
@@ -38,7 +41,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
 
     Raises:
         UsageError: a combination that isn't supported.
-        ModelError: the model can't be loaded.
+        ModelError: the model can't be loaded, or the judge doesn't answer.
         VideoError: no video can be read; where only some can't, the report lists their questions.
         OutOfMemoryError: the model doesn't fit, or not so many times.
         OutputError: the journal is in use, or can't be written.
@@ -64,6 +67,8 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
         for sentence in known:
             listener.warning(sentence)
         record = record_of(evaluation, lines, dealt, wrong)
+        if record.judge is None:  # verdicts that are there stay in the tables
+            record = replace(record, judge=_earlier_judge(folder, record))
         write_record(folder, record)
         failures = _ask_missing(evaluation, chosen, lines, items, journal, listener)
         record = replace(record, failures=failures)
@@ -73,7 +78,16 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
             setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
             for setup in setups
         }
-        report = make_report(record, answers, journal.commits(setups), str(journal.path), known)
+        if evaluation.judge is not None:
+            ask_judge(record, answers, evaluation.judge, folder, listener.judged)
+        report = make_report(
+            record,
+            answers,
+            journal.commits(setups),
+            str(journal.path),
+            known,
+            read_verdicts(folder) if record.judge else {},
+        )
     for sentence in report.warnings[len(known) :]:
         listener.warning(sentence)
     return report
@@ -90,6 +104,15 @@ def _dealt(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
             "were chosen: choose more of them, or fewer shards"
         )
     return dealt
+
+
+def _earlier_judge(folder: Path, record: Record) -> str | None:
+    """The judge of the answers that are there."""
+    try:
+        earlier = read_record(folder)
+    except UsageError:  # damaged; it is written anew
+        return None
+    return earlier.judge if earlier is not None and earlier.prompt == record.prompt else None
 
 
 def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:

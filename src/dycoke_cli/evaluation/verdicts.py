@@ -96,13 +96,7 @@ class VerdictJournal:
 
     def _read(self) -> None:
         content = self._path.read_bytes()
-        for line in content.splitlines():
-            try:
-                verdict = Verdict(**json.loads(line))
-            except (ValueError, TypeError, RecursionError):
-                self.damaged += 1
-            else:
-                self.verdicts[verdict.key] = verdict
+        self.verdicts, self.damaged = _understood(content)
         if self.damaged or not content.endswith(b"\n"):
             beside = self._path.with_name(f".{self._path.name}.part")
             beside.write_bytes(b"".join(map(_line, self.verdicts.values())))
@@ -147,6 +141,34 @@ def open_verdicts(folder: Path) -> Iterator[VerdictJournal]:
                 journal.close()
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
+
+
+def read_verdicts(folder: Path) -> dict[str, Verdict]:
+    """The verdicts of a folder by key, as they are now; nothing is written.
+
+    Raises:
+        OutputError: they can't be read.
+    """
+    path = folder / FILE
+    try:
+        return _understood(path.read_bytes())[0]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{path} can't be read ({error.strerror})") from error
+
+
+def _understood(content: bytes) -> tuple[dict[str, Verdict], int]:
+    """Verdicts by key, and how many lines are none."""
+    verdicts, damaged = {}, 0
+    for line in content.splitlines():
+        try:
+            verdict = Verdict(**json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            damaged += 1
+        else:
+            verdicts[verdict.key] = verdict
+    return verdicts, damaged
 
 
 def _line(verdict: Verdict) -> bytes:

@@ -71,5 +71,8 @@ class Listener:
     def loading(self) -> None:
         """The model is about to be loaded."""
 
+    def judged(self, done: int, total: int) -> None:
+        """So many of the answers that a judge grades have their verdict."""
+
     def progress(self, counts: Counts) -> None:
         """The run is so far."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.evaluation.judging import Judge
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
 
@@ -63,7 +64,15 @@ def _overall(report: Report) -> Table:
     macro = ""
     if any(row.macro_accuracy is not None for row in rows):
         macro = " Macro: mean of the types."
-        columns.append(("Macro, %", lambda row: _macro(row)))
+        columns.append(("Macro, %", lambda row: _points_or_none(row.macro_accuracy)))
+    judge = ""
+    if report.judge is not None:
+        judge = _judge(report.judge)
+        if any(row.judge_accuracy is not None for row in rows):
+            columns.append(("Judge, %", lambda row: _points_or_none(row.judge_accuracy)))
+        columns.append(("Judge score", lambda row: _score(row.judge_score)))
+        if any(row.judge_failed for row in rows):
+            columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
     columns += _COMPARED
     # Where all is well, columns of zeros say nothing.
     if any(row.unparsable for row in rows):
@@ -73,7 +82,7 @@ def _overall(report: Report) -> Table:
     return _explained(
         _of_columns(rows, columns),
         "± one standard error, clustered by video. Difference: points from the baseline (none), on "
-        f"the same questions.{macro}",
+        f"the same questions.{macro}{judge}",
     )
 
 
@@ -167,8 +176,20 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _macro(row: Row) -> str:
-    return "–" if row.macro_accuracy is None else _points(row.macro_accuracy)
+def _points_or_none(share: float | None) -> str:
+    return "–" if share is None else _points(share)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _judge(judge: Judge) -> str:
+    """Who it was, and when: judges drift."""
+    served = [name for name in judge.served if name != judge.model]
+    names = f"{judge.model} (served as {', '.join(served)})" if served else judge.model
+    days = " to ".join(dict.fromkeys((judge.first_date, judge.last_date)))
+    return one_line(f" Judge: {names}, prompt {judge.prompt}, {days}; score from 0 to 5.")
 
 
 def _difference(row: Row) -> str:

@@ -58,6 +58,8 @@ def comma_separated(report: Report) -> str:
     lines = [_values(row) for row in report.rows]
     made_by = {"benchmark": report.benchmark, "edition": report.edition, "split": report.split}
     made_by["model"] = report.model.name
+    if report.judge is not None:
+        made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
     columns = dict.fromkeys(name for line in lines for name in line)
     file = io.StringIO()
     writer = csv.DictWriter(file, [*made_by, *columns], lineterminator="\n")

@@ -114,17 +114,19 @@ class Progress:
 
 
 class AnswerCount:
-    """Shows the answers as they come.
+    """Shows the answers, or the verdicts on them, as they come.
 
     Args:
         quiet: show nothing.
+        what: comes, in the plural.
 
     Attributes:
         total: how many there will be, once that is known.
     """
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, what: str = "answers") -> None:
         self.total = 0
+        self._what = what
         self._quiet = quiet
         self._bar: rich_progress.Progress | None = None
         self._task: rich_progress.TaskID | None = None
@@ -152,7 +154,7 @@ class AnswerCount:
             from rich import progress as rich_progress
 
             self._bar = rich_progress.Progress(
-                rich_progress.TextColumn("Answers"),
+                rich_progress.TextColumn(self._what.capitalize()),
                 rich_progress.BarColumn(bar_width=24),
                 rich_progress.MofNCompleteColumn(),
                 rich_progress.TimeElapsedColumn(),
@@ -162,7 +164,7 @@ class AnswerCount:
                 transient=True,
                 redirect_stdout=False,
             )
-            self._task = self._bar.add_task("answers", total=total, completed=done)
+            self._task = self._bar.add_task(self._what, total=total, completed=done)
             self._bar.start()
         assert self._task is not None
         self._bar.update(self._task, completed=done)
@@ -172,14 +174,14 @@ class AnswerCount:
         if self._first is None:
             self._first, self._said_at = (now, done), now
             if done < total:
-                note(f"{count(done)} of {count(total)} answers are there")
+                note(f"{count(done)} of {count(total)} {self._what} are there")
             return
         if now - self._said_at < LINE_EVERY_S:
             return
         self._said_at = now
         started, before = self._first
         minutes = (total - done) * (now - started) / max(1, done - before) / 60
-        note(f"{count(done)} of {count(total)} answers, about {minutes:.0f} min left")
+        note(f"{count(done)} of {count(total)} {self._what}, about {minutes:.0f} min left")
 
 
 class Download:

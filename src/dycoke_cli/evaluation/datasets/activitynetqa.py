@@ -31,6 +31,7 @@ class ActivityNetQA(FolderDataset):
         needs="test_q.json and test_a.json (val_… for --split validation), and the videos by their "
         "YouTube names, with v_ in front or without",
         source="https://github.com/MILVLG/activitynet-qa",
+        judge="answer",
     )
 
     def files(self, split: Split) -> list[Path]:

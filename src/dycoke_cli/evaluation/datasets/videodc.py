@@ -30,6 +30,7 @@ class VideoDC(FolderDataset):
         "video_name",
         source="https://huggingface.co/datasets/lmms-lab/VideoDetailCaption",
         metric="rouge_l_f1",
+        judge="caption",
     )
 
     def files(self, split: Split) -> list[Path]:

@@ -1,0 +1,137 @@
+"""Reports of runs that were written by hand, whose tables were computed by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.combine import report_of
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.journal import open_journal
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.record import Record, RecordedRow, read_record, write_record
+
+MODEL = {"name": "m", "revision": None, "weights": "w", "dtype": "float32", "device": "cpu"}
+# Two questions about each of two videos.
+ITEMS = tuple(
+    Item(
+        f"q{n}", f"v{n // 2}", f"What {n}?", "yes", "ab"[n % 2], "", (("Who?", "she"),), ("x", "y")
+    )
+    for n in range(4)
+)
+NONE, OTHER = (
+    RecordedRow(
+        name, name, {}, name == "none", Setup("0", "own", "1", "test", MODEL, {"name": name}, 8)
+    )
+    for name in ("none", "other")
+)
+RIGHT = {"none": (True, False, True, True), "other": (True, True, False, False)}
+
+
+def answer(row: RecordedRow, number: int, said: str | None = None) -> Prediction:
+    right = RIGHT[row.name][number]
+    text = said or ("yes" if right else f"no {row.name}")
+    kept = 100 if row.baseline else 25
+    return Prediction(f"q{number}", text, right, {}, 100, kept, kept, 3, 0.5, 10 * kept)
+
+
+def written(
+    folder: Path,
+    rows: tuple[RecordedRow, ...] = (NONE, OTHER),
+    places: tuple[int, ...] = (0, 1, 2, 3),
+    **values: object,
+) -> Path:
+    folder.mkdir()
+    items = tuple(ITEMS[place] for place in places)
+    record = Record(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
+    write_record(folder, record)
+    with open_journal(folder) as journal:
+        for row in rows:
+            for place in places:
+                journal.add(row.setup, answer(row, place), "abc")
+    return folder
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    failures = {NONE.setup.id: {"q0": answer(NONE, 0)}}
+    record = Record(
+        (NONE, OTHER), ITEMS, (0, 1, 2, 3), None, {"sampling": {"fps": 2.0}}, "rouge_l_f1", True,
+        ("1/2",), "judge", "answer", failures, ("a warning",), "2026-11-22",
+    )  # fmt: skip
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert read_record(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("apart", ["one", "shards", "methods", "overlapping"])
+def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
+    """However the answers are spread over folders."""
+    one, two = tmp_path / "1", tmp_path / "2"
+    folders = {
+        "one": lambda: [written(one)],
+        "shards": lambda: [
+            written(one, places=(2, 3), shards=("2/2",)),
+            written(two, places=(0, 1), shards=("1/2",)),
+        ],
+        "methods": lambda: [written(one, (NONE,)), written(two, (OTHER,))],
+        "overlapping": lambda: [written(one, places=(0, 1, 2)), written(two, places=(1, 2, 3))],
+    }[apart]()
+    report = report_of(folders)
+    assert report.warnings == ()
+    assert (report.benchmark, report.videos, report.frames, report.commits) == (
+        "own", 2, 8, ("abc",),
+    )  # fmt: skip
+    none, other = report.rows
+    # none: 1, 0 | 1, 1. Residuals from 3/4 by video: -1/2 and 1/2.
+    assert (none.questions, none.accuracy) == (4, 3 / 4)
+    assert none.standard_error == pytest.approx(math.sqrt(1 / 4 + 1 / 4) / 4)
+    assert (none.difference, none.changed) == (None, None)
+    # other: 1, 1 | 0, 0; against none 0, 1 | -1, -1: from the mean -1/4, 3/2 and -3/2.
+    assert other.accuracy == 1 / 2
+    assert other.difference == -1 / 4
+    assert other.difference_error == pytest.approx(math.sqrt(2 * (3 / 2) ** 2) / 4)
+    assert (other.changed, other.fixed, other.broken) == (3, 1, 2)
+    assert list(none.by_type) == ["a", "b"]
+    assert [group.accuracy for group in none.by_type.values()] == [1, 1 / 2]
+    assert [group.accuracy for group in other.by_type.values()] == [1 / 2, 1 / 2]
+    assert (other.kept_before_llm, other.kept_in_pruned_layers, other.bytes) == (0.25, 0.25, 250)
+    assert [(one.item, one.outcome) for one in report.changed] == [
+        ("q1", "fixed"), ("q2", "broken"), ("q3", "broken"),
+    ]  # fmt: skip
+    assert report.changed[0].question == "What 1?"
+
+
+def test_the_newer_of_two_answers(tmp_path: Path) -> None:
+    old = written(tmp_path / "old", date="2026-11-01")
+    new = written(tmp_path / "new", date="2026-11-02")
+    with open_journal(new) as journal:
+        journal.add(NONE.setup, answer(NONE, 1, "yes, no"), "abc")
+    for folders in ([old, new], [new, old]):
+        report = report_of(folders)
+        assert report.warnings == (
+            f"1 answer differs between {old} and {new} under the same settings; those of {new}, "
+            "the newer run, are taken",
+        )
+        assert report.changed[0].uncompressed == "yes, no"
+
+
+def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
+    gone = Prediction("q0", "", False, {}, 0, 0, 0, 0, 0, 0, error="gone")
+    failing = written(
+        tmp_path / "1", places=(1, 2, 3), date="2026-11-02", failures={NONE.setup.id: {"q0": gone}}
+    )
+    whole = written(tmp_path / "2", date="2026-11-01")
+    assert [row.failed for row in report_of([failing, whole]).rows] == [0, 0]
+
+
+def test_runs_without_a_common_question(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / "1", (NONE,), (0, 1)),
+        written(tmp_path / "2", (OTHER,), (2, 3)),
+    ]
+    with pytest.raises(UsageError, match=r"1 and .*2 can't be in one report: there is no question"):
+        report_of(folders)
