@@ -35,6 +35,7 @@ from dycoke_cli.version import running_commit
 
 CUDA_TESTS = (
     "tests/engine/test_host.py",
+    "tests/engine/test_own.py",
     "tests/families/test_cuda.py",
     "tests/families/test_elsewhere.py",
 )

@@ -54,9 +54,9 @@ def test_models(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (("ask", "clip.mp4", "--method", "dyc"), ["dycoke"]),
+        (("ask", "clip.mp4", "--method", "dyc"), ["dycoke", "dycoke-plus"]),
         (("methods", "fas"), ["fastv", "fastvid"]),
-        (("eval", "shapes", "--methods", "none,dycoke-"), ["none,dycoke-once"]),
+        (("eval", "shapes", "--methods", "none,dycoke-o"), ["none,dycoke-once"]),
         (("eval", ""), [*DATASETS]),
         (("models", "list", "--family", "qwen2_5"), ["qwen2_5_vl"]),
         (("ask", "clip.mp4", "--method", "nothing-like-it"), []),
