@@ -168,7 +168,7 @@ def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
                 row = rows.get(count, {}).get(spec)
                 is_base = row is not None and row["method"] == "none"
                 cells.append(_correct(row) if row is not None and is_base else _difference(row))
-            method = "baseline" if spec == "none" else f"`{spec.partition(':')[0]}`"
+            method = "baseline" if spec == "none" else f"`{spec.replace(':positions=kept', '')}`"
             lines.append(_line(name, method, *cells))
     return "\n".join(lines)
 

@@ -200,6 +200,7 @@ def test_pages_are_written_between_their_markers(
     picture = page.with_name("methods.png")
     monkeypatch.setattr(method_pages, "README", readme)
     monkeypatch.setattr(method_pages, "PAGE", page)
+    monkeypatch.setattr(method_pages, "PLUS_PAGE", page)
     monkeypatch.setattr(method_pages, "PICTURE", picture)
     monkeypatch.setattr(method_pages, "PICTURES", picture.with_stem("methods-models"))
     flags = ["--out", str(measured), "--report", "shipped,control", "--write"]

@@ -76,6 +76,17 @@ def test_object_has_the_keys_of_the_contract(done: Path) -> None:
     assert outcome.object["journal"] == str(done / FILE)
 
 
+def test_a_parameter_that_is_not_used_is_not_in_the_table(tmp_path: Path) -> None:
+    """And its null is in the object."""
+    flags = ("--methods", "none,earlytom:inner_layer=5", "--limit", "1")
+    table = run(tmp_path, *flags)
+    assert "inner_layer=5" in table.out
+    assert "None" not in table.out
+    assert "tower_layers" not in table.out
+    row = run(tmp_path, *flags, "--json").object["rows"][1]
+    assert row["parameters"]["tower_layers"] is None
+
+
 def test_changed_answers_are_listed(done: Path) -> None:
     flags = ("--methods", "none,no-video", "--show-changed")
     document = run(done, *flags, "--json").object

@@ -13,6 +13,7 @@ from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
 from dycoke_cli.cli.render.panel import panel, saving
 from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.compression.registry import create
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
 from tests.documents import example
 
@@ -84,6 +85,14 @@ def test_panel_says_where_decode_pruning_was_left_off() -> None:
     assert "P=0.7" not in text
     assert "update" not in text
     assert "1 update" in printed(panel(changed(method={"prune_from": 2979})))
+
+
+def test_panel_says_that_layers_selected_for_themselves() -> None:
+    plus = create("dycoke-plus", positions="kept")
+    text = printed(panel(replace(ANSWER, method={"name": plus.name, **plus.parameters()})))
+    assert "KV selection   by each layer for itself, in each of 1 step" in text
+    assert "P=0.85 L=0" in text
+    assert "evicted" not in text
 
 
 def test_panel_line_by_line() -> None:

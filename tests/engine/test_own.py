@@ -185,6 +185,17 @@ def test_the_store_of_a_finished_call_is_freed() -> None:
             gc.enable()
 
 
+def test_a_step_by_hand_is_one_of_generate_with_gradients_on_too() -> None:
+    model, inputs = make_model(SHAPES[0], seed=3), make_inputs(SHAPES[0], 8)
+    expected, _ = answer(model, METHODS[0], inputs)
+    with METHODS[0](model):
+        prompt = model(**inputs)
+        token = prompt.logits[:, -1].argmax(-1, keepdim=True)
+        step = model(input_ids=token, past_key_values=prompt.past_key_values)
+    for ours, theirs in zip((prompt, step), expected.logits, strict=False):
+        assert_same(ours.logits[0, -1], theirs[0])
+
+
 def test_a_trace_is_refused() -> None:
     with pytest.raises(UsageError, match="here each selects for itself; take scorer=layer"):
         check_traceable(Stage2())

@@ -35,6 +35,7 @@ class Prompts:
     tail: int
 
 
+@torch.no_grad()
 def select(
     method: Method,
     prompts: Prompts,

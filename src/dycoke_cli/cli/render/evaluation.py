@@ -151,7 +151,8 @@ def _title(report: Report) -> str:
 
 def _parameters(row: Row) -> str:
     frames = {} if row.frames is None else {"frames": row.frames}
-    values = {**frames, **row.parameters}
+    given = {name: value for name, value in row.parameters.items() if value is not None}
+    values = {**frames, **given}
     return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
 
 
