@@ -195,13 +195,20 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
     return to
 
 
+def head(folder: Path) -> dict[str, Any]:
+    """What a record says beside its questions."""
+    known: dict[str, Any] = json.loads((folder / record.FILE).read_text().splitlines()[0])
+    return known
+
+
 def rewritten(folder: Path, **values: Any) -> None:
     path = folder / record.FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    _, *items = path.read_text().splitlines(True)
+    path.write_text("".join([json.dumps(head(folder) | values) + "\n", *items]))
 
 
 def test_of_an_answer_that_two_runs_have_the_newer_counts(done: Path, tmp_path: Path) -> None:
-    first = json.loads((done / record.FILE).read_text())["rows"][0]["setup"]
+    first = head(done)["rows"][0]["setup"]
     video = Samples().items("validation", 4)[0]
 
     def other(line: dict[str, Any]) -> dict[str, Any]:
@@ -294,7 +301,7 @@ def test_what_cannot_be_in_one_report(
     change: dict[str, Any], sentence: str, done: Path, tmp_path: Path
 ) -> None:
     other = copied(done, tmp_path / "other")
-    rows = json.loads((done / record.FILE).read_text())["rows"]
+    rows = head(done)["rows"]
     rewritten(other, rows=[{**row, "setup": {**row["setup"], **change}} for row in rows])
     outcome = report(done, other)
     assert (outcome.code, outcome.out) == (2, "")
@@ -311,7 +318,7 @@ def test_what_cannot_be_in_one_report(
 def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
     """None of the rows is in both."""
     other = copied(done, tmp_path / "other")
-    content = json.loads((done / record.FILE).read_text())
+    content = head(done)
     rows = [{**row, "spec": f"{row['spec']}-other"} for row in content["rows"]]
     sampling = {**content["conditions"]["sampling"], "frames": 8}
     rewritten(other, rows=rows, conditions={**content["conditions"], "sampling": sampling})
@@ -322,9 +329,9 @@ def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, r"has no answers\.jsonl: name a folder that `dycoke eval --out` wrote"),
-        ("{", r"run\.json is damaged, or another release wrote it: run the same"),
-        ('{"schema": "dycoke.run/9"}', r"run\.json is damaged, or another release wrote it"),
-        ("[]", r"run\.json is damaged"),
+        ("{", r"run\.jsonl is damaged, or another release wrote it: run the same"),
+        ('{"schema": "dycoke.run/9"}', r"run\.jsonl is damaged, or another release wrote it"),
+        ("[]", r"run\.jsonl is damaged"),
     ],
 )
 def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> None:

@@ -63,8 +63,12 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     )  # fmt: skip
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
     assert read_record(tmp_path / "nowhere") is None
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(path.read_text().splitlines(True)[:-1]))
+    with pytest.raises(UsageError, match=r"run\.jsonl is damaged"):
+        read_record(tmp_path)
 
 
 @pytest.mark.parametrize("apart", ["one", "shards", "methods", "overlapping"])

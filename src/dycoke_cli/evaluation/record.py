@@ -1,4 +1,7 @@
-"""What the last run in a folder asked: beside its answers, all that its tables are made of."""
+"""What the last run in a folder asked: beside its answers, all that its tables are made of.
+
+The first line of the file has all but the questions, which follow, one per line.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.lines import Evaluation, Line
 
-FILE = "run.json"
+FILE = "run.jsonl"
 SCHEMA = "dycoke.run/1"
 
 
@@ -125,8 +128,10 @@ def write_record(folder: Path, record: Record) -> None:
     """
     path = folder / FILE
     beside = path.with_suffix(".tmp")
+    values = {"schema": SCHEMA, **asdict(record)}
+    items = values.pop("items")
     try:
-        beside.write_text(json.dumps({"schema": SCHEMA, **asdict(record)}) + "\n", "utf-8")
+        beside.write_text("".join(json.dumps(line) + "\n" for line in (values, *items)), "utf-8")
         os.replace(beside, path)
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
@@ -146,10 +151,10 @@ def read_record(folder: Path) -> Record | None:
     except (OSError, ValueError) as error:
         raise UsageError(_unread(path)) from error
     try:
-        values = json.loads(content)
-        if values.pop("schema") != SCHEMA:
+        values, *items = map(json.loads, content.splitlines())
+        if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
-        return Record(**_read(values))
+        return Record(**_read(values), items=tuple(map(_item, items)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error
 
@@ -169,8 +174,7 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
     }
     for name in ("places", "shards", "warnings"):
         values[name] = tuple(values[name])
-    items = tuple(map(_item, values["items"]))
-    return {**values, "rows": tuple(rows), "items": items, "failures": failures}
+    return {**values, "rows": tuple(rows), "failures": failures}
 
 
 def _item(values: dict[str, Any]) -> Item:
