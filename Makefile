@@ -29,7 +29,7 @@ OLDEST := .venv-oldest
 CELLS := tests/families
 
 # Two at a time, each on one thread: tiny models gain nothing from more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc) --dist worksteal
 
 .PHONY: demo test test-quick lint bench bench-full gpu tables methods docs pictures control placebo mutants soak test-versions clean
 
