@@ -28,7 +28,7 @@ OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
-# Two at a time, each on one thread: tiny models gain nothing from more.
+# One per core, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc) --dist worksteal
 
 .PHONY: demo test test-quick lint bench bench-full gpu tables methods docs pictures control placebo mutants soak test-versions clean
