@@ -105,7 +105,8 @@ def _greedy(directions: torch.Tensor, relevance: torch.Tensor, count: int) -> li
             made = len(chosen)
             near = gain.float().argsort(descending=True, stable=True)[:_NEAR]
             among = _residual(directions, relevance, rows[:made], near, near)
-            likely = near[_likely(among, min(_AHEAD, count - made))]
+            ahead = torch.tensor(_likely(among, min(_AHEAD, count - made)))
+            likely = near[ahead.to(near.device)]
             place = {token: number for number, token in enumerate(likely.tolist())}
             block = _residual(directions, relevance, rows[:made], likely, slice(None))
         since = rows[made : len(chosen)]
@@ -141,11 +142,12 @@ def _likely(kernel: torch.Tensor, count: int) -> list[int]:
     import torch
 
     chosen: list[int] = []
+    is_chosen = torch.zeros(len(kernel), dtype=torch.bool, device=kernel.device)
     for _ in range(min(count, len(kernel))):
-        gain = kernel.diagonal().clone()
-        gain[chosen] = -torch.inf
+        gain = kernel.diagonal().masked_fill(is_chosen, -torch.inf)
         best = int(gain.argmax()) if chosen else 0
         chosen.append(best)
+        is_chosen[best] = True
         row = kernel[best].clone()
         if row[best] > EXHAUSTED:
             kernel.addr_(row, row, alpha=-1 / float(row[best]))

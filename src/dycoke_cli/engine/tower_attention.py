@@ -38,7 +38,8 @@ class TowerAttention:
 
     def at(self, frames: Sequence[int]) -> TowerAttention:
         """That of some frames, in this order."""
-        return TowerAttention(self.attention[list(frames)], self.keys[list(frames)])
+        at = torch.tensor(frames).to(self.attention.device)
+        return TowerAttention(self.attention[at], self.keys[at])
 
     @classmethod
     def cat(cls, parts: Sequence[TowerAttention]) -> TowerAttention:

@@ -72,9 +72,10 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
         UsageError: the model doesn't have a layer that a parameter of the method names, or its
             vision encoder doesn't give what the method needs.
     """
-    from dycoke_cli.engine.tower_attention import check_tower
+    if request.method.needs:  # torch is imported by the others when the model is loaded
+        from dycoke_cli.engine.tower_attention import check_tower
 
-    check_tower(found.config, request.method)
+        check_tower(found.config, request.method)
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
     options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
     return Plan(**options, identity=identity(found), **more)
