@@ -25,6 +25,7 @@ MERGING = ("tests/families/test_merging.py",)
 ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
+PACKED = ("tests/engine/test_packed_towers.py",)
 ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
@@ -633,6 +634,62 @@ MUTATIONS = (
         "A.pixel_shuffle(B, C)",
         "A.pixel_shuffle(B.flip(1), 2)",
         TOWERS,
+    ),
+    Mutation(
+        "tokens are selected in the order in which windows have them",
+        "PackedVision._select",
+        "A.mean(2)[:, B.argsort()]",
+        "A.mean(2)",
+        PACKED,
+    ),
+    Mutation(
+        "the patches of other tokens go on through windows",
+        "PackedVision._select",
+        "A[:, B].repeat_interleave(C, dim=1)",
+        "A.repeat_interleave(C, dim=1)",
+        PACKED,
+    ),
+    Mutation(
+        "the last window of a row takes in the first of the next",
+        "_by_window",
+        "-(-A // B)",
+        "A // B",
+        PACKED,
+    ),
+    Mutation(
+        "behind the selection windows see whole frames",
+        "PackedVision._before_layer",
+        "tuple(A for A in B if A <= C)",
+        "(0, C)",
+        PACKED,
+    ),
+    Mutation(
+        "patches that go on have the positions of the first ones",
+        "PackedVision._before_layer",
+        "tuple(map(self._narrow, A))",
+        "tuple(B[: len(args[0])] for B in A)",
+        PACKED,
+    ),
+    Mutation(
+        "a window begins one patch late where that patch is kept",
+        "Window.counts",
+        "torch.searchsorted(A.cpu(), B)",
+        "torch.searchsorted(A.cpu(), B, right=True)",
+        PACKED,
+    ),
+    Mutation(
+        "merged tokens stand at the first places of a frame",
+        "PackedVision._whole",
+        "[A[::B] // B for A in C]",
+        "[torch.arange(len(A) // B) for A in C]",
+        PACKED,
+    ),
+    Mutation(
+        "frames are those of the first row of the grid",
+        "PackedVision._begin",
+        "int(A[:, 0].sum())",
+        "int(A[0, 0])",
+        PACKED,
     ),
     Mutation(
         "pruning starts one token late",

@@ -83,8 +83,8 @@ class PackedVision(TowerInPart):
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         begins = kwargs["cu_seqlens"]
-        of_frame = int(begins[-1]) // self._frames
-        bounds = tuple(begin for begin in begins.tolist() if begin <= of_frame)
+        ends = begins.tolist()
+        bounds = tuple(end for end in ends if end <= ends[-1] // self._frames)
         if bounds not in self._counts:
             self._counts[bounds] = self._window.counts([*bounds])
         self._run(Running(self._window, [*bounds], self._counts[bounds]))
