@@ -16,6 +16,7 @@ from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.report import row_name
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
@@ -203,8 +204,9 @@ def write_unscored(report: Report) -> None:
     output.write("\nCounted as wrong, for nothing could be scored:\n")
     # What failed may be mended.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
+        name = row_name(one.spec, one.model, report.model is None)
         output.line(
-            f"{one.spec}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+            f"{name}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
         )
     if len(report.unscored) > UNSCORED:
         output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
@@ -217,9 +219,10 @@ def write_changes(report: Report) -> None:
             continue
         of = f"{row.changed} of {row.questions} answers"
         counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
-        output.write(f"\n{row.spec} changed {of}{'' if row.fixed is None else counts}\n")
+        name = row_name(row.spec, row.model, report.model is None)
+        output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
         for change in report.changed:
-            if change.spec == row.spec:
+            if (change.model, change.spec) == (row.model, row.spec):
                 output.write(_entry(change))
 
 

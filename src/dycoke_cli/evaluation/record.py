@@ -44,6 +44,11 @@ class RecordedRow:
     baseline: bool
     setup: Setup
 
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return str(self.setup.model["name"])
+
 
 @dataclass(frozen=True)
 class Record:

@@ -65,6 +65,7 @@ class Row:
 
     method: Annotated[str, Doc("Name of the method or ablation.")]
     spec: Annotated[str, Doc("As it was given to --methods.")]
+    model: Annotated[str, Doc("Its name: of that which answered.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
     frames: Annotated[
         CountOrNull, Doc("That the model was given; null where that differs from video to video.")
@@ -118,6 +119,7 @@ class Row:
 def make_row(
     spec: str,
     name: str,
+    model: str,
     parameters: Mapping[str, Any],
     frames: int | None,
     items: list[Item],
@@ -133,6 +135,7 @@ def make_row(
     Args:
         spec: as it was given.
         name: of the method or ablation.
+        model: its name.
         parameters: all of the method's.
         frames: that the model was given; None where that differs from video to video.
         items: the questions.
@@ -160,6 +163,7 @@ def make_row(
     return Row(
         method=name,
         spec=spec,
+        model=model,
         parameters=dict(parameters),
         frames=frames,
         **vars(accuracy(items)),

@@ -27,7 +27,7 @@ def evaluation(report: Report) -> Group:
         Text(),
         _by_group(rows),
         Text(),
-        _costs(rows),
+        _costs(report),
         Text(),
         Text(_origin(report), style="dim"),
     )
@@ -51,13 +51,15 @@ _COSTS: tuple[_Column, ...] = (
     ("KV cache", lambda row: size(row.bytes)),
     ("Parameters", lambda row: _parameters(row)),
 )
-_TEXTS = ("Method", "Parameters")
+_MODEL: _Column = ("Model", lambda row: one_line(row.model))
+_TEXTS = ("Model", "Method", "Parameters")
 
 
 def _overall(report: Report) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
     columns: list[_Column] = [
+        *_told_apart(report),
         _METHOD,
         (heading, lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
     ]
@@ -81,8 +83,9 @@ def _overall(report: Report) -> Table:
         columns.append(("Failed", lambda row: count(row.failed)))
     return _explained(
         _of_columns(rows, columns),
-        "± one standard error, clustered by video. Difference: points from the baseline (none), on "
-        f"the same questions.{macro}{judge}",
+        "± one standard error, clustered by video. Difference: points from the baseline (none"
+        f"{' of the same model' if report.model is None else ''}), on the same questions."
+        f"{macro}{judge}",
     )
 
 
@@ -109,9 +112,13 @@ def _mean(mean: Accuracy | PartMean | None) -> str:
     return _points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
 
 
-def _costs(rows: Sequence[Row]) -> Table:
+def _told_apart(report: Report) -> Sequence[_Column]:
+    return (_MODEL,) if report.model is None else ()
+
+
+def _costs(report: Report) -> Table:
     return _explained(
-        _of_columns(rows, _COSTS),
+        _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
     )
@@ -141,11 +148,11 @@ def _explained(table: Table, text: str) -> Table:
 
 
 def _title(report: Report) -> str:
-    questions = report.rows[0].questions
+    questions, names = report.rows[0].questions, [model.name for model in report.models]
     return one_line(
         f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
         f"{count(report.videos)} videos, {_frames(report.frames)}, "
-        f"model {report.model.name}"
+        f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
     )
 
 
@@ -157,11 +164,15 @@ def _parameters(row: Row) -> str:
 
 
 def _origin(report: Report) -> str:
-    model, commits = report.model, report.commits
+    several, commits = report.model is None, report.commits
+    models = "; ".join(
+        f"{f'{model.name}: ' if several else ''}{model.dtype} on {model.device}, weights "
+        f"{model.weights[:19]}"
+        for model in report.models
+    )
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
     return one_line(
-        f"Benchmark version {report.edition}; {model.dtype} on {model.device}, weights "
-        f"{model.weights[:19]}; {made_by}; answers in {report.journal}"
+        f"Benchmark version {report.edition}; {models}; {made_by}; answers in {report.journal}"
     )
 
 
