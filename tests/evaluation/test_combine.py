@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +44,10 @@ def written(
     folder: Path,
     rows: tuple[RecordedRow, ...] = (NONE, OTHER),
     places: tuple[int, ...] = (0, 1, 2, 3),
+    names: Mapping[str, str] | None = None,
     **values: object,
 ) -> Path:
+    """A folder with a run; `names` says whose answers in `RIGHT` a row has, by spec."""
     folder.mkdir()
     items = tuple(ITEMS[place] for place in places)
     record = Record(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
@@ -52,7 +55,8 @@ def written(
     with open_journal(folder) as journal:
         for row in rows:
             for place in places:
-                journal.add(row.setup, answer(row, place), "abc")
+                by = row if names is None else replace(row, name=names[row.spec])
+                journal.add(row.setup, answer(by, place), "abc")
     return folder
 
 

@@ -124,6 +124,8 @@ def _rows(runs: list[_Run]) -> list[RecordedRow]:
                     f"{of.shown} and {run.shown} can't be in one report: their answers under "
                     f"{row.spec} were made with different settings{_different(known, row)}"
                 )
+            if row.preset and not known.preset:  # its published figures stand beside it
+                rows[row.model, row.spec] = (of, row)
     models = list(dict.fromkeys(model for model, _ in rows))
     # Those of a model together: the order of the others stays.
     return sorted((row for _, row in rows.values()), key=lambda row: models.index(row.model))

@@ -12,6 +12,7 @@ from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import no_answer
+from dycoke_cli.evaluation.published import preset_warnings, published_beside
 from dycoke_cli.evaluation.record import Record, RecordedRow
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.evaluation.verdicts import Verdict
@@ -136,6 +137,7 @@ def make_report(
             metric=record.metric,
             macro=record.macro,
             grades=grades,
+            published=published_beside(one, record),
         )
         rows.append(row)
         unscored += _unscored(one, items, own)
@@ -159,6 +161,7 @@ def make_report(
         changed=tuple(changed),
         warnings=(
             *noticed,
+            *preset_warnings(record),
             *_missing_shards(record.shards),
             *ungraded,
             *_unchanged(rows, several),

@@ -18,6 +18,7 @@ from dycoke_cli.evaluation.metrics import (
     retention,
 )
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.published import Published
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
 
@@ -114,6 +115,9 @@ class Row:
     ]
     seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]
     bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
+    published: Annotated[
+        Published | None, Doc("What others measured, with --preset; null without such a row.")
+    ]
 
 
 def make_row(
@@ -129,6 +133,7 @@ def make_row(
     metric: str,
     macro: bool,
     grades: Grades | None = None,
+    published: Published | None = None,
 ) -> Row:
     """Count the answers of one row.
 
@@ -144,6 +149,7 @@ def make_row(
         metric: see `dataset.About`.
         macro: likewise.
         grades: of a judge, or None.
+        published: figures of others, or None.
     """
 
     def score(prediction: Prediction) -> float:
@@ -186,6 +192,7 @@ def make_row(
         seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
         seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
         bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
+        published=published,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
+from dycoke_cli.cli.render.published import published
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.judging import Judge
@@ -25,6 +26,7 @@ def evaluation(report: Report) -> Group:
         Text(),
         _overall(report),
         Text(),
+        *(part for table in published(rows) for part in (table, Text())),
         _by_group(rows),
         Text(),
         _costs(report),
@@ -61,7 +63,7 @@ def _overall(report: Report) -> Table:
     columns: list[_Column] = [
         *_told_apart(report),
         _METHOD,
-        (heading, lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
+        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.standard_error)}"),
     ]
     macro = ""
     if any(row.macro_accuracy is not None for row in rows):
@@ -72,7 +74,7 @@ def _overall(report: Report) -> Table:
         judge = _judge(report.judge)
         if any(row.judge_accuracy is not None for row in rows):
             columns.append(("Judge, %", lambda row: _points_or_none(row.judge_accuracy)))
-        columns.append(("Judge score", lambda row: _score(row.judge_score)))
+        columns.append(("Judge score", lambda row: score(row.judge_score)))
         if any(row.judge_failed for row in rows):
             columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
     columns += _COMPARED
@@ -81,7 +83,7 @@ def _overall(report: Report) -> Table:
         columns.append(("Unparsable", lambda row: count(row.unparsable)))
     if any(row.failed for row in rows):
         columns.append(("Failed", lambda row: count(row.failed)))
-    return _explained(
+    return explained(
         _of_columns(rows, columns),
         "± one standard error, clustered by video. Difference: points from the baseline (none"
         f"{' of the same model' if report.model is None else ''}), on the same questions."
@@ -91,7 +93,7 @@ def _overall(report: Report) -> Table:
 
 def _by_group(rows: Sequence[Row]) -> Table:
     """A line a group and a column a row of the table above, by its number."""
-    table = _table("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
+    table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
     for groups in (
         [row.by_type for row in rows],
@@ -109,7 +111,7 @@ def _by_group(rows: Sequence[Row]) -> Table:
 def _mean(mean: Accuracy | PartMean | None) -> str:
     if mean is None:
         return "–"
-    return _points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+    return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
 
 
 def _told_apart(report: Report) -> Sequence[_Column]:
@@ -117,7 +119,7 @@ def _told_apart(report: Report) -> Sequence[_Column]:
 
 
 def _costs(report: Report) -> Table:
-    return _explained(
+    return explained(
         _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
@@ -126,25 +128,10 @@ def _costs(report: Report) -> Table:
 
 def _of_columns(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
     """A table with one line per row of the evaluation, by its number."""
-    table = _table("#", *(heading for heading, _ in columns))
-    for column in table.columns:
-        if column.header in _TEXTS:  # takes the lines that it needs
-            column.justify, column.no_wrap, column.overflow = "left", False, "fold"
+    table = headed("#", *(heading for heading, _ in columns))
     for number, row in enumerate(rows, 1):
         table.add_row(str(number), *(Text(value(row)) for _, value in columns))
-    return table
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _explained(table: Table, text: str) -> Table:
-    table.caption, table.caption_justify = Text(text), "left"
-    return table
+    return with_texts(table, _TEXTS)
 
 
 def _title(report: Report) -> str:
@@ -184,16 +171,8 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
 def _points_or_none(share: float | None) -> str:
-    return "–" if share is None else _points(share)
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if share is None else points(share)
 
 
 def _judge(judge: Judge) -> str:
@@ -207,7 +186,7 @@ def _judge(judge: Judge) -> str:
 def _difference(row: Row) -> str:
     if row.difference is None or row.difference_error is None:
         return "–"
-    return f"{100 * row.difference:+.1f} ± {_points(row.difference_error)}"
+    return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"
 
 
 def _share(value: float | None) -> str:

@@ -76,6 +76,10 @@ def _values(row: Row) -> Mapping[str, Any]:
     values = to_dict(row)
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])
+    if (known := values.pop("published")) is not None:
+        values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
+        known["differs"] = to_json(known["differs"])
+        values |= {f"published.{name}": value for name, value in known.items()}
     return values | {
         f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
         for group, means in groups.items()
