@@ -137,13 +137,12 @@ def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict
     names = [*kernels]
     taken: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-1, ROUNDS):  # the first one warms up
-        now = time.perf_counter()
-        if number < FEWEST_ROUNDS and now > until:
-            return {}
-        if number >= FEWEST_ROUNDS and now > min(until, started + LONGEST_S):
+        if number >= FEWEST_ROUNDS and time.perf_counter() > min(until, started + LONGEST_S):
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begun = time.perf_counter()
+            if begun > until and number < FEWEST_ROUNDS:
+                return {}
             kernels[name]()
             if number >= 0:
                 taken[name].append(time.perf_counter() - begun)
