@@ -650,10 +650,10 @@ MUTATIONS = (
         PACKED,
     ),
     Mutation(
-        "the last window of a row takes in the first of the next",
+        "windows follow each other column by column",
         "_by_window",
-        "-(-A // B)",
-        "A // B",
+        "A * B + C",
+        "C * B + A",
         PACKED,
     ),
     Mutation(
