@@ -31,6 +31,7 @@ OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
 METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/models/test_cpu.py",)
+CHOICE = ("tests/models/test_kernel_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
@@ -554,31 +555,52 @@ MUTATIONS = (
     ),
     Mutation(
         "a rounded token doesn't get its size back",
-        "linear.int8_linear",
-        "_product(A / B, C).mul_(B)",
-        "_product(A / B, C)",
+        "FbgemmInt8Linear.product",
+        "A._product(B / C).mul_(C)",
+        "A._product(B / C)",
+        KERNELS,
+    ),
+    Mutation(
+        "a token rounded for oneDNN doesn't get its size back",
+        "Int8Linear._block",
+        "A.mul_(B)",
+        "A",
+        KERNELS,
+    ),
+    Mutation(
+        "a token rounded for oneDNN doesn't get its minimum back",
+        "Int8Linear._block",
+        "torch.addcmul(A, B, self._sums, out=A)",
+        "A",
         KERNELS,
     ),
     Mutation(
         "negative weights don't count for the scale in 8 bits",
-        "pack_int8",
+        "int8_linear._scales",
         "torch.maximum(-A, B)",
         "B",
         KERNELS,
     ),
     Mutation(
         "a CPU with AMX gets our attention",
-        "own_attention_suits",
-        "return not has_amx()",
-        "return True",
+        "unmeasured",
+        "frozenset() if A else B",
+        "B",
         PROCESSORS,
     ),
     Mutation(
         "int8 doesn't say where it is slower",
-        "int8_is_slower",
-        "return has_amx()",
-        "return False",
+        "unmeasured",
+        "quantized and A",
+        "False",
         PROCESSORS,
+    ),
+    Mutation(
+        "a kernel is chosen that is slower than stock",
+        "kernel_choice.fastest",
+        "min(A, key=B)",
+        "max(A, key=B)",
+        CHOICE,
     ),
     Mutation(
         "chunks are forgotten while a method is attached",
