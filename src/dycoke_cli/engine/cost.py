@@ -150,7 +150,7 @@ def estimate_cost(
             text=TEXT_TOKENS,
             chunk_len=length if whole else chunk_length(length, ours),
             spare=max_new_tokens,
-            patches=patches_together(dropping, vision, clip.frames, on_cpu),
+            patches=patches_together(dropping, vision, clip.frames, clip.per_frame, on_cpu=on_cpu),
         )
         return estimate(sizes, work)
 
