@@ -26,7 +26,9 @@ ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 PACKED = ("tests/engine/test_packed_towers.py",)
-ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
+ELSEWHERE = (
+    "tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[elsewhere-internvl-host]",
+)
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
 METRICS = ("tests/evaluation/test_metrics.py",)

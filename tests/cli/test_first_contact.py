@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dycoke_cli.models.resolve import find
 
 from ..documents import valid
-from .harness import CLIP, REAL, run_here, run_process
+from .harness import CLIP, REAL, ROOT, run_here, run_process
 
 # Each ends without torch, and with this sentence.
 WRONG = [
@@ -53,25 +57,36 @@ RIGHT = [
 ]
 
 
-def torch_was_needed(arguments: list[str]) -> tuple[bool, int, str]:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        f"code = main({arguments!r})\n"
-        "print('TORCH' if 'torch' in sys.modules else 'NONE', file=sys.stderr)\n"
-        "sys.exit(code)"
-    )
-    run = run_process([sys.executable, "-c", code], HF_HUB_OFFLINE="1")
-    *said, mark = run.err.splitlines()
-    return mark == "TORCH", run.code, "\n".join(said)
+# What each left: whether torch is there by now, the exit code, stderr.
+PROGRAM = """
+import json, sys
+from tests.cli.harness import run_here
+for arguments in json.loads(sys.argv[1]):
+    run = run_here(*arguments)
+    print(json.dumps(["torch" in sys.modules, run.code, run.err]))
+"""
+
+
+@pytest.fixture(scope="module")
+def left() -> Callable[[list[str]], Any]:
+    """What is left by each of them, one after the other in one process; so the first that imports
+    torch is the first that fails."""
+    commands = [*(arguments for arguments, *_ in WRONG), *RIGHT]
+    path = os.pathsep.join((str(ROOT), *sys.path))
+    program = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
+    done = run_process(program, HF_HUB_OFFLINE="1", PYTHONPATH=path)
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in done.out.splitlines()]
+    return lambda arguments: found[commands.index(arguments)]
 
 
 @pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG)
 def test_wrong_input_costs_no_import_of_torch(
-    arguments: list[str], code: int, sentence: str
+    arguments: list[str], code: int, sentence: str, left: Any
 ) -> None:
-    needed, left, said = torch_was_needed(arguments)
+    needed, exit_code, said = left(arguments)
     assert sentence in said
-    assert (needed, left) == (False, code)
+    assert (needed, exit_code) == (False, code)
 
 
 def test_a_tower_that_encodes_whole_frames_alone_is_known_without_torch(tmp_path: Path) -> None:
@@ -84,9 +99,9 @@ def test_a_tower_that_encodes_whole_frames_alone_is_known_without_torch(tmp_path
 
 
 @pytest.mark.parametrize("arguments", RIGHT)
-def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str]) -> None:
-    needed, code, said = torch_was_needed(arguments)
-    assert (needed, code) == (False, 0), said
+def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str], left: Any) -> None:
+    needed, exit_code, said = left(arguments)
+    assert (needed, exit_code) == (False, 0), said
 
 
 def test_an_estimate_is_a_table_or_an_object() -> None:
