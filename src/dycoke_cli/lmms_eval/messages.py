@@ -100,7 +100,7 @@ def _shown(part: Message) -> Shown:
         start, end = url.get("video_start", start), url.get("video_end", end)
         url = url.get("url") or url.get("path") or url.get("video")
     if not isinstance(url, str):
-        raise UsageError(f"only a video's path is supported; the task has a {type(url).__name__}")
+        raise UsageError(f"only a video's path is supported; the task has {_a(type(url).__name__)}")
     return Shown(url, start, end)
 
 
