@@ -26,7 +26,9 @@ ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 PACKED = ("tests/engine/test_packed_towers.py",)
-ELSEWHERE = ("tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[internvl-host]",)
+ELSEWHERE = (
+    "tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[elsewhere-internvl-host]",
+)
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
 METRICS = ("tests/evaluation/test_metrics.py",)
@@ -270,8 +272,26 @@ MUTATIONS = (
     Mutation(
         "attention is not switched back",
         "AttentionSwitch.leave",
-        "A == 1",
-        "A == 0",
+        "A.count == 0",
+        "A.count == 1",
+    ),
+    Mutation(
+        "what is hooked onto a layer isn't called",
+        "_is_known",
+        "not changed_by_others(A)",
+        "True",
+    ),
+    Mutation(
+        "a flat step isn't compared with the stock layer",
+        "FlatDecoder.agrees",
+        "torch.equal(A, B)",
+        "True",
+    ),
+    Mutation(
+        "queries and keys are turned the other way",
+        "_signed",
+        "torch.cat((-A, B), -1)",
+        "torch.cat((A, -B), -1)",
     ),
     Mutation(
         "hooks run in other threads too",
@@ -672,10 +692,10 @@ MUTATIONS = (
         PACKED,
     ),
     Mutation(
-        "the last window of a row takes in the first of the next",
+        "windows follow each other column by column",
         "_by_window",
-        "-(-A // B)",
-        "A // B",
+        "A * B + C",
+        "C * B + A",
         PACKED,
     ),
     Mutation(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def test_the_tests_that_should_notice_are_there() -> None:
         path, _, name = test.partition("::")
         assert (ROOT / path).exists(), test
         assert name.partition("[")[0] in (ROOT / path).read_text() if name else True, test
+
+
+@pytest.mark.slow
+def test_the_cases_that_should_notice_are_collected() -> None:
+    """One that isn't there would pass for a test that is red."""
+    cases = {test for mutation in MUTATIONS for test in mutation.tests if "::" in test}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    found = subprocess.run([*command, *cases], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
 
 
 CODE = '''

@@ -171,9 +171,18 @@ def modules() -> dict[str, types.ModuleType]:
     return {session.__name__: session, loading.__name__: loading}
 
 
+def modules_of_a_process() -> dict[str, types.ModuleType]:
+    """The same, and what else would import torch: ten seconds of a processor in each process."""
+    keeping = types.ModuleType("dycoke_cli.engine.visual_cache")
+    keeping.VisualCache = object  # type: ignore[attr-defined]
+    quiet = types.ModuleType("dycoke_cli.models.quiet")
+    quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
+    return {**modules(), keeping.__name__: keeping, quiet.__name__: quiet}
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
-    sys.modules.update(modules())
+    sys.modules.update(modules_of_a_process())
     from dycoke_cli.cli.main import main
 
     sys.exit(main())

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dycoke_cli.models.resolve import find
 
 from ..documents import valid
-from .harness import CLIP, REAL, run_here, run_process
+from .harness import CLIP, REAL, ROOT, run_here, run_process
+
+# A folder with a model of that family.
+MOLMO2 = "molmo2"
 
 # Each ends without torch, and with this sentence.
 WRONG = [
@@ -36,6 +43,16 @@ WRONG = [
     (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
+    (
+        ["ask", str(CLIP), "--estimate", "--model", "qwen2.5-vl-7b", "--method", "visionzip"],
+        2,
+        "needs the vision encoder's attention",
+    ),
+    (
+        ["ask", str(CLIP), "What?", "--merge-stage", "vision", "--model", MOLMO2],
+        2,
+        "--merge-stage vision isn't supported for the family 'molmo2'",
+    ),
 ]
 RIGHT = [
     ["probe", str(CLIP)],
@@ -48,31 +65,47 @@ RIGHT = [
 ]
 
 
-def torch_was_needed(arguments: list[str]) -> tuple[bool, int, str]:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        f"code = main({arguments!r})\n"
-        "print('TORCH' if 'torch' in sys.modules else 'NONE', file=sys.stderr)\n"
-        "sys.exit(code)"
-    )
-    run = run_process([sys.executable, "-c", code], HF_HUB_OFFLINE="1")
-    *said, mark = run.err.splitlines()
-    return mark == "TORCH", run.code, "\n".join(said)
+# What each left: whether torch is there by now, the exit code, stderr.
+PROGRAM = """
+import json, sys
+from tests.cli.harness import run_here
+for arguments in json.loads(sys.argv[1]):
+    run = run_here(*arguments)
+    print(json.dumps(["torch" in sys.modules, run.code, run.err]))
+"""
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], Any]:
+    """What is left by each of them, one after the other in one process; so the first that imports
+    torch is the first that fails."""
+    commands = [*(arguments for arguments, *_ in WRONG), *RIGHT]
+    molmo2 = tmp_path_factory.mktemp("models") / MOLMO2
+    molmo2.mkdir()
+    (molmo2 / "config.json").write_text('{"model_type": "molmo2"}')
+    (molmo2 / "model.safetensors").write_text("")
+    path = os.pathsep.join((str(ROOT), *sys.path))
+    there = [[str(molmo2) if word == MOLMO2 else word for word in words] for words in commands]
+    program = [sys.executable, "-c", PROGRAM, json.dumps(there)]
+    done = run_process(program, HF_HUB_OFFLINE="1", PYTHONPATH=path)
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in done.out.splitlines()]
+    return lambda arguments: found[commands.index(arguments)]
 
 
 @pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG)
 def test_wrong_input_costs_no_import_of_torch(
-    arguments: list[str], code: int, sentence: str
+    arguments: list[str], code: int, sentence: str, left: Any
 ) -> None:
-    needed, left, said = torch_was_needed(arguments)
+    needed, exit_code, said = left(arguments)
     assert sentence in said
-    assert (needed, left) == (False, code)
+    assert (needed, exit_code) == (False, code)
 
 
 @pytest.mark.parametrize("arguments", RIGHT)
-def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str]) -> None:
-    needed, code, said = torch_was_needed(arguments)
-    assert (needed, code) == (False, 0), said
+def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str], left: Any) -> None:
+    needed, exit_code, said = left(arguments)
+    assert (needed, exit_code) == (False, 0), said
 
 
 def test_an_estimate_is_a_table_or_an_object() -> None:

@@ -90,7 +90,7 @@ def nextqa(folder: Path) -> None:
 
 
 def activitynet_rows() -> tuple[Rows, Rows]:
-    told = [("abc_1", "blue", 4), ("abc_2", "yes", 3), ("d-ef_1", "moving right", 0)]
+    told = [("abc_1", "blue", 4), ("abc_2", "yes", 3), ("d-eg_1", "moving right", 0)]
     asked = ["what is the color of the star", "is there a star", "what is the star doing"]
     questions = [
         {"video_name": name.rpartition("_")[0], "question": text, "question_id": f"v_{name}"}
@@ -105,7 +105,7 @@ def activitynetqa(folder: Path) -> None:
     put_json(folder / "dataset" / "test_q.json", questions)
     put_json(folder / "dataset" / "test_a.json", answers)
     put(folder / "all_test" / "v_abc.mp4")
-    put(folder / "all_test" / "d-ef.mkv", "red")
+    put(folder / "all_test" / "d-eg.mkv", "red")
 
 
 def perception_videos() -> dict[str, Any]:
@@ -122,7 +122,7 @@ def perception_videos() -> dict[str, Any]:
                 question(1, "physics", "predictive"),
             ]
         },
-        "video_11": {"mc_question": [question(0, "semantics", "descriptive")]},
+        "video_13": {"mc_question": [question(0, "semantics", "descriptive")]},
         "video_12": {"mc_question": []},
     }
 
@@ -130,7 +130,7 @@ def perception_videos() -> dict[str, Any]:
 def perceptiontest(folder: Path) -> None:
     put_json(folder / "mc_question_valid.json", perception_videos())
     put(folder / "videos" / "video_10.mp4")
-    put(folder / "videos" / "video_11.MP4", "red")
+    put(folder / "videos" / "video_13.MP4", "red")
 
 
 def videomme_rows() -> Rows:
@@ -177,14 +177,14 @@ def videodc_rows() -> Rows:
     text = "A blue star moves to the right of a white picture."
     return [
         {"video_name": name, "question": "Describe the video in detail.", "answer": text}
-        for name in ("v_abc", "v_def")
+        for name in ("v_abc", "v_ghi")
     ]
 
 
 def videodc(folder: Path) -> None:
     put_parquet(folder / "data" / "test-00000-of-00001.parquet", videodc_rows())
     put(folder / "Test_Videos" / "v_abc.mp4")
-    put(folder / "Test_Videos" / "v_def.mkv", "red")
+    put(folder / "Test_Videos" / "v_ghi.mkv", "red")
 
 
 # Where the whole videos of a task lie, and how its first one is called there.

@@ -141,18 +141,18 @@ def test_kinds_and_labels(tmp_path: Path) -> None:
     assert kinds("activitynetqa") == [
         ("v_abc_1", "color", "all but yes/no"),
         ("v_abc_2", "yes/no", "yes/no"),
-        ("v_d-ef_1", "motion", "all but yes/no"),
+        ("v_d-eg_1", "motion", "all but yes/no"),
     ]
     assert kinds("perceptiontest_val_mc") == [
         ("video_10_0", "semantics", "descriptive"),
         ("video_10_1", "physics", "predictive"),
-        ("video_11_0", "semantics", "descriptive"),
+        ("video_13_0", "semantics", "descriptive"),
     ]
     assert kinds("videomme")[1:] == [
         ("001-2", "Attribute Perception", "short"),
         ("301-1", "Attribute Perception", "medium"),
     ]
-    assert kinds("video_dc499") == [("v_abc", "description", ""), ("v_def", "description", "")]
+    assert kinds("video_dc499") == [("v_abc", "description", ""), ("v_ghi", "description", "")]
 
 
 def test_parts_of_videos_and_parts_that_were_cut_beforehand(tmp_path: Path) -> None:

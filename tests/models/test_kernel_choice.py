@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -30,6 +31,7 @@ from dycoke_cli.models.kernel_choice import (
     unmeasured,
 )
 from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.resources import is_overloaded
 from tests.families.tiny import MAKERS
 
 KERNELS = ("stock", "packed", "own", "int8 (oneDNN)", "int8 (FBGEMM)")
@@ -43,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every model is large enough, and times are kept apart."""
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 0)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
     monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 8)
     return tmp_path / "cache" / "kernels"
 
@@ -261,10 +264,33 @@ def test_what_there_is_no_time_for_stays_as_it_would_be(
     monkeypatch.undo()
     monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 0)
     monkeypatch.setattr(kernel_choice, "LIMIT_S", -1.0)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
     monkeypatch.setenv(cache.ENVIRONMENT, str(folder.parent))
     given = model()
     assert choose_kernels(given, quantized=True) == unmeasured(given, quantized=True)
     assert Machine.here().read() == {}
+
+
+def test_an_overloaded_machine_measures_nothing_and_keeps_to_what_it_knows(
+    timed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = model()
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: True)
+    assert choose_kernels(given, quantized=True) == unmeasured(given, quantized=True)
+    assert not timed
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
+    known = choose_kernels(given, quantized=True)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: True)
+    assert choose_kernels(given, quantized=True) == known != unmeasured(given, quantized=True)
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.0, False), (4.0, False), (4.1, True)])
+def test_more_processes_than_cpus_overload(
+    load: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+    assert is_overloaded() is expected
 
 
 @pytest.mark.parametrize("shape", SHAPES)

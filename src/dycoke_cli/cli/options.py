@@ -222,6 +222,17 @@ Markdown = Annotated[
     bool,
     typer.Option("--markdown", help="Print the tables as Markdown.", rich_help_panel=_OUTPUT),
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png|FILE.svg",
+        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
+        "panel for each model (needs the package matplotlib).",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Csv = Annotated[
     bool,
     typer.Option(

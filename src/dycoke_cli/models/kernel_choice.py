@@ -2,8 +2,8 @@
 
 The first load of a model times stock and own kernels for its shapes, in less than three seconds,
 and keeps the times in the user's cache, a file for each processor, release of torch and number of
-threads. A small model answers before that would have paid: for it, and for shapes that there was no
-time for, the choice is `unmeasured`.
+threads. A small model answers before that would have paid: for it, for shapes that there was no
+time for, and on a machine that is overloaded, the choice is `unmeasured`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from dycoke_cli.kernels.timing import (
 from dycoke_cli.models.cpu import eligible, may_pack, to_pack, to_round
 from dycoke_cli.models.devices import is_spread
 from dycoke_cli.models.private_api import has_amx
-from dycoke_cli.resources import processor_name
+from dycoke_cli.resources import is_overloaded, processor_name
 
 MIN_TIMED_WEIGHTS = 100_000_000
 """Models with fewer weights in linear layers aren't worth the time that measuring takes."""
@@ -237,7 +237,8 @@ def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
 def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
     """Milliseconds of each kernel by shape: those that are kept, and what there is time for.
 
-    One run at a time measures; others wait for what it finds.
+    Only those that are kept on an overloaded machine, whose times would mislead for good. One run
+    at a time measures; others wait for what it finds.
 
     Args:
         shapes: what to time, the most important first.
@@ -245,7 +246,7 @@ def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
     """
     machine, wanted = Machine.here(), list(shapes)
     times = machine.read()
-    if not _missing(wanted, times, quantized):
+    if not _missing(wanted, times, quantized) or is_overloaded():
         return times
     with _alone(machine):
         times = machine.read()
