@@ -33,7 +33,7 @@ def evaluated(tasks: TaskManager, arguments: dict[str, Any]) -> dict[str, Any] |
     (task,) = arguments["tasks"]
     samples = sorted(found["samples"][task], key=lambda one: one["doc_id"])
     return {
-        "answers": [one["filtered_resps"] for one in samples],
+        "answers": [one["filtered_resps"][0] for one in samples],
         "scores": [one["exact"] for one in samples],
         "score": found["results"][task]["exact,none"],
         "tokens": [one["token_counts"][0] for one in samples],

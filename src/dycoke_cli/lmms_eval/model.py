@@ -24,6 +24,7 @@ from dycoke_cli.errors import DycokeError, UsageError, error_of
 from dycoke_cli.lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_cli.lmms_eval.generation import read_generation, up_to
 from dycoke_cli.lmms_eval.messages import Chat, Message, Shown, read_chat
+from dycoke_cli.lmms_eval.reading import AHEAD, Reading
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
@@ -32,7 +33,6 @@ from dycoke_cli.runs.answering import Answerer, answer_all
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import plan_of
-from dycoke_cli.runs.read_ahead import ReadAhead
 from dycoke_cli.video import Sampling, plan
 
 
@@ -240,8 +240,9 @@ class DycokeChat(lmms):
                 asked.setdefault(chat.video, []).append(one)
         jobs = [self._job(video, tuple(all_)) for video, all_ in asked.items()]
         found: dict[int, dict[str, Any]] = {}
-        with ReadAhead(jobs, self._plan.sampling) as ahead:
-            for outcomes in answer_all(ahead, answerer, Listener()):
+        with ThreadPoolExecutor(AHEAD) as threads:
+            videos = Reading(jobs, self._plan.sampling, threads)
+            for outcomes in answer_all(videos, answerer, Listener()):
                 for outcome in outcomes:
                     number = int(outcome.line["id"])
                     if outcome.failed:
