@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus, FastV, VideoSession
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
@@ -23,6 +24,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.private_api import attention_implementation
 
 from .pictures import llava_onevision
 from .stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
@@ -161,6 +163,30 @@ def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> No
         found.append(([(a.answer, a.tokens, a.decode) for a in answers], logits))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+@pytest.mark.parametrize("family", CLASSES)
+def test_the_baseline_is_flat_where_methods_are(family) -> None:
+    """A comparison would count for the method what the function around it saves."""
+    model, processor = stock(family, torch.bfloat16)
+    forward, attention = model.get_decoder().forward, attention_implementation(model.get_decoder())
+    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    found = []
+    for kernels in ("fast", "stock"):
+        loaded = replace(loaded, kernels=kernels)
+        sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9))]
+        with logits_of(model) as logits, counted() as steps:
+            answers = [s.ask("What?", Method(), max_new_tokens=NEW_TOKENS) for s in sessions]
+        assert len(steps) == (2 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
+        with counted() as steps:
+            questions = [Question(s, "What?") for s in sessions]
+            ask_together(questions, Method(), GenerationOptions(max_new_tokens=NEW_TOKENS))
+        assert not steps  # behind padding a mask is needed
+        found.append(([(a.answer, a.tokens) for a in answers], logits))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert model.get_decoder().forward == forward
+    assert attention_implementation(model.get_decoder()) == attention
 
 
 def test_drawn_words_are_the_same() -> None:

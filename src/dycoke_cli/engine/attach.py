@@ -9,8 +9,8 @@ one on each decoder layer behind in-LLM token pruning drops tokens there. Like
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,7 +23,7 @@ from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.flat_decode import flat_or_stock
+from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
 from dycoke_cli.engine.merged_frames import FramesInTower
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
@@ -42,6 +42,7 @@ from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
+from dycoke_cli.models.private_api import attention_implementation
 
 
 def attach(
@@ -227,6 +228,27 @@ class Attachment:
             )
 
         return make
+
+
+@contextmanager
+def flat_without_method(model: Any) -> Iterator[None]:
+    """Within the block, this thread's `generate()` without a method decodes as it would with one.
+
+    Else a comparison of the two would count for the method what isn't its doing.
+
+    Args:
+        model: a stock model; one that no method can be attached to stays as it is.
+    """
+    decoder = model.get_decoder()
+    if family_of(model.config).only_none or "flex" in attention_implementation(decoder):
+        yield
+        return
+    _switch.enter(decoder)
+    try:
+        with without_method():
+            yield
+    finally:
+        _switch.leave(decoder)
 
 
 def _before_layer(

@@ -15,7 +15,9 @@ packed or wrapped: they are called as modules.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -25,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -55,6 +58,7 @@ _ARGUMENTS = {
     CALL_ARGUMENT,
 }
 _MADE_UP_KEYS = 8
+_here = threading.local()
 
 Attention = Callable[..., Any]
 
@@ -177,7 +181,7 @@ class FlatDecoder:
             arguments: of the forward, which `_takes` allows.
         """
         cache = arguments["past_key_values"]
-        told = {CALL_ARGUMENT: arguments[CALL_ARGUMENT]}
+        told = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
         hidden, turns = self._begin(arguments)
         signed = _signed(*turns)
         for layer in self._layers:
@@ -223,7 +227,9 @@ class FlatDecoder:
 
 
 def flat_or_stock(decoder: Any) -> Callable[..., Any]:
-    """The forward of a text decoder that makes the decoding steps of a `Call` flat, if it can.
+    """The forward of a text decoder that makes decoding steps flat, if it can.
+
+    They are those of a `Call`, and those without a method within `without_method`.
 
     Args:
         decoder: of a model; all else is left to the forward that it has.
@@ -234,7 +240,8 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
     @wraps(stock)
     def forward(*args: Any, **kwargs: Any) -> Any:
         call: Call | None = kwargs.get(CALL_ARGUMENT)
-        if call is None or call.in_prefill or not call.flat or not _takes(decoder, args, kwargs):
+        wanted = _is_plain_step(kwargs) if call is None else call.flat and not call.in_prefill
+        if not wanted or not _takes(decoder, args, kwargs):
             return stock(*args, **kwargs)
         cache = kwargs["past_key_values"]
         if cache not in of_calls:
@@ -244,6 +251,32 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         return stock(**kwargs) if flat is None else flat.step(kwargs)
 
     return forward
+
+
+@contextmanager
+def without_method() -> Iterator[None]:
+    """Within the block, this thread's decoding steps without a method are flat, too."""
+    _here.without_method = True
+    try:
+        yield
+    finally:
+        _here.without_method = False
+
+
+def _is_plain_step(kwargs: dict[str, Any]) -> bool:
+    """Whether these are arguments of a decoding step without a method, that sees all tokens."""
+    cache, tokens = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
+    if tokens is None:
+        tokens = kwargs.get("input_ids")
+    return (
+        getattr(_here, "without_method", False)
+        and type(cache) is DynamicCache
+        and torch.is_tensor(tokens)
+        # In a batch there may be padding, which the mask hides; here it hides nothing.
+        and tokens.shape[:2] == (1, 1)
+        and cache.get_seq_length() > 0
+        and all(type(layer) is DynamicLayer for layer in cache.layers)
+    )
 
 
 def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate
@@ -321,7 +322,9 @@ def _generate(
 
     report("prefill", 0, 1)
     prefix = session.prefix_for(method) if len(questions) == 1 else None
+    fast = session.loaded.kernels == "fast"
     attached: Any = chunked_prefill(model, prefix, batch.placeholders)
+    decoding = nullcontext() if method.name != "none" or not fast else flat_without_method(model)
     if method.name != "none":
         attached = attach(
             model,
@@ -329,9 +332,9 @@ def _generate(
             trace=options.trace,
             prefix=prefix,
             videos=batch.videos,
-            flat=session.loaded.kernels == "fast",
+            flat=fast,
         )
-    with inject_videos(model, batch.videos, batch.placeholders), attached as attachment:
+    with inject_videos(model, batch.videos, batch.placeholders), decoding, attached as attachment:
         outputs = generate(
             model,
             tokenizer,
