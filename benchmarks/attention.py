@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.page import ROOT
-from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import UsageError

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.page import ROOT
-from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.dycoke_plus import DyCokePlus

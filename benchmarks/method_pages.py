@@ -23,7 +23,7 @@ from benchmarks.method_tables import (
     windows_table,
 )
 from benchmarks.page import ROOT, put
-from benchmarks.plotting import write_figure
+from dycoke_cli.cli.plotting import write_figure
 
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "methods.md"
 PLUS_PAGE = ROOT / "docs" / "dycoke-plus.md"

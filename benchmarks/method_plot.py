@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
-from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe
+from dycoke_cli.cli.plotting import FAINT, TEXT_COLOUR, name_ends, new_figure, retention_axis
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
 """Of the best methods; all others are grey."""
-_CONTROL, _OURS, _OTHER = "#c8553d", "#111111", "#c2c2c2"
+_CONTROL, _OURS = "#c8553d", "#111111"
 CONTROL = "random"
 _FIRST = ("dycoke", "fastv")
 """Of those without a budget, what the others are compared with."""
-_APART = 0.034
-"""Of the height of the axis, between two names."""
 _TICKS, _FEW_TICKS = (100, 50, 25, 15, 10, 5), (100, 25, 10, 5)
 _BESIDE: dict[str, Any] = {
     "textcoords": "offset points",
@@ -71,15 +69,15 @@ def _draw(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str], alone: bo
         width = 2.0 if name in colours else 1.0
         # All tokens kept are the baseline.
         retentions, heights = zip(*lines[name], (100.0, base), strict=True)
-        colour = colours.get(name, _OTHER)
+        colour = colours.get(name, FAINT)
         axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width)
     _draw_points(axes, [row for row in others if row["changed"] is not None])
     least = min((points[0][0] for points in lines.values()), default=5)
-    _set_axis(axes, least, alone)
+    retention_axis(axes, least, _TICKS if alone else _FEW_TICKS)
     told = f"baseline {base:.1f}" if alone else f"{base:.1f}"
     axes.annotate(told, (least, base), (0, 4), ha="right", **_BESIDE)
     ends = {name: points[0] for name, points in lines.items() if alone or name in colours}
-    _name_ends(axes, ends, colours)
+    name_ends(axes, ends, colours)
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
@@ -92,57 +90,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
         axes.annotate(row["method"], at, beside, **style)
 
 
-def _name_ends(
-    axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]
-) -> None:
-    """Names at the ends of lines, apart from each other."""
-    lowest, highest = axes.get_ylim()
-    names = sorted(ends, key=lambda name: ends[name][1], reverse=True)
-    heights = apart([ends[name][1] for name in names], _APART * (highest - lowest))
-    for name, height in zip(names, heights, strict=True):
-        axes.annotate(
-            name,
-            ends[name],
-            (1.04, height),
-            textcoords=axes.get_yaxis_transform(),
-            fontsize=8,
-            color=colours.get(name, TEXT_COLOUR),
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": _OTHER, "linewidth": 0.6, "relpos": (0, 0.5)},
-        )
-
-
-def apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights, highest first, moved as little as puts each that far below the one before."""
-    groups: list[list[float]] = []
-    for height in heights:
-        group = [height]
-        while groups and _top(groups[-1], least) - len(groups[-1]) * least < _top(group, least):
-            group = groups.pop() + group
-        groups.append(group)
-    return [_top(group, least) - number * least for group in groups for number in range(len(group))]
-
-
-def _top(group: Sequence[float], least: float) -> float:
-    """Of names that stand close together, around the mean of where they should be."""
-    return sum(group) / len(group) + (len(group) - 1) / 2 * least
-
-
 def _retention(row: Row) -> float:
     """In percent: at decode, where that is known."""
     kept = row["kept_in_decode"]
     return 100 * float(row["kept_before_llm"] if kept is None else kept)
-
-
-def _set_axis(axes: Axes, least: float, alone: bool) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(105, least)
-    ticks = [tick for tick in (_TICKS if alone else _FEW_TICKS) if tick >= 0.9 * least]
-    axes.set_xticks(ticks, minor=False)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0f} %")
-    axes.set_xticks([], minor=True)
-    axes.tick_params(labelsize=8, labelcolor=TEXT_COLOUR, length=0)
-    axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    unframe(axes)

@@ -25,6 +25,7 @@ MERGING = ("tests/families/test_merging.py",)
 ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
+PACKED = ("tests/engine/test_packed_towers.py",)
 ELSEWHERE = (
     "tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[elsewhere-internvl-host]",
 )
@@ -32,6 +33,7 @@ OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
 METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/models/test_cpu.py",)
+CHOICE = ("tests/models/test_kernel_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
@@ -555,31 +557,52 @@ MUTATIONS = (
     ),
     Mutation(
         "a rounded token doesn't get its size back",
-        "linear.int8_linear",
-        "_product(A / B, C).mul_(B)",
-        "_product(A / B, C)",
+        "FbgemmInt8Linear.product",
+        "A._product(B / C).mul_(C)",
+        "A._product(B / C)",
+        KERNELS,
+    ),
+    Mutation(
+        "a token rounded for oneDNN doesn't get its size back",
+        "Int8Linear._block",
+        "A.mul_(B)",
+        "A",
+        KERNELS,
+    ),
+    Mutation(
+        "a token rounded for oneDNN doesn't get its minimum back",
+        "Int8Linear._block",
+        "torch.addcmul(A, B, self._sums, out=A)",
+        "A",
         KERNELS,
     ),
     Mutation(
         "negative weights don't count for the scale in 8 bits",
-        "pack_int8",
+        "int8_linear._scales",
         "torch.maximum(-A, B)",
         "B",
         KERNELS,
     ),
     Mutation(
         "a CPU with AMX gets our attention",
-        "own_attention_suits",
-        "return not has_amx()",
-        "return True",
+        "unmeasured",
+        "frozenset() if A else B",
+        "B",
         PROCESSORS,
     ),
     Mutation(
         "int8 doesn't say where it is slower",
-        "int8_is_slower",
-        "return has_amx()",
-        "return False",
+        "unmeasured",
+        "quantized and A",
+        "False",
         PROCESSORS,
+    ),
+    Mutation(
+        "a kernel is chosen that is slower than stock",
+        "kernel_choice.fastest",
+        "min(A, key=B)",
+        "max(A, key=B)",
+        CHOICE,
     ),
     Mutation(
         "chunks are forgotten while a method is attached",
@@ -635,6 +658,62 @@ MUTATIONS = (
         "A.pixel_shuffle(B, C)",
         "A.pixel_shuffle(B.flip(1), 2)",
         TOWERS,
+    ),
+    Mutation(
+        "tokens are selected in the order in which windows have them",
+        "PackedVision._select",
+        "A.mean(2)[:, B.argsort()]",
+        "A.mean(2)",
+        PACKED,
+    ),
+    Mutation(
+        "the patches of other tokens go on through windows",
+        "PackedVision._select",
+        "A[:, B].repeat_interleave(C, dim=1)",
+        "A.repeat_interleave(C, dim=1)",
+        PACKED,
+    ),
+    Mutation(
+        "windows follow each other column by column",
+        "_by_window",
+        "A * B + C",
+        "C * B + A",
+        PACKED,
+    ),
+    Mutation(
+        "behind the selection windows see whole frames",
+        "PackedVision._before_layer",
+        "tuple(A for A in B if A <= C)",
+        "(0, C)",
+        PACKED,
+    ),
+    Mutation(
+        "patches that go on have the positions of the first ones",
+        "PackedVision._before_layer",
+        "tuple(map(self._narrow, A))",
+        "tuple(B[: len(args[0])] for B in A)",
+        PACKED,
+    ),
+    Mutation(
+        "a window begins one patch late where that patch is kept",
+        "Window.counts",
+        "torch.searchsorted(A.cpu(), B)",
+        "torch.searchsorted(A.cpu(), B, right=True)",
+        PACKED,
+    ),
+    Mutation(
+        "merged tokens stand at the first places of a frame",
+        "PackedVision._whole",
+        "[A[::B] // B for A in C]",
+        "[torch.arange(len(A) // B) for A in C]",
+        PACKED,
+    ),
+    Mutation(
+        "frames are those of the first row of the grid",
+        "PackedVision._begin",
+        "int(A[:, 0].sum())",
+        "int(A[0, 0])",
+        PACKED,
     ),
     Mutation(
         "pruning starts one token late",

@@ -44,6 +44,7 @@ LAYERS = (
     "verification",
     "cli",
     "__main__",
+    "lmms_eval",
 )
 
 Graph = Mapping[str, set[str]]
@@ -129,7 +130,19 @@ def inner(whole: Graph) -> Graph:
 
 
 def test_every_module_serves_a_command_or_a_public_name(whole: Graph) -> None:
-    assert set(whole) - reached(whole, PACKAGE, f"{PACKAGE}.__main__") == set()
+    starts = PACKAGE, f"{PACKAGE}.__main__", f"{PACKAGE}.lmms_eval"
+    assert set(whole) - reached(whole, *starts) == set()
+
+
+def test_the_plugin_of_lmms_eval_is_known_to_lmms_eval_alone(inner: Graph) -> None:
+    """The core doesn't import it; of the command line it knows nothing."""
+    plugin = {module for module in inner if layer(f"{module}.") == "lmms_eval"}
+    assert plugin
+    for module, known in inner.items():
+        if module not in plugin:
+            assert not known & plugin, module
+        else:
+            assert not {other for other in known if layer(other) in ("cli", "__main__")}, module
 
 
 def test_no_module_knows_itself_over_others(inner: Graph) -> None:

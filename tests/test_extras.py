@@ -31,3 +31,18 @@ def test_sources_that_were_never_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(extras, "requires", unknown)
     assert shlex.split(extras.how_to_install("ray"))[-1] == "dycoke-cli[ray]"
+
+
+def test_which_extras_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def known(name: str) -> str:
+        asked.append(name)
+        if name == "bitsandbytes":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(extras, "version", known)
+    assert extras.installed_extras() == {extra: extra != "big" for extra in EXTRAS}
+    names = {Requirement(text).name for texts in EXTRAS.values() for text in texts}
+    assert {*asked} == names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 from benchmarks.speed.tables import STAGES, Rounds, median
+from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 

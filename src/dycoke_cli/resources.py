@@ -40,6 +40,19 @@ def usable_cpus() -> int:
     return max(1, min(counts))
 
 
+def is_overloaded() -> bool:
+    """Whether more processes wanted to run in the last minute than the machine has CPUs.
+
+    Times that are measured then say little. False where the system doesn't say.
+    """
+    try:
+        import psutil
+
+        return psutil.getloadavg()[0] > (psutil.cpu_count() or 1)
+    except (ImportError, OSError):
+        return False
+
+
 def processor_name() -> str:
     """What the processor is called; its architecture where the system has no name for it."""
     try:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.attention import attention_figure
-from benchmarks.plotting import HEIGHT_PX, WIDTH_PX, write_figure
+from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, write_figure
 from dycoke_cli.errors import OutputError, UsageError
 
 
@@ -64,7 +64,7 @@ def test_the_file_is_a_picture_for_a_readme(tmp_path):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(OutputError, match=r"attention.png can't be written: No such file"):
+    with pytest.raises(OutputError, match=r"attention.png can't be written \(No such file"):
         write_figure(attention_figure(TRACE, "What?"), tmp_path / "nowhere" / "attention.png")
 
 

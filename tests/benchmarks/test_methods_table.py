@@ -15,9 +15,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import method_pages, methods
-from benchmarks.method_plot import apart
 from benchmarks.methods import Run, is_absent, measure, specs_of
-from benchmarks.plotting import HEIGHT_PX, WIDTH_PX
+from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.journal import open_journal

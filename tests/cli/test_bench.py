@@ -162,7 +162,7 @@ def test_a_picture_that_cannot_be_written_costs_no_result(
     run = run_here("bench", CLIP, *SMALL, "--runs", "1", "--plot", tmp_path / "a.svg", *flags)
     assert run.code == 6
     assert re.search(
-        r"Error: .*a\.svg can't be written \(Is a directory\); give another --plot", run.err
+        r"Error: .*a\.svg can't be written \(Is a directory\); name another file", run.err
     )
     if flags:
         valid(run.object, "bench", "report")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
 from dycoke_cli.evaluation.journal import FILE
+from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.runs import local
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -46,7 +49,11 @@ def test_the_list_names_all() -> None:
         assert one["tasks"] == [f"{one['name']}_{task}" for task in tasks_of(one["name"])]
         assert one["questions"] == class_of(one["name"]).about.questions
     assert "mvbench_action_count" in text.out
-    assert "https://github.com/doc-doc/NExT-QA" in text.out
+    reported = [one["name"] for one in document["benchmarks"] if "paper-7b-k0.7" in one["presets"]]
+    assert reported == [name for name in DATASETS if name not in ("shapes", "mvbench")]
+    assert [one["name"] for one in document["presets"]] == [*presets()]
+    for name in presets():
+        assert re.search(rf"^{name} +Preset: “LLaVA-OneVision", text.out, re.MULTILINE)
 
 
 def test_a_name_is_needed() -> None:
@@ -124,6 +131,8 @@ def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
             ["perceptiontest_val_mc", "--data", "DATA/perceptiontest_val_mc", "--split", "test"],
             r"perceptiontest_val_mc has no test split with answers: it has validation",
         ),
+        (["mvbench", "--preset", "paper-7b-k0.7"], r"paper-7b-k0\.7 has no row for mvbench: arX"),
+        (["videomme", "--preset", "paper-7b-0.7"], r"did you mean paper-7b-k0\.7\?"),
         (["mvbench_action_counts", "--data", "."], r"did you mean mvbench_action_count\?"),
         (["mvbench", "--data", "DATA/mvbench", "--start", "1"], r"--start and --end aren't for mv"),
     ],
@@ -202,3 +211,54 @@ def test_a_part_that_is_not_there_fails_its_question_alone(tmp_path: Path) -> No
     (failed,) = [one for one in document["unscored"] if one["reason"] == "failed"]
     assert failed["item"] == "action_localization_1"
     assert "5 s lies beyond the end of the video" in failed["text"]
+
+
+def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> None:
+    """With the bundled model and fewer frames; all else is the preset's."""
+    given = ("--preset", "paper-7b-k0.7", "--model", "mini", "--frames", "8", "--device", "cpu")
+    flags = ("eval", "videomme", "--data", data / "videomme", *given, "--out", tmp_path)
+    text = run_here(*flags)
+    assert text.code == 0
+    assert "of paper-7b-k0.7 are those of llava-onevision-7b, not of mini\n" in text.err
+    for line in (
+        r"1 +LLaVA-OneVision 7B, full tokens +accuracy, % +\d+\.\d ± \d+\.\d +58\.5",
+        r"2 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +accuracy, % .* 58\.3",
+        r"model +all +mini +llava-onevision-7b",
+        r"frames +all +8 +32",
+        r"questions +all +3 +2,700",
+    ):
+        assert re.search(rf"^{line} *$", text.out, re.MULTILINE), line
+    assert "it isn't a result of" in text.out
+    document = valid(run_here(*flags, "--json", "--quiet").object, "eval", "report")
+    assert document == run_here("eval", "report", tmp_path, "--json", "--quiet").object
+    assert document["frames"] == 8
+    base, dycoke = document["rows"]
+    assert (base["spec"], dycoke["method"]) == ("none", "dycoke")
+    assert dycoke["parameters"]["variant"] == "published"
+    assert [row["published"]["figures"] for row in (base, dycoke)] == [
+        {"accuracy": 0.585}, {"accuracy": 0.583},
+    ]  # fmt: skip
+    differing = {one["name"]: one["here"] for one in dycoke["published"]["differs"]}
+    assert differing.keys() == {
+        "model", "precision", "frames", "questions", "software", "chat template", "frame sampling",
+    }  # fmt: skip
+    head = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
+    assert head["conditions"]["generation"]["max_new_tokens"] == 16
+    assert head["rows"][0]["setup"]["edition"].endswith("-list")
+    markdown = run_here("eval", "report", tmp_path, "--markdown", "--quiet").out
+    assert re.search(r"^\| 1 \| LLaVA-OneVision 7B, full .* \| 58\.5 \|$", markdown, re.MULTILINE)
+    assert "| frames | all | 8 | 32 |" in markdown
+    lines = list(
+        csv.DictReader(io.StringIO(run_here("eval", "report", tmp_path, "--csv", "--quiet").out))
+    )
+    assert [line["published.accuracy"] for line in lines] == ["0.585", "0.583"]
+    assert json.loads(lines[0]["published.differs"]) == base["published"]["differs"]
+
+
+def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
+    given = ("--preset", "paper-7b-k0.7", "--model", "mini", "--methods", "dycoke:merge_ratio=0.5")
+    document = run("nextqa_mc_test", data / "nextqa_mc_test", tmp_path, *given, "--json").object
+    (row,) = document["rows"]
+    differing = {one["name"]: one["here"] for one in row["published"]["differs"]}
+    assert differing.keys() >= {"merge_ratio", "variant", "frames", "max new tokens"}
+    assert (differing["merge_ratio"], differing["max new tokens"]) == ("0.5", "6")

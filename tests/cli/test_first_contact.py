@@ -40,6 +40,11 @@ WRONG = [
     (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
+    (
+        ["ask", str(CLIP), "--estimate", "--model", "qwen2.5-vl-7b", "--method", "visionzip"],
+        2,
+        "needs the vision encoder's attention",
+    ),
 ]
 RIGHT = [
     ["probe", str(CLIP)],
@@ -82,6 +87,15 @@ def test_wrong_input_costs_no_import_of_torch(
     needed, exit_code, said = left(arguments)
     assert sentence in said
     assert (needed, exit_code) == (False, code)
+
+
+def test_a_tower_that_encodes_whole_frames_alone_is_known_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "molmo2"}')
+    (tmp_path / "model.safetensors").write_text("")
+    arguments = ["ask", str(CLIP), "What?", "--model", str(tmp_path), "--merge-stage", "vision"]
+    needed, left, said = torch_was_needed(arguments)
+    assert "--merge-stage vision isn't supported for the family 'molmo2'" in said
+    assert (needed, left) == (False, 2)
 
 
 @pytest.mark.parametrize("arguments", RIGHT)

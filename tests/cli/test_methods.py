@@ -66,7 +66,7 @@ def test_for_people() -> None:
     text = " ".join(run.out.split())
     assert "none: baseline Acts: nowhere. Paper: none. Families: all." in text
     assert "dycoke (the default): token merging before" in text
-    assert "Acts: before the language model, in decode. Paper: arXiv 2411.15024" in text
+    assert "Acts: inside the vision tower, before the language model, in decode. Paper" in text
     assert "kv, stage 2 alone" in text
     assert "Range: 0 ≤ K < 1. Default: 0.7." in text
     # What random shares with dycoke is told once, and what methods with a budget share.

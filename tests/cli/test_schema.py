@@ -60,6 +60,8 @@ def test_another_name_is_refused() -> None:
         ("bench", "error", ["bench", "nosuch.mp4"]),
         ("bench", "error", ["bench", "--nosuch"]),
         ("cache", "cache", ["cache"]),
+        ("doctor", "diagnosis", ["doctor"]),
+        ("doctor", "error", ["doctor", "--nosuch"]),
         ("error", "error", ["nosuch"]),
         ("eval", "error", ["eval", "nosuch"]),
         ("methods", "methods", ["methods"]),

@@ -79,12 +79,18 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
         (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
         (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
     ):  # fmt: skip
-        patches = patches_together(method, siglip, frames, on_cpu=True)
+        patches = patches_together(method, siglip, frames, 196, on_cpu=True)
         assert patches == pytest.approx(together * one, abs=together)
     # An accelerator has eight at a time anyway.
-    assert patches_together(EarlyTom(), siglip, 5, False) == pytest.approx(8 * one, abs=8)
+    assert patches_together(EarlyTom(), siglip, 5, 196, on_cpu=False) == pytest.approx(
+        8 * one, abs=8
+    )
     oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
-    assert patches_together(EarlyTom(), oblong, 9, True) >= 9 * 4
+    assert patches_together(EarlyTom(), oblong, 9, 4, on_cpu=True) >= 9 * 4
+    # Frames of any size, in squares of four patches.
+    for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
+                 SimpleNamespace(patch_size=14)):  # fmt: skip
+        assert patches_together(vision, qwen, 64, 900, on_cpu=True) == 4 * 900 * 4
 
 
 def test_it_needs_no_torch():

@@ -186,10 +186,7 @@ def test_other_threads_see_whole_frames() -> None:
     assert_same(found[0], whole)
 
 
-def test_families_that_cannot_are_refused() -> None:
-    session = VideoSession(loaded_of("qwen2_5_vl"), clip(4))
-    with pytest.raises(UsageError, match="--merge-stage vision isn't supported for the family"):
-        session.ask("what happens", MERGING, max_new_tokens=2)
+def test_what_it_is_not_for_is_refused() -> None:
     with pytest.raises(UsageError, match="VideoSession"), MERGING(make("llava_onevision")[0]):
         pass
     with pytest.raises(UsageError, match="paper variant"):

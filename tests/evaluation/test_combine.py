@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,10 @@ def written(
     folder: Path,
     rows: tuple[RecordedRow, ...] = (NONE, OTHER),
     places: tuple[int, ...] = (0, 1, 2, 3),
+    names: Mapping[str, str] | None = None,
     **values: object,
 ) -> Path:
+    """A folder with a run; `names` says whose answers in `RIGHT` a row has, by spec."""
     folder.mkdir()
     items = tuple(ITEMS[place] for place in places)
     record = Record(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
@@ -51,7 +55,8 @@ def written(
     with open_journal(folder) as journal:
         for row in rows:
             for place in places:
-                journal.add(row.setup, answer(row, place), "abc")
+                by = row if names is None else replace(row, name=names[row.spec])
+                journal.add(row.setup, answer(by, place), "abc")
     return folder
 
 
@@ -139,3 +144,72 @@ def test_runs_without_a_common_question(tmp_path: Path) -> None:
     ]
     with pytest.raises(UsageError, match=r"1 and .*2 can't be in one report: there is no question"):
         report_of(folders)
+
+
+def of_model(row: RecordedRow, name: str, **facts: object) -> RecordedRow:
+    model = {**MODEL, "name": name, **facts}
+    return replace(row, setup=replace(row.setup, model=model))
+
+
+def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
+    """The other model's answers: those of `other` under `none`, and the other way round."""
+    first = written(tmp_path / "1")
+    swapped = [of_model(row, "n", dtype="bfloat16", weights="x") for row in (NONE, OTHER)]
+    second = written(
+        tmp_path / "2",
+        (replace(swapped[0], name="other"), replace(swapped[1], name="none")),
+    )
+    report = report_of([first, second])
+    assert report.model is None
+    assert [(model.name, model.dtype) for model in report.models] == [
+        ("m", "float32"), ("n", "bfloat16"),
+    ]  # fmt: skip
+    told = [(row.model, row.spec, row.accuracy, row.difference) for row in report.rows]
+    assert told == [
+        ("m", "none", 3 / 4, None), ("m", "other", 1 / 2, -1 / 4),
+        ("n", "none", 1 / 2, None), ("n", "other", 3 / 4, 1 / 4),
+    ]  # fmt: skip
+    assert [(row.fixed, row.broken) for row in report.rows] == [
+        (None, None), (1, 2), (None, None), (2, 1),
+    ]  # fmt: skip
+    assert {change.model for change in report.changed} == {"m", "n"}
+    # As they come: the rows of a model stand together, whatever lies between its runs.
+    third = written(tmp_path / "3", (of_model(replace(OTHER, spec="third"), "m"),))
+    mixed = report_of([first, second, third])
+    assert [(row.model, row.spec) for row in mixed.rows] == [
+        ("m", "none"), ("m", "other"), ("m", "third"), ("n", "none"), ("n", "other"),
+    ]  # fmt: skip
+    assert mixed.rows[2].difference == -1 / 4
+
+
+def test_a_model_without_a_baseline_is_compared_with_none(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / "1"),
+        written(tmp_path / "2", (of_model(OTHER, "n"),)),
+    ]
+    assert [row.difference for row in report_of(folders).rows] == [None, -1 / 4, None]
+
+
+@pytest.mark.parametrize("facts", [{"weights": "x"}, {"dtype": "int8"}, {"device": "cuda:0"}])
+def test_one_name_is_one_model(facts: dict[str, str], tmp_path: Path) -> None:
+    """Also where another model's run stands first."""
+    folders = [
+        written(tmp_path / "1", (of_model(NONE, "n"),)),
+        written(tmp_path / "2", (NONE,)),
+        written(tmp_path / "3", (of_model(OTHER, "m", **facts),)),
+    ]
+    (name,) = facts
+    with pytest.raises(UsageError, match=rf"2 and .*3 can't be in one report: .* in {name} \("):
+        report_of(folders)
+
+
+def test_shards_of_several_models(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / f"{name}{n}", tuple(of_model(row, name) for row in (NONE, OTHER)),
+                places, shards=(f"{n}/2",))
+        for name in ("m", "n")
+        for n, places in ((1, (0, 1)), (2, (2, 3)))
+    ]  # fmt: skip
+    report = report_of(folders)
+    assert report.warnings == ()
+    assert [(row.questions, row.accuracy) for row in report.rows] == [(4, 3 / 4), (4, 1 / 2)] * 2

@@ -112,7 +112,7 @@ def test_changed_fixed_and_broken_by_hand() -> None:
     new = {str(n): said(n, *pair) for n, pair in enumerate(after)}
     counted = count_changes(items, new, base)
     assert (counted.changed, counted.fixed, counted.broken) == (5, 2, 1)
-    listed = list_changes("dycoke", items, new, base)
+    listed = list_changes("m", "dycoke", items, new, base)
     assert [(change.item, change.outcome) for change in listed] == [
         ("1", "fixed"),
         ("2", "broken"),

@@ -41,7 +41,7 @@ def row_of(
 
     compared = None if base is None else by_item(base)
     return make_row(
-        "none", "none", {}, 2, items, by_item(predictions), compared,
+        "none", "none", "m", {}, 2, items, by_item(predictions), compared,
         metric=about.metric, macro=about.macro,
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ def test_captions_are_graded(tmp_path: Path) -> None:
     # Nothing is right or wrong here.
     assert (row.changed, row.fixed, row.broken) == (1, None, None)
     by = [{one.item: one for one in these} for these in ([full, half], [full, empty])]
-    (change,) = list_changes("x", items, *by)
+    (change,) = list_changes("m", "x", items, *by)
     assert change.outcome == "graded"
     assert row_of(dataset.about, items, [full, empty]).unparsable == 1
 

@@ -52,7 +52,7 @@ def methods_of(family: str) -> dict[str, Method]:
     found["own"] = own
     if family not in BOTH_WAYS:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
-    if family in FAMILIES and FAMILIES[family].tower is not None:
+    if family in FAMILIES and FAMILIES[family].encodes_parts:
         found["vision"] = replace(restless, merge_stage="vision")
     if family == "llava_onevision":
         found["own on the host"] = replace(own, dp_cache="host", per_head=True)

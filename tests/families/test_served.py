@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
+from dycoke_cli import VideoSession
 from dycoke_cli.cli.method_documents import list_methods
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
@@ -15,9 +15,10 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 
 from .stock import clip, stock_inputs
+from .test_together import loaded_of
 from .tiny import MAKERS, make
 
-BEFORE = "before the language model"
+IN_TOWER, BEFORE = "inside the vision tower", "before the language model"
 NEEDING = ("evs", "cdpruner", "visionzip")
 # One of each kind: its name, its parameters, and where it chooses with them.
 KINDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -40,6 +41,17 @@ def runs(family: str, method: Method) -> bool:
     return True
 
 
+def runs_in_part(family: str) -> bool:
+    session = VideoSession(loaded_of(family), clip(5))
+    method = create("dycoke", kv_prune=False, merge_stage="vision")
+    try:
+        answer = session.ask("What is it?", method, max_new_tokens=2)
+    except UsageError:
+        return False
+    assert answer.tokens.visual_kept <= answer.tokens.visual
+    return True
+
+
 @pytest.mark.parametrize("family", MAKERS)
 def test_a_family_is_named_where_it_runs(family: str) -> None:
     listed = {method.name: method for method in list_methods(METHODS.values()).methods}
@@ -47,6 +59,7 @@ def test_a_family_is_named_where_it_runs(family: str) -> None:
     for name, (parameters, place) in KINDS.items():
         served = known in listed[name].families[place]
         assert served == runs(family, create(name, **parameters)), name
+    assert (known in listed["dycoke"].families[IN_TOWER]) == runs_in_part(family)
 
 
 def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
@@ -54,8 +67,9 @@ def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
     listed = {method.name: method for method in list_methods(METHODS.values()).methods}
     needing = {listed[name].needs: {*listed[name].families[BEFORE]} for name in NEEDING}
     places = {place: {*listed[name].families[place]} for name, (_, place) in KINDS.items()}
+    places[IN_TOWER] = {*listed["dycoke"].families[IN_TOWER]}
     for method in listed.values():
         assert bool(method.families) == (method.name != "none")
         for place, families in method.families.items():
-            allowed = places.get(place, {*FAMILIES}) if place != BEFORE else {*FAMILIES}
+            allowed = {*FAMILIES} if place == BEFORE else places[place]
             assert {*families} == needing[method.needs] & allowed, (method.name, place)

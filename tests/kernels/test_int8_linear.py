@@ -1,4 +1,4 @@
-"""The layer in 8 bits against sums written out in float64, and against torch's whole layer."""
+"""The layers in 8 bits against sums written out in float64, and against torch's whole layer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ import pytest
 import torch
 from torch import nn
 
-from dycoke_cli.kernels import linear as kernels
-from dycoke_cli.kernels.linear import INT8_TOKENS, Int8Linear
+from dycoke_cli.kernels import int8_linear as kernels
+from dycoke_cli.kernels.int8_linear import (
+    FBGEMM_TOKENS,
+    TOKENS,
+    FbgemmInt8Linear,
+    Int8Linear,
+    int8_kernels,
+    onednn_works,
+)
+from dycoke_cli.kernels.linear import PackedLinear
 
 INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"
+Kernel = type[PackedLinear]
+
+
+@pytest.fixture(params=[Int8Linear, FbgemmInt8Linear])
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    """Each of the two."""
+    if request.param is Int8Linear and not onednn_works():
+        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
+    return request.param
 
 
 def layer(bias: bool = True, dtype: torch.dtype = torch.float32) -> nn.Linear:
@@ -40,8 +57,8 @@ def by_hand(linear: nn.Linear, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]
 
 
 @torch.no_grad()
-def check(linear: nn.Linear, x: torch.Tensor, slack: float = 1e-4) -> None:
-    found = Int8Linear(linear)(x)
+def check(kernel: Kernel, linear: nn.Linear, x: torch.Tensor, slack: float = 1e-4) -> None:
+    found = kernel(linear)(x)
     assert found.dtype == x.dtype
     assert found.shape == (*x.shape[:-1], OUTPUTS)
     expected, most = by_hand(linear, x)
@@ -50,86 +67,88 @@ def check(linear: nn.Linear, x: torch.Tensor, slack: float = 1e-4) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 2, 17, INT8_TOKENS, INT8_TOKENS + 5])
-def test_it_is_the_sum_of_what_is_rounded(rows: int, bias: bool) -> None:
-    check(layer(bias), torch.randn(rows, INPUTS))
+@pytest.mark.parametrize("rows", [1, 2, 17, TOKENS, FBGEMM_TOKENS + 5])
+def test_it_is_the_sum_of_what_is_rounded(kernel: Kernel, rows: int, bias: bool) -> None:
+    check(kernel, layer(bias), torch.randn(rows, INPUTS))
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_bfloat16(rows: int) -> None:
-    check(layer(dtype=torch.bfloat16), torch.randn(rows, INPUTS).bfloat16(), slack=2**-7)
+def test_bfloat16(kernel: Kernel, rows: int) -> None:
+    check(kernel, layer(dtype=torch.bfloat16), torch.randn(rows, INPUTS).bfloat16(), slack=2**-7)
 
 
 @pytest.mark.parametrize("shape", [(2, 7, INPUTS), (1, 1, INPUTS), (INPUTS,), (0, INPUTS)])
-def test_shapes(shape: tuple[int, ...]) -> None:
-    check(layer(), torch.randn(shape))
+def test_shapes(kernel: Kernel, shape: tuple[int, ...]) -> None:
+    check(kernel, layer(), torch.randn(shape))
 
 
-def test_numbers_that_do_not_lie_in_a_row() -> None:
+def test_numbers_that_do_not_lie_in_a_row(kernel: Kernel) -> None:
     x = torch.randn(INPUTS, 3, 4).permute(1, 2, 0)
     assert not x.is_contiguous()
-    check(layer(), x)
-    check(layer(), torch.randn(6, 2 * INPUTS)[::2, ::2])
+    check(kernel, layer(), x)
+    check(kernel, layer(), torch.randn(6, 2 * INPUTS)[::2, ::2])
 
 
 @torch.no_grad()
-def test_a_massive_token_leaves_the_others_alone() -> None:
+def test_a_massive_token_leaves_the_others_alone(kernel: Kernel) -> None:
     linear, x = layer(), torch.randn(20, INPUTS)
     x[7] *= 1000
-    check(linear, x)
-    error = (Int8Linear(linear)(x) - linear(x)).norm(dim=1) / linear(x).norm(dim=1)
+    check(kernel, linear, x)
+    error = (kernel(linear)(x) - linear(x)).norm(dim=1) / linear(x).norm(dim=1)
     assert error.max() < 0.02
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("rows", [1, 4])
-def test_a_token_of_zeros_gives_the_bias(rows: int) -> None:
+def test_a_token_of_zeros_gives_the_bias(kernel: Kernel, rows: int) -> None:
     linear, x = layer(), torch.randn(rows, INPUTS)
     x[0] = 0
-    assert torch.equal(Int8Linear(linear)(x)[0], linear.bias)
+    assert torch.equal(kernel(linear)(x)[0], linear.bias)
 
 
 @torch.no_grad()
-def test_an_output_of_zeros_is_the_bias() -> None:
+def test_an_output_of_zeros_is_the_bias(kernel: Kernel) -> None:
     linear = layer()
     linear.weight[3] = 0
-    found = Int8Linear(linear)(torch.randn(4, INPUTS))
+    found = kernel(linear)(torch.randn(4, INPUTS))
     assert torch.equal(found[:, 3], linear.bias[3].expand(4))
 
 
-def test_what_others_ask_of_a_layer() -> None:
+def test_what_others_ask_of_a_layer(kernel: Kernel) -> None:
     linear = layer(dtype=torch.bfloat16)
-    made = Int8Linear(linear).to("cpu")
+    made = kernel(linear).to("cpu")
     assert (made.weight.dtype, made.weight.device.type) == (torch.bfloat16, "cpu")
     assert made.weight.shape == linear.weight.shape
     assert made.weight.untyped_storage().nbytes() == 2
     assert made.weight.isnan().all()  # whoever computes with it sees that
     assert [name for name, _ in made.named_parameters()] == ["bias"]
-    assert repr(made) == "Int8Linear(in_features=96, out_features=48, bias=True)"
-    assert made.packed_bytes == OUTPUTS * (INPUTS + 12)
+    assert repr(made) == f"{kernel.__name__}(in_features=96, out_features=48, bias=True)"
+    assert made.packed_bytes == OUTPUTS * (INPUTS + (16 if kernel is Int8Linear else 12))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("sign", [1, -1], ids=["positive", "negative"])
-def test_the_largest_weight_sets_the_scale_whatever_its_sign(sign: int) -> None:
+def test_the_largest_weight_sets_the_scale_whatever_its_sign(kernel: Kernel, sign: int) -> None:
     # One weight of each output is a hundred times the others: a scale that overlooked it would cut
     # it off at theirs.
     linear = layer()
     linear.weight.copy_(torch.rand(OUTPUTS, INPUTS))
     linear.weight[:, 5] = sign * 100.0
-    check(linear, torch.randn(7, INPUTS))
+    check(kernel, linear, torch.randn(7, INPUTS))
     x = torch.zeros(1, INPUTS)
     x[0, 5] = 1.0
-    found = Int8Linear(linear)(x)[0] - linear.bias
+    found = kernel(linear)(x)[0] - linear.bias
     torch.testing.assert_close(found, torch.full((OUTPUTS,), sign * 100.0), atol=0.5, rtol=0)
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What is known of this processor is asked anew, and forgotten again."""
-    kernels.saturates.cache_clear()
+    for known in (kernels.saturates, kernels.onednn_works):
+        known.cache_clear()
     yield
-    kernels.saturates.cache_clear()
+    for known in (kernels.saturates, kernels.onednn_works):
+        known.cache_clear()
 
 
 def in_integers(x: torch.Tensor, weight: Any, reduce_range: bool, sixteen_bits: bool) -> Any:
@@ -163,10 +182,84 @@ def test_a_processor_that_overflows_gets_seven_bits(
     linear = layer()
     linear.weight.abs_()
     x = torch.rand(3, INPUTS)
-    made = Int8Linear(linear)
+    made = FbgemmInt8Linear(linear)
     monkeypatch.setattr(torch.ops.quantized, OP, product)
     found = made(x)
     assert kernels.saturates() is sixteen_bits
     assert asked == [False, sixteen_bits]  # the test of the processor, then the layer
     error = (found - linear(x)).norm(dim=1) / linear(x).norm(dim=1)
     assert error.max() < 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize("sign", [1, -1], ids=["positive", "negative"])
+def test_outliers_of_either_sign_in_weights_and_activations(
+    kernel: Kernel, sign: int, rows: int
+) -> None:
+    # The largest number of each is of one sign alone: a scale, or an end of the range, taken from
+    # the other one would cut it off.
+    linear, x = layer(), torch.randn(rows, INPUTS)
+    linear.weight[:, 11] = 40.0 * sign
+    x[:, 29] = -70.0 * sign
+    check(kernel, linear, x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sign", [1, -1], ids=["positive", "negative"])
+def test_a_token_of_one_sign(kernel: Kernel, sign: int) -> None:
+    linear = layer()
+    x = sign * (torch.rand(5, INPUTS) + 1)
+    check(kernel, linear, x)
+
+
+@torch.no_grad()
+def test_each_token_of_onednn_is_rounded_by_itself() -> None:
+    if not onednn_works():
+        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
+    made, x = Int8Linear(layer()), torch.randn(TOKENS + 3, INPUTS)
+    x[0] *= 1000
+    torch.testing.assert_close(made(x)[1:], made(x[1:]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [97, 98, 99])
+@torch.no_grad()
+def test_any_number_of_inputs(kernel: Kernel, inputs: int) -> None:
+    linear, x = nn.Linear(inputs, OUTPUTS), torch.randn(7, inputs)
+    assert (kernel(linear)(x) - linear(x)).norm() < 0.02 * linear(x).norm()
+
+
+def test_a_processor_with_integer_instructions_has_onednn() -> None:
+    # Otherwise the tests above would be left out where its product is wrong.
+    asked = getattr(torch.cpu, "get_capabilities", dict)()
+    if not any(asked.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")):
+        pytest.skip("this processor, or this build of torch, has none that are known of")
+    assert onednn_works()
+
+
+def test_both_are_there_and_the_faster_one_comes_first() -> None:
+    listed = [Int8Linear, FbgemmInt8Linear] if onednn_works() else [FbgemmInt8Linear]
+    assert [*int8_kernels().values()] == listed
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError])
+def test_without_the_operation_of_onednn_it_is_fbgemm(
+    error: type[Exception], fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
+    assert [*int8_kernels().values()] == [FbgemmInt8Linear]
+
+
+def test_a_processor_on_which_onednn_overflows_gets_fbgemm(
+    fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = torch.ops.onednn.qlinear_pointwise
+
+    def overflowing(*args: Any) -> torch.Tensor:
+        return product(*args).clamp(-32767 / 127, 32767 / 127)
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", overflowing)
+    assert [*int8_kernels().values()] == [FbgemmInt8Linear]

@@ -11,7 +11,7 @@ import torch
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.registry import NAME, STOCK
-from dycoke_cli.models import cpu
+from dycoke_cli.models import cpu, kernel_choice
 from dycoke_cli.models.private_api import attention_implementation, has_amx
 from tests.natural import Pictures, pan
 
@@ -19,7 +19,7 @@ from tests.natural import Pictures, pan
 @pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
 def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether this processor seems to have tiles."""
-    monkeypatch.setattr(cpu, "has_amx", lambda: request.param)
+    monkeypatch.setattr(kernel_choice, "has_amx", lambda: request.param)
     return request.param
 
 

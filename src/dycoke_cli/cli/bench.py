@@ -11,11 +11,11 @@ import typer
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import flags, method_flags, options, output, questions, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.unicode import display_name
 from dycoke_cli.video.stdin import STDIN
 
 QUESTION = "What happens in the video?"
@@ -102,7 +102,7 @@ def bench(
         if STDIN in videos:
             raise UsageError("bench decodes a video several times: name a file in place of -")
         if plot is not None:
-            _check_plot(plot)
+            check_picture(plot, [_PLOT_SUFFIX])
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(questions.collect(None, question or [QUESTION], ""))),
@@ -122,7 +122,7 @@ def bench(
         if plot is not None:
             from dycoke_cli.cli.bench_plot import stacked
 
-            _write(plot, stacked(report))
+            write_picture(plot, stacked(report).encode())
 
 
 class Shown:
@@ -166,31 +166,3 @@ class Shown:
         """Show how many answers there are."""
         self._start.stop()
         self._answers.update(done, total)
-
-
-def _check_plot(path: Path) -> None:
-    """Refuse what can't be written, before anything takes time."""
-    name = display_name(path)
-    if path.suffix.lower() != _PLOT_SUFFIX:
-        raise UsageError(f"--plot {name}: the picture is SVG; name a file that ends in .svg")
-    if path.is_dir():
-        raise UsageError(f"--plot {name} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"--plot {name} isn't a file; the picture would take its place")
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"--plot {name}: there is no folder {display_name(path.parent)}; make it first"
-        )
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{display_name(path)} can't be written ({error.strerror}); give another --plot"
-        ) from error

@@ -7,16 +7,20 @@ from pathlib import Path
 import typer
 
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.benchmark_documents import BenchmarkList, described
+from dycoke_cli.cli.benchmark_documents import BenchmarkList, described, listed_preset
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset
+from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.json_schema import to_dict
 
 
 def list_benchmarks(as_json: bool) -> None:
-    """Write all benchmarks to stdout."""
-    found = BenchmarkList(benchmarks=tuple(map(described, DATASETS)))
+    """Write all benchmarks and presets to stdout."""
+    found = BenchmarkList(
+        benchmarks=tuple(map(described, DATASETS)),
+        presets=tuple(map(listed_preset, presets().values())),
+    )
     if as_json:
         output.write_json(to_dict(found))
         return

@@ -40,6 +40,14 @@ def rows(incomplete: str) -> Names:
     return [(f"{before}{comma}{name}", summary) for name, summary in named]
 
 
+def presets(incomplete: str) -> Names:
+    """Settings of published rows."""
+    # Only here: it is read from a file.
+    from dycoke_cli.evaluation.presets import presets
+
+    return [(name, preset.paper) for name, preset in presets().items()]
+
+
 def benchmarks(incomplete: str) -> Names:
     """Benchmarks."""
     return [(name, "") for name in DATASETS]

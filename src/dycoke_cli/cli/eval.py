@@ -16,6 +16,8 @@ from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.presets import preset_named
+from dycoke_cli.evaluation.report import row_name
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
@@ -31,10 +33,12 @@ UNSCORED = 20
 @spread
 def evaluate(
     *,
+    context: typer.Context,
     name: options.Benchmark = None,
     list_all: options.ListBenchmarks = False,
     data: options.Data = None,
     check: options.Check = False,
+    preset: options.PresetName = None,
     methods: method_flags.Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
     model: flags.Model,
@@ -58,7 +62,7 @@ def evaluate(
     Examples:
         dycoke eval --list
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
-        dycoke eval mvbench --data MVBench --methods none,dycoke --limit 100
+        dycoke eval videomme --data VideoMME --preset paper-7b-k0.7 --limit 100
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
@@ -70,6 +74,9 @@ def evaluate(
             return
         if name is None:
             raise UsageError("name a benchmark (`dycoke eval --list` shows them)")
+        chosen = None if preset is None else preset_named(preset)
+        if chosen is not None:
+            chosen.for_benchmark(name)
         if check:
             check_benchmark(name, data, split, limit, as_json, quiet)
             return
@@ -77,6 +84,11 @@ def evaluate(
         engine.check()
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
+        if chosen is not None:
+            given = _given(context)
+            chosen.prepare(dataset)
+            request = chosen.applied(request, name, given)
+            methods = methods if "methods" in given else chosen.methods
         specs = parse_specs(methods, retain)
         client = judge.client(dataset)
         part = None if shard is None else parse_shard(shard)
@@ -100,11 +112,18 @@ def evaluate(
             cache=cache,
             engine=None if engine.engine == "local" else engine.chosen(),
             judge=client,
+            preset=preset or "",
         )
         silence_libraries()
         report = run(evaluation, shown)
         shown.stop()
         write_report(report, as_json, show_changed)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The names of the parameters that somebody gave, be it with the value of the default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def write_report(report: Report, as_json: bool, show_changed: bool) -> None:
@@ -203,8 +222,9 @@ def write_unscored(report: Report) -> None:
     output.write("\nCounted as wrong, for nothing could be scored:\n")
     # What failed may be mended.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
+        name = row_name(one.spec, one.model, report.model is None)
         output.line(
-            f"{one.spec}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+            f"{name}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
         )
     if len(report.unscored) > UNSCORED:
         output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
@@ -217,9 +237,10 @@ def write_changes(report: Report) -> None:
             continue
         of = f"{row.changed} of {row.questions} answers"
         counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
-        output.write(f"\n{row.spec} changed {of}{'' if row.fixed is None else counts}\n")
+        name = row_name(row.spec, row.model, report.model is None)
+        output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
         for change in report.changed:
-            if change.spec == row.spec:
+            if (change.model, change.spec) == (row.model, row.spec):
                 output.write(_entry(change))
 
 

@@ -18,6 +18,7 @@ from dycoke_cli.cli import (
     bench,
     cache,
     demo,
+    doctor,
     eval,
     eval_report,
     failure,
@@ -59,13 +60,15 @@ app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 
 _COMMANDS = {each.name for each in app.registered_commands}
 _COMMANDS |= {each.name for each in app.registered_groups}
 
 # The document that each command prints with --json.
 _DOCUMENTS = {"ask": "answer"} | {
-    name: name for name in ("bench", "cache", "eval", "methods", "models", "probe", "verify")
+    name: name
+    for name in ("bench", "cache", "doctor", "eval", "methods", "models", "probe", "verify")
 }
 
 

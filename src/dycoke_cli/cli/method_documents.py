@@ -54,7 +54,7 @@ class ListedMethod:
     title: Annotated[str, Doc("In panels.")]
     summary: Annotated[str, Doc("What it does, in a few words.")]
     paper: str | None
-    acts: Annotated[tuple[str, ...], Doc("Where it chooses.")]
+    acts: Annotated[tuple[str, ...], Doc("Where it can choose.")]
     needs: Annotated[
         tuple[Need, ...],
         Doc("What it chooses by beside the visual tokens themselves."),
@@ -105,11 +105,13 @@ def _method(method: type[Method]) -> ListedMethod:
 def _served(method: type[Method], place: str) -> tuple[str, ...]:
     """The families of which a method can choose there."""
     inside, in_decode = "inside" in PLACES[place], "pruning" in PLACES[place]
+    in_tower = "before_vision" in PLACES[place]
     return tuple(
         name
         for name, family in FAMILIES.items()
         if not family.only_none
         and (family.tower is not None or "attention" not in method.needs)
+        and (family.encodes_parts or not in_tower)
         and (family.keeps_every_token or not (inside or in_decode))
         and (family.causal or not inside)
     )

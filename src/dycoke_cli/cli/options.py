@@ -102,7 +102,22 @@ ListBenchmarks = Annotated[
     bool,
     typer.Option(
         "--list",
-        help="List the benchmarks: how large each is, what it needs, and where it is published.",
+        help="List the benchmarks (how large each is, what it needs, where it is published), and "
+        "the presets.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="The settings of a published row: model, methods with their parameters, frames, "
+        "prompts, length of answers. Other flags override them. The report has the published "
+        "figures beside the measured ones, and names all conditions that differ. --list names the "
+        "presets.",
+        autocompletion=completion.presets,
+        show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
 ]
@@ -206,6 +221,17 @@ OldData = Annotated[
 Markdown = Annotated[
     bool,
     typer.Option("--markdown", help="Print the tables as Markdown.", rich_help_panel=_OUTPUT),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png|FILE.svg",
+        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
+        "panel for each model (needs the package matplotlib).",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Csv = Annotated[
     bool,

@@ -67,6 +67,12 @@ def _cache() -> Mapping[str, Part]:
     return {"cache": Part(CacheState), "error": _failure()}
 
 
+def _doctor() -> Mapping[str, Part]:
+    from dycoke_cli.cli.doctor_document import Diagnosis
+
+    return {"diagnosis": Part(Diagnosis), "error": _failure()}
+
+
 def _estimate() -> Mapping[str, Part]:
     from dycoke_cli.engine.cost import Cost
 
@@ -129,6 +135,9 @@ DOCUMENTS = {
     ),
     "bench": Document("dycoke.bench/1", "What `dycoke bench` measured and compared.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
+    "doctor": Document(
+        "dycoke.doctor/1", "What `dycoke doctor` says of a machine and an installation.", _doctor
+    ),
     "error": Document(
         "dycoke.error/1",
         "A usage error of `--json` where the command isn't known.",

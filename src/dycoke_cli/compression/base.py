@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.key_index import KeySelector
 
 PLACES = {
-    "inside the vision tower": ("merge_frames",),
+    "inside the vision tower": ("before_vision", "merge_frames"),
     "before the language model": ("select", "choose"),
     "inside the language model": ("inside",),
     "in decode": ("pruning",),

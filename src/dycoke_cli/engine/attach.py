@@ -36,7 +36,8 @@ from dycoke_cli.engine.supported import (
     makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.engine.tower_attention import TowerRecorder, check_tower
+from dycoke_cli.engine.tower_attention import TowerRecorder
+from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults

@@ -18,6 +18,7 @@ from dycoke_cli.engine.memory.estimate import (
     patches_together,
     sizes_of,
 )
+from dycoke_cli.engine.tower_needs import check_family
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.models.catalog import Entry
@@ -114,7 +115,8 @@ def estimate_cost(
 
     Raises:
         ModelError: its configuration isn't on this machine, or doesn't tell its sizes.
-        UsageError: the model doesn't have a layer that a parameter names.
+        UsageError: the model doesn't have a layer that a parameter names, or its vision tower
+            doesn't give what the method needs.
     """
     stored = stored_config(source)
     if stored is None:
@@ -128,6 +130,8 @@ def estimate_cost(
             f"the config.json of {source.name} leaves its sizes to the stock class, so nothing can "
             "be estimated before it is loaded"
         )
+    if stored.family is not None:
+        check_family(stored.values["model_type"], stored.family, method)
     method = method.suited(stored.method_defaults or {}, stored.layers, source.name)
     dtype = _dtype(stored, loading, machine)
     weights = _weights(source, source.entry, stored, loading, dtype)
@@ -150,7 +154,7 @@ def estimate_cost(
             text=TEXT_TOKENS,
             chunk_len=length if whole else chunk_length(length, ours),
             spare=max_new_tokens,
-            patches=patches_together(dropping, vision, clip.frames, on_cpu),
+            patches=patches_together(dropping, vision, clip.frames, clip.per_frame, on_cpu=on_cpu),
         )
         return estimate(sizes, work)
 

@@ -20,7 +20,8 @@ from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.merged_frames import FramesInTower, counted_on
-from dycoke_cli.engine.merged_vision import MergedVision
+from dycoke_cli.engine.merged_vision import MergedVision, TowerInPart
+from dycoke_cli.engine.packed_vision import PackedVision
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.tower_attention import TowerAttention, TowerRecorder, split_by_video
 from dycoke_cli.models.devices import input_device
@@ -78,12 +79,10 @@ def encode_video(
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in total).
-        merging: which patches the vision tower drops, or which frames it merges; None for none.
+        merging: which patches the vision tower drops, or which frames it merges, where
+            `check_tower` allows it; None for none.
         with_attention: whether to return the tower's attention, where `check_tower` allows it;
             always where it merges frames.
-
-    Raises:
-        UsageError: a tower that can't leave anything out.
     """
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
@@ -98,7 +97,7 @@ def encode_video(
     else:
         size = max(1, size // merging.window) * merging.window
     if isinstance(merging, BeforeVision):
-        patches = MergedVision(model, family.tower, merging)
+        patches = _tower_in_part(model, family, merging, count)
     elif merging is not None:
         with_attention, in_tower = True, FramesInTower(model, merging)
     recorder = TowerRecorder(model) if with_attention else None
@@ -142,6 +141,15 @@ def encode_video(
         TowerAttention.cat([towers[i] for i in alike]) if towers else None,
         _joined(left) if left else None,
     )
+
+
+def _tower_in_part(
+    model: Any, family: Family, merging: BeforeVision, tokens_per_frame: int
+) -> TowerInPart:
+    if family.packed_tower is not None:
+        return PackedVision(model, family.packed_tower, merging, tokens_per_frame)
+    assert family.tower is not None, "checked before"
+    return MergedVision(model, family.tower, merging)
 
 
 def _joined(parts: list[MergedFrames]) -> MergedFrames:

@@ -7,15 +7,18 @@ the tower's cost falls to the share that is kept, and where the rest of a frame 
 embeddings are exact.
 
 All kept patches of a window are one sequence to the stock layers, which work patch by patch; an
-attention function keeps the frames apart.
+attention function keeps the frames apart. Here are towers that have frames along an axis of their
+own; those that have all frames in one sequence are in `packed_vision.py`.
 """
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -23,13 +26,14 @@ from torch.utils.hooks import RemovableHandle
 from dycoke_cli.compression.base import BeforeVision
 from dycoke_cli.engine.attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
-from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import Tower
+from dycoke_cli.models.families import PackedTower, Tower
 from dycoke_cli.models.private_api import attention_implementation
 
 # Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2
 PREFIX = "dycoke_merging_"
+# What flash attention is told of several sequences in one; each comes alone here.
+_OF_SEQUENCES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 _here = threading.local()
 
 
@@ -65,8 +69,34 @@ class Window:
             whole.append(frame)
         return torch.stack(whole)
 
+    def counts(self, bounds: list[int]) -> list[list[int]]:
+        """For each frame how many of its patches go on in each of its parts.
 
-class MergedVision:
+        Args:
+            bounds: the patch with which each part begins, and that behind the last one.
+        """
+        ends = torch.tensor(bounds)
+        found = (torch.searchsorted(at.cpu(), ends).diff() for at in self.patches)
+        return [counts.tolist() for counts in found]
+
+
+@dataclass(frozen=True)
+class Running:
+    """What attends to what in a layer behind the selection.
+
+    Args:
+        window: the frames.
+        bounds: the patch with which each part of a frame begins, and that behind the last one;
+            patches attend to those of their own part.
+        counts: for each frame how many of its patches go on in each part.
+    """
+
+    window: Window
+    bounds: list[int]
+    counts: list[list[int]]
+
+
+class TowerInPart(ABC):
     """Within the block, this thread's videos run through the tower of a model in part.
 
     Attributes:
@@ -74,33 +104,20 @@ class MergedVision:
 
     Args:
         model: a stock model.
-        tower: the tower of its family, or None where that can't run a frame in part.
+        tower: the tower of its family.
         merging: the selection.
-
-    Raises:
-        UsageError: such a family.
     """
 
-    def __init__(self, model: Any, tower: Tower | None, merging: BeforeVision) -> None:
-        if tower is None:
-            raise UsageError(
-                f"--merge-stage vision isn't supported for the family {model.config.model_type!r} "
-                "yet; leave it out, or use llm"
-            )
+    def __init__(self, model: Any, tower: Tower | PackedTower, merging: BeforeVision) -> None:
         self.kept = torch.arange(0)
-        self._model, self._merging, self._family_tower = model, merging, tower
+        self._merging = merging
         self._tower = model.model.get_submodule(tower.name)
         self._layers: Any = self._tower.get_submodule(tower.layers)
-        self._weights: torch.Tensor | None = None
         self._hooks: list[RemovableHandle] = []
         self._stock = ""
 
-    def __enter__(self) -> MergedVision:
-        first = self._layers[min(LAYERS_BEFORE, len(self._layers) - 1)]
-        self._hooks = [
-            before_forward(first, self._before_layer),
-            after_forward(self._tower, self._after_tower),
-        ]
+    def __enter__(self) -> Self:
+        self._hooks = self._add_hooks(min(LAYERS_BEFORE, len(self._layers) - 1))
         self._stock = attention_implementation(self._tower)
         name = register_attention(PREFIX, self._stock, _keeping_apart)
         self._tower.set_attn_implementation(name)
@@ -115,13 +132,40 @@ class MergedVision:
         for hook in self._hooks:
             hook.remove()
         self._tower.set_attn_implementation(self._stock)
-        _here.window = None
+        self._run(None)
+
+    @abstractmethod
+    def _add_hooks(self, first: int) -> list[RemovableHandle]:
+        """Register what runs within the block; `first` is the layer before which is selected."""
+
+    def _run(self, running: Running | None) -> None:
+        """From here on attention keeps to that; None is the stock one."""
+        _here.running = running
+
+    @property
+    def _running(self) -> Running | None:
+        return getattr(_here, "running", None)
+
+
+class MergedVision(TowerInPart):
+    """A tower that has frames along an axis of their own."""
+
+    def __init__(self, model: Any, tower: Tower, merging: BeforeVision) -> None:
+        super().__init__(model, tower, merging)
+        self._model, self._family_tower = model, tower
+        self._weights: torch.Tensor | None = None
+
+    def _add_hooks(self, first: int) -> list[RemovableHandle]:
+        return [
+            before_forward(self._layers[first], self._before_layer),
+            after_forward(self._tower, self._after_tower),
+        ]
 
     def _before_layer(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         hidden = args[0]
-        frames = len(hidden)
+        frames, patches = hidden.shape[:2]
         weights = self._pooling(hidden)
         self.kept = self._merging.keep(weights.to(hidden) @ hidden)
         is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
@@ -131,16 +175,19 @@ class MergedVision:
         # The class token isn't needed for any visual token, but for whole frames to be whole.
         needed[[other is None for other in references]] = True
         window = Window([patches.nonzero().flatten() for patches in needed], references)
-        _here.window = window
+        bounds = [0, patches]
+        self._run(Running(window, bounds, window.counts(bounds)))
         return (window.narrow(hidden), *args[1:]), kwargs
 
     def _after_tower(self, output: Any) -> Any:
         """Whole frames from here on: of the last layer, and of those before that are asked for."""
-        window: Window = _here.window
-        _here.window = None
-        output.last_hidden_state = window.whole(output.last_hidden_state)
+        running = self._running
+        assert running is not None, "selected before a layer"
+        self._run(None)
+        whole = running.window.whole
+        output.last_hidden_state = whole(output.last_hidden_state)
         if output.hidden_states is not None:  # None for a layer that wasn't asked for
-            output.hidden_states = tuple(map(window.whole, output.hidden_states))
+            output.hidden_states = tuple(map(whole, output.hidden_states))
         return output
 
     def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -156,17 +203,21 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
         attention_mask: torch.Tensor | None, scaling: float, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        window: Window | None = getattr(_here, "window", None)
-        if window is None:
+        running: Running | None = getattr(_here, "running", None)
+        if running is None:
             return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-        keys, values = window.widen(key[0]), window.widen(value[0])
+        kwargs = {name: told for name, told in kwargs.items() if name not in _OF_SEQUENCES}
+        keys, values = running.window.widen(key[0]), running.window.widen(value[0])
+        parts = iter(query.split([n for frame in running.counts for n in frame], dim=2))
         found = []
-        for i, part in enumerate(query.split([len(at) for at in window.patches], dim=2)):
-            if part.shape[2] == 0:  # a frame that keeps nothing asks nothing
-                continue
-            frame = keys[i : i + 1], values[i : i + 1]
-            # Processors make whole pictures of frames: there is no padding to mask.
-            found.append(stock(module, part, *frame, None, scaling=scaling, **kwargs)[0])
+        for frame in range(len(keys)):
+            for begin, end in pairwise(running.bounds):
+                part = next(parts)
+                if part.shape[2] == 0:  # nothing of it is kept, so nothing asks
+                    continue
+                seen = (x[frame : frame + 1, :, begin:end] for x in (keys, values))
+                # Processors make whole pictures of frames: there is no padding to mask.
+                found.append(stock(module, part, *seen, None, scaling=scaling, **kwargs)[0])
         return torch.cat(found, dim=1), None
 
     return attention

@@ -20,7 +20,7 @@ from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
 from dycoke_cli.engine.report import answer_beyond, make_answer
 from dycoke_cli.engine.supported import check_context
-from dycoke_cli.engine.tower_attention import check_tower
+from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
@@ -123,11 +123,7 @@ class VideoSession:
         return make
 
     def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
-        """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`.
-
-        Raises:
-            UsageError: the method merges before vision, which the model's family can't.
-        """
+        """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
         held = self._encoded.get(_encoded_for(method))
         if held is not None and (held.tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attention import Attention, AttentionSwitch, register_attention
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -106,27 +105,6 @@ class TowerRecorder:
         pool = self._weights.to(received[0])
         attention = torch.stack(received) @ pool.mT
         self._recorded.append(TowerAttention(attention, pool @ key.float().mean(1)))
-
-
-def check_tower(config: Any, method: Method) -> None:
-    """Check that a model's vision encoder gives what a method needs of it.
-
-    Args:
-        config: of the model.
-        method: that is about to be used with it.
-
-    Raises:
-        UsageError: it doesn't, or hasn't got a layer that the method names.
-    """
-    if "attention" in method.needs and family_of(config).tower is None:
-        raise UsageError(
-            f"the method {method.name} needs the vision encoder's attention to each visual token, "
-            f"which the family {config.model_type!r} doesn't give; --method dycoke works"
-        )
-    merging, tower = method.merge_frames(), family_of(config).tower
-    if merging is not None:
-        assert tower is not None, "frames are merged where the tower gives its attention"
-        merging.layers(tower.depth(config))
 
 
 def split_by_video(recorded: TowerAttention | None, frames: Sequence[int]) -> list[TowerAttention]:

@@ -33,6 +33,7 @@ class Changes:
 class Change:
     """An answer that compression changed: an entry of `changes`."""
 
+    model: Annotated[str, Doc("Of the row.")]
     spec: Annotated[str, Doc("Of the row.")]
     video: str
     item: Annotated[str, Doc("Id of the question.")]
@@ -58,11 +59,12 @@ def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predic
 
 
 def list_changes(
-    spec: str, items: list[Item], said: Predictions, uncompressed: Predictions
+    model: str, spec: str, items: list[Item], said: Predictions, uncompressed: Predictions
 ) -> list[Change]:
     """The answers of a row that differ from the baseline's."""
     return [
         Change(
+            model=model,
             spec=spec,
             video=item.video,
             item=item.id,

@@ -1,4 +1,8 @@
-"""Tables made again from the folders of runs: of one, of several, or of the shards of one."""
+"""Tables made again from the folders of runs: of one, of several, or of the shards of one.
+
+Runs of several models may be among them: rows are told apart by the model's name, and each is
+compared with the baseline of its own.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +46,9 @@ def report_of(folders: Sequence[Path], data: Path | None = None) -> Report:
         UsageError: a folder has no answers, or two of them can't be in one table.
     """
     runs = [_read(folder, data) for folder in dict.fromkeys(folders)]
-    for run in runs[1:]:
-        _check_alike(runs[0], run)
+    for number, run in enumerate(runs):
+        for earlier in runs[:number]:
+            _check_alike(earlier, run)
     rows = _rows(runs)
     record, left_out = _record(runs, rows)
     answers, differing = _answers(runs, rows)
@@ -81,7 +86,6 @@ def _facts(record: Record) -> dict[str, Any]:
         "benchmark": setup.benchmark,
         "version of the benchmark": setup.edition,
         "split": setup.split,
-        **{"model" if name == "name" else name: value for name, value in setup.model.items()},
         "max_new_tokens": setup.max_new_tokens,
     }
 
@@ -92,8 +96,12 @@ def _check_alike(first: _Run, other: _Run) -> None:
     Raises:
         UsageError: they can't.
     """
-    theirs = _facts(other.record)
-    for name, value in _facts(first.record).items():
+    ours, theirs = _facts(first.record), _facts(other.record)
+    models = [run.record.rows[0].setup.model for run in (first, other)]
+    # Of two models all else may differ, too; of one it would be told apart by nothing.
+    if models[0]["name"] == models[1]["name"]:
+        ours, theirs = ours | models[0], theirs | models[1]
+    for name, value in ours.items():
         if name in theirs and theirs[name] != value:
             raise UsageError(
                 f"{first.shown} and {other.shown} can't be in one report: they differ in "
@@ -102,21 +110,25 @@ def _check_alike(first: _Run, other: _Run) -> None:
 
 
 def _rows(runs: list[_Run]) -> list[RecordedRow]:
-    """The rows of all runs, each once, in the order in which they first come.
+    """The rows of all runs, model by model, each once, in the order in which they first come.
 
     Raises:
         UsageError: two runs mean different things by one of them.
     """
-    rows: dict[str, tuple[_Run, RecordedRow]] = {}
+    rows: dict[tuple[str, str], tuple[_Run, RecordedRow]] = {}
     for run in runs:
         for row in run.record.rows:
-            of, known = rows.setdefault(row.spec, (run, row))
+            of, known = rows.setdefault((row.model, row.spec), (run, row))
             if known.setup.id != row.setup.id:
                 raise UsageError(
                     f"{of.shown} and {run.shown} can't be in one report: their answers under "
                     f"{row.spec} were made with different settings{_different(known, row)}"
                 )
-    return [row for _, row in rows.values()]
+            if row.preset and not known.preset:  # its published figures stand beside it
+                rows[row.model, row.spec] = (of, row)
+    models = list(dict.fromkeys(model for model, _ in rows))
+    # Those of a model together: the order of the others stays.
+    return sorted((row for _, row in rows.values()), key=lambda row: models.index(row.model))
 
 
 def _different(one: RecordedRow, other: RecordedRow) -> str:

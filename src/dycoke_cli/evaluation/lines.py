@@ -44,6 +44,7 @@ class Evaluation:
         cache: whether encoded videos are kept on disk.
         engine: what answers; None is this machine.
         judge: the endpoint that grades open answers; None is none.
+        preset: the name of that which chose the settings, see `presets`; empty is none.
 
     Raises:
         UsageError: a value out of range.
@@ -61,6 +62,7 @@ class Evaluation:
     cache: bool = False
     engine: Engine | None = field(default=None, compare=False)
     judge: Client | None = field(default=None, compare=False)
+    preset: str = ""
 
     def __post_init__(self) -> None:
         if self.limit_videos is not None and self.limit_videos < 1:

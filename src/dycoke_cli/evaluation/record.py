@@ -36,6 +36,7 @@ class RecordedRow:
         parameters: all of the method's.
         baseline: whether this is what all others are compared with.
         setup: what its answers depend on.
+        preset: by which it was asked, see `presets`; empty where by none.
     """
 
     spec: str
@@ -43,6 +44,12 @@ class RecordedRow:
     parameters: Mapping[str, Any]
     baseline: bool
     setup: Setup
+    preset: str = ""
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return str(self.setup.model["name"])
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def record_of(
                 line.method.parameters(),
                 line.is_uncompressed,
                 line.setup,
+                evaluation.preset,
             )
             for line in lines
         ),

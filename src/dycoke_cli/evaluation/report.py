@@ -12,7 +12,8 @@ from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import no_answer
-from dycoke_cli.evaluation.record import Record
+from dycoke_cli.evaluation.published import preset_warnings, published_beside
+from dycoke_cli.evaluation.record import Record, RecordedRow
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.evaluation.verdicts import Verdict
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
@@ -35,6 +36,7 @@ class EvaluatedModel:
 class Unscored:
     """A question that counts as wrong because nothing could be scored: an entry of `unscored`."""
 
+    model: Annotated[str, Doc("Of the row.")]
     spec: Annotated[str, Doc("Of the row.")]
     video: str
     item: Annotated[str, Doc("Id of the question.")]
@@ -67,10 +69,16 @@ class Report:
         int | None,
         Doc("As chosen, null with --fps; a row may have its own number.", minimum=1),
     ]
-    model: EvaluatedModel
+    model: Annotated[
+        EvaluatedModel | None, Doc("Null where the rows are of several: see `models`.")
+    ]
+    models: Annotated[tuple[EvaluatedModel, ...], Doc("In the order of their rows.", minItems=1)]
     judge: Annotated[Judge | None, Doc("What graded open answers; null without one.")]
     journal: Annotated[str, Doc("The file with all answers.")]
-    rows: Annotated[tuple[Row, ...], Doc("One per method, in the order given.", minItems=1)]
+    rows: Annotated[
+        tuple[Row, ...],
+        Doc("One per model and method, in the order given, those of a model together.", minItems=1),
+    ]
     unscored: Annotated[
         tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
     ]
@@ -98,8 +106,10 @@ def make_report(
         verdicts: of the judge that the record names, by key.
     """
     items = list(record.items)
-    said = {row.spec: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
-    base = next((said[row.spec] for row in record.rows if row.baseline), None)
+    said = {row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
+    bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.baseline}
+    models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
+    several = len(models) > 1
     rows: list[Row] = []
     changed: list[Change] = []
     unscored: list[Unscored] = []
@@ -108,15 +118,17 @@ def make_report(
     for one in record.rows:
         grades, of_row, missing = grades_of(record, answers.get(one.setup.id, {}), verdicts)
         if missing:
+            name = row_name(one.spec, one.model, several)
             ungraded.append(
-                f"{one.spec}: {missing} of its answers have no verdict of {record.judge}, so that "
+                f"{name}: {missing} of its answers have no verdict of {record.judge}, so that "
                 "the judge's figures are left out; --judge-model has them graded"
             )
         judged += of_row if grades else []
-        own, compared = said[one.spec], None if one.baseline else base
+        own, compared = said[one.setup.id], None if one.baseline else bases.get(one.model)
         row = make_row(
             one.spec,
             one.name,
+            one.model,
             one.parameters,
             one.setup.frames,
             items,
@@ -125,11 +137,12 @@ def make_report(
             metric=record.metric,
             macro=record.macro,
             grades=grades,
+            published=published_beside(one, record),
         )
         rows.append(row)
-        unscored += _unscored(one.spec, items, own)
+        unscored += _unscored(one, items, own)
         if compared is not None:
-            changed += list_changes(one.spec, items, own, compared)
+            changed += list_changes(one.model, one.spec, items, own, compared)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return Report(
         benchmark=setup.benchmark,
@@ -138,7 +151,8 @@ def make_report(
         metric=record.metric,
         videos=len({item.video for item in items}),
         frames=record.frames,
-        model=EvaluatedModel(**setup.model),
+        model=None if several else next(iter(models.values())),
+        models=tuple(models.values()),
         commits=made_by,
         judge=judge_of(record, judged),
         journal=journal,
@@ -147,9 +161,11 @@ def make_report(
         changed=tuple(changed),
         warnings=(
             *noticed,
+            *preset_warnings(record),
             *_missing_shards(record.shards),
             *ungraded,
-            *_warnings(rows, made_by),
+            *_unchanged(rows, several),
+            *_several(made_by),
         ),
     )
 
@@ -175,27 +191,37 @@ def _missing_shards(shards: Sequence[str]) -> list[str]:
     ]
 
 
-def _unscored(spec: str, items: list[Item], said: Predictions) -> list[Unscored]:
+def _unscored(row: RecordedRow, items: list[Item], said: Predictions) -> list[Unscored]:
     """The questions of a row that count as wrong without having been judged."""
     found = []
+    of = (row.model, row.spec)
     for item in items:
         prediction = said[item.id]
         if prediction.error is not None:
-            found.append(Unscored(spec, item.video, item.id, "failed", prediction.error))
+            found.append(Unscored(*of, item.video, item.id, "failed", prediction.error))
         elif not prediction.parsed:
-            found.append(Unscored(spec, item.video, item.id, "unparsable", prediction.said))
+            found.append(Unscored(*of, item.video, item.id, "unparsable", prediction.said))
     return found
 
 
-def _warnings(rows: list[Row], commits: tuple[str, ...]) -> list[str]:
-    warnings = [
-        f"{row.spec} changed none of {row.questions} answers; make sure that it ran"
+def row_name(spec: str, model: str, several: bool) -> str:
+    """What a row is called in a sentence: its model is said where there are several."""
+    return f"{spec} ({model})" if several else spec
+
+
+def _unchanged(rows: list[Row], several: bool) -> list[str]:
+    return [
+        f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
+        "sure that it ran"
         for row in rows
         if row.changed == 0
     ]
-    if len(commits) > 1:
-        warnings.append(
-            f"the answers were made by several commits ({', '.join(commits)}); a new folder as "
-            "--out asks all questions again"
-        )
-    return warnings
+
+
+def _several(commits: tuple[str, ...]) -> list[str]:
+    if len(commits) < 2:
+        return []
+    return [
+        f"the answers were made by several commits ({', '.join(commits)}); a new folder as --out "
+        "asks all questions again"
+    ]

@@ -18,6 +18,7 @@ from dycoke_cli.evaluation.metrics import (
     retention,
 )
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.published import Published
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
 
@@ -65,6 +66,7 @@ class Row:
 
     method: Annotated[str, Doc("Name of the method or ablation.")]
     spec: Annotated[str, Doc("As it was given to --methods.")]
+    model: Annotated[str, Doc("Its name: of that which answered.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
     frames: Annotated[
         CountOrNull, Doc("That the model was given; null where that differs from video to video.")
@@ -113,11 +115,15 @@ class Row:
     ]
     seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]
     bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
+    published: Annotated[
+        Published | None, Doc("What others measured, with --preset; null without such a row.")
+    ]
 
 
 def make_row(
     spec: str,
     name: str,
+    model: str,
     parameters: Mapping[str, Any],
     frames: int | None,
     items: list[Item],
@@ -127,12 +133,14 @@ def make_row(
     metric: str,
     macro: bool,
     grades: Grades | None = None,
+    published: Published | None = None,
 ) -> Row:
     """Count the answers of one row.
 
     Args:
         spec: as it was given.
         name: of the method or ablation.
+        model: its name.
         parameters: all of the method's.
         frames: that the model was given; None where that differs from video to video.
         items: the questions.
@@ -141,6 +149,7 @@ def make_row(
         metric: see `dataset.About`.
         macro: likewise.
         grades: of a judge, or None.
+        published: figures of others, or None.
     """
 
     def score(prediction: Prediction) -> float:
@@ -160,6 +169,7 @@ def make_row(
     return Row(
         method=name,
         spec=spec,
+        model=model,
         parameters=dict(parameters),
         frames=frames,
         **vars(accuracy(items)),
@@ -182,6 +192,7 @@ def make_row(
         seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
         seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
         bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
+        published=published,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -104,8 +105,6 @@ class Spec:
             UsageError: see `create`; or the model has no such layer, or its family can't serve the
                 method.
         """
-        from dycoke_cli.engine.tower_attention import check_tower
-
         method = self.create()
         with _naming(self.text):
             check_tower(model.config, method)

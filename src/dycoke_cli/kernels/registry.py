@@ -1,7 +1,10 @@
-"""Our attention under a name, in the public registry of attention functions."""
+"""Our attention under names, in the public registry of attention functions."""
 
 from __future__ import annotations
 
+from collections.abc import Set
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -16,8 +19,26 @@ from dycoke_cli.kernels.attention import (
     odd_heads,
 )
 
+CAUSAL, DECODE, BIDIRECTIONAL = SHAPES = ("causal", "decode", "bidirectional")
 NAME = "dycoke_kernels"
+"""Our attention in all shapes."""
 STOCK = "sdpa"
+
+
+def name_of(own: Set[str]) -> str:
+    """The name under which some shapes are ours and the others stock SDPA's.
+
+    It ends with `NAME` where the causal one is ours.
+
+    Args:
+        own: of `SHAPES`.
+    """
+    stock = "_".join(["stock", *(shape for shape in SHAPES if shape not in own)])
+    if not own:
+        return STOCK
+    if len(own) == len(SHAPES):
+        return NAME
+    return f"{stock}_{NAME}" if CAUSAL in own else f"{NAME}_{stock}"
 
 
 def attention(
@@ -29,6 +50,7 @@ def attention(
     scaling: float | None = None,
     is_causal: bool | None = None,
     dropout: float = 0.0,
+    own: Set[str] = frozenset(SHAPES),
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls; hands on to stock SDPA what isn't one of our shapes.
@@ -43,6 +65,7 @@ def attention(
         scaling: of the scores; None for the usual one.
         is_causal: None asks the layer.
         dropout: of training.
+        own: the shapes that are ours where nothing else speaks against it.
 
     Returns:
         `[B, N, Hq, E]`, and no weights.
@@ -51,12 +74,14 @@ def attention(
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     plain = not dropout and not torch.is_grad_enabled()
     plain &= all(kwargs.get(name) is None for name in ("softcap", "position_bias", "cache"))
-    if plain and query.shape[2] == 1 and (attention_mask is None or attention_mask.shape[1] == 1):
+    one = query.shape[2] == 1 and (attention_mask is None or attention_mask.shape[1] == 1)
+    if plain and one and DECODE in own:
         return decode_attention(query, key, value, scale, attention_mask), None
-    if plain and attention_mask is None and causal:
+    if plain and attention_mask is None and causal and not one and CAUSAL in own:
         return causal_attention(query, key, value, scale), None
     same_heads = query.shape[1] == key.shape[1]
-    if plain and attention_mask is None and not causal and same_heads and odd_heads(query):
+    seen_all = attention_mask is None and not causal and same_heads and odd_heads(query)
+    if plain and seen_all and BIDIRECTIONAL in own:
         return bidirectional_attention(query, key, value, scale), None
     if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
         # Stock SDPA would take them for the first N of S tokens.
@@ -97,5 +122,7 @@ def _causal(length: int, keys: int, device: torch.device) -> torch.Tensor:
     return seen.tril(keys - length)[None, None]
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, mask)
+for count in range(1, len(SHAPES) + 1):
+    for shapes in combinations(SHAPES, count):
+        AttentionInterface.register(name_of({*shapes}), partial(attention, own=frozenset(shapes)))
+        AttentionMaskInterface.register(name_of({*shapes}), mask)

@@ -1,37 +1,34 @@
-"""What a model gets on a CPU: which custom kernels, by measurement, and its layers replaced.
+"""A model's attention and linear layers replaced by those of `dycoke_cli.kernels`, on a CPU.
 
-With AMX (Intel, Sapphire Rapids and later) stock SDPA computes attention 1.4 to 2 times as fast as
-ours, and a layer in bfloat16 takes half the time of one in int8; packed linear layers are faster
-there too. On AMD EPYC without AMX our attention and int8 are the faster ones. docs/speed.md has the
-figures of each processor.
+Which of them a model gets is chosen in `kernel_choice.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
+from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
     GELU_TANH,
     NO_EPILOGUE,
     Bfloat16Linear,
     Epilogue,
-    Int8Linear,
     PackedLinear,
     can_pack,
 )
-from dycoke_cli.kernels.registry import NAME, STOCK
+from dycoke_cli.kernels.registry import SHAPES, STOCK, name_of
 from dycoke_cli.models.devices import is_spread
-from dycoke_cli.models.private_api import attention_implementation, has_amx
+from dycoke_cli.models.private_api import attention_implementation
 
 INT8_IS_SLOWER = (
-    "--quantize int8 is slower than bfloat16 on this processor, which has AMX; it saves memory "
-    "only: drop it where the model fits without"
+    "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
+    "drop it where the model fits without"
 )
 
 MIN_INT8_OUTPUTS = 256
@@ -41,7 +38,7 @@ Among them are the routers and gates of mixtures of experts, where a rounded num
 another expert.
 """
 MIN_PACKED_WEIGHTS = 512 * 512
-"""Layers of fewer aren't packed: they fit the CPU cache anyhow."""
+"""Layers of fewer are packed only where that was measured to be faster."""
 # Activations that oneDNN computes as transformers does.
 _EPILOGUES: dict[type[nn.Module], Epilogue] = {
     type(ACT2FN["gelu"]): GELU,
@@ -49,48 +46,47 @@ _EPILOGUES: dict[type[nn.Module], Epilogue] = {
 }
 
 
-def own_attention_suits() -> bool:
-    """Whether `--kernels fast` takes the attention of `dycoke_cli.kernels` on this CPU."""
-    return not has_amx()
-
-
-def int8_is_slower() -> bool:
-    """Whether linear layers in 8 bits take longer than in bfloat16 on this CPU."""
-    return has_amx()
-
-
-def use_own_attention(model: Any) -> bool:
+def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
     """Give a model that would run stock SDPA on a CPU our attention; whether it got it.
 
     On accelerators, SDPA and FlashAttention stay.
+
+    Args:
+        model: a stock model.
+        own: the shapes that are ours, of `registry.SHAPES`.
     """
-    if attention_implementation(model) != STOCK or model.device.type != "cpu":
+    if not own or attention_implementation(model) != STOCK or model.device.type != "cpu":
         return False
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(name_of(own))
     return True
 
 
-def use_int8(model: Any) -> None:
+def use_int8(model: Any, kernels: Mapping[str, type[PackedLinear]] | None = None) -> None:
     """Put the linear layers of the decoder, its output and the vision tower in 8 bits, in place.
 
     Args:
         model: a stock model on a CPU.
+        kernels: that of each layer, by its name; None is the usual one for all of `to_round`.
     """
-    _replace(model, dict.fromkeys(to_round(model), Int8Linear))
+    if kernels is None:
+        kernels = dict.fromkeys(to_round(model), next(iter(int8_kernels().values())))
+    _replace(model, kernels)
 
 
-def use_packed(model: Any) -> bool:
-    """Pack the weights of large linear layers for this CPU, in place; whether any were.
+def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
+    """Pack the weights of linear layers for this CPU, in place; whether any were.
 
     Their values stay as they are. An output layer that is tied to the embeddings takes memory of
     its own from then on.
 
     Args:
         model: a stock model.
+        names: of the layers; None is all of `to_pack`. What is no stock layer stays as it is.
     """
     if model.device.type != "cpu" or is_spread(model) or not can_pack():
         return False
-    packed = to_pack(model)
+    wanted = to_pack(model) if names is None else names
+    packed = [name for name, layer in eligible(model).items() if name in wanted and may_pack(layer)]
     epilogues = _activations(model, packed)
     for _, activation in epilogues.values():
         model.set_submodule(activation, nn.Identity())
@@ -108,13 +104,21 @@ def to_round(model: Any) -> list[str]:
 
 
 def to_pack(model: Any) -> list[str]:
-    """The layers that are large enough to be packed, by their names in a model."""
-    weights = {name: part.weight for name, part in eligible(model).items()}
+    """The layers that are large enough to be packed unmeasured, by their names in a model."""
     return [
         name
-        for name, weight in weights.items()
-        if weight.dtype == torch.bfloat16 and weight.numel() >= MIN_PACKED_WEIGHTS
+        for name, layer in eligible(model).items()
+        if may_pack(layer) and layer.weight.numel() >= MIN_PACKED_WEIGHTS
     ]
+
+
+def may_pack(layer: nn.Linear) -> bool:
+    """Whether a layer is of the kind that can be packed.
+
+    Args:
+        layer: of a model, or of one on the meta device.
+    """
+    return layer.weight.dtype == torch.bfloat16
 
 
 def eligible(model: Any) -> dict[str, nn.Linear]:
@@ -145,7 +149,7 @@ def packed_bytes(model: Any) -> int:
     return sum(part.packed_bytes for part in model.modules() if isinstance(part, PackedLinear))
 
 
-def _replace(model: Any, replacements: dict[str, Callable[[nn.Linear], PackedLinear]]) -> None:
+def _replace(model: Any, replacements: Mapping[str, Callable[[nn.Linear], PackedLinear]]) -> None:
     """Replace layers one by one, each freeing its stock weights before the next is packed.
 
     The largest comes last: its copy then finds the room that the others left. What stays as it is

@@ -15,8 +15,6 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.cpu import (
     INT8_IS_SLOWER,
-    int8_is_slower,
-    own_attention_suits,
     packed_bytes,
     use_int8,
     use_own_attention,
@@ -24,6 +22,7 @@ from dycoke_cli.models.cpu import (
 )
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.families import Family, domain, method_defaults
+from dycoke_cli.models.kernel_choice import choose_kernels, unmeasured
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
 from dycoke_cli.models.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
@@ -148,14 +147,14 @@ def load(name: str, **given: Any) -> LoadedModel:
             resolved
         )
     ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
+    kernels = (choose_kernels if options.kernels == "fast" else unmeasured)(model, ours)
     if ours:
-        use_int8(model)
+        use_int8(model, kernels.int8)
     if options.kernels == "fast":
-        if own_attention_suits():
-            use_own_attention(model)
-        use_packed(model)
+        use_own_attention(model, kernels.attention)
+        use_packed(model, kernels.packed)
     warnings = [MEANINGLESS] if options.random_weights else []
-    if ours and int8_is_slower():
+    if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
     source = resolved.source
     return LoadedModel(

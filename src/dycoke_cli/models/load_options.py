@@ -50,17 +50,18 @@ class LoadOptions:
     quantize: Annotated[
         Literal["int8", "int4"] | None,
         Param(
-            "Hold weights in 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (measured: "
-            "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX, slower on Intel Xeon "
-            "with AMX); all else needs the package bitsandbytes.",
+            "Hold weights in 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (it is "
+            "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX; with AMX it saves "
+            "memory only); all else needs the package bitsandbytes.",
             default="as stored",
         ),
     ] = None
     kernels: Annotated[
         Literal["fast", "stock"],
         Param(
-            "Attention and linear layers on a CPU: fast (this program's own; with AMX only the "
-            "linear layers, torch's attention is faster there) or stock (torch's).",
+            "Attention and linear layers on a CPU: fast (for each shape torch's or this program's, "
+            "whichever was measured to be faster at a model's first load; see `dycoke doctor`) or "
+            "stock (torch's).",
         ),
     ] = "fast"
 

@@ -115,7 +115,8 @@ def needed_bytes(resolved: ResolvedModel) -> int | None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from dycoke_cli.kernels.linear import Bfloat16Linear, Int8Linear, can_pack
+    from dycoke_cli.kernels.int8_linear import Int8Linear
+    from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
     from dycoke_cli.models.cpu import to_pack, to_round
     from dycoke_cli.models.quantize import by_bitsandbytes, stored_quantized
 

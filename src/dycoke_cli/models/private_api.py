@@ -5,6 +5,10 @@
 - `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0. Its name is public, but no page
   tells of it; without it a model is drawn at random, three to four times more slowly, before it is
   filled.
+- `torch.ops.onednn.qlinear_prepack` and `.qlinear_pointwise`, what torch.compile makes of quantized
+  linear layers on CPUs, and `torch.ops.quantized.embedding_bag_byte_prepack` (in
+  `kernels/int8_linear.py`): torch 2.15. Where they are missing, or wrong with the largest bytes,
+  the next ones take their place.
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15. No page tells of them. `torch.quantize_per_channel`, whose tensors they take, is public, but
   torch will drop it some day (pytorch issue 184982).

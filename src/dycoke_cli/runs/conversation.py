@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.tower_needs import check_family
 from dycoke_cli.explaining import explain
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
@@ -145,6 +146,8 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
     local, stored = known_of(request, presenter.warn)
+    if stored is not None and stored.family is not None:
+        check_family(stored.values["model_type"], stored.family, request.method)
     if stored is not None and stored.method_defaults is not None:
         request.method.suited(stored.method_defaults, stored.layers, request.model)
     wanted = request.subtitles

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
@@ -70,12 +71,9 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
 
     Raises:
         UsageError: the model doesn't have a layer that a parameter of the method names, or its
-            vision encoder doesn't give what the method needs.
+            vision tower doesn't give what the method needs.
     """
-    if request.method.needs:  # torch is imported by the others when the model is loaded
-        from dycoke_cli.engine.tower_attention import check_tower
-
-        check_tower(found.config, request.method)
+    check_tower(found.config, request.method)
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
     options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
     return Plan(**options, identity=identity(found), **more)

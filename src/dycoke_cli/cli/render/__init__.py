@@ -26,6 +26,7 @@ from dycoke_cli.result import Answer
 if TYPE_CHECKING:
     from dycoke_cli.bench.document import Report as BenchReport
     from dycoke_cli.cli.benchmark_documents import BenchmarkList
+    from dycoke_cli.cli.doctor_document import Diagnosis
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
@@ -41,6 +42,7 @@ __all__ = [
     "check",
     "confirm",
     "cost_table",
+    "doctor_tables",
     "evaluation_csv",
     "evaluation_markdown",
     "evaluation_tables",
@@ -110,6 +112,13 @@ def cost_table(estimated: Cost) -> None:
     from dycoke_cli.cli.render.cost import cost
 
     to_stdout(cost(estimated))
+
+
+def doctor_tables(found: Diagnosis) -> None:
+    """What this machine and this installation are, on stdout."""
+    from dycoke_cli.cli.render.doctor import doctor
+
+    to_stdout(doctor(found))
 
 
 def probe_table(probed: Probed) -> None:

@@ -20,6 +20,12 @@ def benchmarks(listed: BenchmarkList) -> Table:
     table.add_column(overflow="fold")
     for each in listed.benchmarks:
         table.add_row(each.name, Text("\n".join(_lines(each))))
+    for preset in listed.presets:
+        told = [
+            f"Preset: {' and '.join(f'“{row}”' for row in preset.rows)} of {preset.paper}.",
+            f"--model {preset.model} --frames {preset.frames} --methods {preset.methods}",
+        ]
+        table.add_row(preset.name, Text("\n".join(told)))
     return table
 
 
@@ -34,5 +40,7 @@ def _lines(each: Benchmark) -> list[str]:
         lines.append(f"Needs --data with {each.needs}.")
     if each.tasks:
         lines.append(f"Tasks by themselves: {', '.join(each.tasks)}.")
+    if each.presets:
+        lines.append(f"Presets of published rows: {', '.join(each.presets)}.")
     lines.append(f"Source: {each.source}")
     return lines

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
+from dycoke_cli.cli.render.published import published
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.judging import Judge
@@ -25,9 +26,10 @@ def evaluation(report: Report) -> Group:
         Text(),
         _overall(report),
         Text(),
+        *(part for table in published(rows) for part in (table, Text())),
         _by_group(rows),
         Text(),
-        _costs(rows),
+        _costs(report),
         Text(),
         Text(_origin(report), style="dim"),
     )
@@ -51,15 +53,17 @@ _COSTS: tuple[_Column, ...] = (
     ("KV cache", lambda row: size(row.bytes)),
     ("Parameters", lambda row: _parameters(row)),
 )
-_TEXTS = ("Method", "Parameters")
+_MODEL: _Column = ("Model", lambda row: one_line(row.model))
+_TEXTS = ("Model", "Method", "Parameters")
 
 
 def _overall(report: Report) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
     columns: list[_Column] = [
+        *_told_apart(report),
         _METHOD,
-        (heading, lambda row: f"{_points(row.accuracy)} ± {_points(row.standard_error)}"),
+        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.standard_error)}"),
     ]
     macro = ""
     if any(row.macro_accuracy is not None for row in rows):
@@ -70,7 +74,7 @@ def _overall(report: Report) -> Table:
         judge = _judge(report.judge)
         if any(row.judge_accuracy is not None for row in rows):
             columns.append(("Judge, %", lambda row: _points_or_none(row.judge_accuracy)))
-        columns.append(("Judge score", lambda row: _score(row.judge_score)))
+        columns.append(("Judge score", lambda row: score(row.judge_score)))
         if any(row.judge_failed for row in rows):
             columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
     columns += _COMPARED
@@ -79,16 +83,17 @@ def _overall(report: Report) -> Table:
         columns.append(("Unparsable", lambda row: count(row.unparsable)))
     if any(row.failed for row in rows):
         columns.append(("Failed", lambda row: count(row.failed)))
-    return _explained(
+    return explained(
         _of_columns(rows, columns),
-        "± one standard error, clustered by video. Difference: points from the baseline (none), on "
-        f"the same questions.{macro}{judge}",
+        "± one standard error, clustered by video. Difference: points from the baseline (none"
+        f"{' of the same model' if report.model is None else ''}), on the same questions."
+        f"{macro}{judge}",
     )
 
 
 def _by_group(rows: Sequence[Row]) -> Table:
     """A line a group and a column a row of the table above, by its number."""
-    table = _table("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
+    table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
     for groups in (
         [row.by_type for row in rows],
@@ -106,12 +111,16 @@ def _by_group(rows: Sequence[Row]) -> Table:
 def _mean(mean: Accuracy | PartMean | None) -> str:
     if mean is None:
         return "–"
-    return _points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+    return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
 
 
-def _costs(rows: Sequence[Row]) -> Table:
-    return _explained(
-        _of_columns(rows, _COSTS),
+def _told_apart(report: Report) -> Sequence[_Column]:
+    return (_MODEL,) if report.model is None else ()
+
+
+def _costs(report: Report) -> Table:
+    return explained(
+        _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
     )
@@ -119,33 +128,18 @@ def _costs(rows: Sequence[Row]) -> Table:
 
 def _of_columns(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
     """A table with one line per row of the evaluation, by its number."""
-    table = _table("#", *(heading for heading, _ in columns))
-    for column in table.columns:
-        if column.header in _TEXTS:  # takes the lines that it needs
-            column.justify, column.no_wrap, column.overflow = "left", False, "fold"
+    table = headed("#", *(heading for heading, _ in columns))
     for number, row in enumerate(rows, 1):
         table.add_row(str(number), *(Text(value(row)) for _, value in columns))
-    return table
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _explained(table: Table, text: str) -> Table:
-    table.caption, table.caption_justify = Text(text), "left"
-    return table
+    return with_texts(table, _TEXTS)
 
 
 def _title(report: Report) -> str:
-    questions = report.rows[0].questions
+    questions, names = report.rows[0].questions, [model.name for model in report.models]
     return one_line(
         f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
         f"{count(report.videos)} videos, {_frames(report.frames)}, "
-        f"model {report.model.name}"
+        f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
     )
 
 
@@ -157,11 +151,15 @@ def _parameters(row: Row) -> str:
 
 
 def _origin(report: Report) -> str:
-    model, commits = report.model, report.commits
+    several, commits = report.model is None, report.commits
+    models = "; ".join(
+        f"{f'{model.name}: ' if several else ''}{model.dtype} on {model.device}, weights "
+        f"{model.weights[:19]}"
+        for model in report.models
+    )
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
     return one_line(
-        f"Benchmark version {report.edition}; {model.dtype} on {model.device}, weights "
-        f"{model.weights[:19]}; {made_by}; answers in {report.journal}"
+        f"Benchmark version {report.edition}; {models}; {made_by}; answers in {report.journal}"
     )
 
 
@@ -173,16 +171,8 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
 def _points_or_none(share: float | None) -> str:
-    return "–" if share is None else _points(share)
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if share is None else points(share)
 
 
 def _judge(judge: Judge) -> str:
@@ -196,7 +186,7 @@ def _judge(judge: Judge) -> str:
 def _difference(row: Row) -> str:
     if row.difference is None or row.difference_error is None:
         return "–"
-    return f"{100 * row.difference:+.1f} ± {_points(row.difference_error)}"
+    return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"
 
 
 def _share(value: float | None) -> str:

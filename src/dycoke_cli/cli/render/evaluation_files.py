@@ -56,13 +56,16 @@ def _escaped(text: str) -> str:
 def comma_separated(report: Report) -> str:
     """One line per row, by the keys of the JSON object, and one column per group of questions."""
     lines = [_values(row) for row in report.rows]
-    made_by = {"benchmark": report.benchmark, "edition": report.edition, "split": report.split}
-    made_by["model"] = report.model.name
+    # A row says which model it is of.
+    made_by = {
+        "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
+        "model": "",
+    }  # fmt: skip
     if report.judge is not None:
         made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
-    columns = dict.fromkeys(name for line in lines for name in line)
+    columns = dict.fromkeys([*made_by, *(name for line in lines for name in line)])
     file = io.StringIO()
-    writer = csv.DictWriter(file, [*made_by, *columns], lineterminator="\n")
+    writer = csv.DictWriter(file, [*columns], lineterminator="\n")
     writer.writeheader()
     for line in lines:
         writer.writerow({name: _safe(value) for name, value in {**made_by, **line}.items()})
@@ -73,6 +76,10 @@ def _values(row: Row) -> Mapping[str, Any]:
     values = to_dict(row)
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])
+    if (known := values.pop("published")) is not None:
+        values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
+        known["differs"] = to_json(known["differs"])
+        values |= {f"published.{name}": value for name, value in known.items()}
     return values | {
         f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
         for group, means in groups.items()

@@ -156,19 +156,24 @@ def estimate_answer(loaded: LoadedModel, video: VideoPrompt, method: Method, tex
         text=text,
         chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
         spare=SPARE_ENTRIES,
-        patches=patches_together(method, vision, video.frames, on_cpu),
+        patches=patches_together(
+            method, vision, video.frames, video.tokens_per_frame, on_cpu=on_cpu
+        ),
     )
     sizes = sizes_of(decoder.config, vision, loaded.weights_bytes, loaded.model.dtype.itemsize)
     return estimate(sizes, work)
 
 
-def patches_together(method: Method, vision: Any, frames: int, on_cpu: bool) -> int:
+def patches_together(
+    method: Method, vision: Any, frames: int, per_frame: int, *, on_cpu: bool
+) -> int:
     """Patches that go through a vision tower together.
 
     Args:
         method: which may need several frames at a time.
         vision: configuration of the tower.
         frames: of the video.
+        per_frame: visual tokens of each.
         on_cpu: whether the tower is.
     """
     pixels = _area(_first(vision, "patch_size", default=14))
@@ -176,7 +181,10 @@ def patches_together(method: Method, vision: Any, frames: int, on_cpu: bool) -> 
     merging = method.before_vision() or method.merge_frames()
     if merging is None:
         return usual
+    side = _first(vision, "spatial_merge_size", default=0)
     of_frame = _area(_first(vision, "image_size", default=0)) // pixels
+    if side or not of_frame:  # frames of any size, and squares of patches that become a token
+        of_frame = per_frame * _area(side or 2)
     return max(usual, min(frames, merging.window) * of_frame)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import Family, Layout, Tower
+from dycoke_cli.models.families.family import Family, Layout, PackedTower, Tower
 from dycoke_cli.models.families.table import FAMILIES
 
 PRUNE_LAYER = 3
@@ -98,6 +98,7 @@ __all__ = [
     "PRUNE_LAYER",
     "Family",
     "Layout",
+    "PackedTower",
     "Tower",
     "defaults_of",
     "domain",

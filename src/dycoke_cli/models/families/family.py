@@ -49,10 +49,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Tower:
-    """A vision tower that can encode part of a frame: each patch is one token to all its layers.
+    """A vision tower with frames along an axis of their own, which can encode part of a frame.
 
-    Windowed attention, or positions that rotate queries and keys, would mix up dropped patches:
-    such towers have no entry.
+    Each patch is one token to all its layers, and has its position before the first of them.
 
     Args:
         name: of the tower in `model.model`.
@@ -93,6 +92,36 @@ class Tower:
         return max(state % (layers + 1) for state in states)
 
 
+def in_reading_order(config: Any, rows: int, columns: int) -> torch.Tensor:
+    """The visual tokens `[N]`, int64, of a frame of so many rows and columns, one after another."""
+    import torch
+
+    return torch.arange(rows * columns)
+
+
+@dataclass(frozen=True)
+class PackedTower:
+    """A vision tower that has the patches of all frames in one sequence, and can encode part of it.
+
+    The patches of a visual token follow each other, and a token is made of no others. What belongs
+    to a patch (its position, which turns queries and keys) and which patches attend to each other
+    are arguments of each layer, so they can be cut along with the patches.
+
+    Args:
+        name: of the tower in `model.model`.
+        layers: of its transformer layers, by their name in the tower.
+        outputs: modules of the tower, or lists of them, that work patch by patch, or token by
+            token, on what layers put out; code behind them counts on whole frames.
+        order: called with the configuration of the tower and the rows and columns of visual tokens
+            of a frame; returns `[N]`, int64: the tokens in the order in which layers have them.
+    """
+
+    name: str
+    layers: str
+    outputs: tuple[str, ...]
+    order: Callable[[Any, int, int], torch.Tensor] = in_reading_order
+
+
 @dataclass(frozen=True)
 class Family:
     """What the engine needs to know of a family.
@@ -109,7 +138,10 @@ class Family:
         least_frames: a shorter clip is shown its last frame again.
         video_options: more options for the processor, by the model's configuration and its stock
             video processor.
-        tower: its vision tower, where that can encode part of a frame (merging before vision).
+        tower: its vision tower, where that can encode part of a frame (merging before vision) and
+            gives its attention.
+        packed_tower: its vision tower, where that can encode part of a frame, but has all frames in
+            one sequence.
         keeps_every_token: whether the cache of each layer of the language model does. Else (sliding
             windows, linear attention) there is little to choose from inside it.
         causal: whether tokens attend to earlier ones only; else frames see each other both ways.
@@ -125,6 +157,7 @@ class Family:
     least_frames: int = 1
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
     tower: Tower | None = None
+    packed_tower: PackedTower | None = None
     keeps_every_token: bool = True
     causal: bool = True
     only_none: str = ""
@@ -133,6 +166,11 @@ class Family:
     def counts_tokens(self) -> bool:
         """Whether positions count tokens, so that they can be renumbered."""
         return not self.rope
+
+    @property
+    def encodes_parts(self) -> bool:
+        """Whether its vision tower can encode part of a frame."""
+        return self.tower is not None or self.packed_tower is not None
 
     @property
     def positions(self) -> str:

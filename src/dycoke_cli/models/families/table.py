@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.models.families.family import Family, Tower
+from dycoke_cli.models.families.family import Family, PackedTower, Tower
 from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
 
 if TYPE_CHECKING:
@@ -111,10 +111,43 @@ def _summed(side_by_side: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return side_by_side.flatten(1, -2).unflatten(-1, (-1, rows.shape[-1])).sum(-2)
 
 
-_QWEN2 = Family(pixels=Grid(), one_run=True, rope=_GRID_ROPE, video_options=_qwen2_size)
+def _by_window(vision: Any, rows: int, columns: int) -> torch.Tensor:
+    """Qwen2.5-VL: a window of some rows and columns after another; most layers attend within."""
+    import torch
+
+    side = vision.window_size // vision.spatial_merge_size // vision.patch_size
+    across = -(-columns // side)
+    down, right = torch.arange(rows)[:, None] // side, torch.arange(columns) // side
+    return (down * across + right).flatten().argsort(stable=True)
+
+
+_MERGER = PackedTower("visual", "blocks", ("merger",))
+_QWEN2 = Family(
+    pixels=Grid(),
+    one_run=True,
+    rope=_GRID_ROPE,
+    video_options=_qwen2_size,
+    packed_tower=_MERGER,
+)
 # A pair of frames has a time stamp before it. One frame alone is refused by the processor.
-_PAIRS = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, video_options=_uncapped)
-_GLM = Family(pixels=Grid(), rope=_GRID_ROPE, least_frames=2, placeholder="image_token_id")
+_PAIRS = Family(
+    pixels=Grid(),
+    rope=_GRID_ROPE,
+    least_frames=2,
+    video_options=_uncapped,
+    packed_tower=_MERGER,
+)
+_STACKED = replace(
+    _PAIRS,
+    packed_tower=PackedTower("visual", "blocks", ("merger", "deepstack_merger_list")),
+)
+_GLM = Family(
+    pixels=Grid(),
+    rope=_GRID_ROPE,
+    least_frames=2,
+    placeholder="image_token_id",
+    packed_tower=_MERGER,
+)
 
 FAMILIES = {
     # One newline behind the last frame.
@@ -135,16 +168,21 @@ FAMILIES = {
         tower=Tower("video_tower", "encoder.layers", _unpooled_rows),
     ),
     "qwen2_vl": _QWEN2,
-    "qwen2_5_vl": _QWEN2,
-    "qwen3_vl": _PAIRS,
-    "qwen3_vl_moe": _PAIRS,
+    "qwen2_5_vl": replace(_QWEN2, packed_tower=replace(_MERGER, order=_by_window)),
+    "qwen3_vl": _STACKED,
+    "qwen3_vl_moe": _STACKED,
     "perception_lm": Family(per_frame=_pooled_features, one_run=True),
     # Three of four layers are linear attention, which keeps no row a token.
     "qwen3_5": replace(_PAIRS, keeps_every_token=False),
     "qwen3_5_moe": replace(_PAIRS, keeps_every_token=False),
-    "cosmos3_omni": _PAIRS,
-    "cosmos3_edge": Family(pixels=Grid(), rope=_GRID_ROPE, video_options=_with_metadata),
-    "cohere_compass": _PAIRS,
+    "cosmos3_omni": _STACKED,
+    "cosmos3_edge": Family(
+        pixels=Grid(),
+        rope=_GRID_ROPE,
+        video_options=_with_metadata,
+        packed_tower=PackedTower("visual", "encoder.layers", ("post_layernorm",)),
+    ),
+    "cohere_compass": _STACKED,
     # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
     "gemma4": Family(pixels=_GEMMA, keeps_every_token=False),
     "gemma4_unified": Family(
@@ -161,6 +199,7 @@ FAMILIES = {
     "video_llama_3": Family(
         pixels=Grid(whole=("video_merge_sizes",)),
         video_options=_uncompressed,
+        packed_tower=PackedTower("vision_model", "encoder.layers", ("post_layernorm",)),
     ),
     "internvl": Family(
         pixels=Stacked("pixel_values", axis=0),

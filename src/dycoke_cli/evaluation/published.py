@@ -1,0 +1,121 @@
+"""Published figures beside the measured ones, and the conditions in which the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from dycoke_cli.evaluation.dataset import ACCURACY
+from dycoke_cli.evaluation.datasets import class_of
+from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
+from dycoke_cli.evaluation.record import Record, RecordedRow
+from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.json_schema import Doc
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition that differs: an entry of `differs`."""
+
+    name: str
+    here: str
+    published: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others measured, and under which other conditions: the value of `published`."""
+
+    preset: Annotated[str, Doc("As it was given to --preset.")]
+    paper: Annotated[str, Doc("Where the figures were published.")]
+    row: Annotated[str, Doc("The row of its table.")]
+    figures: Annotated[
+        dict[str, float],
+        Doc("By the key of this row that has the measured one: accuracies as shares."),
+    ]
+    differs: Annotated[tuple[Condition, ...], Doc("Conditions that differ.")]
+
+
+def published_beside(row: RecordedRow, record: Record) -> Published | None:
+    """The figures that were published for a row; None where it has no preset, or that has no row.
+
+    Args:
+        row: of the record.
+        record: what was asked.
+    """
+    preset, benchmark = presets().get(row.preset), row.setup.benchmark
+    if preset is None or benchmark not in preset.tasks:
+        return None
+    found = next((one for one in preset.rows if one.spec.partition(":")[0] == row.name), None)
+    if found is None:
+        return None
+    task = preset.tasks[benchmark]
+    return Published(
+        preset=preset.name,
+        paper=preset.paper,
+        row=found.row,
+        figures=found.measured_in(benchmark),
+        differs=tuple(
+            Condition(name, _shown(here), _shown(published))
+            for name, here, published in _conditions(row, record, preset, found, task)
+            if here != published
+        ),
+    )
+
+
+def preset_warnings(record: Record) -> list[str]:
+    """What a person should know of the presets of a record."""
+    warnings = []
+    for name in dict.fromkeys(row.preset for row in record.rows if row.preset):
+        rows = [row for row in record.rows if row.preset == name]
+        if name not in presets():
+            warnings.append(
+                f"this release doesn't know the preset {name}: its published figures are left out"
+            )
+            continue
+        model = presets()[name].model
+        others = dict.fromkeys(row.model for row in rows if row.model != model)
+        if others:
+            warnings.append(
+                f"the published figures of {name} are those of {model}, not of {', '.join(others)}"
+            )
+        if all(published_beside(row, record) is None for row in rows):
+            warnings.append(f"none of the methods has published figures in {name}")
+    return warnings
+
+
+def _conditions(
+    row: RecordedRow, record: Record, preset: Preset, published: PublishedRow, task: Task
+) -> Iterator[tuple[str, Any, Any]]:
+    """All that can be compared: its name, what it is here, what it was there."""
+    setup, about = row.setup, class_of(row.setup.benchmark).about
+    yield "model", row.model, preset.model
+    yield "precision", setup.model["dtype"], preset.dtype
+    yield (
+        "frames",
+        "as many as --fps takes" if setup.frames is None else setup.frames,
+        preset.frames,
+    )
+    yield "max new tokens", setup.max_new_tokens, task.max_new_tokens
+    # What is in no setup has its default, as it had there.
+    yield from ((name, value, "default") for name, value in setup.options.items() if name != "fps")
+    (spec,) = parse_specs(published.spec)
+    for name, value in spec.create().parameters().items():
+        if value is not None:
+            yield name, row.parameters.get(name), value
+    yield "split", setup.split, about.splits[0]
+    yield "questions", len(record.items), about.questions
+    if task.judge:
+        metric = "exact match" if about.metric == ACCURACY else about.metric
+        here = f"{record.judge}, prompt {record.prompt}" if record.judge else f"none ({metric})"
+        yield "judge", here, f"{task.judge}, prompt of lmms-eval"
+    if task.unparsable:
+        yield "answers not understood", "wrong", task.unparsable
+    yield from preset.always
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:,}" if isinstance(value, int) else str(value)

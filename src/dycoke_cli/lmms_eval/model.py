@@ -1,0 +1,314 @@
+"""The model class that lmms-eval calls; the only module that imports lmms-eval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any, Self
+
+import torch
+from accelerate import Accelerator
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from loguru import logger
+from tqdm import tqdm
+
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.supported import check_decoder
+from dycoke_cli.errors import DycokeError, UsageError, error_of
+from dycoke_cli.lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
+from dycoke_cli.lmms_eval.generation import read_generation, up_to
+from dycoke_cli.lmms_eval.messages import Chat, Message, Shown, read_chat
+from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.models.resolve import choose
+from dycoke_cli.request import Request
+from dycoke_cli.resources import usable_cpus
+from dycoke_cli.runs.answering import Answerer, answer_all
+from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.plan import plan_of
+from dycoke_cli.runs.read_ahead import ReadAhead
+from dycoke_cli.video import Sampling, plan
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A request that was understood.
+
+    Args:
+        where: what a sentence calls it.
+        chat: what is asked.
+        generation: how the answer is generated.
+        stops: texts that end it.
+    """
+
+    where: str
+    chat: Chat
+    generation: GenerationOptions
+    stops: tuple[str, ...]
+
+
+class DycokeChat(lmms):
+    """`lmms-eval --model dycoke`: questions about one video each, answered as by `dycoke eval`.
+
+    Args:
+        batch_size: questions that are answered together; auto goes by the memory that is free.
+        max_batch_size: not supported.
+        device: as the argument of that name.
+        given: see `arguments`.
+
+    Raises:
+        UsageError: an argument that isn't there or doesn't fit, or a model that can't be asked with
+            the method.
+        ModelError: the model can't be found or loaded.
+        OutOfMemoryError: it doesn't fit on the device.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        **given: Any,
+    ) -> None:
+        super().__init__()
+        self.accelerator = Accelerator()
+        self._rank = self.accelerator.process_index
+        self._world_size = self.accelerator.num_processes
+        if max_batch_size is not None:
+            raise UsageError("max_batch_size isn't supported; --batch_size N is the most")
+        with speaking_of_arguments():
+            self._arguments = arguments = parse(_placed(given, device, self.accelerator))
+            found = choose(arguments.model, arguments.loading)
+            sampling = arguments.spec.sampled(arguments.sampling)
+            self._blind = sampling is None
+            request = Request(
+                model=arguments.model,
+                loading=arguments.loading,
+                sampling=sampling or arguments.sampling,
+                method=arguments.spec.for_model(found),
+                generation=arguments.generation,
+            )
+            self._plan = plan_of(request, found, batch_size=_together(batch_size))
+            check_decoder(self._loaded.model.get_decoder(), self._plan.method)
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Make one of `--model_args` as they were written, and of the flags of lmms-eval.
+
+        Raises:
+            UsageError: see `split`, or an argument and a flag say the same; and what making it
+                raises.
+        """
+        given: dict[str, Any] = {**split(arg_string)}
+        flags = {k: v for k, v in (additional_config or {}).items() if v is not None}
+        for name in given.keys() & flags.keys():
+            raise UsageError(f"{name} is a flag, --{name}, here; leave it out of --model_args")
+        return cls(**given, **flags)
+
+    @cached_property
+    def _loaded(self) -> LoadedModel:
+        return load(self._arguments.model, **asdict(self._arguments.loading))
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval makes the tensors by which processes agree."""
+        return self.accelerator.device
+
+    def clean(self) -> None:
+        """Make room for what lmms-eval loads next; the model is loaded again if it is asked."""
+        self.__dict__.pop("_loaded", None)
+        super().clean()
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not supported.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "dycoke generates answers, and doesn't score given ones; choose a task whose "
+            "output_type is generate_until"
+        )
+
+    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Answers, in the order of the requests.
+
+        Raises:
+            UsageError: a request that isn't supported; nothing is answered then.
+            DycokeError: a question that can't be answered: there is no answer that would count as
+                wrong with every task.
+        """
+        return self._answers([self._read(request) for request in requests])
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[list[str]]:
+        """The answers of all rounds; each round is asked of all requests that have it.
+
+        Raises: see `generate_until`.
+        """
+        answers: list[list[str]] = [[] for _ in requests]
+        told: list[Any] = [None] * len(requests)
+        asked = {number: self._read(request) for number, request in enumerate(requests)}
+        while asked:
+            for number, result in zip(asked, self._answers([*asked.values()]), strict=True):
+                answers[number].append(result.text)
+            following: dict[int, _Question] = {}
+            for number in asked:
+                request, so_far = requests[number], answers[number]
+                payload = request.args[1](
+                    self._doc(request),
+                    round_idx=len(so_far),
+                    previous_output=[*so_far],
+                    previous_round_info=told[number],
+                )
+                # As in lmms-eval's own models, a task without anything more to ask ends it.
+                if isinstance(payload, tuple) and len(payload) == 4 and not payload[1]:
+                    told[number] = payload[3]
+                    following[number] = self._read(request, payload[0])
+            asked = following
+        return answers
+
+    def _doc(self, request: Instance) -> Any:
+        doc_id, task, split_ = request.args[3:]
+        return self.task_dict[task][split_][doc_id]
+
+    def _read(self, request: Instance, messages: Sequence[Message] | None = None) -> _Question:
+        """What is asked; `messages` are those of a later round."""
+        _, doc_to_messages, gen_kwargs, doc_id, task, _ = request.args
+        where = f"{task}, question {doc_id}"
+        try:
+            if messages is None:
+                messages = doc_to_messages(self._doc(request))
+            chat = read_chat(messages or ())
+            if self._blind:
+                chat = replace(chat, video=None)
+            usual, checkpoint = self._arguments.generation, self._loaded.model.generation_config
+            return _Question(where, chat, *read_generation(gen_kwargs, usual, checkpoint))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+
+    def _answers(self, questions: Sequence[_Question]) -> list[GenerationResult]:
+        self._check_videos(questions)
+        started = time.perf_counter()
+        lines: dict[int, dict[str, Any]] = {}
+        with tqdm(total=len(questions), desc="Questions", disable=self.rank != 0) as bar:
+            for generation in dict.fromkeys(question.generation for question in questions):
+                lines |= self._lines(questions, generation, bar)
+        self._report([*lines.values()], time.perf_counter() - started)
+        return [_result(lines[number], question.stops) for number, question in enumerate(questions)]
+
+    def _check_videos(self, questions: Sequence[_Question]) -> None:
+        """Open all videos: better now than after hours.
+
+        Raises:
+            DycokeError: the first that can't be opened.
+        """
+        videos = {q.chat.video: q.where for q in questions if q.chat.video is not None}
+
+        def check(video: Shown) -> None:
+            try:
+                plan(video.path, self._sampling(video))
+            except DycokeError as error:
+                raise type(error)(in_arguments(f"{videos[video]}: {error}")) from error
+
+        with ThreadPoolExecutor(usable_cpus()) as threads:
+            for _ in threads.map(check, videos):
+                pass
+
+    def _sampling(self, video: Shown) -> Sampling:
+        return replace(self._plan.sampling, start_s=video.start_s, end_s=video.end_s)
+
+    def _lines(
+        self, questions: Sequence[_Question], generation: GenerationOptions, bar: Any
+    ) -> dict[int, dict[str, Any]]:
+        """The answers of those questions that are generated so, by the questions' numbers."""
+        answerer = Answerer(self._loaded, replace(self._plan, generation=generation))
+        asked: dict[Shown | None, list[Asked]] = {}
+        for number, question in enumerate(questions):
+            if question.generation == generation:
+                chat = question.chat
+                one = Asked(str(number), chat.question, chat.history)
+                asked.setdefault(chat.video, []).append(one)
+        jobs = [self._job(video, tuple(all_)) for video, all_ in asked.items()]
+        found: dict[int, dict[str, Any]] = {}
+        with ReadAhead(jobs, self._plan.sampling) as ahead:
+            for outcomes in answer_all(ahead, answerer, Listener()):
+                for outcome in outcomes:
+                    number = int(outcome.line["id"])
+                    if outcome.failed:
+                        code, message = outcome.line["error"].values()
+                        where = questions[number].where
+                        raise error_of(code, in_arguments(f"{where}: {message}"))
+                    found[number] = outcome.line
+                    bar.update()
+        return found
+
+    def _job(self, video: Shown | None, asked: tuple[Asked, ...]) -> Job:
+        if video is None:
+            return Job(Video("", "", ""), asked, blind=True)
+        return Job(Video(*(video.path,) * 3), asked, sampling=self._sampling(video))
+
+    def _report(self, lines: Sequence[Mapping[str, Any]], seconds: float) -> None:
+        """Into the log and the results of lmms-eval: warnings, speed, and what was kept."""
+        for warning in dict.fromkeys(one for line in lines for one in line["warnings"]):
+            logger.warning(in_arguments(warning))
+        if not lines:
+            return
+        generated = sum(line["tokens"]["generated"] for line in lines)
+        means = {
+            name.replace("visual", "visual_tokens"): fmean(line["tokens"][name] for line in lines)
+            for name in _COUNTED
+        }
+        log_metrics(seconds, generated, generated / seconds, means)
+
+
+# Keys of an answer's `tokens`, whose means are in the results of lmms-eval.
+_COUNTED = ("visual", "visual_kept", "visual_active_in_decode")
+
+
+def _placed(
+    given: Mapping[str, Any], device: str | None, accelerator: Accelerator
+) -> dict[str, Any]:
+    """The arguments with the device; of several processes each has that which accelerate gives it.
+
+    Raises:
+        UsageError: several processes, and a place that they can't share.
+    """
+    placed = {**given, **({} if device is None else {"device": device})}
+    if accelerator.num_processes == 1:
+        return placed
+    own = str(accelerator.device)
+    if placed.get("device", own) not in ("auto", own) or "device_map" in placed:
+        raise UsageError(
+            "accelerate gives each of several processes a device of its own; leave out device and "
+            "device_map"
+        )
+    return {**placed, "device": own}
+
+
+def _together(batch_size: int | str) -> int | None:
+    """What `--batch_size` says; None is auto.
+
+    Raises:
+        UsageError: neither auto nor a number.
+    """
+    if batch_size == "auto":
+        return None
+    if not str(batch_size).isdecimal():
+        raise UsageError(f"--batch_size must be auto, or 1 or more, not {batch_size!r}")
+    return int(batch_size)
+
+
+def _result(line: Mapping[str, Any], stops: tuple[str, ...]) -> GenerationResult:
+    tokens = line["tokens"]
+    read = TokenCounts(tokens["text"] + tokens["visual_kept"], tokens["generated"])
+    return GenerationResult(up_to(stops, line["answer"]), read)

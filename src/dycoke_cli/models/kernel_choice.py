@@ -1,0 +1,322 @@
+"""Which kernels a model gets on this CPU: those measured to be fastest for its shapes.
+
+The first load of a model times stock and own kernels for its shapes, in less than three seconds,
+and keeps the times in the user's cache, a file for each processor, release of torch and number of
+threads. A small model answers before that would have paid: for it, for shapes that there was no
+time for, and on a machine that is overloaded, the choice is `unmeasured`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from dycoke_cli.cache import cache_folder
+from dycoke_cli.kernels.attention import REGISTER
+from dycoke_cli.kernels.int8_linear import int8_kernels
+from dycoke_cli.kernels.linear import PackedLinear
+from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
+from dycoke_cli.kernels.timing import (
+    MOST_INPUTS,
+    MOST_OUTPUTS,
+    OWN,
+    PACKED,
+    PROMPT_TOKENS,
+    STOCK_KERNEL,
+    AttentionShape,
+    LinearShape,
+    Shape,
+    time_kernels,
+)
+from dycoke_cli.models.cpu import eligible, may_pack, to_pack, to_round
+from dycoke_cli.models.devices import is_spread
+from dycoke_cli.models.private_api import has_amx
+from dycoke_cli.resources import is_overloaded, processor_name
+
+MIN_TIMED_WEIGHTS = 100_000_000
+"""Models with fewer weights in linear layers aren't worth the time that measuring takes."""
+LIMIT_S = 2.0
+"""After so long nothing more is timed; what is running then takes less than a second."""
+WAIT_S = 10.0
+"""How long a run waits for another that is measuring."""
+# What an answer is taken to be: so many tokens of a prompt, and so many generated.
+_PROMPT, _GENERATED = 1024, 64
+
+Times = dict[str, dict[str, float]]
+"""Milliseconds by shape and kernel."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What times depend on beside the shape."""
+
+    processor: str
+    instructions: list[str]
+    torch: str
+    threads: int
+
+    @staticmethod
+    def here() -> Machine:
+        """This process's."""
+        found = instructions()
+        return Machine(processor_name(), found, torch.__version__, torch.get_num_threads())
+
+    @property
+    def file(self) -> Path:
+        """Where its times are kept (it need not exist)."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return cache_folder() / "kernels" / f"{digest[:16]}.json"
+
+    def read(self) -> Times:
+        """The times that are kept; what can't be read counts as not measured."""
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
+            return {str(shape): _checked(times) for shape, times in listed}
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def write(self, times: Times) -> None:
+        """Keep them in place of what is there, whole or not at all."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"machine": asdict(self), "times": times}, indent=1)
+        handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(name, self.file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def instructions() -> list[str]:
+    """The instructions of this processor that matter here, such as "avx512_vnni"."""
+    asked: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = ("avx2", "avx512_f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return [name for name in names if asked.get(name)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernels of a model.
+
+    Args:
+        attention: the shapes of attention that are ours.
+        packed: the layers to pack, by name.
+        int8: the kernel of each layer to put in 8 bits, by name.
+        int8_is_slower: whether those take longer than in the model's own dtype.
+    """
+
+    attention: frozenset[str]
+    packed: list[str]
+    int8: dict[str, type[PackedLinear]] = field(default_factory=dict)
+    int8_is_slower: bool = False
+
+
+def unmeasured(model: Any, quantized: bool) -> Choice:
+    """The choice where nothing is measured.
+
+    With AMX (Intel, Sapphire Rapids and later) stock SDPA computes attention 1.4 to 2 times as fast
+    as ours, and layers in 8 bits are slower than packed ones in bfloat16.
+
+    Args:
+        model: a stock model.
+        quantized: whether its layers go into 8 bits.
+    """
+    amx = has_amx()
+    kind = next(iter(int8_kernels().values()))
+    return Choice(
+        attention=frozenset() if amx else frozenset(SHAPES),
+        packed=to_pack(model),
+        int8=dict.fromkeys(to_round(model), kind) if quantized else {},
+        int8_is_slower=quantized and amx,
+    )
+
+
+def choose_kernels(model: Any, quantized: bool) -> Choice:
+    """The choice for a model, measured where that isn't known yet; never fails for a file.
+
+    Args:
+        model: a stock model, with its weights, before any layer is replaced.
+        quantized: whether its layers go into 8 bits.
+    """
+    usual = unmeasured(model, quantized)
+    if model.device.type != "cpu" or is_spread(model):
+        return usual
+    layers = eligible(model)
+    if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
+        return usual
+    attention = attention_shapes(model)
+    generating = {id(part) for part in model.get_decoder().modules()}
+    generating.add(id(model.get_output_embeddings()))
+    linear = {
+        name: linear_shapes(layer, id(layer) in generating)
+        for name, layer in layers.items()
+        if may_pack(layer) or (quantized and name in usual.int8)
+    }
+    # What most of the time goes to comes first.
+    most = sorted(linear, key=lambda name: -layers[name].weight.numel())
+    wanted: list[Shape] = [*attention, *(shape for name in most for shape in linear[name])]
+    times = measured(dict.fromkeys(wanted), quantized)
+
+    own = set(usual.attention)
+    for shape in attention:
+        if found := times.get(str(shape)):
+            (own.add if fastest(found, (STOCK_KERNEL, OWN)) == OWN else own.discard)(shape.shape)
+    totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
+    eight = [*int8_kernels()]
+    rounded = {name: fastest(totals[name], eight) for name in usual.int8}
+    known = [totals[name] for name, kernel in rounded.items() if kernel is not None]
+    return Choice(
+        attention=frozenset(own),
+        packed=[
+            name
+            for name, taken in totals.items()
+            if (fastest(taken, (STOCK_KERNEL, PACKED)) or _usual(name, usual)) == PACKED
+        ],
+        int8={
+            name: usual.int8[name] if kernel is None else int8_kernels()[kernel]
+            for name, kernel in rounded.items()
+        },
+        int8_is_slower=sum(min(t[k] for k in eight) for t in known)
+        > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in known)
+        if known
+        else usual.int8_is_slower,
+    )
+
+
+def attention_shapes(model: Any) -> list[AttentionShape]:
+    """The shapes of attention in a model where ours isn't stock SDPA.
+
+    Args:
+        model: a stock model.
+    """
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    grouped = getattr(config, "num_key_value_heads", None) or heads
+    dtype = _name(model.dtype)
+    found = [AttentionShape(shape, heads, grouped, width, dtype) for shape in (CAUSAL, DECODE)]
+    vision = getattr(model.config, "vision_config", None)
+    heads = getattr(vision, "num_attention_heads", 0) or getattr(vision, "num_heads", 0)
+    # Qwen2-VL's "hidden_size" is that of its language model.
+    hidden = getattr(vision, "embed_dim", 0) or getattr(vision, "hidden_size", 0)
+    width = hidden // heads if heads else 0
+    if width % REGISTER:
+        found.append(AttentionShape(BIDIRECTIONAL, heads, heads, width, dtype))
+    return found
+
+
+def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
+    """What is timed for a layer: tokens of a prompt, and one token where it generates.
+
+    Args:
+        layer: of a model.
+        generating: whether it is part of a decoding step.
+    """
+    inputs, outputs = min(layer.in_features, MOST_INPUTS), min(layer.out_features, MOST_OUTPUTS)
+    dtype = _name(layer.weight.dtype)
+    tokens = (PROMPT_TOKENS, 1) if generating else (PROMPT_TOKENS,)
+    return [LinearShape(inputs, outputs, number, dtype) for number in tokens]
+
+
+def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
+    """Milliseconds of each kernel by shape: those that are kept, and what there is time for.
+
+    Only those that are kept on an overloaded machine, whose times would mislead for good. One run
+    at a time measures; others wait for what it finds.
+
+    Args:
+        shapes: what to time, the most important first.
+        quantized: whether linear layers in 8 bits are timed, too.
+    """
+    machine, wanted = Machine.here(), list(shapes)
+    times = machine.read()
+    if not _missing(wanted, times, quantized) or is_overloaded():
+        return times
+    with _alone(machine):
+        times = machine.read()
+        until = time.perf_counter() + LIMIT_S
+        for shape in _missing(wanted, times, quantized):
+            if found := time_kernels(shape, quantized, until):
+                times[str(shape)] = found
+        with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
+            machine.write(times)
+    return times
+
+
+def fastest(times: Mapping[str, float], kernels: Iterable[str]) -> str | None:
+    """The fastest of some kernels, the first of equals; None where one of them wasn't timed.
+
+    Args:
+        times: by kernel.
+        kernels: the names, stock first.
+    """
+    names = [*kernels]
+    return min(names, key=lambda name: times[name]) if {*names} <= {*times} else None
+
+
+def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
+    """What a layer takes in an answer, by kernel; empty where a shape wasn't timed."""
+    found = [times.get(str(shape), {}) for shape in shapes]
+    often = [_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS for s in shapes]
+    return {
+        kernel: sum(share * each[kernel] for share, each in zip(often, found, strict=True))
+        for kernel in found[0]
+        if all(kernel in each for each in found)
+    }
+
+
+def _usual(name: str, usual: Choice) -> str:
+    return PACKED if name in usual.packed else STOCK_KERNEL
+
+
+def _missing(shapes: Iterable[Shape], times: Times, quantized: bool) -> list[Shape]:
+    eight = {*int8_kernels()} if quantized else set()
+    return [
+        shape
+        for shape in shapes
+        if str(shape) not in times
+        or (isinstance(shape, LinearShape) and not eight <= {*times[str(shape)]})
+    ]
+
+
+def _checked(times: Any) -> dict[str, float]:
+    """What was kept of a shape.
+
+    Raises:
+        ValueError: it isn't a table of times.
+    """
+    found = {str(kernel): float(taken) for kernel, taken in times.items()}
+    if STOCK_KERNEL not in found or not all(0 < t < math.inf for t in found.values()):
+        raise ValueError("not a table of times")
+    return found
+
+
+@contextlib.contextmanager
+def _alone(machine: Machine) -> Iterator[None]:
+    """Hold other runs off while this one measures, as far as the folder allows that."""
+    with contextlib.ExitStack() as stack:
+        # Where it can't be written, or another run takes very long, this one measures beside it.
+        with contextlib.suppress(OSError, RuntimeError, Timeout):
+            machine.file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(machine.file.with_suffix(".lock"), timeout=WAIT_S))
+        yield
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

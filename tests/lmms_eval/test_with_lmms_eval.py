@@ -1,0 +1,333 @@
+"""The real lmms-eval asks the bundled model, and gets what `dycoke ask` and `dycoke eval` say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets.shapes import Shapes
+
+from ..cli.harness import REAL, run_process
+from ..evaluation.miniatures import put
+
+pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/lmms-eval.md)")
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+FRAMES = 8
+LENGTH = 24
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {rows}
+test_split: test
+output_type: {kind}
+doc_to_target: answer
+metric_list:
+  - metric: exact
+    aggregation: mean
+    higher_is_better: true
+generation_kwargs: {generation}
+"""
+SHOWN = """
+doc_to_visual: !function utils.videos
+doc_to_text: !function utils.{text}
+process_results: !function utils.{score}
+"""
+SAID = """
+doc_to_text: an unused question, without which lmms-eval doesn't read a task
+doc_to_messages: !function utils.messages
+process_results: !function utils.exact
+"""
+
+Row = dict[str, Any]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """No hub is asked, nothing of the user's is touched, and no process takes all cores."""
+    more = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **more, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": source_path()}
+
+
+def source_path() -> str:
+    return os.pathsep.join([str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+
+
+class Tasks:
+    """A folder of tasks, each with its rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tasks = folder / "tasks"
+        self.tasks.mkdir()
+        shutil.copy(HERE / "tasks" / "utils.py", self.tasks)
+
+    def put(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        form: str = SHOWN,
+        *,
+        kind: str = "generate_until",
+        text: str = "text",
+        score: str = "exact",
+        **generation: Any,
+    ) -> str:
+        path = self.folder / f"{name}.jsonl"
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        told = {"max_new_tokens": LENGTH, **generation}
+        task = TASK + form.format(text=text, score=score)
+        task = task.replace("{name}", name).replace("{rows}", str(path)).replace("{kind}", kind)
+        task = task.replace("{generation}", json.dumps(told))
+        (self.tasks / f"{name}.yaml").write_text(task)
+        return name
+
+    def run(self, *runs: Row, launcher: tuple[str, ...] = ()) -> list[Row]:
+        plan, out = self.folder / "plan.json", self.folder / "out.json"
+        plan.write_text(json.dumps({"tasks": str(self.tasks), "runs": runs}))
+        command = [sys.executable, *launcher, str(HERE / "driver.py"), str(plan), str(out)]
+        done = subprocess.run(
+            command, env=environment(self.folder), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found: list[Row] = json.loads(out.read_text())
+        return found
+
+    def answers(self, *runs: Row, launcher: tuple[str, ...] = ()) -> list[Row]:
+        """Of runs that don't fail."""
+        found = self.run(*runs, launcher=launcher)
+        assert [one["trace"] for one in found if "error" in one] == []
+        return found
+
+
+def asked(task: str, arguments: str, **more: Any) -> Row:
+    given = f"model=mini,frames={FRAMES},device=cpu,{arguments}"
+    return {"tasks": [task], "model_args": given, **more}
+
+
+def as_messages(item: Item, path: Path) -> list[Row]:
+    """A question of `shapes` with those before it, as lmms-eval has conversations."""
+    turns: list[Row] = []
+    for question, answer in (*item.history, (item.question, "")):
+        turns.append({"role": "user", "content": [{"type": "text", "text": question}]})
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    turns[0]["content"].insert(0, {"type": "video", "url": str(path)})
+    return turns[:-1]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Tasks:
+    return Tasks(tmp_path_factory.mktemp("lmms-eval"))
+
+
+@pytest.fixture(scope="module")
+def clips(tasks: Tasks) -> list[str]:
+    paths = [tasks.folder / f"{colour}.mp4" for colour in ("blue", "red")]
+    for path in paths:
+        put(path, path.stem)
+    return [str(path) for path in paths]
+
+
+def test_answers_and_scores_are_those_of_eval(tasks: Tasks, tmp_path: Path) -> None:
+    """Of two methods, with the questions of one video in between those of the other."""
+    shapes = Shapes()
+    items = shapes.items("test", 2)
+    in_turns = sorted(items, key=lambda item: int(item.id.rpartition("-")[2]))
+    assert [item.video for item in in_turns[:2]] == ["t000", "t001"]
+    name = tasks.put(
+        "shapes",
+        [{"answer": i.answer, "messages": as_messages(i, shapes.file(i.video))} for i in in_turns],
+        SAID,
+    )
+    methods = ["none", "dycoke:merge_ratio=0.8"]
+    plain, merged = tasks.answers(*(asked(name, f"method={method}") for method in methods))
+    done = run_process(
+        REAL,
+        *("eval", "shapes", "--limit", "2", "--split", "test", "--methods", ",".join(methods)),
+        *("--model", "mini", "--frames", FRAMES, "--max-new-tokens", LENGTH, "--device", "cpu"),
+        *("--batch-size", 1, "--workers", 1, "--out", tmp_path / "out"),
+        PYTHONPATH=source_path(),
+        OMP_NUM_THREADS="1",
+    )
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
+    setups = {line["about"]["method"]["name"]: line["setup"] for line in lines if "about" in line}
+    for found, method in ((plain, "none"), (merged, "dycoke")):
+        of_eval = {
+            line["item"]: line
+            for line in lines
+            if line["setup"] == setups[method] and "item" in line
+        }
+        expected = [of_eval[item.id] for item in in_turns]
+        assert found["answers"] == [line["said"] for line in expected]
+        assert found["scores"] == [float(line["right"]) for line in expected]
+        assert 0 < found["score"] == sum(found["scores"]) / len(items)
+        assert found["encoded"] == 2  # videos, not questions
+        kept = [line["visual_kept"] for line in expected]
+        assert found["throughput"]["avg_visual_tokens_kept"] == sum(kept) / len(kept)
+    visual = lines[1]["visual"]
+    assert plain["throughput"]["avg_visual_tokens"] == visual
+    assert plain["throughput"]["avg_visual_tokens_kept"] == visual
+    # The method acts: fewer tokens are read of the same prompts.
+    assert merged["throughput"]["avg_visual_tokens_kept"] < 0.7 * visual
+    for all_, fewer in zip(plain["tokens"], merged["tokens"], strict=True):
+        assert fewer["input_tokens"] < all_["input_tokens"] - 0.3 * visual
+
+
+def test_answers_are_those_of_ask(tasks: Tasks, clips: list[str]) -> None:
+    """Of a whole video, of a part of it, without one, cut at `until`; alone and in a batch."""
+    question = "What happens?"
+    row = {"answer": "", "rounds": 3, "question": question}
+    whole = [{**row, "video": clip} for clip in clips]
+    part = {"type": "video", "video_start": 0.5, "video_end": 1.25, "url": clips[0]}
+    names = [
+        tasks.put("whole", whole),
+        tasks.put("part", [{**row, "video": part}]),
+        tasks.put("blind", [{**row, "video": None}]),
+        tasks.put("until", whole, until=["star", "happens"]),
+        tasks.put("short", whole, max_new_tokens=2),
+        tasks.put("drawn", whole, do_sample=True, temperature=0.9),
+    ]
+    whole_, part_, blind, until, short, drawn, batch, no_video = tasks.answers(
+        *(asked(name, "method=dycoke,merge_ratio=0.8,seed=5") for name in names),
+        asked("whole", "method=dycoke,merge_ratio=0.8", batch_size="auto"),
+        asked("whole", "method=no-video", batch_size=4),
+    )
+    flags = ["--method", "dycoke", "--merge-ratio", "0.8", "--frames", FRAMES, "--device", "cpu"]
+    flags += ["--model", "mini", "--json"]
+
+    def ask(clip: str, *more: Any) -> Row:
+        length = () if "--max-new-tokens" in more else ("--max-new-tokens", LENGTH)
+        environment = {"PYTHONPATH": source_path(), "OMP_NUM_THREADS": "1"}
+        return run_process(
+            REAL, "ask", clip, question, *flags, *length, *more, **environment
+        ).object
+
+    first, second = ask(clips[0]), ask(clips[1])
+    assert whole_["answers"] == [first["answer"], second["answer"]] == batch["answers"]
+    assert whole_["tokens"] == [
+        {
+            "input_tokens": one["tokens"]["text"] + one["tokens"]["visual_kept"],
+            "output_tokens": one["tokens"]["generated"],
+        }
+        for one in (first, second)
+    ]
+    assert first["tokens"]["visual_kept"] < first["tokens"]["visual"]
+    of_part = ask(clips[0], "--start", 0.5, "--end", 1.25)
+    assert of_part["frames"]["timestamps_s"][0] == 0.5
+    assert part_["answers"] == [of_part["answer"]]
+    assert part_["tokens"][0]["output_tokens"] == of_part["tokens"]["generated"]
+    assert until["answers"] == [
+        one["answer"].partition("star")[0].strip() for one in (first, second)
+    ]
+    assert "star" in first["answer"]
+    assert short["answers"][0] == ask(clips[0], "--max-new-tokens", 2)["answer"]
+    assert drawn["answers"][0] == ask(clips[0], "--temperature", 0.9, "--seed", 5)["answer"]
+    assert len(set(no_video["answers"])) == 1
+    assert no_video["answers"][0] == blind["answers"][0]
+    assert no_video["throughput"]["avg_visual_tokens"] == 0
+
+
+def test_several_rounds(tasks: Tasks, clips: list[str]) -> None:
+    """Each is asked of those that have it, with what was answered before."""
+    rows = [
+        {"video": clip, "question": "What happens?", "answer": "", "rounds": count}
+        for clip, count in zip(clips, (1, 3), strict=True)
+    ]
+    name = tasks.put(
+        "rounds", rows, kind="generate_until_multi_round", text="rounds", score="nothing"
+    )
+    questions = ["What happens?", "What happens? 1 1", "What happens? 2 2"]
+    alone = tasks.put(
+        "alone", [{"video": clips[1], "question": one, "answer": ""} for one in questions]
+    )
+    several, single = tasks.answers(asked(name, "method=none"), asked(alone, "method=none"))
+    assert several["answers"][1] == single["answers"]
+    assert len(several["answers"][0]) == 1
+
+
+def test_what_is_refused_names_task_and_question(tasks: Tasks, clips: list[str]) -> None:
+    video, missing = clips[0], str(tasks.folder / "missing.mp4")
+    broken = tasks.folder / "broken.mp4"
+    broken.write_bytes(b"no video")
+
+    def shown(*videos: Any) -> list[Row]:
+        return [{"video": one, "question": "What happens?", "answer": ""} for one in videos]
+
+    one = {"type": "text", "text": "What happens?"}
+    system = [{"role": "system", "content": [one]}, {"role": "user", "content": [one]}]
+    runs = [
+        (tasks.put("missing", shown(video, missing)), "missing, question 1:", "missing.mp4"),
+        (tasks.put("broken", shown(video, str(broken))), "broken, question 1:", "broken.mp4"),
+        (tasks.put("image", shown("a.png")), "image, question 0:", "the task has an image"),
+        (
+            tasks.put("system", [{"messages": system, "answer": ""}], SAID),
+            "system, question 0:",
+            "the task has system, user",
+        ),
+        (tasks.put("beams", shown(video), num_beams=4), "beams, question 0:", "num_beams=4 isn't"),
+    ]
+    found = tasks.run(
+        *(asked(name, "method=none") for name, _, _ in runs),
+        asked("image", "methd=none"),
+        asked("image", "method=none", batch_size="auto:4"),
+        asked("image", "method=none", device="cpu"),
+        asked("image", "prune_layer=99"),
+    )
+    for result, (_, where, sentence) in zip(found, runs, strict=False):
+        assert result["error"].startswith(where)
+        assert sentence in result["error"]
+    errors = [result["error"] for result in found[len(runs) :]]
+    assert "did you mean method?" in errors[0]
+    assert "--batch_size must be auto, or 1 or more, not 'auto:4'" in errors[1]
+    assert "device is a flag, --device, here" in errors[2]
+    assert "prune_layer must be from" in errors[3]
+
+
+def test_two_processes_share_the_questions(tasks: Tasks, clips: list[str]) -> None:
+    """An odd number, so that one of them has nothing to do at the end."""
+    questions = ("What happens?", "What does the star do?", "What colour is the star?")
+    rows = [
+        {"video": clip, "question": question, "answer": "The blue star moves right."}
+        for question in questions
+        for clip in clips
+    ][:5]
+    name = tasks.put("shared", rows)
+    run = {"tasks": [name], "model_args": f"model=mini,frames={FRAMES},method=none"}
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    (shared,) = tasks.answers(run, launcher=launcher)
+    (alone,) = tasks.answers(run)
+    assert shared["answers"] == alone["answers"]
+    assert shared["score"] == alone["score"]
+    assert len(alone["answers"]) == len(rows)
+
+
+def test_the_command_line_finds_the_plugin(tasks: Tasks, clips: list[str]) -> None:
+    name = tasks.put("command", [{"video": clips[0], "question": "What happens?", "answer": ""}])
+    out = tasks.folder / "results"
+    given = f"model=mini,frames={FRAMES},method=dycoke:merge_ratio=0.8"
+    command = ["-m", "lmms_eval", "--model", "dycoke", "--model_args", given, "--tasks", name]
+    command += ["--include_path", str(tasks.tasks), "--log_samples", "--output_path", str(out)]
+    subprocess.run(
+        [sys.executable, *command, "--device", "cpu"],
+        env=environment(tasks.folder),
+        capture_output=True,
+        check=True,
+    )
+    (samples,) = out.glob("*/*_samples_command.jsonl")
+    (result,) = out.glob("*/*_results.json")
+    (found,) = tasks.answers(asked(name, "method=dycoke,merge_ratio=0.8"))
+    sample = json.loads(samples.read_text())
+    assert sample["filtered_resps"] == found["answers"][0]
+    assert json.loads(result.read_text())["throughput"]["avg_visual_tokens_kept"] < 128

@@ -1,0 +1,347 @@
+"""Kernels are those measured to be fastest: with made-up times, and with files of all kinds."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from dycoke_cli import cache, load
+from dycoke_cli.kernels import timing
+from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, onednn_works
+from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
+from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE, NAME, SHAPES, STOCK, name_of
+from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
+from dycoke_cli.models import cpu, kernel_choice
+from dycoke_cli.models.cpu import eligible, to_round, use_int8, use_own_attention, use_packed
+from dycoke_cli.models.kernel_choice import (
+    Choice,
+    Machine,
+    attention_shapes,
+    choose_kernels,
+    measured,
+    unmeasured,
+)
+from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.resources import is_overloaded
+from tests.families.tiny import MAKERS
+
+KERNELS = ("stock", "packed", "own", "int8 (oneDNN)", "int8 (FBGEMM)")
+pytestmark = pytest.mark.skipif(
+    not (can_pack() and onednn_works()), reason="this processor lacks one of the kernels"
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every model is large enough, and times are kept apart."""
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 0)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
+    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 8)
+    return tmp_path / "cache" / "kernels"
+
+
+@pytest.fixture
+def timed(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> dict[str, dict[str, float]]:
+    """The made-up times of the shapes that were asked for; drawn where none is set before."""
+    drawn, asked = random.Random(request.node.name), dict[str, dict[str, float]]()
+
+    def fake(shape: Shape, quantized: bool, until: float) -> dict[str, float]:
+        names = [*shape.kernels(quantized)] if isinstance(shape, LinearShape) else ["stock", "own"]
+        return asked.setdefault(str(shape), {name: drawn.uniform(1, 2) for name in names})
+
+    monkeypatch.setattr(kernel_choice, "time_kernels", fake)
+    return asked
+
+
+def model(family: str = "llava_onevision", dtype: torch.dtype = torch.bfloat16) -> Any:
+    torch.manual_seed(0)
+    return MAKERS[family]()[0].eval().to(dtype)
+
+
+def seconds(given: Any, name: str, kernel: str, times: dict[str, dict[str, float]]) -> float:
+    """What a layer takes in an answer of 1,024 tokens of a prompt and 64 generated ones."""
+    layer, decoder = given.get_submodule(name), given.get_decoder()
+    sizes = f"linear {min(layer.in_features, 2048)}x{min(layer.out_features, 1024)}"
+    generates = layer in [*decoder.modules()] or layer is given.get_output_embeddings()
+    total = 8 * times[f"{sizes}, 128 tokens, bfloat16"][kernel]
+    return total + (64 * times[f"{sizes}, 1 tokens, bfloat16"][kernel] if generates else 0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+def test_nothing_is_chosen_that_was_slower(
+    family: str, seed: int, timed: dict[str, dict[str, float]]
+) -> None:
+    given = model(family)
+    choice = choose_kernels(given, quantized=True)
+    layers = eligible(given)
+    assert {*choice.int8} == {*to_round(given)}
+    for name in layers:
+        stock, packed = (seconds(given, name, kernel, timed) for kernel in ("stock", "packed"))
+        assert (name in choice.packed) is (packed < stock)
+        if kind := choice.int8.get(name):
+            one, other = (seconds(given, name, f"int8 ({k})", timed) for k in ("oneDNN", "FBGEMM"))
+            assert kind is (Int8Linear if one <= other else FbgemmInt8Linear)
+    for shape in attention_shapes(given):
+        taken = timed[str(shape)]
+        assert (shape.shape in choice.attention) is (taken["own"] < taken["stock"])
+    eight, usual = (
+        sum(min(seconds(given, name, k, timed) for k in kernels) for name in choice.int8)
+        for kernels in (KERNELS[3:], KERNELS[:2])
+    )
+    assert choice.int8_is_slower is (eight > usual)
+
+
+def test_keys_and_values_are_packed_where_that_is_faster(
+    timed: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = model()
+    always = lambda shape, quantized, until: {"stock": 2.0, "packed": 1.0, "own": 3.0}  # noqa: E731
+    monkeypatch.setattr(kernel_choice, "time_kernels", always)
+    choice = choose_kernels(given, quantized=False)
+    assert {*choice.packed} == {*eligible(given)}
+    assert any("k_proj" in name for name in choice.packed)
+    assert choice.attention == frozenset()
+    use_packed(given, choice.packed)
+    assert all(isinstance(given.get_submodule(name), Bfloat16Linear) for name in choice.packed)
+
+
+def test_equal_times_leave_what_is_stock(
+    timed: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = lambda shape, quantized, until: dict.fromkeys(KERNELS, 1.0)  # noqa: E731
+    monkeypatch.setattr(kernel_choice, "time_kernels", same)
+    choice = choose_kernels(model(), quantized=True)
+    assert (choice.packed, choice.attention, choice.int8_is_slower) == ([], frozenset(), False)
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_a_small_model_is_not_measured(
+    quantized: bool, folder: Path, timed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 100_000_000)
+    given = model()
+    assert choose_kernels(given, quantized) == unmeasured(given, quantized)
+    monkeypatch.undo()
+    load("mini", device="cpu", quantize="int8" if quantized else None)
+    assert not timed
+    assert not folder.exists()
+
+
+def test_stock_kernels_are_not_measured(timed: dict[str, Any], folder: Path) -> None:
+    loaded = load("mini", device="cpu", kernels="stock", dtype="bfloat16")
+    assert attention_implementation(loaded.model) == STOCK
+    assert not any(isinstance(part, Bfloat16Linear) for part in loaded.model.modules())
+    assert not timed
+    assert not folder.exists()
+
+
+def test_loading_follows_what_was_measured(
+    timed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {"stock": 2.0, "own": 1.0, "packed": 3.0, "int8 (oneDNN)": 9.0, "int8 (FBGEMM)": 8.0}
+
+    def fake(shape: Shape, quantized: bool, until: float) -> dict[str, float]:
+        if isinstance(shape, AttentionShape) and shape.shape == CAUSAL:
+            return {"stock": 1.0, "own": 2.0}
+        return taken
+
+    monkeypatch.setattr(kernel_choice, "time_kernels", fake)
+    loaded = load("mini", device="cpu", dtype="bfloat16")
+    own = {shape.shape for shape in attention_shapes(loaded.model)} - {CAUSAL}
+    assert DECODE in own
+    expected = frozenset(SHAPES) - {CAUSAL}  # what the model doesn't have stays as it would be
+    assert attention_implementation(loaded.model) in (name_of(own), name_of(expected))
+    assert not any(isinstance(part, Bfloat16Linear) for part in loaded.model.modules())
+    loaded = load("mini", device="cpu", dtype="bfloat16", quantize="int8")
+    assert any(isinstance(part, FbgemmInt8Linear) for part in loaded.model.modules())
+    assert not any(isinstance(part, Int8Linear) for part in loaded.model.modules())
+    assert loaded.warnings == (cpu.INT8_IS_SLOWER,)
+
+
+def test_times_are_kept_and_asked_for_once(
+    timed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = model()
+    first = choose_kernels(given, quantized=False)
+    kept = json.loads(Machine.here().file.read_text())
+    assert kept["times"] == timed
+    assert kept["machine"]["torch"] == torch.__version__
+    asked: list[Shape] = []
+
+    def fake(shape: Shape, quantized: bool, until: float) -> dict[str, float]:
+        asked.append(shape)
+        return dict.fromkeys(KERNELS, 1.0)
+
+    monkeypatch.setattr(kernel_choice, "time_kernels", fake)
+    assert choose_kernels(given, quantized=False) == first
+    assert not asked
+    choose_kernels(given, quantized=True)  # those in 8 bits are new
+    assert asked
+    assert all(isinstance(shape, LinearShape) for shape in asked)
+
+
+def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Machine.here().file
+    changes: list[tuple[Any, str, Callable[[], Any]]] = [
+        (torch, "get_num_threads", lambda: 77),
+        (kernel_choice, "processor_name", lambda: "another"),
+        (kernel_choice, "instructions", lambda: ["amx_int8"]),
+    ]
+    for where, name, value in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value)
+            assert Machine.here().file != here
+    assert Machine.here().file == here
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", '{"times": 3}', '{"machine": 1, "times": {}}',
+        "MACHINE {}", 'MACHINE {"x": 3}', 'MACHINE {"x": {"stock": "fast"}}',
+        'MACHINE {"x": {"stock": NaN}}', 'MACHINE {"x": {"stock": -1}}', 'MACHINE {"x": {}}',
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_measured_anew(text: str, timed: dict[str, Any], folder: Path) -> None:
+    given, file = model(), Machine.here().file
+    kept = choose_kernels(given, quantized=False)
+    if text.startswith("MACHINE "):
+        whole = json.loads(file.read_text())
+        text = f'{{"machine": {json.dumps(whole["machine"])}, "times": {text.split(" ", 1)[1]}}}'
+    file.write_text(text)
+    assert choose_kernels(given, quantized=False) == kept
+    assert {*timed} <= {*json.loads(file.read_text())["times"]}
+    file.write_bytes(b"\xff\xfe\x00")
+    assert choose_kernels(given, quantized=False) == kept
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(
+    timed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.parent.mkdir()
+    folder.write_text("a file where the folder would be")
+    given = model()
+    first = choose_kernels(given, quantized=True)
+    assert timed
+    assert choose_kernels(given, quantized=True) == first
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(kernel_choice, "cache_folder", homeless)
+    assert choose_kernels(given, quantized=True) == first
+
+
+def test_runs_at_the_same_time_leave_a_whole_file(timed: dict[str, Any], folder: Path) -> None:
+    shapes = [LinearShape(8, 8 * (i + 1), 1, "float32") for i in range(12)]
+    runs = [
+        threading.Thread(target=measured, args=(shapes[i : i + 6], False)) for i in range(0, 12, 2)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert {*Machine.here().read()} == {str(shape) for shape in shapes}
+    assert [path.suffix for path in folder.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_what_there_is_no_time_for_stays_as_it_would_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 0)
+    monkeypatch.setattr(kernel_choice, "LIMIT_S", -1.0)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
+    monkeypatch.setenv(cache.ENVIRONMENT, str(folder.parent))
+    given = model()
+    assert choose_kernels(given, quantized=True) == unmeasured(given, quantized=True)
+    assert Machine.here().read() == {}
+
+
+def test_an_overloaded_machine_measures_nothing_and_keeps_to_what_it_knows(
+    timed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = model()
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: True)
+    assert choose_kernels(given, quantized=True) == unmeasured(given, quantized=True)
+    assert not timed
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
+    known = choose_kernels(given, quantized=True)
+    monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: True)
+    assert choose_kernels(given, quantized=True) == known != unmeasured(given, quantized=True)
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.0, False), (4.0, False), (4.1, True)])
+def test_more_processes_than_cpus_overload(
+    load: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+    assert is_overloaded() is expected
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_attention_is_timed_as_a_model_calls_it(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(timing.ATTENDED, shape, 16)
+    found = time_kernels(
+        AttentionShape(shape, 4, 4 if shape == BIDIRECTIONAL else 2, 12, "float32"), True
+    )
+    assert {*found} == {"stock", "own"}
+    assert all(taken > 0 for taken in found.values())
+
+
+def test_every_linear_kernel_is_timed_and_nothing_drawn() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    found = time_kernels(LinearShape(32, 16, 4, "bfloat16"), True)
+    assert {*found} == {*KERNELS} - {"own"}
+    assert {*time_kernels(LinearShape(32, 16, 4, "float32"), False)} == {"stock"}
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_shapes_of_a_model_are_its_own() -> None:
+    given = model("qwen2_vl")
+    text, vision = given.config.get_text_config(), given.config.vision_config
+    shapes = {shape.shape: shape for shape in attention_shapes(given)}
+    assert shapes[CAUSAL].heads == text.num_attention_heads
+    assert shapes[CAUSAL].kv_heads == text.num_key_value_heads
+    width = vision.embed_dim // vision.num_heads
+    assert (BIDIRECTIONAL in shapes) is (width % 32 != 0)
+    layer = nn.Linear(5000, 3000, dtype=torch.bfloat16)
+    assert kernel_choice.linear_shapes(layer, True) == [
+        LinearShape(2048, 1024, 128, "bfloat16"), LinearShape(2048, 1024, 1, "bfloat16")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [{CAUSAL}, {DECODE}, {CAUSAL, DECODE}, {DECODE, BIDIRECTIONAL}])
+def test_a_name_says_whether_prompts_are_ours(own: set[str]) -> None:
+    name = name_of(own)
+    assert name.endswith(NAME) is (CAUSAL in own)
+    given = model()
+    assert use_own_attention(given, own)
+    assert attention_implementation(given.get_decoder()) == name
+    assert not use_own_attention(model(), frozenset())
+
+
+def test_each_layer_gets_its_kernel() -> None:
+    given = model()
+    names = to_round(given)
+    choice = Choice(frozenset(), [], dict(zip(names, [Int8Linear, FbgemmInt8Linear] * len(names))))  # noqa: B905
+    use_int8(given, choice.int8)
+    assert all(type(given.get_submodule(name)) is kind for name, kind in choice.int8.items())
