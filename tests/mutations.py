@@ -272,8 +272,26 @@ MUTATIONS = (
     Mutation(
         "attention is not switched back",
         "AttentionSwitch.leave",
-        "A == 1",
-        "A == 0",
+        "A.count == 0",
+        "A.count == 1",
+    ),
+    Mutation(
+        "what is hooked onto a layer isn't called",
+        "_is_known",
+        "not changed_by_others(A)",
+        "True",
+    ),
+    Mutation(
+        "a flat step isn't compared with the stock layer",
+        "FlatDecoder.agrees",
+        "torch.equal(A, B)",
+        "True",
+    ),
+    Mutation(
+        "queries and keys are turned the other way",
+        "_signed",
+        "torch.cat((-A, B), -1)",
+        "torch.cat((A, -B), -1)",
     ),
     Mutation(
         "hooks run in other threads too",

@@ -9,10 +9,11 @@ import transformers as tf
 from .parts import SIDE, TEXT, VISION, number, template, tokenizer
 
 
-def llava_onevision() -> tuple[Any, Any]:
+def llava_onevision(text: Any = tf.Qwen2Config) -> tuple[Any, Any]:
+    """text: the class of its language model's configuration."""
     config = tf.LlavaOnevisionConfig(
         vision_config=tf.SiglipVisionConfig(**VISION, image_size=SIDE),
-        text_config=tf.Qwen2Config(**TEXT),
+        text_config=text(**TEXT),
         video_token_id=number("<video>"),
         image_token_id=number("<image>"),
         vision_feature_layer=-1,

@@ -23,6 +23,7 @@ from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.flat_decode import flat_or_stock
 from dycoke_cli.engine.merged_frames import FramesInTower
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
@@ -50,6 +51,7 @@ def attach(
     trace: bool = False,
     prefix: PrefixCache | None = None,
     videos: Sequence[Encoded] = (),
+    flat: bool = True,
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
@@ -62,6 +64,8 @@ def attach(
             only the last position's logits are wanted.
         videos: of each sequence, where they were encoded before; else they are encoded while the
             method is attached.
+        flat: whether decoding steps may be made by `flat_decode`; False leaves them to the model's
+            modules, which give the same numbers.
 
     Raises:
         UsageError: a family without a layout, a prune layer that the model doesn't have, a method
@@ -81,7 +85,7 @@ def attach(
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
         )
-    return Attachment(model, method, trace, prefix, videos)
+    return Attachment(model, method, trace, prefix, videos, flat)
 
 
 class Attachment:
@@ -100,6 +104,7 @@ class Attachment:
         trace: bool,
         prefix: PrefixCache | None,
         videos: Sequence[Encoded],
+        flat: bool,
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
@@ -108,6 +113,7 @@ class Attachment:
         self._method = method
         self._trace = trace
         self._videos = videos
+        self._flat = flat
         wanted = "attention" in method.needs and not videos
         self._tower = TowerRecorder(model) if wanted else None
         merging = None if videos else method.merge_frames()
@@ -192,6 +198,7 @@ class Attachment:
             make_mask=self._own_mask(inputs),
             trace=self._trace,
         )
+        call.flat = self._flat
         last_only = inputs.last_logits_only or self._chunks.prefix is not None
         if not args and last_only and self._method.inside() is None:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
@@ -231,5 +238,5 @@ def _before_layer(
     return call.before_layer(number, args, kwargs)
 
 
-_switch = AttentionSwitch(scoring_attention)
+_switch = AttentionSwitch(scoring_attention, flat_or_stock)
 Method.attach = attach

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.private_api import attention_implementation, has_stock_forward
 
 Attention = Callable[..., Any]
 PREFIX = "dycoke_"
@@ -58,29 +59,49 @@ class AttentionSwitch:
 
     Args:
         register: registers ours around a stock implementation, and returns its name.
+        forward: makes a forward of ours that takes the place of a module's own as well; None to
+            leave that. One that was replaced already stays.
     """
 
-    def __init__(self, register: Callable[[str], str]) -> None:
-        self._register = register
+    def __init__(
+        self, register: Callable[[str], str], forward: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._register, self._forward = register, forward
         self._lock = threading.Lock()
-        self._attached: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
+        self._attached: WeakKeyDictionary[Any, _Attached] = WeakKeyDictionary()
 
     def enter(self, decoder: Any) -> None:
         """Count one more that wants it for a text decoder, or a vision tower."""
         with self._lock:
-            stock, count = self._attached.get(decoder, (attention_implementation(decoder), 0))
-            if count == 0:
+            attached = self._attached.get(decoder)
+            if attached is None:
+                stock = attention_implementation(decoder)
+                attached = self._attached[decoder] = _Attached(stock)
                 decoder.set_attn_implementation(self._register(stock))
-            self._attached[decoder] = (stock, count + 1)
+                if self._forward is not None and has_stock_forward(decoder):
+                    attached.has_our_forward = True
+                    decoder.forward = self._forward(decoder)
+            attached.count += 1
 
     def leave(self, decoder: Any) -> None:
         """Count one less."""
         with self._lock:
-            stock, count = self._attached.pop(decoder)
-            if count == 1:
-                decoder.set_attn_implementation(stock)
-            else:
-                self._attached[decoder] = (stock, count - 1)
+            attached = self._attached[decoder]
+            attached.count -= 1
+            if attached.count == 0:
+                del self._attached[decoder]
+                decoder.set_attn_implementation(attached.stock)
+                if attached.has_our_forward:
+                    del decoder.forward
+
+
+@dataclass
+class _Attached:
+    """What a decoder or a vision tower had before, and how many want ours."""
+
+    stock: str
+    count: int = 0
+    has_our_forward: bool = False
 
 
 def _scoring(stock: Attention, name: str) -> Attention:

@@ -71,6 +71,7 @@ class Call:
         token_pruning: the selection during prefill, or None.
         deepstack: what is added behind the first layers during prefill, or None.
         in_prefill: whether no decoding step was made yet.
+        flat: whether decoding steps may be made by `flat_decode`.
     """
 
     sequences: list[ShortenedSequence]
@@ -81,6 +82,7 @@ class Call:
     token_pruning: TokenPruning | None = None
     deepstack: DeepStack | None = None
     in_prefill: bool = True
+    flat: bool = True
 
     @property
     def store(self) -> KVStore | None:

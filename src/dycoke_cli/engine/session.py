@@ -323,7 +323,14 @@ def _generate(
     prefix = session.prefix_for(method) if len(questions) == 1 else None
     attached: Any = chunked_prefill(model, prefix, batch.placeholders)
     if method.name != "none":
-        attached = attach(model, method, trace=options.trace, prefix=prefix, videos=batch.videos)
+        attached = attach(
+            model,
+            method,
+            trace=options.trace,
+            prefix=prefix,
+            videos=batch.videos,
+            flat=session.loaded.kernels == "fast",
+        )
     with inject_videos(model, batch.videos, batch.placeholders), attached as attachment:
         outputs = generate(
             model,

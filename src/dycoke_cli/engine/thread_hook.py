@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.utils.hooks import RemovableHandle
 
+from dycoke_cli.models.private_api import forward_hooks, has_stock_forward
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a forward."""
 
@@ -56,3 +58,14 @@ def after_forward(module: Any, hook: Callable[[Any], Any]) -> RemovableHandle:
 
     handle: RemovableHandle = module.register_forward_hook(here)
     return handle
+
+
+def changed_by_others(module: Any) -> bool:
+    """Whether a module's call does anything but its class's forward, and hooks of this file.
+
+    Args:
+        module: of the model.
+    """
+    return not has_stock_forward(module) or any(
+        getattr(hook, "__module__", None) != __name__ for hook in forward_hooks(module)
+    )

@@ -48,6 +48,7 @@ class LoadedModel:
         family: its layout.
         seconds_load: from the call to the model being ready.
         quantize: "int8" or "int4" where its weights were quantized while they were loaded, or None.
+        kernels: "fast" or "stock", as of `LoadOptions`.
         warnings: sentences that go with every answer of this model.
         free_bytes: of the device, before loading; None where it can't be asked, and of a model that
             is spread over several.
@@ -62,6 +63,7 @@ class LoadedModel:
     family: Family
     seconds_load: float
     quantize: str | None = None
+    kernels: str = "fast"
     warnings: tuple[str, ...] = ()
     free_bytes: int | None = None
     identity: dict[str, Any] | None = None
@@ -166,6 +168,7 @@ def load(name: str, **given: Any) -> LoadedModel:
         resolved.family,
         time.perf_counter() - started,
         quantize=options.quantize,
+        kernels=options.kernels,
         warnings=tuple(warnings),
         free_bytes=None if spread else free,
         # The vision tower is rounded by us alone, so its rows are others than those of the same

@@ -61,7 +61,7 @@ class LoadOptions:
         Param(
             "Attention and linear layers on a CPU: fast (for each shape torch's or this program's, "
             "whichever was measured to be faster at a model's first load; see `dycoke doctor`) or "
-            "stock (torch's).",
+            "stock (torch's; each generated token goes through the model's modules, too).",
         ),
     ] = "fast"
 

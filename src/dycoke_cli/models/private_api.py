@@ -15,6 +15,9 @@
 - `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise`, `._is_mkldnn_bf16_supported` (in
   `kernels/linear.py`): torch 2.15. What torch.compile makes of linear layers on CPUs; the
   public `torch.utils.mkldnn` doesn't lay weights out. Where they are missing, layers stay stock.
+- `Module._forward_hooks`, `._forward_pre_hooks`, `._compiled_call_impl` and the global hooks of
+  `torch.nn.modules.module` (read only): torch 2.15. What is hooked onto a module has no public
+  name.
 - `torch.cpu._is_amx_tile_supported`: torch 2.8 up to where the public `torch.cpu.get_capabilities`
   says the same (2.15 has both, and one is made from the other).
 """
@@ -25,6 +28,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.initialization import no_init_weights
 
 
@@ -45,3 +49,19 @@ def has_amx() -> bool:
     if capabilities is None:
         return torch.cpu._is_amx_tile_supported()
     return bool(capabilities().get("amx_tile", False))  # other architectures don't name it
+
+
+def forward_hooks(module: nn.Module) -> list[Any]:
+    """All that is called before and behind a module's forward, of this module or of every one."""
+    found = (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        nn.modules.module._global_forward_pre_hooks,
+        nn.modules.module._global_forward_hooks,
+    )
+    return [hook for hooks in found for hook in hooks.values()]
+
+
+def has_stock_forward(module: nn.Module) -> bool:
+    """Whether a module is computed by its class's forward: neither replaced nor compiled."""
+    return "forward" not in vars(module) and module._compiled_call_impl is None

@@ -58,8 +58,9 @@ class KVLayer(CacheLayerMixin):
 
     def attended(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values `[B, H, entries - start, D]` from `start` on, as views."""
-        stretch = slice(self.start, self.entries)
-        return self.keys[:, stretch].transpose(1, 2), self.values[:, stretch].transpose(1, 2)
+        stretch = self.start, self.entries - self.start
+        keys, values = self.keys.narrow(1, *stretch), self.values.narrow(1, *stretch)
+        return keys.transpose(1, 2), values.transpose(1, 2)
 
     @property
     def nbytes(self) -> int:
@@ -84,8 +85,9 @@ class KVLayer(CacheLayerMixin):
         if end > self.keys.shape[1]:
             self.keys = self._grow(self.keys, end)
             self.values = self._grow(self.values, end)
-        self.keys[:, self.entries : end] = key_states.transpose(1, 2)
-        self.values[:, self.entries : end] = value_states.transpose(1, 2)
+        new = self.entries, key_states.shape[2]
+        self.keys.narrow(1, *new).copy_(key_states.transpose(1, 2))
+        self.values.narrow(1, *new).copy_(value_states.transpose(1, 2))
         self.entries = end
 
     def _grow(self, held: torch.Tensor, needed: int) -> torch.Tensor:

@@ -1,0 +1,286 @@
+"""One decoding step of a text decoder as one function: the model's weights and mathematics alone.
+
+Of a small model on a CPU, a third of a step goes into what stands around the products: modules that
+call modules, a mask that nothing reads, norms of eight operations, keys and queries turned apart
+from each other. Here the layers' own linear layers are called one after the other, a norm is one
+operation and its weight, and queries and keys are turned together. No number changes, not in its
+last bit.
+
+So it is taken only where that is sure: by layers of classes that were read for it, which nobody
+hooked onto or gave another forward, and of which the first gives at each call's first step exactly
+what the stock layer gives. Linear layers and activations may be whatever they are, quantized,
+packed or wrapped: they are called as modules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.thread_hook import changed_by_others
+from dycoke_cli.models.private_api import attention_implementation
+
+# Decoder layers of one mathematics: a norm before attention and one before the MLP, gates, and
+# queries and keys of whole heads turned by halves; in the Qwen 3s, they are normed before.
+_KNOWN = {
+    "LlamaDecoderLayer",
+    "Qwen2DecoderLayer",
+    "Qwen2VLDecoderLayer",
+    "Qwen2_5_VLDecoderLayer",
+    "Qwen3DecoderLayer",
+    "Qwen3VLTextDecoderLayer",
+}
+# What a decoder may be called with for a step to be ours; all else has to be None or False.
+_ARGUMENTS = {
+    "input_ids",
+    "inputs_embeds",
+    "position_ids",
+    "attention_mask",  # `KVStore` makes its own for each layer
+    "past_key_values",
+    "use_cache",
+    "return_dict",
+    "logits_to_keep",  # which some models hand on to a decoder that has no logits
+    CALL_ARGUMENT,
+}
+_MADE_UP_KEYS = 8
+
+Attention = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A root mean square norm, as of the stock classes: computed in float32, rounded, weighted."""
+
+    weight: torch.Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, module: Any) -> _Norm:
+        return cls(module.weight, module.variance_epsilon)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        width = self.weight.shape
+        if x.dtype == torch.float64:
+            return self.weight * F.rms_norm(x.float(), width, None, self.eps).to(x.dtype)
+        # In fewer bits than 32 it computes in float32 by itself, and rounds at the end.
+        return self.weight * F.rms_norm(x, width, None, self.eps)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The parts of a stock decoder layer."""
+
+    attention: Any
+    before_attention: _Norm
+    before_mlp: _Norm
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    output: nn.Module
+    norms: tuple[_Norm, _Norm] | None
+    gate: nn.Module
+    up: nn.Module
+    down: nn.Module
+    activation: nn.Module
+    width: int
+    scaling: float
+
+    @classmethod
+    def of(cls, layer: Any) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        normed = hasattr(attention, "q_norm")
+        return cls(
+            attention=attention,
+            before_attention=_Norm.of(layer.input_layernorm),
+            before_mlp=_Norm.of(layer.post_attention_layernorm),
+            query=attention.q_proj,
+            key=attention.k_proj,
+            value=attention.v_proj,
+            output=attention.o_proj,
+            norms=(_Norm.of(attention.q_norm), _Norm.of(attention.k_norm)) if normed else None,
+            gate=mlp.gate_proj,
+            up=mlp.up_proj,
+            down=mlp.down_proj,
+            activation=mlp.act_fn,
+            width=attention.head_dim,
+            scaling=attention.scaling,
+        )
+
+    def step(
+        self,
+        hidden: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        cache: Any,
+        attend: Attention,
+        **told: Any,
+    ) -> torch.Tensor:
+        """The hidden states `[B, 1, D]` behind the layer.
+
+        Args:
+            hidden: before it.
+                turns: cosine, and sine with the sign of its half, `[B, 1, 1, W]`.
+            cache: gets the token's key and value.
+            attend: an attention function of transformers.
+            told: what that is told beside.
+        """
+        normed = self.before_attention(hidden)
+        query, key, value = self.query(normed), self.key(normed), self.value(normed)
+        batch, width = len(hidden), self.width
+        if self.norms is not None:
+            by_head = (batch, 1, -1, width)
+            query = self.norms[0](query.view(by_head)).flatten(2)
+            key = self.norms[1](key.view(by_head)).flatten(2)
+        heads = query.shape[2] // width, key.shape[2] // width
+        both = torch.cat((query, key), 2).view(batch, -1, 1, width)
+        cosine, sine = turns
+        both = (both * cosine).add_(both.roll(width // 2, -1).mul_(sine))
+        queries, keys = both.split(heads, 1)
+        keys, values = cache.update(keys, value.view(batch, -1, 1, width), self.attention.layer_idx)
+        attended, _ = attend(
+            self.attention, queries, keys, values, None,
+            dropout=0.0, scaling=self.scaling, **told,
+        )  # fmt: skip
+        hidden = hidden + self.output(attended.reshape(batch, 1, -1))
+        normed = self.before_mlp(hidden)
+        return hidden + self.down(self.activation(self.gate(normed)) * self.up(normed))
+
+
+class FlatDecoder:
+    """The decoding steps of a stock text decoder whose classes are known.
+
+    Args:
+        decoder: that has them.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+        self._layers = [_Layer.of(layer) for layer in decoder.layers]
+        self._norm = _Norm.of(decoder.norm)
+        self._attend = ALL_ATTENTION_FUNCTIONS[attention_implementation(decoder)]
+
+    def step(self, arguments: dict[str, Any]) -> BaseModelOutputWithPast:
+        """What the decoder's forward returns for one more token of each sequence.
+
+        Args:
+            arguments: of the forward, which `_takes` allows.
+        """
+        cache = arguments["past_key_values"]
+        told = {CALL_ARGUMENT: arguments[CALL_ARGUMENT]}
+        hidden, turns = self._begin(arguments)
+        signed = _signed(*turns)
+        for layer in self._layers:
+            hidden = layer.step(hidden, signed, cache, self._attend, **told)
+        return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), past_key_values=cache)
+
+    def agrees(self, arguments: dict[str, Any]) -> bool:
+        """Whether the first layer gives what the stock one gives, behind a few made-up keys.
+
+        Args:
+            arguments: of the step that is about to be made.
+        """
+        hidden, turns = self._begin(arguments)
+        layer, ours = self._decoder.layers[0], self._layers[0]
+        heads = self._decoder.config.num_key_value_heads
+        shape = (len(hidden), heads, _MADE_UP_KEYS, ours.width)
+        count = math.prod(shape)
+        # Not drawn: numbers drawn here would change those that words are drawn by.
+        made_up = torch.arange(2 * count, device=hidden.device).sin().to(hidden.dtype)
+        caches = DynamicCache(), DynamicCache()
+        for cache in caches:
+            cache.update(made_up[:count].view(shape), made_up[count:].view(shape), 0)
+        expected = layer(
+            hidden, attention_mask=None, position_ids=None, past_key_values=caches[0],
+            use_cache=True, position_embeddings=turns,
+        )  # fmt: skip
+        found = ours.step(hidden, _signed(*turns), caches[1], self._attend)
+        return torch.is_tensor(expected) and torch.equal(found, expected)
+
+    def _begin(
+        self, arguments: dict[str, Any]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """The new tokens' embeddings `[B, 1, D]`, and cosine and sine of their turns."""
+        hidden, positions = arguments.get("inputs_embeds"), arguments["position_ids"]
+        if hidden is None:
+            hidden = self._decoder.embed_tokens(arguments["input_ids"])
+        turn = self._decoder.rotary_emb
+        if positions.dim() == 3 and len(positions) == 4:
+            positions = positions[1:]  # in front is a count of tokens, for masks
+        elif positions.dim() == 2 and hasattr(turn, "mrope_section"):
+            positions = positions.expand(3, *positions.shape)
+        return hidden, turn(hidden, positions)
+
+
+def flat_or_stock(decoder: Any) -> Callable[..., Any]:
+    """The forward of a text decoder that makes the decoding steps of a `Call` flat, if it can.
+
+    Args:
+        decoder: of a model; all else is left to the forward that it has.
+    """
+    stock = decoder.forward
+    of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
+
+    @wraps(stock)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        call: Call | None = kwargs.get(CALL_ARGUMENT)
+        if call is None or call.in_prefill or not call.flat or not _takes(decoder, args, kwargs):
+            return stock(*args, **kwargs)
+        cache = kwargs["past_key_values"]
+        if cache not in of_calls:
+            flat = FlatDecoder(decoder) if _is_known(decoder) else None
+            of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
+        flat = of_calls[cache]
+        return stock(**kwargs) if flat is None else flat.step(kwargs)
+
+    return forward
+
+
+def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a flat step gives all that a forward of these arguments is asked for."""
+    config = decoder.config
+    return (
+        not args
+        and kwargs.get("use_cache") is True
+        and kwargs.get("return_dict", True) is True
+        and not (config.output_hidden_states or config.output_attentions)
+        and all(name in _ARGUMENTS or not value for name, value in kwargs.items())
+    )
+
+
+def _is_known(decoder: Any) -> bool:
+    """Whether a decoder is of stock classes that `_Layer` is the mathematics of, left as they are.
+
+    Its rotary positions, embeddings, linear layers and activations are called as they are.
+    """
+    layers = list(getattr(decoder, "layers", ()))
+    if decoder.training or len(layers) != decoder.config.num_hidden_layers:
+        return False
+    home = type(decoder).__module__
+    if not home.startswith("transformers.models.") or any(
+        type(layer).__name__ not in _KNOWN for layer in layers
+    ):
+        return False
+    parts = [decoder.norm]
+    for layer in layers:
+        attention = layer.self_attn
+        norms = [attention.q_norm, attention.k_norm] if hasattr(attention, "q_norm") else []
+        parts += [layer, layer.input_layernorm, layer.post_attention_layernorm, layer.mlp]
+        parts += [attention, *norms]
+    return all(type(part).__module__ == home and not changed_by_others(part) for part in parts)
+
+
+def _signed(cosine: torch.Tensor, sine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine `[B, 1, W]` as `[B, 1, 1, W]`, the sine with the sign of its half."""
+    first, second = sine.chunk(2, -1)
+    return cosine[:, None], torch.cat((-first, second), -1)[:, None]

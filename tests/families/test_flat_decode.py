@@ -1,0 +1,334 @@
+"""Decoding steps as one function: bit by bit what the model's own modules give, or not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dycoke_cli import DyCoke, DyCokePlus, FastV, VideoSession
+from dycoke_cli.engine import chunks
+from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.flat_decode import FlatDecoder
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.load import LoadedModel
+
+from .pictures import llava_onevision
+from .stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from .tiny import MAKERS, make
+
+NEW_TOKENS = 6
+SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
+# Of other mathematics: mixtures of experts, other norms, other turns.
+BY_MODULES = {
+    "qwen3_vl_moe", "cosmos3_edge", "cohere_compass", "glm4v", "glm46v", "glm4v_moe", "molmo2",
+}  # fmt: skip
+FLAT = [name for name in SERVED if name not in BY_MODULES]
+# Each of another class of layers; the other families have one of theirs.
+CLASSES = ["llava_onevision", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3"]
+Own = DyCokePlus(retain=1.0, prune_ratio=0.6)
+METHODS = {
+    "merging alone": DyCoke(kv_prune=False),
+    "reselecting": DyCoke(prune_layer=2, recall_threshold=1.0),
+    "by similarity": DyCoke(prune_layer=1, recall_threshold=0.9, positions="kept"),
+    "on the host": DyCoke(prune_layer=1, recall_threshold=1.0, dp_cache="host"),
+    "discarding": DyCoke(prune_layer=1, recall=False, dp_cache="discard"),
+    "published": DyCoke(prune_layer=2, variant="published"),
+    "inside": FastV(prune_layer=1),
+    "own": Own,
+    "own, per head": replace(Own, per_head=True),
+    "own, on the host": replace(Own, dp_cache="host"),
+}
+
+
+@lru_cache(maxsize=2)
+def stock(family: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """A model as it is stock, also in float64: its norms compute in float32 there."""
+    if family == "qwen3":  # LLaVA-OneVision around it; InternVL 3.5 has it in another class
+        torch.manual_seed(0)
+        model, processor = llava_onevision(tf.Qwen3Config)
+        model.generation_config.eos_token_id = None
+        model.generation_config.pad_token_id = 0
+        return model.eval().to(dtype), processor
+    if dtype != torch.float64:
+        return make(family, dtype)
+    model, processor = make(family, torch.float32)
+    return deepcopy(model).double(), processor
+
+
+@contextmanager
+def counted() -> Iterator[list[FlatDecoder]]:
+    """Within the block, one entry for each flat step."""
+    steps: list[FlatDecoder] = []
+    patch = pytest.MonkeyPatch()
+    step = FlatDecoder.step
+    patch.setattr(FlatDecoder, "step", lambda flat, of: steps.append(flat) or step(flat, of))
+    try:
+        yield steps
+    finally:
+        patch.undo()
+
+
+@contextmanager
+def logits_of(model: Any) -> Iterator[list[torch.Tensor]]:
+    """Within the block, the logits of each forward."""
+    found: list[torch.Tensor] = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda module, args, logits: found.append(logits.clone())
+    )
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def answer(model: Any, inputs: Any, method: Any, *, flat: bool, **more: Any) -> Any:
+    """Tokens, logits, counts, and how many steps were flat."""
+    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False} | more
+    attached = attach(model, method, flat=flat)
+    with attached as attachment, logits_of(model) as logits, counted() as steps:
+        output = model.generate(**inputs, **options)
+    return output, logits, attachment.stats, len(steps)
+
+
+def assert_equal(model: Any, inputs: Any, method: Any, *, steps: int = NEW_TOKENS - 1) -> None:
+    ours, logits, stats, taken = answer(model, inputs, method, flat=True)
+    theirs, expected, counts, never = answer(model, inputs, method, flat=False)
+    assert (taken, never) == (steps, 0)
+    assert torch.equal(ours, theirs)
+    assert all(torch.equal(a, b) for a, b in zip(logits, expected, strict=True))
+    assert stats == counts
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    # The published variant renumbers positions, which isn't for those of three rows.
+    [(f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f]
+    + [(f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "own")],
+)
+def test_each_number_is_that_of_the_modules(family, name) -> None:
+    model, processor = stock(family, torch.bfloat16)
+    # The published variant compares more than four of what the model takes for frames.
+    assert_equal(model, stock_inputs(family, processor, clip(10)), METHODS[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("family", CLASSES)
+def test_in_other_dtypes_too(family, dtype) -> None:
+    model, processor = stock(family, dtype)
+    inputs = stock_inputs(family, processor, clip(5))
+    for method in (METHODS["reselecting"], Own):
+        assert_equal(model, inputs, method)
+
+
+@pytest.mark.parametrize("family", sorted(BY_MODULES & set(SERVED)))
+def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
+    model, processor = stock(family, torch.float32)
+    inputs = stock_inputs(family, processor, clip(3))
+    assert answer(model, inputs, METHODS["reselecting"], flat=True)[-1] == 0
+
+
+@pytest.mark.parametrize("family", CLASSES)
+@pytest.mark.parametrize("name", ["reselecting", "on the host", "own"])
+def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
+    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 8)
+    monkeypatch.setattr(chunks, "CHUNK", 7)
+    model, processor = stock(family, torch.bfloat16)
+    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    found = []
+    for kernels in ("fast", "stock"):
+        loaded = replace(loaded, kernels=kernels)
+        sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
+        options = GenerationOptions(max_new_tokens=NEW_TOKENS)
+        with logits_of(model) as logits, counted() as steps:
+            texts = ("What?", "Is there a dog, and what does it do there?", "Why?")
+            questions = [Question(s, q) for s, q in zip(sessions, texts, strict=True)]
+            answers = ask_together(questions, METHODS[name], options)
+            for text in texts:
+                answers.append(sessions[1].ask(text, METHODS[name], max_new_tokens=NEW_TOKENS))
+        assert len(steps) == (4 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
+        found.append(([(a.answer, a.tokens, a.decode) for a in answers], logits))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_drawn_words_are_the_same() -> None:
+    model, processor = stock("qwen2_5_vl", torch.float32)
+    inputs = stock_inputs("qwen2_5_vl", processor, clip(3))
+    found = []
+    for flat in (True, False):
+        torch.manual_seed(3)
+        sampling = {"do_sample": True, "temperature": 2.0, "max_new_tokens": 20}
+        found.append(answer(model, inputs, METHODS["reselecting"], flat=flat, **sampling)[0])
+    assert torch.equal(*found)
+
+
+class Around(nn.Module):
+    """A linear layer with something small added, as adapters do."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+        self.small = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self.linear(x)
+        return rows + self.small * rows.roll(1, -1)
+
+
+def test_linear_layers_are_called_as_the_modules_they_are() -> None:
+    model, processor = stock("qwen3_vl", torch.float32)
+    model = deepcopy(model)
+    inputs = stock_inputs("qwen3_vl", processor, clip(3))
+    before = answer(model, inputs, METHODS["reselecting"], flat=True)[1]
+    seen = []
+    for layer in model.get_decoder().layers:
+        layer.self_attn.q_proj = Around(layer.self_attn.q_proj)
+        layer.mlp.down_proj.register_forward_hook(lambda module, args, output: seen.append(output))
+    assert_equal(model, inputs, METHODS["reselecting"])
+    after = answer(model, inputs, METHODS["reselecting"], flat=True)[1]
+    assert not torch.equal(after[-1], before[-1])
+    assert len(seen) >= NEW_TOKENS * len(model.get_decoder().layers)
+
+
+def _hook(module: nn.Module) -> None:
+    module.register_forward_hook(lambda module, args, output: None)
+
+
+def _hook_before(module: nn.Module) -> None:
+    module.register_forward_pre_hook(lambda module, args: None)
+
+
+def _replace_forward(module: nn.Module) -> None:
+    stock_forward = module.forward
+    module.forward = lambda *args, **kwargs: stock_forward(*args, **kwargs)  # type: ignore[method-assign]
+
+
+def _other_class(module: nn.Module) -> None:
+    module.__class__ = type(type(module).__name__, (type(module),), {"__module__": __name__})
+
+
+PARTS = {
+    "layer": lambda layer: layer,
+    "attention": lambda layer: layer.self_attn,
+    "mlp": lambda layer: layer.mlp,
+    "norm": lambda layer: layer.input_layernorm,
+    "second norm": lambda layer: layer.post_attention_layernorm,
+    "norm of queries": lambda layer: layer.self_attn.q_norm,
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("change", [_hook, _hook_before, _replace_forward, _other_class])
+def test_what_is_hooked_or_replaced_stays_on_modules(part, change) -> None:
+    model, processor = stock("qwen3_vl", torch.float32)
+    model = deepcopy(model)
+    change(PARTS[part](model.get_decoder().layers[-1]))
+    inputs = stock_inputs("qwen3_vl", processor, clip(3))
+    assert_equal(model, inputs, METHODS["reselecting"], steps=0)
+
+
+def test_a_class_that_computes_something_else_stays_on_its_modules(monkeypatch) -> None:
+    """As a later version of transformers may."""
+    model, processor = stock("llava_onevision", torch.float32)
+    inputs = stock_inputs("llava_onevision", processor, clip(3))
+    mlp = type(model.get_decoder().layers[0].mlp)
+    forward = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda self, x: forward(self, x) * 1.01)
+    assert_equal(model, inputs, METHODS["reselecting"], steps=0)
+
+
+def test_who_wants_hidden_states_gets_them() -> None:
+    model, processor = stock("llava_onevision", torch.float32)
+    model = deepcopy(model)  # transformers leaves its hooks on it
+    inputs = stock_inputs("llava_onevision", processor, clip(3))
+    with METHODS["reselecting"](model), counted() as steps:
+        output = model.generate(
+            **inputs, max_new_tokens=3, output_hidden_states=True, return_dict_in_generate=True
+        )
+    assert not steps
+    assert [len(states) for states in output.hidden_states] == [
+        model.get_decoder().config.num_hidden_layers + 1
+    ] * 3
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations at which the host would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique", "equal")
+        self.names += [name for name in waits if func.overloadpacket.__name__ == name]
+        return func(*args, **kwargs or {})
+
+
+WAITS = {
+    "merging alone": [],
+    "own": [],
+    "own, per head": [],
+    # One selection for good.
+    "discarding": [],
+    # Has attention moved?
+    "staying": ["_local_scalar_dense"],
+    # How many stayed, for the report; which come, and whose slots they take.
+    "reselecting": ["_local_scalar_dense", "nonzero", "nonzero"],
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_what_a_step_waits_for_on_a_device(name, monkeypatch) -> None:
+    model, processor = stock("llava_onevision", torch.float32)
+    inputs = stock_inputs("llava_onevision", processor, clip(5))
+    step, found = FlatDecoder.step, []
+
+    def watched(flat: FlatDecoder, arguments: Any) -> Any:
+        with Waits() as waits:
+            output = step(flat, arguments)
+        found.append(waits.names)
+        return output
+
+    monkeypatch.setattr(FlatDecoder, "step", watched)
+    staying = DyCoke(prune_layer=2, recall_threshold=0.0)
+    with METHODS.get(name, staying)(model):
+        model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+    assert found[1:] == [WAITS[name]] * (NEW_TOKENS - 2)  # the first step has the first selection
+
+
+def test_no_trace_is_left_on_the_model() -> None:
+    model, _ = stock("llava_onevision", torch.float32)
+    decoder = model.get_decoder()
+    with METHODS["own"](model):
+        assert "forward" in vars(decoder)
+        with METHODS["own"](model):
+            pass
+        assert "forward" in vars(decoder)
+    assert "forward" not in vars(decoder)
+
+
+def test_a_forward_that_was_replaced_stays() -> None:
+    model, processor = stock("llava_onevision", torch.float32)
+    model = deepcopy(model)
+    decoder = model.get_decoder()
+    _replace_forward(decoder)
+    before = decoder.forward
+    assert_equal(
+        model,
+        stock_inputs("llava_onevision", processor, clip(3)),
+        METHODS["reselecting"],
+        steps=0,
+    )
+    assert decoder.forward is before
