@@ -28,6 +28,14 @@ from .tiny import MAKERS, make
 Stage2 = partial(DyCokePlus, retain=1.0)
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
+# One of each kind of positions and masks; what is selected doesn't depend on more of the family.
+KINDS = (*FAMILIES, *(name for name in BOTH_WAYS if name in MAKERS))
+
+
+def with_variants(*variants: Any) -> list[tuple[str, Any]]:
+    """The first variant for every family, and the others for one of each kind."""
+    first, *others = variants
+    return [*((f, first) for f in SERVED), *((f, v) for f in KINDS for v in others)]
 
 
 class Own(Shorter):
@@ -105,9 +113,14 @@ def answer(model: Any, inputs: Any, method: DyCokePlus) -> Any:
     return output, attachment.stats
 
 
-@pytest.mark.parametrize("family", SERVED)
-@pytest.mark.parametrize("frames", [1, 5])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("family", "frames", "name"),
+    [
+        *((family, frames, "own") for family in SERVED for frames in (1, 5)),
+        *((family, 5, name) for family in KINDS for name in METHODS if name != "own"),
+        *(("llava_onevision", 1, name) for name in METHODS if name != "own"),
+    ],
+)
 def test_it_is_the_stock_model_masked_to_what_loops_select(family, frames, name) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
@@ -125,8 +138,9 @@ def test_it_is_the_stock_model_masked_to_what_loops_select(family, frames, name)
         assert (stats.tokens_evicted, stats.tokens_recalled) == (0, 0)
 
 
-@pytest.mark.parametrize("family", SERVED)
-@pytest.mark.parametrize("changes", [{}, {"per_head": True}, {"dp_cache": "host"}])
+@pytest.mark.parametrize(
+    ("family", "changes"), with_variants({}, {"per_head": True}, {"dp_cache": "host"})
+)
 def test_with_nothing_pruned_tokens_are_those_of_plain_generate(family, changes) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(4))
@@ -168,8 +182,7 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) 
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 
 
-@pytest.mark.parametrize("family", SERVED)
-@pytest.mark.parametrize("dp_cache", ["device", "host"])
+@pytest.mark.parametrize(("family", "dp_cache"), with_variants("device", "host"))
 def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cache) -> None:
     loaded = loaded_of(family)
     method = Stage2(prune_ratio=0.6, positions="kept", dp_cache=dp_cache)
@@ -184,8 +197,9 @@ def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cac
             assert read.prefilled <= expected.tokens.text
 
 
-@pytest.mark.parametrize("family", SERVED)
-@pytest.mark.parametrize("changes", [{}, {"per_head": True}, {"dp_cache": "host"}])
+@pytest.mark.parametrize(
+    ("family", "changes"), with_variants({}, {"per_head": True}, {"dp_cache": "host"})
+)
 def test_three_unequal_ones_are_answered_as_alone(family, changes) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 
 
-@lru_cache(maxsize=4)
+@cache  # some 20 MB in all, and tests that take families in turns build none twice
 def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
     """A model with random weights, sharpened so that choices matter, and its processor.
 
