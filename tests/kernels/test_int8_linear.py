@@ -263,3 +263,11 @@ def test_a_processor_on_which_onednn_overflows_gets_fbgemm(
 
     monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", overflowing)
     assert [*int8_kernels().values()] == [FbgemmInt8Linear]
+
+
+@pytest.mark.parametrize("check", [onednn_works, kernels.saturates])
+def test_looking_for_a_kernel_draws_no_number(check: Any) -> None:
+    check.cache_clear()
+    state = torch.get_rng_state()
+    check()
+    assert torch.equal(torch.get_rng_state(), state)
