@@ -193,8 +193,8 @@ def test_one_name_is_one_kind_in_all_methods() -> None:
 def test_where_methods_act() -> None:
     acts = {
         "none": [],
-        "dycoke": ["before the language model", "in decode"],
-        "random": ["before the language model", "in decode"],
+        "dycoke": ["inside the vision tower", "before the language model", "in decode"],
+        "random": ["inside the vision tower", "before the language model", "in decode"],
         "fastv": ["inside the language model"],
         "holitom": ["before the language model", "inside the language model"],
         "earlytom": [

@@ -42,7 +42,7 @@ class _Question:
 
     Args:
         where: what a sentence calls it.
-        chat: what is asked.
+        chat: the conversation with its videos.
         generation: how the answer is generated.
         stops: texts that end it.
     """
@@ -182,7 +182,7 @@ class DycokeChat(lmms):
         return self.task_dict[task][split_][doc_id]
 
     def _read(self, request: Instance, messages: Sequence[Message] | None = None) -> _Question:
-        """What is asked; `messages` are those of a later round."""
+        """The request, understood; `messages` are those of a later round."""
         _, doc_to_messages, gen_kwargs, doc_id, task, _ = request.args
         where = f"{task}, question {doc_id}"
         try:
