@@ -4,6 +4,8 @@
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
+# make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
+#               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 15)
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make methods  every method on `shapes` at the same budgets, for docs/methods.md (VIDEOS=60; 600 are
 #               all; hours; an interrupted run resumes)
@@ -31,7 +33,7 @@ CELLS := tests/families
 # One per core, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc) --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full gpu tables methods docs pictures control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -56,6 +58,9 @@ bench: $(INSTALLED)
 bench-full: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \
 		--language 32x3 --language 64x3 --language 128x3 --write
+
+peers: $(INSTALLED)
+	$(BIN)/python -m benchmarks.peers --setup runs/peers --environments runs/peers --write
 
 # With the system's Python, for there torch fits the GPU: it needs no .venv. One stage: STAGES=speed-32
 gpu:

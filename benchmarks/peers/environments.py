@@ -1,0 +1,134 @@
+"""How each peer is set up: a virtual environment of its own, and the checkpoint in its form.
+
+All of them borrow torch from the Python that sets them up, so that it isn't downloaded again;
+what they install themselves comes before it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.page import ROOT
+from benchmarks.peers.checkpoint import write_checkpoint
+
+CHECKPOINT, MODEL, READY = "checkpoint", "model", "ready"
+"""What is in the folder, and in that of a peer; the last file says that nothing is missing."""
+SET_UP = "python -m benchmarks.peers --setup DIR"
+# Releases that were seen to work with one another. This exporter has no later transformers.
+OPENVINO_RELEASES = ("openvino-genai==2026.4.1.0", "optimum-intel==2.2.0", "transformers==5.0.0")
+LLAMA_CPP_RELEASE = "llama-cpp-python==0.3.36"
+Run = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program beside ours.
+
+    Args:
+        name: of its folder.
+        runner: module in `benchmarks.peers.runners`.
+        install: fills its folder, in which there is a virtual environment; given that folder, the
+            checkpoint, and what runs a command or raises `CalledProcessError`.
+    """
+
+    name: str
+    runner: str
+    install: Callable[[Path, Path, Run], None]
+
+    def model(self, environments: Path) -> Path:
+        """The folder of the checkpoint in its form."""
+        return environments / self.name / MODEL
+
+    def is_ready(self, environments: Path) -> bool:
+        """Whether its set-up came to an end."""
+        return (environments / self.name / READY).exists()
+
+    def python(self, environments: Path) -> Path:
+        """The interpreter of its environment."""
+        return environments / self.name / "bin" / "python"
+
+    def set_up(self, environments: Path, run: Run) -> None:
+        """Make its environment anew.
+
+        Raises:
+            CalledProcessError: a command failed.
+        """
+        folder = environments / self.name
+        shutil.rmtree(folder, ignore_errors=True)
+        run([sys.executable, "-m", "venv", str(folder)])
+        (borrowed,) = folder.glob("lib/python*/site-packages")
+        (borrowed / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        self.install(folder, environments / CHECKPOINT, run)
+        (folder / READY).touch()
+
+
+def _openvino(folder: Path, checkpoint: Path, run: Run) -> None:
+    run([*_pip(folder), "install", *OPENVINO_RELEASES])
+    export = [str(folder / "bin" / "optimum-cli"), "export", "openvino", "--weight-format", "fp32"]
+    task = ["--task", "image-text-to-text", "--model", str(checkpoint)]
+    run([*export, *task, str(folder / MODEL)])
+
+
+def _llama_cpp(folder: Path, checkpoint: Path, run: Run) -> None:
+    # From source: for this processor, and llama.cpp's converter is nowhere else on the index.
+    from_source = ["--no-binary", "llama-cpp-python", LLAMA_CPP_RELEASE]
+    run([*_pip(folder), "install", *from_source, "sentencepiece"])
+    sources = folder / "sources"
+    run([*_pip(folder), "download", "--no-deps", *from_source, "--dest", str(sources)])
+    (packed,) = sources.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(sources, filter="data")
+    (converter,) = sources.glob("*/vendor/llama.cpp")
+    (folder / MODEL).mkdir()
+    for file, further in (("model.gguf", ()), ("mmproj.gguf", ("--mmproj",))):
+        module = "benchmarks.peers.runners.convert_gguf"
+        given = [str(converter), str(checkpoint), str(folder / MODEL / file), *further]
+        run([str(folder / "bin" / "python"), "-m", module, *given])
+
+
+def _pip(folder: Path) -> list[str]:
+    return [str(folder / "bin" / "python"), "-m", "pip"]
+
+
+OPENVINO_GENAI = Peer("openvino", "genai", _openvino)
+LLAMA_CPP = Peer("llama.cpp", "mtmd", _llama_cpp)
+PEERS = (OPENVINO_GENAI, LLAMA_CPP)
+
+
+def set_up(environments: Path, layers: int | None = None) -> list[str]:
+    """Set up whatever isn't yet; a sentence for each peer that can't be.
+
+    Args:
+        environments: the folder for all of it.
+        layers: of the checkpoint, where it is for a trial.
+    """
+    environments.mkdir(parents=True, exist_ok=True)
+    if not (environments / CHECKPOINT / READY).exists():
+        shutil.rmtree(environments / CHECKPOINT, ignore_errors=True)
+        write_checkpoint(environments / CHECKPOINT, layers)
+        (environments / CHECKPOINT / READY).touch()
+    failed = []
+    for peer in PEERS:
+        if peer.is_ready(environments):
+            continue
+        try:
+            peer.set_up(environments, run)
+        except subprocess.CalledProcessError as error:
+            failed.append(f"{peer.name} can't be set up: `{' '.join(error.cmd)}` failed")
+    return failed
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a command where the runners are found; what it prints is shown.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    subprocess.run(command, check=True, cwd=ROOT)

@@ -1,0 +1,92 @@
+"""What a runner is given, and the line of JSON that it prints; needs nothing but Python.
+
+A runner answers the question about the clip twice: two tokens, for whatever is set up but once, and
+then all of them, which is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+START = '{"answer": '
+"""How the line begins: libraries print others."""
+WARM_UP_TOKENS = 2
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to answer.
+
+    Args:
+        model: folder of the checkpoint, in the program's own form.
+        clip: .npy, `[F, H, W, 3]`, uint8.
+        times: seconds of each frame.
+        question: asked.
+        tokens: that the answer has.
+        threads: that compute.
+        settings: those of the row.
+    """
+
+    model: str
+    clip: str
+    times: list[float]
+    question: str
+    tokens: int
+    threads: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured of one answer.
+
+    Args:
+        vision: seconds from frames to what the language model reads.
+        prefill: seconds from there to the first token.
+        token: seconds for each token after that.
+        total: seconds for all of it.
+        peak: bytes resident at the worst moment, weights included; None where Linux doesn't say.
+        visual: tokens of the video that the language model read.
+        text: other tokens of the prompt.
+        written: tokens of the answer.
+        version: of the program.
+    """
+
+    vision: float
+    prefill: float
+    token: float
+    total: float
+    peak: int | None
+    visual: int
+    text: int
+    written: int
+    version: str
+
+
+def given() -> Task:
+    """The task, from the command line."""
+    return Task(**json.loads(sys.argv[1]))
+
+
+def say(answer: Answer) -> None:
+    """Print the line."""
+    print(f"{START}{json.dumps(asdict(answer))}}}", flush=True)
+
+
+def forget_peak() -> None:
+    """From now on `peak` counts anew, from what is resident at this moment."""
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def peak() -> int | None:
+    """Bytes resident at the worst moment since `forget_peak`; None where Linux doesn't say."""
+    if not _CLEAR.exists():
+        return None
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

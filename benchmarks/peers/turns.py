@@ -1,0 +1,123 @@
+"""Who answers, one after the other, each time in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page import ROOT
+from benchmarks.peers.environments import CHECKPOINT, LLAMA_CPP, OPENVINO_GENAI, SET_UP, Peer
+from benchmarks.peers.runners.line import START, Answer, Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program with its settings.
+
+    Args:
+        name: in the table.
+        peer: None for what runs in this environment.
+        settings: what the runner makes of them is said there.
+    """
+
+    name: str
+    peer: Peer | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+ROWS = (
+    Row("transformers (SDPA)"),
+    Row("dycoke, nothing dropped", settings={"method": "none"}),
+    Row("dycoke, DyCoke", settings={"method": "dycoke"}),
+    Row("dycoke, DyCoke before vision", settings={"method": "dycoke", "merge_stage": "vision"}),
+    Row("dycoke, DyCoke-plus", settings={"method": "dycoke-plus"}),
+    Row("OpenVINO GenAI", OPENVINO_GENAI),
+    Row("OpenVINO GenAI, CDPruner at 50%", OPENVINO_GENAI, {"pruned": 50}),
+    Row("llama.cpp", LLAMA_CPP),
+)
+
+
+class FailedError(Exception):
+    """A runner gave no answer; the message is a clause that says why."""
+
+
+def in_turns(
+    rows: Sequence[Row],
+    runs: int,
+    ask: Callable[[Row], Answer],
+    say: Callable[[str], None],
+) -> tuple[dict[Row, list[Answer]], dict[Row, str]]:
+    """The answers of each row that gave all of them, and why the others didn't.
+
+    Each round begins with another row, so that none has always the same one before it.
+
+    Args:
+        rows: in the order of the table.
+        runs: rounds.
+        ask: one answer, or `FailedError`; who failed isn't asked again.
+        say: gets the progress.
+    """
+    answers: dict[Row, list[Answer]] = {row: [] for row in rows}
+    failed: dict[Row, str] = {}
+    for number in range(runs):
+        begin = number % len(rows)
+        for row in (*rows[begin:], *rows[:begin]):
+            if row in failed:
+                continue
+            try:
+                answers[row].append(ask(row))
+                say(f"round {number + 1}, {row.name}: {answers[row][-1].total:.1f} s")
+            except FailedError as error:
+                failed[row] = str(error)
+                say(f"round {number + 1}, {row.name}: {error}")
+    return {row: found for row, found in answers.items() if row not in failed}, failed
+
+
+def ask(row: Row, environments: Path, task: Task) -> Answer:
+    """One answer by the runner of a row.
+
+    Args:
+        row: whose turn it is.
+        environments: the folder that was set up.
+        task: but for `model` and `settings`, which depend on the row.
+
+    Raises:
+        FailedError: its environment isn't there, or the runner ended without an answer.
+    """
+    peer = row.peer
+    if peer is not None and not peer.is_ready(environments):
+        raise FailedError(f"isn't set up here (`{SET_UP}`)")
+    if peer is None:
+        python, runner, model = sys.executable, "ours", environments / CHECKPOINT
+    else:
+        python, runner = str(peer.python(environments)), peer.runner
+        model = peer.model(environments)
+    given = asdict(task) | {"model": str(model), "settings": dict(row.settings)}
+    done = subprocess.run(
+        [python, "-m", f"benchmarks.peers.runners.{runner}", json.dumps(given)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": str(task.threads)},
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    return parsed(done.stdout, done.stderr, done.returncode)
+
+
+def parsed(stdout: str, stderr: str, status: int) -> Answer:
+    """The answer that a runner printed among whatever its libraries print.
+
+    Raises:
+        FailedError: there is none.
+    """
+    lines = [line for line in stdout.splitlines() if line.startswith(START)]
+    if status == 0 and lines:
+        return Answer(**json.loads(lines[-1])["answer"])
+    last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no message")
+    raise FailedError(f"failed with status {status}: {last.strip()}")

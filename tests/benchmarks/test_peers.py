@@ -1,0 +1,286 @@
+"""The benchmark of other programs: turns, lines of JSON, what is missing or fails, the set-up.
+
+None of the programs is installed: their interpreters are scripts here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+from typer import Typer
+from typer.testing import CliRunner
+
+from benchmarks.peers import __main__ as program
+from benchmarks.peers import environments
+from benchmarks.peers.checkpoint import configuration
+from benchmarks.peers.environments import LLAMA_CPP, OPENVINO_GENAI, PEERS, set_up
+from benchmarks.peers.runners import ours
+from benchmarks.peers.runners.line import START, Answer, Task, forget_peak, peak, say
+from benchmarks.peers.table import page
+from benchmarks.peers.turns import ROWS, FailedError, Row, ask, in_turns, parsed
+
+ANSWER = Answer(2.0, 1.0, 0.05, 4.6, 3_000_000_000, 576, 77, 33, "some program 1.2")
+TASK = Task("", "clip.npy", [0.0, 0.25], "What?", 33, 2)
+A, B, C = Row("a"), Row("b"), Row("c")
+
+
+def line(answer: Answer, capsys: pytest.CaptureFixture[str]) -> str:
+    say(answer)
+    return capsys.readouterr().out
+
+
+def nothing(_: str) -> None:
+    pass
+
+
+def test_each_round_begins_with_another_row() -> None:
+    asked = []
+
+    def answer(row: Row) -> Answer:
+        asked.append(row.name)
+        return replace(ANSWER, total=len(asked))
+
+    answers, failed = in_turns((A, B, C), 4, answer, nothing)
+    assert "".join(asked) == "abcbcacababc"
+    assert [one.total for one in answers[B]] == [2, 4, 9, 11]
+    assert [*answers] == [A, B, C]
+    assert failed == {}
+
+
+def test_who_fails_once_is_left_out_and_not_asked_again() -> None:
+    asked = []
+
+    def answer(row: Row) -> Answer:
+        asked.append(row.name)
+        if asked == ["a", "b", "c", "b"]:
+            raise FailedError("failed with status 9: killed")
+        return ANSWER
+
+    answers, failed = in_turns((A, B, C), 3, answer, nothing)
+    assert asked == [*"abc", *"bca", *"ca"]
+    assert {row: len(found) for row, found in answers.items()} == {A: 3, C: 3}
+    assert failed == {B: "failed with status 9: killed"}
+
+
+def test_the_line_is_found_among_others(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = f"loading\n{line(ANSWER, capsys)}bye\n"
+    assert parsed(printed, "a warning", 0) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "status", "why"),
+    [
+        ("loading\n", "Traceback\nValueError: no such model\n\n", 1, "ValueError: no such model"),
+        ("", "", -9, "failed with status -9: no message"),
+        ("no line\n", "", 0, "failed with status 0: no message"),
+        (f"{START}{{}}}}\n", "crashed on the way out", 139, "crashed on the way out"),
+    ],
+)
+def test_no_answer_is_a_failure(stdout: str, stderr: str, status: int, why: str) -> None:
+    with pytest.raises(FailedError, match=why):
+        parsed(stdout, stderr, status)
+
+
+def ready(folder: Path, name: str, script: str) -> None:
+    """An environment whose interpreter is a script."""
+    python = folder / name / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    (folder / name / "ready").touch()
+
+
+def test_a_runner_gets_the_task_and_its_answer_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = line(ANSWER, capsys).strip()
+    ready(tmp_path, "openvino", f"echo \"$@\" $OMP_NUM_THREADS > '{tmp_path}/given'\necho '{text}'")
+    assert ask(Row("OpenVINO", OPENVINO_GENAI, {"pruned": 50}), tmp_path, TASK) == ANSWER
+    option, module, given = (tmp_path / "given").read_text().split(maxsplit=2)
+    assert (option, module) == ("-m", "benchmarks.peers.runners.genai")
+    task, threads = json.loads(given.rpartition(" ")[0]), given.rpartition(" ")[2]
+    model = str(tmp_path / "openvino" / "model")
+    assert task == asdict(TASK) | {"model": model, "settings": {"pruned": 50}}
+    assert threads.strip() == "2"
+
+
+def test_a_failing_runner_and_a_missing_environment_are_told(tmp_path: Path) -> None:
+    ready(tmp_path, "openvino", "echo 'no such instruction' >&2; exit 3")
+    with pytest.raises(FailedError, match="failed with status 3: no such instruction"):
+        ask(Row("OpenVINO", OPENVINO_GENAI), tmp_path, TASK)
+    with pytest.raises(FailedError, match=r"isn't set up here .*--setup DIR"):
+        ask(Row("llama.cpp", LLAMA_CPP), tmp_path, TASK)
+
+
+def test_the_table_has_medians_and_the_note_who_is_missing() -> None:
+    slow = [replace(ANSWER, vision=v, total=v + 2.6, peak=4_000_000_000) for v in (4.0, 9.0, 6.0)]
+    fast = [replace(ANSWER, text=75, visual=288, version="other 3")] * 3
+    answers = {Row("one"): slow, Row("two, pruned"): fast}
+    found = page("8 frames", answers, {Row("three"): "isn't set up here."}, "Said.")
+    head, _, first, second, _, note = found.splitlines()
+    assert head.startswith("| 8 frames | vision, s | prefill, s | TTFT, s | TPOT, ms | end to end")
+    assert head.endswith("| peak with weights, MB | visual tokens at prefill |")
+    assert first == "| one | 6 | 1 | 7 | 50 | 8.60 | 4,000 | 576 |"
+    assert second == (
+        "| two, pruned | 2 (3.0x) | 1 | 3 (2.3x) | 50 | 4.60 (1.9x) | 3,000 (75%) | 288 |"
+    )
+    assert note == (
+        "Said. Other tokens of the prompt: 77 (one), 75 (two). some program 1.2; other 3. "
+        "three isn't set up here."
+    )
+
+
+def test_without_peaks_there_is_no_column_of_them() -> None:
+    answers = {A: [ANSWER], B: [replace(ANSWER, peak=None)]}
+    found = page("8 frames", answers, {}, "Said.")
+    assert "peak" not in found
+    assert "Other tokens of the prompt: 77." in found
+
+
+def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "speed.md"
+    target.write_text("before\n<!-- peers: written by hand -->\nold\n<!-- /peers -->\nafter\n")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "ready").touch()
+    tasks = []
+
+    def answer(row: Row, folder: Path, task: Task) -> Answer:
+        tasks.append(task)
+        if row.peer is LLAMA_CPP:
+            raise FailedError("isn't set up here")
+        return ANSWER
+
+    monkeypatch.setattr(program, "ask", answer)
+    monkeypatch.setattr(program, "PAGE", target)
+    app = Typer()
+    app.command()(program.main)
+    options = ["--environments", str(tmp_path), "--frames", "4", "--threads", "1", "--runs", "2"]
+    done = CliRunner().invoke(app, [*options, "--write", "--remark", "A busy machine."])
+    assert done.exit_code == 0, done.output
+    text = target.read_text()
+    assert text.startswith("before\n<!-- peers: written by hand -->\n| 4 frames | vision, s |")
+    assert [text.count(f"| {row.name} |") for row in ROWS] == [1] * (len(ROWS) - 1) + [0]
+    assert "llama.cpp isn't set up here." in text
+    assert "4 frames of 384 × 384, 33 new tokens, greedy, 1 threads" in text
+    assert "A busy machine. Commit " in text
+    assert text.endswith("<!-- /peers -->\nafter\n")
+    assert "old" not in text
+    assert (len(tasks), tasks[0].times, tasks[0].tokens) == (
+        2 * len(ROWS) - 1,
+        [0, 1 / 3, 2 / 3, 1],
+        33,
+    )
+
+
+def test_measuring_without_a_checkpoint_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has no checkpoint; .*--setup DIR"):
+        program.measure(tmp_path, 8, 33, 2, 3, "")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the set-up ran: nothing is installed, but what it looks for is there."""
+    ran: list[list[str]] = []
+
+    def run(command: Sequence[str]) -> None:
+        ran.append([*command])
+        if "venv" in command:
+            (Path(command[-1]) / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+        if "download" in command:
+            folder = Path(command[-1])
+            folder.mkdir()
+            with tarfile.open(folder / "llama_cpp_python-1.tar.gz", "w:gz") as archive:
+                entry = tarfile.TarInfo("llama_cpp_python-1/vendor/llama.cpp/convert_hf_to_gguf.py")
+                archive.addfile(entry, io.BytesIO())
+
+    def write(folder: Path, layers: int | None) -> None:
+        folder.mkdir()
+        ran.append(["checkpoint", str(layers)])
+
+    monkeypatch.setattr(environments, "run", run)
+    monkeypatch.setattr(environments, "write_checkpoint", write)
+    return ran
+
+
+def test_the_set_up_makes_each_environment_once(tmp_path: Path, commands: list[list[str]]) -> None:
+    assert set_up(tmp_path / "all", 2) == []
+    assert commands[0] == ["checkpoint", "2"]
+    assert all(peer.is_ready(tmp_path / "all") for peer in PEERS)
+    ran = [" ".join(command) for command in commands]
+    exporter = next(command for command in ran if "optimum-cli" in command)
+    assert exporter.endswith(f"--model {tmp_path}/all/checkpoint {tmp_path}/all/openvino/model")
+    converted = [command for command in ran if "convert_gguf" in command]
+    assert [command.split()[-1] for command in converted] == [
+        f"{tmp_path}/all/llama.cpp/model/model.gguf",
+        "--mmproj",
+    ]
+    assert all("/llama_cpp_python-1/vendor/llama.cpp " in command for command in converted)
+    commands.clear()
+    assert set_up(tmp_path / "all") == []
+    assert commands == []
+
+
+def test_a_peer_that_cannot_be_set_up_leaves_the_others(
+    tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = environments.run
+
+    def failing(command: Sequence[str]) -> None:
+        run(command)
+        if "export" in command:
+            raise subprocess.CalledProcessError(1, [*command])
+
+    monkeypatch.setattr(environments, "run", failing)
+    (sentence,) = set_up(tmp_path)
+    assert sentence.startswith("openvino can't be set up: `")
+    assert not OPENVINO_GENAI.is_ready(tmp_path)
+    assert LLAMA_CPP.is_ready(tmp_path)
+    monkeypatch.setattr(environments, "run", run)
+    commands.clear()
+    assert set_up(tmp_path) == []  # what is left of the first attempt doesn't stand in the way
+    assert OPENVINO_GENAI.is_ready(tmp_path)
+    assert not any("llama.cpp" in part for command in commands for part in command)
+
+
+def test_the_checkpoint_has_a_billion_parameters() -> None:
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(configuration())
+    assert model.num_parameters() == pytest.approx(1e9, rel=0.02)
+    small = configuration(2)
+    assert (small.text_config.num_hidden_layers, small.vision_config.depth) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "visual"),
+    [({}, 8 * 16), ({"method": "none"}, 8 * 16), ({"method": "dycoke-plus", "retain": 0.5}, 64)],
+)
+def test_our_runner_answers(settings: dict[str, object], visual: int) -> None:
+    task = Task("mini", "", [0.0] * 8, "What happens?", 3, torch.get_num_threads(), settings)
+    found = ours.answer(task)
+    assert (found.visual, found.written) == (visual, 3)
+    assert found.text > 5
+    assert found.total == pytest.approx(found.vision + found.prefill + 2 * found.token, rel=0.3)
+    assert found.version.startswith("dycoke " if settings else "transformers ")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_the_peak_counts_from_when_it_was_forgotten() -> None:
+    held = bytearray(b"x") * 200_000_000
+    del held
+    forget_peak()
+    before = peak()
+    held = bytearray(b"x") * 100_000_000
+    after = peak()
+    assert before is not None
+    assert after is not None
+    assert 80_000_000 < after - before < 150_000_000
+    assert len(held) == 100_000_000
