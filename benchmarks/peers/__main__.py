@@ -20,8 +20,9 @@ import typer
 
 from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put, where
+from benchmarks.peers.checkpoint import described
 from benchmarks.peers.environments import CHECKPOINT, READY, SET_UP, set_up
-from benchmarks.peers.runners.line import WARM_UP_TOKENS, Task
+from benchmarks.peers.runners.line import WARM_UP_FRAMES, WARM_UP_TOKENS, Task
 from benchmarks.peers.table import page
 from benchmarks.peers.turns import ROWS, ask, in_turns
 from benchmarks.speed.measuring import QUESTION
@@ -40,7 +41,7 @@ def main(
     environments: Annotated[
         Path | None, typer.Option(help="Measure with those of this folder.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=2)] = 8,
+    frames: Annotated[int, typer.Option(min=WARM_UP_FRAMES)] = 8,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 33,
     threads: Annotated[int | None, typer.Option(min=1, help="All usable CPUs if not set.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 3,
@@ -77,11 +78,10 @@ def measure(
         raise SystemExit("nobody answered")
     _, height, width, _ = clip.frames.shape
     said = [
-        "Qwen3-VL's shape with random weights (the vision tower of its 2B, the language model of "
-        f"Qwen3 0.6B), {frames} frames of {width} × {height}, {tokens} new tokens, greedy, "
-        f"{threads} threads, float32 throughout, KV caches among it; medians of {runs} runs, in "
-        f"turns, each in a process of its own, which answers with {WARM_UP_TOKENS} tokens before "
-        "it is measured.",
+        f"{described(environments / CHECKPOINT)}; {frames} frames of {width} × {height}, {tokens} "
+        f"new tokens, greedy, {threads} thread{'s' * (threads > 1)}, float32 throughout (weights, "
+        f"arithmetic, KV caches); medians of {runs} run{'s' * (runs > 1)}, in turns, each in a "
+        f"process of its own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",
         remark,
         where(),
     ]

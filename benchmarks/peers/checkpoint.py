@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,13 @@ def write_checkpoint(folder: Path, layers: int | None = None) -> None:
     model.save_pretrained(folder)
     words = config.get_text_config().vocab_size
     byte_processor(published(MODEL), words).save_pretrained(folder)
+
+
+def described(folder: Path) -> str:
+    """The shape of a written checkpoint, which may be one for a trial."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text, vision = config["text_config"], config["vision_config"]
+    return (
+        f"Qwen3-VL's shape with random weights: {text['num_hidden_layers']} layers of "
+        f"{text['hidden_size']:,}, a vision tower of {vision['depth']} of {vision['hidden_size']:,}"
+    )

@@ -99,14 +99,17 @@ def ask(row: Row, environments: Path, task: Task) -> Answer:
         python, runner = str(peer.python(environments)), peer.runner
         model = peer.model(environments)
     given = asdict(task) | {"model": str(model), "settings": dict(row.settings)}
-    done = subprocess.run(
-        [python, "-m", f"benchmarks.peers.runners.{runner}", json.dumps(given)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": str(task.threads)},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    try:
+        done = subprocess.run(
+            [python, "-m", f"benchmarks.peers.runners.{runner}", json.dumps(given)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": str(task.threads)},
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise FailedError(f"can't be started: {error}") from None
     return parsed(done.stdout, done.stderr, done.returncode)
 
 

@@ -117,6 +117,9 @@ def test_a_failing_runner_and_a_missing_environment_are_told(tmp_path: Path) -> 
     ready(tmp_path, "openvino", "echo 'no such instruction' >&2; exit 3")
     with pytest.raises(FailedError, match="failed with status 3: no such instruction"):
         ask(Row("OpenVINO", OPENVINO_GENAI), tmp_path, TASK)
+    (tmp_path / "openvino" / "bin" / "python").unlink()
+    with pytest.raises(FailedError, match=r"can't be started: .*No such file"):
+        ask(Row("OpenVINO", OPENVINO_GENAI), tmp_path, TASK)
     with pytest.raises(FailedError, match=r"isn't set up here .*--setup DIR"):
         ask(Row("llama.cpp", LLAMA_CPP), tmp_path, TASK)
 
@@ -151,6 +154,7 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     target.write_text("before\n<!-- peers: written by hand -->\nold\n<!-- /peers -->\nafter\n")
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "ready").touch()
+    configuration(2).save_pretrained(tmp_path / "checkpoint")
     tasks = []
 
     def answer(row: Row, folder: Path, task: Task) -> Answer:
@@ -170,7 +174,8 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert text.startswith("before\n<!-- peers: written by hand -->\n| 4 frames | vision, s |")
     assert [text.count(f"| {row.name} |") for row in ROWS] == [1] * (len(ROWS) - 1) + [0]
     assert "llama.cpp isn't set up here." in text
-    assert "4 frames of 384 × 384, 33 new tokens, greedy, 1 threads" in text
+    assert "random weights: 2 layers of 1,024, a vision tower of 2 of 1,024; 4 frames of" in text
+    assert "33 new tokens, greedy, 1 thread, float32" in text
     assert "A busy machine. Commit " in text
     assert text.endswith("<!-- /peers -->\nafter\n")
     assert "old" not in text

@@ -1,7 +1,7 @@
 """What a runner is given, and the line of JSON that it prints; needs nothing but Python.
 
-A runner answers the question about the clip twice: two tokens, for whatever is set up but once, and
-then all of them, which is measured.
+A runner answers the question twice: with a word about the first frames, for whatever is set up but
+once, and with all tokens about the whole clip, which is measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 START = '{"answer": '
 """How the line begins: libraries print others."""
-WARM_UP_TOKENS = 2
+WARM_UP_FRAMES, WARM_UP_TOKENS = 4, 2
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 

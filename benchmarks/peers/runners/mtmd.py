@@ -12,6 +12,7 @@ import numpy as np
 from llama_cpp import mtmd_cpp
 
 from benchmarks.peers.runners.line import (
+    WARM_UP_FRAMES,
     WARM_UP_TOKENS,
     Answer,
     Task,
@@ -166,7 +167,7 @@ def answer(task: Task) -> Answer:
     count, height, width, _ = frames.shape
     room = count * height * width // 32**2 + ROOM
     program = LlamaCpp(Path(task.model), task.threads, room)
-    program.answer(task, frames, WARM_UP_TOKENS)
+    program.answer(task, frames[:WARM_UP_FRAMES], WARM_UP_TOKENS)
     forget_peak()
     return program.answer(task, frames, task.tokens)
 

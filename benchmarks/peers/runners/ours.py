@@ -7,6 +7,7 @@ import transformers
 
 from benchmarks.drawn import drawn
 from benchmarks.peers.runners.line import (
+    WARM_UP_FRAMES,
     WARM_UP_TOKENS,
     Answer,
     Task,
@@ -31,7 +32,7 @@ def answer(task: Task) -> Answer:
     kernels = "stock" if method is None else "fast"
     loaded = load(task.model, device="cpu", dtype="float32", kernels=kernels)
     contestant, frames = Contestant("", kernels, method), len(task.times)
-    whole(loaded, frames, contestant, WARM_UP_TOKENS)
+    whole(loaded, WARM_UP_FRAMES, contestant, WARM_UP_TOKENS)
     forget_peak()
     found = whole(loaded, frames, contestant, task.tokens)
     most = peak()
