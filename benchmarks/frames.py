@@ -213,13 +213,9 @@ def main(
             costs[count] = _in_a_process(given)
             print(f"{name}, {count} frames: {costs[count]}", file=sys.stderr, flush=True)
         tables.append(table(name, costs))
-    numbers = quantize or dtype
-    found = "\n\n".join(
-        [
-            *tables,
-            f"`{model}`, {'its own' if model == 'mini' else 'random'} weights, {numbers}, {NEW_TOKENS} new tokens, 1 run. {where()}",
-        ]
-    )
+    weights = "its own" if model == "mini" else "random"
+    told = f"`{model}`, {weights} weights, {quantize or dtype}, {NEW_TOKENS} new tokens, 1 run."
+    found = "\n\n".join([*tables, f"{told} {where()}"])
     print(found)
     if write:
         put(found, "frames", PAGE)
