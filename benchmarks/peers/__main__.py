@@ -4,8 +4,8 @@
 (1 billion parameters, 4 GB) and makes a virtual environment for each peer, with the checkpoint in
 its form: 5 GB each, 10 to 40 minutes, most of them to build llama.cpp (a C++ compiler and CMake are
 needed). What is set up already stays. `python -m benchmarks.peers --environments DIR --write`
-measures, and writes the table into docs/speed.md. Each answer is one of a new process, whose
-memory is then its own; programs take turns.
+measures, and writes the table into docs/speed.md; a run that was broken off goes on. Each answer is
+one of a new process, whose memory is then its own; programs take turns.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put, where
 from benchmarks.peers.checkpoint import described
 from benchmarks.peers.environments import CHECKPOINT, READY, SET_UP, set_up
+from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners.line import WARM_UP_FRAMES, WARM_UP_TOKENS, Task
 from benchmarks.peers.table import page
 from benchmarks.peers.turns import ROWS, ask, in_turns
@@ -67,18 +68,20 @@ def measure(
     """All rounds, as a table with its note."""
     if not (environments / CHECKPOINT / READY).exists():
         raise SystemExit(f"{environments} has no checkpoint; `{SET_UP}` makes it")
-    clip = drawn(frames)
+    clip, shape = drawn(frames), described(environments / CHECKPOINT)
+    under = {"model": shape, "frames": frames, "tokens": tokens, "threads": threads}
+    kept = Kept(environments / "answers.jsonl", under | {"where": where()})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.npy"
         np.save(file, clip.frames)
         times = [*clip.timestamps_s]
         task = Task("", str(file), times, QUESTION, tokens, threads)
-        answers, failed = in_turns(ROWS, runs, lambda row: ask(row, environments, task), _say)
+        answers, failed = in_turns(ROWS, runs, lambda row: ask(row, environments, task), kept, _say)
     if not answers:
         raise SystemExit("nobody answered")
     _, height, width, _ = clip.frames.shape
     said = [
-        f"{described(environments / CHECKPOINT)}; {frames} frames of {width} × {height}, {tokens} "
+        f"{shape}; {frames} frames of {width} × {height}, {tokens} "
         f"new tokens, greedy, {threads} thread{'s' * (threads > 1)}, float32 throughout (weights, "
         f"arithmetic, KV caches); medians of {runs} run{'s' * (runs > 1)}, in turns, each in a "
         f"process of its own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",

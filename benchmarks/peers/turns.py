@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.page import ROOT
 from benchmarks.peers.environments import CHECKPOINT, LLAMA_CPP, OPENVINO_GENAI, SET_UP, Peer
+from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners.line import START, Answer, Task
 
 
@@ -51,6 +52,7 @@ def in_turns(
     rows: Sequence[Row],
     runs: int,
     ask: Callable[[Row], Answer],
+    kept: Kept,
     say: Callable[[str], None],
 ) -> tuple[dict[Row, list[Answer]], dict[Row, str]]:
     """The answers of each row that gave all of them, and why the others didn't.
@@ -61,21 +63,25 @@ def in_turns(
         rows: in the order of the table.
         runs: rounds.
         ask: one answer, or `FailedError`; who failed isn't asked again.
+        kept: answers of a run that was broken off, which are taken as they are; gets the others.
         say: gets the progress.
     """
-    answers: dict[Row, list[Answer]] = {row: [] for row in rows}
+    answers: dict[Row, list[Answer]] = {row: kept.of(row.name)[:runs] for row in rows}
     failed: dict[Row, str] = {}
     for number in range(runs):
         begin = number % len(rows)
         for row in (*rows[begin:], *rows[:begin]):
-            if row in failed:
+            if row in failed or len(answers[row]) > number:
                 continue
             try:
-                answers[row].append(ask(row))
-                say(f"round {number + 1}, {row.name}: {answers[row][-1].total:.1f} s")
+                answer = ask(row)
             except FailedError as error:
                 failed[row] = str(error)
                 say(f"round {number + 1}, {row.name}: {error}")
+                continue
+            kept.add(row.name, answer)
+            answers[row].append(answer)
+            say(f"round {number + 1}, {row.name}: {answer.total:.1f} s")
     return {row: found for row, found in answers.items() if row not in failed}, failed
 
 

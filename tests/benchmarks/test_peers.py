@@ -23,6 +23,7 @@ from benchmarks.peers import __main__ as program
 from benchmarks.peers import environments
 from benchmarks.peers.checkpoint import configuration
 from benchmarks.peers.environments import LLAMA_CPP, OPENVINO_GENAI, PEERS, set_up
+from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners import ours
 from benchmarks.peers.runners.line import START, Answer, Task, forget_peak, peak, say
 from benchmarks.peers.table import page
@@ -42,21 +43,26 @@ def nothing(_: str) -> None:
     pass
 
 
-def test_each_round_begins_with_another_row() -> None:
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path / "answers.jsonl", {"frames": 8})
+
+
+def test_each_round_begins_with_another_row(kept: Kept) -> None:
     asked = []
 
     def answer(row: Row) -> Answer:
         asked.append(row.name)
         return replace(ANSWER, total=len(asked))
 
-    answers, failed = in_turns((A, B, C), 4, answer, nothing)
+    answers, failed = in_turns((A, B, C), 4, answer, kept, nothing)
     assert "".join(asked) == "abcbcacababc"
     assert [one.total for one in answers[B]] == [2, 4, 9, 11]
     assert [*answers] == [A, B, C]
     assert failed == {}
 
 
-def test_who_fails_once_is_left_out_and_not_asked_again() -> None:
+def test_who_fails_once_is_left_out_and_not_asked_again(kept: Kept) -> None:
     asked = []
 
     def answer(row: Row) -> Answer:
@@ -65,10 +71,30 @@ def test_who_fails_once_is_left_out_and_not_asked_again() -> None:
             raise FailedError("failed with status 9: killed")
         return ANSWER
 
-    answers, failed = in_turns((A, B, C), 3, answer, nothing)
+    answers, failed = in_turns((A, B, C), 3, answer, kept, nothing)
     assert asked == [*"abc", *"bca", *"ca"]
     assert {row: len(found) for row, found in answers.items()} == {A: 3, C: 3}
     assert failed == {B: "failed with status 9: killed"}
+
+
+def test_a_run_that_was_broken_off_goes_on(kept: Kept, tmp_path: Path) -> None:
+    asked = []
+
+    def answer(row: Row) -> Answer:
+        asked.append(row.name)
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return replace(ANSWER, total=len(asked))
+
+    with pytest.raises(KeyboardInterrupt):
+        in_turns((A, B, C), 2, answer, kept, nothing)
+    with (tmp_path / "answers.jsonl").open("a") as file:
+        file.write('{"key": {"row"')
+    answers, _ = in_turns((A, B, C), 2, answer, kept, nothing)
+    assert "".join(asked) == "abcbcca"
+    assert [[one.total for one in answers[row]] for row in (A, B, C)] == [[1, 7], [2, 4], [3, 6]]
+    assert kept.of("c") == answers[C]
+    assert Kept(tmp_path / "answers.jsonl", {"frames": 16}).of("a") == []
 
 
 def test_the_line_is_found_among_others(capsys: pytest.CaptureFixture[str]) -> None:
