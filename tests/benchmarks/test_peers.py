@@ -89,7 +89,7 @@ def test_a_run_that_was_broken_off_goes_on(kept: Kept, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         in_turns((A, B, C), 2, answer, kept, nothing)
     with (tmp_path / "answers.jsonl").open("a") as file:
-        file.write('{"key": {"row"')
+        file.write('\n{"key": {"row"')
     answers, _ = in_turns((A, B, C), 2, answer, kept, nothing)
     assert "".join(asked) == "abcbcca"
     assert [[one.total for one in answers[row]] for row in (A, B, C)] == [[1, 7], [2, 4], [3, 6]]
