@@ -5,7 +5,7 @@
 # make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
-#               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 15)
+#               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
 # make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
 # make methods  every method on `shapes` at the same budgets, for docs/methods.md (VIDEOS=60; 600 are
 #               all; hours; an interrupted run resumes)

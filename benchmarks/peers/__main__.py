@@ -68,9 +68,9 @@ def measure(
     """All rounds, as a table with its note."""
     if not (environments / CHECKPOINT / READY).exists():
         raise SystemExit(f"{environments} has no checkpoint; `{SET_UP}` makes it")
-    clip, shape = drawn(frames), described(environments / CHECKPOINT)
+    clip, shape, here = drawn(frames), described(environments / CHECKPOINT), where()
     under = {"model": shape, "frames": frames, "tokens": tokens, "threads": threads}
-    kept = Kept(environments / "answers.jsonl", under | {"where": where()})
+    kept = Kept(environments / "answers.jsonl", under | {"where": here})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.npy"
         np.save(file, clip.frames)
@@ -81,12 +81,12 @@ def measure(
         raise SystemExit("nobody answered")
     _, height, width, _ = clip.frames.shape
     said = [
-        f"{shape}; {frames} frames of {width} × {height}, {tokens} "
-        f"new tokens, greedy, {threads} thread{'s' * (threads > 1)}, float32 throughout (weights, "
-        f"arithmetic, KV caches); medians of {runs} run{'s' * (runs > 1)}, in turns, each in a "
-        f"process of its own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",
+        f"{shape}; {frames} frames of {width} × {height}, {tokens} new tokens, greedy, {threads} "
+        f"thread{'s' * (threads > 1)}, float32 throughout (weights, arithmetic, KV caches); "
+        f"{f'medians of {runs} runs' if runs > 1 else '1 run'}, in turns, each in a process of its "
+        f"own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",
         remark,
-        where(),
+        here,
     ]
     return page(f"{frames} frames", answers, failed, " ".join(part for part in said if part))
 
