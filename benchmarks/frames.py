@@ -1,0 +1,225 @@
+"""What an answer costs over the number of frames: time and memory by stage, and their exponents.
+
+`python -m benchmarks.frames` asks one question about drawn clips of 8 to 256 frames, each with each
+method in a process of its own, with random weights. The exponents are fitted to the figures of a
+method: 1 is a cost that grows as the frames do, 0 one that doesn't.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.drawn import drawn
+from benchmarks.page import ROOT, put, where
+from dycoke_cli.errors import UsageError
+
+PAGE = ROOT / "docs" / "speed.md"
+MODEL = "llava-onevision-0.5b"
+METHODS = (
+    "none",
+    "dycoke",
+    "dycoke:merge_stage=vision",
+    "dycoke-plus:retain=0.1:merge_stage=vision",
+)
+FRAMES = (8, 16, 32, 64, 128, 256)
+QUESTION = "What happens in the video?"
+NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one answer. Working memory of a stage is what it takes beyond what it leaves behind.
+
+    Args:
+        visual: tokens that the language model reads of the video.
+        vision: seconds of the vision tower.
+        prefill: seconds of the prefill, the selection of tokens included.
+        token: seconds per generated token after the first.
+        total: seconds from frames to the last token.
+        vision_working: bytes, of the vision tower.
+        prefill_working: bytes, of the prefill.
+        kv_cache: bytes that are held.
+        peak: bytes beyond what the process held before: weights, and the frames.
+    """
+
+    visual: int
+    vision: float
+    prefill: float
+    token: float
+    total: float
+    vision_working: int
+    prefill_working: int
+    kv_cache: int
+    peak: int
+
+
+_COLUMNS = {
+    "vision": ("vision, s", 1.0),
+    "prefill": ("prefill, s", 1.0),
+    "token": ("TPOT, ms", 1e3),
+    "total": ("end to end, s", 1.0),
+    "vision_working": ("vision, working MB", 1e-6),
+    "prefill_working": ("prefill, working MB", 1e-6),
+    "kv_cache": ("KV cache, MB", 1e-6),
+    "peak": ("peak memory, excluding weights, MB", 1e-6),
+}
+"""Title and unit of what has an exponent, by its field."""
+
+
+class Resident:
+    """Resident memory of this process, and its peak since the last mark; Linux alone tells it."""
+
+    def mark(self) -> int:
+        """Bytes that are held now, free ones returned to the system; peaks count from here on."""
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return self._read("VmRSS")
+
+    def peak(self) -> int:
+        """Bytes, the most since the last mark."""
+        return self._read("VmHWM")
+
+    def _read(self, name: str) -> int:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
+        return 1024 * int(line.split()[1])
+
+
+def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: str) -> Cost | None:
+    """Ask once; None where the video doesn't fit into the model's context.
+
+    Args:
+        model: `mini`, or a published configuration, which gets random weights.
+        method: as `dycoke eval --methods` has it.
+        frames: of the clip.
+        quantize: as of `load`.
+        dtype: as of `load`.
+    """
+    from dycoke_cli import VideoSession, load
+    from dycoke_cli.engine.generation import Stopwatch
+    from dycoke_cli.engine.generation_options import GenerationOptions
+    from dycoke_cli.evaluation.specs import parse_specs
+    from dycoke_cli.models.catalog import published_names
+
+    random = model in published_names()
+    loaded = load(model, random_weights=random, quantize=quantize, dtype=dtype)
+    chosen = parse_specs(method)[0].create().suited(loaded.method_defaults)
+    # The first answer of a process sets things up.
+    VideoSession(loaded, drawn(4), reuse=False).ask(QUESTION, chosen, max_new_tokens=2)
+    clip, resident = drawn(frames), Resident()
+    before = resident.mark()
+    session = VideoSession(loaded, clip, reuse=False)
+    try:
+        session.prompt(QUESTION, (), chosen, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    except UsageError:
+        return None
+    resident.mark()
+    vision = session.encode(Stopwatch(loaded.input_device), chosen)["vision"]
+    peaks = {"vision": resident.peak()}
+    held = {"vision": resident.mark()}
+
+    def note(stage: str, done: int, total: int) -> None:
+        if stage == "decode" and "prefill" not in peaks:
+            peaks["prefill"] = resident.peak()
+            held["prefill"] = resident.mark()
+
+    session.on_progress = note
+    answer = session.ask(QUESTION, chosen, max_new_tokens=NEW_TOKENS)
+    return Cost(
+        visual=answer.tokens.visual_kept,
+        vision=vision,
+        prefill=answer.seconds.prefill,
+        token=answer.seconds.decode / (answer.tokens.generated - 1),
+        total=vision + answer.seconds.prefill + answer.seconds.decode,
+        vision_working=max(peaks["vision"] - held["vision"], 0),
+        prefill_working=max(peaks["prefill"] - held["prefill"], 0),
+        kv_cache=answer.bytes.kv_cache,
+        peak=max(*peaks.values(), resident.peak()) - before,
+    )
+
+
+def exponent(costs: Mapping[int, float]) -> float | None:
+    """b of the line a + b log(frames) that fits log(cost) best; None below two positive costs."""
+    points = [(math.log(frames), math.log(cost)) for frames, cost in costs.items() if cost > 0]
+    if len(points) < 2:
+        return None
+    x_mean, y_mean = (sum(axis) / len(points) for axis in zip(*points, strict=True))
+    spread = sum((x - x_mean) ** 2 for x, _ in points)
+    return sum((x - x_mean) * (y - y_mean) for x, y in points) / spread
+
+
+def table(method: str, costs: Mapping[int, Cost | None]) -> str:
+    """The rows of a method, and their exponents."""
+    titles = [title for title, _ in _COLUMNS.values()]
+    lines = [f"| `{method}`, frames | visual tokens at prefill | {' | '.join(titles)} |"]
+    lines.append(f"|---|---|{'---|' * len(titles)}")
+    for frames, cost in costs.items():
+        if cost is None:
+            lines.append(f"| {frames} | longer than the context |{' |' * len(titles)}")
+            continue
+        cells = (f"{getattr(cost, name) * unit:,.3g}" for name, (_, unit) in _COLUMNS.items())
+        lines.append(f"| {frames} | {cost.visual:,} | {' | '.join(map(_plain, cells))} |")
+    found = {frames: cost for frames, cost in costs.items() if cost is not None}
+    fits = [exponent({n: getattr(cost, name) for n, cost in found.items()}) for name in _COLUMNS]
+    cells = ("" if fit is None else f"{fit:.2f}" for fit in fits)
+    lines.append(f"| exponent | | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _plain(figure: str) -> str:
+    """Without the e of large numbers in three digits."""
+    return f"{float(figure):,.0f}" if "e+" in figure else figure
+
+
+def _in_a_process(arguments: Sequence[str]) -> Cost | None:
+    command = [sys.executable, "-m", "benchmarks.frames", *arguments, "--one"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ, cwd=ROOT)
+    found = json.loads(done.stdout)
+    return None if found is None else Cost(**found)
+
+
+def main(
+    model: Annotated[str, typer.Option(help="mini, or a published configuration.")] = MODEL,
+    method: Annotated[list[str] | None, typer.Option(help="As of eval; repeat it.")] = None,
+    frames: Annotated[list[int] | None, typer.Option(min=4, help="Repeat it.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="As of ask.")] = None,
+    dtype: Annotated[str, typer.Option(help="As of ask.")] = "auto",
+    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    one: Annotated[bool, typer.Option("--one", hidden=True)] = False,
+) -> None:
+    """Measure, and print the tables."""
+    methods, counts = method or METHODS, frames or FRAMES
+    if one:
+        cost = cost_of(model, methods[0], counts[0], quantize, dtype)
+        print(json.dumps(None if cost is None else asdict(cost)))
+        return
+    tables = []
+    for name in methods:
+        costs = {}
+        for count in counts:
+            given = ["--model", model, "--method", name, "--frames", str(count), "--dtype", dtype]
+            given += ["--quantize", quantize] if quantize else []
+            costs[count] = _in_a_process(given)
+            print(f"{name}, {count} frames: {costs[count]}", file=sys.stderr, flush=True)
+        tables.append(table(name, costs))
+    weights = "its own" if model == "mini" else "random"
+    told = f"`{model}`, {weights} weights, {quantize or dtype}, {NEW_TOKENS} new tokens, 1 run."
+    found = "\n\n".join([*tables, f"{told} {where()}"])
+    print(found)
+    if write:
+        put(found, "frames", PAGE)
+
+
+if __name__ == "__main__":
+    typer.run(main)
