@@ -20,6 +20,7 @@ from benchmarks.method_tables import (
     positions_table,
     rows_table,
     short_table,
+    vision_table,
     windows_table,
 )
 from benchmarks.page import ROOT, put
@@ -121,6 +122,7 @@ _TABLES = {
     "layers": layers_table,
     "windows": windows_table,
     "plus": rows_table,
+    "vision": vision_table,
 }
 
 

@@ -116,6 +116,12 @@ def test_the_rows_of_the_other_tables() -> None:
     assert swept == ratios | {(2, None), (9, None)}
     assert [spec.given["window"] for spec in specs_of(windows)[1:]] == [2, 4, 8, 2, 4, 8]
     assert [run.frames for run in methods.frames()] == [8, 16, 32, 64]
+    (vision,) = methods.vision()
+    both = [(spec.text, spec.method, spec.given["merge_stage"]) for spec in specs_of(vision)[1:]]
+    behind = {text.replace("=llm", "=vision") for text, _, stage in both if stage == "llm"}
+    assert behind == {text for text, _, stage in both if stage == "vision"}
+    can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
+    assert {method for _, method, _ in both} == can
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -158,8 +164,9 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
-    parts = ["", "-full", "-models", "-positions", "-layers", "-windows", "-plus", "-frames"]
-    assert [*pages] == [f"methods{part}" for part in [*parts, "-plus-frames"]]
+    parts = ["", "-full", "-models", "-positions", "-layers", "-windows", "-plus"]
+    parts += ["-vision", "-frames", "-plus-frames"]
+    assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
     rows = {row["spec"]: row for row in document["report"]["rows"]}
@@ -182,6 +189,13 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     assert evs["difference_error"] != pytest.approx(moved["difference_error"])
     assert positions[0][-1] == "control: contiguous − original"
     assert positions[1]["`evs`"][-1].startswith(f"{100 * evs['difference']:+.1f}".replace("-", "−"))
+    vision = table_of(pages["methods-vision"])
+    assert vision[0][-1] == "inside − behind"
+    document = json.loads((measured / "shipped" / "vision.json").read_text())
+    pair = document["pairs"]["ttm:positions=kept:merge_stage=llm"]
+    told = f"{100 * pair['difference']:+.1f} ± {100 * pair['difference_error']:.1f}"
+    assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told.replace("-", "−")]
+    assert len(document["pairs"]) == (len(document["report"]["rows"]) - 1) / 2
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
     assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
     assert "| shipped | baseline |" in pages["methods-frames"]
