@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.method_plot import method_figure
 from benchmarks.method_tables import (
     Document,
+    ahead_table,
     frames_table,
     full_table,
     layers_table,
@@ -96,6 +97,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             for name, document in measured.items()
         )
         texts["methods-full"] = "\n\n".join(folded)
+        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{under(measured.values())}"
         if len(measured) > 1:
             table = models_table(measured, AT)
             texts["methods-models"] = f"{table}\n\n{under(measured.values())}"

@@ -83,6 +83,24 @@ def full_table(document: Document) -> str:
     return "\n".join(lines)
 
 
+def ahead_table(documents: Mapping[str, Document]) -> str:
+    """The project's first stage minus every other method, at each budget, model by model."""
+    found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
+    budgets: dict[float, None] = {}
+    for name, document in documents.items():
+        rows = _rows(document)
+        for spec, pair in document["ahead"].items():
+            retain = rows[spec]["parameters"]["retain"]
+            budgets[retain] = None
+            found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
+    headings = _headings(documents, [f"{_percent(retain)} kept" for retain in budgets])
+    lines = _head("coverage minus", *headings)
+    for method, pairs in found.items():
+        cells = [_difference(pairs.get((name, one))) for name in documents for one in budgets]
+        lines.append(_line(f"`{method}`", *cells))
+    return "\n".join(lines)
+
+
 def positions_table(documents: Mapping[str, Document]) -> str:
     """Original against contiguous positions: both from the baseline, and from each other."""
     headings = ("original", "contiguous", "contiguous − original")

@@ -238,6 +238,25 @@ def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
     return pairs
 
 
+def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """The project's first stage against every other row at its budget, paired.
+
+    Args:
+        rows: answers by the text of their row.
+        items: the questions.
+
+    Returns:
+        By the other row; empty where the first stage isn't among the rows.
+    """
+    ahead = {}
+    for own in FIRST_STAGES.values():
+        for text, said in rows.items():
+            first = text.replace(text.partition(":")[0], own, 1)
+            if ":retain=" in text and first != text and first in rows:
+                ahead[text] = asdict(mean_of(right, items, rows[first], said))
+    return ahead
+
+
 def document_of(evaluation: Evaluation, report: Report, name: str) -> dict[str, Any]:
     """What is written of a run: its report, and what else the tables have.
 
@@ -260,6 +279,7 @@ def document_of(evaluation: Evaluation, report: Report, name: str) -> dict[str, 
             for text, said in rows.items()
         },
         "pairs": pairs_of(rows, items),
+        "ahead": ahead_of(rows, items),
     }
 
 
