@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.method_plot import method_figure
 from benchmarks.method_tables import (
     Document,
+    ahead_table,
     frames_table,
     full_table,
     layers_table,
@@ -20,6 +21,7 @@ from benchmarks.method_tables import (
     positions_table,
     rows_table,
     short_table,
+    vision_table,
     windows_table,
 )
 from benchmarks.page import ROOT, put
@@ -95,6 +97,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             for name, document in measured.items()
         )
         texts["methods-full"] = "\n\n".join(folded)
+        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{under(measured.values())}"
         if len(measured) > 1:
             table = models_table(measured, AT)
             texts["methods-models"] = f"{table}\n\n{under(measured.values())}"
@@ -121,6 +124,7 @@ _TABLES = {
     "layers": layers_table,
     "windows": windows_table,
     "plus": rows_table,
+    "vision": vision_table,
 }
 
 

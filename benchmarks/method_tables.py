@@ -83,19 +83,60 @@ def full_table(document: Document) -> str:
     return "\n".join(lines)
 
 
+def ahead_table(documents: Mapping[str, Document]) -> str:
+    """The project's first stage minus every other method, at each budget, model by model."""
+    found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
+    budgets: dict[float, None] = {}
+    for name, document in documents.items():
+        rows = _rows(document)
+        for spec, pair in document["ahead"].items():
+            retain = rows[spec]["parameters"]["retain"]
+            budgets[retain] = None
+            found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
+    headings = _headings(documents, [f"{_percent(retain)} kept" for retain in budgets])
+    lines = _head("coverage minus", *headings)
+    for method, pairs in found.items():
+        cells = [_difference(pairs.get((name, one))) for name in documents for one in budgets]
+        lines.append(_line(f"`{method}`", *cells))
+    return "\n".join(lines)
+
+
 def positions_table(documents: Mapping[str, Document]) -> str:
     """Original against contiguous positions: both from the baseline, and from each other."""
     headings = ("original", "contiguous", "contiguous − original")
     lines = _head("method", *_headings(documents, headings))
-    rows = {name: _rows(document) for name, document in documents.items()}
-    for kept in dict.fromkeys(spec for one in documents.values() for spec in one["pairs"]):
-        cells: list[str] = []
-        for name, document in documents.items():
-            pair, moved = document["pairs"].get(kept), kept.replace("=kept", "=renumbered")
-            both = _difference(rows[name].get(kept)), _difference(rows[name].get(moved))
-            cells += [*both, _difference(pair)]
-        lines.append(_line(f"`{kept.partition(':')[0]}`", *cells))
+    for spec, cells in _pairs(documents, "=kept", "=renumbered").items():
+        lines.append(_line(f"`{spec.partition(':')[0]}`", *cells))
     return "\n".join(lines)
+
+
+def vision_table(documents: Mapping[str, Document]) -> str:
+    """Tokens dropped behind the vision tower alone, and inside it: as for positions."""
+    headings = ("behind the tower", "inside the tower", "inside − behind")
+    lines = _head("method", "retention at prefill", *_headings(documents, headings))
+    rows = {spec: row for one in documents.values() for spec, row in _rows(one).items()}
+    for spec, cells in _pairs(documents, "=llm", "=vision").items():
+        kept = _percent(rows[spec]["kept_before_llm"])
+        lines.append(_line(f"`{spec.partition(':')[0]}`", kept, *cells))
+    return "\n".join(lines)
+
+
+def _pairs(documents: Mapping[str, Document], one: str, other: str) -> dict[str, list[str]]:
+    """Of each pair, by its first row: both from the baseline and from each other, model by model.
+
+    Args:
+        documents: by model.
+        one: what the first row has.
+        other: what the second one has in its place.
+    """
+    found: dict[str, list[str]] = {}
+    rows = {name: _rows(document) for name, document in documents.items()}
+    for spec in dict.fromkeys(spec for x in documents.values() for spec in x["pairs"]):
+        cells = found.setdefault(spec, [])
+        for name, document in documents.items():
+            both = rows[name].get(spec), rows[name].get(spec.replace(one, other))
+            cells += [*map(_difference, both), _difference(document["pairs"].get(spec))]
+    return found
 
 
 def layers_table(documents: Mapping[str, Document]) -> str:

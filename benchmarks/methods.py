@@ -53,6 +53,9 @@ PLUS_RATIOS, PLUS_FRAMES = (0.7, 0.85, 0.9, 0.95), (8, 16, 32, 64, 128)
 FIRST_STAGES = {"dycoke-plus": "coverage"}
 """Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
 POSITIONS = ("kept", "renumbered")
+STAGES = ("llm", "vision")
+_PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
+"""Rows that differ in this alone are put side by side."""
 CONTROLS = ["no-video", "one-frame"]
 _ABSENT = re.compile(r"(?:No,? |There is no )")
 _WITH_ABSENT = ("existence", "needle")
@@ -133,7 +136,6 @@ def plus() -> list[Run]:
     rows = ["none"]
     rows += [f"coverage:retain={retain}:positions=kept" for retain in BUDGETS]
     rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=true" for retain in BUDGETS]
-    rows += [f"coverage:retain={r}:positions=kept:merge_stage=vision" for r in (0.25, 0.1)]
     rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
     rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
     rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]
@@ -152,9 +154,23 @@ def plus_frames() -> list[Run]:
     return [Run(f"plus-frames-{n}", rows, n) for n in PLUS_FRAMES]
 
 
+def vision() -> list[Run]:
+    """Every method that can merge inside the vision tower: there, and behind it alone."""
+    rows = [_at("ttm", positions="kept", merge_stage=stage) for stage in STAGES]
+    for name in METHODS:
+        if {"retain", "merge_stage"} <= set(parameters_of(METHODS[name])):
+            row = FIRST_STAGES.get(name, name)
+            rows += [
+                _at(row, retain=retain, positions="kept", merge_stage=stage)
+                for retain in (0.25, 0.1)
+                for stage in STAGES
+            ]
+    return [Run("vision", ["none", *rows])]
+
+
 TABLES: dict[str, Callable[[], list[Run]]] = {
     table.__name__: table
-    for table in (budgets, positions, layers, windows, frames, plus, plus_frames)
+    for table in (budgets, positions, layers, windows, frames, plus, plus_frames, vision)
 }
 
 
@@ -204,21 +220,41 @@ def more_of(
 
 
 def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """Contiguous against original positions: the mean over questions, and its paired difference.
+    """Rows that differ in one parameter: the mean of the other row, and its paired difference.
 
     Args:
         rows: answers by the text of their row.
         items: the questions.
 
     Returns:
-        By the row with original positions, where there are both.
+        By the first row of each pair (`_PAIRED`), where there are both.
     """
     pairs = {}
-    for text, kept in rows.items():
-        other = text.replace("positions=kept", "positions=renumbered")
-        if other != text and other in rows:
-            pairs[text] = asdict(mean_of(right, items, rows[other], kept))
+    for text, first in rows.items():
+        for one, other in _PAIRED.items():
+            second = text.replace(one, other)
+            if second != text and second in rows:
+                pairs[text] = asdict(mean_of(right, items, rows[second], first))
     return pairs
+
+
+def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """The project's first stage against every other row at its budget, paired.
+
+    Args:
+        rows: answers by the text of their row.
+        items: the questions.
+
+    Returns:
+        By the other row; empty where the first stage isn't among the rows.
+    """
+    ahead = {}
+    for own in FIRST_STAGES.values():
+        for text, said in rows.items():
+            first = text.replace(text.partition(":")[0], own, 1)
+            if ":retain=" in text and first != text and first in rows:
+                ahead[text] = asdict(mean_of(right, items, rows[first], said))
+    return ahead
 
 
 def document_of(evaluation: Evaluation, report: Report, name: str) -> dict[str, Any]:
@@ -243,6 +279,7 @@ def document_of(evaluation: Evaluation, report: Report, name: str) -> dict[str, 
             for text, said in rows.items()
         },
         "pairs": pairs_of(rows, items),
+        "ahead": ahead_of(rows, items),
     }
 
 

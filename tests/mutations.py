@@ -26,11 +26,12 @@ ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 PACKED = ("tests/engine/test_packed_towers.py",)
+EARLY = ("tests/engine/test_merging_early.py",)
 ELSEWHERE = (
     "tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[elsewhere-internvl-host]",
 )
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
-COVERAGE = ("tests/compression/test_coverage.py", "tests/engine/test_merged_vision.py")
+COVERAGE = ("tests/compression/test_coverage.py",)
 METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/models/test_cpu.py",)
 CHOICE = ("tests/models/test_kernel_choice.py",)
@@ -396,11 +397,18 @@ MUTATIONS = (
         COVERAGE,
     ),
     Mutation(
-        "coverage selects among tokens that were dropped inside the tower",
-        "DyCokePlus.choose",
-        "A if B is None else B[A]",
+        "random dropping keeps what the tower encoded",
+        "RandomMerge.choose",
+        "return Selection(self.select(A.features))",
+        "return super().choose(A)",
+        EARLY,
+    ),
+    Mutation(
+        "with a budget random dropping merges as much in the tower as dycoke",
+        "RandomMerge.early_ttm",
+        "A if self.retain is None else B",
         "A",
-        COVERAGE,
+        EARLY,
     ),
     Mutation(
         "an index has the axes along which keys vary least",

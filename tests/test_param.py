@@ -195,6 +195,9 @@ def test_where_methods_act() -> None:
         "none": [],
         "dycoke": ["inside the vision tower", "before the language model", "in decode"],
         "random": ["inside the vision tower", "before the language model", "in decode"],
+        "evs": ["inside the vision tower", "before the language model"],
+        "cdpruner": ["inside the vision tower", "before the language model"],
+        "visionzip": ["before the language model"],
         "fastv": ["inside the language model"],
         "holitom": ["before the language model", "inside the language model"],
         "earlytom": [

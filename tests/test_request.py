@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -102,6 +102,15 @@ def test_a_parameter_of_a_later_release_is_in_the_key_only_where_it_is_used() ->
     assert later.key(JOB, ASKED) == now
     assert replace(later, method=Later(**method, strength=0.5)).key(JOB, ASKED) != now
     assert replace(later, sampling=LaterSampling(skip_black=True)).key(JOB, ASKED) != now
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_is_asked_again_for_a_parameter_that_is_added(name: str) -> None:
+    known = METHODS[name]
+    later = make_dataclass("Later", [("strength", float, 1.0)], bases=(known,), frozen=True)
+    now = replace(PLAN, method=known()).key(JOB, ASKED)
+    assert replace(PLAN, method=later()).key(JOB, ASKED) == now
+    assert replace(PLAN, method=later(strength=0.5)).key(JOB, ASKED) != now
 
 
 def test_all_that_an_answer_depends_on_is_in_the_key() -> None:

@@ -29,8 +29,9 @@ _DYCOKE = (
     "merge_stage",
     "prune_from",
 )
-# What keys of the first release had, whatever its value. What came later is in a key only where it
-# differs from its default (which must then stay that), so that no answer is asked again for it.
+# What keys of the first release had, whatever its value. What came later (a parameter of a method
+# that came later, too) is in a key only where it differs from its default, which must then stay
+# that: so no answer is asked again for it.
 _SAMPLING = ("frames", "fps", "max_frames", "start_s", "end_s", "stream")
 _GENERATION = ("max_new_tokens", "temperature", "seed", "trace")
 _METHODS = {
@@ -81,7 +82,7 @@ class Request:
 def method_key(method: Method) -> dict[str, Any]:
     """The parameters of a method that are in a key, without its name."""
     parameters = method.parameters()
-    always: Iterable[str] = _METHODS.get(method.name, parameters)
+    always: Iterable[str] = _METHODS.get(method.name, ())
     plain = type(method)().parameters()
     return {
         name: value for name, value in parameters.items() if name in always or value != plain[name]

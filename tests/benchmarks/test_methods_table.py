@@ -116,6 +116,12 @@ def test_the_rows_of_the_other_tables() -> None:
     assert swept == ratios | {(2, None), (9, None)}
     assert [spec.given["window"] for spec in specs_of(windows)[1:]] == [2, 4, 8, 2, 4, 8]
     assert [run.frames for run in methods.frames()] == [8, 16, 32, 64]
+    (vision,) = methods.vision()
+    both = [(spec.text, spec.method, spec.given["merge_stage"]) for spec in specs_of(vision)[1:]]
+    behind = {text.replace("=llm", "=vision") for text, _, stage in both if stage == "llm"}
+    assert behind == {text for text, _, stage in both if stage == "vision"}
+    can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
+    assert {method for _, method, _ in both} == can
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -135,6 +141,7 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
         for line in (measured / "shipped" / "answers.jsonl").read_text().splitlines()
     ]
     about = {line["setup"]: line["about"] for line in answers if "about" in line}
+    plain = METHODS["evs"]().parameters()
     for row in document["report"]["rows"]:
         if row["method"] != "evs":
             continue
@@ -142,7 +149,7 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
             line
             for line in answers
             if "item" in line
-            and about[line["setup"]]["method"] == {"name": "evs", **row["parameters"]}
+            and plain | about[line["setup"]]["method"] == {"name": "evs", **row["parameters"]}
         ]
         right = [line["right"] for line in of_row]
         assert row["accuracy"] == pytest.approx(sum(right) / len(right))
@@ -158,8 +165,9 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
-    parts = ["", "-full", "-models", "-positions", "-layers", "-windows", "-plus", "-frames"]
-    assert [*pages] == [f"methods{part}" for part in [*parts, "-plus-frames"]]
+    parts = ["", "-full", "-ahead", "-models", "-positions", "-layers", "-windows", "-plus"]
+    parts += ["-vision", "-frames", "-plus-frames"]
+    assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
     rows = {row["spec"]: row for row in document["report"]["rows"]}
@@ -182,6 +190,25 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     assert evs["difference_error"] != pytest.approx(moved["difference_error"])
     assert positions[0][-1] == "control: contiguous − original"
     assert positions[1]["`evs`"][-1].startswith(f"{100 * evs['difference']:+.1f}".replace("-", "−"))
+    ahead = table_of(pages["methods-ahead"])
+    document = json.loads((measured / "shipped" / "budgets.json").read_text())
+    rows = {row["spec"]: row for row in document["report"]["rows"]}
+    assert len(document["ahead"]) == 5 * len(ahead[1])
+    for spec, pair in document["ahead"].items():
+        assert pair["value"] == rows[spec.replace(spec.partition(":")[0], "coverage")]["accuracy"]
+        assert pair["difference"] == pytest.approx(pair["value"] - rows[spec]["accuracy"])
+    assert "`coverage`" not in ahead[1]
+    assert {"`evs`", "`random`", "`cdpruner`"} < {*ahead[1]}
+    at_quarter = document["ahead"]["evs:retain=0.25:positions=kept"]["difference"]
+    told = f"{100 * at_quarter:+.1f}".replace("-", "−")
+    assert ahead[1]["`evs`"][1 + [*methods.BUDGETS].index(0.25)].startswith(told)
+    vision = table_of(pages["methods-vision"])
+    assert vision[0][-1] == "inside − behind"
+    document = json.loads((measured / "shipped" / "vision.json").read_text())
+    pair = document["pairs"]["ttm:positions=kept:merge_stage=llm"]
+    told = f"{100 * pair['difference']:+.1f} ± {100 * pair['difference_error']:.1f}"
+    assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told.replace("-", "−")]
+    assert len(document["pairs"]) == (len(document["report"]["rows"]) - 1) / 2
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
     assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
     assert "| shipped | baseline |" in pages["methods-frames"]

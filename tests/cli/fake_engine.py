@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class FakeLoaded:
     seconds_load: float = 0.5
     weights_bytes: int = 11_400_000
     tokens_per_frame: int = FRAMES_TOKENS
+    config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
 
 
 def load(name: str, **options: Any) -> FakeLoaded:
@@ -177,6 +179,7 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     keeping.VisualCache = object  # type: ignore[attr-defined]
     quiet = types.ModuleType("dycoke_cli.models.quiet")
     quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
+    quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
     return {**modules(), keeping.__name__: keeping, quiet.__name__: quiet}
 
 

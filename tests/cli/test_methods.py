@@ -69,15 +69,19 @@ def test_for_people() -> None:
     assert "Acts: inside the vision tower, before the language model, in decode. Paper" in text
     assert "kv, stage 2 alone" in text
     assert "Range: 0 ≤ K < 1. Default: 0.7." in text
-    # What random shares with dycoke is told once, and what methods with a budget share.
+    # What random shares with dycoke is told once, and what methods with a budget share: those
+    # that may merge in the tower, and those that need its attention.
     assert "Parameters: those of dycoke, and: " in text
     assert text.count("--merge-ratio") == 1
     assert "evs: the tokens that differ most" in text
-    assert "Acts: before the language model. Paper: arXiv 2510.14624. Families: all but" in text
+    assert "the vision tower, before the language model. Paper: arXiv 2510.14624. Fam" in text
+    assert "Families: inside the vision tower all but perception_lm, gemma4, gemma4_un" in text
+    # Those that choose by its attention don't merge in it.
+    assert "Acts: before the language model. Needs the vision encoder's attention. Paper" in text
     assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in text
     assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in text
     assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in text
-    assert text.count("--positions") == 3
+    assert text.count("--positions") == 4
     assert "--merge-ratio K" in run_here("methods", "random").out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from dycoke_cli.param import parameters_of
 from .clips import random_given
 
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+EARLY = [name for name in BUDGETED if "merge_stage" in parameters_of(METHODS[name])]
+STAGES = ("llm", "vision")
 
 LEAST: dict[str, Callable[[int, int], int]] = {
     "evs": lambda frames, per_frame: per_frame,
@@ -47,6 +50,29 @@ def test_the_count_is_exact_for_any_size_and_share(name: str) -> None:
             assert kept == sorted(set(kept))
             assert kept[0] >= 0
             assert kept[-1] < frames * per_frame
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_the_count_and_the_choice_are_the_same_for_tokens_merged_early(name: str) -> None:
+    """Nothing is known of what was encoded but the embeddings."""
+    generator, draw = torch.Generator().manual_seed(2), random.Random(2)
+    for frames, per_frame in [(1, 1), (5, 16), (9, 3), (draw.randint(1, 12), draw.randint(1, 20))]:
+        given = random_given(torch.randn(frames, per_frame, 4, generator=generator))
+        for retain in (*SHARES, 1 - draw.random()):
+            behind, inside = (create(name, retain=retain, merge_stage=s) for s in STAGES)
+            encoded = torch.arange(0, frames * per_frame, 2)
+            kept = inside.choose(replace(given, encoded=encoded)).kept.tolist()
+            assert kept == behind.choose(given).kept.tolist()
+            assert len(kept) == inside.kept_tokens(frames, per_frame)
+            assert len(kept) == behind.kept_tokens(frames, per_frame)
+
+
+def test_who_needs_the_vision_encoders_attention_cannot_be_merged_early() -> None:
+    assert {name for name in BUDGETED if "attention" in METHODS[name].needs} == {*BUDGETED} - {
+        *EARLY
+    }
+    with pytest.raises(UsageError, match=r"visionzip has no parameter merge_stage \(dycoke, "):
+        create("visionzip", merge_stage="vision")
 
 
 @pytest.mark.parametrize("name", BUDGETED)

@@ -255,8 +255,6 @@ class Method:
         Args:
             given: the features, and what the method asks for by `needs`.
         """
-        if given.encoded is not None:  # the choice was made inside the vision tower
-            return Selection(given.encoded)
         return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
@@ -266,7 +264,8 @@ class Method:
     def before_vision(self) -> BeforeVision | None:
         """A choice inside the vision tower; None where all are made behind it.
 
-        It is the choice of `select`, unless `choose` makes another one among what it leaves.
+        `choose` is told of it, and still makes its own: among all tokens, those with the embeddings
+        of others among them.
         """
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
@@ -20,7 +20,7 @@ _AHEAD, _NEAR = 64, 256
 
 
 @dataclass(frozen=True)
-class CDPruner(Budgeted):
+class CDPruner(MergingEarly):
     """CDPruner (arXiv 2506.10967, NeurIPS 2025): diversity, conditioned on the question.
 
     A token's relevance is the mean of its cosine similarities to the embeddings of the question's

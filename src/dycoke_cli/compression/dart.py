@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DART(Budgeted):
+class DART(MergingEarly):
     """Duplication-Aware Reduction of Tokens (arXiv 2502.11494), on input embeddings.
 
     Pivots are the visual tokens with the largest L1 norm and, with `text_pivots`, such tokens of

@@ -17,6 +17,8 @@ from dycoke_cli.compression.kv_pruning import (
     PruneRatio,
     VisualSelector,
 )
+from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage, merged_early
+from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -100,21 +102,14 @@ class DyCoke(Method):
     ] = "paper"
     positions: Positions = None
     dp_cache: Annotated[Literal["device", "host", "discard"], DP_CACHE] = "device"
-    merge_stage: Annotated[
-        Literal["llm", "vision"],
-        Param(
-            "Where TTM selects: before the language model (llm), or early in the vision tower "
-            "(vision), which then encodes only the tokens kept; a little less accurate.",
-            switch="ttm",
-        ),
-    ] = "llm"
+    merge_stage: Annotated[MergeStage, replace(MERGE_STAGE, switch="ttm")] = "llm"
     prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recall is None:
             object.__setattr__(self, "recall", self.dp_cache != "discard")
-        if self.merge_stage == "vision" and not (self.ttm and self.variant == "paper"):
+        if self.merge_stage == "vision" and self.early_ttm() is None:
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
         if self.prune_from and self.dp_cache != "device":
             raise UsageError(
@@ -158,14 +153,18 @@ class DyCoke(Method):
 
     def before_vision(self) -> BeforeVision | None:
         """Stage 1 inside the vision tower, or None where it comes behind."""
-        if self.merge_stage == "llm":
-            return None
+        early = self.early_ttm()
+        return merged_early(*early) if self.merge_stage == "vision" and early else None
 
-        def references(frames: int) -> list[int | None]:
-            return [other for _, other in ttm.comparisons(frames, self.window, self.variant)]
+    def early_ttm(self) -> tuple[float, int] | None:
+        """Merge ratio and window that TTM has inside the vision tower; None where it can't."""
+        return (self.merge_ratio, self.window) if self.ttm and self.variant == "paper" else None
 
-        parameters = (self.merge_ratio, self.window)
-        return BeforeVision(parameters, self.window, self.select, references)
+    def choose(self, given: Given) -> Selection:
+        """What stage 1 keeps: the tokens that were encoded, if it was inside the vision tower."""
+        if given.encoded is not None:
+            return Selection(given.encoded)
+        return super().choose(given)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens stage 1 keeps."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import Ablation, BeforeVision, Pruning, tokens_left
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
 from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.compression.key_index import KeySelector
@@ -20,24 +18,19 @@ from dycoke_cli.compression.kv_pruning import (
     PruneRatio,
     VisualSelector,
 )
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 PAYS_FROM = 6272
 """Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
 
 In a 0.5B model, which has the smallest heads; in a 7B one 2,960 are enough (docs/speed.md)."""
 
-EARLY_RATIO, EARLY_WINDOW = 0.6, 4
-"""The TTM that comes first where tokens are dropped in the vision tower: over half of them stay."""
-
 
 @dataclass(frozen=True)
-class DyCokePlus(Budgeted):
+class DyCokePlus(MergingEarly):
     """DyCoke with another rule in each stage, for smaller budgets; published nowhere yet.
 
     Stage 1 keeps the tokens that stand best for all of them (`compression/coverage.py`), where
@@ -67,13 +60,6 @@ class DyCokePlus(Budgeted):
     merge_dropped: Annotated[
         bool, Param("Merge each dropped token into the kept one that stands for it.")
     ] = False
-    merge_stage: Annotated[
-        Literal["llm", "vision"],
-        Param(
-            "Where tokens are dropped: before the language model (llm), or half of them early in "
-            "the vision tower and the others behind it (vision)."
-        ),
-    ] = "llm"
     kv_prune: KVPrune = True
     prune_ratio: PruneRatio = 0.85
     scorer: Annotated[
@@ -113,10 +99,6 @@ class DyCokePlus(Budgeted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.merge_stage == "vision" and self.retain > 0.5:
-            raise UsageError(
-                "merge_stage vision drops half of the tokens early: retain must be at most half"
-            )
         if self.scorer == "own" and self.prune_layer is None:
             object.__setattr__(self, "prune_layer", 0)
         if self.scorer == "layer" and self.prune_layer == 0:
@@ -152,37 +134,10 @@ class DyCokePlus(Budgeted):
         frames, per_frame = given.features.shape[:2]
         tokens = given.features.flatten(0, 1)
         frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
-        encoded = given.encoded
-        if encoded is not None:
-            encoded = encoded.to(tokens.device)
-            tokens, frame = tokens[encoded], frame[encoded]
         count = self.kept_tokens(frames, per_frame)
-        merged = None
         if self.merge_dropped:
-            kept, merged = cover_and_merge(tokens, frame, count, self.window)
-        else:
-            kept = cover(tokens, frame, count, self.window)
-        return Selection(kept if encoded is None else encoded[kept], merged)
-
-    def kept_tokens(self, frames: int, per_frame: int) -> int:
-        """The budget, exactly, of what is encoded."""
-        whole = super().kept_tokens(frames, per_frame)
-        if self.merge_stage == "llm":
-            return whole
-        return min(whole, ttm.kept_tokens(frames, per_frame, EARLY_RATIO, EARLY_WINDOW))
-
-    def before_vision(self) -> BeforeVision | None:
-        """TTM of about half, or None where nothing is dropped in the vision tower."""
-        if self.merge_stage == "llm":
-            return None
-
-        def keep(features: torch.Tensor) -> torch.Tensor:
-            return ttm.keep_indices(features, EARLY_RATIO, EARLY_WINDOW)
-
-        def references(frames: int) -> list[int | None]:
-            return [other for _, other in ttm.comparisons(frames, EARLY_WINDOW, "paper")]
-
-        return BeforeVision((EARLY_RATIO, EARLY_WINDOW), EARLY_WINDOW, keep, references)
+            return Selection(*cover_and_merge(tokens, frame, count, self.window))
+        return Selection(cover(tokens, frame, count, self.window))
 
     def pruning(self) -> Pruning | None:
         """Fresh decode pruning for one sequence, or None where it is off."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import cosine_similarity
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EVS(Budgeted):
+class EVS(MergingEarly):
     """Efficient Video Sampling (arXiv 2510.14624), as vLLM ships it.
 
     A token's change is 1 - its cosine similarity to the token at the same position in the frame

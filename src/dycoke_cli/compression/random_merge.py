@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import Ablation
 from dycoke_cli.compression.budget import RETAIN, budget
 from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.merging_early import EARLY_RATIO, EARLY_WINDOW
+from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -51,6 +53,14 @@ class RandomMerge(DyCoke):
     def merging(self) -> str | None:
         """None: it isn't TTM that drops."""
         return None
+
+    def early_ttm(self) -> tuple[float, int] | None:
+        """That of DyCoke; with a budget, that of all methods that have one."""
+        return super().early_ttm() if self.retain is None else (EARLY_RATIO, EARLY_WINDOW)
+
+    def choose(self, given: Given) -> Selection:
+        """What is drawn, encoded or not."""
+        return Selection(self.select(given.features))
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """The budget, exactly, or as many as TTM keeps."""

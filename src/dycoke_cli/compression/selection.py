@@ -40,8 +40,8 @@ class Given:
         keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
         question: `[Q, D]`, float: the embeddings of the text behind the video.
         encoded: `[E]`, int64, ascending: flat indices of the tokens that the vision encoder put
-            out, where some were dropped inside it (`Method.before_vision`): the features of the
-            others mean nothing. None where there are none.
+            out, where some were dropped inside it (`Method.before_vision`): each other one has the
+            features of the token that it was merged into. None where there are none.
         merged: what the method's `merge_frames` has left of the frames; None where it merges none.
             The features of a frame that was merged into another one are those of that one.
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, evenly
+from dycoke_cli.compression.budget import evenly
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.uniform_spatial import spread
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class UniformFrames(Budgeted):
+class UniformFrames(MergingEarly):
     """Whole frames, evenly spaced, whatever they show.
 
     As many frames as the budget takes, each the middle one of an equal part of the video. Where

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.merging_early import MergingEarly
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class UniformSpatial(Budgeted):
+class UniformSpatial(MergingEarly):
     """The same share of each frame, spread evenly over its grid, whatever it shows.
 
     The spread moves on from frame to frame, so that every position is seen in turn: at a quarter,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class VCast(Budgeted):
+class VCast(MergingEarly):
     """V-CAST (arXiv 2603.27650), as its authors' code has it (xinyouu/V-CAST, for Qwen3-VL).
 
     g_t is the L2-normalised mean token of frame t, and its curvature 1 - the cosine between

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True)
-class VidCom2(Budgeted):
+class VidCom2(MergingEarly):
     """Video Compression Commander (arXiv 2505.14454, EMNLP 2025), with vLLM's exact budget.
 
     Tokens are compared in half of their channels, those that vary least over the video, and

@@ -37,8 +37,9 @@ class Encoded:
     Args:
         embeddings: `[R, D]`, in the model's dtype and on its device: one per placeholder.
         deepstack: more of them `[R, D]`, which are added behind each of the first decoder layers.
-        kept: where merging came before vision: the tokens that stay, `[M]`, int64, flat indices
-            `frame*N + position`; the embeddings of the others mean nothing.
+        kept: where merging came before vision: the tokens that were encoded, `[M]`, int64, flat
+            indices `frame*N + position`; each other one has the embedding of the token at the same
+            place in the frame that it was compared with.
         tower: the vision encoder's attention, where it was asked for.
         merged: what is left of the frames, where frames were merged inside the tower; the
             embeddings of each are those of the one that it is part of.

@@ -28,7 +28,7 @@ class Setup:
         edition: of the benchmark.
         split: of the benchmark.
         model: name, revision, weights (a fingerprint), dtype, device.
-        method: name and every parameter.
+        method: name and parameters, as `request.method_key` has them.
         frames: how many the model sees; 0 is no video at all, None is for `options` to say.
         max_new_tokens: answers are cut there.
         options: all else that was chosen of frames and generation.

@@ -1,0 +1,128 @@
+"""Methods that choose among the embeddings of a vision tower that ran in part.
+
+That those embeddings are right is tested in `test_merged_towers.py` and `test_packed_towers.py`;
+what a method chooses by its rule, in `tests/compression`. Here the reference is stock `generate()`
+on what the rule chooses of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.engine import encode
+from dycoke_cli.models.families import family_of
+from dycoke_cli.param import parameters_of
+
+from ..compression.test_budget import EARLY, LEAST
+from ..exactness import assert_same
+from ..families.stock import QUESTION, Shorter, clip, placeholders, stock_inputs
+from ..families.test_together import loaded_of
+from ..families.tiny import make
+
+FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llama_3")
+# TTM's defaults, and what a method with a budget has in their place.
+HALF = DyCoke(merge_ratio=0.6, window=4, kv_prune=False, merge_stage="vision", positions="kept")
+OWN = replace(HALF, merge_ratio=0.7)
+FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"kv_prune": False}}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None:
+    model, processor = make(family)
+    session = VideoSession(loaded_of(family), clip(9))
+    inputs = stock_inputs(family, processor, clip(9))
+    stock = Shorter(model, inputs, session.video.frames)
+    frames, per_frame = stock.frames, stock.per_frame
+    behind = stock.visual[-1] + (2 if family == "llava_onevision" else 1)
+    assert placeholders(model, inputs)[-1] == stock.visual[-1]
+    embeds = stock.embeds
+    cases = [(name, {"retain": 0.3}, HALF) for name in EARLY] + [("random", {}, OWN)]
+    # More than the tower encodes.
+    cases += [(name, {"retain": 0.8}, HALF) for name in ("evs", "dycoke-plus")]
+    not_encoded = 0
+    seen: list[torch.Tensor] = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda module, args, logits: seen.append(logits[0, -1])
+    )
+    for name, budget, ttm in cases:
+        layout, before = family_of(model.config), ttm.before_vision()
+        in_part = encode.encode_video(model, layout, session.video, None, before)
+        rows = in_part.embeddings[: len(stock.visual)]
+        stock.embeds = embeds.index_copy(0, torch.tensor(stock.visual), rows)
+        stock.deepstack = list(in_part.deepstack)
+        parameters = FIRST_STAGE.get(name, {}) | budget
+        if name == "random" and not budget:
+            parameters = {"kv_prune": False}
+        rule = create(name, positions="kept", **parameters)
+        chosen = rule.choose(Given(stock.features, question=stock.embeds[behind:]))
+        kept = chosen.kept.tolist()
+        if budget:
+            least = LEAST.get(name, lambda *_: 1)(frames, per_frame)
+            assert len(kept) == max(least, int(frames * per_frame * budget["retain"]))
+        not_encoded += len({*kept} - {*in_part.kept.tolist()})
+        _, expected = stock.generate_shorter(3, kept, renumbered=False)
+        seen.clear()
+        answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_new_tokens=3)
+        assert answer.tokens.visual_kept == len(kept), name
+        for mine, theirs in zip(seen, expected, strict=True):
+            assert_same(mine, theirs)
+    hook.remove()
+    assert not_encoded > 0
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its embeddings are the same for every budget and method, DyCoke at that ratio among them."""
+    session = VideoSession(loaded_of(family), clip(9))
+    runs: list[int] = []
+    real = encode._at_decoder
+
+    def counted(*arguments: Any) -> Any:
+        runs.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(encode, "_at_decoder", counted)
+    asked = [HALF, *(create(name, retain=0.3, merge_stage="vision") for name in EARLY)]
+    for method in asked:
+        before = len(runs)
+        session.ask(QUESTION, method, max_new_tokens=1)
+        assert (len(runs) > before) == (method is HALF)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+def test_random_dropping_draws_the_same_tokens_wherever_the_tower_merges(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also behind DyCoke, whose encoding it shares."""
+    session = VideoSession(loaded_of(family), clip(9))
+    drawn: list[list[int]] = []
+    real = METHODS["random"].choose
+
+    def choose(self: Any, given: Given) -> Selection:
+        selection = real(self, given)
+        drawn.append(selection.kept.tolist())
+        return selection
+
+    monkeypatch.setattr(METHODS["random"], "choose", choose)
+    for merge_stage in ("llm", "vision"):
+        session.ask(QUESTION, replace(OWN, merge_stage=merge_stage), max_new_tokens=1)
+        method = create("random", kv_prune=False, merge_stage=merge_stage)
+        session.ask(QUESTION, method, max_new_tokens=1)
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == OWN.kept_tokens(session.video.frames, session.video.tokens_per_frame)
+
+
+def test_the_methods_that_can() -> None:
+    assert [*EARLY] == [
+        "dycoke-plus", "random", "uniform-frames", "uniform-spatial",
+        "evs", "vidcom2", "v-cast", "dart", "cdpruner",
+    ]  # fmt: skip
+    others = {name for name, method in METHODS.items() if "merge_stage" in parameters_of(method)}
+    assert others - {*EARLY} == {"dycoke"}
