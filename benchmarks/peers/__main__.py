@@ -4,7 +4,7 @@
 (1 billion parameters, 4 GB) and makes a virtual environment for each peer, with the checkpoint in
 its form: 5 GB each, 10 to 40 minutes, most of them to build llama.cpp (a C++ compiler and CMake are
 needed). What is set up already stays. `python -m benchmarks.peers --environments DIR --write`
-measures, and writes the table into docs/speed.md; a run that was broken off goes on. Each answer is
+measures, and writes the table into docs/speed.md; an interrupted run resumes. Each answer is
 one of a new process, whose memory is then its own; programs take turns.
 """
 

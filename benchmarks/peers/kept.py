@@ -1,4 +1,4 @@
-"""Answers that were measured, a line of JSON each: a run that was broken off goes on with them."""
+"""Answers that were measured, one JSON object per line: an interrupted run resumes with them."""
 
 from __future__ import annotations
 

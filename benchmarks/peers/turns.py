@@ -63,7 +63,7 @@ def in_turns(
         rows: in the order of the table.
         runs: rounds.
         ask: one answer, or `FailedError`; who failed isn't asked again.
-        kept: answers of a run that was broken off, which are taken as they are; gets the others.
+        kept: answers of an interrupted run, which are taken as they are; gets the others.
         say: gets the progress.
     """
     answers: dict[Row, list[Answer]] = {row: kept.of(row.name)[:runs] for row in rows}

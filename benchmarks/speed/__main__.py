@@ -3,7 +3,7 @@
 `make bench` and `make bench-full` are lists of heats: a heat is a number of frames, answered from
 frames to the last token ("whole") or by the language model alone ("language"), in some rounds:
 `32x3` is 32 frames in three. Weights are random: time and memory are the same. What was measured is
-kept in a file, so that a run goes on where it was broken off; what another commit or machine
+kept in a file, so that an interrupted run resumes; what another commit or machine
 measured doesn't count.
 """
 

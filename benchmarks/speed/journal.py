@@ -1,4 +1,4 @@
-"""What was measured, a JSON object a line, so that a run that was broken off goes on."""
+"""What was measured, one JSON object per line, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
