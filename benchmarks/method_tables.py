@@ -21,17 +21,30 @@ def short_table(document: Document) -> str:
     lines = _head("method", *(f"{_percent(budget)} kept" for budget in budgets))
     for name in best_first(at_budgets):
         rows = at_budgets[name]
-        lines.append(_line(f"`{name}`", *(_difference(rows.get(budget)) for budget in budgets)))
+        cells = (_at_budget(rows[budget], budget) if budget in rows else "" for budget in budgets)
+        lines.append(_line(f"`{name}`", *cells))
     without = [
-        f"{_name(row)} {_difference(row)} ({_percent(row['kept_before_llm'])} read at prefill, "
+        f"{_name(row)} {_difference(row)} ({_layer(row)}"
+        f"{_percent(row['kept_before_llm'])} read at prefill, "
         f"{_percent(row['kept_in_decode'])} at decode)"
         for row in others
         if row["changed"] is not None and row["method"] not in CONTROLS
     ]
-    told = f"Points from the baseline ({_correct(_baseline(document))})."
+    told = f"Points from the baseline ({_correct(_baseline(document))} % correct)."
     if without:
         told += f" Without a budget, at their defaults: {'; '.join(without)}."
     return "\n".join(lines) + f"\n\n{told}"
+
+
+def _layer(row: Row) -> str:
+    layer = row["parameters"].get("prune_layer")
+    return "" if layer is None else f"L = {layer}, "
+
+
+def _at_budget(row: Row, budget: float) -> str:
+    """The difference, and what was kept where a method's own least is more than the budget."""
+    kept = _percent(row["kept_before_llm"])
+    return _difference(row) + ("" if kept == _percent(budget) else f" ({kept})")
 
 
 def models_table(documents: Mapping[str, Document], budget: float) -> str:
