@@ -57,23 +57,24 @@ def read_documents(folder: Path, names: Sequence[str]) -> dict[str, Documents]:
 
 def under(documents: Collection[Document]) -> str:
     """What all tables say of where their figures come from: a line for each that differs."""
-    whose: dict[str, list[str]] = {}
+    measured: dict[str, tuple[dict[str, None], set[str]]] = {}
     several = len({document["report"]["frames"] for document in documents}) > 1
     for document in documents:
         report = document["report"]
         frames = "" if several else f", {report['frames']} frames"
-        commits = ", ".join(report["commits"]) or "unknown"
         told = (
             f"{report['videos']} videos, {report['rows'][0]['questions']} questions each row, "
             f"{report['split']} split of `shapes`{frames}, {report['model']['dtype']}. "
-            f"Commit {commits}, {document['machine']}."
+            f"{document['machine']}, commit"
         )
-        names = whose.setdefault(told, [])
-        if document["name"] not in names:
-            names.append(document["name"])
-    lines = [f"{', '.join(names)}: {told}" for told, names in whose.items()]
-    if len(whose) == 1:
-        lines = [*whose]
+        names, commits = measured.setdefault(told, ({}, set()))
+        names[document["name"]] = None
+        commits |= {*report["commits"]}
+    lines = [
+        ("" if len(measured) == 1 else f"{', '.join(names)}: ")
+        + f"{told} {', '.join(sorted(commits)) or 'unknown'}."
+        for told, (names, commits) in measured.items()
+    ]
     return " ".join(["± is one standard error, paired and clustered by video.", *lines])
 
 

@@ -180,7 +180,7 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     questions = document["report"]["rows"][0]["questions"]
     for text in pages.values():
         assert f"{VIDEOS} videos, {questions} questions each row, test split" in text
-        assert "Commit abc1234, " in text
+        assert ", commit abc1234." in text
     positions = table_of(pages["methods-positions"])
     document = json.loads((measured / "control" / "positions.json").read_text())
     rows = {row["spec"]: row for row in document["report"]["rows"]}
