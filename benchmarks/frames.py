@@ -15,11 +15,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmarks import resident
 from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put, where
 from dycoke_cli.errors import UsageError
@@ -83,17 +83,12 @@ class Resident:
     def mark(self) -> int:
         """Bytes that are held now, free ones returned to the system; peaks count from here on."""
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        return self._read("VmRSS")
+        resident.forget_peak()
+        return resident.held() or 0
 
     def peak(self) -> int:
         """Bytes, the most since the last mark."""
-        return self._read("VmHWM")
-
-    def _read(self, name: str) -> int:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
-        return 1024 * int(line.split()[1])
+        return resident.peak() or 0
 
 
 def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: str) -> Cost | None:
@@ -117,22 +112,22 @@ def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: s
     chosen = parse_specs(method)[0].create().suited(loaded.method_defaults)
     # The first answer of a process sets things up.
     VideoSession(loaded, drawn(4), reuse=False).ask(QUESTION, chosen, max_new_tokens=2)
-    clip, resident = drawn(frames), Resident()
-    before = resident.mark()
+    clip, memory = drawn(frames), Resident()
+    before = memory.mark()
     session = VideoSession(loaded, clip, reuse=False)
     try:
         session.prompt(QUESTION, (), chosen, GenerationOptions(max_new_tokens=NEW_TOKENS))
     except UsageError:
         return None
-    resident.mark()
+    memory.mark()
     vision = session.encode(Stopwatch(loaded.input_device), chosen)["vision"]
-    peaks = {"vision": resident.peak()}
-    held = {"vision": resident.mark()}
+    peaks = {"vision": memory.peak()}
+    held = {"vision": memory.mark()}
 
     def note(stage: str, done: int, total: int) -> None:
         if stage == "decode" and "prefill" not in peaks:
-            peaks["prefill"] = resident.peak()
-            held["prefill"] = resident.mark()
+            peaks["prefill"] = memory.peak()
+            held["prefill"] = memory.mark()
 
     session.on_progress = note
     answer = session.ask(QUESTION, chosen, max_new_tokens=NEW_TOKENS)
@@ -145,7 +140,7 @@ def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: s
         vision_working=max(peaks["vision"] - held["vision"], 0),
         prefill_working=max(peaks["prefill"] - held["prefill"], 0),
         kv_cache=answer.bytes.kv_cache,
-        peak=max(*peaks.values(), resident.peak()) - before,
+        peak=max(*peaks.values(), memory.peak()) - before,
     )
 
 

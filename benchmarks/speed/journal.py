@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.json_lines import append_line, read_lines
 from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 
@@ -39,7 +38,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines = list(self._read())
+        self._lines = list(read_lines(self._path))
 
     def rounds(self, heat: Heat, contestant: Contestant) -> list[Measured]:
         """What was measured of a contestant, in order."""
@@ -55,15 +54,5 @@ class Journal:
         named = {**asdict(heat), "contestant": contestant.name}
         line = {**named, "measured": asdict(measured)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self._path, line)
         self._lines.append(line)
-
-    def _read(self) -> Iterator[dict]:
-        if not self._path.exists():
-            return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:  # the end of a run that was killed
-                continue

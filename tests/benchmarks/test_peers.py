@@ -25,9 +25,10 @@ from benchmarks.peers.checkpoint import configuration
 from benchmarks.peers.environments import LLAMA_CPP, OPENVINO_GENAI, PEERS, set_up
 from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners import ours
-from benchmarks.peers.runners.line import START, Answer, Task, forget_peak, peak, say
+from benchmarks.peers.runners.line import START, Answer, Task, say
 from benchmarks.peers.table import page
 from benchmarks.peers.turns import ROWS, FailedError, Row, ask, in_turns, parsed
+from benchmarks.resident import forget_peak, peak
 
 ANSWER = Answer(2.0, 1.0, 0.05, 4.6, 3_000_000_000, 576, 77, 33, "some program 1.2")
 TASK = Task("", "clip.npy", [0.0, 0.25], "What?", 33, 2)

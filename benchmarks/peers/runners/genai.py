@@ -13,11 +13,10 @@ from benchmarks.peers.runners.line import (
     WARM_UP_TOKENS,
     Answer,
     Task,
-    forget_peak,
     given,
-    peak,
     say,
 )
+from benchmarks.resident import forget_peak, peak
 
 END = 151645
 """A token that ends answers has to be named, even where it is ignored: Qwen's `<|im_end|>`."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 START = '{"answer": '
 """How the line begins: libraries print others."""
 WARM_UP_FRAMES, WARM_UP_TOKENS = 4, 2
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -76,17 +74,3 @@ def given() -> Task:
 def say(answer: Answer) -> None:
     """Print the line."""
     print(f"{START}{json.dumps(asdict(answer))}}}", flush=True)
-
-
-def forget_peak() -> None:
-    """From now on `peak` counts anew, from what is resident at this moment."""
-    if _CLEAR.exists():
-        _CLEAR.write_text("5")
-
-
-def peak() -> int | None:
-    """Bytes resident at the worst moment since `forget_peak`; None where Linux doesn't say."""
-    if not _CLEAR.exists():
-        return None
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -16,11 +16,10 @@ from benchmarks.peers.runners.line import (
     WARM_UP_TOKENS,
     Answer,
     Task,
-    forget_peak,
     given,
-    peak,
     say,
 )
+from benchmarks.resident import forget_peak, peak
 
 LANGUAGE, VISION = "model.gguf", "mmproj.gguf"
 ROOM = 1024

@@ -11,11 +11,10 @@ from benchmarks.peers.runners.line import (
     WARM_UP_TOKENS,
     Answer,
     Task,
-    forget_peak,
     given,
-    peak,
     say,
 )
+from benchmarks.resident import forget_peak, peak
 from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measuring import whole
 from dycoke_cli import VideoSession, load

@@ -15,6 +15,7 @@ from dycoke_cli.cli.model_documents import (
     OnDisk,
 )
 from dycoke_cli.cli.param_flags import flag
+from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.json_schema import Absent
@@ -66,12 +67,7 @@ def models(document: ModelList, width: int) -> Group:
 
 def model(document: ModelList) -> Table:
     """Everything known of one model."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(document):
-        table.add_row(name, Text(one_line(value)))
-    return table
+    return named((name, one_line(value)) for name, value in _rows(document))
 
 
 def _notes(document: ModelList) -> list[str]:

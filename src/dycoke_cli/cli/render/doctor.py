@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.render import units
+from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 
 if TYPE_CHECKING:
@@ -20,11 +21,7 @@ _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters o
 
 def doctor(found: Diagnosis) -> RenderableType:
     """What this machine and this installation are."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(found):
-        table.add_row(name, Text(one_line(value)))
+    table = named((name, one_line(value)) for name, value in _rows(found))
     return Group(table, Text(), _kernels(found.kernels)) if found.kernels else table
 
 
@@ -44,7 +41,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
         + (f" (affinity: {', '.join(map(str, cpus.affinity))})" if cpus.affinity else "")
         + f", {cpus.threads} threads",
     )
-    yield "Free memory", "unknown" if free is None else units.size(free)
+    yield "Free memory", "unknown" if free is None else size(free)
     yield "Kernels", (found.kernels_file or "not kept") if found.kernels else _UNMEASURED
 
 

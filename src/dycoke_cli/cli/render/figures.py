@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +28,16 @@ def with_texts(table: Table, headings: tuple[str, ...]) -> Table:
 def explained(table: Table, text: str) -> Table:
     """A table with a text below it."""
     table.caption, table.caption_justify = Text(text), "left"
+    return table
+
+
+def named(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names, and what there is to say of each, on lines of their own."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
     return table
 
 

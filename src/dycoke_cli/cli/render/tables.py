@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
-from rich.text import Text
 
+from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.text import one_line
 
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 def probe(probed: Probed) -> Table:
     """What would be read of a video."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _probe_rows(probed):
-        table.add_row(name, Text(value))
-    return table
+    return named(_probe_rows(probed))
 
 
 def _probe_rows(probed: Probed) -> list[tuple[str, str]]:

@@ -1,0 +1,31 @@
+"""Files of what was measured, one JSON object per line; a killed run may leave half a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file, which need not be there; a line that was left half done is skipped."""
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:  # the end of a run that was killed
+            continue
+
+
+def append_line(file: Path, content: Mapping[str, Any]) -> None:
+    """Write an object on a line of its own, whatever half of one the file ends in."""
+    with file.open("ab+") as opened:
+        whole = opened.tell() == 0
+        if not whole:
+            opened.seek(-1, os.SEEK_END)
+            whole = opened.read(1) == b"\n"
+        opened.write(b"" if whole else b"\n")
+        opened.write(json.dumps(content).encode() + b"\n")
