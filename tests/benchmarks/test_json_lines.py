@@ -1,4 +1,4 @@
-"""Files of measurements: what a killed run left of a line spoils neither the one before nor after."""
+"""Files of measurements: half a line, left by a killed run, spoils no other."""
 
 from __future__ import annotations
 
