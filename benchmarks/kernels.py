@@ -20,13 +20,12 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.page import ROOT, put, where
+from benchmarks.page import ROOT, put_of_machine, where
 from dycoke_cli.kernels import timing
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape
 from dycoke_cli.models.kernel_choice import instructions
-from dycoke_cli.resources import processor_name
 
 PAGE = ROOT / "docs" / "speed.md"
 FRAME, PROMPT = 729, 1024
@@ -120,16 +119,6 @@ def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def put_machine(found: str, name: str) -> None:
-    """Into the page: in place of an earlier table of the same machine, or behind the others."""
-    text = PAGE.read_text(encoding="utf-8")
-    if f"<!-- {name}: " not in text:
-        place = f"<!-- {name}: written by `python -m benchmarks.kernels --write` -->"
-        text = text.replace("<!-- /kernels -->", f"{place}\n<!-- /{name} -->\n\n<!-- /kernels -->")
-        PAGE.write_text(text, encoding="utf-8")
-    put(found, name, PAGE)
-
-
 def main(
     runs: Annotated[int, typer.Option(min=1, help="Rounds; medians count.")] = 11,
     threads: Annotated[int, typer.Option(min=1)] = 1,
@@ -155,7 +144,7 @@ def main(
     )
     print(found)
     if write:
-        put_machine(found, f"kernels of {processor_name()}")
+        put_of_machine(found, "kernels", PAGE)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.page import ROOT, put, where
+from benchmarks.page import ROOT, cores, put, put_of_machine, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
@@ -69,12 +69,12 @@ def main(
             text = course.page(title, stages, heats)
             print(text)
             if write:
-                put(text, name, PAGE)
+                put_of_machine(text, name, PAGE)
     if write and IN_README in of_whole:
         in_readme = {IN_README: of_whole[IN_README]}
         put(course.page("{} frames", OF_WHOLE, in_readme), "speed", ROOT / "README.md")
     if write and len(of_whole) > 1:
-        write_plot(of_whole, PICTURE)
+        write_plot(of_whole, cores(), PICTURE)
 
 
 def _heat(text: str) -> tuple[int, int]:

@@ -11,15 +11,17 @@ from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figu
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 
 
-def write_plot(heats: Mapping[int, Rounds], path: Path) -> None:
+def write_plot(heats: Mapping[int, Rounds], machine: str, path: Path) -> None:
     """Draw the medians of every contestant that took part with two numbers of frames or more.
 
     Args:
         heats: by number of frames.
+        machine: that it was measured on.
         path: of the PNG.
     """
     names = [n for n in next(iter(heats.values())) if sum(n in heat for heat in heats.values()) > 1]
     figure = new_figure()
+    figure.suptitle(machine, fontsize=9, color=TEXT_COLOUR)
     for axes, (stage, label) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
         for name in names:
             frames = sorted(count for count, heat in heats.items() if name in heat)

@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +119,15 @@ class Choice:
         packed: the layers to pack, by name.
         int8: the kernel of each layer to put in 8 bits, by name.
         int8_is_slower: whether those take longer than in the model's own dtype.
+        float32_share: of the time that the largest layer of a model in bfloat16 takes, what it
+            would take in float32; None in other dtypes, in 8 bits, and where it isn't measured.
     """
 
     attention: frozenset[str]
     packed: list[str]
     int8: dict[str, type[PackedLinear]] = field(default_factory=dict)
     int8_is_slower: bool = False
+    float32_share: float | None = None
 
 
 def unmeasured(model: Any, quantized: bool) -> Choice:
@@ -171,7 +174,9 @@ def choose_kernels(model: Any, quantized: bool) -> Choice:
     # What most of the time goes to comes first.
     most = sorted(linear, key=lambda name: -layers[name].weight.numel())
     wanted: list[Shape] = [*attention, *(shape for name in most for shape in linear[name])]
-    times = measured(dict.fromkeys(wanted), quantized)
+    compared = [] if quantized else linear.get(_to_compare(model, most), [])
+    as_float32 = [replace(shape, dtype="float32") for shape in compared]
+    times = measured(dict.fromkeys([*wanted, *as_float32]), quantized)
 
     own = set(usual.attention)
     for shape in attention:
@@ -196,7 +201,19 @@ def choose_kernels(model: Any, quantized: bool) -> Choice:
         > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in known)
         if known
         else usual.int8_is_slower,
+        float32_share=_share(_totals(as_float32, times), _totals(compared, times)),
     )
+
+
+def _to_compare(model: Any, layers: Iterable[str]) -> str:
+    """The first of the layers that all tokens of a prompt go through, if it is in bfloat16."""
+    logits = model.get_output_embeddings()
+    through = (name for name in layers if model.get_submodule(name) is not logits)
+    return next(through, "") if model.dtype == torch.bfloat16 else ""
+
+
+def _share(changed: Mapping[str, float], usual: Mapping[str, float]) -> float | None:
+    return min(changed.values()) / min(usual.values()) if changed and usual else None
 
 
 def attention_shapes(model: Any) -> list[AttentionShape]:
@@ -276,7 +293,7 @@ def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
     often = [_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS for s in shapes]
     return {
         kernel: sum(share * each[kernel] for share, each in zip(often, found, strict=True))
-        for kernel in found[0]
+        for kernel in (found[0] if found else ())
         if all(kernel in each for each in found)
     }
 

@@ -14,7 +14,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.cpu import (
+    FLOAT32_IS_FASTER,
     INT8_IS_SLOWER,
+    MAX_FLOAT32_SHARE,
     packed_bytes,
     use_int8,
     use_own_attention,
@@ -150,6 +152,8 @@ def load(name: str, **given: Any) -> LoadedModel:
         )
     ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
     kernels = (choose_kernels if options.kernels == "fast" else unmeasured)(model, ours)
+    # In float32 twice as much as is in memory by now.
+    room = free is not None and free > 2 * model.get_memory_footprint()
     if ours:
         use_int8(model, kernels.int8)
     if options.kernels == "fast":
@@ -158,6 +162,9 @@ def load(name: str, **given: Any) -> LoadedModel:
     warnings = [MEANINGLESS] if options.random_weights else []
     if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
+    share = kernels.float32_share
+    if options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE and room:
+        warnings.append(FLOAT32_IS_FASTER.format(share=share))
     source = resolved.source
     return LoadedModel(
         source.name,
