@@ -92,14 +92,16 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     if "budgets" in first:
         measured = of_run("budgets")
         texts["methods"] = f"{short_table(first['budgets'])} {under([first['budgets']])}"
-        folded = (
-            f"<details><summary>All columns: {name}</summary>\n\n{full_table(document)}\n\n"
-            f"{under([document])}\n\n</details>"
+        texts["methods-full"] = "\n\n".join(
+            _folded(f"All columns: {name}", f"{full_table(document)}\n\n{under([document])}")
             for name, document in measured.items()
         )
-        texts["methods-full"] = "\n\n".join(folded)
         texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{under(measured.values())}"
         if len(measured) > 1:
+            texts["methods-others"] = "\n\n".join(
+                _folded(f"The same of the {name}", f"{short_table(document)} {under([document])}")
+                for name, document in [*measured.items()][1:]
+            )
             table = models_table(measured, AT)
             texts["methods-models"] = f"{table}\n\n{under(measured.values())}"
     for run, table_of in _TABLES.items():
@@ -118,6 +120,10 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             every = [document for one in by_frames.values() for document in one.values()]
             texts[f"methods-{prefix}"[:-1]] = f"{frames_table(by_frames)}\n\n{under(every)}"
     return texts
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 _TABLES = {
@@ -154,7 +160,7 @@ def write_pages(folder: Path, names: Sequence[str], write: bool) -> None:
 
 def _with_picture(name: str, text: str, page: Path) -> str:
     """A text with the picture that goes with it, where it has one."""
-    picture = {"methods": PICTURE, "methods-models": PICTURES}.get(name)
+    picture = {"methods": PICTURE, "methods-others": PICTURES}.get(name)
     if picture is None:
         return text
     link = os.path.relpath(picture, page.parent)

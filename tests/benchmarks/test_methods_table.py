@@ -165,8 +165,8 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
-    parts = ["", "-full", "-ahead", "-models", "-positions", "-layers", "-windows", "-plus"]
-    parts += ["-vision", "-frames", "-plus-frames"]
+    parts = ["", "-full", "-ahead", "-others", "-models", "-positions", "-layers", "-windows"]
+    parts += ["-plus", "-vision", "-frames", "-plus-frames"]
     assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
@@ -177,6 +177,11 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     told = f"{100 * evs['difference']:+.1f} ± {100 * evs['difference_error']:.1f}"
     assert short["`evs`"][4] == told.replace("-", "−")
     assert "`dycoke` " in pages["methods"].partition("Without a budget")[2]
+    other = json.loads((measured / "control" / "budgets.json").read_text())
+    evs = {row["spec"]: row for row in other["report"]["rows"]}["evs:retain=0.1:positions=kept"]
+    told = f"{100 * evs['difference']:+.1f} ± {100 * evs['difference_error']:.1f}"
+    assert table_of(pages["methods-others"])[1]["`evs`"][4] == told.replace("-", "−")
+    assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
     questions = document["report"]["rows"][0]["questions"]
     for text in pages.values():
         assert f"{VIDEOS} videos, {questions} questions each row, test split" in text
@@ -221,6 +226,8 @@ def test_pages_are_written_between_their_markers(
     page.parent.mkdir()
     for path in (readme, page):
         path.write_text("before\n<!-- methods: by hand -->\n<!-- /methods -->\nafter\n")
+    with readme.open("a") as file:
+        file.write("<!-- methods-others: … -->\n<!-- /methods-others -->\n")
     with page.open("a") as file:
         file.write("<!-- methods-layers: … -->\nold\n<!-- /methods-layers -->\n")
     picture = page.with_name("methods.png")
@@ -236,7 +243,9 @@ def test_pages_are_written_between_their_markers(
     begin = f"before\n<!-- methods: by hand -->\n{link}"
     assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 50 % kept")
     assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 50 % kept")
-    assert readme.read_text().endswith("<!-- /methods -->\nafter\n")
+    begin = f"<!-- /methods -->\nafter\n<!-- methods-others: … -->\n{link}"
+    assert f"{begin}(docs/methods-models.png)\n\n<details>" in readme.read_text()
+    assert readme.read_text().endswith("</details>\n<!-- /methods-others -->\n")
     assert "| `dycoke` | 3 |" in page.read_text()
     assert "old" not in page.read_text()
     for name in ("methods.png", "methods-models.png"):
