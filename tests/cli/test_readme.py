@@ -94,8 +94,12 @@ def test_flags_in_examples_that_cannot_run_exist() -> None:
 
 
 def test_files_that_are_linked_exist() -> None:
-    for name in re.findall(r"\]\(([^):]+)\)", README):
-        assert Path(ROOT, name).exists(), name
+    for link in re.findall(r"\]\(([^):]+)\)", README):
+        name, _, anchor = link.partition("#")
+        assert Path(ROOT, name).exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", Path(ROOT, name).read_text(), re.MULTILINE)
+            assert anchor in [heading.lower().replace(" ", "-") for heading in headings], link
 
 
 def test_the_way_without_a_gpu_takes_what_is_pinned() -> None:
