@@ -104,11 +104,10 @@ def column(name: str, frames: int, runs: int) -> dict[str, str]:
     given = given_to(video, frames, width)
     unlike = Given(torch.randn_like(given.features))
     methods = rows()
-    plus = create("dycoke-plus", retain=RETAIN)
     jobs: dict[str, Callable[[], Any]] = {
         row: partial(method.choose, given) for row, method in methods.items()
     }
-    jobs["`dycoke-plus`, random features"] = partial(plus.choose, unlike)
+    jobs["`dycoke-plus`, random features"] = partial(methods["`dycoke-plus`"].choose, unlike)
     visual = given.features.shape[0] * given.features.shape[1]
     taken: dict[str, list[float]] = {row: [] for row in jobs}
     prompts: dict[int, list[float]] = {visual: [], int(visual * RETAIN): []}

@@ -152,19 +152,19 @@ def load(name: str, **given: Any) -> LoadedModel:
         )
     ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
     kernels = (choose_kernels if options.kernels == "fast" else unmeasured)(model, ours)
-    # In float32 twice as much as is in memory by now.
-    room = free is not None and free > 2 * model.get_memory_footprint()
+    warnings = [MEANINGLESS] if options.random_weights else []
+    share = kernels.float32_share
+    slow = options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE
+    # Before layers are packed: in float32 twice as much as is in memory by now.
+    if slow and free is not None and free > 2 * model.get_memory_footprint():
+        warnings.append(FLOAT32_IS_FASTER.format(share=share))
     if ours:
         use_int8(model, kernels.int8)
     if options.kernels == "fast":
         use_own_attention(model, kernels.attention)
         use_packed(model, kernels.packed)
-    warnings = [MEANINGLESS] if options.random_weights else []
     if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
-    share = kernels.float32_share
-    if options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE and room:
-        warnings.append(FLOAT32_IS_FASTER.format(share=share))
     source = resolved.source
     return LoadedModel(
         source.name,
