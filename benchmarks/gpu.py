@@ -93,8 +93,7 @@ class Plan:
     def course(self) -> Course:
         """Runs the stages of speed, and has what they measured."""
         journal = Journal(self.state / "speed.jsonl")
-        options = {"device": self.device, "dtype": self.dtype}
-        return Course(self.model, journal, self.tokens, self.where, **options)
+        return Course(self.model, journal, self.tokens, self.where, self.dtype, device=self.device)
 
 
 def run(plan: Plan, wanted: Sequence[str] = ()) -> list[str]:

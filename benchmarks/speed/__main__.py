@@ -19,9 +19,12 @@ from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
+from dycoke_cli.models.kernel_choice import instructions
 
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 IN_README = 32
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Instructions of x86 that compute it; without them it takes longer than float32."""
 
 
 def main(
@@ -39,6 +42,13 @@ def main(
         typer.Option("--pruning", help="Decode pruning or not, after TTM; repeat it."),
     ] = None,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 32,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the weights; otherwise bfloat16 where the processor has instructions for it, "
+            "and float32 where it hasn't."
+        ),
+    ] = None,
     int8: Annotated[bool, typer.Option(help="Quantized models, too.")] = True,
     journal: Annotated[Path, typer.Option(help="Gets what is measured.")] = (
         ROOT / "runs" / "speed.jsonl"
@@ -55,7 +65,9 @@ def main(
             ("pruning", pruning_frames),
         )
     }
-    course = Course(model, Journal(journal), tokens, where())
+    if dtype is None:
+        dtype = "bfloat16" if BFLOAT16 & set(instructions()) else "float32"
+    course = Course(model, Journal(journal), tokens, where(), dtype)
     of_whole, of_language, of_pruning = (
         {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}
         for part, heats in wanted.items()

@@ -49,15 +49,22 @@ class Course:
         journal: gets what is measured.
         tokens: that an answer has.
         where: commit and machine, as a sentence.
-        options: of `load`, beside the kernels and 8 bits.
+        dtype: of the weights.
+        options: of `load`, beside the dtype, the kernels and 8 bits.
     """
 
     def __init__(
-        self, model: str, journal: Journal, tokens: int, where: str, **options: Any
+        self,
+        model: str,
+        journal: Journal,
+        tokens: int,
+        where: str,
+        dtype: str,
+        **options: Any,
     ) -> None:
         self._name, self._journal, self._tokens = model, journal, tokens
         self._loaded: dict[tuple[str, str | None], LoadedModel] = {}
-        self._where, self._options = where, options
+        self._where, self._dtype, self._options = where, dtype, options
         self._warm: set[tuple[Contestant, int]] = set()
 
     def run(self, part: str, frames: int, rounds: int, *, int8: bool) -> Rounds:
@@ -112,13 +119,13 @@ class Course:
         once = f" (1 run of {'; '.join(few)})" if few else ""
         weights = "random" if self._name in published_names() else "its own"
         said = (
-            f"`{self._name}`, {weights} weights, {self._tokens} new tokens, medians, "
-            f"configurations interleaved in one process{once}. {self._where}"
+            f"`{self._name}`, {weights} weights in {self._dtype}, {self._tokens} new tokens, "
+            f"medians, configurations interleaved in one process{once}. {self._where}"
         )
         return "\n\n".join([*tables, said])
 
     def _heat(self, part: str, frames: int) -> Heat:
-        return Heat(self._name, part, frames, self._tokens, self._where)
+        return Heat(self._name, part, frames, self._tokens, self._where, self._dtype)
 
     def _model(self, contestant: Contestant, frames: int, tokens: int) -> LoadedModel:
         kernels = "fast" if contestant.attention == "fast" else "stock"
@@ -128,6 +135,7 @@ class Course:
             self._loaded[key] = load(
                 self._name,
                 random_weights=random,
+                dtype=self._dtype,
                 kernels=kernels,
                 quantize=key[1],
                 **self._options,

@@ -20,6 +20,7 @@ class Heat:
         frames: of the video.
         tokens: that are written.
         where: commit and machine: what was measured elsewhere doesn't count.
+        dtype: of the weights.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Heat:
     frames: int
     tokens: int
     where: str
+    dtype: str
 
 
 class Journal:
@@ -46,7 +48,7 @@ class Journal:
         return [
             Measured(**line["measured"])
             for line in self._lines
-            if all(line[key] == value for key, value in name.items())
+            if all(line.get(key) == value for key, value in name.items())
         ]
 
     def add(self, heat: Heat, contestant: Contestant, measured: Measured) -> None:

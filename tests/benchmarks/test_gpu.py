@@ -56,7 +56,7 @@ def journal(plan: Plan) -> list[str]:
 def prefill(plan: Plan, missing: int) -> None:
     """All that the speed stage measures but its last runs."""
     kept = Journal(plan.state / "speed.jsonl")
-    heat = Heat(plan.model, "gpu", plan.frames[0], plan.tokens, plan.where)
+    heat = Heat(plan.model, "gpu", plan.frames[0], plan.tokens, plan.where, plan.dtype)
     given = [one for _ in range(plan.runs) for one in ON_GPU]
     for one in given[: len(given) - missing]:
         kept.add(heat, one, MEASURED)

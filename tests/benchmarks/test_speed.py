@@ -106,11 +106,11 @@ def test_what_was_measured_isnt_measured_again(
         "benchmarks.speed.course.whole",
         lambda loaded, frames, contestant, tokens: calls.append((frames, tokens)) or MEASURED,
     )
-    Course("mini", Journal(path), 4, "Here.").run("whole", 16, 1, int8=False)
+    Course("mini", Journal(path), 4, "Here.", "float32").run("whole", 16, 1, int8=False)
     first = len([call for call in calls if call == (16, 4)])
     with path.open("a") as file:
         file.write('{"torn')
-    found = Course("mini", Journal(path), 4, "Here.").run("whole", 16, 2, int8=False)
+    found = Course("mini", Journal(path), 4, "Here.", "float32").run("whole", 16, 2, int8=False)
     assert first == len(found) == 6
     once = [found.pop(name) for name in ("stock kernels, DyCoke", "GEMM-only lower bound")]
     assert once == [[MEASURED]] * 2
@@ -118,11 +118,12 @@ def test_what_was_measured_isnt_measured_again(
     assert len([call for call in calls if call == (16, 4)]) == 2 * len(found) + 2
 
 
-def test_what_another_commit_measured_doesnt_count(tmp_path: Path) -> None:
+def test_what_another_commit_or_dtype_measured_doesnt_count(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.add(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN, MEASURED)
-    assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a."), contestants.PLAIN)
-    assert not journal.rounds(Heat("mini", "whole", 8, 4, "Commit b."), contestants.PLAIN)
+    journal.add(Heat("mini", "whole", 8, 4, "Commit a.", "float32"), contestants.PLAIN, MEASURED)
+    assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a.", "float32"), contestants.PLAIN)
+    for where, dtype in (("Commit b.", "float32"), ("Commit a.", "bfloat16")):
+        assert not journal.rounds(Heat("mini", "whole", 8, 4, where, dtype), contestants.PLAIN)
 
 
 def test_a_peak_that_was_not_measured_has_no_column() -> None:
