@@ -135,7 +135,7 @@ def plus() -> list[Run]:
     """dycoke-plus: each stage alone, both together, and its options."""
     rows = ["none"]
     rows += [f"coverage:retain={retain}:positions=kept" for retain in BUDGETS]
-    rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=true" for retain in BUDGETS]
+    rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=false" for retain in BUDGETS]
     rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
     rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
     rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]

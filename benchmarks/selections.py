@@ -54,7 +54,8 @@ def rows() -> dict[str, Method]:
             if method.merge_frames() is None:
                 found[f"`{name}`"] = method
     found["`dycoke-plus`, 10 % kept"] = create("dycoke-plus", retain=0.1)
-    found["`dycoke-plus`, merging"] = create("dycoke-plus", retain=RETAIN, merge_dropped=True)
+    without = create("dycoke-plus", retain=RETAIN, merge_dropped=False)
+    found["`dycoke-plus`, without merging"] = without
     return found
 
 

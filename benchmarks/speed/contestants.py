@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dycoke_cli import DyCoke
+from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.compression.base import Method
 
 NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()
 MERGED, HOSTED = DyCoke(merge_stage="vision"), DyCoke(dp_cache="host")
+A_QUARTER = DyCokePlus(retain=0.25, merge_stage="vision")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ TWO_BY_TWO = (
 BEFORE_VISION = Contestant("custom CPU kernels, DyCoke before vision", "fast", MERGED)
 LINEAR_ALONE = Contestant("GEMM-only lower bound", "fast", DYCOKE, linear_alone=True, once=True)
 PLAIN_INT8 = Contestant("stock kernels, int8", "stock", NONE, int8=True, once=True)
-SMALLEST = Contestant("custom CPU kernels, DyCoke before vision, int8", "fast", MERGED, int8=True)
+IN_INT8 = (
+    Contestant("custom CPU kernels, DyCoke before vision, int8", "fast", MERGED, int8=True),
+    Contestant("custom CPU kernels, DyCoke-plus before vision, int8", "fast", A_QUARTER, int8=True),
+)
 WITH_WEIGHTS = (
     Contestant("transformers baseline, eager attention", "eager", once=True),
     Contestant("published scheme", "eager", published=True, once=True),

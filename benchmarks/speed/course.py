@@ -34,8 +34,7 @@ def takes_part(part: str, frames: int, *, int8: bool) -> tuple[Contestant, ...]:
         return who.MERGING_ALONE, who.TWO_BY_TWO[-1]
     if part == "language":
         return who.TWO_BY_TWO
-    in_int8 = (who.SMALLEST,) if int8 else ()
-    found = (*who.TWO_BY_TWO, who.LINEAR_ALONE, who.BEFORE_VISION, *in_int8)
+    found = (*who.TWO_BY_TWO, who.LINEAR_ALONE, who.BEFORE_VISION, *(who.IN_INT8 if int8 else ()))
     if frames > MOST_FOR_ALL:
         return found
     return (*found, who.SECOND_QUESTION, *((who.PLAIN_INT8,) if int8 else ()), *who.WITH_WEIGHTS)

@@ -67,6 +67,8 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None
             least = LEAST.get(name, lambda *_: 1)(frames, per_frame)
             assert len(kept) == max(least, int(frames * per_frame * budget["retain"]))
         not_encoded += len({*kept} - {*in_part.kept.tolist()})
+        if chosen.features is not None:
+            stock.embeds[[stock.visual[i] for i in kept]] = chosen.features
         _, expected = stock.generate_shorter(3, kept, renumbered=False)
         seen.clear()
         answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_new_tokens=3)

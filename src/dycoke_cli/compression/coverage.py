@@ -147,9 +147,9 @@ def cover_and_merge(
     Args: as of `cover`.
 
     Returns:
-        `[count]`, int64, ascending, and `[count, D]`, float32: the mean of a token that is kept
-        and of those that it stands for; of equally similar ones the lower index takes them. What
-        is in a window of which nothing is kept is dropped.
+        `[count]`, int64, ascending, and `[count, D]`, float32 (of float64 tokens float64): the mean
+        of a token that is kept and of those that it stands for; of equally similar ones the lower
+        index takes them. What is in a window of which nothing is kept is dropped.
     """
     import torch
 
@@ -157,16 +157,18 @@ def cover_and_merge(
     kept = most_covering(alike, count).sort().values.to(tokens.device)
     is_kept = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     is_kept[kept] = True
-    sums = torch.zeros(len(tokens), tokens.shape[1], device=tokens.device)
-    sizes = torch.zeros(len(tokens), device=tokens.device)
-    first = 0
-    for matrix in alike:
-        behind = first + len(matrix)
-        of_window = is_kept[first:behind].nonzero().flatten()
-        if len(of_window):
-            owner = of_window[matrix[of_window].max(0).indices]
-            owner[of_window] = of_window  # a copy of it may be kept as well
-            sums.index_add_(0, first + owner, tokens[first:behind].float())
-            sizes.index_add_(0, first + owner, torch.ones_like(sizes[first:behind]))
-        first = behind
-    return kept, sums[kept] / sizes[kept, None]
+    exact = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    means = [exact[:0]]
+    lengths = [len(matrix) for matrix in alike]
+    for matrix, inside, of_window in zip(
+        alike, is_kept.split(lengths), exact.split(lengths), strict=True
+    ):
+        own = inside.nonzero()[:, 0]
+        numbers = torch.arange(len(own), device=own.device)
+        if len(own):
+            owner = matrix[own].max(0).indices
+            owner[own] = numbers  # a copy of it may be kept as well
+            # A product, since adding by index has no fixed order on an accelerator.
+            belongs = (owner == numbers[:, None]).to(exact)
+            means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
+    return kept, torch.cat(means)

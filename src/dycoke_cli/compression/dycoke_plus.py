@@ -33,12 +33,12 @@ In a 0.5B model, which has the smallest heads; in a 7B one 2,960 are enough (doc
 class DyCokePlus(MergingEarly):
     """DyCoke with another rule in each stage, for smaller budgets; published nowhere yet.
 
-    Stage 1 keeps the tokens that stand best for all of them (`compression/coverage.py`), where
-    DyCoke keeps every fourth frame whole. In stage 2 every layer ranks the visual tokens by its own
-    query and a low-rank index of its own keys (`compression/key_index.py`, after Loki, arXiv
-    2406.02542), from the first layer on, where DyCoke scores tokens at one layer for all behind it
-    (`scorer="layer"`). There is no threshold, and nothing is moved: a step copies the entries that
-    it selects.
+    Stage 1 keeps the tokens that stand best for all of them, and merges the others into them
+    (`compression/coverage.py`), where DyCoke keeps every fourth frame whole. In stage 2 every layer
+    ranks the visual tokens by its own query and a low-rank index of its own keys
+    (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on, where
+    DyCoke scores tokens at one layer for all behind it (`scorer="layer"`). There is no threshold,
+    and nothing is moved: a step copies the entries that it selects.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -59,7 +59,7 @@ class DyCokePlus(MergingEarly):
     ] = WINDOW
     merge_dropped: Annotated[
         bool, Param("Merge each dropped token into the kept one that stands for it.")
-    ] = False
+    ] = True
     kv_prune: KVPrune = True
     prune_ratio: PruneRatio = 0.85
     scorer: Annotated[

@@ -105,9 +105,11 @@ def shorten(
         deepstack=deepstack,
     )
     gathered = arguments_at(kwargs, at)
-    for rows, visual, selection in zip(gathered["inputs_embeds"], placed, selections, strict=True):
+    read = gathered["inputs_embeds"]
+    for number, (visual, selection) in enumerate(zip(placed, selections, strict=True)):
         if selection.features is not None:
-            rows[visual.to(rows.device)] = selection.features.to(rows)
+            # Not into `read[number]`, which autograd doesn't let anyone write to.
+            read[number, visual.to(read.device)] = selection.features.to(read)
     shortened = (
         kwargs
         | gathered
