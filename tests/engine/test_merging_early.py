@@ -34,7 +34,9 @@ FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"kv_prune": False}}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None:
+def test_it_is_stock_transformers_on_what_is_chosen_of_them(
+    family: str, request: pytest.FixtureRequest
+) -> None:
     model, processor = make(family)
     session = VideoSession(loaded_of(family), clip(9))
     inputs = stock_inputs(family, processor, clip(9))
@@ -51,6 +53,8 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None
     hook = model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: seen.append(logits[0, -1])
     )
+    # Models are shared by tests: after a failure, others would fail by the hook.
+    request.addfinalizer(hook.remove)
     for name, budget, ttm in cases:
         layout, before = family_of(model.config), ttm.before_vision()
         in_part = encode.encode_video(model, layout, session.video, None, before)
@@ -75,7 +79,6 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None
         assert answer.tokens.visual_kept == len(kept), name
         for mine, theirs in zip(seen, expected, strict=True):
             assert_same(mine, theirs)
-    hook.remove()
     assert not_encoded > 0
 
 
