@@ -49,7 +49,9 @@ FASTV_LAYERS = (2, 9)
 """Its default, and where DyCoke prunes in the bundled model."""
 WINDOWS = (2, 4, 8)
 FRAMES = (8, 16, 32, 64)
-PLUS_RATIOS, PLUS_FRAMES = (0.7, 0.85, 0.9, 0.95), (8, 16, 32, 64, 128)
+PLUS_RATIOS = (0.7, 0.85, 0.9, 0.95)
+# Of more frames the baseline's prompt doesn't fit the bundled model's context of 2,048 tokens.
+PLUS_FRAMES = (8, 16, 32, 64, 112)
 FIRST_STAGES = {"dycoke-plus": "coverage"}
 """Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
 POSITIONS = ("kept", "renumbered")
