@@ -186,7 +186,7 @@ MUTATIONS = (
     Mutation(
         "merged tokens stay what they were",
         "shorten",
-        "A[B.to(A.device)] = C.features.to(A)",
+        "A[B, C.to(A.device)] = D.features.to(A)",
         "pass",
         MERGING,
     ),
@@ -392,8 +392,8 @@ MUTATIONS = (
     Mutation(
         "a kept token is merged into a copy of it",
         "cover_and_merge",
-        "A[B] = B",
-        "A[B] = A[B]",
+        "A = B.max(0).indices; A[C] = D",
+        "A = B.max(0).indices",
         COVERAGE,
     ),
     Mutation(
