@@ -157,11 +157,11 @@ def cover_and_merge(
     kept = most_covering(alike, count).sort().values.to(tokens.device)
     is_kept = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     is_kept[kept] = True
-    exact = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    means = [exact[:0]]
+    exact = torch.promote_types(tokens.dtype, torch.float32)
+    means = [tokens[:0].to(exact)]
     lengths = [len(matrix) for matrix in alike]
     for matrix, inside, of_window in zip(
-        alike, is_kept.split(lengths), exact.split(lengths), strict=True
+        alike, is_kept.split(lengths), tokens.split(lengths), strict=True
     ):
         own = inside.nonzero()[:, 0]
         numbers = torch.arange(len(own), device=own.device)
@@ -170,5 +170,5 @@ def cover_and_merge(
             owner[own] = numbers  # a copy of it may be kept as well
             # A product, since adding by index has no fixed order on an accelerator.
             belongs = (owner == numbers[:, None]).to(exact)
-            means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
+            means.append(belongs @ of_window.to(exact) / belongs.sum(1, keepdim=True))
     return kept, torch.cat(means)
