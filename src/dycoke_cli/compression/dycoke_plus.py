@@ -133,8 +133,10 @@ class DyCokePlus(MergingEarly):
 
         frames, per_frame = given.features.shape[:2]
         tokens = given.features.flatten(0, 1)
-        frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
         count = self.kept_tokens(frames, per_frame)
+        if count == len(tokens):  # stage 2 alone
+            return super().choose(given)
+        frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
         if self.merge_dropped:
             return Selection(*cover_and_merge(tokens, frame, count, self.window))
         return Selection(cover(tokens, frame, count, self.window))
