@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from dycoke_cli.models.kernel_choice import instructions
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.version import running_commit
 
@@ -22,8 +23,9 @@ def machine() -> str:
 
 
 def cores() -> str:
-    """Cores and processor."""
-    return f"{usable_cpus()} cores of {processor_name()}"
+    """Cores and processor, with the last of its instructions: of one name some have more."""
+    known = instructions()
+    return f"{usable_cpus()} cores of {processor_name()}{f' ({known[-1]})' if known else ''}"
 
 
 def put(measured: str, name: str, page: Path) -> None:

@@ -29,13 +29,27 @@ def test_a_page_without_the_place_is_one_sentence(tmp_path: Path) -> None:
 def test_each_machine_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "speed.md"
     file.write_text(HEAD)
-    for processor, measured in (("A", "first"), ("B", "other"), ("A", "second")):
+    for processor, instruction, measured in (
+        ("A", "avx2", "first"),
+        ("B", "avx2", "other"),
+        ("A", "avx512_bf16", "third"),
+        ("A", "avx2", "second"),
+    ):
         monkeypatch.setattr(page, "processor_name", lambda name=processor: name)
+        monkeypatch.setattr(page, "instructions", lambda name=instruction: ["fma", name])
         page.put_of_machine(measured, "t", file)
     text = file.read_text()
     assert [line for line in text.splitlines() if line and "<!--" not in line] == [
-        "before", "second", "other", "after",
+        "before", "second", "other", "third", "after",
     ]  # fmt: skip
     cores = page.usable_cpus()
-    mine = f"<!-- t of {cores} cores of A: written by `x` -->"
-    assert text.count(mine) == text.count(f"<!-- /t of {cores} cores of A -->") == 1
+    mine = f"<!-- t of {cores} cores of A (avx2): written by `x` -->"
+    assert text.count(mine) == text.count(f"<!-- /t of {cores} cores of A (avx2) -->") == 1
+
+
+def test_a_processor_without_known_instructions_has_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page, "processor_name", lambda: "A")
+    monkeypatch.setattr(page, "instructions", list)
+    assert page.cores() == f"{page.usable_cpus()} cores of A"
