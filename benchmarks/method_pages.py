@@ -22,6 +22,7 @@ from benchmarks.method_tables import (
     rows_table,
     short_table,
     vision_table,
+    whole_table,
     windows_table,
 )
 from benchmarks.page import ROOT, put
@@ -132,6 +133,7 @@ _TABLES = {
     "windows": windows_table,
     "plus": rows_table,
     "vision": vision_table,
+    "whole": whole_table,
 }
 
 

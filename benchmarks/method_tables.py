@@ -190,6 +190,11 @@ def rows_table(documents: Mapping[str, Document]) -> str:
     return "\n".join(lines)
 
 
+def whole_table(documents: Mapping[str, Document]) -> str:
+    """Each row, and what the project's first stage is ahead of others at the same budget."""
+    return f"{rows_table(documents)}\n\n{ahead_table(documents)}"
+
+
 def windows_table(documents: Mapping[str, Document]) -> str:
     """TTM and DyCoke by the frames of a window."""
     found: dict[tuple[str, int], dict[str, Row]] = {}

@@ -38,7 +38,7 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
-VIDEOS = 60
+VIDEOS, WHOLE = 60, 600
 DTYPE = "float32"
 """Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
 BUDGETS = (0.5, 0.25, 0.15, 0.1, 0.05)
@@ -72,11 +72,13 @@ class Run:
         name: of its JSON file.
         specs: the rows, the baseline first.
         frames: of each video; None is the default.
+        videos: of the split; None for as many as the command says.
     """
 
     name: str
     specs: list[str]
     frames: int | None = None
+    videos: int | None = None
 
 
 def _at(name: str, **parameters: object) -> str:
@@ -170,9 +172,18 @@ def vision() -> list[Run]:
     return [Run("vision", ["none", *rows])]
 
 
+def whole() -> list[Run]:
+    """The project's methods and the strongest beside them, on all videos of the split."""
+    rows = ["ttm", "dycoke", "dycoke:prune_layer=3"]
+    rows += [f"{name}:retain={r}" for r in (0.25, 0.1) for name in ("coverage", "flashvid", "evs")]
+    rows += [f"random:retain={AT}"]
+    kept = [f"{row}:positions=kept" for row in rows]
+    return [Run("whole", ["none", *kept], videos=WHOLE)]
+
+
 TABLES: dict[str, Callable[[], list[Run]]] = {
     table.__name__: table
-    for table in (budgets, positions, layers, windows, frames, plus, plus_frames, vision)
+    for table in (budgets, positions, layers, windows, frames, plus, plus_frames, vision, whole)
 }
 
 
@@ -304,7 +315,7 @@ def measure(run: Run, arguments: argparse.Namespace) -> None:
         specs_of(run),
         request=request,
         split=arguments.split,
-        limit_videos=arguments.videos,
+        limit_videos=run.videos or arguments.videos,
         out=folder,
         workers=arguments.workers,
     )
@@ -320,7 +331,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    parser.add_argument("--tables", default=",".join(TABLES), help=f"of {', '.join(TABLES)}")
+    quick = [table for table in TABLES if table != "whole"]
+    tables = f"of {', '.join(TABLES)} (all but whole, which takes hours)"
+    parser.add_argument("--tables", default=",".join(quick), help=tables)
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"of the split ({VIDEOS})")
     parser.add_argument("--split", choices=("validation", "test"), default="test")

@@ -81,7 +81,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for table in tables:
             for run in methods.TABLES[table]():
                 fill(run, arguments(out, name))
-                measure(run, arguments(out, name))
+                measure(replace(run, videos=None), arguments(out, name))
     return out
 
 
@@ -122,6 +122,9 @@ def test_the_rows_of_the_other_tables() -> None:
     assert behind == {text for text, _, stage in both if stage == "vision"}
     can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
     assert {method for _, method, _ in both} == can
+    (whole,) = methods.whole()
+    assert whole.videos == len({i.video for i in open_dataset("shapes").items("test", None)})
+    assert {s.given["positions"] for s in specs_of(whole)[1:]} == {"kept"}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -166,7 +169,7 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
     parts = ["", "-full", "-ahead", "-others", "-models", "-positions", "-layers", "-windows"]
-    parts += ["-plus", "-vision", "-frames", "-plus-frames"]
+    parts += ["-plus", "-vision", "-whole", "-frames", "-plus-frames"]
     assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
@@ -214,6 +217,11 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     told = f"{100 * pair['difference']:+.1f} ± {100 * pair['difference_error']:.1f}"
     assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told.replace("-", "−")]
     assert len(document["pairs"]) == (len(document["report"]["rows"]) - 1) / 2
+    rows, ahead = pages["methods-whole"].split("\n\n")[:2]
+    assert "| `dycoke:prune_layer=3:positions=kept` | 44 % |" in rows
+    document = json.loads((measured / "shipped" / "whole.json").read_text())
+    first = document["ahead"]["evs:retain=0.25:positions=kept"]["difference"]
+    assert table_of(ahead)[1]["`evs`"][1].startswith(f"{100 * first:+.1f}".replace("-", "−"))
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
     assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
     assert "| shipped | baseline |" in pages["methods-frames"]
