@@ -26,6 +26,7 @@ ATTENTION = ("tests/engine/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
 TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
 PACKED = ("tests/engine/test_packed_towers.py",)
+EARLY_RULE = ("tests/compression/test_merging_early.py",)
 EARLY = ("tests/engine/test_merging_early.py",)
 ELSEWHERE = (
     "tests/families/test_elsewhere.py::test_answers_are_those_of_the_cpu[elsewhere-internvl-host]",
@@ -397,6 +398,20 @@ MUTATIONS = (
         COVERAGE,
     ),
     Mutation(
+        "inside the tower what changed most is merged",
+        "keep_changed",
+        "top(-A, B)",
+        "top(A, B)",
+        EARLY_RULE,
+    ),
+    Mutation(
+        "inside the tower a window's tokens are taken for those of the first",
+        "keep_changed",
+        "A * B + C",
+        "C",
+        EARLY_RULE,
+    ),
+    Mutation(
         "random dropping keeps what the tower encoded",
         "RandomMerge.choose",
         "return Selection(self.select(A.features))",
@@ -405,7 +420,7 @@ MUTATIONS = (
     ),
     Mutation(
         "with a budget random dropping merges as much in the tower as dycoke",
-        "RandomMerge.early_ttm",
+        "RandomMerge.merged_early",
         "A if self.retain is None else B",
         "A",
         EARLY,

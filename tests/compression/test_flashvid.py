@@ -41,7 +41,7 @@ def diverse(frame: list, attention: list[float], centers: list, count: int) -> l
         inner = [sum(x * y for x, y in zip(frame[n], c, strict=True)) for c in centers]
         weights.append(attention[n] * math.fsum(inner) / len(inner))
     to = [
-        [single(single(1 - cosine(frame[i], frame[j], 1e-12)) * weights[j]) for j in range(size)]
+        [single((1 - single(cosine(frame[i], frame[j], 1e-12))) * weights[j]) for j in range(size)]
         for i in range(size)
     ]
     chosen: list[int] = []

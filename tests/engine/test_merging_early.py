@@ -27,9 +27,9 @@ from ..families.test_together import loaded_of
 from ..families.tiny import make
 
 FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llama_3")
-# TTM's defaults, and what a method with a budget has in their place.
-HALF = DyCoke(merge_ratio=0.6, window=4, kv_prune=False, merge_stage="vision", positions="kept")
-OWN = replace(HALF, merge_ratio=0.7)
+# What a method with a budget merges in the tower, and TTM.
+WITH_BUDGET = create("evs", retain=0.3, merge_stage="vision", positions="kept")
+OWN = DyCoke(kv_prune=False, merge_stage="vision", positions="kept")
 FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"kv_prune": False}}
 
 
@@ -45,9 +45,9 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
     behind = stock.visual[-1] + (2 if family == "llava_onevision" else 1)
     assert placeholders(model, inputs)[-1] == stock.visual[-1]
     embeds = stock.embeds
-    cases = [(name, {"retain": 0.3}, HALF) for name in EARLY] + [("random", {}, OWN)]
+    cases = [(name, {"retain": 0.3}, WITH_BUDGET) for name in EARLY] + [("random", {}, OWN)]
     # More than the tower encodes.
-    cases += [(name, {"retain": 0.8}, HALF) for name in ("evs", "dycoke-plus")]
+    cases += [(name, {"retain": 0.8}, WITH_BUDGET) for name in ("evs", "dycoke-plus")]
     not_encoded = 0
     seen: list[torch.Tensor] = []
     hook = model.get_output_embeddings().register_forward_hook(
@@ -55,8 +55,8 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
     )
     # Models are shared by tests: after a failure, others would fail by the hook.
     request.addfinalizer(hook.remove)
-    for name, budget, ttm in cases:
-        layout, before = family_of(model.config), ttm.before_vision()
+    for name, budget, early in cases:
+        layout, before = family_of(model.config), early.before_vision()
         in_part = encode.encode_video(model, layout, session.video, None, before)
         rows = in_part.embeddings[: len(stock.visual)]
         stock.embeds = embeds.index_copy(0, torch.tensor(stock.visual), rows)
@@ -84,7 +84,7 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
 def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its embeddings are the same for every budget and method, DyCoke at that ratio among them."""
+    """Its embeddings are the same for every budget and method, but not for DyCoke."""
     session = VideoSession(loaded_of(family), clip(9))
     runs: list[int] = []
     real = encode._at_decoder
@@ -94,11 +94,11 @@ def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatc
         return real(*arguments)
 
     monkeypatch.setattr(encode, "_at_decoder", counted)
-    asked = [HALF, *(create(name, retain=0.3, merge_stage="vision") for name in EARLY)]
+    asked = [OWN, WITH_BUDGET, *(create(name, retain=0.4, merge_stage="vision") for name in EARLY)]
     for method in asked:
         before = len(runs)
         session.ask(QUESTION, method, max_new_tokens=1)
-        assert (len(runs) > before) == (method is HALF)
+        assert (len(runs) > before) == (method in (OWN, WITH_BUDGET))
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])

@@ -101,7 +101,7 @@ class BeforeVision:
             where it is kept whole.
     """
 
-    parameters: tuple[float, ...]
+    parameters: tuple[str | float, ...]
     window: int
     keep: Callable[[torch.Tensor], torch.Tensor]
     references: Callable[[int], list[int | None]]

@@ -17,7 +17,7 @@ from dycoke_cli.compression.kv_pruning import (
     PruneRatio,
     VisualSelector,
 )
-from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage, merged_early
+from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -109,7 +109,7 @@ class DyCoke(Method):
         super().__post_init__()
         if self.recall is None:
             object.__setattr__(self, "recall", self.dp_cache != "discard")
-        if self.merge_stage == "vision" and self.early_ttm() is None:
+        if self.merge_stage == "vision" and self.merged_early() is None:
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
         if self.prune_from and self.dp_cache != "device":
             raise UsageError(
@@ -153,12 +153,20 @@ class DyCoke(Method):
 
     def before_vision(self) -> BeforeVision | None:
         """Stage 1 inside the vision tower, or None where it comes behind."""
-        early = self.early_ttm()
-        return merged_early(*early) if self.merge_stage == "vision" and early else None
+        return self.merged_early() if self.merge_stage == "vision" else None
 
-    def early_ttm(self) -> tuple[float, int] | None:
-        """Merge ratio and window that TTM has inside the vision tower; None where it can't."""
-        return (self.merge_ratio, self.window) if self.ttm and self.variant == "paper" else None
+    def merged_early(self) -> BeforeVision | None:
+        """What `merge_stage` vision merges inside the tower: TTM's choice; None without TTM."""
+        if not self.ttm or self.variant != "paper":
+            return None
+
+        def keep(features: torch.Tensor) -> torch.Tensor:
+            return ttm.keep_indices(features, self.merge_ratio, self.window)
+
+        def references(frames: int) -> list[int | None]:
+            return [other for _, other in ttm.comparisons(frames, self.window, "paper")]
+
+        return BeforeVision(("ttm", self.merge_ratio, self.window), self.window, keep, references)
 
     def choose(self, given: Given) -> Selection:
         """What stage 1 keeps: the tokens that were encoded, if it was inside the vision tower."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
-from dycoke_cli.compression.similarity import cosine_similarity
+from dycoke_cli.compression.similarity import similarity_to_frame_before
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +38,8 @@ class EVS(MergingEarly):
 
         frames, per_frame = features.shape[:2]
         first = torch.full((1, per_frame), torch.inf, device=features.device)
-        changes = [
-            1 - cosine_similarity(features[frame : frame + 1], features[frame - 1 : frame])
-            for frame in range(1, frames)
-        ]
-        return top(torch.cat([first, *changes]).flatten(), self.kept_tokens(frames, per_frame))
+        changes = torch.cat([first, 1 - similarity_to_frame_before(features)])
+        return top(changes.flatten(), self.kept_tokens(frames, per_frame))
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """The budget, exactly, and no less than the first frame."""

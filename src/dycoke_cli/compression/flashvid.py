@@ -135,7 +135,8 @@ def _diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.T
     import torch.nn.functional as F
 
     directions = F.normalize(tokens, dim=-1)
-    apart = ((1 - directions @ directions.T).float() * weights).float()
+    # Rounded before they are subtracted: where tokens are equal, what is left would be noise.
+    apart = ((1 - (directions @ directions.T).float()) * weights).float()
     chosen = torch.zeros(0, dtype=torch.int64, device=tokens.device)
     # The smallest distance to a token is that of itself, unless weights are negative.
     farness = apart.sort(dim=0).values[min(1, len(apart) - 1)]

@@ -11,7 +11,7 @@ from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Need, Selection
-from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ class HoliTom(MergingInside):
         assert given.attention is not None, "asked for"
         features, attention = given.features, given.attention
         frames, per_frame = features.shape[:2]
-        pairs = zip(features[1:], features[:-1], strict=True)
-        alike = attention.new_empty(frames - 1, per_frame)
-        for number, (later, earlier) in enumerate(pairs):
-            alike[number] = cosine_similarity(later, earlier)
+        alike = similarity_to_frame_before(features)
         segments = list(segments_of(alike > self.merge_threshold))
         count = self.kept_tokens(frames, per_frame)
         static = self._static(alike, segments, frames * per_frame - count)

@@ -1,51 +1,68 @@
-"""Merging inside the vision tower, for DyCoke and for methods that choose behind it."""
+"""Merging inside the vision tower, for methods that choose behind it among all tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.compression.base import BeforeVision, tokens_left, top
 from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch
 
-EARLY_RATIO, EARLY_WINDOW = 0.6, 4
-"""TTM's K and window where a method chooses behind it: the tower encodes 55 % of the tokens."""
+MERGE_RATIO, WINDOW = 0.7, 8
+"""The share of all but the first frame's tokens that is merged, and frames: of a whole window the
+tower encodes 39 %."""
 
 MERGE_STAGE = Param(
     "Where tokens are dropped: before the language model (llm), or some of them early in the "
-    "vision tower (vision), by TTM: all that dycoke drops, or about half for a method with a "
+    "vision tower (vision): all that dycoke drops, or about six in ten for a method with a "
     "budget. Faster, and a little less accurate."
 )
 MergeStage = Literal["llm", "vision"]
 
 
-def merged_early(merge_ratio: float, window: int) -> BeforeVision:
-    """TTM in the paper variant, inside the vision tower.
+def merged_early() -> BeforeVision:
+    """The tokens that changed least since the frame before are merged into those of that frame.
+
+    Of each window the first frame stays whole. The others are ranked together, so that a frame in
+    which much is new keeps more than one that is like the last.
+    """
+    return BeforeVision(("changed", MERGE_RATIO, WINDOW), WINDOW, keep_changed, _frames_before)
+
+
+def keep_changed(features: torch.Tensor) -> torch.Tensor:
+    """The tokens that stay; of equally similar ones those that come first.
 
     Args:
-        merge_ratio: K.
-        window: frames.
+        features: `[F, N, D]`, float; the last window may be shorter than the others.
+
+    Returns:
+        `[M]`, int64: flat indices `frame*N + position`, ascending.
     """
+    import torch
 
-    def keep(features: torch.Tensor) -> torch.Tensor:
-        return ttm.keep_indices(features, merge_ratio, window)
+    per_frame, kept = features.shape[1], []
+    for begin, window in zip(range(0, len(features), WINDOW), features.split(WINDOW), strict=True):
+        similarity = similarity_to_frame_before(window).flatten()
+        first = torch.arange(per_frame, device=features.device)
+        changed = per_frame + top(-similarity, tokens_left(len(similarity), MERGE_RATIO))
+        kept.append(begin * per_frame + torch.cat([first, changed]))
+    return torch.cat(kept)
 
-    def references(frames: int) -> list[int | None]:
-        return [other for _, other in ttm.comparisons(frames, window, "paper")]
 
-    return BeforeVision((merge_ratio, window), window, keep, references)
+def _frames_before(frames: int) -> list[int | None]:
+    return [frame - 1 if frame % WINDOW else None for frame in range(frames)]
 
 
 @dataclass(frozen=True)
 class MergingEarly(Budgeted):
     """What methods have in common that need no more of the vision tower than its output.
 
-    With `merge_stage="vision"` TTM merges tokens inside the tower, the same for every method and
+    With `merge_stage="vision"` tokens are merged inside the tower, the same for every method and
     budget. Behind it they are unmerged: each has the embedding of the token that it was merged
     into, and the method chooses among all of them as it does without.
     """
@@ -53,5 +70,5 @@ class MergingEarly(Budgeted):
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
 
     def before_vision(self) -> BeforeVision | None:
-        """TTM of about half, or None where the tower encodes every token."""
-        return merged_early(EARLY_RATIO, EARLY_WINDOW) if self.merge_stage == "vision" else None
+        """What is merged there, or None where the tower encodes every token."""
+        return merged_early() if self.merge_stage == "vision" else None

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.base import Ablation
+from dycoke_cli.compression.base import Ablation, BeforeVision
 from dycoke_cli.compression.budget import RETAIN, budget
 from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.compression.merging_early import EARLY_RATIO, EARLY_WINDOW
+from dycoke_cli.compression.merging_early import merged_early
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.param import Param
 
@@ -54,9 +54,9 @@ class RandomMerge(DyCoke):
         """None: it isn't TTM that drops."""
         return None
 
-    def early_ttm(self) -> tuple[float, int] | None:
-        """That of DyCoke; with a budget, that of all methods that have one."""
-        return super().early_ttm() if self.retain is None else (EARLY_RATIO, EARLY_WINDOW)
+    def merged_early(self) -> BeforeVision | None:
+        """TTM's choice, as of DyCoke; with a budget, that of all methods that have one."""
+        return super().merged_early() if self.retain is None else merged_early()
 
     def choose(self, given: Given) -> Selection:
         """What is drawn, encoded or not."""

@@ -36,3 +36,21 @@ def cosine_similarity(
     import torch.nn.functional as F
 
     return F.cosine_similarity(wide(tokens), wide(others), dim=-1, eps=eps).float()
+
+
+def similarity_to_frame_before(features: torch.Tensor) -> torch.Tensor:
+    """Of each token to that at the same position in the frame before.
+
+    Args:
+        features: `[F, N, D]`, float.
+
+    Returns:
+        `[F - 1, N]`, float32: of all frames but the first.
+    """
+    import torch
+
+    frames, per_frame = features.shape[:2]
+    similarity = torch.empty(frames - 1, per_frame, device=features.device)
+    for frame in range(1, frames):  # copies of all frames in float64 would be large
+        similarity[frame - 1] = cosine_similarity(features[frame], features[frame - 1])
+    return similarity

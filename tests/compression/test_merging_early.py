@@ -1,0 +1,54 @@
+"""What is merged inside the vision tower for methods with a budget, against its rule by loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli.compression.merging_early import keep_changed, merged_early
+
+from .clips import CLIPS, cosine, floats, single
+
+
+def by_loops(frames: list[list[list[float]]]) -> list[int]:
+    """In each eight frames the first, and of the rest the three tenths that changed most."""
+    size, kept = len(frames[0]), []
+    for begin in range(0, len(frames), 8):
+        window = frames[begin : begin + 8]
+        kept += [begin * size + n for n in range(size)]
+        ranked = sorted(
+            (single(cosine(window[f][n], window[f - 1][n])), (begin + f) * size + n)
+            for f in range(1, len(window))
+            for n in range(size)
+        )
+        kept += sorted(token for _, token in ranked[: int(len(ranked) * (1 - 0.7))])
+    return kept
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_it_is_the_rule_by_loops(clip: str) -> None:
+    assert keep_changed(CLIPS[clip]).tolist() == by_loops(floats(clip))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8, 9, 16, 19])
+def test_every_window_is_chosen_from_alone(frames: int) -> None:
+    features = torch.randn(frames, 6, 4, generator=torch.Generator().manual_seed(frames))
+    kept = keep_changed(features).tolist()
+    assert kept == by_loops(features.double().tolist())
+    windows = [keep_changed(window) + 48 * n for n, window in enumerate(features.split(8))]
+    assert kept == torch.cat(windows).tolist()
+
+
+def test_where_much_is_new_more_stays() -> None:
+    frame = torch.randn(1, 10, 4, generator=torch.Generator().manual_seed(0))
+    new = torch.randn(1, 10, 4, generator=torch.Generator().manual_seed(1))
+    features = torch.cat([*[frame] * 3, *[new] * 5])
+    kept = keep_changed(features)
+    # 21 of 70: the frame that is new, and of those that are as the last the first tokens.
+    assert kept.tolist() == [*range(10), *range(10, 20), 20, *range(30, 40)]
+
+
+def test_a_frame_stands_for_the_next() -> None:
+    merging = merged_early()
+    assert merging.references(10) == [None, 0, 1, 2, 3, 4, 5, 6, None, 8]
+    assert merging.window == 8
