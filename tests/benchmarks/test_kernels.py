@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import kernels
+from dycoke_cli.kernels.int8_linear import saturates
 
 
 def test_a_gain_stands_behind_each_time() -> None:
@@ -14,6 +15,8 @@ def test_a_gain_stands_behind_each_time() -> None:
 
 
 def test_the_error_of_eight_bits_is_small() -> None:
-    for plain, outliers in kernels.errors().values():
-        assert 0.001 < plain < 0.015
-        assert plain < outliers < 0.06
+    for name, (plain, outliers) in kernels.errors().items():
+        # Without VNNI, FBGEMM has 7 bits for tokens.
+        coarser = 2 if "FBGEMM" in name and saturates() else 1
+        assert 0.001 < plain < 0.015 * coarser
+        assert plain < outliers < 0.06 * coarser

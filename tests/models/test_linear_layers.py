@@ -10,7 +10,12 @@ import torch
 from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.kernels.int8_linear import Int8Linear, int8_kernels
+from dycoke_cli.kernels.int8_linear import (
+    FbgemmInt8Linear,
+    Int8Linear,
+    int8_kernels,
+    saturates,
+)
 from dycoke_cli.kernels.linear import Bfloat16Linear, PackedLinear, can_pack
 from dycoke_cli.models import cpu
 from dycoke_cli.models.cpu import to_pack, to_round, use_int8, use_packed
@@ -117,7 +122,9 @@ def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
         hook.remove()
         logits.append(heard[0])
     whole, found = logits
-    assert (found - whole).norm() / whole.norm() < 0.05
+    # Where a processor has no VNNI, 7 of the 8 bits are used for tokens.
+    coarser = 2.5 if USUAL is FbgemmInt8Linear and saturates() else 1
+    assert (found - whole).norm() / whole.norm() < 0.05 * coarser
     assert whole.argmax() == found.argmax()
 
 
