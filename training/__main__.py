@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training.trainer import Progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)  # a path that is cut in two is no path
 RUN = Path("runs/mini")
 # Steps between two lines of the log.
 LOG_EVERY = 10
