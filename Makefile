@@ -53,7 +53,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write README.md
-	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x3 --language 128x1 --write
+	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --language 128x1 --write
 
 bench-full: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \

@@ -134,7 +134,7 @@ class _Layer:
 
         Args:
             hidden: before it.
-                turns: cosine, and sine with the sign of its half, `[B, 1, 1, W]`.
+            turns: cosine, and sine with the sign of its half, `[B, 1, 1, W]`.
             cache: gets the token's key and value.
             attend: an attention function of transformers.
             told: what that is told beside.
