@@ -2,7 +2,7 @@
 # make test     lint and all tests
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
-# make bench    measure the start-up times, and answers of 8, 32 and 128 frames stage by stage (40 min)
+# make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
 #               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
@@ -53,7 +53,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write README.md
-	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --language 128x1 --write
+	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
 
 bench-full: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \

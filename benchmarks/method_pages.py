@@ -134,6 +134,7 @@ _TABLES = {
     "plus": rows_table,
     "vision": vision_table,
     "whole": whole_table,
+    "whole-vision": vision_table,
 }
 
 

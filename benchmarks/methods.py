@@ -173,12 +173,14 @@ def vision() -> list[Run]:
 
 
 def whole() -> list[Run]:
-    """The project's methods and the strongest beside them, on all videos of the split."""
+    """The project's methods and the strongest beside them, and merging inside the vision tower."""
     rows = ["ttm", "dycoke", "dycoke:prune_layer=3"]
     rows += [f"{name}:retain={r}" for r in (0.25, 0.1) for name in ("coverage", "flashvid", "evs")]
     rows += [f"random:retain={AT}"]
     kept = [f"{row}:positions=kept" for row in rows]
-    return [Run("whole", ["none", *kept], videos=WHOLE)]
+    own = ("none", "ttm", "coverage")
+    tower = [row for row in vision()[0].specs if row.partition(":")[0] in own]
+    return [Run("whole", ["none", *kept], videos=WHOLE), Run("whole-vision", tower, videos=WHOLE)]
 
 
 TABLES: dict[str, Callable[[], list[Run]]] = {

@@ -24,8 +24,9 @@ def machine() -> str:
 
 def cores() -> str:
     """Cores and processor, with the last of its instructions: of one name some have more."""
-    known = instructions()
-    return f"{usable_cpus()} cores of {processor_name()}{f' ({known[-1]})' if known else ''}"
+    known, number = instructions(), usable_cpus()
+    several = "s" if number > 1 else ""
+    return f"{number} core{several} of {processor_name()}{f' ({known[-1]})' if known else ''}"
 
 
 def put(measured: str, name: str, page: Path) -> None:

@@ -632,6 +632,13 @@ MUTATIONS = (
         PROCESSORS,
     ),
     Mutation(
+        "bfloat16 gets our attention where it is emulated",
+        "unmeasured",
+        "[DECODE] if A else B",
+        "B",
+        PROCESSORS,
+    ),
+    Mutation(
         "int8 doesn't say where it is slower",
         "unmeasured",
         "quantized and A",

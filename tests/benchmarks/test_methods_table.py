@@ -122,9 +122,11 @@ def test_the_rows_of_the_other_tables() -> None:
     assert behind == {text for text, _, stage in both if stage == "vision"}
     can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
     assert {method for _, method, _ in both} == can
-    (whole,) = methods.whole()
-    assert whole.videos == len({i.video for i in open_dataset("shapes").items("test", None)})
+    whole, tower = methods.whole()
+    every = len({i.video for i in open_dataset("shapes").items("test", None)})
+    assert {whole.videos, tower.videos} == {every}
     assert {s.given["positions"] for s in specs_of(whole)[1:]} == {"kept"}
+    assert {s.text for s in specs_of(tower)} < {s.text for s in specs_of(vision)}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -169,7 +171,7 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
     parts = ["", "-full", "-ahead", "-others", "-models", "-positions", "-layers", "-windows"]
-    parts += ["-plus", "-vision", "-whole", "-frames", "-plus-frames"]
+    parts += ["-plus", "-vision", "-whole", "-whole-vision", "-frames", "-plus-frames"]
     assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())

@@ -29,6 +29,7 @@ def test_a_page_without_the_place_is_one_sentence(tmp_path: Path) -> None:
 def test_each_machine_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "speed.md"
     file.write_text(HEAD)
+    monkeypatch.setattr(page, "usable_cpus", lambda: 2)
     for processor, instruction, measured in (
         ("A", "avx2", "first"),
         ("B", "avx2", "other"),
@@ -42,14 +43,15 @@ def test_each_machine_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [line for line in text.splitlines() if line and "<!--" not in line] == [
         "before", "second", "other", "third", "after",
     ]  # fmt: skip
-    cores = page.usable_cpus()
-    mine = f"<!-- t of {cores} cores of A (avx2): written by `x` -->"
-    assert text.count(mine) == text.count(f"<!-- /t of {cores} cores of A (avx2) -->") == 1
+    mine = "<!-- t of 2 cores of A (avx2): written by `x` -->"
+    assert text.count(mine) == text.count("<!-- /t of 2 cores of A (avx2) -->") == 1
 
 
+@pytest.mark.parametrize(("number", "told"), [(1, "1 core of A"), (4, "4 cores of A")])
 def test_a_processor_without_known_instructions_has_its_name(
-    monkeypatch: pytest.MonkeyPatch,
+    number: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(page, "usable_cpus", lambda: number)
     monkeypatch.setattr(page, "processor_name", lambda: "A")
     monkeypatch.setattr(page, "instructions", list)
-    assert page.cores() == f"{page.usable_cpus()} cores of A"
+    assert page.cores() == told

@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.kernels.registry import NAME, STOCK
+from dycoke_cli.kernels.registry import DECODE, NAME, SHAPES, STOCK, name_of
 from dycoke_cli.models import cpu, kernel_choice
 from dycoke_cli.models.private_api import attention_implementation, has_amx
 from tests.natural import Pictures, pan
@@ -23,11 +23,34 @@ def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
     return request.param
 
 
-def test_attention_is_ours_where_there_are_no_tiles(amx: bool) -> None:
-    for part in (loaded := load("mini", device="cpu")).model, loaded.model.get_decoder():
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_attention_is_ours_where_there_are_no_tiles(
+    dtype: str, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_choice, "instructions", lambda: ["avx2", "avx512_bf16"])
+    loaded = load("mini", device="cpu", dtype=dtype)
+    for part in loaded.model, loaded.model.get_decoder():
         assert attention_implementation(part) == (STOCK if amx else NAME)
-    stock = load("mini", device="cpu", kernels="stock")
+    stock = load("mini", device="cpu", dtype=dtype, kernels="stock")
     assert attention_implementation(stock.model) == STOCK
+
+
+@pytest.mark.parametrize(
+    ("dtype", "has", "ours"),
+    [
+        ("bfloat16", ["avx2", "avx512_vnni"], {DECODE}),
+        ("float32", ["avx2", "avx512_vnni"], {*SHAPES}),
+        ("bfloat16", [], {*SHAPES}),  # another architecture, which doesn't name them
+    ],
+)
+def test_only_single_tokens_are_ours_where_bfloat16_is_emulated(
+    dtype: str, has: list[str], ours: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_choice, "has_amx", lambda: False)
+    monkeypatch.setattr(kernel_choice, "instructions", lambda: has)
+    model = load("mini", device="cpu", dtype=dtype).model
+    assert kernel_choice.unmeasured(model, quantized=False).attention == ours
+    assert attention_implementation(model) == name_of(ours)
 
 
 @pytest.mark.skipif(not can_pack(), reason="this processor has no products in bfloat16 to pack for")
