@@ -128,16 +128,15 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
 ) -> None:
     """Measure, and print the table."""
-    lines = []
+    lines, random = [], model in published_names()
     for quantize in (None, "int8"):
-        random = model in published_names()
         loaded = load(model, random_weights=random, quantize=quantize, dtype=dtype)
         stages_of(loaded, "none", 4)  # the first answer of a process sets things up
         for spec, title in METHODS.items():
             for stage, seconds in stages_of(loaded, spec, frames).items():
                 lines.append(line(f"{stage}, {title}, {quantize or dtype}", seconds))
                 print(lines[-1], flush=True)
-    weights = "its own" if model == "mini" else "random"
+    weights = "random" if random else "its own"
     told = (
         f"`{model}`, {weights} weights, {frames} frames, {torch.get_num_threads()} threads, 1 run."
     )

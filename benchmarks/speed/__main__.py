@@ -19,12 +19,10 @@ from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
-from dycoke_cli.models.kernel_choice import instructions
+from dycoke_cli.models.kernel_choice import BFLOAT16, instructions
 
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 IN_README = 32
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Instructions of x86 that compute it; without them it takes longer than float32."""
 
 
 def main(

@@ -55,6 +55,8 @@ WAIT_S = 10.0
 # What an answer is taken to be: so many tokens of a prompt, and so many generated.
 _PROMPT, _GENERATED = 1024, 64
 
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Instructions of x86 that compute it; without them it takes longer than float32."""
 Times = dict[str, dict[str, float]]
 """Milliseconds by shape and kernel."""
 
@@ -141,8 +143,8 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
         model: a stock model.
         quantized: whether its layers go into 8 bits.
     """
-    amx, has = has_amx(), instructions()
-    emulated = model.dtype == torch.bfloat16 and "avx2" in has and "avx512_bf16" not in has
+    amx, has = has_amx(), set(instructions())
+    emulated = model.dtype == torch.bfloat16 and "avx2" in has and not BFLOAT16 & has
     kind = next(iter(int8_kernels().values()))
     return Choice(
         attention=frozenset() if amx else frozenset([DECODE] if emulated else SHAPES),
