@@ -96,8 +96,8 @@ def full_table(document: Document) -> str:
     return "\n".join(lines)
 
 
-def ahead_table(documents: Mapping[str, Document]) -> str:
-    """The project's first stage minus every other method, at each budget, model by model."""
+def ahead_table(documents: Mapping[str, Document], own: str) -> str:
+    """The project's method minus every other one, at each budget, model by model."""
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
     for name, document in documents.items():
@@ -107,7 +107,7 @@ def ahead_table(documents: Mapping[str, Document]) -> str:
             budgets[retain] = None
             found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
     headings = _headings(documents, [f"{_percent(retain)} kept" for retain in budgets])
-    lines = _head("coverage minus", *headings)
+    lines = _head(f"{own} minus", *headings)
     for method, pairs in found.items():
         cells = [_difference(pairs.get((name, one))) for name in documents for one in budgets]
         lines.append(_line(f"`{method}`", *cells))
@@ -191,8 +191,8 @@ def rows_table(documents: Mapping[str, Document]) -> str:
 
 
 def whole_table(documents: Mapping[str, Document]) -> str:
-    """Each row, and what the project's first stage is ahead of others at the same budget."""
-    return f"{rows_table(documents)}\n\n{ahead_table(documents)}"
+    """Each row, and what the project's method is ahead of others at the same budget."""
+    return f"{rows_table(documents)}\n\n{ahead_table(documents, 'dycoke-plus')}"
 
 
 def windows_table(documents: Mapping[str, Document]) -> str:

@@ -38,7 +38,8 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
-VIDEOS, WHOLE = 60, 600
+VIDEOS, WHOLE, FEW = 60, 600, 30
+"""Videos of the main tables, of the whole split, and of tables that vary a detail."""
 DTYPE = "float32"
 """Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
 BUDGETS = (0.5, 0.25, 0.15, 0.1, 0.05)
@@ -54,6 +55,8 @@ PLUS_RATIOS = (0.7, 0.85, 0.9, 0.95)
 PLUS_FRAMES = (8, 16, 32, 64, 112)
 FIRST_STAGES = {"dycoke-plus": "coverage"}
 """Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
+OWN = ("coverage", "dycoke-plus")
+"""What other rows are compared with: the first of these that has a row at their budget."""
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 _PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
@@ -105,7 +108,7 @@ def positions() -> list[Run]:
     """Every method that drops before the language model, at both kinds of positions."""
     having = [name for name, method in METHODS.items() if "positions" in parameters_of(method)]
     rows = [_at(name, retain=AT, positions=one) for name in having for one in POSITIONS]
-    return [Run("positions", ["none", *rows])]
+    return [Run("positions", ["none", *rows], videos=FEW)]
 
 
 def layers() -> list[Run]:
@@ -121,7 +124,7 @@ def layers() -> list[Run]:
 def windows() -> list[Run]:
     """TTM and DyCoke by the number of frames that are compared."""
     rows = [f"{name}:window={n}:positions=kept" for name in ("ttm", "dycoke") for n in WINDOWS]
-    return [Run("windows", ["none", *rows])]
+    return [Run("windows", ["none", *rows], videos=FEW)]
 
 
 def frames() -> list[Run]:
@@ -132,7 +135,7 @@ def frames() -> list[Run]:
         "ttm:positions=kept",
         f"random:retain={AT}:positions=kept",
     ]
-    return [Run(f"frames-{count}", rows, count) for count in FRAMES]
+    return [Run(f"frames-{count}", rows, count, FEW) for count in FRAMES]
 
 
 def plus() -> list[Run]:
@@ -141,10 +144,11 @@ def plus() -> list[Run]:
     rows += [f"coverage:retain={retain}:positions=kept" for retain in BUDGETS]
     rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=false" for retain in BUDGETS]
     rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
-    rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
-    rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]
+    # By default only videos of more tokens than these are pruned in decode.
+    rows += [f"kv-own:prune_ratio={ratio}:prune_from=0" for ratio in PLUS_RATIOS]
+    rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:prune_from=0:per_head=true"]
     rows += [
-        f"dycoke-plus:retain={retain}:prune_ratio={ratio}:positions=kept"
+        f"dycoke-plus:retain={retain}:prune_ratio={ratio}:prune_from=0:positions=kept"
         for retain in (0.25, 0.1)
         for ratio in PLUS_RATIOS
     ]
@@ -152,10 +156,10 @@ def plus() -> list[Run]:
 
 
 def plus_frames() -> list[Run]:
-    """dycoke-plus and its first stage by the number of frames shown."""
-    rows = ["none", *(f"coverage:retain={r}:positions=kept" for r in (0.25, 0.1))]
-    rows += ["dycoke-plus:positions=kept", "dycoke:positions=kept"]
-    return [Run(f"plus-frames-{n}", rows, n) for n in PLUS_FRAMES]
+    """dycoke-plus and DyCoke by the number of frames shown."""
+    rows = ["none", *(f"dycoke-plus:retain={r}:positions=kept" for r in (0.25, 0.1))]
+    rows += ["dycoke:positions=kept"]
+    return [Run(f"plus-frames-{n}", rows, n, FEW) for n in PLUS_FRAMES]
 
 
 def vision() -> list[Run]:
@@ -169,18 +173,16 @@ def vision() -> list[Run]:
                 for retain in (0.25, 0.1)
                 for stage in STAGES
             ]
-    return [Run("vision", ["none", *rows])]
+    return [Run("vision", ["none", *rows], videos=FEW)]
 
 
 def whole() -> list[Run]:
-    """The project's methods and the strongest beside them, and merging inside the vision tower."""
-    rows = ["ttm", "dycoke", "dycoke:prune_layer=3"]
-    rows += [f"{name}:retain={r}" for r in (0.25, 0.1) for name in ("coverage", "flashvid", "evs")]
-    rows += [f"random:retain={AT}"]
-    kept = [f"{row}:positions=kept" for row in rows]
-    own = ("none", "ttm", "coverage")
-    tower = [row for row in vision()[0].specs if row.partition(":")[0] in own]
-    return [Run("whole", ["none", *kept], videos=WHOLE), Run("whole-vision", tower, videos=WHOLE)]
+    """The project's methods as a user gets them, and the strongest beside them."""
+    rows = ["none", "dycoke", "dycoke:prune_layer=3"]
+    rows += [
+        f"{name}:retain={r}" for r in (0.25, 0.1) for name in ("dycoke-plus", "flashvid", "evs")
+    ]
+    return [Run("whole", [*rows, f"random:retain={AT}"], videos=WHOLE)]
 
 
 TABLES: dict[str, Callable[[], list[Run]]] = {
@@ -254,21 +256,22 @@ def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
 
 
 def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """The project's first stage against every other row at its budget, paired.
+    """The project's own method against every other row at its budget, paired.
 
     Args:
         rows: answers by the text of their row.
         items: the questions.
 
     Returns:
-        By the other row; empty where the first stage isn't among the rows.
+        By the other row; empty where the own method (`OWN`) isn't among the rows.
     """
     ahead = {}
-    for own in FIRST_STAGES.values():
-        for text, said in rows.items():
-            first = text.replace(text.partition(":")[0], own, 1)
-            if ":retain=" in text and first != text and first in rows:
-                ahead[text] = asdict(mean_of(right, items, rows[first], said))
+    for text, said in rows.items():
+        name = text.partition(":")[0]
+        own = (text.replace(name, own, 1) for own in OWN)
+        first = next((one for one in own if one in rows), None)
+        if ":retain=" in text and name not in OWN and first is not None:
+            ahead[text] = asdict(mean_of(right, items, rows[first], said))
     return ahead
 
 

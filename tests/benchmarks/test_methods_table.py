@@ -122,11 +122,12 @@ def test_the_rows_of_the_other_tables() -> None:
     assert behind == {text for text, _, stage in both if stage == "vision"}
     can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
     assert {method for _, method, _ in both} == can
-    whole, tower = methods.whole()
+    (whole,) = methods.whole()
     every = len({i.video for i in open_dataset("shapes").items("test", None)})
-    assert {whole.videos, tower.videos} == {every}
-    assert {s.given["positions"] for s in specs_of(whole)[1:]} == {"kept"}
-    assert {s.text for s in specs_of(tower)} < {s.text for s in specs_of(vision)}
+    assert whole.videos == every
+    # As a user gets them: nothing but the budget and the paper's layer is given.
+    given = {name for spec in specs_of(whole) for name in spec.given}
+    assert given == {"retain", "prune_layer"}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -171,9 +172,9 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
 def test_the_tables_have_the_figures(measured: Path) -> None:
     pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
     parts = ["", "-full", "-ahead", "-others", "-models", "-positions", "-layers", "-windows"]
-    parts += ["-plus", "-vision", "-whole", "-whole-vision", "-frames", "-plus-frames"]
+    parts += ["-plus", "-vision", "-whole", "-frames", "-plus-frames"]
     assert [*pages] == [f"methods{part}" for part in parts]
-    assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
+    assert "| `kv-own:prune_ratio=0.9:prune_from=0` | 100 % | 100 % | " in pages["methods-plus"]
     document = json.loads((measured / "shipped" / "budgets.json").read_text())
     rows = {row["spec"]: row for row in document["report"]["rows"]}
     headings, short = table_of(pages["methods"])
@@ -220,9 +221,9 @@ def test_the_tables_have_the_figures(measured: Path) -> None:
     assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told.replace("-", "−")]
     assert len(document["pairs"]) == (len(document["report"]["rows"]) - 1) / 2
     rows, ahead = pages["methods-whole"].split("\n\n")[:2]
-    assert "| `dycoke:prune_layer=3:positions=kept` | 44 % |" in rows
+    assert "| `dycoke:prune_layer=3` | 44 % |" in rows
     document = json.loads((measured / "shipped" / "whole.json").read_text())
-    first = document["ahead"]["evs:retain=0.25:positions=kept"]["difference"]
+    first = document["ahead"]["evs:retain=0.25"]["difference"]
     assert table_of(ahead)[1]["`evs`"][1].startswith(f"{100 * first:+.1f}".replace("-", "−"))
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
     assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
