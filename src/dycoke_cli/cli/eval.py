@@ -17,6 +17,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.presets import preset_named
+from dycoke_cli.evaluation.record import check_folder
 from dycoke_cli.evaluation.report import row_name
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
@@ -80,6 +81,8 @@ def evaluate(
         if check:
             check_benchmark(name, data, split, limit, as_json, quiet)
             return
+        if out is not None:
+            check_folder(out)
         dataset = open_dataset(name, data)
         engine.check()
         together = engine_flags.batch_size(batch_size)

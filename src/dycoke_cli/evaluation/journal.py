@@ -8,7 +8,6 @@ dropped and asked again.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ from typing import Any, TextIO
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.runs.journal import full, locked, unwritable
+from dycoke_cli.runs.journal import check_own, full, locked, replace_content, unwritable
 
 FILE = "answers.jsonl"
+_BEGIN = b'{"setup": "'
 
 
 class Answers:
@@ -83,7 +83,7 @@ class Journal(Answers):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         if self.damaged:
-            _replace(path, self._sound)
+            replace_content(path, b"".join(self._sound))
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
@@ -118,14 +118,16 @@ def open_journal(folder: Path) -> Iterator[Journal]:
     """Open the journal in a folder, which is made where it isn't there, and lock it.
 
     Raises:
-        OutputError: another run is writing to it, or nothing can be written there.
+        OutputError: another run is writing to it, it is somebody else's, or nothing can be written
+            there.
     """
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(unwritable(folder, error)) from error
-    with locked(path, folder / "lock"):
+    with locked(path):
+        check_journal(folder)
         try:
             journal = Journal(path)
         except OSError as error:
@@ -136,11 +138,13 @@ def open_journal(folder: Path) -> Iterator[Journal]:
             journal.close()
 
 
-def _replace(path: Path, lines: list[bytes]) -> None:
-    """Put a file with these lines in place of `path`, at once."""
-    beside = path.with_suffix(".tmp")
-    beside.write_bytes(b"".join(lines))
-    os.replace(beside, path)
+def check_journal(folder: Path) -> None:
+    """Refuse a folder in which somebody else's file has the name of the journal.
+
+    Raises:
+        OutputError: it has; or that can't be read.
+    """
+    check_own(folder / FILE, _BEGIN, "a journal of dycoke eval")
 
 
 def _sealed(line: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ The first line of the file has all but the questions, which follow, one per line
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.journal import check_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.runs.journal import unwritable
+from dycoke_cli.evaluation.verdicts import check_verdicts
+from dycoke_cli.runs.journal import check_own, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "run.jsonl"
 SCHEMA = "dycoke.run/1"
+_BEGIN = b'{"schema": "dycoke.run/'
 
 
 @dataclass(frozen=True)
@@ -132,17 +134,32 @@ def write_record(folder: Path, record: Record) -> None:
     """Put the record into a folder, in place of that of an earlier run.
 
     Raises:
-        OutputError: it can't be written.
+        OutputError: it can't be written, or what is there is somebody else's.
     """
+    _check_record(folder)
     path = folder / FILE
-    beside = path.with_suffix(".tmp")
     values = {"schema": SCHEMA, **asdict(record)}
     items = values.pop("items")
     try:
-        beside.write_text("".join(json.dumps(line) + "\n" for line in (values, *items)), "utf-8")
-        os.replace(beside, path)
+        lines = (json.dumps(line) + "\n" for line in (values, *items))
+        replace_content(path, "".join(lines).encode("ascii"))
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which somebody else's file has a name that a run would write to.
+
+    Raises:
+        OutputError: it has one; or that can't be read.
+    """
+    check_journal(folder)
+    _check_record(folder)
+    check_verdicts(folder)
+
+
+def _check_record(folder: Path) -> None:
+    check_own(folder / FILE, _BEGIN, "a record of dycoke eval")
 
 
 def read_record(folder: Path) -> Record | None:

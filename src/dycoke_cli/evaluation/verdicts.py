@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.runs.journal import full, locked, unwritable
+from dycoke_cli.runs.journal import check_own, full, locked, replace_content, unwritable
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"
+_BEGIN = b'{"key": "'
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,7 @@ class VerdictJournal:
         content = self._path.read_bytes()
         self.verdicts, self.damaged = _understood(content)
         if self.damaged or not content.endswith(b"\n"):
-            beside = self._path.with_name(f".{self._path.name}.part")
-            beside.write_bytes(b"".join(map(_line, self.verdicts.values())))
-            os.replace(beside, self._path)
+            replace_content(self._path, b"".join(map(_line, self.verdicts.values())))
 
     def add(self, verdict: Verdict) -> None:
         """Write a verdict down; when this returns, a crash of the process can't take it back.
@@ -128,12 +127,14 @@ def open_verdicts(folder: Path) -> Iterator[VerdictJournal]:
     """Open the verdicts of a folder, which is made where it isn't there, and lock them.
 
     Raises:
-        OutputError: another run is judging there, or nothing can be written there.
+        OutputError: another run is judging there, the file is somebody else's, or nothing can be
+            written there.
     """
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(path, folder / f".{FILE}.lock"):
+        with locked(path):
+            check_verdicts(folder)
             journal = VerdictJournal(path)
             try:
                 yield journal
@@ -141,6 +142,15 @@ def open_verdicts(folder: Path) -> Iterator[VerdictJournal]:
                 journal.close()
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
+
+
+def check_verdicts(folder: Path) -> None:
+    """Refuse a folder in which somebody else's file has the name of the verdicts.
+
+    Raises:
+        OutputError: it has; or that can't be read.
+    """
+    check_own(folder / FILE, _BEGIN, "a file of verdicts of dycoke eval")
 
 
 def read_verdicts(folder: Path) -> dict[str, Verdict]:

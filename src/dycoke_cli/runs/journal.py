@@ -137,7 +137,7 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
         raise OutputError(_no_file(path))
     if not path.parent.is_dir():
         raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
-    with locked(path, path.with_name(f".{path.name}.lock")):
+    with locked(path):
         try:
             results = ResultsFile(path)
         except OSError as error:
@@ -149,17 +149,15 @@ def open_results(path: Path) -> Iterator[ResultsFile]:
 
 
 @contextmanager
-def locked(path: Path, lock: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Within the block, no other run writes to a file; the system frees a killed run's lock.
-
-    Args:
-        path: of the file, for an error.
-        lock: of the lock's own file.
 
     Raises:
         OutputError: another run is writing to it, or nothing can be written there.
     """
+    lock = path.with_name(f".{path.name}.lock")
     try:
+        _check_lock(lock)
         held = FileLock(lock).acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
@@ -169,6 +167,45 @@ def locked(path: Path, lock: Path) -> Iterator[None]:
         raise OutputError(unwritable(path, error)) from error
     with held:
         yield
+
+
+def replace_content(path: Path, content: bytes) -> None:
+    """Put a file with this content in place of `path`, at once.
+
+    Raises:
+        OSError: it can't be written; `path` is as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside.touch(exist_ok=False)  # never over somebody else's
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink()
+        raise
+
+
+def check_own(path: Path, begin: bytes, what: str) -> None:
+    """Refuse a file that somebody else wrote, before anything is written to it.
+
+    Args:
+        path: of the file, which needn't be there.
+        begin: what it begins with, as far as a crash left it; zeros are what a disk didn't get to.
+        what: it should be, for the error.
+
+    Raises:
+        OutputError: it begins otherwise, or can't be read.
+    """
+    try:
+        if not path.exists():
+            return
+        if path.is_file():
+            with path.open("rb") as file:
+                if begin.startswith(file.read(len(begin)).rstrip(b"\0")):
+                    return
+    except OSError as error:
+        raise OutputError(f"{path} can't be read ({error.strerror}); give another --out") from error
+    raise OutputError(_foreign(path, what))
 
 
 def unwritable(path: Path, error: OSError) -> str:
@@ -182,6 +219,19 @@ def full(path: Path, error: OSError) -> str:
         f"{path} can't be written ({error.strerror}); free some space and run it again: it resumes "
         "from there"
     )
+
+
+def _check_lock(lock: Path) -> None:
+    """Refuse what is no lock: some versions of FileLock empty the file that they find."""
+    if not lock.exists():
+        return
+    # Where a system has no locks, the file has the number of the process that holds it.
+    if not lock.is_file() or not (lock.read_bytes().split() or [b"0"])[0].isdigit():
+        raise OutputError(_foreign(lock, "a lock of dycoke"))
+
+
+def _foreign(path: Path, what: str) -> str:
+    return f"{path} isn't {what}, and stays as it is; give another --out"
 
 
 def _no_file(path: Path) -> str:
@@ -217,6 +267,4 @@ def _keep_last_lines(path: Path) -> None:
         assert known is not None
         last.pop(known["key"], None)
         last[known["key"]] = line
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(b"".join(last.values()))
-    os.replace(beside, path)
+    replace_content(path, b"".join(last.values()))

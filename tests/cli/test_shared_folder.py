@@ -1,0 +1,116 @@
+"""A folder in which other files lie: `eval --out` and `batch --out` write to none but their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.evaluation import journal, record, verdicts
+from dycoke_cli.evaluation.datasets import DATASETS
+from tests.evaluation.samples import WHERE
+
+from .harness import CLIP, Outcome, run_here
+
+OWN = [journal.FILE, record.FILE, verdicts.FILE]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmark() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+def evaluate(folder: Path) -> Outcome:
+    return run_here(
+        "eval", "samples", "--limit", "1", "--frames", "2", "--methods", "none", "--device", "cpu",
+        "--workers", "1", "--quiet", "--out", folder,
+    )  # fmt: skip
+
+
+def batch(out: Path) -> Outcome:
+    return run_here(
+        "batch", CLIP, "What happens?", "--frames", "2", "--model", "mini", "--device", "cpu",
+        "--quiet", "--out", out,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_eval_keeps_the_answers_of_a_batch(name: str, tmp_path: Path) -> None:
+    assert batch(tmp_path / name).code == 0
+    before = contents(tmp_path)
+    assert before[name].startswith(b'{"schema": "dycoke.answer/1"')
+    outcome = evaluate(tmp_path)
+    assert (outcome.code, outcome.out) == (6, "")
+    assert outcome.err.startswith(f"Error: {tmp_path / name} isn't a ")
+    assert outcome.err.endswith("of dycoke eval, and stays as it is; give another --out\n")
+    assert contents(tmp_path) == before
+    # Under another name, both live in one folder.
+    (tmp_path / name).rename(tmp_path / "mine.jsonl")
+    assert evaluate(tmp_path).code == 0
+    assert batch(tmp_path / "mine.jsonl").code == 0
+    assert contents(tmp_path)["mine.jsonl"] == before[name]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_batch_keeps_the_files_of_an_evaluation(name: str, tmp_path: Path) -> None:
+    assert evaluate(tmp_path).code == 0
+    (tmp_path / verdicts.FILE).write_text('{"key": "0"}\n')
+    before = contents(tmp_path)
+    outcome = batch(tmp_path / name)
+    assert outcome.code == 6
+    assert "line 1: that isn't a line of results of dycoke batch; give another" in outcome.err
+    assert {n: c for n, c in contents(tmp_path).items() if n in before} == before
+
+
+@pytest.mark.parametrize("name", [*OWN, *(f".{name}.lock" for name in OWN[:1])])
+@pytest.mark.parametrize("content", [b"dear diary", b"\n", b"\x00\x00\x00\x18ftyp"])
+def test_what_is_somebody_elses_stays(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    outcome = evaluate(tmp_path)
+    if content == b"\n" and name.endswith("lock"):
+        assert outcome.code == 0  # there is nothing in it
+        return
+    assert outcome.code == 6
+    assert f"{name} isn't a" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert contents(tmp_path)[name] == content
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_folder_of_that_name_is_no_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    outcome = evaluate(tmp_path)
+    assert outcome.code == 6
+    assert f"{name} isn't a" in outcome.err
+
+
+def test_files_beside_them_stay(tmp_path: Path) -> None:
+    """A repair and a rewritten record among them, which go through a file beside."""
+    names = [f"{Path(name).stem}.tmp" for name in OWN] + [f".{name}.part" for name in OWN]
+    mine = dict.fromkeys(["lock", "diary.jsonl", *names], b"dear diary")
+    for name, content in mine.items():
+        (tmp_path / name).write_bytes(content)
+    assert evaluate(tmp_path).code == 0
+    with (tmp_path / journal.FILE).open("ab") as file:
+        file.write(b'{"setup": "torn')
+    assert evaluate(tmp_path).code == 0
+    assert b"torn" not in (tmp_path / journal.FILE).read_bytes()
+    assert contents(tmp_path).items() >= mine.items()
+    assert set(contents(tmp_path)) == {*mine, *OWN[:2], f".{journal.FILE}.lock"}
+
+
+@pytest.mark.parametrize("left", [0, 1, 9, 15])
+def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: Path) -> None:
+    assert evaluate(tmp_path).code == 0
+    path = tmp_path / journal.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left] + b"\0" * 9)
+    assert evaluate(tmp_path).code == 0
+    assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
