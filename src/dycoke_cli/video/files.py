@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.stream import Disposition
@@ -126,6 +126,9 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         VideoError: it isn't a video.
     """
     file.seek(0)
+    # Titles in any encoding: PyAV 19 keeps their bytes, 18 has to be told to, or refuses the file.
+    told = hasattr(av.container.Container, "metadata_errors")
+    tags: dict[str, Any] = {"metadata_errors": "surrogateescape"} if told else {}
     try:
         container = av.open(
             "fd:",
@@ -135,7 +138,7 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
                 "format_whitelist": _FORMATS,
                 "max_pixels": str(max_pixels),
             },
-            metadata_errors="replace",
+            **tags,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(

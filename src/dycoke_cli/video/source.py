@@ -211,7 +211,7 @@ class VideoSource:
         ticks = packet.pts
         if ticks is None or self._by_decoding_time:
             ticks = packet.dts
-        if ticks is None or packet.time_base is None:
+        if ticks is None or not packet.time_base:
             return None
         return ticks * packet.time_base - self._packet_origin()
 

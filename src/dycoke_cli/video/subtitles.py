@@ -130,12 +130,12 @@ def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
     name = display_name(path)
     text, warnings = _decoded(_content(path, name), name)
     try:
-        # A copy in memory: whatever it says, FFmpeg can open no other file. It stops at a NUL.
+        # A copy in memory, in UTF-8: whatever it says, FFmpeg can open no other file. It stops at a
+        # NUL.
         container = av.open(
             io.BytesIO(text.replace("\0", shown("\0")).encode()),
             mode="r",
             options={"format_whitelist": _FORMATS},
-            metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UsageError(
@@ -147,7 +147,7 @@ def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
         packets = (
             (packet, float(packet.pts * packet.time_base))
             for packet in container.demux(stream)
-            if packet.size and packet.pts is not None and packet.time_base is not None
+            if packet.size and packet.pts is not None and packet.time_base
         )
         return _subtitles(name, _events(stream, packets), warnings)
 
