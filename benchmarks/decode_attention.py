@@ -24,7 +24,7 @@ from dycoke_cli.kernels.attention import decode_attention
 
 PAGE = ROOT / "docs" / "speed.md"
 TEXT = 64
-RATIOS = (0.7, 0.9, 0.95)
+RATIOS = (0.7, 0.85, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def step_seconds(model: Model, store: KVStore) -> float:
 def measured(model: Model, visual: int, steps: int) -> dict[str, float]:
     """Milliseconds of the fastest step, by configuration."""
     methods: dict[str, DyCokePlus | None] = {"all tokens": None}
-    methods |= {f"P={ratio:g}": DyCokePlus(prune_ratio=ratio) for ratio in RATIOS}
-    methods["P=0.9, per head"] = DyCokePlus(prune_ratio=0.9, per_head=True)
+    methods |= {f"P={ratio:g}": DyCokePlus(prune_ratio=ratio, prune_from=0) for ratio in RATIOS}
+    methods["P=0.9, per head"] = DyCokePlus(prune_ratio=0.9, prune_from=0, per_head=True)
     stores = {name: store_of(model, visual, method) for name, method in methods.items()}
     taken: dict[str, list[float]] = {name: [] for name in stores}
     for number in range(steps + 2):

@@ -88,7 +88,7 @@ def test_panel_says_where_decode_pruning_was_left_off() -> None:
 
 
 def test_panel_says_that_layers_selected_for_themselves() -> None:
-    plus = create("dycoke-plus", positions="kept")
+    plus = create("dycoke-plus", prune_from=0, positions="kept")
     text = printed(panel(replace(ANSWER, method={"name": plus.name, **plus.parameters()})))
     assert "KV selection   by each layer for itself, in each of 1 step" in text
     assert "P=0.85 L=0" in text

@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus
+from dycoke_cli.compression import dycoke_plus
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import check_traceable
@@ -22,7 +23,7 @@ from tests.exactness import assert_same
 from .test_batches import NEW_TOKENS, answer, batch_of, prompts
 from .tiny import SHAPES, make_inputs, make_model
 
-Stage2 = partial(DyCokePlus, retain=1.0)
+Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 METHODS = [
     Stage2(prune_ratio=0.6),
     Stage2(prune_ratio=0.9, prune_layer=3),
@@ -168,6 +169,16 @@ def test_a_sequence_with_too_few_tokens_attends_to_all() -> None:
         assert stats == counts
         for one, other in zip(ours.logits, theirs.logits, strict=True):
             assert_same(one, other)
+
+
+def test_by_default_decode_is_pruned_from_the_break_even_on(monkeypatch) -> None:
+    model, inputs = make_model(SHAPES[0], seed=3), make_inputs(SHAPES[0], 8)
+    _, [stats] = answer(model, DyCokePlus(retain=1.0), inputs)
+    assert (stats.visual_kept, stats.mean_active) == (32, 32)
+    for least, active in ((32, int(32 * 0.15)), (33, 32)):
+        monkeypatch.setattr(dycoke_plus, "PAYS_FROM", least)
+        _, [stats] = answer(model, DyCokePlus(retain=1.0), inputs)
+        assert stats.mean_active == active
 
 
 def test_the_store_of_a_finished_call_is_freed() -> None:

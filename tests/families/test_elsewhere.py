@@ -47,7 +47,7 @@ def methods_of(family: str) -> dict[str, Method]:
     if "kv" not in runs(family):
         return {"ttm": method_of("ttm", "kept")} if runs(family) else {"none": Uncompressed()}
     restless = replace(method_of("dycoke", "kept"), recall_threshold=1.0)
-    own = DyCokePlus(prune_ratio=0.5, positions="kept")
+    own = DyCokePlus(prune_ratio=0.5, prune_from=0, positions="kept")
     found: dict[str, Method] = {"dycoke": restless, "host": replace(restless, dp_cache="host")}
     found["own"] = own
     if family not in BOTH_WAYS:

@@ -39,7 +39,7 @@ BY_MODULES = {
 FLAT = [name for name in SERVED if name not in BY_MODULES]
 # Each of another class of layers; the other families have one of theirs.
 CLASSES = ["llava_onevision", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3"]
-Own = DyCokePlus(retain=1.0, prune_ratio=0.6)
+Own = DyCokePlus(retain=1.0, prune_ratio=0.6, prune_from=0)
 METHODS = {
     "merging alone": DyCoke(kv_prune=False),
     "reselecting": DyCoke(prune_layer=2, recall_threshold=1.0),

@@ -25,7 +25,7 @@ from .test_matrix import plain, positions_of
 from .test_together import QUESTIONS, loaded_of, same
 from .tiny import MAKERS, make
 
-Stage2 = partial(DyCokePlus, retain=1.0)
+Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 # One of each kind of positions and masks; what is selected doesn't depend on more of the family.

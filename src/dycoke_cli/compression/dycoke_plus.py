@@ -26,7 +26,8 @@ from dycoke_cli.param import Param
 PAYS_FROM = 6272
 """Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
 
-In a 0.5B model, which has the smallest heads; in a 7B one 2,960 are enough (docs/speed.md)."""
+In a 0.5B model, which has the smallest heads, on a CPU without bfloat16 instructions; a 7B model
+and a CPU that has them gain from 1,480 on (docs/speed.md)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class DyCokePlus(MergingEarly):
     ranks the visual tokens by its own query and a low-rank index of its own keys
     (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on, where
     DyCoke scores tokens at one layer for all behind it (`scorer="layer"`). There is no threshold,
-    and nothing is moved: a step copies the entries that it selects.
+    and nothing is moved: a step copies the entries that it selects. Stage 2 is for very long
+    contexts: with fewer visual tokens than `prune_from`, decode attends to all that stage 1 kept.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -51,7 +53,7 @@ class DyCokePlus(MergingEarly):
     )
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "coverage": Ablation("stage 1 alone", {"kv_prune": False}),
-        "kv-own": Ablation("stage 2 alone", {"retain": 1.0}),
+        "kv-own": Ablation("stage 2 alone", {"retain": 1.0, "prune_from": 0}),
     }
 
     window: Annotated[
@@ -95,7 +97,14 @@ class DyCokePlus(MergingEarly):
             "a GPU); discard (nowhere; for the scorer layer, without recall).",
         ),
     ] = "device"
-    prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
+    prune_from: Annotated[
+        int | None,
+        replace(
+            PRUNE_FROM,
+            words={"auto": PAYS_FROM},
+            default="auto; 0 (always) unless dp_cache is device",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +122,9 @@ class DyCokePlus(MergingEarly):
                 "dp_cache discard is for the scorer layer: with own, each step may select any "
                 "token; use device or host"
             )
+        if self.prune_from is None:
+            least = PAYS_FROM if self.dp_cache == "device" else 0
+            object.__setattr__(self, "prune_from", least)
         if self.prune_from and self.dp_cache != "device":
             raise UsageError(
                 f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
@@ -120,7 +132,12 @@ class DyCokePlus(MergingEarly):
 
     def has_effect(self, switch: str, kept: int) -> bool:
         """Whether decode is pruned: that needs enough visual tokens, too."""
-        return super().has_effect(switch, kept) and kept >= self.prune_from
+        return super().has_effect(switch, kept) and kept >= self._least
+
+    @property
+    def _least(self) -> int:
+        assert self.prune_from is not None, "settled with the others"
+        return self.prune_from
 
     def attended_tokens(self, kept: int) -> int:
         """What a decoding step attends to."""
@@ -148,7 +165,7 @@ class DyCokePlus(MergingEarly):
         assert self.prune_layer is not None, "suited to a model first"
         if self.scorer == "own":
             own = KeySelector(self.per_head)
-            return Pruning(self.prune_layer, None, self.dp_cache, self.prune_from, own)
+            return Pruning(self.prune_layer, None, self.dp_cache, self._least, own)
         recall = self.dp_cache != "discard"
         selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
-        return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)
+        return Pruning(self.prune_layer, selector, self.dp_cache, self._least)
