@@ -145,8 +145,8 @@ def plus() -> list[Run]:
     rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=false" for retain in BUDGETS]
     rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
     # By default only videos of more tokens than these are pruned in decode.
-    rows += [f"kv-own:prune_ratio={ratio}:prune_from=0" for ratio in PLUS_RATIOS]
-    rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:prune_from=0:per_head=true"]
+    rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
+    rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]
     rows += [
         f"dycoke-plus:retain={retain}:prune_ratio={ratio}:prune_from=0:positions=kept"
         for retain in (0.25, 0.1)
