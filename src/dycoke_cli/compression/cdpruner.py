@@ -31,9 +31,10 @@ class CDPruner(MergingEarly):
 
     The question is the text behind the video, the end of the prompt's template with it; so each
     question reads the video anew. Differs from the authors' code in that: for CLIP's visual tokens
-    they compare with CLIP's own encoding of the text. Comparing with input embeddings is what
-    OpenVINO GenAI does for Qwen-VL; it chooses in each half of the tokens alone, here it is the
-    whole video. The authors keep positions.
+    they compare with CLIP's own encoding of the text, and negate the similarities. Comparing with
+    input embeddings is what OpenVINO GenAI does for Qwen-VL, with a relevance weight of .5; it
+    chooses in each half of the tokens alone, here it is the whole video. The authors keep
+    positions.
     """
 
     name: ClassVar[str] = "cdpruner"

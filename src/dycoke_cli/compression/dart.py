@@ -27,7 +27,8 @@ class DART(MergingEarly):
 
     Differs from the authors' code, which prunes from decoder layer 2 on, by the norms of that
     layer's keys and the cosine similarities of its hidden states: here both are of the embeddings
-    that the language model reads, as in NVIDIA's TensorRT Edge-LLM, so that every layer is saved.
+    that the language model reads, as in NVIDIA's TensorRT Edge-LLM (which has pivots and a share of
+    the budget for each video or image), so that every layer is saved.
     The authors have four visual and four text pivots; by default there is no text pivot here, so
     that a selection serves all questions about a video. The question is the text behind the video,
     the end of the prompt's template with it. The budget is exact: their shares are rounded down,

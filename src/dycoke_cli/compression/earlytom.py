@@ -54,10 +54,12 @@ class EarlyTom(MergingInside):
     the nearest in others: here it is exact, and merging stops where the frames that are left have
     no more tokens than that. Theirs drops the last frame between the ends of a group where it isn't
     merged, which isn't copied. Their attention is that of the last of `tower_layers`, in the mean
-    of merged frames; here it is that of the last layer that is used, to the merged frames. They
-    choose layers and threshold for each benchmark; the defaults are those of their code, with
-    layers in proportion to the tower's. Their merging inside the language model is off unless
-    `inner_layer` is given (18 of 28 layers there).
+    of merged frames; here it is that of the last layer that is used, to the merged frames. There,
+    all frames of a video are grouped together. Their code merges behind layers 6, 21 and 23, in
+    groups of fewer than 8 frames; their scripts choose layers and threshold by benchmark and R, and
+    groups of fewer than 6. The defaults are the layers of one of these (VideoMME at R = .15 and
+    .2), in proportion to the tower's, its groups, and the code's threshold. Their merging inside
+    the language model is off unless `inner_layer` is given (18 of 28 layers there).
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or layers that are no such list.

@@ -19,7 +19,12 @@ class FastV(Method):
     While the prompt is read, the attention of its last token in layer L-1, after softmax over all
     keys and averaged over heads, ranks the visual tokens. Layers from L on (K in the paper) read
     the best of them only, in the rest of the prompt and in every decoding step: the fraction P (R
-    in the paper) is gone. Tokens keep their positions.
+    in the paper) is gone. Tokens keep their positions. Ties go to the lower index.
+
+    Differs from the authors' code, which comes in several versions: one hides the other tokens by
+    an attention mask and shortens nothing, another drops them, and computes layer L-1 twice. They
+    ask for whole matrices of attention, which takes memory, and keeps FlashAttention off; here it
+    is the product of one query with the keys.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range.

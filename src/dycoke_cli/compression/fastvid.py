@@ -36,8 +36,9 @@ class FastVID(SegmentBySegment):
     Differs from the authors' code in what SigLIP's pooling head says there, which checkpoints of
     transformers lack: its attention is that of the tower's last layer here, and its output for a
     frame is the frame's mean token. Shares are exact, where theirs are rounded down; where anchors
-    would have to keep more tokens than they have, they stand closer. Noise in densities is a
-    tie-break here. The authors keep positions.
+    would have to keep more tokens than they have, they stand closer. Their weight of a token is
+    max(β, 1 / (n + 1)) for the n that belong to it, itself among them: β, unless that is set below
+    a half. Noise in densities is a tie-break here. The authors keep positions.
     """
 
     name: ClassVar[str] = "fastvid"

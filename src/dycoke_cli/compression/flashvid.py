@@ -43,9 +43,11 @@ class FlashVID(SegmentBySegment, SelectingInside):
 
     Differs from the authors' code (there, `attn_div_v2`) in the budget: theirs is 1.25 R, of which
     layers from the 20th of 28 on read .3, and clusters are rounded up; here R is what the language
-    model reads, exactly, and it drops none unless `inner_layer` is given. A chosen token isn't
-    chosen twice, and a segment of one frame doesn't merge its chosen tokens once more. Noise in
-    densities is a tie-break here.
+    model reads, exactly, and it drops none unless `inner_layer` is given. And in the trees: their
+    least number of trees counts the chosen tokens as well, so that more is merged; and they divide
+    the sum of a tree by 1 + the number of its root's direct children, not by its size, so that what
+    has grandchildren isn't a mean. A chosen token isn't chosen twice, and a segment of one frame
+    doesn't merge its chosen tokens once more. Noise in densities is a tie-break here.
     """
 
     name: ClassVar[str] = "flashvid"

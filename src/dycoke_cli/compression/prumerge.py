@@ -31,11 +31,12 @@ class PruMerge(FrameByFrame):
     most. Ties go to the lower index.
 
     Differs from the authors' code in the budget: they keep the outliers of the attention
-    (interquartile range), some 5 % of the tokens, and the sum comes on top. It acts behind the
-    projector and pooling, not in front; attention and keys are in the mean over heads, of the layer
-    whose output is used, where theirs are of one wide head in the last layer; where the tower has
-    no class token, it is the mean attention of all queries. Tokens stay in reading order, where
-    theirs are in the order of attention.
+    (interquartile range over the batch), some 5 % of the tokens, and the sum comes on top. It acts
+    behind the projector and pooling, not in front; attention and keys are in the mean over heads,
+    of the layer whose output is used, where theirs are of one wide head in the last layer, although
+    they use the output of the one before; where the tower has no class token, it is the mean
+    attention of all queries. Shares of the attention add up to 1 in a frame; in theirs the class
+    token has its share. Tokens stay in reading order, where theirs are in the order of attention.
     """
 
     name: ClassVar[str] = "prumerge"
@@ -78,7 +79,9 @@ class PruMergePlus(PruMerge):
 
     The others are evenly spaced among the tokens that attention leaves. The authors add a token at
     every place of a stride that gives about three for each outlier of the attention: hence the
-    quarter. The rest, and what differs, is as in PruMerge.
+    quarter. Their stride begins at the first token, never reaches the last, and skips places that
+    attention keeps; it fails where more than a third are outliers. It is what their code runs by
+    default. The rest, and what differs, is as in PruMerge.
     """
 
     name: ClassVar[str] = "prumerge+"

@@ -38,7 +38,8 @@ class VidCom2(MergingEarly):
     Differs from the authors' code (`token_compressor/vidcom2`), whose counts come out near the
     budget, in the reconciliation, which is vLLM's (`vllm/multimodal/video_prune/vidcom2.py`) and
     may take a frame's last token; from both in computing in float64, not in the model's dtype. The
-    authors renumber positions where a model counts tokens; vLLM keeps Qwen-VL's.
+    authors renumber positions where a model counts tokens; vLLM keeps Qwen-VL's. For LLaVA-Video
+    theirs keeps every newline token of a frame's grid.
     """
 
     name: ClassVar[str] = "vidcom2"

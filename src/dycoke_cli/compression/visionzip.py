@@ -29,7 +29,8 @@ class VisionZip(FrameByFrame):
     Differs from the authors' code in acting behind the projector and pooling, as HoliTom's authors
     do on LLaVA-OneVision, with the mean attention of all queries where the tower has no class
     token; in the layer, which there is the last but one of CLIP (here the one whose output is
-    used); in keeping tokens in reading order, where they put the contextual ones behind.
+    used); in the class token, which they keep as one of the dominant; in keeping tokens in reading
+    order, where they put the contextual ones behind.
     """
 
     name: ClassVar[str] = "visionzip"
