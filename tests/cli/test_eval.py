@@ -131,7 +131,7 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
     ("arguments", "code", "word", "sentence"),
     [
         (["shape"], 2, "usage", r"there is no benchmark 'shape'.*did you mean shapes\?"),
-        (["samples", "--methods", "dicoke"], 2, "usage", r"there is no 'dicoke'"),
+        (["samples", "--methods", "dicoke"], 2, "usage", r"there is no method 'dicoke'"),
         (["samples", "--methods", "dycoke:window=1"], 2, "usage", r"window must be 2 or more"),
         (["samples", "--methods", "kv:prune_layer=10"], 2, "usage", r"prune_layer must be from 1"),
         (["samples", "--frames", "0"], 2, "usage", r"--frames must be 1 or more, not 0"),

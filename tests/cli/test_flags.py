@@ -66,6 +66,21 @@ def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> N
     assert method.prune_from == dycoke_plus.PAYS_FROM != PAYS_FROM
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--method", "dycoke:merge_ratio=0.5,prune_layer=5,recall=false"],
+        ["--method", "dycoke:merge-ratio=0.5:prune-layer=5:recall=false"],
+        ["--method", "dycoke,merge_ratio=0.5", "--prune-layer", "5", "--no-recall"],
+        ["--method", "dycoke-once:merge_ratio=0.5,prune_layer=5", "--merge-ratio", "0.50"],
+    ],
+)
+def test_parameters_within_the_method(fake: list[FakeSession], flags: list[str]) -> None:
+    method = asked(fake, *flags)["method"]
+    changed = {"merge_ratio": 0.5, "prune_layer": 5, "recall": False}
+    assert (method.name, method.parameters()) == ("dycoke", DEFAULTS | changed)
+
+
 def test_other_methods(fake: list[FakeSession]) -> None:
     assert asked(fake, "--method", "none")["method"].name == "none"
     random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]

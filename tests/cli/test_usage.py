@@ -41,6 +41,17 @@ CASES = [
     (["--method", "fastv", "--merge-ratio", "0.5"], r"--method fastv has no --merge-ratio"),
     (["--method", "fastv", "--prune-layer", "0"], r"--prune-layer must be 1 or more, not 0"),
     (["--method", "none", "--compare"], r"--compare compares with --method none"),
+    (
+        ["--method", "dycoke:merge_ratio=7"],
+        r"--method dycoke:merge_ratio=7: merge_ratio must be at least 0 and below 1, not 7",
+    ),
+    (
+        ["--method", "dycoke:merge_ratio=0.5", "--merge-ratio", "0.7"],
+        r"--merge-ratio 0.7 contradicts --method dycoke:merge_ratio=0.5; give one of them",
+    ),
+    (["--method", "ttm", "--kv-prune"], r"--kv-prune contradicts --method ttm"),
+    (["--method", "dycoke:recall=true", "--no-recall"], r"--no-recall contradicts --method dyco"),
+    (["--method", "dycoke,evs"], r"--method takes one method, not dycoke,evs"),
     (["--frames", "0"], r"--frames must be 1 or more, not 0"),
     (["--frames", "200000"], r"--frames must be 100000 or fewer, not 200000"),
     (["--frames", "many"], r"--frames.*valid int"),

@@ -12,7 +12,7 @@ from dycoke_cli.compression.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.lines import Evaluation, lines_of
-from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_specs
+from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_spec, parse_specs
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, choose
@@ -66,6 +66,47 @@ def test_every_method_and_ablation_can_be_named() -> None:
     assert [spec.name for spec in parse_specs(", ".join(names))] == names
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (
+            "none,dycoke:merge_ratio=0.5,prune_layer=9,evs:retain=0.25",
+            ["none", "dycoke:merge_ratio=0.5:prune_layer=9", "evs:retain=0.25"],
+        ),
+        (
+            "dycoke:merge-ratio=0.5 , window=8:recall = false, dycoke_once",
+            ["dycoke:merge_ratio=0.5:window=8:recall=false", "dycoke-once"],
+        ),
+        ("evs,retain=0.25,v_cast", ["evs:retain=0.25", "v-cast"]),
+    ],
+)
+def test_however_a_row_is_written_it_has_one_name(text: str, rows: list[str]) -> None:
+    specs = parse_specs(text)
+    assert [spec.text for spec in specs] == rows
+    assert specs == parse_specs(",".join(rows))
+
+
+def test_one_method_may_be_an_ablation() -> None:
+    spec = parse_spec("dycoke_once:window=8")
+    assert (spec.method, spec.given) == ("dycoke", {"recall": False, "window": 8})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("dycoke,evs", r"takes one method, not dycoke,evs; `dycoke bench` and"),
+        ("all", r"takes one method, not all;"),
+        ("no-video", r"no-video is a row of `dycoke eval`"),
+        ("dicoke", r"there is no method 'dicoke' \(there are none, dycoke,.*m\); did you mean"),
+        ("dycoke:merge_ratio=7", r"merge_ratio must be at least 0 and below 1, not 7"),
+        ("dycoke,prune_layer=nine", r"prune_layer must be a whole number, not 'nine'"),
+    ],
+)
+def test_one_method_that_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--method\b.*{sentence}"):
+        parse_spec(text)
+
+
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
 
@@ -115,11 +156,14 @@ def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("dicoke", r"there is no 'dicoke' \(there are none, dycoke,.*did you mean dycoke\?"),
-        ("", r"there is no ''"),
-        ("none,,dycoke", r"there is no ''"),
+        ("dicoke", r"there is no method 'dicoke' \(there are none, dycoke,.*did you mean dycoke\?"),
+        ("", r"there is no method ''"),
+        ("none,,dycoke", r"there is no method ''"),
         ("none:merge_ratio=0.3", r"none has no 'merge_ratio' \(it has none\)"),
-        ("dycoke:merge-ratio=0.3", r"dycoke has no 'merge-ratio' \(it has ttm, merge_ratio,"),
+        ("dycoke:merge-rate=0.3", r"dycoke has no 'merge-rate' \(it has ttm, merge_ratio,"),
+        ("merge_ratio=0.3,dycoke", r"merge_ratio=0.3: name the method first, as in dycoke:merge_"),
+        ("none,merge_ratio=0.3", r"none has no 'merge_ratio' \(it has none\)"),
+        ("evs,all,retain=0.5", r"all takes no parameters"),
         ("dycoke:merge_ratio", r"write a parameter as name=value, not 'merge_ratio'"),
         ("dycoke:merge_ratio=much", r"merge_ratio must be a number, not 'much'"),
         ("dycoke:merge_ratio=1", r"merge_ratio must be at least 0 and below 1"),
@@ -130,7 +174,10 @@ def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: s
         ("dycoke:positions=lost", r"positions must be kept or renumbered, not 'lost'"),
         ("dycoke:window=4:window=5", r"window is already set"),
         ("ttm:kv_prune=true", r"kv_prune is already set by ttm"),
+        ("dycoke:window=4,window=5", r"window is already set"),
         ("dycoke,none,dycoke", r"has dycoke twice"),
+        ("no-video,no_video", r"has no-video twice"),
+        ("evs:retain=0.5,positions=kept,evs:retain=0.5:positions=kept", r"positions=kept twice"),
     ],
 )
 def test_what_is_refused(text: str, sentence: str) -> None:

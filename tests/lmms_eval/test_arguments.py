@@ -100,7 +100,7 @@ def test_arguments_stay_as_they_were_written(text: str, found: dict[str, str]) -
         ("frames=0", "frames must be 1 or more, not 0"),
         ("frames=8,fps=2", "frames and fps exclude each other"),
         ("dtype=bf16", "dtype must be auto, float32, bfloat16 or float16, not 'bf16'"),
-        ("method=dycok", "method: there is no 'dycok'"),
+        ("method=dycok", "method: there is no method 'dycok'"),
         ("method=dycok", "did you mean dycoke?"),
         ("method=all", "method names one method, not 'all'"),
         ("method=none,merge_ratio=0.5", "none has no 'merge_ratio'"),

@@ -53,9 +53,10 @@ def ask(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        if compare and method.method == "none":
+        chosen = method.chosen()
+        if compare and chosen.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
-        request = flags.request(model, loading, sampling, generation, method.chosen(), subtitles)
+        request = flags.request(model, loading, sampling, generation, chosen, subtitles)
         if estimate:
             show_cost(cost_of_video(video, request), as_json)
             return

@@ -39,7 +39,7 @@ Questions = Annotated[
 Methods = Annotated[
     str,
     typer.Option(
-        metavar="NAME[:PARAMETER=X],…",
+        metavar="NAME[:PARAMETER=X,…],…",
         autocompletion=method_flags.completion.rows,
         help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
     ),

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from dycoke_cli.cli import completion
-from dycoke_cli.cli.param_flags import option, speaking_of_flags, value_of
+from dycoke_cli.cli.param_flags import in_flags, option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
-from dycoke_cli.evaluation.specs import ABLATIONS, ALL
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.specs import ABLATIONS, ALL, parse_spec
 from dycoke_cli.param import Parameter
 
 PANEL = "Compression"
@@ -23,22 +24,22 @@ MethodName = Annotated[
     str,
     typer.Option(
         "--method",
-        metavar="NAME",
+        metavar="NAME[:PARAMETER=X,…]",
         autocompletion=completion.methods,
-        help="; ".join(f"{name} ({method.summary})" for name, method in METHODS.items())
-        + ". `dycoke methods` describes them.",
+        help="Compression method, with parameters or without, as in dycoke:merge_ratio=0.5: "
+        f"{', '.join(METHODS)}; `dycoke methods` describes them.",
         rich_help_panel=PANEL,
     ),
 ]
 Methods = Annotated[
     str,
     typer.Option(
-        metavar="NAME[:PARAMETER=X],…",
+        metavar="NAME[:PARAMETER=X,…],…",
         autocompletion=completion.rows,
-        help=f"The rows of the table: {', '.join(METHODS)}; "
+        help="The rows of the table, as in none,dycoke:merge_ratio=0.5,window=8,evs: "
+        f"{', '.join(METHODS)}; "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-        + f"; {ALL} (every method). As in none,dycoke:merge_ratio=0.5; `dycoke methods` lists the "
-        "parameters.",
+        + f"; {ALL} (every method). `dycoke methods` describes them.",
     ),
 ]
 Budgets = Annotated[
@@ -83,18 +84,26 @@ class MethodFlags:
         """What they choose; what depends on the model is still None, see `Method.suited`.
 
         Raises:
-            UsageError: no such method, a parameter that it doesn't have, one out of range, or a
-                combination without meaning.
+            UsageError: no such method, a parameter that it doesn't have, one out of range, two
+                values for one, or a combination without meaning.
         """
+        spec = parse_spec(self.method)
+        given = dict(spec.given)
+        for name, flagged in self.parameters.items():
+            if flagged is None:
+                continue
+            with speaking_of_flags():
+                value = value_of(self._parameter(name, spec.method), flagged)
+            if name in spec.given and spec.given[name] != value:
+                raise UsageError(
+                    f"{in_flags(f'{name}={value}')} contradicts --method {spec.text}; give one of "
+                    "them"
+                )
+            given[name] = value
         with speaking_of_flags():
-            given = {
-                name: value_of(self._parameter(name), value)
-                for name, value in self.parameters.items()
-                if value is not None
-            }
-            return create(self.method, **given)
+            return create(spec.method, **given)
 
-    def _parameter(self, name: str) -> Parameter:
+    def _parameter(self, name: str, method: str) -> Parameter:
         """The method's own, whose words may mean another number than those of others."""
         owners = _OWNERS[name]
-        return owners.get(self.method, next(iter(owners.values())))
+        return owners.get(method, next(iter(owners.values())))

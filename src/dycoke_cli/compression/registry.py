@@ -56,16 +56,17 @@ DEFAULT = DyCoke.name
 
 
 def find(name: str) -> type[Method]:
-    """A method by its name.
+    """A method by its name, with hyphens or underscores.
 
     Raises:
         UsageError: no such method.
     """
-    if name not in METHODS:
+    hyphenated = name.replace("_", "-")
+    if hyphenated not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"there is no method {name!r} (there are {', '.join(METHODS)}){hint}")
-    return METHODS[name]
+    return METHODS[hyphenated]
 
 
 def create(name: str, **parameters: Any) -> Method:

@@ -1,18 +1,21 @@
-"""What `--methods` says: names with parameters, as in `none,dycoke:merge_ratio=0.3,no-video`.
+"""The grammar of `--method` and `--methods`: `NAME[:parameter=value,…]`, one or a list of them.
 
-With `--retain`, each method that takes a budget has a row for each.
+In a list such as `none,dycoke:merge_ratio=0.3,prune_layer=9,no-video` a piece that is a parameter
+belongs to the method before it. Between parameters a colon does as well, in names a hyphen or an
+underscore. With `--retain`, each method that takes a budget has a row for each.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import DEFAULT, METHODS, create
 from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -55,13 +58,17 @@ ABLATIONS: dict[str, Named] = {
 ALL = "all"
 """Every method of the registry, in `--methods`."""
 
+_NAMES = {**{method: Named(method, "") for method in METHODS}, **ABLATIONS}
+_PARAMETER = re.compile(r"[\w-]+\s*=")
+
 
 @dataclass(frozen=True)
 class Spec:
     """One row of the table, before the model is known.
 
     Args:
-        text: as it was given.
+        text: as it was given, but for spaces, hyphens and commas: however it is written, a row has
+            one name.
         name: of a method, or in `ABLATIONS`.
         method: in the registry of methods.
         given: parameters, those that belong to the name included.
@@ -131,7 +138,7 @@ class Spec:
 
 
 def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
-    """Read a list such as `none,dycoke:merge_ratio=0.3:positions=kept`.
+    """Read a list such as `none,dycoke:merge_ratio=0.3,positions=kept`.
 
     Args:
         text: of `--methods`.
@@ -142,11 +149,11 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
             budgets for methods that take none.
     """
     specs = []
-    for part in text.split(","):
-        if part.strip() == ALL:
+    for row in _rows(text):
+        if row == ALL:
             specs += [replace(_parse(name), if_possible=True) for name in METHODS]
         else:
-            specs.append(_parse(part.strip()))
+            specs.append(_parse(row))
     if budgets is not None:
         specs = _at_budgets(specs, _budgets(budgets))
     seen: set[str] = set()
@@ -156,6 +163,43 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
         seen.add(spec.text)
         spec.create()
     return specs
+
+
+def parse_spec(text: str) -> Spec:
+    """Read one method, such as `dycoke:merge_ratio=0.3,positions=kept`; an ablation is one, too.
+
+    Parameters are checked one by one: what they make together, flags may change.
+
+    Args:
+        text: of `--method`.
+
+    Raises:
+        UsageError: no such method or parameter, a value that doesn't fit, or several methods.
+    """
+    rows = _rows(text)
+    if len(rows) > 1 or rows == [ALL]:
+        raise UsageError(
+            f"--method takes one method, not {text}; `dycoke bench` and `dycoke eval` compare "
+            "several (--methods)"
+        )
+    spec = _parse(rows[0], "--method")
+    if spec.is_control:
+        raise UsageError(
+            f"--method: {spec.name} is a row of `dycoke eval` and `dycoke bench` (--methods), not "
+            "a method"
+        )
+    return spec
+
+
+def _rows(text: str) -> list[str]:
+    """The pieces of a list; one that is a parameter continues the row before it."""
+    rows: list[str] = []
+    for piece in text.split(","):
+        if rows and _PARAMETER.match(piece.strip()):
+            rows[-1] += f":{piece.strip()}"
+        else:
+            rows.append(piece.strip())
+    return rows
 
 
 def _budgets(text: str) -> list[str]:
@@ -188,34 +232,41 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
     return rows
 
 
-def _parse(text: str) -> Spec:
-    names = {**{method: Named(method, "") for method in METHODS}, **ABLATIONS}
-    name, *pairs = text.split(":")
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
+def _parse(text: str, flag: str = "--methods") -> Spec:
+    given_name, *pairs = (part.strip() for part in text.split(":"))
+    name = given_name.replace("_", "-")
+    if _PARAMETER.match(given_name):
+        raise UsageError(f"{flag} {text}: name the method first, as in {DEFAULT}:{text}")
+    if name == ALL:
+        raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
+    if name not in _NAMES:
+        near = difflib.get_close_matches(name, _NAMES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join([*names, ALL])
-        raise UsageError(f"--methods: there is no {name!r} (there are {known}){hint}")
-    named = names[name]
+        known = ", ".join([*_NAMES, ALL] if flag == "--methods" else METHODS)
+        raise UsageError(f"{flag}: there is no method {given_name!r} (there are {known}){hint}")
+    named = _NAMES[name]
     parameters = parameters_of(METHODS[named.method])
-    given = dict(named.fixed)
+    given, written = dict(named.fixed), [name]
     for pair in pairs:
-        parameter, equals, value = pair.partition("=")
+        given_parameter, equals, value = (part.strip() for part in pair.partition("="))
+        parameter = given_parameter.replace("-", "_")
         if not equals:
-            raise UsageError(f"--methods {text}: write a parameter as name=value, not {pair!r}")
+            raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
             known = ", ".join(parameters) or "none"
-            raise UsageError(f"--methods {text}: {name} has no {parameter!r} (it has {known})")
+            raise UsageError(f"{flag} {text}: {name} has no {given_parameter!r} (it has {known})")
         if parameter in given:
-            raise UsageError(f"--methods {text}: {parameter} is already set by {name}, or twice")
-        with _naming(text):
+            raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")
+        with _naming(text, flag):
             given[parameter] = parameters[parameter].parse(value)
-    return Spec(text, name, named.method, given, named.frames)
+            parameters[parameter].check(given[parameter])
+        written.append(f"{parameter}={value}")
+    return Spec(":".join(written), name, named.method, given, named.frames)
 
 
 @contextmanager
-def _naming(row: str) -> Iterator[None]:
+def _naming(row: str, flag: str = "--methods") -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"--methods {row}: {error}") from error
+        raise UsageError(f"{flag} {row}: {error}") from error
