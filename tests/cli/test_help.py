@@ -53,9 +53,18 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
+SHORTENED = ("ask", "batch", "eval", "bench")
+"""The commands whose whole page is shown by --help-all."""
+
+
+def whole(*command: str) -> str:
+    """The flag that shows the whole page of a command."""
+    return "--help-all" if {*command} & {*SHORTENED} and "report" not in command else "--help"
+
+
 def page(*command: str) -> str:
-    """A help page as running text, without its frames."""
-    run = run_here(*command, "--help")
+    """A whole help page as running text, without its frames."""
+    run = run_here(*command, whole(*command))
     assert (run.code, run.err) == (0, "")
     return re.sub(r"[│╭╮╰╯─\s]+", " ", run.out)
 
@@ -119,10 +128,46 @@ def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -
         assert f"{context.command_path} ".startswith(" ".join(("dycoke", *command, "")))
 
 
-def panels(*command: str) -> dict[str, str]:
+def panels(*words: str) -> dict[str, str]:
     """The panels of a page, by their titles."""
-    found = re.findall(r"^╭─ (.*?) ─*╮$(.*?)^╰", run_here(*command, "-h").out, re.M | re.S)
+    found = re.findall(r"^╭─ (.*?) ─*╮$(.*?)^╰", run_here(*words).out, re.M | re.S)
     return dict(found)
+
+
+@pytest.mark.parametrize(("command", "lines"), [("ask", 90), ("batch", 90), ("eval", 90)])
+def test_a_short_page_is_short(command: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert len(run_here(command, "--help").out.splitlines()) <= lines
+
+
+@pytest.mark.parametrize("command", SHORTENED)
+def test_a_short_page_has_flags_that_exist_and_says_where_the_others_are(command: str) -> None:
+    (registered,) = (one for one in app.registered_commands if one.name == command)
+    assert registered.callback is not None
+    brief = {*sys.modules[registered.callback.__module__].BRIEF.split()}
+    flags = {flag for option in options_of((command,)) for flag in option.opts}
+    assert brief <= flags
+    short = run_here(command, "--help").out.rstrip()
+    shown = {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)}
+    assert shown == brief | {"--help", "--help-all"}
+    hidden = len(options_of((command,))) + 1 - len(shown)  # Typer adds --help itself
+    assert short.endswith(f"\n{hidden} more flags: dycoke {command} --help-all")
+    everything = run_here(command, "--help-all")
+    assert (everything.code, everything.err) == (0, "")
+    assert {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", everything.out, re.MULTILINE)} > shown
+
+
+def test_a_short_page_has_what_most_people_need() -> None:
+    short = run_here("ask", "--help").out
+    for name in ("method", "retain", "merge-ratio", "prune-ratio", "prune-layer", "compare"):
+        assert f"│ --{name} " in short
+    for name in ("estimate", "frames", "fps", "start", "end", "model", "json", "quiet"):
+        assert f"│ --{name} " in short
+    # The first sentence and the default of the method where none is named.
+    assert "merge-ratio K          Fraction of a compared frame's tokens that TTM" in short
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", short).split())
+    assert "that TTM drops. Default: 0.7. --prune-ratio P Fraction" in text
+    assert "tokens that is pruned (not the fraction kept). Default: 0.7. --prune-layer" in text
 
 
 def test_what_most_people_need_comes_first() -> None:
@@ -132,16 +177,16 @@ def test_what_most_people_need_comes_first() -> None:
         ("eval", ["--methods", "--model", "--frames", "--json", "--quiet"]),
         ("bench", ["--question", "--methods", "--model", "--frames", "--runs", "--json"]),
     ):
-        titles = [*panels(command)]
-        assert titles[:2] == ["Arguments", "Options"]
-        text = panels(command)["Options"]
+        found = panels(command, "-h")
+        assert [*found][:2] == ["Arguments", "Options"]
+        text = found["Options"]
         places = [text.index(f"{flag} ") for flag in flags]
         assert places == sorted(places)
 
 
 def test_a_parameter_is_in_the_panel_of_its_method() -> None:
-    found = panels("ask")
-    assert "--merge-ratio" in found["DyCoke (--method dycoke, random)"]
+    found = panels("ask", "--help-all")
+    assert "--merge-ratio" in found["Compression"]
     assert "--draw-seed" in found["Random dropping (--method random)"]
     # Of methods that have nothing else in common.
     assert re.findall(r"--[a-z-]+", found["Compression"])[0] == "--method"

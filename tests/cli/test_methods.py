@@ -54,7 +54,7 @@ def test_one_method() -> None:
 
 
 def test_flags_that_are_listed_are_flags() -> None:
-    page = run_here("ask", "--help").out
+    page = run_here("ask", "--help-all").out
     for method in listed():
         for parameter in method["parameters"]:
             assert all(f"{flag} " in page for flag in parameter["flags"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from dycoke_cli.cli import flags, options, output, questions
+from dycoke_cli.cli import flags, options, output, pages, questions
 from dycoke_cli.cli.estimate import Estimate, cost_of_video, show_cost
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
@@ -18,6 +18,7 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
+BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --json"
 
 
 @spread
@@ -38,6 +39,7 @@ def ask(
     estimate: Estimate = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
 ) -> None:
     """Answer questions about a video.
 

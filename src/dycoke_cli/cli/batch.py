@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 import typer
 
-from dycoke_cli.cli import engine_flags, flags, options, output, render
+from dycoke_cli.cli import engine_flags, flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
@@ -63,7 +63,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="JSON Lines file for the answers; the same command again resumes: what it holds isn't "
+        help="JSON Lines file for the answers; the same command again resumes. What it holds isn't "
         "asked again. Default: stdout.",
         show_default=False,
     ),
@@ -85,6 +85,7 @@ Csv = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+BRIEF = f"{flags.BRIEF} --questions --out --retry-failed --workers --batch-size --fields --csv"
 
 
 @spread
@@ -109,6 +110,7 @@ def batch(
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
 ) -> None:
     """Answer questions about many videos.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.cli import flags, method_flags, options, output, questions, render
+from dycoke_cli.cli import flags, method_flags, options, output, pages, questions, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.spread import spread
@@ -62,6 +62,10 @@ Plot = Annotated[
         rich_help_panel="Output",
     ),
 ]
+BRIEF = """
+    --question --methods --retain --model --frames --start --end --runs --device --quantize
+    --max-new-tokens --plot --json --quiet
+"""
 
 
 @spread
@@ -79,6 +83,7 @@ def bench(
     plot: Plot = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
 ) -> None:
     """Time methods on your own videos, and compare their answers.
 

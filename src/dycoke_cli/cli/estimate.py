@@ -20,8 +20,8 @@ Estimate = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Load nothing: print tokens, memory and FLOPs of an answer, from the model's "
-        "configuration and the video alone.",
+        help="Load nothing: print the tokens, memory and FLOPs of an answer. They follow from the "
+        "model's configuration and the video.",
         rich_help_panel="Output",
     ),
 ]

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dycoke_cli.cli import engine_flags, flags, judge_flags, method_flags, options, output, render
+from dycoke_cli.cli import (
+    engine_flags,
+    flags,
+    judge_flags,
+    method_flags,
+    options,
+    output,
+    pages,
+    render,
+)
 from dycoke_cli.cli.benchmark_documents import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.spread import spread
@@ -29,6 +38,11 @@ if TYPE_CHECKING:
 
 UNSCORED = 20
 """How many of them the text lists; JSON has all."""
+BRIEF = """
+    --list --data --check --preset --methods --retain --model --frames --split --limit --shard
+    --batch-size --workers --device --quantize --max-new-tokens --judge-model --out --show-changed
+    --json --quiet
+"""
 
 
 @spread
@@ -57,6 +71,7 @@ def evaluate(
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
 ) -> None:
     """Compare methods on a benchmark.
 

@@ -21,6 +21,14 @@ Loading = Annotated[LoadOptions, FromParams("Model")]
 Generation = Annotated[GenerationOptions, FromParams("Generation")]
 
 
+BRIEF = """
+    --question --model --frames --fps --start --end --subtitles --device --quantize --method
+    --merge-ratio --prune-ratio --prune-layer --retain --merge-stage --max-new-tokens --estimate
+    --quiet
+"""
+"""What most people need of ask and batch, for their short pages."""
+
+
 @dataclass(frozen=True)
 class Model:
     """Which model answers."""

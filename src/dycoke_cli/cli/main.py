@@ -48,14 +48,14 @@ class _Root(pages.Group):
 
 
 app = pages.App(_Root)
-app.command("ask")(ask.ask)
-app.command("batch")(batch.batch)
+app.command("ask", brief=ask.BRIEF)(ask.ask)
+app.command("batch", brief=batch.BRIEF)(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("methods")(methods.methods)
-app.command("eval")(eval.evaluate)
+app.command("eval", brief=eval.BRIEF)(eval.evaluate)
 app.command("eval report")(eval_report.report)
-app.command("bench")(bench.bench)
+app.command("bench", brief=bench.BRIEF)(bench.bench)
 app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)

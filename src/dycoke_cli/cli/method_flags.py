@@ -26,8 +26,8 @@ MethodName = Annotated[
         "--method",
         metavar="NAME[:PARAMETER=X,…]",
         autocompletion=completion.methods,
-        help="Compression method, with parameters or without, as in dycoke:merge_ratio=0.5: "
-        f"{', '.join(METHODS)}; `dycoke methods` describes them.",
+        help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
+        f"`dycoke methods` lists them. There are {', '.join(METHODS)}.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -36,10 +36,10 @@ Methods = Annotated[
     typer.Option(
         metavar="NAME[:PARAMETER=X,…],…",
         autocompletion=completion.rows,
-        help="The rows of the table, as in none,dycoke:merge_ratio=0.5,window=8,evs: "
-        f"{', '.join(METHODS)}; "
+        help="The rows of the table, as in none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke "
+        f"methods` lists them. There are {', '.join(METHODS)}, {ALL} (every method), and "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-        + f"; {ALL} (every method). `dycoke methods` describes them.",
+        + ".",
     ),
 ]
 Budgets = Annotated[
@@ -61,14 +61,14 @@ def options() -> dict[str, Any]:
 
 
 def _panel(parameter: str) -> str:
-    """That of the method that has a parameter; of all methods where several have it.
+    """That of the method that has a parameter; of all methods where several or the default have it.
 
     A method that inherits it from another counts for that one.
     """
     kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
     having = [k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)]
     own = [k for k in having if not any(issubclass(k, other) for other in {*having} - {k})]
-    if len(own) > 1:
+    if len(own) > 1 or issubclass(METHODS[DEFAULT], own[0]):
         return PANEL
     return f"{own[0].title} (--method {', '.join(_OWNERS[parameter])})"
 

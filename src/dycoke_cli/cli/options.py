@@ -31,8 +31,8 @@ Questions = Annotated[
         "--question",
         "-q",
         metavar="TEXT",
-        help="A question; repeat it to ask several (the video is encoded once). "
-        "- reads questions from stdin, one per line.",
+        help="A question; repeat it to ask several (the video is encoded once). With - questions "
+        "come from stdin, one per line.",
         show_default=False,
     ),
 ]
@@ -59,13 +59,12 @@ Subtitles = Annotated[
     ),
 ]
 
-_MODEL_HELP = "A name from `dycoke models`, a folder with a checkpoint, or a Hugging Face id."
+_MODEL_HELP = "A name from `dycoke models`, a folder, or a Hugging Face id."
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|DIR|HUB_ID",
-        help=f"{_MODEL_HELP} Default: the one set by `dycoke models default`, at first mini "
-        "(bundled).",
+        help=f"{_MODEL_HELP} Default: mini (bundled), until `dycoke models default` sets another.",
         autocompletion=completion.models,
         show_default=False,
     ),
@@ -175,8 +174,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Worker processes, each with its own copy of the model. Default: 1 for "
-        "batch; for eval by free memory and CPUs.",
+        help="Worker processes, each with its own copy of the model. Default: 1 (batch), or by "
+        "free memory and CPUs (eval).",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -263,6 +262,6 @@ Quiet = Annotated[
     bool,
     typer.Option(
         "--quiet",
-        help="Print only errors on stderr (warnings are in --json).",
+        help="Print only errors on stderr. Warnings are in --json.",
     ),
 ]

@@ -1,13 +1,18 @@
 """Help pages: what Typer knows of a command, gathered for `render.help_page` to lay out.
 
 A page is the command's docstring and its parameters. The section `Examples:` of the docstring has
-command lines, one per line; a flag that belongs to no panel is one that most people need.
+command lines, one per line; a flag that belongs to no panel is one that most people need. A command
+with very many flags has a short page as well: some of them, each with its first sentence and its
+default; `--help-all` shows the whole one.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import re
+from collections.abc import Collection
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -16,14 +21,42 @@ from dycoke_cli.cli.render.page import Page, Panel, Row, help_page
 
 EXAMPLES = "Examples:\n"
 _COMMON = "Options"
+_HELP = {"--help", "--help-all"}
+_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 class Command(TyperCommand):
-    """A command whose help is a page of ours."""
+    """A command whose help is a page of ours.
+
+    Args:
+        brief: the flags of its short page; empty where that is the whole one.
+    """
+
+    def __init__(self, *args: Any, brief: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._brief = brief
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the page."""
-        help_page(page_of(self, ctx))
+        """Print the short page."""
+        help_page(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
+
+
+def _whole_page(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        help_page(page_of(context.command, context))  # type: ignore[arg-type]
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        callback=_whole_page,
+        is_eager=True,
+        help="Show all flags, with their ranges, and exit.",
+    ),
+]
+"""Of a command that has a short page."""
 
 
 class Group(TyperGroup):
@@ -53,21 +86,39 @@ class App(typer.Typer):
             pretty_exceptions_enable=False,
         )
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
-        """Add a command; see `typer.Typer.command`."""
-        return super().command(name, cls=Command, **settings)
+    def command(self, name: str | None = None, *, brief: str = "", **settings: Any) -> Any:
+        """Add a command; see `typer.Typer.command`.
+
+        Args:
+            name: of the command.
+            brief: the flags of its short page, as they are written; the command has `HelpAll` then.
+            settings: of `typer.Typer.command`.
+        """
+        kind: Any = partial(Command, brief=brief.split())
+        return super().command(name, cls=kind, **settings)
 
 
-def page_of(command: TyperCommand | TyperGroup, context: Any) -> Page:
-    """The page of a command, without its subcommands."""
+def page_of(
+    command: TyperCommand | TyperGroup, context: Any, brief: Collection[str] | None = None
+) -> Page:
+    """The page of a command, without its subcommands.
+
+    Args:
+        command: of the program.
+        context: it is called in.
+        brief: the flags of a short page; None takes all.
+    """
     paragraphs = _paragraphs(command)
     examples = [text for text in paragraphs if text.startswith(EXAMPLES)]
     parameters = command.get_params(context)
     arguments = [one for one in parameters if isinstance(one, TyperArgument)]
+    options = [one for one in parameters if isinstance(one, TyperOption) and not one.hidden]
+    shown = options if brief is None else [one for one in options if {*one.opts} & {*brief}]
     panels: dict[str, list[Row]] = {_COMMON: []}
-    for option in parameters:
-        if isinstance(option, TyperOption) and not option.hidden:
-            panels.setdefault(option.rich_help_panel or _COMMON, []).append(_option(option))
+    for option in shown:
+        row = _option(option)
+        row = row if brief is None else Row(row.name, _shortened(row.help))
+        panels.setdefault(option.rich_help_panel or _COMMON, []).append(row)
     return Page(
         usage=" ".join(
             [
@@ -84,7 +135,17 @@ def page_of(command: TyperCommand | TyperGroup, context: Any) -> Page:
             Panel("Arguments", tuple(Row(_named(one), one.help or "") for one in arguments)),
             *(Panel(title, tuple(rows)) for title, rows in panels.items()),
         ),
+        more=""
+        if brief is None
+        else f"{len(options) - len(shown)} more flags: {context.command_path} --help-all",
     )
+
+
+def _shortened(text: str) -> str:
+    """The first sentence of a help text, and its default, without those of other methods."""
+    first, *others = _SENTENCES.split(text)
+    defaults = [other for other in others if other.startswith("Default: ")]
+    return " ".join([first, *(default.partition(";")[0].rstrip(".") + "." for default in defaults)])
 
 
 def _paragraphs(command: Any) -> list[str]:

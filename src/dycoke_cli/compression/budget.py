@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 RETAIN = Param(
-    "Fraction of the visual tokens kept before the language model; the number of tokens is exact.",
+    "Of methods with a budget: fraction of the visual tokens kept before the language model. The "
+    "number of tokens is exact.",
     symbol="R",
     above=0,
     to=1,

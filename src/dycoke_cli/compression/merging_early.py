@@ -18,9 +18,9 @@ MERGE_RATIO, WINDOW = 0.7, 8
 tower encodes 39 %."""
 
 MERGE_STAGE = Param(
-    "Where tokens are dropped: before the language model (llm), or some of them early in the "
-    "vision tower (vision): all that dycoke drops, or about six in ten for a method with a "
-    "budget. Faster, and a little less accurate."
+    "Where tokens are dropped: before the language model (llm), or partly in the vision tower "
+    "(vision; faster, a little less accurate). There it is all that dycoke drops, or about six in "
+    "ten for a method with a budget."
 )
 MergeStage = Literal["llm", "vision"]
 

@@ -41,6 +41,7 @@ class Page:
         examples: command lines.
         details: more paragraphs.
         panels: those without rows aren't shown.
+        more: a last line, of what isn't shown.
     """
 
     usage: str
@@ -48,6 +49,7 @@ class Page:
     examples: tuple[str, ...]
     details: tuple[str, ...]
     panels: tuple[Panel, ...]
+    more: str = ""
 
 
 def help_page(page: Page, *more: Panel) -> None:
@@ -77,6 +79,8 @@ def help_page(page: Page, *more: Panel) -> None:
     widest = max((length for length in names if length <= _WIDEST_NAME), default=0)
     for panel in panels:
         console.print(_frame(panel, widest))
+    if page.more:
+        console.print(Text(page.more, style="dim"))
 
 
 def _frame(panel: Panel, widest: int) -> Frame:
