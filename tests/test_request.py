@@ -149,6 +149,9 @@ def test_advice_is_about_the_flag_that_was_given() -> None:
     by_fps = replace(PLAN, sampling=Sampling(fps=2))
     assert PLAN.advise(told) == told
     assert by_fps.advise(told) == "use a lower --fps, or --max-frames 12 or fewer"
+    limited = replace(PLAN, sampling=Sampling(fps=2, max_frames=9))
+    assert by_fps.advise("use more --frames") == "use a higher --fps"
+    assert limited.advise("use more --frames") == "use more --max-frames"
     outcome = failed(JOB, ASKED, by_fps, OutOfMemoryError("memory ran out; use fewer --frames"))
     assert outcome.line["error"]["message"] == "memory ran out; use a lower --fps"
     answer = answered(JOB, ASKED, by_fps, example(Answer, warnings=("use fewer --frames",)))

@@ -76,6 +76,8 @@ class Request:
         if self.sampling.fps is None:
             return sentence
         sentence = re.sub(r"--frames(?= \d+ or fewer)", "--max-frames", sentence)
+        more = "a higher --fps" if self.sampling.max_frames is None else "more --max-frames"
+        sentence = sentence.replace("more --frames", more)
         return sentence.replace("fewer --frames", "a lower --fps")
 
 

@@ -74,6 +74,10 @@ def shorten(
         _sequence(padding, visual, layout, chosen, method, trace)
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
+    for sequence, position in zip(
+        sequences, upcoming.reshape(-1, len(sequences)).amax(0), strict=True
+    ):
+        sequence.stats.next_position = int(position)
     placed = [s.visual for s in sequences]
     kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)
     pruning, inside = method.pruning(), method.inside()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dycoke_cli.compression.base import Inside, Method, Pruning
+from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.measured import read_per_token
@@ -18,7 +19,6 @@ from dycoke_cli.result import Answer, Bytes, Decode, Flops, Model, Seconds, Subt
 from dycoke_cli.result import Frames as ReadFrames
 
 _NAMED_WORDS = 5
-ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
 
 
 def make_answer(
@@ -56,6 +56,11 @@ def make_answer(
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
     warnings = [*_input_warnings(loaded, clip), *([memory_warning] if memory_warning else ())]
+    renumbers = method.renumbers() if loaded.family.counts_tokens else None
+    if beyond := positions_warning(
+        stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
+    ):
+        warnings.append(beyond)
     if unknown := unknown_words(loaded.processor.tokenizer, question):
         warnings.append(
             f"not in the model's vocabulary, read as unknown words: {', '.join(unknown)}"
@@ -194,8 +199,8 @@ def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
 
 
 def _input_warnings(loaded: LoadedModel, clip: Frames) -> list[str]:
-    one = len(clip.timestamps_s) == 1
-    return [*loaded.warnings, *clip.warnings, *([ONE_FRAME] if one else ())]
+    sparse = frames_warning(clip.timestamps_s)
+    return [*loaded.warnings, *clip.warnings, *([sparse] if sparse else ())]
 
 
 def _read_per_step(

@@ -12,6 +12,7 @@ import numpy as np
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
+from dycoke_cli.engine.context import check_context
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -20,7 +21,6 @@ from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
 from dycoke_cli.engine.report import answer_beyond, make_answer
-from dycoke_cli.engine.supported import check_context
 from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
@@ -107,12 +107,19 @@ class VideoSession:
         """The prompt of a question, made when it is called for: then the video must be encoded.
 
         Raises:
-            UsageError: it is longer than the model's context.
+            UsageError: with what is kept of the video, it is longer than the model's context.
         """
         input_ids = self.video.input_ids(question, history)
         text = input_ids.shape[1] - self.video.visual
-        frames = len(self.clip.timestamps_s)
-        check_context(self.loaded, self.video, frames, method, text, options.max_new_tokens)
+        check_context(
+            self.loaded.context_length,
+            self.video.tokens,
+            len(self.clip.timestamps_s),
+            method,
+            text,
+            options.max_new_tokens,
+            0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
+        )
 
         def make() -> Prompt:
             video = self._encoded[_encoded_for(method)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -12,10 +12,6 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.private_api import attention_implementation
-
-if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.prompt import VideoPrompt
 
 _ATTACHED = "isn't supported with a compression method attached"
 # By whether the selection is one of decoding steps.
@@ -64,56 +60,6 @@ def check_decoder(decoder: Any, method: Method) -> None:
         )
     if choice is not None:
         method.suited({}, config.num_hidden_layers)
-
-
-def check_context(
-    loaded: LoadedModel,
-    video: VideoPrompt,
-    frames: int,
-    method: Method,
-    text: int,
-    max_new_tokens: int,
-) -> None:
-    """Check that a prompt and its answer fit into the model's context.
-
-    Args:
-        loaded: the model.
-        video: what its processor made of the video.
-        frames: of the video, as they were sampled.
-        method: that is about to be attached.
-        text: tokens of the prompt that aren't visual.
-        max_new_tokens: of the answer.
-
-    Raises:
-        UsageError: they don't, with the number of frames that do.
-    """
-    room = loaded.context_length - max_new_tokens - text
-
-    def visual(count: int) -> int:
-        # Positions that count tokens and are kept run on over the gaps, up to the uncompressed
-        # length.
-        if loaded.family.counts_tokens and not method.renumbers():
-            return count * video.tokens_per_frame
-        return method.kept_tokens(count, video.tokens_per_frame)
-
-    if visual(video.frames) <= room:
-        return
-    fits = next((n for n in range(video.frames - 1, 0, -1) if visual(n) <= room), 0)
-    fits = fits * frames // video.frames
-    advice = (
-        f"use --frames {fits} or fewer"
-        if fits
-        else f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"
-    )
-    what = f"{frames} frames"
-    if video.subtitles:
-        lines = video.subtitles.count("\n") - 1  # the first one is the heading
-        what += f" and {lines} {'line' if lines == 1 else 'lines'} of subtitles"
-        advice += ", or leave out --subtitles"
-    raise UsageError(
-        f"{what} make a prompt longer than the model's context of "
-        f"{loaded.context_length} tokens; {advice}"
-    )
 
 
 def other_caches(config: Any) -> list[str]:

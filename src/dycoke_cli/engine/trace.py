@@ -24,6 +24,8 @@ class DecodeStats:
         visual: visual tokens before the method's selection.
         visual_kept: visual tokens that the language model read.
         visual_after_pruning: visual tokens that in-LLM token pruning kept, or None without any.
+        next_position: of the first generated token behind the prompt; the largest, where it has
+            several.
         active: visual tokens that each step attended to from the prune layer on.
         evicted: tokens that left the active set at each step.
         recalled: tokens that came back into it at each step.
@@ -33,6 +35,7 @@ class DecodeStats:
     visual: int = 0
     visual_kept: int = 0
     visual_after_pruning: int | None = None
+    next_position: int = 0
     active: list[int] = field(default_factory=list)
     evicted: list[int] = field(default_factory=list)
     recalled: list[int] = field(default_factory=list)

@@ -78,7 +78,12 @@ class VideoPrompt:
     @property
     def visual(self) -> int:
         """V: visual tokens before any compression."""
-        return self.frames * self.tokens_per_frame
+        return self.tokens.visual
+
+    @property
+    def tokens(self) -> ClipTokens:
+        """The visual tokens before any compression."""
+        return ClipTokens(self.frames, self.tokens_per_frame)
 
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
         """The token ids `[1, S]`, int64, of the prompt with this question.
@@ -197,7 +202,7 @@ def count_tokens(source: ModelRef, clip: Frames) -> ClipTokens:
                 source.location, trust_remote_code=False, **file_options
             )
         prompt = make_prompt(processor, family, config, clip)
-    return ClipTokens(prompt.frames, prompt.tokens_per_frame)
+    return prompt.tokens
 
 
 def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:

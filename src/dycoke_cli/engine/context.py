@@ -1,0 +1,152 @@
+"""Whether a prompt fits a model's context, and what a model misses of a video. Needs no torch.
+
+What counts is what the language model reads: the tokens that a method keeps. Positions are another
+matter: where they are kept they run on over the gaps, which is warned of, not refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.frame_tokens import ClipTokens
+
+ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
+MAX_GAP_S = 30
+"""Seconds between two frames beyond which a warning is due.
+
+A shot lasts a few seconds and an action rarely half a minute: beyond, whole events lie between two
+frames. 32 frames are that far apart in a video of a quarter of an hour.
+"""
+
+
+def check_context(
+    context: int,
+    clip: ClipTokens,
+    frames: int,
+    method: Method,
+    text: int,
+    max_new_tokens: int,
+    subtitle_lines: int = 0,
+) -> None:
+    """Check that what the language model reads and generates fits into its context.
+
+    Args:
+        context: tokens that the model was made for.
+        clip: the visual tokens of the video, before any are dropped.
+        frames: of the video, as they were sampled.
+        method: what is dropped.
+        text: tokens of the prompt that aren't visual.
+        max_new_tokens: of the answer.
+        subtitle_lines: in the text.
+
+    Raises:
+        UsageError: it doesn't, with the most frames and the largest `retain` that do.
+    """
+    room = context - max_new_tokens - text
+    if method.kept_tokens(clip.frames, clip.per_frame) <= room:
+        return
+    ways = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
+    if not ways:
+        ways = [f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"]
+    what = f"{frames} frames"
+    if subtitle_lines:
+        lines = "line" if subtitle_lines == 1 else "lines"
+        what += f" and {subtitle_lines} {lines} of subtitles"
+        ways.append("leave out --subtitles")
+    raise UsageError(
+        f"{what} make a prompt longer than the model's context of {context} tokens; "
+        + ", or ".join(ways)
+    )
+
+
+def ways_to_fit(
+    clip: ClipTokens, frames: int, method: Method, fits: Callable[[int, int], bool]
+) -> list[str]:
+    """The most frames, and the largest `retain` of a method that has one, that would fit.
+
+    Args:
+        clip: the visual tokens of the video, before any are dropped.
+        frames: of the video, as they were sampled.
+        method: what is dropped.
+        fits: whether so many visual tokens that are kept fit, of a clip of so many frames; if a
+            number does, fewer do.
+
+    Returns:
+        Advice as it stands in a sentence; none where not even one frame fits.
+    """
+
+    def of_frames(count: int) -> bool:
+        # Some methods need several frames, and are no fewer tokens then.
+        return count < least or fits(method.kept_tokens(count, clip.per_frame), count)
+
+    def of_share(count: int) -> bool:
+        lower = type(method)(**{**given, "retain": count / unit})
+        return fits(lower.kept_tokens(clip.frames, clip.per_frame), clip.frames)
+
+    ways = []
+    least = next(count for count in range(1, clip.frames + 1) if _works(method, count, clip))
+    most = _largest(clip.frames - 1, of_frames)
+    if most >= least and (shown := most * frames // clip.frames):
+        ways.append(f"use --frames {shown} or fewer")
+    given = method.parameters()
+    if given.get("retain") is not None:
+        # In thousandths, or in ten-thousandths of a budget below one in a hundred.
+        unit = 10_000 if given["retain"] <= 0.01 else 1000
+        if share := _largest(math.floor(given["retain"] * unit), of_share):
+            ways.append(f"--retain {share / unit:g} or lower")
+    return ways
+
+
+def positions_warning(last: int, context: int, model: str, renumbers: bool | None) -> str | None:
+    """A sentence where positions run beyond those that a model was trained for.
+
+    Args:
+        last: the highest position of the prompt and its answer, from 0.
+        context: how many positions it was trained for.
+        model: its name.
+        renumbers: whether positions are contiguous; None where they can't be.
+    """
+    if last < context:
+        return None
+    way = "" if renumbers is None else "--positions renumbered, "
+    return (
+        f"positions run up to {last}, and {model} was trained for {context}: its answer may be "
+        f"worse than with {way}fewer --frames or a part of the video (--start, --end)"
+    )
+
+
+def frames_warning(times_s: Sequence[float]) -> str | None:
+    """A sentence where a video is shown by one frame, or by frames that are minutes apart.
+
+    Args:
+        times_s: of the frames, in seconds, ascending.
+    """
+    if len(times_s) < 2:
+        return ONE_FRAME if times_s else None
+    gap = (times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    if gap <= MAX_GAP_S:
+        return None
+    return (
+        f"one frame in {gap:.0f} s: what happens between two frames isn't seen; choose a part with "
+        "--start and --end, or use more --frames"
+    )
+
+
+def _works(method: Method, frames: int, clip: ClipTokens) -> bool:
+    try:
+        method.kept_tokens(frames, clip.per_frame)
+    except UsageError:
+        return False
+    return True
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `most` that fits, if smaller ones do; 0 where none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
