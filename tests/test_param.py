@@ -52,6 +52,9 @@ def test_fields_with_a_param_are_parameters() -> None:
             {
                 0: "retain must be above 0 and at most 1, not 0",
                 1.01: "retain must be above 0 and at most 1, not 1.01",
+                70: "retain must be above 0 and at most 1, not 70: did you mean 0.7?",
+                100: "retain must be above 0 and at most 1, not 100: did you mean 1?",
+                101: "retain must be above 0 and at most 1, not 101",
                 float("nan"): "retain must be above 0 and at most 1, not nan",
                 "1": "retain must be a number, not '1'",
                 None: "retain must be a number, not None",
@@ -96,6 +99,9 @@ def test_check(name: str, good: list[object], bad: dict[object, str]) -> None:
         ("on", "true", True),
         ("on", "false", False),
         ("retain", ".5", 0.5),
+        ("retain", "70%", 0.7),
+        ("retain", "33.3%", 0.333),
+        ("retain", "0%", 0.0),
         ("frames", "7", 7),
         ("frames", "few", 2),
         ("layer", "3", 3),
@@ -112,6 +118,9 @@ def test_parse(name: str, text: str, value: object) -> None:
     [
         ("on", "1", "on must be true or false, not '1'"),
         ("retain", "half", "retain must be a number, not 'half'"),
+        ("retain", "half%", "retain must be a number, not 'half%'"),
+        ("retain", "%", "retain must be a number, not '%'"),
+        ("threshold", "70%", "threshold must be a number, not '70%'"),
         ("frames", "2.5", "frames must be a whole number or few, not '2.5'"),
     ],
 )

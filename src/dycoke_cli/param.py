@@ -118,6 +118,13 @@ class Parameter:
             return "on" if self.default else "off"
         return str(self.default)
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a number from 0 to 1, which a text may give in per cent."""
+        low = _first(self.told.at_least, self.told.above)
+        high = _first(self.told.to, self.told.below)
+        return self.kind is float and low is not None and low >= 0 and high == 1
+
     def check(self, value: Any) -> None:
         """Refuse a value that the parameter can't have, NaN and infinity included.
 
@@ -134,21 +141,26 @@ class Parameter:
         if not isinstance(value, allowed):
             raise UsageError(f"{self.name} must be {named}, not {value!r}")
         if self.kind is not str and not self._within(value):
-            raise UsageError(f"{self.name} must be {self._limits()}, not {value:g}")
+            percent = self.is_share and value >= 2 and self._within(value / 100)
+            hint = f": did you mean {value / 100:g}?" if percent else ""
+            raise UsageError(f"{self.name} must be {self._limits()}, not {value:g}{hint}")
 
     def parse(self, text: str) -> Any:
-        """The value that a text means; whether it is in range is for `check`.
+        """The value that a text means (70% of a share is 0.7); its range is for `check`.
 
         Raises:
             UsageError: (a ValueError) it isn't of the parameter's kind.
         """
         if text in self.told.words:
             return self.told.words[text]
+        given = text
+        if self.is_share and text.endswith("%"):
+            text = f"{text[:-1]}e-2"
         try:
             return _TRUTH[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
             wanted = " or ".join([_KINDS[self.kind][2], *self.told.words])
-            raise UsageError(f"{self.name} must be {wanted}, not {text!r}") from None
+            raise UsageError(f"{self.name} must be {wanted}, not {given!r}") from None
 
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema in an answer, where defaults that depend on others are settled."""

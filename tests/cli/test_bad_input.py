@@ -35,9 +35,10 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    run, _ = both_ways(tmp_path)
-    assert run.code == 3
-    assert "is a folder" in run.err
+    run, error = both_ways(tmp_path)
+    assert (run.code, error["code"]) == (2, "usage")
+    command = f'dycoke batch {tmp_path} "What?"'
+    assert run.err == f"Error: {tmp_path} is a folder: `{command}` asks about each video in it\n"
 
 
 @pytest.mark.parametrize(
@@ -60,10 +61,30 @@ def test_sound_only() -> None:
     assert "only sound" in run.err
 
 
-def test_url() -> None:
-    run, _ = both_ways("https://example.org/video.mp4")
+def test_text(tmp_path: Path) -> None:
+    path = tmp_path / "videos.txt"
+    path.write_text("ä.mp4\n" * 1000)
+    run, error = both_ways(path)
+    assert (run.code, error["code"]) == (3, "video_unreadable")
+    assert run.err == f"Error: {path} is a text file, not a video: name a video file\n"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/video.mp4",
+        "https:/example.org/video.mp4",
+        "www.example.org/video",
+        "youtube.com/watch?v=dQw4w9WgXcQ",
+        "youtu.be/dQw4w9WgXcQ",
+    ],
+)
+def test_url(address: str) -> None:
+    run, _ = both_ways(address)
     assert run.code == 3
-    assert "download it first" in run.err
+    assert run.err == (
+        f"Error: {address} is an address, not a file: download it first, such as with yt-dlp\n"
+    )
 
 
 def test_name_with_everything_in_it(tmp_path: Path) -> None:

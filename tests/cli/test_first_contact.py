@@ -24,6 +24,17 @@ MOLMO2 = "molmo2"
 WRONG = [
     (["ask", "nofile.mp4", "What?"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "What?", "--merge-ratio", "2"], 2, "--merge-ratio must be"),
+    (["ask", str(CLIP), "What?", "--merge-ratio", "70"], 2, "did you mean 0.7?"),
+    ([str(CLIP.parent), "What?"], 2, "is a folder: `dycoke batch"),
+    (["ask", str(CLIP.parent / "*.mp4"), "What?"], 2, "is a pattern: `dycoke batch"),
+    (["ask", str(CLIP), "nofile.mp4", "What is it?"], 2, "ask takes one video"),
+    (["ask", "What is it?"], 2, "no video"),
+    (["ask", str(CLIP)], 2, "no question"),
+    (["ask", str(CLIP), "Who is it?", "What is it?"], 2, "ask several questions with -q"),
+    (["ask", "What", str(CLIP), "is", "it"], 2, "put it in quotes"),
+    (["https://example.org/clip.mp4", "What?"], 3, "download it first"),
+    (["ask", __file__, "What?"], 3, "is a text file, not a video"),
+    (["akk", str(CLIP), "What?"], 2, "Did you mean 'ask'?"),
     (["ask", str(CLIP), "What?", "--temperature", "-1"], 2, "--temperature must be 0 or more"),
     (["ask", str(CLIP), "What?", "--model", "minni"], 4, "did you mean mini?"),
     (["ask", str(CLIP), "What?", "--method", "dycok"], 2, "did you mean dycoke?"),
@@ -62,6 +73,9 @@ RIGHT = [
     ["models", "info", "qwen2.5-vl-7b", "--frames", "64"],
     ["models"],
     ["methods"],
+    ["help"],
+    ["help", "ask"],
+    ["ask", "--estimate", "What", "is", "it?", str(CLIP)],
 ]
 
 

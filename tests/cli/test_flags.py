@@ -33,6 +33,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--ttm"], {}),
         (["--merge-ratio", "0.5"], {"merge_ratio": 0.5}),
         (["--merge-ratio", "0"], {"merge_ratio": 0.0}),
+        (["--merge-ratio", "55%"], {"merge_ratio": 0.55}),
         (["--window", "8"], {"window": 8}),
         (["--no-kv-prune"], {"kv_prune": False}),
         (["--prune-ratio", "0.9"], {"prune_ratio": 0.9}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -54,7 +55,11 @@ CASES = [
     (["--method", "dycoke,evs"], r"--method takes one method, not dycoke,evs"),
     (["--frames", "0"], r"--frames must be 1 or more, not 0"),
     (["--frames", "200000"], r"--frames must be 100000 or fewer, not 200000"),
-    (["--frames", "many"], r"--frames.*valid int"),
+    (["--frames", "many"], r"--frames must be a whole number, not 'many'"),
+    (["--merge-ratio", "much"], r"--merge-ratio must be a number, not 'much'"),
+    (["--merge-ratio", "70"], r"--merge-ratio must be .* below 1, not 70: did you mean 0\.7\?"),
+    (["--merge-ratio", "100%"], r"--merge-ratio must be at least 0 and below 1, not 1"),
+    (["--recall-threshold", "70%"], r"--recall-threshold must be a number, not '70%'"),
     (["--frames", "8", "--fps", "1"], r"--frames and --fps exclude each other"),
     (["--fps", "0"], r"--fps must be above 0, not 0"),
     (["--max-frames", "4"], r"--max-frames limits --fps"),
@@ -133,6 +138,103 @@ def test_nothing_at_all() -> None:
     run = run_here("ask")
     assert (run.code, run.out) == (2, "")
     assert run.err == "Error: Missing argument 'VIDEO' (see `dycoke ask --help`)\n"
+
+
+def test_what_was_meant_is_asked(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "-dash.mp4", "my clip.mp4"):
+        (tmp_path / name).write_bytes(CLIP.read_bytes())
+    for words in (
+        ["ask", "a.mp4", "What", "moves?"],
+        ["ask", "What", "moves?", "a.mp4"],
+        ["ask", "What moves?", "a.mp4"],
+        ["a.mp4", "What", "moves?"],
+        ["What moves?", "a.mp4"],
+        ["ask", "my clip.mp4", "What", "moves?"],
+        ["my clip.mp4", "What moves?"],
+        ["ask", "-dash.mp4", "What moves?"],
+        ["-dash.mp4", "-q", "What moves?"],
+    ):
+        run = run_here(*words, "--quiet", "--json")
+        (video,) = (word for word in words if word.endswith("mp4"))
+        assert (run.code, run.object["question"]) == (0, "What moves?")
+        assert run.object["video"] == (f"./{video}" if video.startswith("-") else video)
+    batch = run_here("batch", "-dash.mp4", "What", "moves?", "--estimate")
+    assert (batch.code, batch.object["video"]) == (0, "./-dash.mp4")
+
+
+def test_what_ask_cannot_do_names_the_command(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("footage/a.mp4", "footage/b.mp4", "one/it's.mp4", "one/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    question = "What is $5?"
+    for words, sentence in {
+        ("footage", question): (
+            "footage is a folder: `dycoke batch footage 'What is $5?'` asks about each video in it"
+        ),
+        ("footage", "-q", "Who is it?", "-q", "Why?"): (
+            'footage is a folder: `dycoke batch footage -q "Who is it?" -q "Why?"` asks about each '
+            "video in it"
+        ),
+        ("footage",): (
+            'footage is a folder: `dycoke batch footage "…"` asks about each video in it'
+        ),
+        ("one", "Who is it?"): (
+            'one is a folder; about the one video in it: `dycoke ask "one/it\'s.mp4" "Who is it?"`'
+        ),
+        ("footage/*", "Who", "is", "it"): (
+            '"footage/*" is a pattern: `dycoke batch "footage/*" "Who is it"` asks about each '
+            "video that it matches"
+        ),
+        ("a.mp4", "footage/b.mp4", "Who is it?"): (
+            'ask takes one video: `dycoke batch a.mp4 footage/b.mp4 "Who is it?"` asks about each '
+            "of these 2"
+        ),
+        ("Who is it?",): 'no video: name one, as in `dycoke ask VIDEO "Who is it?"`',
+        ("a.mp4", "Who is it?", "Where is it?"): (
+            'ask several questions with -q: -q "Who is it?" -q "Where is it?"'
+        ),
+        ("a.mp4", "Who", "is", "in", "footage/a.mp4"): (
+            "the question can't be told from the videos in a.mp4 Who is in footage/a.mp4: put it "
+            "in quotes"
+        ),
+    }.items():
+        first = [] if os.path.splitext(words[0])[1] or os.path.isdir(words[0]) else ["ask"]
+        for command in (["ask"], first):
+            run = run_here(*command, *words)
+            assert (run.code, run.out, run.err) == (2, "", f"Error: {sentence}\n")
+    assert fake == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (["help"], "dycoke [OPTIONS] COMMAND"),
+        (["help", "ask"], "dycoke ask"),
+        (["ask", "help"], "dycoke ask"),
+        (["help", "models", "pull"], "dycoke models pull"),
+        (["models", "help"], "dycoke models"),
+        (["help", "eval", "report"], "dycoke eval report"),
+    ],
+)
+def test_help_is_a_word_too(words: list[str], page: str) -> None:
+    run = run_here(*words)
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith(f"Usage: {page}")
+
+
+def test_help_may_be_a_file(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "help").write_bytes(CLIP.read_bytes())
+    assert run_here("help", "What?", "--quiet").code == 0
+    assert run_here("ask", "help").err.startswith("Error: no question")
 
 
 def test_start_beyond_the_end(fake: list[FakeSession]) -> None:

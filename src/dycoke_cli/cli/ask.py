@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from dycoke_cli.cli import flags, options, output, pages, questions
@@ -11,6 +14,7 @@ from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
 
@@ -25,7 +29,7 @@ BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --json"
 def ask(
     *,
     video: options.VideoArgument,
-    question: options.QuestionArgument = None,
+    words: options.QuestionArgument = None,
     more: options.Questions = None,
     model: flags.Model,
     sampling: flags.Frames,
@@ -51,10 +55,12 @@ def ask(
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
     # What a program that reads stdout still waits for; the questions follow when they are known.
-    waiting: list[dict[str, Any]] = [{"video": video, "question": question}]
+    waiting: list[dict[str, Any]] = [{"video": video, "question": " ".join(words or []) or None}]
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        videos, question = apart([video, *(words or [])])
+        video = _only(videos, [*([question] if question else []), *(more or [])])
         chosen = method.chosen()
         if compare and chosen.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
@@ -79,3 +85,32 @@ def ask(
         )
         with speaking_of_flags():
             converse(conversation, presenter)
+
+
+def _only(videos: Sequence[str], asked: Sequence[str]) -> str:
+    """The one video that was named.
+
+    Args:
+        videos: as they were named.
+        asked: the questions.
+
+    Raises:
+        UsageError: there is none, or it isn't one; the sentence has the command for these.
+    """
+    behind = f"-q {' -q '.join(map(quoted, asked))}" if len(asked) > 1 else quoted(*asked or ["…"])
+    if not videos:
+        raise UsageError(f"no video: name one, as in `dycoke ask VIDEO {behind}`")
+    video = videos[0]
+    named = " ".join(map(quoted, videos))
+    batch = f"`dycoke batch {named} {behind}` asks about each"
+    if len(videos) > 1:
+        raise UsageError(f"ask takes one video: {batch} of these {len(videos)}")
+    if is_pattern(video) and not os.path.lexists(video):
+        raise UsageError(f"{named} is a pattern: {batch} video that it matches")
+    if os.path.isdir(video):
+        inside = [*filter(has_suffix, glob.glob(os.path.join(glob.escape(video), "*")))]
+        if len(inside) == 1:
+            only = f"`dycoke ask {quoted(inside[0])} {behind}`"
+            raise UsageError(f"{named} is a folder; about the one video in it: {only}")
+        raise UsageError(f"{named} is a folder: {batch} video in it")
+    return video

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.cli import questions
+from dycoke_cli.cli.words import apart
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.discovery import SUFFIXES, Found, find, find_several, listed
+from dycoke_cli.runs.discovery import Found, find, find_several, listed
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
@@ -34,14 +35,14 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
     """The jobs that were asked for.
 
     Args:
-        words: videos, and behind them perhaps a question.
+        words: videos, and perhaps a question.
         more: of -q.
         file: of --questions.
 
     Raises:
         UsageError: there is nothing to ask, or something is wrong with it.
     """
-    videos, question = _apart(words, asked=bool(more) or file is not None)
+    videos, question = apart(words) if words else ([], None)
     if file is not None:
         if question is not None or more:
             raise UsageError("--questions has all questions; leave out QUESTION and -q")
@@ -63,18 +64,6 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
     else:
         found = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
     return Given([Job(video, asked) for video in found.videos], found.notes)
-
-
-def _apart(words: Sequence[str], asked: bool) -> tuple[list[str], str | None]:
-    """Videos, and the question behind them; what is the name of a file is no question.
-
-    Args:
-        words: as they were given.
-        asked: there are other questions, so that the last word may be a video that is missing.
-    """
-    *videos, last = words or [""]
-    named = os.path.exists(last) or (asked and os.path.splitext(last)[1].lower() in SUFFIXES)
-    return ([*words], None) if named or not videos else (videos, last)
 
 
 def _of_file(file: str, videos: str | None) -> list[Job]:

@@ -30,6 +30,7 @@ from dycoke_cli.cli import (
     schema,
     verify,
 )
+from dycoke_cli.cli.words import has_suffix
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.version import __version__
 from dycoke_cli.video.stdin import STDIN
@@ -73,11 +74,32 @@ _DOCUMENTS = {"ask": "answer"} | {
 
 
 def _command(word: str) -> str:
-    """The command that the first word chooses: what looks like a video is asked about."""
+    """The command that the first word chooses.
+
+    What looks like a video, a folder or a question is asked about.
+    """
     if word in _COMMANDS:
         return word
     parts = os.path.dirname(word), os.path.splitext(word)[1]
-    return "ask" if word == STDIN or any(parts) or os.path.isfile(word) else word
+    other = word == STDIN or " " in word or any(parts) or os.path.exists(word)
+    return "ask" if other else word
+
+
+def _meant(arguments: list[str]) -> list[str]:
+    """The arguments, with `help` as the flag, and files whose names begin with a dash as files."""
+    arguments = [
+        os.path.join(os.curdir, word)
+        if word.startswith("-") and has_suffix(word) and os.path.isfile(word)
+        else word
+        for word in arguments
+    ]
+    asks_for_help = arguments[:1] == ["help"] or (
+        arguments[1:] == ["help"] and arguments[0] in _COMMANDS
+    )
+    if asks_for_help and not os.path.exists("help"):
+        arguments.remove("help")
+        arguments.append("--help")
+    return arguments
 
 
 def _print_version(wanted: bool) -> None:
@@ -111,7 +133,7 @@ def root(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code (README.md has the list)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = _meant(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(app)
     try:
         _prepare_streams()

@@ -22,7 +22,7 @@ VideoArgument = Annotated[
     ),
 ]
 QuestionArgument = Annotated[
-    str | None,
+    list[str] | None,
     typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False),
 ]
 Questions = Annotated[

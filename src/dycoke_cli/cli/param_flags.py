@@ -95,7 +95,9 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
         raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
     words = dict.fromkeys(word for p in parameters.values() for word in p.told.words)
     choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
-    kind: Any = str if words or first.told.read else first.kind
+    # A number is a text to Typer, for it may be a share in per cent or a word, and our own sentence
+    # says what isn't one.
+    kind: Any = bool if first.kind is bool else str
     if choices:
         kind = Literal[tuple(choices)]
     metavar = first.told.metavar or first.told.symbol
@@ -128,14 +130,14 @@ def help_text(parameters: Mapping[str, Parameter]) -> str:
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
-    """What was given for a parameter, which may be a text with a form of its own.
+    """What was given for a parameter: a text, or on or off.
 
     Raises:
         UsageError: it isn't of the parameter's kind.
     """
     if parameter.told.read is not None:
         return parameter.told.read(given)
-    return parameter.parse(given) if parameter.told.words else given
+    return parameter.parse(given) if isinstance(given, str) else given
 
 
 def _told(by_method: Mapping[str, str]) -> str:

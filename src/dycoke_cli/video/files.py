@@ -18,7 +18,10 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 
 # Two letters at least: C:/ is a drive. One slash is enough: pathlib folds http:// into http:/.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
+)
+_SNIFFED_BYTES = 4096
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
 # dash, imf, …), streams (sdp, rtsp) and recordings in several parts (mlv, vobsub, r3d) name other
@@ -104,7 +107,7 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
         return f"{shown[:60]}… is too long for the name of a file: check the spelling"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if _ADDRESS.match(os.fsdecode(path)):
-            return f"{shown} is an address, not a file: download it first"
+            return f"{shown} is an address, not a file: download it first, such as with yt-dlp"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
         return f"{shown} doesn't exist: check the spelling and the folder"
@@ -141,11 +144,20 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             **tags,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
+        if _is_text(file):
+            raise VideoError(f"{name} is a text file, not a video: name a video file") from error
         raise VideoError(
             f"{name} isn't a video that can be read: it is another kind of file, "
             "or it is damaged at its start"
         ) from error
     return container
+
+
+def _is_text(file: BinaryIO) -> bool:
+    file.seek(0)
+    # A character may be cut at the end.
+    text = file.read(_SNIFFED_BYTES).decode("utf-8", "replace").rstrip("\ufffd")
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def choose_stream(
