@@ -82,9 +82,7 @@ def test_text(tmp_path: Path) -> None:
 def test_url(address: str) -> None:
     run, _ = both_ways(address)
     assert run.code == 3
-    assert run.err == (
-        f"Error: {address} is an address, not a file: download it first, such as with yt-dlp\n"
-    )
+    assert run.err == f"Error: {address} is an address, not a file: download it first\n"
 
 
 def test_name_with_everything_in_it(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_apart(words: list[str], videos: list[str], question: str | None) -> Non
         ["What", "is", "in", "a.mp4", "now"],
         ["a.mp4", "What", "is", "in", "notes"],
         ["What", "does", "a.mp4", "show", "b.mp4"],
+        ["What", "a.mp4", "shows", "me"],
     ],
 )
 def test_a_question_with_a_file_in_it_needs_quotes(words: list[str]) -> None:

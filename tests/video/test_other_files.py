@@ -22,7 +22,7 @@ from dycoke_cli.video.stdin import spool
 from .clips import Recipe, numbers_in
 from .conftest import MakeClip
 
-REFUSED = "isn't a video that can be read: it is another kind of file"
+REFUSED = "is a text file, not a video|isn't a video that can be read: it is another kind of file"
 
 
 def concat(name: str) -> str:

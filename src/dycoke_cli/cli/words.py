@@ -36,13 +36,14 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
         )
     if texts:
         return [word for word in words if word not in texts], texts[0]
+    known = words[0] == STDIN or _is_place(words[0])
     videos = [words[0], *takewhile(_is_place, words[1:])]
     asked = [*words[len(videos) :]]
     *before, last = words
-    turned = before and words[0] != STDIN and not _is_place(words[0]) and _is_place(last)
-    if turned and (len(before) > 1 or before[0].endswith("?")):
-        videos, asked = [last], before
-    if any(os.path.isfile(word) or has_suffix(word) for word in asked):
+    if not known and _is_place(last) and (len(before) > 1 or before[0].endswith("?")):
+        known, videos, asked = True, [last], before
+    unclear = asked if known else words[1:]
+    if asked and any(os.path.isfile(word) or has_suffix(word) for word in unclear):
         raise UsageError(
             f"the question can't be told from the videos in {' '.join(words)}: put it in quotes"
         )

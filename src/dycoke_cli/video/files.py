@@ -107,7 +107,7 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
         return f"{shown[:60]}… is too long for the name of a file: check the spelling"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if _ADDRESS.match(os.fsdecode(path)):
-            return f"{shown} is an address, not a file: download it first, such as with yt-dlp"
+            return f"{shown} is an address, not a file: download it first"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
         return f"{shown} doesn't exist: check the spelling and the folder"
