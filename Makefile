@@ -6,9 +6,9 @@
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
 #               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
-# make tables   ask the benchmark `shapes` and write its tables (QUICK=--quick: 60 videos of 600)
-# make methods  every method on `shapes` at the same budgets, for docs/methods.md (VIDEOS=60; 600 are
-#               all; hours; an interrupted run resumes)
+# make tables   write the tables of accuracies in README.md and docs from the answers in docs/data
+# make methods  ask those answers anew, of the bundled model: every method on `shapes` at the same budgets
+#               (VIDEOS=60; hours; an interrupted run resumes)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
@@ -67,11 +67,11 @@ gpu:
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(if $(COMMIT),--commit $(COMMIT)) $(STAGES)
 
 tables: $(INSTALLED)
-	$(BIN)/python -m benchmarks.shapes --write $(QUICK)
+	$(BIN)/python -m benchmarks.methods --report --write
 
 methods: $(INSTALLED)
 	$(BIN)/python -m benchmarks.methods --videos $(VIDEOS)
-	$(BIN)/python -m benchmarks.methods --report shipped --write
+	$(MAKE) tables
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
@@ -79,7 +79,7 @@ docs: $(INSTALLED)
 pictures: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pictures
 
-# Another table: python -m benchmarks.shapes --model runs/control/checkpoint
+# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control
 control placebo: $(INSTALLED) runs/second/model.safetensors
 	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
 		$(if $(filter control,$@),--no-dropout)

@@ -1,15 +1,16 @@
-"""What `benchmarks.methods` wrote, for the pages: its tables and its picture; no model is asked."""
+"""The tables and pictures of the answers in `docs/data`, for the pages; no model is asked."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.method_figures import document_of
 from benchmarks.method_plot import method_figure
 from benchmarks.method_tables import (
     Document,
@@ -19,6 +20,7 @@ from benchmarks.method_tables import (
     layers_table,
     models_table,
     positions_table,
+    readme_table,
     rows_table,
     short_table,
     vision_table,
@@ -26,51 +28,58 @@ from benchmarks.method_tables import (
     windows_table,
 )
 from benchmarks.page import ROOT, put
+from benchmarks.raw_answers import SUFFIX, read_answers
+from benchmarks.shapes import kinds_table
 from dycoke_cli.cli.plotting import write_figure
 
-README, PAGE = ROOT / "README.md", ROOT / "docs" / "methods.md"
-PLUS_PAGE = ROOT / "docs" / "dycoke-plus.md"
+PAGES = [
+    ROOT / page
+    for page in ("README.md", "docs/methods.md", "docs/dycoke-plus.md", "docs/shapes.md")
+]
 PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
+FIRST = "shipped"
+"""The model whose tables stand first."""
 AT = 0.25
 """The budget at which models are put side by side."""
 
 Documents = Mapping[str, Document]
-"""Those of one model, by their file's name."""
+"""Those of one model, by their table's name."""
 
 
-def read_documents(folder: Path, names: Sequence[str]) -> dict[str, Documents]:
-    """The files of some models, by the models' names.
+def read_documents(folder: Path) -> dict[str, Documents]:
+    """The figures of all models, by the models' names: the shipped one first.
 
     Raises:
-        SystemExit: there are none of a model, or they are of several versions of it.
+        SystemExit: there is none, or one of several versions.
     """
-    models: dict[str, Documents] = {}
-    for name in names:
-        files = sorted((folder / name).glob("*.json"))
-        if not files:
-            raise SystemExit(f"{folder / name} has no results; --name {name} makes them")
-        documents = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-        if len({one["report"]["model"]["weights"] for one in documents.values()}) > 1:
-            raise SystemExit(f"the results in {folder / name} are of several models")
-        models[name] = documents
+    models: dict[str, dict[str, Document]] = {}
+    for path in sorted(
+        folder.glob(f"*/*{SUFFIX}"), key=lambda path: (path.parent.name != FIRST, path)
+    ):
+        document = document_of(read_answers(path))
+        models.setdefault(path.parent.name, {})[document["table"]] = document
+    if not models:
+        raise SystemExit(f"{folder} has no answers; `python -m benchmarks.methods` asks")
+    for name, documents in models.items():
+        if len({one["model"]["weights"] for one in documents.values()}) > 1:
+            raise SystemExit(f"the answers in {folder / name} are of several models")
     return models
 
 
 def under(documents: Collection[Document]) -> str:
     """What all tables say of where their figures come from: a line for each that differs."""
     measured: dict[str, tuple[dict[str, None], set[str]]] = {}
-    several = len({document["report"]["frames"] for document in documents}) > 1
+    several = len({document["frames"] for document in documents}) > 1
     for document in documents:
-        report = document["report"]
-        frames = "" if several else f", {report['frames']} frames"
+        frames = "" if several else f", {document['frames']} frames"
         told = (
-            f"{report['videos']} videos, {report['rows'][0]['questions']} questions each row, "
-            f"{report['split']} split of `shapes`{frames}, {report['model']['dtype']}. "
+            f"{document['videos']} videos, {document['rows'][0]['questions']} questions each row, "
+            f"{document['split']} split of `shapes`{frames}, {document['model']['dtype']}. "
             f"{document['machine']}, commit"
         )
         names, commits = measured.setdefault(told, ({}, set()))
         names[document["name"]] = None
-        commits |= {*report["commits"]}
+        commits |= {*document["commits"]}
     lines = [
         ("" if len(measured) == 1 else f"{', '.join(names)}: ")
         + f"{told} {', '.join(sorted(commits)) or 'unknown'}."
@@ -83,7 +92,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     """Each measured text of the pages by the name of its markers; what wasn't measured is missing.
 
     Args:
-        models: as `read_documents` gives them; the first is the shipped one.
+        models: as `read_documents` gives them.
     """
     first, texts = next(iter(models.values())), {}
 
@@ -107,13 +116,15 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             )
             table = models_table(measured, AT)
             texts["methods-models"] = f"{table}\n\n{under(measured.values())}"
+    if "kinds" in first:
+        texts["methods-kinds"] = f"{kinds_table(first['kinds'])}\n\n{under([first['kinds']])}"
     for run, table_of in _TABLES.items():
-        if measured := of_run(run):
+        if measured := of_run("whole" if run == "readme" else run):
             texts[f"methods-{run}"] = f"{table_of(measured)}\n\n{under(measured.values())}"
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
             name: {
-                document["report"]["frames"]: document
+                document["frames"]: document
                 for run, document in documents.items()
                 if run.startswith(prefix)
             }
@@ -136,33 +147,41 @@ _TABLES = {
     "plus": rows_table,
     "vision": vision_table,
     "whole": whole_table,
+    "validation": rows_table,
+    "readme": readme_table,
 }
 
 
-def write_pages(folder: Path, names: Sequence[str], write: bool) -> None:
-    """Print all tables of some models; with `write`, put them into the pages.
+def write_pages(folder: Path, write: bool) -> None:
+    """Print all tables; with `write`, put them and the pictures into the pages.
 
     Args:
-        folder: with a folder of JSON files for each model.
-        names: of the models, the shipped one first.
-        write: into each page that has the markers of a table; the picture beside them.
+        folder: with a folder of answers for each model.
+        write: into each page that has the markers of a table; the pictures beside them.
     """
-    models = read_documents(folder, names)
-    into = PICTURE.parent if write else folder
+    models = read_documents(folder)
+    texts = pages_of(models)
+    for name, text in texts.items():
+        print(f"\n<!-- {name} -->\n{text}")
+    if not write:
+        return
     for picture, figure in _pictures(models).items():
-        write_figure(figure, into / picture)
-        print(f"wrote {into / picture}", file=sys.stderr)
-    for name, text in pages_of(models).items():
-        print(f"\n<!-- {name} -->\n{_with_picture(name, text, README)}")
-        if write:
-            having = [page for page in (README, PAGE, PLUS_PAGE) if _has_place(name, page)]
-            for page in having:
-                put(_with_picture(name, text, page), name, page)
-            into = ", ".join(page.name for page in having) or "no page, for none has its markers"
-            print(f"{name}: into {into}", file=sys.stderr)
+        write_figure(figure, picture)
+        print(f"wrote {picture}", file=sys.stderr)
+    for page in PAGES:
+        for name in places(page):
+            if name not in texts:
+                raise SystemExit(f"{page} has a place for {name}, and {folder} no answers of it")
+            put(on_page(name, texts[name], page), name, page)
+            print(f"{name}: into {page}", file=sys.stderr)
 
 
-def _with_picture(name: str, text: str, page: Path) -> str:
+def places(page: Path) -> list[str]:
+    """The names of the tables that a page has markers of."""
+    return re.findall(r"<!-- (methods[\w-]*): ", page.read_text(encoding="utf-8"))
+
+
+def on_page(name: str, text: str, page: Path) -> str:
     """A text with the picture that goes with it, where it has one."""
     picture = {"methods": PICTURE, "methods-others": PICTURES}.get(name)
     if picture is None:
@@ -171,22 +190,14 @@ def _with_picture(name: str, text: str, page: Path) -> str:
     return f"![Correct answers over the visual tokens kept, by method]({link})\n\n{text}"
 
 
-def _pictures(models: Mapping[str, Documents]) -> dict[str, Figure]:
-    """By file name: that of the first model, and that of all, where there are several."""
+def _pictures(models: Mapping[str, Documents]) -> dict[Path, Figure]:
+    """By file: that of the first model, and that of all, where there are several."""
     rows = {
-        name: documents["budgets"]["report"]["rows"]
+        name: documents["budgets"]["rows"]
         for name, documents in models.items()
         if "budgets" in documents
     }
-    first = next(iter(models))
-    pictures = {}
-    if first in rows:
-        pictures[PICTURE.name] = method_figure({first: rows[first]})
+    pictures = {PICTURE: method_figure({FIRST: rows[FIRST]})} if FIRST in rows else {}
     if len(rows) > 1:
-        pictures[PICTURES.name] = method_figure(rows)
+        pictures[PICTURES] = method_figure(rows)
     return pictures
-
-
-def _has_place(name: str, page: Path) -> bool:
-    content = page.read_text(encoding="utf-8")
-    return f"<!-- {name}: " in content and f"<!-- /{name} -->" in content

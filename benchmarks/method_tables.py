@@ -1,14 +1,25 @@
-"""The tables of the fair comparison of methods, from the files of `benchmarks.methods`."""
+"""The tables of the fair comparison of methods, from the figures of `method_figures`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.cells import (
+    Row,
+    correct,
+    difference,
+    group,
+    head,
+    line,
+    lost,
+    milliseconds,
+    moved,
+    percent,
+)
+
 Document = Mapping[str, Any]
-"""One file: a report of `dycoke eval`, and what `benchmarks.methods` adds to it."""
-Row = Mapping[str, Any]
-"""Of a report."""
+"""One table's figures of one model, as `method_figures.document_of` gives them."""
 
 CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame"}
 """Rows that aren't of a method, by their name."""
@@ -16,21 +27,21 @@ CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "s
 
 def short_table(document: Document) -> str:
     """Points from the baseline by method and budget, the best first; what has no budget below."""
-    at_budgets, others = by_budget(document["report"]["rows"])
+    at_budgets, others = by_budget(document["rows"])
     budgets = sorted({budget for rows in at_budgets.values() for budget in rows}, reverse=True)
-    lines = _head("method", *(f"{_percent(budget)} kept" for budget in budgets))
+    lines = head("method", *(f"{percent(budget)} kept" for budget in budgets))
     for name in best_first(at_budgets):
         rows = at_budgets[name]
         cells = (_at_budget(rows[budget], budget) if budget in rows else "" for budget in budgets)
-        lines.append(_line(f"`{name}`", *cells))
+        lines.append(line(f"`{name}`", *cells))
     without = [
-        f"{_name(row)} {_difference(row)} ({_layer(row)}"
-        f"{_percent(row['kept_before_llm'])} read at prefill, "
-        f"{_percent(row['kept_in_decode'])} at decode)"
+        f"{_name(row)} {difference(row)} ({_layer(row)}"
+        f"{percent(row['kept_before_llm'])} read at prefill, "
+        f"{percent(row['kept_in_decode'])} at decode)"
         for row in others
         if row["changed"] is not None and row["method"] not in CONTROLS
     ]
-    told = f"Points from the baseline ({_correct(_baseline(document))} % correct)."
+    told = f"Points from the baseline ({correct(_baseline(document))} % correct)."
     if without:
         told += f" Without a budget, at their defaults: {'; '.join(without)}."
     return "\n".join(lines) + f"\n\n{told}"
@@ -43,45 +54,45 @@ def _layer(row: Row) -> str:
 
 def _at_budget(row: Row, budget: float) -> str:
     """The difference, and what was kept where a method's own least is more than the budget."""
-    kept = _percent(row["kept_before_llm"])
-    return _difference(row) + ("" if kept == _percent(budget) else f" ({kept})")
+    kept = percent(row["kept_before_llm"])
+    return difference(row) + ("" if kept == percent(budget) else f" ({kept})")
 
 
 def models_table(documents: Mapping[str, Document], budget: float) -> str:
     """Each method at one budget, or as it is, model by model: points, and what is lost."""
-    lines = _head("method", *(f"{name}{unit}" for name in documents for unit in ("", ", lost")))
+    lines = head("method", *(f"{name}{unit}" for name in documents for unit in ("", ", lost")))
     bases = {name: _baseline(document) for name, document in documents.items()}
     cells = (f"{100 * base['accuracy']:.1f}" for base in bases.values())
-    lines.append(_line("baseline", *(cell for one in cells for cell in (one, ""))))
+    lines.append(line("baseline", *(cell for one in cells for cell in (one, ""))))
     tables = {}
     for name, document in documents.items():
-        at_budgets, others = by_budget(document["report"]["rows"])
+        at_budgets, others = by_budget(document["rows"])
         found = [rows[budget] for rows in at_budgets.values() if budget in rows]
         found += [row for row in others if row["changed"] is not None]
         tables[name] = {_name(row): row for row in found}
     for method in dict.fromkeys(method for rows in tables.values() for method in rows):
         pairs = [(tables[name].get(method), bases[name]) for name in documents]
-        cells = (cell for row, base in pairs for cell in (_difference(row), _lost(row, base)))
-        lines.append(_line(method, *cells))
+        cells = (cell for row, base in pairs for cell in (difference(row), lost(row, base)))
+        lines.append(line(method, *cells))
     return "\n".join(lines)
 
 
 _FULL: dict[str, Callable[[Row, Mapping[str, Any], Row], str]] = {
     "method": lambda row, more, base: _name(row),
-    "retention at prefill": lambda row, more, base: _percent(row["kept_before_llm"]),
-    "at decode": lambda row, more, base: _percent(row["kept_in_decode"]),
-    "correct, %": lambda row, more, base: _correct(row),
-    "difference": lambda row, more, base: _difference(row),
-    "wrong→right / right→wrong": lambda row, more, base: _moved(row),
-    "lost": lambda row, more, base: _lost(row, base),
+    "retention at prefill": lambda row, more, base: percent(row["kept_before_llm"]),
+    "at decode": lambda row, more, base: percent(row["kept_in_decode"]),
+    "correct, %": lambda row, more, base: correct(row),
+    "difference": lambda row, more, base: difference(row),
+    "wrong→right / right→wrong": lambda row, more, base: moved(row),
+    "lost": lambda row, more, base: lost(row, base),
     "changed": lambda row, more, base: "" if row["changed"] is None else str(row["changed"]),
-    "absent things": lambda row, more, base: _group(more["absent"]),
-    "present things": lambda row, more, base: _group(more["present"]),
-    "places": lambda row, more, base: _group(row["by_type"].get("position")),
-    "events named": lambda row, more, base: _group(row["by_part"].get("told")),
-    "in order": lambda row, more, base: _group(row["by_part"].get("ordered")),
-    "prefill, ms": lambda row, more, base: _milliseconds(more["seconds_whole_prefill"]),
-    "decode, ms": lambda row, more, base: _milliseconds(row["seconds_decode"]),
+    "absent things": lambda row, more, base: group(more["absent"]),
+    "present things": lambda row, more, base: group(more["present"]),
+    "places": lambda row, more, base: group(row["by_type"].get("position")),
+    "events named": lambda row, more, base: group(row["by_part"].get("told")),
+    "in order": lambda row, more, base: group(row["by_part"].get("ordered")),
+    "prefill, ms": lambda row, more, base: milliseconds(more["seconds_whole_prefill"]),
+    "decode, ms": lambda row, more, base: milliseconds(row["seconds_decode"]),
     "KV cache, MB": lambda row, more, base: f"{row['bytes'] / 1e6:.2f}",
 }
 
@@ -89,10 +100,10 @@ _FULL: dict[str, Callable[[Row, Mapping[str, Any], Row], str]] = {
 def full_table(document: Document) -> str:
     """Every row with everything."""
     base = _baseline(document)
-    lines = _head(*_FULL)
-    for row in document["report"]["rows"]:
+    lines = head(*_FULL)
+    for row in document["rows"]:
         more = document["more"][row["spec"]]
-        lines.append(_line(*(cell(row, more, base) for cell in _FULL.values())))
+        lines.append(line(*(cell(row, more, base) for cell in _FULL.values())))
     return "\n".join(lines)
 
 
@@ -106,31 +117,31 @@ def ahead_table(documents: Mapping[str, Document], own: str) -> str:
             retain = rows[spec]["parameters"]["retain"]
             budgets[retain] = None
             found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
-    headings = _headings(documents, [f"{_percent(retain)} kept" for retain in budgets])
-    lines = _head(f"{own} minus", *headings)
+    headings = _headings(documents, [f"{percent(retain)} kept" for retain in budgets])
+    lines = head(f"{own} minus", *headings)
     for method, pairs in found.items():
-        cells = [_difference(pairs.get((name, one))) for name in documents for one in budgets]
-        lines.append(_line(f"`{method}`", *cells))
+        cells = [difference(pairs.get((name, one))) for name in documents for one in budgets]
+        lines.append(line(f"`{method}`", *cells))
     return "\n".join(lines)
 
 
 def positions_table(documents: Mapping[str, Document]) -> str:
     """Original against contiguous positions: both from the baseline, and from each other."""
     headings = ("original", "contiguous", "contiguous − original")
-    lines = _head("method", *_headings(documents, headings))
+    lines = head("method", *_headings(documents, headings))
     for spec, cells in _pairs(documents, "=kept", "=renumbered").items():
-        lines.append(_line(f"`{spec.partition(':')[0]}`", *cells))
+        lines.append(line(f"`{spec.partition(':')[0]}`", *cells))
     return "\n".join(lines)
 
 
 def vision_table(documents: Mapping[str, Document]) -> str:
     """Tokens dropped behind the vision tower alone, and inside it: as for positions."""
     headings = ("behind the tower", "inside the tower", "inside − behind")
-    lines = _head("method", "retention at prefill", *_headings(documents, headings))
+    lines = head("method", "retention at prefill", *_headings(documents, headings))
     rows = {spec: row for one in documents.values() for spec, row in _rows(one).items()}
     for spec, cells in _pairs(documents, "=llm", "=vision").items():
-        kept = _percent(rows[spec]["kept_before_llm"])
-        lines.append(_line(f"`{spec.partition(':')[0]}`", kept, *cells))
+        kept = percent(rows[spec]["kept_before_llm"])
+        lines.append(line(f"`{spec.partition(':')[0]}`", kept, *cells))
     return "\n".join(lines)
 
 
@@ -148,7 +159,7 @@ def _pairs(documents: Mapping[str, Document], one: str, other: str) -> dict[str,
         cells = found.setdefault(spec, [])
         for name, document in documents.items():
             both = rows[name].get(spec), rows[name].get(spec.replace(one, other))
-            cells += [*map(_difference, both), _difference(document["pairs"].get(spec))]
+            cells += [*map(difference, both), difference(document["pairs"].get(spec))]
     return found
 
 
@@ -157,7 +168,7 @@ def layers_table(documents: Mapping[str, Document]) -> str:
     ratios: dict[float, None] = {}
     found: dict[tuple[str, int], dict[str, dict[float, Row]]] = {}
     for name, document in documents.items():
-        for row in document["report"]["rows"]:
+        for row in document["rows"]:
             parameters = row["parameters"]
             if row["method"] != "none":
                 key = row["method"], parameters["prune_layer"]
@@ -165,28 +176,28 @@ def layers_table(documents: Mapping[str, Document]) -> str:
                 of_models = found.setdefault(key, {})
                 of_models.setdefault(name, {})[parameters["prune_ratio"]] = row
     headings = _headings(documents, [f"P = {ratio:g}" for ratio in sorted(ratios)])
-    lines = _head("method", "L", *headings)
+    lines = head("method", "L", *headings)
     for (method, layer), of_models in found.items():
         cells = [
-            _difference(of_models.get(name, {}).get(ratio))
+            difference(of_models.get(name, {}).get(ratio))
             for name in documents
             for ratio in sorted(ratios)
         ]
-        lines.append(_line(f"`{method}`", str(layer), *cells))
+        lines.append(line(f"`{method}`", str(layer), *cells))
     return "\n".join(lines)
 
 
 def rows_table(documents: Mapping[str, Document]) -> str:
     """Each row as it was asked for: what is read, and the difference on each model."""
-    lines = _head("row", "retention at prefill", "at decode", *documents)
+    lines = head("row", "retention at prefill", "at decode", *documents)
     rows = {name: _rows(document) for name, document in documents.items()}
     for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
         of_models = [one.get(spec) for one in rows.values()]
         row = next(row for row in of_models if row is not None)
-        read = _percent(row["kept_before_llm"]), _percent(row["kept_in_decode"])
+        read = percent(row["kept_before_llm"]), percent(row["kept_in_decode"])
         is_base = spec == "none"
-        cells = [_correct(one) if one and is_base else _difference(one) for one in of_models]
-        lines.append(_line("baseline" if is_base else f"`{spec}`", *read, *cells))
+        cells = [correct(one) if one and is_base else difference(one) for one in of_models]
+        lines.append(line("baseline" if is_base else f"`{spec}`", *read, *cells))
     return "\n".join(lines)
 
 
@@ -199,15 +210,15 @@ def windows_table(documents: Mapping[str, Document]) -> str:
     """TTM and DyCoke by the frames of a window."""
     found: dict[tuple[str, int], dict[str, Row]] = {}
     for name, document in documents.items():
-        for row in document["report"]["rows"]:
+        for row in document["rows"]:
             if row["method"] != "none":
                 key = row["method"], row["parameters"]["window"]
                 found.setdefault(key, {})[name] = row
-    lines = _head("method", "window", "retention at prefill", *documents)
+    lines = head("method", "window", "retention at prefill", *documents)
     for (method, window), of_models in found.items():
-        kept = _percent(next(iter(of_models.values()))["kept_before_llm"])
-        cells = [_difference(of_models.get(name)) for name in documents]
-        lines.append(_line(f"`{method}`", str(window), kept, *cells))
+        kept = percent(next(iter(of_models.values()))["kept_before_llm"])
+        cells = [difference(of_models.get(name)) for name in documents]
+        lines.append(line(f"`{method}`", str(window), kept, *cells))
     return "\n".join(lines)
 
 
@@ -218,7 +229,7 @@ def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
         models: for each the documents by their number of frames.
     """
     counts = sorted({count for documents in models.values() for count in documents})
-    lines = _head("model", "method", *(f"{count} frames" for count in counts))
+    lines = head("model", "method", *(f"{count} frames" for count in counts))
     for name, documents in models.items():
         rows = {count: _rows(document) for count, document in documents.items()}
         for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
@@ -226,14 +237,14 @@ def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
             for count in counts:
                 row = rows.get(count, {}).get(spec)
                 is_base = row is not None and row["method"] == "none"
-                cells.append(_correct(row) if row is not None and is_base else _difference(row))
+                cells.append(correct(row) if row is not None and is_base else difference(row))
             method = "baseline" if spec == "none" else f"`{spec.replace(':positions=kept', '')}`"
-            lines.append(_line(name, method, *cells))
+            lines.append(line(name, method, *cells))
     return "\n".join(lines)
 
 
 def _baseline(document: Document) -> Row:
-    return next(row for row in document["report"]["rows"] if row["spec"] == "none")
+    return next(row for row in document["rows"] if row["spec"] == "none")
 
 
 def by_budget(rows: Iterable[Row]) -> tuple[dict[str, dict[float, Row]], list[Row]]:
@@ -260,7 +271,7 @@ def best_first(budgeted: Mapping[str, Mapping[float, Row]]) -> list[str]:
 
 
 def _rows(document: Document) -> dict[str, Row]:
-    return {row["spec"]: row for row in document["report"]["rows"]}
+    return {row["spec"]: row for row in document["rows"]}
 
 
 def _name(row: Row) -> str:
@@ -274,49 +285,19 @@ def _headings(documents: Iterable[str], parts: Sequence[str]) -> list[str]:
     return [part if len(names) == 1 else f"{name}: {part}" for name in names for part in parts]
 
 
-def _head(*headings: str) -> list[str]:
-    return [_line(*headings), _line(*["---"] * len(headings))]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _difference(one: Mapping[str, Any] | None) -> str:
-    """In points, of a row, a group or a pair; empty where it isn't compared, or isn't there."""
-    if one is None or one["difference"] is None:
-        return ""
-    points = f"{100 * one['difference']:+.1f}".replace("-", "−")
-    return f"{points} ± {100 * one['difference_error']:.1f}"
-
-
-def _correct(row: Row) -> str:
-    return f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}"
-
-
-def _group(one: Mapping[str, Any] | None) -> str:
-    """The mean of some questions, and its difference."""
-    if one is None:
-        return ""
-    mean = next(one[key] for key in ("accuracy", "mean", "value") if key in one)
-    difference = _difference(one)
-    return f"{100 * mean:.1f}" + (f" ({difference})" if difference else "")
-
-
-def _moved(row: Row) -> str:
-    return "" if row["changed"] is None else f"{row['fixed']} / {row['broken']}"
-
-
-def _lost(row: Row | None, base: Row) -> str:
-    """Of the answers that are correct in the baseline, those that no longer are."""
-    if row is None or row["changed"] is None:
-        return ""
-    return _percent(row["broken"] / (base["accuracy"] * base["questions"]))
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:.0f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.0f} %"
+def readme_table(documents: Mapping[str, Document]) -> str:
+    """For a first look: what each row of the whole split keeps and costs, model by model."""
+    lines = head("method", "tokens kept", *(f"{name}, points" for name in documents))
+    rows = {name: _rows(document) for name, document in documents.items()}
+    for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
+        of_models = [one.get(spec) for one in rows.values()]
+        row = next(row for row in of_models if row is not None)
+        if spec == "none":
+            cells = [f"{correct(one)} %" if one else "" for one in of_models]
+            lines.append(line("baseline", "100 %", *cells))
+            continue
+        layer = row["parameters"].get("prune_layer") if row["method"] == "dycoke" else None
+        name = f"`{row['method']}`" + ("" if layer is None else f", L = {layer}")
+        kept = percent(row["kept_before_llm"])
+        lines.append(line(name, kept, *(difference(one) for one in of_models)))
+    return "\n".join(lines)

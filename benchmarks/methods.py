@@ -1,39 +1,37 @@
-"""The fair table of methods: every one of the registry on `shapes`, at the same budgets.
+"""The fair tables of methods: all of the registry on `shapes`, at the same budgets.
 
 `python -m benchmarks.methods --out FOLDER` asks what isn't answered yet (an interrupted run
-resumes), and writes what came of it as JSON files into FOLDER/NAME. `--model` and `--name` measure
+resumes), and writes the answers into `docs/data` (`raw_answers`). `--model` and `--name` measure
 another checkpoint of that world beside the shipped one, `--tables` only some of the tables.
-`python -m benchmarks.methods --out FOLDER --report shipped,control` makes tables and the picture of
-those files, without a model; `--write` puts them into the pages.
+`--export` writes what an interrupted run has: the videos of which all rows are answered.
+`--report` makes tables and pictures of `docs/data`, without a model; `--write` puts them into the
+pages.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
+from benchmarks import shapes
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
+from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
 from dycoke_cli.cli.eval import Shown
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.journal import open_journal
+from dycoke_cli.evaluation.journal import FILE, Answers
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, lines_of
-from dycoke_cli.evaluation.metrics import Predictions, grouped, known_mean, mean_of
-from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report import Report
+from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import Spec, parse_specs
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
 
@@ -55,16 +53,9 @@ PLUS_RATIOS = (0.7, 0.85, 0.9, 0.95)
 PLUS_FRAMES = (8, 16, 32, 64, 112)
 FIRST_STAGES = {"dycoke-plus": "coverage"}
 """Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
-OWN = ("coverage", "dycoke-plus")
-"""What other rows are compared with: the first of these that has a row at their budget."""
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
-_PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
-"""Rows that differ in this alone are put side by side."""
 CONTROLS = ["no-video", "one-frame"]
-_ABSENT = re.compile(r"(?:No,? |There is no )")
-_WITH_ABSENT = ("existence", "needle")
-"""Kinds of questions about things, of which some are there and some aren't."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +67,14 @@ class Run:
         specs: the rows, the baseline first.
         frames: of each video; None is the default.
         videos: of the split; None for as many as the command says.
+        split: of the benchmark.
     """
 
     name: str
     specs: list[str]
     frames: int | None = None
     videos: int | None = None
+    split: Split = "test"
 
 
 def _at(name: str, **parameters: object) -> str:
@@ -185,9 +178,31 @@ def whole() -> list[Run]:
     return [Run("whole", [*rows, f"random:retain={AT}"], videos=WHOLE)]
 
 
+def validation() -> list[Run]:
+    """The rows of `whole` with a budget, on the videos that rules and defaults were chosen on."""
+    rows = [row for row in whole()[0].specs if row == "none" or "retain" in row]
+    return [Run("validation", rows, split="validation")]
+
+
+def kinds() -> list[Run]:
+    """DyCoke's stages at several budgets, by kind of question and of video."""
+    return [Run("kinds", shapes.specs())]
+
+
 TABLES: dict[str, Callable[[], list[Run]]] = {
     table.__name__: table
-    for table in (budgets, positions, layers, windows, frames, plus, plus_frames, vision, whole)
+    for table in (
+        budgets,
+        positions,
+        layers,
+        windows,
+        frames,
+        plus,
+        plus_frames,
+        vision,
+        kinds,
+        whole,
+    )
 }
 
 
@@ -196,138 +211,70 @@ def specs_of(run: Run) -> list[Spec]:
     return [replace(spec, if_possible=True) for spec in parse_specs(",".join(run.specs))]
 
 
-def is_absent(item: Item) -> bool:
-    """Whether a question is about something that isn't in the video."""
-    return _ABSENT.match(item.answer) is not None
-
-
-_MEASURES: dict[str, Callable[[Item], bool]] = {
-    "absent": is_absent,
-    "present": lambda item: item.kind in _WITH_ABSENT and not is_absent(item),
-}
-
-
-def right(prediction: Prediction) -> float:
-    """1 where an answer is correct."""
-    return float(prediction.right)
-
-
-def more_of(
-    items: Sequence[Item], said: Predictions, baseline: Predictions | None
-) -> dict[str, Any]:
-    """What the table has of a row beside what `dycoke eval` counts.
-
-    Args:
-        items: the questions.
-        said: their answers.
-        baseline: the answers of the baseline; None where this is it.
-    """
-    more: dict[str, Any] = {}
-    for name, belongs in _MEASURES.items():
-        some = [item for item in items if belongs(item)]
-        more[name] = asdict(mean_of(right, some, said, baseline)) if some else None
-    # Later questions about a video reuse what the first one prefilled.
-    prefills: list[float | None] = []
-    for of_video in grouped(items, lambda item: item.video).values():
-        seconds = [said[item.id].seconds_prefill for item in of_video]
-        known = [one for one in seconds if one is not None]
-        prefills.append(max(known) if len(known) == len(seconds) else None)
-    more["seconds_whole_prefill"] = known_mean(prefills)
-    return more
-
-
-def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """Rows that differ in one parameter: the mean of the other row, and its paired difference.
-
-    Args:
-        rows: answers by the text of their row.
-        items: the questions.
-
-    Returns:
-        By the first row of each pair (`_PAIRED`), where there are both.
-    """
-    pairs = {}
-    for text, first in rows.items():
-        for one, other in _PAIRED.items():
-            second = text.replace(one, other)
-            if second != text and second in rows:
-                pairs[text] = asdict(mean_of(right, items, rows[second], first))
-    return pairs
-
-
-def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """The project's own method against every other row at its budget, paired.
-
-    Args:
-        rows: answers by the text of their row.
-        items: the questions.
-
-    Returns:
-        By the other row; empty where the own method (`OWN`) isn't among the rows.
-    """
-    ahead = {}
-    for text, said in rows.items():
-        name = text.partition(":")[0]
-        own = (text.replace(name, own, 1) for own in OWN)
-        first = next((one for one in own if one in rows), None)
-        if ":retain=" in text and name not in OWN and first is not None:
-            ahead[text] = asdict(mean_of(right, items, rows[first], said))
-    return ahead
-
-
-def document_of(evaluation: Evaluation, report: Report, name: str) -> dict[str, Any]:
-    """What is written of a run: its report, and what else the tables have.
-
-    Args:
-        evaluation: what was asked; its journal has all answers.
-        report: what `dycoke eval` made of it.
-        name: of the model in tables.
-    """
-    items = evaluation.dataset.items(evaluation.split, evaluation.limit_videos)
-    lines, _ = lines_of(evaluation, choose(evaluation.request.model, evaluation.request.loading))
-    with open_journal(evaluation.folder) as journal:
-        rows = {line.spec.text: journal.predictions(line.setup) for line in lines}
-    baseline = rows["none"]
-    return {
-        "name": name,
-        "machine": machine(),
-        "report": to_dict(report),
-        "more": {
-            text: more_of(items, said, None if text == "none" else baseline)
-            for text, said in rows.items()
-        },
-        "pairs": pairs_of(rows, items),
-        "ahead": ahead_of(rows, items),
-    }
-
-
-def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write a file, whole or not at all."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    os.replace(beside, path)
-
-
-def measure(run: Run, arguments: argparse.Namespace) -> None:
-    """Ask what isn't answered yet, and write the run's JSON file."""
-    folder = arguments.out / arguments.name
+def evaluation_of(run: Run, arguments: argparse.Namespace) -> Evaluation:
+    """What is asked of a run."""
     loading = replace(BUNDLED.loading, dtype=arguments.dtype)
     request = replace(BUNDLED, model=arguments.model, loading=loading)
     if run.frames is not None:
         request = replace(request, sampling=replace(request.sampling, frames=run.frames))
-    evaluation = Evaluation(
+    return Evaluation(
         open_dataset("shapes"),
         specs_of(run),
         request=request,
-        split=arguments.split,
+        split=run.split,
         limit_videos=run.videos or arguments.videos,
-        out=folder,
+        out=arguments.out / arguments.name,
         workers=arguments.workers,
     )
+
+
+def ask(run: Run, arguments: argparse.Namespace) -> None:
+    """Ask what isn't answered yet."""
     print(f"{arguments.name}, {run.name}: {len(run.specs)} rows", file=sys.stderr)
     with Shown(quiet=False) as shown:
-        report = evaluate(evaluation, shown)
-    write_json(document_of(evaluation, report, arguments.name), folder / f"{run.name}.json")
+        evaluate(evaluation_of(run, arguments), shown)
+
+
+def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
+    """The answers of a run that may have been interrupted: of the videos that all rows answered.
+
+    Raises:
+        SystemExit: there is no such video.
+    """
+    evaluation = evaluation_of(run, arguments)
+    chosen = choose(arguments.model, evaluation.request.loading)
+    lines, _ = lines_of(evaluation, chosen)
+    journal = Answers(evaluation.folder / FILE)
+    rows = {line.spec.text: journal.predictions(line.setup) for line in lines}
+    videos = grouped(
+        evaluation.dataset.items(evaluation.split, evaluation.limit_videos),
+        lambda item: item.video,
+    )
+    whole = takewhile(
+        lambda items: all(item.id in said for item in items for said in rows.values()),
+        videos.values(),
+    )
+    ids = [item.id for items in whole for item in items]
+    if not ids:
+        raise SystemExit(f"{journal.path} has no video of which {run.name} has all answers")
+    setups = [line.setup for line in lines]
+    header = Header(
+        table=run.name,
+        name=arguments.name,
+        model=setups[0].model,
+        benchmark=evaluation.dataset.name,
+        edition=setups[0].edition,
+        split=evaluation.split,
+        frames=evaluation.frames,
+        commits=tuple(sorted(journal.commits(setups))),
+        machine=machine(),
+        date=str(datetime.fromtimestamp(journal.path.stat().st_mtime, UTC).date()),
+        rows=tuple(
+            RawRow(line.spec.text, line.spec.name, line.method.parameters(), line.setup.frames)
+            for line in lines
+        ),
+    )
+    return RawAnswers(header, {text: {i: said[i] for i in ids} for text, said in rows.items()})
 
 
 def main() -> None:
@@ -341,9 +288,12 @@ def main() -> None:
     parser.add_argument("--tables", default=",".join(quick), help=tables)
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"of the split ({VIDEOS})")
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--workers", type=int, help="processes (as many as suit the machine)")
-    parser.add_argument("--report", metavar="NAME,…", help="make tables of these models' answers")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of exported answers")
+    parser.add_argument(
+        "--export", action="store_true", help="ask nothing; copy answers of --out into --data"
+    )
+    parser.add_argument("--report", action="store_true", help="make the tables of --data")
     parser.add_argument("--write", action="store_true", help="with --report: into the pages")
     arguments = parser.parse_args()
     chosen = arguments.tables.split(",")
@@ -353,10 +303,12 @@ def main() -> None:
         parser.error("--write is for --report")
     try:
         if arguments.report:
-            write_pages(arguments.out, arguments.report.split(","), arguments.write)
+            write_pages(arguments.data, arguments.write)
             return
         for run in [run for table in chosen for run in TABLES[table]()]:
-            measure(run, arguments)
+            if not arguments.export:
+                ask(run, arguments)
+            print(f"wrote {export(run, arguments).write(arguments.data)}", file=sys.stderr)
     except DycokeError as error:
         raise SystemExit(f"Error: {error}") from error
     except KeyboardInterrupt:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,15 @@ import pytest
 from PIL import Image
 
 from benchmarks import method_pages, methods
-from benchmarks.methods import Run, is_absent, measure, specs_of
+from benchmarks.cells import points
+from benchmarks.method_figures import is_absent
+from benchmarks.methods import Run, evaluation_of, export, specs_of
+from benchmarks.raw_answers import read_answers
 from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.journal import open_journal
-from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, Line, lines_of
+from dycoke_cli.evaluation.lines import Line, lines_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
@@ -30,7 +33,7 @@ VIDEOS = 2
 
 def arguments(out: Path, name: str = "shipped") -> argparse.Namespace:
     return argparse.Namespace(
-        out=out, name=name, model="mini", split="test", videos=VIDEOS, workers=1,
+        out=out, name=name, model="mini", videos=VIDEOS, workers=1,
         dtype=methods.DTYPE,
     )  # fmt: skip
 
@@ -56,14 +59,11 @@ def made_up(line: Line, item: Any, number: int, draw: random.Random) -> Predicti
     )
 
 
-def fill(run: Run, given: argparse.Namespace) -> None:
+def fill(run: Run, given: argparse.Namespace, videos: int = VIDEOS) -> None:
     """Put an answer to every question of a run into its journal."""
-    request = replace(BUNDLED, loading=replace(BUNDLED.loading, dtype=given.dtype))
-    if run.frames is not None:
-        request = replace(request, sampling=replace(request.sampling, frames=run.frames))
-    evaluation = Evaluation(open_dataset("shapes"), specs_of(run), request=request)
-    lines, _ = lines_of(evaluation, choose("mini", request.loading))
-    items = evaluation.dataset.items("test", VIDEOS)
+    evaluation = evaluation_of(run, given)
+    lines, _ = lines_of(evaluation, choose("mini", evaluation.request.loading))
+    items = evaluation.dataset.items(run.split, videos)
     with open_journal(given.out / given.name) as journal:
         for line in lines:
             draw = random.Random(line.spec.text)
@@ -75,14 +75,21 @@ def fill(run: Run, given: argparse.Namespace) -> None:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All tables of a model, and two of another."""
+    """All tables of a model, and three of another."""
     out = tmp_path_factory.mktemp("methods")
-    for name, tables in (("shipped", [*methods.TABLES]), ("control", ["budgets", "positions"])):
+    several = ["budgets", "positions", "whole"]
+    for name, tables in (("shipped", [*methods.TABLES]), ("control", several)):
         for table in tables:
             for run in methods.TABLES[table]():
                 fill(run, arguments(out, name))
-                measure(replace(run, videos=None), arguments(out, name))
+                export(run, arguments(out, name)).write(out / "data")
     return out
+
+
+@pytest.fixture(scope="module")
+def models(measured: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The figures of all tables, by model and table."""
+    return method_pages.read_documents(measured / "data")
 
 
 def table_of(text: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -139,27 +146,17 @@ def test_absent_things_are_told_by_the_answer() -> None:
     assert {item.answer.partition(",")[0] for item in there} == {"Yes"}
 
 
-def test_figures_are_those_of_the_answers(measured: Path) -> None:
-    document = json.loads((measured / "shipped" / "budgets.json").read_text())
+def test_figures_are_those_of_the_answers(measured: Path, models: Mapping[str, Any]) -> None:
+    document = models["shipped"]["budgets"]
     items = {item.id: item for item in open_dataset("shapes").items("test", VIDEOS)}
-    answers = [
-        json.loads(line)
-        for line in (measured / "shipped" / "answers.jsonl").read_text().splitlines()
-    ]
-    about = {line["setup"]: line["about"] for line in answers if "about" in line}
-    plain = METHODS["evs"]().parameters()
-    for row in document["report"]["rows"]:
+    raw = read_answers(measured / "data" / "shipped" / "budgets.jsonl.xz")
+    for row in document["rows"]:
         if row["method"] != "evs":
             continue
-        of_row = [
-            line
-            for line in answers
-            if "item" in line
-            and plain | about[line["setup"]]["method"] == {"name": "evs", **row["parameters"]}
-        ]
-        right = [line["right"] for line in of_row]
-        assert row["accuracy"] == pytest.approx(sum(right) / len(right))
-        absent = [line["right"] for line in of_row if is_absent(items[line["item"]])]
+        right = {key: answer.right for key, answer in raw.answers[row["spec"]].items()}
+        assert {*right} == {*items}
+        assert row["accuracy"] == pytest.approx(sum(right.values()) / len(right))
+        absent = [said for key, said in right.items() if is_absent(items[key])]
         more = document["more"][row["spec"]]
         assert more["absent"]["questions"] == len(absent) > 0
         assert more["absent"]["value"] == pytest.approx(sum(absent) / len(absent))
@@ -169,65 +166,126 @@ def test_figures_are_those_of_the_answers(measured: Path) -> None:
         assert row["seconds_decode"] == pytest.approx(0.2)
 
 
-def test_the_tables_have_the_figures(measured: Path) -> None:
-    pages = method_pages.pages_of(method_pages.read_documents(measured, ["shipped", "control"]))
-    parts = ["", "-full", "-ahead", "-others", "-models", "-positions", "-layers", "-windows"]
-    parts += ["-plus", "-vision", "-whole", "-frames", "-plus-frames"]
+def told(pair: Mapping[str, Any]) -> str:
+    return f"{points(pair['difference'])} ± {100 * pair['difference_error']:.1f}"
+
+
+def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {row["spec"]: row for row in document["rows"]}
+
+
+def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
+    pages = method_pages.pages_of(models)
+    parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
+    parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-readme", "-frames"]
+    parts += ["-plus-frames"]
     assert [*pages] == [f"methods{part}" for part in parts]
     assert "| `kv-own:prune_ratio=0.9` | 100 % | 100 % | " in pages["methods-plus"]
-    document = json.loads((measured / "shipped" / "budgets.json").read_text())
-    rows = {row["spec"]: row for row in document["report"]["rows"]}
+    document = models["shipped"]["budgets"]
+    rows = rows_of(document)
     headings, short = table_of(pages["methods"])
     assert headings == ["method", "50 % kept", "25 % kept", "15 % kept", "10 % kept", "5 % kept"]
-    evs = rows["evs:retain=0.1:positions=kept"]
-    told = f"{100 * evs['difference']:+.1f} ± {100 * evs['difference_error']:.1f}"
-    assert short["`evs`"][4] == told.replace("-", "−")
+    assert short["`evs`"][4] == told(rows["evs:retain=0.1:positions=kept"])
     assert "`dycoke` " in pages["methods"].partition("Without a budget")[2]
-    other = json.loads((measured / "control" / "budgets.json").read_text())
-    evs = {row["spec"]: row for row in other["report"]["rows"]}["evs:retain=0.1:positions=kept"]
-    told = f"{100 * evs['difference']:+.1f} ± {100 * evs['difference_error']:.1f}"
-    assert table_of(pages["methods-others"])[1]["`evs`"][4] == told.replace("-", "−")
+    other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
+    assert table_of(pages["methods-others"])[1]["`evs`"][4] == told(other)
     assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
-    questions = document["report"]["rows"][0]["questions"]
-    for text in pages.values():
-        assert f"{VIDEOS} videos, {questions} questions each row, test split" in text
+    questions = document["rows"][0]["questions"]
+    for name, text in pages.items():
+        split = "validation" if name == "methods-validation" else "test"
+        assert f"{VIDEOS} videos, {questions} questions each row, {split} split" in text
         assert ", commit abc1234." in text
     positions = table_of(pages["methods-positions"])
-    document = json.loads((measured / "control" / "positions.json").read_text())
-    rows = {row["spec"]: row for row in document["report"]["rows"]}
+    document = models["control"]["positions"]
+    rows = rows_of(document)
     kept, moved = (rows[f"evs:retain=0.25:positions={one}"] for one in methods.POSITIONS)
     evs = document["pairs"]["evs:retain=0.25:positions=kept"]
     assert evs["difference"] == pytest.approx(moved["accuracy"] - kept["accuracy"])
     assert evs["difference_error"] != pytest.approx(moved["difference_error"])
     assert positions[0][-1] == "control: contiguous − original"
-    assert positions[1]["`evs`"][-1].startswith(f"{100 * evs['difference']:+.1f}".replace("-", "−"))
+    assert positions[1]["`evs`"][-1] == told(evs)
     ahead = table_of(pages["methods-ahead"])
-    document = json.loads((measured / "shipped" / "budgets.json").read_text())
-    rows = {row["spec"]: row for row in document["report"]["rows"]}
+    assert ahead[0][0] == "coverage minus"
+    document = models["shipped"]["budgets"]
+    rows = rows_of(document)
     assert len(document["ahead"]) == 5 * len(ahead[1])
     for spec, pair in document["ahead"].items():
         assert pair["value"] == rows[spec.replace(spec.partition(":")[0], "coverage")]["accuracy"]
         assert pair["difference"] == pytest.approx(pair["value"] - rows[spec]["accuracy"])
     assert "`coverage`" not in ahead[1]
     assert {"`evs`", "`random`", "`cdpruner`"} < {*ahead[1]}
-    at_quarter = document["ahead"]["evs:retain=0.25:positions=kept"]["difference"]
-    told = f"{100 * at_quarter:+.1f}".replace("-", "−")
-    assert ahead[1]["`evs`"][1 + [*methods.BUDGETS].index(0.25)].startswith(told)
+    at_quarter = document["ahead"]["evs:retain=0.25:positions=kept"]
+    assert ahead[1]["`evs`"][1 + [*methods.BUDGETS].index(0.25)] == told(at_quarter)
     vision = table_of(pages["methods-vision"])
     assert vision[0][-1] == "inside − behind"
-    document = json.loads((measured / "shipped" / "vision.json").read_text())
+    document = models["shipped"]["vision"]
     pair = document["pairs"]["ttm:positions=kept:merge_stage=llm"]
-    told = f"{100 * pair['difference']:+.1f} ± {100 * pair['difference_error']:.1f}"
-    assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told.replace("-", "−")]
-    assert len(document["pairs"]) == (len(document["report"]["rows"]) - 1) / 2
-    rows, ahead = pages["methods-whole"].split("\n\n")[:2]
-    assert "| `dycoke:prune_layer=3` | 44 % |" in rows
-    document = json.loads((measured / "shipped" / "whole.json").read_text())
-    first = document["ahead"]["evs:retain=0.25"]["difference"]
-    assert table_of(ahead)[1]["`evs`"][1].startswith(f"{100 * first:+.1f}".replace("-", "−"))
+    assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told(pair)]
+    assert len(document["pairs"]) == (len(document["rows"]) - 1) / 2
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
     assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
     assert "| shipped | baseline |" in pages["methods-frames"]
+
+
+def test_the_tables_of_the_whole_split(models: Mapping[str, Any]) -> None:
+    pages = method_pages.pages_of(models)
+    document = models["shipped"]["whole"]
+    rows, ahead = pages["methods-whole"].split("\n\n")[:2]
+    assert "| `dycoke:prune_layer=3` | 44 % |" in rows
+    assert table_of(ahead)[0][0] == "dycoke-plus minus"
+    assert table_of(ahead)[1]["`evs`"][1] == told(document["ahead"]["evs:retain=0.25"])
+    headings, _ = table_of(pages["methods-readme"])
+    assert headings == ["method", "tokens kept", "shipped, points", "control, points"]
+    lines = pages["methods-readme"].splitlines()[2:]
+    names = [line.strip("| ").split(" | ")[:2] for line in lines if line.startswith("|")]
+    assert names[:4] == [
+        ["baseline", "100 %"], ["`dycoke`, L = 9", "44 %"], ["`dycoke`, L = 3", "44 %"],
+        ["`dycoke-plus`", "25 %"],
+    ]  # fmt: skip
+    both = (rows_of(models[name]["whole"])["evs:retain=0.1"] for name in ("shipped", "control"))
+    assert f"| `evs` | 10 % | {' | '.join(map(told, both))} |" in lines
+
+
+def test_the_table_by_kinds(models: Mapping[str, Any]) -> None:
+    lines = method_pages.pages_of(models)["methods-kinds"].splitlines()
+    rows = models["shipped"]["kinds"]["rows"]
+    cells = [line.strip("|").split("|") for line in lines if line.startswith("|")][2:]
+    assert len(cells) == len(rows)
+    for line, row in zip(cells, rows, strict=True):
+        found = [cell.strip() for cell in line]
+        assert found[9] == f"{100 * row['by_label']['static']['accuracy']:.1f}"
+        assert found[8] == ("" if row["spec"] == "none" else told(row))
+        share = row["parameters"].get("merge_ratio")
+        if row["method"] in ("ttm", "dycoke", "dycoke-once", "random"):
+            assert found[1] == f"{share:g}"
+            assert found[3] == row["parameters"]["positions"]
+    assert [cells[i][1].strip() for i in (12, 13)] == ["0.7", "0.7"]  # FastV, as many tokens
+
+
+def test_answers_are_written_as_they_were(measured: Path, tmp_path: Path) -> None:
+    path = measured / "data" / "shipped" / "whole.jsonl.xz"
+    raw = read_answers(path)
+    assert raw.write(tmp_path).read_bytes() == path.read_bytes()
+    assert raw.header.commits == ("abc1234",)
+    (dycoke,) = (row for row in raw.header.rows if row.spec == "dycoke")
+    assert {*dycoke.parameters} == {*parameters_of(METHODS["dycoke"])}
+    assert (dycoke.parameters["prune_layer"], dycoke.parameters["positions"]) == (9, "kept")
+    item = raw.items[0]
+    assert raw.answers["none"][item.id].said == item.answer
+
+
+def test_an_interrupted_run_has_the_videos_that_all_rows_answered(tmp_path: Path) -> None:
+    (run,) = methods.windows()
+    given = arguments(tmp_path)
+    with pytest.raises(SystemExit, match="no video of which windows has all answers"):
+        export(run, given)
+    fill(run, given, videos=1)
+    with open_journal(tmp_path / "shipped") as journal:
+        line = lines_of(evaluation_of(run, given), choose("mini"))[0][0]
+        item = open_dataset("shapes").items("test", 2)[-1]
+        journal.add(line.setup, made_up(line, item, 0, random.Random(0)), "abc1234")
+    raw = export(run, given)
+    assert [item.video for item in raw.items] == ["t000"] * len(raw.items)
 
 
 def test_pages_are_written_between_their_markers(
@@ -242,12 +300,10 @@ def test_pages_are_written_between_their_markers(
     with page.open("a") as file:
         file.write("<!-- methods-layers: … -->\nold\n<!-- /methods-layers -->\n")
     picture = page.with_name("methods.png")
-    monkeypatch.setattr(method_pages, "README", readme)
-    monkeypatch.setattr(method_pages, "PAGE", page)
-    monkeypatch.setattr(method_pages, "PLUS_PAGE", page)
+    monkeypatch.setattr(method_pages, "PAGES", [readme, page])
     monkeypatch.setattr(method_pages, "PICTURE", picture)
     monkeypatch.setattr(method_pages, "PICTURES", picture.with_stem("methods-models"))
-    flags = ["--out", str(measured), "--report", "shipped,control", "--write"]
+    flags = ["--data", str(measured / "data"), "--report", "--write"]
     monkeypatch.setattr(sys, "argv", ["methods", *flags])
     methods.main()
     link = "![Correct answers over the visual tokens kept, by method]"
@@ -264,24 +320,32 @@ def test_pages_are_written_between_their_markers(
             assert written.size == (WIDTH_PX, HEIGHT_PX)
 
 
+def test_a_table_without_answers_is_an_error(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- methods-gone: … -->\nold\n<!-- /methods-gone -->\n")
+    monkeypatch.setattr(method_pages, "PAGES", [page])
+    monkeypatch.setattr(method_pages, "_pictures", lambda models: {})
+    with pytest.raises(SystemExit, match="has a place for methods-gone"):
+        method_pages.write_pages(measured / "data", write=True)
+
+
 def test_what_is_missing_is_left_out(measured: Path, tmp_path: Path) -> None:
-    (tmp_path / "shipped").mkdir()
-    source = measured / "shipped" / "layers.json"
-    (tmp_path / "shipped" / "layers.json").write_text(source.read_text())
-    models = method_pages.read_documents(tmp_path, ["shipped"])
+    read_answers(measured / "data" / "shipped" / "layers.jsonl.xz").write(tmp_path)
+    models = method_pages.read_documents(tmp_path)
     assert [*method_pages.pages_of(models)] == ["methods-layers"]
-    with pytest.raises(SystemExit, match="has no results; --name control makes them"):
-        method_pages.read_documents(tmp_path, ["control"])
+    with pytest.raises(SystemExit, match="has no answers"):
+        method_pages.read_documents(tmp_path / "shipped")
 
 
 def test_results_of_two_models_under_one_name_are_refused(measured: Path, tmp_path: Path) -> None:
-    (tmp_path / "shipped").mkdir()
     for number, name in enumerate(("layers", "windows")):
-        document = json.loads((measured / "shipped" / f"{name}.json").read_text())
-        document["report"]["model"]["weights"] += str(number)
-        (tmp_path / "shipped" / f"{name}.json").write_text(json.dumps(document))
+        raw = read_answers(measured / "data" / "shipped" / f"{name}.jsonl.xz")
+        model = {**raw.header.model, "weights": str(number)}
+        replace(raw, header=replace(raw.header, model=model)).write(tmp_path)
     with pytest.raises(SystemExit, match="are of several models"):
-        method_pages.read_documents(tmp_path, ["shipped"])
+        method_pages.read_documents(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Cells and lines of Markdown tables: shares, differences and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+"""Of a report of `dycoke eval`."""
+
+
+def head(*headings: str) -> list[str]:
+    """The first two lines of a table."""
+    return [line(*headings), line(*["---"] * len(headings))]
+
+
+def line(*cells: str) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def difference(one: Mapping[str, Any] | None) -> str:
+    """In points, of a row, a group or a pair; empty where it isn't compared, or isn't there."""
+    if one is None or one["difference"] is None:
+        return ""
+    error = one["difference_error"]
+    told = "–" if error is None else f"{100 * error:.1f}"
+    return f"{points(one['difference'])} ± {told}"
+
+
+def points(share: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def correct(row: Row) -> str:
+    """Correct answers in percent, ± a standard error."""
+    return f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}"
+
+
+def group(one: Mapping[str, Any] | None) -> str:
+    """The mean of some questions in percent, and its difference."""
+    if one is None:
+        return ""
+    mean = next(one[key] for key in ("accuracy", "mean", "value") if key in one)
+    moved = difference(one)
+    return f"{100 * mean:.1f}" + (f" ({moved})" if moved else "")
+
+
+def moved(row: Row) -> str:
+    """Answers that a method made right, and those that it made wrong."""
+    return "" if row["changed"] is None else f"{row['fixed']} / {row['broken']}"
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percent."""
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A time in whole milliseconds."""
+    return "" if seconds is None else f"{1000 * seconds:.0f}"
+
+
+def lost(row: Row | None, base: Row) -> str:
+    """Of the answers that are correct in the baseline, those that no longer are."""
+    if row is None or row["changed"] is None:
+        return ""
+    return percent(row["broken"] / (base["accuracy"] * base["questions"]))

@@ -1,0 +1,134 @@
+"""The figures of the tables, from the answers behind them: means, differences and their errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.raw_answers import BASELINE, RawAnswers
+from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.metrics import Predictions, grouped, known_mean, mean_of
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.rows import make_row
+from dycoke_cli.json_schema import to_dict
+
+OWN = ("coverage", "dycoke-plus")
+"""What other rows are compared with: the first of these that has a row at their budget."""
+_PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
+"""Rows that differ in this alone are put side by side."""
+_ABSENT = re.compile(r"(?:No,? |There is no )")
+_WITH_ABSENT = ("existence", "needle")
+"""Kinds of questions about things, of which some are there and some aren't."""
+
+
+def is_absent(item: Item) -> bool:
+    """Whether a question is about something that isn't in the video."""
+    return _ABSENT.match(item.answer) is not None
+
+
+_MEASURES: dict[str, Callable[[Item], bool]] = {
+    "absent": is_absent,
+    "present": lambda item: item.kind in _WITH_ABSENT and not is_absent(item),
+}
+
+
+def right(prediction: Prediction) -> float:
+    """1 where an answer is correct."""
+    return float(prediction.right)
+
+
+def more_of(
+    items: Sequence[Item], said: Predictions, baseline: Predictions | None
+) -> dict[str, Any]:
+    """What the table has of a row beside what `dycoke eval` counts.
+
+    Args:
+        items: the questions.
+        said: their answers.
+        baseline: the answers of the baseline; None where this is it.
+    """
+    more: dict[str, Any] = {}
+    for name, belongs in _MEASURES.items():
+        some = [item for item in items if belongs(item)]
+        more[name] = asdict(mean_of(right, some, said, baseline)) if some else None
+    # Later questions about a video reuse what the first one prefilled.
+    prefills: list[float | None] = []
+    for of_video in grouped(items, lambda item: item.video).values():
+        seconds = [said[item.id].seconds_prefill for item in of_video]
+        known = [one for one in seconds if one is not None]
+        prefills.append(max(known) if len(known) == len(seconds) else None)
+    more["seconds_whole_prefill"] = known_mean(prefills)
+    return more
+
+
+def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """Rows that differ in one parameter: the mean of the other row, and its paired difference.
+
+    Args:
+        rows: answers by the text of their row.
+        items: the questions.
+
+    Returns:
+        By the first row of each pair (`_PAIRED`), where there are both.
+    """
+    pairs = {}
+    for text, first in rows.items():
+        for one, other in _PAIRED.items():
+            second = text.replace(one, other)
+            if second != text and second in rows:
+                pairs[text] = asdict(mean_of(right, items, rows[second], first))
+    return pairs
+
+
+def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """The project's own method against every other row at its budget, paired.
+
+    Args:
+        rows: answers by the text of their row.
+        items: the questions.
+
+    Returns:
+        By the other row; empty where the own method (`OWN`) isn't among the rows.
+    """
+    ahead = {}
+    for text, said in rows.items():
+        name = text.partition(":")[0]
+        own = (text.replace(name, own, 1) for own in OWN)
+        first = next((one for one in own if one in rows), None)
+        if ":retain=" in text and name not in OWN and first is not None:
+            ahead[text] = asdict(mean_of(right, items, rows[first], said))
+    return ahead
+
+
+def document_of(raw: RawAnswers) -> dict[str, Any]:
+    """What tables are made of: the rows as `dycoke eval` counts them, and what else they have."""
+    items, header = raw.items, raw.header
+    baseline = raw.answers[BASELINE]
+    rows, more = [], {}
+    for row in header.rows:
+        said = raw.answers[row.spec]
+        compared = None if row.spec == BASELINE else baseline
+        counted = make_row(
+            row.spec,
+            row.name,
+            header.model["name"],
+            row.parameters,
+            row.frames,
+            items,
+            said,
+            compared,
+            metric=ACCURACY,
+            macro=False,
+        )
+        rows.append(to_dict(counted))
+        more[row.spec] = more_of(items, said, compared)
+    return {
+        **to_dict(header),
+        "videos": len({item.video for item in items}),
+        "rows": rows,
+        "more": more,
+        "pairs": pairs_of(raw.answers, items),
+        "ahead": ahead_of(raw.answers, items),
+    }

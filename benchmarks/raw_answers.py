@@ -1,0 +1,131 @@
+"""The answers behind published tables: one compressed file per model and table, in `docs/data`.
+
+A file is JSON Lines, compressed with xz. The first line is the header: what was asked, of which
+model, where and by which commit, and the rows with every parameter of their method. All others are
+answers, video by video. The same answers make the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page import ROOT
+from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.prediction import Prediction
+
+DATA = ROOT / "docs" / "data"
+SUFFIX = ".jsonl.xz"
+BASELINE = "none"
+"""The row that all others are compared with."""
+_FIELDS = (
+    "said", "right", "parts", "parsed", "visual", "visual_kept", "visual_active", "visual_read",
+    "generated", "bytes", "seconds", "seconds_prefill", "seconds_decode",
+)  # fmt: skip
+"""Of a prediction, as they are named there."""
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row of a table.
+
+    Args:
+        spec: as it was asked for.
+        name: of the method or ablation.
+        parameters: all of the method's.
+        frames: that the model was given; 0 is no video.
+    """
+
+    spec: str
+    name: str
+    parameters: Mapping[str, Any]
+    frames: int | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What was asked, and where.
+
+    Args:
+        table: the run's name.
+        name: of the model in tables.
+        model: its name, revision, weights (a fingerprint), dtype and device.
+        benchmark: whose questions these are.
+        edition: of the benchmark.
+        split: of the benchmark.
+        frames: of each video.
+        commits: of this program that gave the answers.
+        machine: that gave them.
+        date: of the last answer, in UTC.
+        rows: the baseline among them.
+    """
+
+    table: str
+    name: str
+    model: Mapping[str, Any]
+    benchmark: str
+    edition: str
+    split: Split
+    frames: int | None
+    commits: tuple[str, ...]
+    machine: str
+    date: str
+    rows: tuple[RawRow, ...]
+
+
+@dataclass(frozen=True)
+class RawAnswers:
+    """A table's answers.
+
+    Args:
+        header: what was asked.
+        answers: by row, then by question.
+    """
+
+    header: Header
+    answers: Mapping[str, Mapping[str, Prediction]]
+
+    @property
+    def items(self) -> list[Item]:
+        """The questions, those about one video next to each other."""
+        every = open_dataset(self.header.benchmark).items(self.header.split, None)
+        return [item for item in every if item.id in self.answers[BASELINE]]
+
+    def write(self, folder: Path) -> Path:
+        """Write the file of this table into the folder of its model, and return its path."""
+        path = folder / self.header.name / f"{self.header.table}{SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self._lines())
+        path.write_bytes(lzma.compress(lines.encode(), preset=9 | lzma.PRESET_EXTREME))
+        return path
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        yield asdict(self.header)
+        for item in self.items:
+            for row in self.header.rows:
+                prediction = self.answers[row.spec][item.id]
+                answer = {name: _rounded(name, getattr(prediction, name)) for name in _FIELDS}
+                yield {"video": item.video, "item": item.id, "row": row.spec, **answer}
+
+
+def read_answers(path: Path) -> RawAnswers:
+    """The answers of a file."""
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        header = json.loads(next(lines))
+        rows = tuple(RawRow(**row) for row in header["rows"])
+        answers: dict[str, dict[str, Prediction]] = {row.spec: {} for row in rows}
+        for line in map(json.loads, lines):
+            fields = {name: line[name] for name in _FIELDS}
+            answers[line["row"]][line["item"]] = Prediction(item=line["item"], **fields)
+    tuples = {"rows": rows, "commits": tuple(header["commits"])}
+    return RawAnswers(Header(**header | tuples), answers)
+
+
+def _rounded(name: str, value: Any) -> Any:
+    """Times to a tenth of a millisecond: more of their digits are noise, and don't compress."""
+    return round(value, 4) if name.startswith("seconds") and value is not None else value
