@@ -201,6 +201,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         plus_frames,
         vision,
         kinds,
+        validation,
         whole,
     )
 }
