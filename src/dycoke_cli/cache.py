@@ -54,7 +54,7 @@ class CacheFiles:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             found = self.folder.stat()
-            if found.st_uid != os.geteuid():
+            if is_of_another_user(found):
                 raise OutputError(
                     f"{self.folder} belongs to another user, who could change what is kept there; "
                     f"set {ENVIRONMENT} to a folder of your own, or leave out --cache"
@@ -100,6 +100,11 @@ class CacheFiles:
             # Another run may delete it meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()
+
+
+def is_of_another_user(found: os.stat_result) -> bool:
+    """Whether a file or folder belongs to somebody else. Windows doesn't say: False there."""
+    return hasattr(os, "geteuid") and found.st_uid != os.geteuid()
 
 
 def unwritable(folder: Path, error: Exception) -> str:

@@ -10,8 +10,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -34,7 +34,7 @@ class GoneError(Exception):
     @property
     def killed(self) -> bool:
         """Whether it was killed, as the system does where memory runs out."""
-        return self.exit_code == -signal.SIGKILL
+        return self.exit_code == -9  # SIGKILL, for which Windows has no name
 
 
 class Worker:
@@ -50,14 +50,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(theirs, serve, arguments), daemon=True)
-        # Ctrl-C and a hang-up reach every process of a terminal; this one alone deals with them.
-        # (Starting the tracker unblocks them, and would do so in the midst of the first start.)
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-        try:
+        with _terminal_signals_blocked():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     @property
@@ -65,10 +59,6 @@ class Worker:
         """Of the process."""
         assert self._process.pid is not None
         return self._process.pid
-
-    def fileno(self) -> int:
-        """Of the pipe; `wait` needs it."""
-        return self._connection.fileno()
 
     def send(self, message: Any) -> None:
         """Send something that can be pickled.
@@ -117,12 +107,30 @@ class Worker:
 
 def wait(workers: Collection[Worker], timeout_s: float | None = None) -> list[Worker]:
     """Wait until one of these workers has sent something, or ended; those that did."""
-    by_descriptor = {worker.fileno(): worker for worker in workers}
-    ready = connection.wait(list(by_descriptor), timeout_s)
-    return [by_descriptor[one] for one in ready if isinstance(one, int)]
+    ready = connection.wait([worker._connection for worker in workers], timeout_s)
+    return [worker for worker in workers if worker._connection in ready]
+
+
+@contextmanager
+def _terminal_signals_blocked() -> Iterator[None]:
+    """Within the block, processes are started that don't hear Ctrl-C or a hang-up.
+
+    They reach every process of a terminal; the one that started the others deals with them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; what is started ignores Ctrl-C (`_run`)
+        yield
+        return
+    # Starting the tracker unblocks them, and would do so in the midst of the first start.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run(theirs: Connection, serve: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):
         serve(theirs, *arguments)

@@ -138,8 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is what nohup asks for
-            signal.signal(signal.SIGHUP, _terminate)
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # which is what nohup asks for
+            signal.signal(hang_up, _terminate)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer turns Ctrl-C into this code on its own.
         if code == failure.Interrupted.exit_code:
@@ -147,12 +148,12 @@ def main(arguments: list[str] | None = None) -> int:
         return int(code or 0)
     except SystemExit as leaving:
         # How Typer leaves when a pipe closes. Whoever read has what they wanted: nothing to say;
-        # the code is that of a program which SIGPIPE ends.
+        # the code is that of a program which SIGPIPE (13) ends.
         if not isinstance(leaving.__context__, BrokenPipeError):
             raise
         for descriptor in (1, 2):
             output.silence(descriptor)
-        return 128 + signal.SIGPIPE
+        return 128 + 13
     except failure.Reported as error:
         failure.show_traceback()
         failure.say(error.reason)

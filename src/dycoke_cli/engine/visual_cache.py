@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dycoke_cli.cache import CacheFiles, encoded_videos, unwritable
+from dycoke_cli.cache import CacheFiles, encoded_videos, is_of_another_user, unwritable
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.engine.tower_attention import TowerAttention
@@ -109,7 +109,7 @@ def _sound(path: Path, key: str) -> dict[str, torch.Tensor]:
         ValueError: it is another's file, or not what was written.
         SafetensorError, OSError: it can't be read.
     """
-    if path.stat().st_uid != os.geteuid():
+    if is_of_another_user(path.stat()):
         raise ValueError("another user's file")
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}

@@ -62,16 +62,14 @@ def choose_default_model(name: str) -> Path:
             raise OutputError(_foreign(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written beside it and moved into place, so that a full disk never leaves half a file.
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-        ) as file:
-            try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump({_KEY: name}, file)
-                file.flush()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            os.replace(beside, path)
+        except BaseException:
+            os.unlink(beside)
+            raise
     except OSError as error:
         raise OutputError(f"{path} can't be written ({error.strerror})") from error
     return path

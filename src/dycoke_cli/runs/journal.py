@@ -54,7 +54,8 @@ class ResultsFile:
         self.reasons: dict[str, str] = {}
         # Some keys have two lines after a retry; the first of each goes when the file is closed.
         self._replaced = False
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows' own
+        self._file = os.open(path, flags, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise OutputError(_no_file(path))
@@ -84,6 +85,7 @@ class ResultsFile:
 
     def close(self) -> None:
         """Drop the lines that later ones replace, and close the file."""
+        os.close(self._file)  # first, for Windows puts nothing in place of an open file
         try:
             if self._replaced:
                 _keep_last_lines(self.path)
@@ -92,8 +94,6 @@ class ResultsFile:
                 f"{self.path} has failures that were answered since, and can't be written without "
                 f"them ({error.strerror})"
             ) from error
-        finally:
-            os.close(self._file)
 
     def _read(self) -> int:
         """Take in the file; return its size without a torn last line."""

@@ -81,8 +81,8 @@ def check_file(path: str | os.PathLike[str]) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # To open a pipe would wait for its writer.
-    return os.open(path, flags | os.O_NONBLOCK)
+    # To open a pipe would wait for its writer. (Windows has none among its files.)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_kind(status: os.stat_result, shown: str) -> None:
