@@ -14,8 +14,8 @@ from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.rows import make_row
 from dycoke_cli.json_schema import to_dict
 
-OWN = ("coverage", "dycoke-plus")
-"""What other rows are compared with: the first of these that has a row at their budget."""
+OWN = "dycoke-plus"
+"""What other rows are compared with at their budget."""
 _PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
 """Rows that differ in this alone are put side by side."""
 _ABSENT = re.compile(r"(?:No,? |There is no )")
@@ -90,14 +90,13 @@ def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
         items: the questions.
 
     Returns:
-        By the other row; empty where the own method (`OWN`) isn't among the rows.
+        By the other row; empty where the own method isn't among the rows.
     """
     ahead = {}
     for text, said in rows.items():
         name = text.partition(":")[0]
-        own = (text.replace(name, own, 1) for own in OWN)
-        first = next((one for one in own if one in rows), None)
-        if ":retain=" in text and name not in OWN and first is not None:
+        first = text.replace(name, OWN, 1)
+        if ":retain=" in text and name != OWN and first in rows:
             ahead[text] = asdict(mean_of(right, items, rows[first], said))
     return ahead
 

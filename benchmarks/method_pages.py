@@ -106,9 +106,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             _folded(f"All columns: {name}", f"{full_table(document)}\n\n{under([document])}")
             for name, document in measured.items()
         )
-        texts["methods-ahead"] = (
-            f"{ahead_table(measured, 'coverage')}\n\n{under(measured.values())}"
-        )
+        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{under(measured.values())}"
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
                 _folded(f"The same of the {name}", f"{short_table(document)} {under([document])}")

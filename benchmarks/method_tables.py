@@ -107,7 +107,7 @@ def full_table(document: Document) -> str:
     return "\n".join(lines)
 
 
-def ahead_table(documents: Mapping[str, Document], own: str) -> str:
+def ahead_table(documents: Mapping[str, Document]) -> str:
     """The project's method minus every other one, at each budget, model by model."""
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
@@ -118,7 +118,7 @@ def ahead_table(documents: Mapping[str, Document], own: str) -> str:
             budgets[retain] = None
             found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
     headings = _headings(documents, [f"{percent(retain)} kept" for retain in budgets])
-    lines = head(f"{own} minus", *headings)
+    lines = head("dycoke-plus minus", *headings)
     for method, pairs in found.items():
         cells = [difference(pairs.get((name, one))) for name in documents for one in budgets]
         lines.append(line(f"`{method}`", *cells))
@@ -203,7 +203,7 @@ def rows_table(documents: Mapping[str, Document]) -> str:
 
 def whole_table(documents: Mapping[str, Document]) -> str:
     """Each row, and what the project's method is ahead of others at the same budget."""
-    return f"{rows_table(documents)}\n\n{ahead_table(documents, 'dycoke-plus')}"
+    return f"{rows_table(documents)}\n\n{ahead_table(documents)}"
 
 
 def windows_table(documents: Mapping[str, Document]) -> str:

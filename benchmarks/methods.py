@@ -40,7 +40,7 @@ VIDEOS, WHOLE, FEW = 60, 600, 30
 """Videos of the main tables, of the whole split, and of tables that vary a detail."""
 DTYPE = "float32"
 """Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
-BUDGETS = (0.5, 0.25, 0.15, 0.1, 0.05)
+BUDGETS = (0.25, 0.1)
 AT = 0.25
 """The budget of the rows that vary something else."""
 LAYERS, RATIOS = (3, 5, 7, 8, 9), (0.3, 0.5, 0.7)
@@ -51,8 +51,6 @@ FRAMES = (8, 16, 32, 64)
 PLUS_RATIOS = (0.7, 0.85, 0.9, 0.95)
 # Of more frames the baseline's prompt doesn't fit the bundled model's context of 2,048 tokens.
 PLUS_FRAMES = (8, 16, 32, 64, 112)
-FIRST_STAGES = {"dycoke-plus": "coverage"}
-"""Of a method with a budget that prunes in decode, too: what is on equal terms with the others."""
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
@@ -90,8 +88,7 @@ def budgets() -> list[Run]:
     rows = ["none", *CONTROLS]
     for name in METHODS:
         if "retain" in parameters_of(METHODS[name]):
-            row = FIRST_STAGES.get(name, name)
-            rows += [f"{row}:retain={retain}:positions=kept" for retain in BUDGETS]
+            rows += [f"{name}:retain={retain}:positions=kept" for retain in BUDGETS]
         elif name != "none":
             rows.append(_at(name, positions="kept"))
     return [Run("budgets", rows)]
@@ -136,13 +133,13 @@ def plus() -> list[Run]:
     rows = ["none"]
     rows += [f"coverage:retain={retain}:positions=kept" for retain in BUDGETS]
     rows += [f"coverage:retain={retain}:positions=kept:merge_dropped=false" for retain in BUDGETS]
-    rows += [f"coverage:retain={r}:positions=renumbered" for r in (0.25, 0.1)]
+    rows += [f"coverage:retain={r}:positions=renumbered" for r in BUDGETS]
     # By default only videos of more tokens than these are pruned in decode.
     rows += [f"kv-own:prune_ratio={ratio}" for ratio in PLUS_RATIOS]
     rows += [f"kv-own:prune_ratio={PLUS_RATIOS[-2]}:per_head=true"]
     rows += [
         f"dycoke-plus:retain={retain}:prune_ratio={ratio}:prune_from=0:positions=kept"
-        for retain in (0.25, 0.1)
+        for retain in BUDGETS
         for ratio in PLUS_RATIOS
     ]
     return [Run("plus", rows)]
@@ -150,7 +147,7 @@ def plus() -> list[Run]:
 
 def plus_frames() -> list[Run]:
     """dycoke-plus and DyCoke by the number of frames shown."""
-    rows = ["none", *(f"dycoke-plus:retain={r}:positions=kept" for r in (0.25, 0.1))]
+    rows = ["none", *(f"dycoke-plus:retain={r}:positions=kept" for r in BUDGETS)]
     rows += ["dycoke:positions=kept"]
     return [Run(f"plus-frames-{n}", rows, n, FEW) for n in PLUS_FRAMES]
 
@@ -160,10 +157,9 @@ def vision() -> list[Run]:
     rows = [_at("ttm", positions="kept", merge_stage=stage) for stage in STAGES]
     for name in METHODS:
         if {"retain", "merge_stage"} <= set(parameters_of(METHODS[name])):
-            row = FIRST_STAGES.get(name, name)
             rows += [
-                _at(row, retain=retain, positions="kept", merge_stage=stage)
-                for retain in (0.25, 0.1)
+                _at(name, retain=retain, positions="kept", merge_stage=stage)
+                for retain in BUDGETS
                 for stage in STAGES
             ]
     return [Run("vision", ["none", *rows], videos=FEW)]
@@ -172,9 +168,7 @@ def vision() -> list[Run]:
 def whole() -> list[Run]:
     """The project's methods as a user gets them, and the strongest beside them."""
     rows = ["none", "dycoke", "dycoke:prune_layer=3"]
-    rows += [
-        f"{name}:retain={r}" for r in (0.25, 0.1) for name in ("dycoke-plus", "flashvid", "evs")
-    ]
+    rows += [f"{name}:retain={r}" for r in BUDGETS for name in ("dycoke-plus", "flashvid", "evs")]
     return [Run("whole", [*rows, f"random:retain={AT}"], videos=WHOLE)]
 
 

@@ -184,11 +184,11 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     document = models["shipped"]["budgets"]
     rows = rows_of(document)
     headings, short = table_of(pages["methods"])
-    assert headings == ["method", "50 % kept", "25 % kept", "15 % kept", "10 % kept", "5 % kept"]
-    assert short["`evs`"][4] == told(rows["evs:retain=0.1:positions=kept"])
+    assert headings == ["method", "25 % kept", "10 % kept"]
+    assert short["`evs`"][2] == told(rows["evs:retain=0.1:positions=kept"])
     assert "`dycoke` " in pages["methods"].partition("Without a budget")[2]
     other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
-    assert table_of(pages["methods-others"])[1]["`evs`"][4] == told(other)
+    assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
     assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
@@ -205,14 +205,16 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     assert positions[0][-1] == "control: contiguous − original"
     assert positions[1]["`evs`"][-1] == told(evs)
     ahead = table_of(pages["methods-ahead"])
-    assert ahead[0][0] == "coverage minus"
+    assert ahead[0][0] == "dycoke-plus minus"
     document = models["shipped"]["budgets"]
     rows = rows_of(document)
-    assert len(document["ahead"]) == 5 * len(ahead[1])
+    assert len(document["ahead"]) == 2 * len(ahead[1])
     for spec, pair in document["ahead"].items():
-        assert pair["value"] == rows[spec.replace(spec.partition(":")[0], "coverage")]["accuracy"]
+        assert (
+            pair["value"] == rows[spec.replace(spec.partition(":")[0], "dycoke-plus")]["accuracy"]
+        )
         assert pair["difference"] == pytest.approx(pair["value"] - rows[spec]["accuracy"])
-    assert "`coverage`" not in ahead[1]
+    assert "`dycoke-plus`" not in ahead[1]
     assert {"`evs`", "`random`", "`cdpruner`"} < {*ahead[1]}
     at_quarter = document["ahead"]["evs:retain=0.25:positions=kept"]
     assert ahead[1]["`evs`"][1 + [*methods.BUDGETS].index(0.25)] == told(at_quarter)
@@ -308,8 +310,8 @@ def test_pages_are_written_between_their_markers(
     methods.main()
     link = "![Correct answers over the visual tokens kept, by method]"
     begin = f"before\n<!-- methods: by hand -->\n{link}"
-    assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 50 % kept")
-    assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 50 % kept")
+    assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 25 % kept")
+    assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 25 % kept")
     begin = f"<!-- /methods -->\nafter\n<!-- methods-others: … -->\n{link}"
     assert f"{begin}(docs/methods-models.png)\n\n<details>" in readme.read_text()
     assert readme.read_text().endswith("</details>\n<!-- /methods-others -->\n")
