@@ -158,7 +158,7 @@ def test_info_of_the_bundled_model() -> None:
     run = run_here("models", "info", "mini")
     assert (run.code, run.err) == (0, "")
     text = " ".join(run.out.split())
-    assert "Visual tokens 16 a frame" in text
+    assert "Visual tokens 16 per frame" in text
     assert "Defaults --prune-layer 9 --positions kept" in text
     assert "num_hidden_layers 10" in text
 

@@ -13,10 +13,10 @@ from .harness import CLIP, ROOT, run_here
 def test_what_would_be_read() -> None:
     run = run_here("probe", CLIP, "--frames", "8")
     assert (run.code, run.err) == (0, "")
-    rows = {line[:15].strip(): line[15:].strip() for line in run.out.splitlines()}
+    rows = {line[:16].strip(): line[16:].strip() for line in run.out.splitlines()}
     assert rows["Video"] == str(CLIP)
     assert rows["Stream"] == "0 (h264)"
-    assert rows["Frames read"].startswith("8, at 0.00 ")
+    assert rows["Frames sampled"].startswith("8, at 0.00 ")
     assert rows["Visual tokens"] == "128 for mini (8 × 16) → 56 after TTM at K=0.7 (44 %)"
 
 
@@ -35,7 +35,7 @@ def test_numbers_as_json() -> None:
 
 def test_rotation_is_told() -> None:
     run = run_here("probe", ROOT / "sample_videos" / "phone.mp4")
-    (row,) = [line for line in run.out.splitlines() if line.startswith("Picture")]
+    (row,) = [line for line in run.out.splitlines() if line.startswith("Resolution")]
     assert "turned by" in row
 
 

@@ -272,6 +272,22 @@ def test_seconds(value: float, text: str) -> None:
     assert units.seconds(value) == text
 
 
+@pytest.mark.parametrize(
+    ("shown", "values", "texts"),
+    [
+        (units.size, [1.45e9, 690e6, None], ["1.45 GB", "0.69 GB", "–"]),
+        (units.size, [371e6, 8e4], ["371 MB", "0.08 MB"]),
+        (units.seconds, [12.3, 0.053, 1.2], ["12.3 s", "0.053 s", "1.20 s"]),
+        (units.seconds, [0.053, 0.0004], ["53 ms", "0 ms"]),
+        (units.flops, [40.8e12, 834e9], ["40.8 T", "0.834 T"]),
+        (units.size, [None, None], ["–", "–"]),
+    ],
+)
+def test_a_column_has_one_unit(shown, values, texts) -> None:
+    assert units.column([units.Quantity(value, shown) for value in values]) == texts
+    assert units.column(["kept", units.Quantity(5e9, units.size)]) == ["kept", "5 GB"]
+
+
 def test_counts_and_shares() -> None:
     assert [units.count(value) for value in (7, 1234.0, 66.5)] == ["7", "1,234", "66.5"]
     assert [units.share(*pair) for pair in ((1, 3), (0, 5), (0, 0))] == ["33 %", "0 %", "–"]

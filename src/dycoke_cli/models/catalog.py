@@ -17,11 +17,11 @@ from dycoke_cli.models.frame_tokens import ClipTokens, FittedShape, KeptShape
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
 
 STATES = {
-    "config-tested": "its stock class ran with a small random configuration",
-    "layout-tested": "so did its true configuration, with random weights",
-    "verified": "its real weights answered",
+    "config-tested": "architecture tested with a tiny random config",
+    "layout-tested": "architecture tested with its own config and random weights",
+    "verified": "ran with its real weights",
 }
-"""How far a model was tested, and what that means; each includes the one before it."""
+"""Test states, and what each means; each includes the one before it."""
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 """`NAME.json` per model, `processors/NAME.json` for what the models of a family share."""

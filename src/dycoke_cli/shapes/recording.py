@@ -20,7 +20,7 @@ class Recording:
     """How a script becomes a file: .webm is VP9, all else H.264.
 
     Attributes:
-        fps: frames a second.
+        fps: frames per second.
         side: pixels.
         turned: degrees by which the pixels are stored turned clockwise; a display matrix turns
             them back. 0, 90, 180 or 270.

@@ -11,26 +11,26 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.bench.document import Asked, Report, Row
-from dycoke_cli.cli.render.units import count, seconds, share, size
+from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.text import one_line
 
-_Column = tuple[str, Callable[[Row, Row], str]]
+_Column = tuple[str, Callable[[Row, Row], str | Quantity]]
 
 _TIMES: tuple[_Column, ...] = (
-    ("Video", lambda row, base: seconds(row.seconds.video_decode)),
-    ("Preproc.", lambda row, base: seconds(row.seconds.preprocess)),
-    ("Vision", lambda row, base: seconds(row.seconds.vision)),
-    ("Prefill", lambda row, base: seconds(row.seconds.prefill)),
-    ("TTFT", lambda row, base: seconds(row.seconds.first_token)),
-    ("TPOT", lambda row, base: _or_dash(row.seconds.decode_per_token, seconds)),
-    ("End to end", lambda row, base: seconds(row.seconds.total)),
+    ("Video", lambda row, base: Quantity(row.seconds.video_decode, seconds)),
+    ("Preproc.", lambda row, base: Quantity(row.seconds.preprocess, seconds)),
+    ("Vision", lambda row, base: Quantity(row.seconds.vision, seconds)),
+    ("Prefill", lambda row, base: Quantity(row.seconds.prefill, seconds)),
+    ("TTFT", lambda row, base: Quantity(row.seconds.first_token, seconds)),
+    ("TPOT", lambda row, base: Quantity(row.seconds.decode_per_token, seconds)),
+    ("End to end", lambda row, base: Quantity(row.seconds.total, seconds)),
     ("Speed-up", lambda row, base: f"{base.seconds.total / row.seconds.total:.2f}x"),
 )
 _COSTS: tuple[_Column, ...] = (
-    ("Slowest−fastest", lambda row, base: seconds(row.total_most - row.total_least)),
+    ("Slowest−fastest", lambda row, base: Quantity(row.total_most - row.total_least, seconds)),
     ("Visual tokens", lambda row, base: _kept(row)),
-    ("KV cache", lambda row, base: size(row.bytes.kv_cache)),
-    ("Peak memory", lambda row, base: _or_dash(row.bytes.peak_total, size)),
+    ("KV cache", lambda row, base: Quantity(row.bytes.kv_cache, size)),
+    ("Peak memory", lambda row, base: Quantity(row.bytes.peak_total, size)),
     ("Generated", lambda row, base: count(round(row.tokens.generated, 1))),
     ("Changed", lambda row, base: _changed(row)),
 )
@@ -74,8 +74,9 @@ def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     base = next(row for row in rows if row.changed is None)
-    for row in rows:
-        table.add_row(Text(one_line(row.spec)), *(Text(value(row, base)) for _, value in columns))
+    texts = zip(*(column([cell(row, base) for row in rows]) for _, cell in columns), strict=True)
+    for row, cells in zip(rows, texts, strict=True):
+        table.add_row(Text(one_line(row.spec)), *map(Text, cells))
     return table
 
 
@@ -136,10 +137,6 @@ def _changed(row: Row) -> str:
     if row.changed is None or row.changed_share is None:
         return "–"
     return f"{count(row.changed)} ({100 * row.changed_share:.0f} %)"
-
-
-def _or_dash(value: float | None, unit: Callable[[float], str]) -> str:
-    return "–" if value is None else unit(value)
 
 
 def _counted(number: int, what: str) -> str:

@@ -27,6 +27,9 @@ WITH_REPOSITORIES = 125
 WITH_NOTES = 160
 """Columns that it takes with a column of notes; on less, they stand below."""
 
+BILLION = 1e9
+"""In the list, sizes are in billions of parameters and in GB."""
+
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
@@ -52,8 +55,8 @@ def models(document: ModelList, width: int) -> Group:
         mark = "* " if model.name == document.default else "  "
         row: list[str | Text] = [
             Text(mark + model.name),
-            _parameters(model.parameters),
-            _download(model),
+            _parameters(model.parameters, BILLION),
+            _download(model, BILLION),
             _held(model),
             _FITS[model.fits],
             model.state or UNKNOWN,
@@ -85,7 +88,7 @@ def _legend(document: ModelList) -> list[str]:
     chosen = "* the default" if default in names else f"Default: {one_line(default)}"
     states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
     return [
-        f"{chosen}: `dycoke models default NAME` chooses another, `info NAME` tells more.",
+        f"{chosen}: `dycoke models default NAME` selects another, `info NAME` shows one.",
         f"Size in parameters. Fits: {_free(document.machine)}.",
         f"State: {states}.",
     ]
@@ -95,7 +98,7 @@ def _free(machine: Memory) -> str:
     ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
     gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])
-    return f"its weights and 20 % more, in what is free now ({free})"
+    return f"weights plus 20 % in the memory that is free now ({free})"
 
 
 def _rows(document: ModelList) -> list[tuple[str, str]]:
@@ -121,23 +124,26 @@ def _stored_family(model: ListedModel) -> str | None:
     return configuration.family if isinstance(configuration, Configuration) else None
 
 
-def _parameters(number: int | None) -> str:
+def _parameters(number: int | None, largest: float | None = None) -> str:
     if number is None:
         return UNKNOWN
-    return f"{number / 1e9:.3g} B" if number >= 1e9 else f"{number / 1e6:.3g} M"
+    if (largest or number) < 1e9:
+        return f"{number / 1e6:.3g} M"
+    return f"{round(number / 1e9, 3):.3g} B"
 
 
-def _download(model: ListedModel) -> str:
+def _download(model: ListedModel, largest: float | None = None) -> str:
     if model.download_bytes is None:
         return UNKNOWN
-    return size(model.download_bytes) if model.download_bytes else "bundled"
+    return size(model.download_bytes, largest) if model.download_bytes else "bundled"
 
 
 def _held(model: ListedModel) -> str:
     on_disk = model.on_disk
     if on_disk is None:
         return "–"
-    return size(on_disk.bytes) if on_disk.complete else f"part, {size(on_disk.bytes)}"
+    held = size(on_disk.bytes, BILLION)
+    return held if on_disk.complete else f"part, {held}"
 
 
 def _places(on_disk: OnDisk | None) -> str:
@@ -154,11 +160,13 @@ def _places(on_disk: OnDisk | None) -> str:
 
 def _tokens(model: ListedModel) -> str:
     if model.tokens_per_frame is not None:
-        return f"{count(model.tokens_per_frame)} a frame"
+        return f"{count(model.tokens_per_frame)} per frame"
     shape = model.shape
     if shape is None:
-        return f"{UNKNOWN}; `dycoke probe VIDEO --model` counts them"
-    return f"one for {shape.side} × {shape.side} pixels; `dycoke probe VIDEO --model` counts"
+        return f"{UNKNOWN}; `dycoke probe VIDEO --model NAME` counts them"
+    return (
+        f"one per {shape.side} × {shape.side} pixels; `dycoke probe VIDEO --model NAME` counts them"
+    )
 
 
 def _defaults(model: ListedModel) -> str:
@@ -175,8 +183,8 @@ def _state(state: str | None, states: dict[str, str]) -> str:
 def _configured(configuration: Configuration | Absent | None) -> list[tuple[str, str]]:
     if not isinstance(configuration, Configuration):
         return []
-    rows = [("Stored as", configuration.dtype or UNKNOWN)]
-    parts = (configuration.text, "Language model"), (configuration.vision, "Vision side")
+    rows = [("Weight dtype", configuration.dtype or UNKNOWN)]
+    parts = (configuration.text, "Language model"), (configuration.vision, "Vision encoder")
     for sizes, name in parts:
         values = [f"{key} {value}" for key, value in sizes.items()]
         rows.append((name, ", ".join(values) or UNKNOWN))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.render.units import count, flops, seconds, share, size
+from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.result import Answer
 
@@ -22,18 +23,16 @@ def _total_flops(answer: Answer) -> float:
     return answer.flops.prefill + answer.flops.decode
 
 
-_FIGURES: tuple[tuple[str, Callable[[Answer], float | None], Callable[[Any], str]], ...] = (
+_FIGURES: tuple[
+    tuple[str, Callable[[Answer], float | None], Callable[[Any], str | Quantity]], ...
+] = (
     ("Visual tokens at prefill", lambda answer: answer.tokens.visual_kept, count),
     ("Visual tokens attended per step", _read_per_step, count),
-    ("Prefill", lambda answer: answer.seconds.prefill, seconds),
-    ("Decode", lambda answer: answer.seconds.decode, seconds),
-    ("KV cache in use", lambda answer: answer.bytes.kv_active, size),
-    ("KV cache held", lambda answer: answer.bytes.kv_cache, size),
-    (
-        "LLM FLOPs (paper's formula)",
-        _total_flops,
-        flops,
-    ),
+    ("Prefill", lambda answer: answer.seconds.prefill, partial(Quantity, shown=seconds)),
+    ("Decode", lambda answer: answer.seconds.decode, partial(Quantity, shown=seconds)),
+    ("KV cache in use", lambda answer: answer.bytes.kv_active, partial(Quantity, shown=size)),
+    ("KV cache held", lambda answer: answer.bytes.kv_cache, partial(Quantity, shown=size)),
+    ("LLM FLOPs (paper's formula)", _total_flops, partial(Quantity, shown=flops)),
 )
 
 
@@ -58,7 +57,7 @@ def comparison(compressed: Answer, uncompressed: Answer) -> Table:
     return table
 
 
-def _cells(left: float | None, right: float | None, unit: Any) -> tuple[str, str, str]:
+def _cells(left: float | None, right: float | None, unit: Any) -> list[str]:
     if left is None or right is None:
-        return "–", "–", "–"
-    return unit(left), unit(right), share(left, right)
+        return ["–", "–", "–"]
+    return [*column([unit(left), unit(right)]), share(left, right)]

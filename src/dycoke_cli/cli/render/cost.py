@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.render.units import count, flops, share, size
+from dycoke_cli.cli.render.units import Quantity, column, count, flops, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
 
@@ -36,13 +37,28 @@ def cost(estimated: Cost) -> Group:
     for name, plain, compressed, shown in (
         ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),
         ("Visual tokens attended per step", tokens.visual, tokens.visual_read_per_step, count),
-        ("KV cache", held.kv_cache_uncompressed, held.kv_cache, size),
-        ("Peak memory, weights included", held.peak_uncompressed, held.peak, size),
-        ("Prefill FLOPs of visual tokens", used.prefill_uncompressed, used.prefill, flops),
-        ("Decode FLOPs of visual tokens", used.decode_uncompressed, used.decode, flops),
+        ("KV cache", held.kv_cache_uncompressed, held.kv_cache, partial(Quantity, shown=size)),
+        (
+            "Peak memory, weights included",
+            held.peak_uncompressed,
+            held.peak,
+            partial(Quantity, shown=size),
+        ),
+        (
+            "Prefill FLOPs of visual tokens",
+            used.prefill_uncompressed,
+            used.prefill,
+            partial(Quantity, shown=flops),
+        ),
+        (
+            "Decode FLOPs of visual tokens",
+            used.decode_uncompressed,
+            used.decode,
+            partial(Quantity, shown=flops),
+        ),
     ):
         ratio = share(compressed, plain)
-        table.add_row(name, shown(plain), shown(round(compressed)), ratio)
+        table.add_row(name, *column([shown(plain), shown(round(compressed))]), ratio)
     frames = f"{count(tokens.frames)} × {count(tokens.per_frame)} visual tokens"
     title = f"{one_line(estimated.model)}, {estimated.dtype}: weights {size(held.weights)}"
     return Group(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.render.published import published
-from dycoke_cli.cli.render.units import count, seconds, size
+from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.judging import Judge
 from dycoke_cli.evaluation.report import Report
@@ -35,7 +35,7 @@ def evaluation(report: Report) -> Group:
     )
 
 
-_Column = tuple[str, Callable[[Row], str]]
+_Column = tuple[str, Callable[[Row], str | Quantity]]
 
 _METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
 _METHOD: _Column = ("Method", lambda row: one_line(row.spec))
@@ -49,8 +49,8 @@ _COSTS: tuple[_Column, ...] = (
     ("Prefill", lambda row: _share(row.kept_before_llm)),
     ("Decode", lambda row: _share(row.kept_in_decode)),
     ("Pruned", lambda row: _share(row.kept_in_pruned_layers)),
-    ("Time", lambda row: seconds(row.seconds)),
-    ("KV cache", lambda row: size(row.bytes)),
+    ("Time", lambda row: Quantity(row.seconds, seconds)),
+    ("KV cache", lambda row: Quantity(row.bytes, size)),
     ("Parameters", lambda row: _parameters(row)),
 )
 _MODEL: _Column = ("Model", lambda row: one_line(row.model))
@@ -129,8 +129,9 @@ def _costs(report: Report) -> Table:
 def _of_columns(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
     """A table with one line per row of the evaluation, by its number."""
     table = headed("#", *(heading for heading, _ in columns))
-    for number, row in enumerate(rows, 1):
-        table.add_row(str(number), *(Text(value(row)) for _, value in columns))
+    texts = zip(*(column([value(row) for row in rows]) for _, value in columns), strict=True)
+    for number, cells in enumerate(texts, 1):
+        table.add_row(str(number), *map(Text, cells))
     return with_texts(table, _TEXTS)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def probe(probed: Probed) -> Table:
-    """What would be read of a video."""
+    """The stream, the frames sampled, and their visual tokens."""
     return named(_probe_rows(probed))
 
 
@@ -30,10 +30,10 @@ def _probe_rows(probed: Probed) -> list[tuple[str, str]]:
         ("Video", one_line(probed.video)),
         ("Container", info.container),
         ("Stream", _streams(info)),
-        ("Picture", f"{info.width} × {info.height}{turned}{mirrored}"),
-        ("Rate", _rate(info.fps, info.variable_rate)),
+        ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
+        ("Frame rate", _rate(info.fps, info.variable_rate)),
         ("Duration", _duration(info.duration_s)),
-        ("Frames read", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
+        ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
         (
             "Visual tokens",
             f"{count(tokens.visual)} for {one_line(probed.model)}"
@@ -57,7 +57,7 @@ def _streams(info: VideoInfo) -> str:
 def _rate(fps: float | None, varies: bool | None) -> str:
     if fps is None:
         return "not declared"
-    return f"{fps:.4g} frames a second" + (" on average; it varies" if varies else "")
+    return f"{fps:.4g} frames per second" + (", variable (mean)" if varies else "")
 
 
 def _duration(seconds: float | None) -> str:
