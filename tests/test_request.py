@@ -1,61 +1,39 @@
-"""The key of an answer: literal hashes, so that files of every release so far are resumed."""
+"""The key of an answer has all that it depends on; a parameter that is added later keeps it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, make_dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import make_dataclass, replace
+from types import SimpleNamespace
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.evaluation.lines import Evaluation, lines_of
+from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
+from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.outcome import answered, failed
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.plan import Plan, plan_of
 from dycoke_cli.video import Sampling, SubtitleSource
 from tests.documents import example
+from tests.evaluation.samples import Samples
 
 ASKED = Asked(None, "What?")
 JOB = Job(Video("clips/a.mp4", "clips/a.mp4", "a.mp4"), (ASKED,), "0" * 64)
+REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())
 PLAN = Plan(
-    model="mini",
-    loading=LoadOptions(),
-    sampling=Sampling(),
-    method=create("none"),
-    generation=GenerationOptions(),
+    **vars(REQUEST),
     identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
-# Written by release 0.1.0. They don't change: a file of results would be asked anew.
-GOLDEN = [
-    ("none", {}, "7975e54e409f41dd716cad0d8ec727c2"),
-    ("dycoke", {"prune_layer": 9, "positions": "kept"}, "b73447dc3996c7277ade2729366d5019"),
-    ("fastv", {}, "bac32393ccd30a90cb83444d789b1ff7"),
-    (
-        "random",
-        {"prune_layer": 9, "positions": "kept", "draw_seed": 1},
-        "9c94cf169958cf12a605e68bf3eb9dac",
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "parameters", "key"), GOLDEN)
-def test_keys_of_release_0_1_0(name: str, parameters: dict[str, Any], key: str) -> None:
-    assert replace(PLAN, method=create(name, **parameters)).key(JOB, ASKED) == key
-
-
-def test_key_of_a_question_for_which_everything_was_chosen() -> None:
-    chosen = replace(
-        PLAN,
-        method=DyCoke(merge_ratio=0.5, prune_layer=3),
-        sampling=Sampling(fps=2.0, max_frames=9, start_s=1.0),
-        generation=GenerationOptions(max_new_tokens=7, temperature=0.5, seed=3),
-    )
-    assert chosen.key(JOB, Asked("7", "Where?")) == "8917bc1febd10c4c0d6c9967c681474e"
 
 
 def test_subtitles_are_in_the_key_by_their_content() -> None:
@@ -69,7 +47,6 @@ def test_subtitles_are_in_the_key_by_their_content() -> None:
             SubtitleSource("a.srt", digest="2" * 64),
         )
     )
-    assert plain == GOLDEN[0][2]
     assert len({plain, stream, one, other}) == 4
     moved = replace(JOB, subtitles=SubtitleSource("b/a.srt", digest="1" * 64))
     assert PLAN.key(moved, ASKED) == one
@@ -80,54 +57,135 @@ def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
     assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)
 
 
-@dataclass(frozen=True)
-class Later(DyCoke):
-    """DyCoke as it may be one day."""
-
-    name: ClassVar[str] = "dycoke"
-    strength: float = 1.0
-
-
-@dataclass(frozen=True)
-class LaterSampling(Sampling):
-    """Sampling as it may be one day."""
-
-    skip_black: bool = False
+def later(kind: type, default: object, before: object) -> Any:
+    """A dataclass as it may be one day, with one more parameter."""
+    told = Param("How strong.", before=before)
+    return make_dataclass(
+        kind.__name__, [("strength", Annotated[float, told], default)], bases=(kind,), frozen=True
+    )
 
 
-def test_a_parameter_of_a_later_release_is_in_the_key_only_where_it_is_used() -> None:
-    method: dict[str, Any] = {"prune_layer": 9, "positions": "kept"}
-    now = replace(PLAN, method=DyCoke(**method)).key(JOB, ASKED)
-    later = replace(PLAN, method=Later(**method), sampling=LaterSampling())
-    assert later.key(JOB, ASKED) == now
-    assert replace(later, method=Later(**method, strength=0.5)).key(JOB, ASKED) != now
-    assert replace(later, sampling=LaterSampling(skip_black=True)).key(JOB, ASKED) != now
+def eval_id(request: Request) -> str:
+    """Of the setup under which `eval` keeps the answers to a request."""
+    spec = SimpleNamespace(
+        for_model=lambda _: request.method, sampled=lambda _: request.sampling, is_baseline=True
+    )
+    evaluation = Evaluation(dataset=Samples(), specs=[spec], request=request)  # type: ignore[list-item]
+    model = SimpleNamespace(describe=lambda: {"name": request.model})
+    ((line,), _) = lines_of(evaluation, model)  # type: ignore[arg-type]
+    return line.setup.id
 
 
+def batch_key(request: Request) -> str:
+    return Plan(**vars(request), identity={}).key(JOB, ASKED)
+
+
+@pytest.mark.parametrize("of", [batch_key, eval_id])
 @pytest.mark.parametrize("name", METHODS)
-def test_no_method_is_asked_again_for_a_parameter_that_is_added(name: str) -> None:
-    known = METHODS[name]
-    later = make_dataclass("Later", [("strength", float, 1.0)], bases=(known,), frozen=True)
-    now = replace(PLAN, method=known()).key(JOB, ASKED)
-    assert replace(PLAN, method=later()).key(JOB, ASKED) == now
-    assert replace(PLAN, method=later(strength=0.5)).key(JOB, ASKED) != now
+def test_answers_stay_valid_when_a_method_gets_a_parameter(
+    of: Callable[[Request], str], name: str
+) -> None:
+    """Under the value that it had before; another default is asked anew."""
+    now = of(replace(REQUEST, method=METHODS[name]()))
+
+    def key(default: float, **given: float) -> str:
+        return of(replace(REQUEST, method=later(METHODS[name], default, 1.0)(**given)))
+
+    assert key(1.0) == key(0.5, strength=1.0) == now
+    assert key(0.5) == key(1.0, strength=0.5) != now
 
 
-def test_all_that_an_answer_depends_on_is_in_the_key() -> None:
-    """Where and how fast it runs isn't."""
+@pytest.mark.parametrize("of", [batch_key, eval_id])
+@pytest.mark.parametrize("kind", [Sampling, GenerationOptions])
+def test_answers_stay_valid_when_there_is_another_flag(
+    of: Callable[[Request], str], kind: type
+) -> None:
+    field, now = kind.__name__.lower().removesuffix("options"), of(REQUEST)
+    one, other = (later(kind, default, 1.0) for default in (1.0, 0.5))
+    assert of(replace(REQUEST, **{field: one()})) == now
+    assert of(replace(REQUEST, **{field: other()})) != now
+    assert of(replace(REQUEST, **{field: other(strength=1.0)})) == now
+
+
+@pytest.mark.parametrize("of", [batch_key, eval_id])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
+def test_a_changed_default_is_asked_again(of: Callable[[Request], str], name: str) -> None:
+    """Each parameter's, in turn; it keeps the answers of those who had given that value."""
+    method = METHODS[name]
+    now = of(replace(REQUEST, method=method()))
+    for field, value in another_of_each(method()).items():
+        changed = make_dataclass(
+            name, [(field, get_type_hints(method, include_extras=True)[field], value)],
+            bases=(method,), frozen=True,
+        )  # fmt: skip
+        assert of(replace(REQUEST, method=changed())) != now, field
+        assert of(replace(REQUEST, method=changed())) == of(
+            replace(REQUEST, method=replace(method(), **{field: value}))
+        ), field
+
+
+@pytest.mark.parametrize("of", [batch_key, eval_id])
+def test_every_parameter_is_in_the_key(of: Callable[[Request], str]) -> None:
+    """Of frames and generation; those of methods are above."""
+    changes: list[dict[str, Any]] = [
+        *({"sampling": Sampling(**more)} for more in (
+            {"frames": 8}, {"fps": 2.0}, {"fps": 2.0, "max_frames": 9}, {"start_s": 1.0},
+            {"end_s": 9.0}, {"stream": 1},
+        )),
+        *({"generation": GenerationOptions(**more)} for more in (
+            {"max_new_tokens": 5}, {"temperature": 0.5}, {"seed": 3},
+        )),
+        *({"method": method()} for name, method in METHODS.items() if name != "none"),
+    ]  # fmt: skip
+    known = {*parameters_of(Sampling), *parameters_of(GenerationOptions)}
+    assert known == {
+        "frames", "fps", "max_frames", "start_s", "end_s", "stream", "max_new_tokens",
+        "temperature", "seed",
+    }  # fmt: skip
+    keys = {of(replace(REQUEST, **change)) for change in changes}
+    assert len(keys | {of(REQUEST)}) == len(changes) + 1
+
+
+def another_of_each(method: Method) -> dict[str, Any]:
+    """For each parameter of a method that can be changed alone: another value of it."""
+    found = {}
+    for name, parameter in parameters_of(type(method)).items():
+        default = getattr(method, name)
+        for value in (*parameter.choices, True, False, 1, 2, 0.5, 0.25, 0.75):
+            if value == default or (parameter.kind is bool) != (type(value) is bool):
+                continue
+            try:
+                changed = replace(method, **{name: value})
+            except (UsageError, TypeError):
+                continue
+            if changed != method:
+                found[name] = value
+                break
+    assert found
+    return found
+
+
+def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
+    """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
         "model", "loading", "sampling", "method", "generation", "subtitles"
     }  # fmt: skip
-    changes: list[dict[str, Any]] = [
-        {"sampling": Sampling(frames=8)},
-        {"generation": GenerationOptions(5)},
-        *({"method": method()} for name, method in METHODS.items() if name != "none"),
-        {"identity": {**PLAN.identity, "dtype": "bfloat16"}},
-    ]
-    keys = {replace(PLAN, **change).key(JOB, ASKED) for change in changes}
-    assert len(keys | {PLAN.key(JOB, ASKED)}) == len(changes) + 1
     same = replace(PLAN, loading=LoadOptions(device="cpu"), batch_size=3, cache=True)
     assert same.key(JOB, ASKED) == PLAN.key(JOB, ASKED)
+
+
+def test_the_dtype_is_in_the_key() -> None:
+    """By the model as it is found: as `batch` makes its plan, and `eval` its rows."""
+    chosen = [
+        choose("mini", LoadOptions(device="cpu", **options))
+        for options in (
+            {"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "quantize": "int8"},
+            {"dtype": "bfloat16", "quantize": "int8"},
+        )
+    ]  # fmt: skip
+    assert len({plan_of(REQUEST, found).key(JOB, ASKED) for found in chosen}) == 4
+    evaluation = Evaluation(dataset=Samples(), specs=parse_specs("none"), request=REQUEST)
+    assert len({lines_of(evaluation, found)[0][0].setup.id for found in chosen}) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from dycoke_cli.errors import UsageError
 
@@ -29,6 +29,8 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 """For each kind: what a value must be an instance of, its JSON type, and its name in a sentence."""
 
 _TRUTH = {"true": True, "false": False}
+
+_ALWAYS_THERE: Final = object()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Param:
         metavar: what the help writes for a value.
         read: the value that a text on the command line means, where it has a form of its own.
         nullable: None stays None: the parameter isn't used then, and is null in an answer.
+        before: of a parameter that was added once there were answers: the value under which they
+            were given. It stays when the default changes; a parameter that was there from the
+            beginning has none.
     """
 
     help: str
@@ -68,6 +73,7 @@ class Param:
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
     nullable: bool = False
+    before: Any = _ALWAYS_THERE
 
     @property
     def least_layer(self) -> int:
@@ -219,6 +225,21 @@ def check_all(options: Any) -> None:
     """
     for name, parameter in parameters_of(type(options)).items():
         parameter.check(getattr(options, name))
+
+
+def key_part(options: Any) -> dict[str, Any]:
+    """What is in a key of the fields of a dataclass, none of which may be another then.
+
+    All of them with their values, defaults as well: a default that changes is asked anew. Only a
+    parameter that was added later is left out where it has the value `before`: keys from before it
+    was there, in which it is missing, mean just that.
+    """
+    parameters = parameters_of(type(options))
+    return {
+        name: value
+        for name, value in asdict(options).items()
+        if name not in parameters or value != parameters[name].told.before
+    }
 
 
 @cache

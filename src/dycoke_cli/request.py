@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-
-_DYCOKE = (
-    "ttm",
-    "merge_ratio",
-    "window",
-    "kv_prune",
-    "prune_ratio",
-    "prune_layer",
-    "recall",
-    "recall_threshold",
-    "variant",
-    "positions",
-    "dp_cache",
-    "merge_stage",
-    "prune_from",
-)
-# What keys of the first release had, whatever its value. What came later (a parameter of a method
-# that came later, too) is in a key only where it differs from its default, which must then stay
-# that: so no answer is asked again for it.
-_SAMPLING = ("frames", "fps", "max_frames", "start_s", "end_s", "stream")
-_GENERATION = ("max_new_tokens", "temperature", "seed", "trace")
-_METHODS = {
-    "none": (),
-    "dycoke": _DYCOKE,
-    "random": (*_DYCOKE, "draw_seed"),
-    "fastv": ("prune_ratio", "prune_layer"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,9 +39,9 @@ class Request:
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""
         return {
-            "method": {"name": self.method.name, **method_key(self.method)},
-            "sampling": _chosen(self.sampling, _SAMPLING),
-            "decoding": _chosen(self.generation, _GENERATION),
+            "method": {"name": self.method.name, **key_part(self.method)},
+            "sampling": key_part(self.sampling),
+            "generation": key_part(self.generation),
         }
 
     def advise(self, sentence: str) -> str:
@@ -79,24 +52,3 @@ class Request:
         more = "a higher --fps" if self.sampling.max_frames is None else "more --max-frames"
         sentence = sentence.replace("more --frames", more)
         return sentence.replace("fewer --frames", "a lower --fps")
-
-
-def method_key(method: Method) -> dict[str, Any]:
-    """The parameters of a method that are in a key, without its name."""
-    parameters = method.parameters()
-    always: Iterable[str] = _METHODS.get(method.name, ())
-    plain = type(method)().parameters()
-    return {
-        name: value for name, value in parameters.items() if name in always or value != plain[name]
-    }
-
-
-def non_defaults(options: Any) -> dict[str, Any]:
-    """The fields of a dataclass that aren't at their defaults."""
-    plain = {field.name: field.default for field in fields(options)}
-    return {name: value for name, value in asdict(options).items() if value != plain[name]}
-
-
-def _chosen(options: Any, always: Iterable[str]) -> dict[str, Any]:
-    """The fields of a dataclass that are in a key."""
-    return {**{name: getattr(options, name) for name in always}, **non_defaults(options)}

@@ -328,7 +328,7 @@ def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, r"has no answers\.jsonl: name a folder that `dycoke eval --out` wrote"),
+        (None, r"has no run\.jsonl: name a folder that `dycoke eval --out` wrote"),
         ("{", r"run\.jsonl is damaged, or another release wrote it: run the same"),
         ('{"schema": "dycoke.run/9"}', r"run\.jsonl is damaged, or another release wrote it"),
         ("[]", r"run\.jsonl is damaged"),
@@ -352,17 +352,3 @@ def test_flags_that_exclude_each_other(done: Path) -> None:
         outcome = report(done, *flags)
         assert (outcome.code, sentence in outcome.err) == (2, True)
     assert report().code == 2
-
-
-def test_a_folder_of_an_earlier_release(done: Path, tmp_path: Path) -> None:
-    old = copied(done, tmp_path / "old")
-    (old / record.FILE).unlink()
-    outcome = report(old, "--json")
-    assert outcome.code == 0
-    assert outcome.object["warnings"][0].startswith(f"an earlier release wrote {old / FILE}: its q")
-    new = report(done, "--json").object
-    for was, row in zip(new["rows"], outcome.object["rows"], strict=True):
-        assert {**row, "parameters": {}, "spec": "", "method": ""} == {
-            **was, "parameters": {}, "spec": "", "method": "",
-        }  # fmt: skip
-    assert [row["spec"] for row in outcome.object["rows"]] == ["none", "dycoke", "no-video"]

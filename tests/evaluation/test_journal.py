@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation import journal as journal_module
 from dycoke_cli.evaluation.journal import FILE, open_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 
@@ -68,32 +69,43 @@ def test_answers_of_another_setup_are_others(tmp_path: Path, change: dict[str, o
         assert journal.predictions(dataclasses.replace(SETUP, **change)) == {}
 
 
-def test_setups_of_release_0_1_0_are_found() -> None:
-    """Literal ids: another one would have a whole benchmark asked again."""
-    assert SETUP.id == "eaae0a559c60"
-    dycoke = {"name": "dycoke", "ttm": True, "merge_ratio": 0.7}
-    assert dataclasses.replace(SETUP, method=dycoke, frames=0).id == "6a769db58f5b"
-
-
-def test_another_release_resumes_what_this_one_began(tmp_path: Path) -> None:
+def test_another_version_resumes_what_this_one_began(tmp_path: Path) -> None:
     fill(tmp_path)
     with open_journal(tmp_path) as journal:
         later = dataclasses.replace(SETUP, version="0.2.0")
         assert len(journal.predictions(later)) == 4
 
 
-def test_a_line_of_an_earlier_release_is_an_answer(tmp_path: Path) -> None:
-    """As it was written before the time by stage was kept, to the letter."""
-    (tmp_path / FILE).write_text(
-        '{"setup": "eaae0a559c60", "commit": "abc", "item": "i0", "said": "red", "right": true, '
-        '"parts": {}, "visual": 9, "visual_kept": 4, "visual_active": 1.5, "generated": 3, '
-        '"seconds": 0.25, "bytes": 7, "visual_read": 4.0, "check": 1155525303}\n'
-    )
+@dataclasses.dataclass(frozen=True)
+class LaterSetup(Setup):
+    """A setup as it may be one day."""
+
+    camera: str = "still"
+
+
+@dataclasses.dataclass(frozen=True)
+class LaterPrediction(Prediction):
+    """An answer as it may be one day."""
+
+    joules: float | None = None
+
+
+def test_answers_are_found_when_setups_and_answers_get_another_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    monkeypatch.setattr(journal_module, "Setup", LaterSetup)
+    monkeypatch.setattr(journal_module, "Prediction", LaterPrediction)
+    later = LaterSetup(**dataclasses.asdict(SETUP))
+    assert later.id != SETUP.id
     with open_journal(tmp_path) as journal:
         assert journal.damaged == 0
-        (old,) = journal.predictions(SETUP).values()
-    assert (old.said, old.seconds, old.visual_read) == ("red", 0.25, 4.0)
-    assert (old.seconds_prefill, old.seconds_decode) == (None, None)
+        assert journal.predictions(later)["i0"] == LaterPrediction(**vars(answer(0)))
+        assert journal.commits([later]) == {"abc"}
+        assert journal.predictions(dataclasses.replace(later, camera="moving")) == {}
+        journal.add(later, answer(9), "abc")
+    with open_journal(tmp_path) as journal:
+        assert len(journal.predictions(later)) == 5
 
 
 def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -283,15 +282,3 @@ def test_no_method_of_the_table(tmp_path: Path) -> None:
     _, dycoke = rows_of("paper-7b-k0.7", "videomme")
     made = report(tmp_path, (replace_row(dycoke, "fastv", "fastv", {}),))
     assert made.warnings == ("none of the methods has published figures in paper-7b-k0.7",)
-
-
-def test_a_record_without_presets_is_read(tmp_path: Path) -> None:
-    """As earlier releases wrote it."""
-    folder = written(tmp_path / "old")
-    path = folder / "run.jsonl"
-    head, *rest = path.read_text().splitlines(True)
-    values = json.loads(head)
-    for row in values["rows"]:
-        del row["preset"]
-    path.write_text("".join([json.dumps(values) + "\n", *rest]))
-    assert [row.published for row in report_of([folder]).rows] == [None, None]

@@ -94,8 +94,9 @@ def test_a_quantized_model_is_another_model() -> None:
         choose("mini", LoadOptions(device="cpu", quantize=quantize)).describe()
         for quantize in (None, "int8")
     )
-    assert whole != quantized
-    assert quantized == whole | {"dtype": "int8"}
+    assert quantized == whole | {"dtype": f"int8/{whole['dtype']}"} != whole
+    options = LoadOptions(device="cpu", quantize="int8", dtype="float32")
+    assert choose("mini", options).describe()["dtype"] == "int8/float32"
 
 
 def test_int4_on_a_cpu_is_bitsandbytes(installed: None, given: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ from dycoke_cli.extras import how_to_install
 def report(
     *,
     runs: options.Runs,
-    data: options.OldData = None,
     markdown: options.Markdown = False,
     csv: options.Csv = False,
     plot: options.Plot = None,
@@ -50,7 +49,7 @@ def report(
                 raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
         from dycoke_cli.evaluation.combine import report_of
 
-        made = report_of(runs, data)
+        made = report_of(runs)
         for sentence in () if quiet else made.warnings:
             render.warning(sentence)
         if plot is not None:

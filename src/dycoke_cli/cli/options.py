@@ -206,17 +206,6 @@ Runs = Annotated[
         show_default=False,
     ),
 ]
-OldData = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Folder with the benchmark's files, for a run of an earlier release, which kept "
-        "answers without their questions.",
-        show_default=False,
-        rich_help_panel=_BENCHMARK,
-    ),
-]
 Markdown = Annotated[
     bool,
     typer.Option("--markdown", help="Print the tables as Markdown.", rich_help_panel=_OUTPUT),

@@ -15,9 +15,9 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.journal import FILE, Answers
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.record import FILE as RECORD
 from dycoke_cli.evaluation.record import Record, RecordedRow, read_record
 from dycoke_cli.evaluation.report import Report, make_report
-from dycoke_cli.evaluation.unrecorded import record_without
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.unicode import display_name
 
@@ -35,17 +35,16 @@ class _Run:
         return display_name(self.folder)
 
 
-def report_of(folders: Sequence[Path], data: Path | None = None) -> Report:
+def report_of(folders: Sequence[Path]) -> Report:
     """The tables of one or several runs, from their folders alone.
 
     Args:
         folders: that `dycoke eval --out` wrote, one at least.
-        data: of the benchmark, for folders of releases that didn't keep their questions.
 
     Raises:
         UsageError: a folder has no answers, or two of them can't be in one table.
     """
-    runs = [_read(folder, data) for folder in dict.fromkeys(folders)]
+    runs = [_read(folder) for folder in dict.fromkeys(folders)]
     for number, run in enumerate(runs):
         for earlier in runs[:number]:
             _check_alike(earlier, run)
@@ -63,19 +62,18 @@ def report_of(folders: Sequence[Path], data: Path | None = None) -> Report:
     )
 
 
-def _read(folder: Path, data: Path | None) -> _Run:
-    path = folder / FILE
+def _read(folder: Path) -> _Run:
+    path, record = folder / FILE, read_record(folder)
     try:
-        if not path.is_file():
+        if record is None or not path.is_file():
+            missing = RECORD if record is None else FILE
             raise UsageError(
-                f"{display_name(folder)} has no {FILE}: name a folder that `dycoke eval --out` "
+                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
                 "wrote"
             )
-        answers = Answers(path)
+        return _Run(folder, record, Answers(path))
     except OSError as error:
         raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
-    record = read_record(folder) or record_without(answers, data)
-    return _Run(folder, record, answers)
 
 
 def _facts(record: Record) -> dict[str, Any]:

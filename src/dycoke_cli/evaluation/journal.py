@@ -29,7 +29,7 @@ class Answers:
     Attributes:
         path: the file.
         damaged: lines that are left out.
-        setups: that there are answers of, by id.
+        setups: that there are answers of, by the id that they have in the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,12 +62,14 @@ class Answers:
         return True
 
     def _take(self, line: dict[str, Any]) -> None:
-        setup = line["setup"]
         if "about" in line:
             about = {k: v for k, v in line["about"].items() if k in Setup.__dataclass_fields__}
-            self.setups[setup] = Setup(**about)
+            self.setups[line["setup"]] = Setup(**about)
             return
-        # An earlier release didn't write all fields; those without a default it did.
+        setup = line["setup"]
+        if setup in self.setups:  # what a setup has got since then is part of its id, too
+            setup = self.setups[setup].id
+        # A field that was added later has its default.
         fields = {name: line[name] for name in Prediction.__dataclass_fields__ if name in line}
         self._predictions.setdefault(setup, {})[line["item"]] = Prediction(**fields)
         if line["commit"] is not None:

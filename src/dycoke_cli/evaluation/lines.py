@@ -18,7 +18,8 @@ from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel
-from dycoke_cli.request import Request, method_key, non_defaults
+from dycoke_cli.param import key_part
+from dycoke_cli.request import Request
 from dycoke_cli.runs.run import Engine
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
@@ -131,7 +132,7 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={"name": method.name, **method_key(method)},
+            method={"name": method.name, **key_part(method)},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),
@@ -147,7 +148,7 @@ def _frames(sampling: Sampling | None) -> int | None:
 
 
 def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
-    """What was chosen beside the number of frames and of tokens."""
-    given = {} if sampling is None else non_defaults(sampling)
-    given |= non_defaults(generation)
-    return {k: v for k, v in given.items() if k not in ("frames", "max_new_tokens")}
+    """All that the frames and the answers depend on beside their numbers."""
+    options = {} if sampling is None else key_part(sampling)
+    options |= key_part(generation)
+    return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}

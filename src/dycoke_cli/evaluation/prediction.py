@@ -12,9 +12,6 @@ from typing import Any
 from dycoke_cli.evaluation.dataset import Dataset, Item, Split
 from dycoke_cli.runs.outcome import Outcome
 
-_FIRST = "0.1.0"
-"""The release whose setups have the ids that all later ones keep."""
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -22,16 +19,16 @@ class Setup:
 
     Args:
         version: of this package; not in the id, for a release that answers as the one before it
-            needn't ask again (the journal tells the commit of each answer, the report warns where
+            needn't ask again (the journal names the commit of each answer, the report warns where
             rows were made by several).
         benchmark: its name.
         edition: of the benchmark.
         split: of the benchmark.
         model: name, revision, weights (a fingerprint), dtype, device.
-        method: name and parameters, as `request.method_key` has them.
+        method: name and parameters, as `param.key_part` has them.
         frames: how many the model sees; 0 is no video at all, None is for `options` to say.
         max_new_tokens: answers are cut there.
-        options: all else that was chosen of frames and generation.
+        options: all else of frames and generation, likewise.
     """
 
     version: str
@@ -47,10 +44,8 @@ class Setup:
     @cached_property  # asked for once a row and question
     def id(self) -> str:
         """Short, and another one for each other setup."""
-        about = asdict(self) | {"version": _FIRST}
-        # Setups of earlier releases hadn't got it, and keep their answers.
-        if not self.options:
-            del about["options"]
+        about = asdict(self)
+        del about["version"]
         content = json.dumps(about, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -73,8 +68,8 @@ class Prediction:
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
             None where that wasn't counted.
-        seconds_prefill: of `seconds`, to the first token, the selection included; None where an
-            earlier release answered.
+        seconds_prefill: of `seconds`, to the first token, the selection included; None without an
+            answer.
         seconds_decode: of `seconds`, from the first token to the last; None as above.
         parsed: see `dataset.Score`.
         value: likewise.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
 from dycoke_cli.evaluation.record import Record, RecordedRow
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.video import Sampling
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,11 @@ def _conditions(
         preset.frames,
     )
     yield "max new tokens", setup.max_new_tokens, task.max_new_tokens
-    # What is in no setup has its default, as it had there.
-    yield from ((name, value, "default") for name, value in setup.options.items() if name != "fps")
+    # They have their defaults there.
+    plain = {**asdict(Sampling()), **asdict(GenerationOptions())}
+    for name, value in setup.options.items():
+        if name != "fps":
+            yield name, "default" if value == plain[name] else value, "default"
     (spec,) = parse_specs(published.spec)
     for name, value in spec.create().parameters().items():
         if value is not None:

@@ -163,7 +163,7 @@ def _check_record(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a folder; None where an earlier release, which wrote none, was the last.
+    """The record of a folder; None where there is none.
 
     Raises:
         UsageError: it is damaged, or a later release wrote it.

@@ -109,8 +109,7 @@ class Row:
         AmountOrNull,
         Doc(
             "Of that, to the first token, the selection included; what was prefilled for an "
-            "earlier question about the video may be reused. Null where an earlier release "
-            "answered."
+            "earlier question about the video may be reused."
         ),
     ]
     seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]

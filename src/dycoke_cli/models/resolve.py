@@ -85,12 +85,16 @@ class ResolvedModel:
         return method_defaults(self.config)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies it: name, revision, weights, dtype and device."""
+        """What identifies it: name, revision, weights, dtype and device.
+
+        Of a quantized model both: layers that aren't quantized, and activations, have the other.
+        """
+        dtype, quantize = str(self.dtype).removeprefix("torch."), self.options.quantize
         return {
             "name": self.source.name,
             "revision": self.revision,
             "weights": fingerprint(self.source, self.revision),
-            "dtype": self.options.quantize or str(self.dtype).removeprefix("torch."),
+            "dtype": f"{quantize}/{dtype}" if quantize else dtype,
             "device": str(self.device),
         }
 
