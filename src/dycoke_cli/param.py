@@ -57,6 +57,7 @@ class Param:
         before: of a parameter that was added once there were answers: the value under which they
             were given. It stays when the default changes; a parameter that was there from the
             beginning has none.
+        budget: it says how many tokens are left; lists of methods have the first of them.
     """
 
     help: str
@@ -74,6 +75,7 @@ class Param:
     read: Callable[[str], Any] | None = None
     nullable: bool = False
     before: Any = _ALWAYS_THERE
+    budget: bool = False
 
     @property
     def least_layer(self) -> int:

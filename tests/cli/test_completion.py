@@ -56,6 +56,7 @@ def test_models(words: tuple[str, ...]) -> None:
     [
         (("ask", "clip.mp4", "--method", "dyc"), ["dycoke", "dycoke-plus"]),
         (("methods", "fas"), ["fastv", "fastvid"]),
+        (("models", "pu"), ["pull"]),
         (("eval", "shapes", "--methods", "none,dycoke-o"), ["none,dycoke-once"]),
         (("eval", ""), [*DATASETS]),
         (("eval", "videomme", "--preset", "paper-7b-"), ["paper-7b-k0.5", "paper-7b-k0.7"]),

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import METHODS, create
 from tests.documents import valid
@@ -60,29 +62,50 @@ def test_flags_that_are_listed_are_flags() -> None:
             assert all(f"{flag} " in page for flag in parameter["flags"])
 
 
-def test_for_people() -> None:
+def test_a_line_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     run = run_here("methods")
     assert (run.code, run.err) == (0, "")
-    text = " ".join(run.out.split())
-    assert "none: baseline Acts: nowhere. Paper: none. Families: all." in text
-    assert "dycoke (the default): token merging before" in text
-    assert "Acts: inside the vision tower, before the language model, in decode. Paper" in text
-    assert "kv, stage 2 alone" in text
-    assert "Range: 0 ≤ K < 1. Default: 0.7." in text
-    # What random shares with dycoke is told once, and what methods with a budget share: those
-    # that may merge in the tower, and those that need its attention.
-    assert "Parameters: those of dycoke, and: " in text
-    assert text.count("--merge-ratio") == 1
-    assert "evs: the tokens that differ most" in text
-    assert "the vision tower, before the language model. Paper: arXiv 2510.14624. Fam" in text
-    assert "Families: inside the vision tower all but perception_lm, gemma4, gemma4_un" in text
+    lines = [line.rstrip() for line in run.out.splitlines()]
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1 : len(METHODS) + 1]] == [*METHODS]
+    told = dict(zip(METHODS, lines[1:], strict=False))
+    for name, method in METHODS.items():
+        assert f" {method.summary} " in told[name]
+    # What is kept, or dropped, unless somebody says otherwise.
+    assert told["dycoke"].endswith(" --merge-ratio 0.7")
+    assert told["fastv"].endswith(" --prune-ratio 0.5")
+    assert told["evs"].endswith(" --retain 0.25")
+    assert told["random"].endswith(" --merge-ratio 0.7")
+    assert told["none"].endswith(" –")
+    assert "dycoke is the default" in run.out
+
+
+def told(name: str) -> str:
+    """What is told of a method, as running text."""
+    run = run_here("methods", name)
+    assert (run.code, run.err) == (0, "")
+    return " ".join(run.out.split())
+
+
+def test_all_that_is_known_of_a_method() -> None:
+    assert told("none") == "none: baseline Acts: nowhere. Paper: none. Families: all."
+    dycoke = told("dycoke")
+    assert f"dycoke (the default): {METHODS['dycoke'].summary} Acts" in dycoke
+    assert "Acts: inside the vision tower, before the language model, in decode. Paper" in dycoke
+    assert "kv, stage 2 alone" in dycoke
+    assert "Range: 0 ≤ K < 1. Default: 0.7." in dycoke
+    assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in dycoke
+    evs = told("evs")
+    assert "the vision tower, before the language model. Paper: arXiv 2510.14624. Fam" in evs
+    assert "Families: inside the vision tower all but perception_lm, gemma4, gemma4_un" in evs
     # Those that choose by its attention don't merge in it.
-    assert "Acts: before the language model. Needs the vision encoder's attention. Paper" in text
-    assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in text
-    assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in text
-    assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in text
-    assert text.count("--positions") == 4
-    assert "--merge-ratio K" in run_here("methods", "random").out
+    zip_ = told("visionzip")
+    assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in zip_
+    assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in zip_
+    assert "--merge-ratio K" in told("random")
+    assert told("dycoke_plus") == told("dycoke-plus")
 
 
 def test_no_such_method() -> None:

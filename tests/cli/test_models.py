@@ -6,8 +6,10 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from rich.console import Console
 
 from dycoke_cli.cli import model_documents
 from dycoke_cli.cli.model_documents import all_models
+from dycoke_cli.cli.models import _rank
 from dycoke_cli.cli.render import catalog
 from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES
 from dycoke_cli.errors import ModelError
@@ -23,7 +26,7 @@ from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.memory import Machine
 from tests import documents
 
-from .harness import run_here
+from .harness import REAL, run_here, run_in_terminal
 
 
 def table(width: int) -> str:
@@ -31,6 +34,58 @@ def table(width: int) -> str:
     stream = io.StringIO()
     Console(width=width, file=stream).print(catalog.models(all_models(), width))
     return stream.getvalue()
+
+
+def in_terminal(*arguments: str) -> list[str]:
+    """The lines of the list in a terminal of 80 columns."""
+    environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
+    code, seen, _ = run_in_terminal(REAL, "models", *arguments, environment=environment)
+    assert code == 0
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.decode().splitlines()]
+
+
+def names_in(lines: list[str]) -> list[str]:
+    """The models of a list, in its order."""
+    names = (line[2:].split(" ")[0] for line in lines)
+    return [name for name in names if name in CATALOG]
+
+
+def test_the_list_fits_a_terminal_and_begins_with_what_can_be_used() -> None:
+    lines = in_terminal()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    shown = names_in(lines)
+    assert shown[0] == "mini"
+    assert len(shown) < len(CATALOG)
+    assert any(line.startswith(f"{len(CATALOG) - len(shown)} more: `") for line in lines)
+    everything = names_in(in_terminal("--all"))
+    assert everything[: len(shown)] == shown
+    assert {*everything} == {*CATALOG}
+
+
+def test_what_is_bundled_default_downloaded_or_fits_comes_first() -> None:
+    document = all_models()
+    mini, *others = document.models
+    held = [replace(other, fits=None, on_disk=None) for other in others[:4]]
+    held[3] = replace(held[3], on_disk=mini.on_disk)
+    held[2] = replace(held[2], fits="ram")
+    document = replace(document, default=held[1].name, models=(*held, mini))
+    ranked = sorted(document.models, key=lambda model: _rank(model, document))
+    assert ranked == [mini, held[1], held[3], held[2], held[0]]
+
+
+def test_a_search_by_words() -> None:
+    assert {row["name"] for row in rows_of("QWEN", "2.5", "3b")} == {"qwen2.5-vl-3b"}
+    assert len(rows_of("paper's")) == 3  # a word of notes
+    assert rows_of("list", "qwen2.5-vl-3b") == rows_of("qwen2.5-vl-3b")
+    assert names_in(in_terminal("qwen2.5", "--all")) == names_in(in_terminal("qwen2.5")) != []
+    document = run_here("models", "internvl", "--json").object
+    assert {model["family"] for model in document["models"]} == {"internvl"}
+    for words, hint in (("nonesuch", "--all"), ("pul", "did you mean `dycoke models pull`")):
+        run = run_here("models", words)
+        assert (run.code, run.out) == (2, "")
+        assert f"has '{words}' in its name or note; " in run.err
+        assert hint in run.err
 
 
 def rows_of(*arguments: str) -> list[dict[str, str]]:
@@ -42,7 +97,7 @@ def rows_of(*arguments: str) -> list[dict[str, str]]:
 
 
 def test_table_has_all_models_and_marks_the_default() -> None:
-    lines = table(125).splitlines()
+    lines = table(WITH_REPOSITORIES).splitlines()
     for entry in CATALOG.values():
         assert any(entry.name in line for line in lines)
     (marked,) = [line for line in lines if line.startswith("* ") and "the default" not in line]
@@ -97,7 +152,7 @@ def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_notes_are_there_at_every_width() -> None:
-    for width in (80, 125, 160):
+    for width in (80, WITH_REPOSITORIES, 160):
         text = " ".join(table(width).split())
         for entry in CATALOG.values():
             if entry.note is not None:
@@ -105,12 +160,15 @@ def test_notes_are_there_at_every_width() -> None:
 
 
 def test_table_says_what_is_known_and_what_is_not() -> None:
-    rows = {line[2:].split(" ")[0]: line.split() for line in reversed(table(125).splitlines())}
+    rows = {
+        line[2:].split(" ")[0]: line.split()
+        for line in reversed(table(WITH_REPOSITORIES).splitlines())
+    }
     assert rows["qwen2.5-vl-7b"][:6] == ["qwen2.5-vl-7b", "8.29", "B", "16.6", "GB", "–"]
     assert rows["qwen2.5-vl-7b"][-2:] == ["layout-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
     assert rows["qwen3.5-4b"][:5] == ["qwen3.5-4b", "?", "?", "–", "?"]
     assert "verified" in rows["mini"]
-    text = " ".join(table(125).split())
+    text = " ".join(table(WITH_REPOSITORIES).split())
     for state, meaning in STATES.items():
         assert f"{state}: {meaning}" in text
 
@@ -231,7 +289,7 @@ def test_default_is_remembered(settings_file: Path) -> None:
     assert list(settings_file.parent.iterdir()) == [settings_file]
     (marked,) = [
         line
-        for line in table(125).splitlines()
+        for line in table(WITH_REPOSITORIES).splitlines()
         if line.startswith("* ") and "the default" not in line
     ]
     assert "llava-onevision-0.5b" in marked
@@ -242,7 +300,7 @@ def test_default_can_be_a_hub_id_or_a_folder(
 ) -> None:
     assert run_here("models", "default", "someone/some-model").code == 0
     assert run_here("models", "default").out == "someone/some-model\n"
-    assert "Default: someone/some-model" in table(125)
+    assert "Default: someone/some-model" in table(WITH_REPOSITORIES)
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")

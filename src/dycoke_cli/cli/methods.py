@@ -1,4 +1,4 @@
-"""`dycoke methods`: the compression methods, where they act, and their parameters."""
+"""`dycoke methods`: the compression methods, one per line, or all that is known of one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def methods(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="One method only, as --method takes it.",
+            help="Of a method, to show where it acts, its parameters and its paper.",
             autocompletion=completion.methods,
             show_default=False,
         ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List compression methods: where they act, their parameters, and their papers.
+    """List compression methods, or show the parameters of one.
 
     Examples:
         dycoke methods
@@ -41,4 +41,7 @@ def methods(
         if as_json:
             output.write_json(to_dict(document))
             return
-        render.methods_tables(document)
+        if name is None:
+            render.methods_table(document)
+        else:
+            render.method_page(document)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +25,38 @@ from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-app = pages.App()
+if TYPE_CHECKING:
+    from dycoke_cli.cli.model_documents import ListedModel, ModelList
 
+SHOWN = 16
+"""Models on the short list, which a terminal of 24 lines holds with all that is below it."""
+
+
+class _Models(pages.Group):
+    """The subcommands; what is none of them, words or flags, is for `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments that are left, `list` in front of them where no subcommand is."""
+        others = {*self.commands, *ctx.help_option_names}
+        if not ctx.resilient_parsing and not {*args[:1]} & others:
+            args = ["list", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = pages.App(_Models)
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORD…",
+        help="Only those with all of these words in name, repository, family or note.",
+        show_default=False,
+    ),
+]
+All = Annotated[
+    bool, typer.Option("--all", help=f"All of them, not only the {SHOWN} to look at first.")
+]
 
 Fits = Annotated[
     bool, typer.Option("--fits", help="Only those whose weights fit into the memory that is free.")
@@ -43,47 +75,38 @@ Family = Annotated[
 ]
 
 
-@app.callback(invoke_without_command=True)
-def models(context: typer.Context, as_json: options.Json = False) -> None:
+@app.callback()
+def models() -> None:
     """List, download and select models.
 
     Examples:
         dycoke models
+        dycoke models qwen --fits
         dycoke models pull llava-onevision-0.5b
-        dycoke models default llava-onevision-0.5b
 
-    Without a subcommand, lists all models that have a short name.
+    Without a subcommand, lists models as `dycoke models list` does.
     """
-    if context.invoked_subcommand is None:
-        _list(as_json=as_json)
 
 
 @app.command("list")
 def list_models(
+    words: Words = None,
     fits: Fits = False,
     downloaded: Downloaded = False,
     family: Family = None,
+    everything: All = False,
     as_json: options.Json = False,
 ) -> None:
     """List models: test status, whether they fit in memory, and whether they are downloaded.
 
     Examples:
         dycoke models list --fits
-        dycoke models list --downloaded --json
+        dycoke models list qwen --downloaded --json
         dycoke models list --family qwen2_5_vl | cut -f 1,2
 
-    A table on a terminal, tab-separated values with a header elsewhere.
+    On a terminal a table, which begins with the bundled model, the default, those that are
+    downloaded and those that fit; elsewhere tab-separated values of all, with a header.
     """
-    _list(fits=fits, downloaded=downloaded, family=family, as_json=as_json)
-
-
-def _list(
-    *,
-    fits: bool = False,
-    downloaded: bool = False,
-    family: str | None = None,
-    as_json: bool,
-) -> None:
     from dycoke_cli.cli.model_documents import all_models, table_of
 
     document = all_models()
@@ -97,15 +120,42 @@ def _list(
         if (not fits or model.fits in ("gpu", "ram"))
         and (not downloaded or (model.on_disk is not None and model.on_disk.complete))
         and family in (None, model.family)
+        and _has(model, words or [])
     ]
-    document = replace(document, models=tuple(chosen))
+    if words and not chosen:
+        raise UsageError(_nothing_found(words))
     if as_json:
-        output.write_json(to_dict(document))
+        output.write_json(to_dict(replace(document, models=tuple(chosen))))
     elif sys.stdout.isatty():
-        render.models_table(document)
+        ranked = sorted(chosen, key=lambda model: _rank(model, document))
+        shown = ranked if everything else ranked[:SHOWN]
+        render.models_table(replace(document, models=tuple(shown)), len(ranked) - len(shown))
     else:
-        for row in table_of(document):
+        for row in table_of(replace(document, models=tuple(chosen))):
             output.write("\t".join(map(one_line, row)) + "\n")
+
+
+def _has(model: ListedModel, words: Sequence[str]) -> bool:
+    """Whether a model has all words."""
+    known = (model.name, model.repo, model.family, model.note)
+    text = " ".join(each for each in known if each is not None).lower()
+    return all(word.lower() in text for word in words)
+
+
+def _nothing_found(words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(words[0], [str(each.name) for each in app.registered_commands])
+    hint = f"did you mean `dycoke models {near[0]}`?" if near else "`dycoke models --all` lists all"
+    return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
+
+
+def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
+    """Sorts the models that somebody would take first to the front; others stay in order."""
+    return (
+        model.repo is not None,
+        model.name != document.default,
+        model.on_disk is None or not model.on_disk.complete,
+        model.fits not in ("gpu", "ram"),
+    )
 
 
 @app.command("default")

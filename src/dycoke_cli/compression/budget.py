@@ -19,6 +19,7 @@ RETAIN = Param(
     symbol="R",
     above=0,
     to=1,
+    budget=True,
 )
 
 Positions = Annotated[

@@ -39,7 +39,7 @@ class CDPruner(MergingEarly):
 
     name: ClassVar[str] = "cdpruner"
     title: ClassVar[str] = "CDPruner"
-    summary: ClassVar[str] = "diverse tokens that have to do with the question"
+    summary: ClassVar[str] = "diverse tokens relevant to the question"
     paper: ClassVar[str | None] = "arXiv 2506.10967, NeurIPS 2025"
     needs: ClassVar[tuple[Need, ...]] = ("question",)
 

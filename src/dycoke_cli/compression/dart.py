@@ -37,7 +37,7 @@ class DART(MergingEarly):
 
     name: ClassVar[str] = "dart"
     title: ClassVar[str] = "DART"
-    summary: ClassVar[str] = "pivots of the largest norm, and the tokens least like them"
+    summary: ClassVar[str] = "tokens least like a few of large norm"
     paper: ClassVar[str | None] = "arXiv 2502.11494"
 
     pivots: Annotated[

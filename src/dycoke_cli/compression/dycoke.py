@@ -54,7 +54,7 @@ class DyCoke(Method):
 
     name: ClassVar[str] = "dycoke"
     title: ClassVar[str] = "DyCoke"
-    summary: ClassVar[str] = "token merging before the language model, KV-cache pruning in decode"
+    summary: ClassVar[str] = "merges tokens over time, prunes the KV cache"
     paper: ClassVar[str | None] = "arXiv 2411.15024, CVPR 2025"
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "ttm": Ablation("stage 1 alone", {"kv_prune": False}),
@@ -77,6 +77,7 @@ class DyCoke(Method):
             at_least=0,
             below=1,
             switch="ttm",
+            budget=True,
         ),
     ] = 0.7
     window: Annotated[

@@ -48,9 +48,7 @@ class DyCokePlus(MergingEarly):
 
     name: ClassVar[str] = "dycoke-plus"
     title: ClassVar[str] = "DyCoke-plus"
-    summary: ClassVar[str] = (
-        "coverage before the language model; in decode each layer selects for itself"
-    )
+    summary: ClassVar[str] = "coverage; in decode each layer for itself"
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "coverage": Ablation("stage 1 alone", {"kv_prune": False}),
         "kv-own": Ablation("stage 2 alone", {"retain": 1.0, "prune_from": 0}),

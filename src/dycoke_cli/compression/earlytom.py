@@ -67,7 +67,7 @@ class EarlyTom(MergingInside):
 
     name: ClassVar[str] = "earlytom"
     title: ClassVar[str] = "EarlyTom"
-    summary: ClassVar[str] = "merges frames inside the vision tower; the rest by attention"
+    summary: ClassVar[str] = "merges frames in the vision tower"
     paper: ClassVar[str | None] = "CVPR 2026"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 

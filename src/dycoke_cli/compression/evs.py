@@ -27,9 +27,7 @@ class EVS(MergingEarly):
 
     name: ClassVar[str] = "evs"
     title: ClassVar[str] = "EVS"
-    summary: ClassVar[str] = (
-        "the tokens that differ most from the frame before, and the first frame"
-    )
+    summary: ClassVar[str] = "tokens that changed most from frame to frame"
     paper: ClassVar[str | None] = "arXiv 2510.14624"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:

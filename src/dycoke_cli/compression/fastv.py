@@ -32,7 +32,7 @@ class FastV(Method):
 
     name: ClassVar[str] = "fastv"
     title: ClassVar[str] = "FastV"
-    summary: ClassVar[str] = "drops tokens for good, by attention at one layer"
+    summary: ClassVar[str] = "drops tokens at one layer, by attention"
     paper: ClassVar[str | None] = "arXiv 2403.06764, ECCV 2024"
 
     prune_ratio: Annotated[
@@ -42,6 +42,7 @@ class FastV(Method):
             symbol="P",
             at_least=0,
             below=1,
+            budget=True,
         ),
     ] = 0.5
     prune_layer: Annotated[

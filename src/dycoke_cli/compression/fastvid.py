@@ -43,7 +43,7 @@ class FastVID(SegmentBySegment):
 
     name: ClassVar[str] = "fastvid"
     title: ClassVar[str] = "FastVID"
-    summary: ClassVar[str] = "salient tokens by attention, and segments merged into anchor frames"
+    summary: ClassVar[str] = "salient tokens, and anchors of segments"
     paper: ClassVar[str | None] = "arXiv 2503.11187"
 
     contextual: Annotated[

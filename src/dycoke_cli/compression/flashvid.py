@@ -52,7 +52,7 @@ class FlashVID(SegmentBySegment, SelectingInside):
 
     name: ClassVar[str] = "flashvid"
     title: ClassVar[str] = "FlashVID"
-    summary: ClassVar[str] = "diverse tokens with attention; the rest as trees over time"
+    summary: ClassVar[str] = "diverse attended tokens; the rest as trees"
     paper: ClassVar[str | None] = "arXiv 2602.08024, ICLR 2026"
 
     contextual: Annotated[

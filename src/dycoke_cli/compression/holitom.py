@@ -46,7 +46,7 @@ class HoliTom(MergingInside):
 
     name: ClassVar[str] = "holitom"
     title: ClassVar[str] = "HoliTom"
-    summary: ClassVar[str] = "merges what stands still over segments of time; the rest by attention"
+    summary: ClassVar[str] = "merges what stands still; then by attention"
     paper: ClassVar[str | None] = "arXiv 2505.21334, NeurIPS 2025"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 

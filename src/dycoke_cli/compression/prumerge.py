@@ -41,7 +41,7 @@ class PruMerge(FrameByFrame):
 
     name: ClassVar[str] = "prumerge"
     title: ClassVar[str] = "PruMerge"
-    summary: ClassVar[str] = "the tokens that the vision encoder attends to, with those most alike"
+    summary: ClassVar[str] = "attended tokens, each with those most alike"
     paper: ClassVar[str | None] = "arXiv 2403.15388, ICCV 2025"
 
     def reduced(
@@ -86,7 +86,7 @@ class PruMergePlus(PruMerge):
 
     name: ClassVar[str] = "prumerge+"
     title: ClassVar[str] = "PruMerge+"
-    summary: ClassVar[str] = "as prumerge, most of the tokens evenly spaced"
+    summary: ClassVar[str] = "as prumerge, most tokens evenly spaced"
 
     def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
         """A quarter of them, rounded up, by attention."""

@@ -36,7 +36,7 @@ class RandomMerge(DyCoke):
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "Random dropping"
-    summary: ClassVar[str] = "as many tokens as dycoke keeps, or a budget, drawn at random"
+    summary: ClassVar[str] = "as many tokens as dycoke keeps, at random"
     ablations: ClassVar[Mapping[str, Ablation]] = {}
 
     draw_seed: Annotated[

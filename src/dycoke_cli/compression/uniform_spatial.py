@@ -24,7 +24,7 @@ class UniformSpatial(MergingEarly):
 
     name: ClassVar[str] = "uniform-spatial"
     title: ClassVar[str] = "Uniform spatial"
-    summary: ClassVar[str] = "an even stride over each frame's grid, which moves on (a control)"
+    summary: ClassVar[str] = "an even stride over each frame (a control)"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""

@@ -44,7 +44,7 @@ class VidCom2(MergingEarly):
 
     name: ClassVar[str] = "vidcom2"
     title: ClassVar[str] = "VidCom2"
-    summary: ClassVar[str] = "the tokens least like the mean of their frame and of the video"
+    summary: ClassVar[str] = "tokens unlike the mean of frame and video"
     paper: ClassVar[str | None] = "arXiv 2505.14454, EMNLP 2025"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:

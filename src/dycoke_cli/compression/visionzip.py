@@ -35,7 +35,7 @@ class VisionZip(FrameByFrame):
 
     name: ClassVar[str] = "visionzip"
     title: ClassVar[str] = "VisionZip"
-    summary: ClassVar[str] = "the tokens that the vision encoder attends to; the rest is merged"
+    summary: ClassVar[str] = "attended tokens; the others merged into some"
     paper: ClassVar[str | None] = "arXiv 2412.04467, CVPR 2025"
 
     contextual: Annotated[

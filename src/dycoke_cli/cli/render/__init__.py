@@ -47,7 +47,8 @@ __all__ = [
     "evaluation_markdown",
     "evaluation_tables",
     "failed",
-    "methods_tables",
+    "method_page",
+    "methods_table",
     "model_table",
     "models_table",
     "note",
@@ -78,12 +79,17 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float) -> None:
         to_stderr(comparison(answer, answer.compared_to))
 
 
-def models_table(document: ModelList) -> None:
-    """The catalog, on stdout."""
+def models_table(document: ModelList, hidden: int) -> None:
+    """Models, on stdout.
+
+    Args:
+        document: those that are shown.
+        hidden: how many more there are.
+    """
     from dycoke_cli.cli.render.catalog import models
 
     console = stdout_console()
-    console.print(models(document, console.width))
+    console.print(models(document, console.width, hidden))
 
 
 def model_table(document: ModelList) -> None:
@@ -93,11 +99,18 @@ def model_table(document: ModelList) -> None:
     to_stdout(model(document))
 
 
-def methods_tables(listed: MethodList) -> None:
-    """Compression methods and their parameters, on stdout."""
+def methods_table(listed: MethodList) -> None:
+    """Compression methods, one per line, on stdout."""
     from dycoke_cli.cli.render.methods import methods
 
     to_stdout(methods(listed))
+
+
+def method_page(listed: MethodList) -> None:
+    """A compression method and its parameters, on stdout."""
+    from dycoke_cli.cli.render.methods import method
+
+    to_stdout(method(listed))
 
 
 def benchmarks_table(listed: BenchmarkList) -> None:

@@ -33,12 +33,14 @@ BILLION = 1e9
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
-def models(document: ModelList, width: int) -> Group:
-    """The catalog; the default is marked.
+def models(document: ModelList, width: int, hidden: int = 0) -> Group:
+    """A list of models; the default is marked.
 
     Args:
         document: of `dycoke models`.
         width: columns there are; where they are few, repositories are left out.
+        hidden: how many more models there are. The notes of a list that is cut short are left out
+            where they don't stand beside the models.
     """
     wide, notes = width >= WITH_REPOSITORIES, width >= WITH_NOTES
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -64,7 +66,10 @@ def models(document: ModelList, width: int) -> Group:
         more = [Text(model.repo or "–")] if wide else []
         more += [Text(model.note or "")] if notes else []
         table.add_row(*row, *more)
-    lines = [*([] if notes else _notes(document)), *_legend(document)]
+    if hidden:
+        lines = _short_legend(document, hidden)
+    else:
+        lines = [*([] if notes else _notes(document)), *_legend(document)]
     return Group(table, *(Text(line, style="dim") for line in lines))
 
 
@@ -82,13 +87,25 @@ def _notes(document: ModelList) -> list[str]:
     return [f"{', '.join(models)}: {note}." for note, models in names.items()] + [""]
 
 
-def _legend(document: ModelList) -> list[str]:
+def _short_legend(document: ModelList, hidden: int) -> list[str]:
+    return [
+        f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits.",
+        _default(document),
+        f"Fits: {_free(document.machine)}.",
+    ]
+
+
+def _default(document: ModelList) -> str:
     names = {model.name for model in document.models}
     default = document.default
     chosen = "* the default" if default in names else f"Default: {one_line(default)}"
+    return f"{chosen}: `dycoke models default NAME` sets another; `info NAME` shows one."
+
+
+def _legend(document: ModelList) -> list[str]:
     states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
     return [
-        f"{chosen}: `dycoke models default NAME` selects another, `info NAME` shows one.",
+        _default(document),
         f"Size in parameters. Fits: {_free(document.machine)}.",
         f"State: {states}.",
     ]

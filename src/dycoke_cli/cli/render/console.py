@@ -74,6 +74,6 @@ def _console(*, to_terminal: bool, stderr: bool) -> Console:
         markup=False,
         highlight=False,
         emoji=False,
-        # Off a terminal, Rich would take 80 columns and break names to fit.
-        width=None if to_terminal else max(100, shutil.get_terminal_size((100, 24)).columns),
+        # Off a terminal and without $COLUMNS, Rich would take 80 and break names to fit.
+        width=None if to_terminal else shutil.get_terminal_size((100, 24)).columns,
     )

@@ -1,4 +1,4 @@
-"""The tables of `dycoke methods`."""
+"""The table of `dycoke methods`, and the page of one."""
 
 from __future__ import annotations
 
@@ -10,24 +10,43 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.param_flags import flag
+from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.compression.selection import Need
 from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.method_documents import ListedMethod, ListedParameter, MethodList
 
 
 def methods(document: MethodList) -> Group:
-    """Each method with its parameters; the default is marked."""
-    parts: list[RenderableType] = []
-    for number, method in enumerate(document.methods):
-        parts += [
-            *_about(method, method.name == document.default),
-            *_told_of(method.parameters, document.methods[:number]),
-            *_ablations(method),
-            Text(),
-        ]
-    return Group(*parts[:-1])
+    """A line for each method: what it does, and the flag that says how many tokens it leaves."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("Name", "What it keeps, or does", "Budget"):
+        table.add_column(heading, no_wrap=True)
+    for method in document.methods:
+        table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))
+    legend = (
+        f"{document.default} is the default. `dycoke methods NAME` has a method's parameters, for "
+        "--method NAME:parameter=value,…"
+    )
+    return Group(table, Text(), Text(legend, style="dim"))
+
+
+def _budget(method: ListedMethod) -> str:
+    parameters = parameters_of(METHODS[method.name]).values()
+    budgets = (p for p in parameters if p.told.budget and p.default is not None)
+    return next((f"{flag(p.name)} {p.default_in_words}" for p in budgets), "–")
+
+
+def method(document: MethodList) -> Group:
+    """All that is known of the first of some methods."""
+    one = document.methods[0]
+    parts = _about(one, one.name == document.default)
+    if one.parameters:
+        parts += [Text(), _parameters(one.parameters)]
+    return Group(*parts, *_ablations(one))
 
 
 def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
@@ -64,19 +83,6 @@ def _named(families: Sequence[str]) -> str:
     if len(missing) < len(families):
         return f"all but {', '.join(missing)}"
     return ", ".join(families)
-
-
-def _told_of(
-    parameters: Sequence[ListedParameter], before: Sequence[ListedMethod]
-) -> list[RenderableType]:
-    """The parameters of a method; those that it shares with one before it are told there."""
-    for other in before:
-        shared = other.parameters
-        if shared and all(parameter in parameters for parameter in shared):
-            own = [parameter for parameter in parameters if parameter not in shared]
-            whose = Text(f"Parameters: those of {other.name}{', and:' if own else '.'}")
-            return [whose, *_told_of(own, [])]
-    return [Text(), _parameters(parameters)] if parameters else []
 
 
 def _ablations(method: ListedMethod) -> list[RenderableType]:
