@@ -146,6 +146,7 @@ _TABLES = {
     "vision": vision_table,
     "whole": whole_table,
     "validation": rows_table,
+    "larger": rows_table,
     "readme": readme_table,
 }
 
