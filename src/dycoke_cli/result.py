@@ -272,7 +272,7 @@ class Answer:
 class Error:
     """Why there is no result."""
 
-    code: Annotated[str, Doc("A word, such as video_unreadable.", pattern="^[a-z_]+$")]
+    code: Annotated[str, Doc("The error code, such as video_unreadable.", pattern="^[a-z_]+$")]
     message: Annotated[str, Doc("A sentence for a person.")]
 
     @classmethod

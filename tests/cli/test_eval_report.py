@@ -109,8 +109,8 @@ def test_shards_together_are_one_run(done: Path, shards: list[Path]) -> None:
 
 def test_a_shard_alone_says_so(shards: list[Path]) -> None:
     sentence = (
-        "only the questions of shard 2/2, not those of 1/2; `dycoke eval report` puts the folders "
-        "of all together"
+        "only the questions of shard 2/2, not those of 1/2; `dycoke eval report` merges the "
+        "folders of all"
     )
     assert report(shards[1]).err.startswith(f"Warning: {sentence}\n")
     assert report(shards[1], "--json", "--quiet").object["warnings"][0] == sentence
@@ -269,7 +269,7 @@ def test_methods_of_two_runs_are_compared_on_what_both_were_asked(
     assert run_here(*flags, tmp_path / "c", "--methods", "none,dycoke", "--limit", "2").code == 0
     together = report(tmp_path / "a", tmp_path / "b", "--json")
     assert together.object["warnings"][0] == (
-        "1 of 3 questions are left out, for not all methods were asked them"
+        "1 of 3 questions are skipped, for not all methods were asked them"
     )
     whole = report(tmp_path / "c", "--json").object
     assert without_times(together.object)["rows"] == without_times(whole)["rows"]

@@ -272,7 +272,7 @@ def test_help_and_ranges_speak_of_flags() -> None:
 
 def test_other_defaults_in_the_help() -> None:
     text = page("ask")
-    assert "Number of frames, spread evenly over the video. Range: 1 or more." in text
+    assert "Number of frames, evenly spaced over the video. Range: 1 or more." in text
     for default in (Sampling().frames, GenerationOptions().max_new_tokens, LoadOptions().kernels):
         assert f"Default: {default}." in text
 

@@ -62,7 +62,7 @@ def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Pat
     run = run_here("verify", "mini", "--dtype", "float32", "--frames", "16")
     assert run.code == 1
     assert run.out == "mini: not verified\n"
-    assert "failed  pruned, positions kept, an answer is that of the masked reference" in run.err
+    assert "failed  pruned, positions kept: same answers as the masked reference" in run.err
     assert (here / "verify-mini.json").exists()
 
 

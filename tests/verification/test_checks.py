@@ -72,9 +72,9 @@ def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
     assert report.verdict == "not verified"
     by_name = {step.name: step.verdict for step in report.steps}
     for positions in ("kept", "renumbered"):
-        name = f"pruned, positions {positions}, an answer is that of the masked reference"
+        name = f"pruned, positions {positions}: same answers as the masked reference"
         assert by_name[name] == "failed"
-    assert by_name["attached with everything kept, an answer is that of plain generate()"] == "ok"
+    assert by_name["attached, all tokens kept: same answers as stock generate()"] == "ok"
 
 
 def test_values_that_lag_behind_are_found(monkeypatch) -> None:

@@ -61,14 +61,14 @@ def test_one_damaged_packet(make_clip: MakeClip, tmp_path: Path) -> None:
     path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 20)
     clip = read(path, ALL)
     assert numbers_in(clip.frames) == [*range(20), *range(21, 50)]
-    assert clip.warnings == (f"{path} is damaged: 1 damaged packet was left out",)
+    assert clip.warnings == (f"{path} is damaged: 1 damaged packet was skipped",)
 
 
 def test_several_damaged_packets(make_clip: MakeClip, tmp_path: Path) -> None:
     path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 1, 2, 30)
     clip = read(path, ALL)
     assert numbers_in(clip.frames) == [0, *range(3, 30), *range(31, 50)]
-    assert clip.warnings == (f"{path} is damaged: 3 damaged packets were left out",)
+    assert clip.warnings == (f"{path} is damaged: 3 damaged packets were skipped",)
 
 
 def test_wanted_frame_is_damaged_then_the_nearest_sound_one(
@@ -138,7 +138,7 @@ def test_sound_of_another_length_is_no_damage(
 def test_real_damage(real_video: Callable[[str], Path]) -> None:
     clip = read(real_video("corrupted.mp4"), ALL)
     assert len(clip.frames) == 49
-    assert clip.warnings[0].endswith("corrupted.mp4 is damaged: 1 damaged packet was left out")
+    assert clip.warnings[0].endswith("corrupted.mp4 is damaged: 1 damaged packet was skipped")
 
 
 def test_real_file_cut_in_half(real_video: Callable[[str], Path], tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Row:
     spec: Annotated[str, Doc("As it was given to --methods.")]
     method: Annotated[str, Doc("Name of the method.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
-    control: Annotated[bool, Doc("Whether it isn't shown the whole video (no-video, one-frame).")]
+    control: Annotated[bool, Doc("A control without the whole video (no-video, one-frame).")]
     seconds: Annotated[Stages, Doc("Mean over questions of the medians over runs.")]
     total_least: Annotated[Amount, Doc("seconds.total of the fastest run: mean over questions.")]
     total_most: Annotated[Amount, Doc("seconds.total of the slowest run: mean over questions.")]
@@ -122,7 +122,7 @@ class Recommendation:
             "nothing_to_compare: the baseline alone was measured, or controls."
         ),
     ]
-    spec: Annotated[str | None, Doc("The row recommended; null where that is for you to weigh.")]
+    spec: Annotated[str | None, Doc("The row recommended; null where there is a trade-off.")]
     text: Annotated[str, Doc("For a person.")]
     risks: Annotated[tuple[str, ...], Doc("What these measurements can't show.", minItems=1)]
 
@@ -136,11 +136,11 @@ class Report:
     commit: Annotated[str | None, Doc("Of this program, where it is known.")]
     model: Model
     environment: Environment
-    runs: Annotated[int, Doc("That were counted; one before them wasn't.", minimum=1)]
+    runs: Annotated[int, Doc("Counted runs; the warm-up before them isn't.", minimum=1)]
     videos: Annotated[tuple[str, ...], Doc("As they were given.", minItems=1)]
     questions: Annotated[tuple[str, ...], Doc("Asked about each video.", minItems=1)]
-    sampling: Annotated[dict[str, Any], Doc("Which frames were read.")]
-    generation: Annotated[dict[str, Any], Doc("How answers were generated.")]
+    sampling: Annotated[dict[str, Any], Doc("Frame sampling.")]
+    generation: Annotated[dict[str, Any], Doc("Generation options.")]
     shared: Annotated[
         tuple[str, ...],
         Doc("Stages that a run measures once per video; its questions share them."),

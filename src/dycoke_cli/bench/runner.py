@@ -111,7 +111,7 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
     configurations, left_out = _configurations(benchmark, chosen)
     told = _Warnings(request, listener)
     if left_out:
-        told.add(f"{chosen.source.name} can't serve all methods; left out: {', '.join(left_out)}")
+        told.add(f"{chosen.source.name} can't serve all methods; skipped: {', '.join(left_out)}")
     loaded = load(request.model, **asdict(request.loading))
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:

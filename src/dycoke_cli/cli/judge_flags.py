@@ -30,7 +30,7 @@ JudgeUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="An OpenAI-compatible endpoint that has it, such as http://localhost:8000/v1. "
+        help="An OpenAI-compatible endpoint that serves it, such as http://localhost:8000/v1. "
         "Default: OpenAI's.",
         show_default=False,
         rich_help_panel=_PANEL,
@@ -60,7 +60,7 @@ class JudgeFlags:
             return None
         if not dataset.about.judge:
             raise UsageError(
-                f"--judge-model is for open answers, which {dataset.name} hasn't got: leave it out"
+                f"--judge-model is for open answers, and {dataset.name} has none: leave it out"
             )
         from dycoke_cli.evaluation.judge_client import KEY, OpenAIClient
 

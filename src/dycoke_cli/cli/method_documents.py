@@ -32,8 +32,8 @@ class ListedParameter:
     ]
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
-    words: Annotated[dict[str, int], Doc("Words that stand for a value.")]
-    switch: Annotated[str | None, Doc("The parameter without which it has no effect.")]
+    words: Annotated[dict[str, int], Doc("Words accepted in place of a value.")]
+    switch: Annotated[str | None, Doc("The on-off parameter that enables it.")]
     schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 
 
@@ -43,7 +43,7 @@ class ListedAblation:
 
     name: str
     summary: str
-    parameters: Annotated[dict[str, Any], Doc("Those that are fixed.")]
+    parameters: Annotated[dict[str, Any], Doc("Fixed parameters.")]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ListedMethod:
     title: Annotated[str, Doc("In panels.")]
     summary: Annotated[str, Doc("What it does, in a few words.")]
     paper: str | None
-    acts: Annotated[tuple[str, ...], Doc("Where it can choose.")]
+    acts: Annotated[tuple[str, ...], Doc("Where it selects.")]
     needs: Annotated[
         tuple[Need, ...],
         Doc("What it chooses by beside the visual tokens themselves."),

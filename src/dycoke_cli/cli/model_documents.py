@@ -1,4 +1,4 @@
-"""What is known of models, as objects for `--json` and for the tables."""
+"""Models, as objects for `--json` and for the tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StoredRevision:
     """A revision of a model that is on this machine."""
 
     commit: str | None
-    names: Annotated[tuple[str, ...], Doc("Branches and tags that stood for it when it came.")]
+    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
     folder: str
     complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
 
@@ -67,7 +67,7 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
-    """A model; null stands for what isn't known before it is loaded."""
+    """A model; null where a value isn't known before it is loaded."""
 
     name: str
     repo: Annotated[str | None, Doc("On the model hub.")]
@@ -81,7 +81,7 @@ class ListedModel:
         KeptShape | FittedShape | None,
         Doc("How the tokens of a frame follow from its shape, where they do."),
     ]
-    state: Annotated[str | None, Doc("How far it was tested: a key of `states`.")]
+    state: Annotated[str | None, Doc("Test state: a key of `states`.")]
     note: str | None
     fits: Annotated[
         str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
@@ -98,9 +98,9 @@ class ModelList:
 
     schema: str = SCHEMA
     version: Version = __version__
-    default: Annotated[str, Doc("The model that answers where none is named.")]
+    default: Annotated[str, Doc("The model used where none is named.")]
     machine: Annotated[Memory, Doc("Memory that is free.")]
-    states: Annotated[dict[str, str], Doc("How far a model was tested, and what that means.")]
+    states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
     models: tuple[ListedModel, ...]
 
 
@@ -124,7 +124,7 @@ def table_of(document: ModelList) -> Iterator[list[str]]:
 
 
 def one_model(source: ModelRef) -> ModelList:
-    """Everything that is known of one model.
+    """The details of one model.
 
     Args:
         source: of the catalog, a folder, or a hub id.

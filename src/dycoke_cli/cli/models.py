@@ -212,7 +212,7 @@ def info(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show everything that is known of a model; nothing is downloaded.
+    """Show the details of a model; nothing is downloaded.
 
     Examples:
         dycoke models info qwen2.5-vl-3b

@@ -164,8 +164,7 @@ ShardName = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Only the videos that fall to machine I of N; `dycoke eval report` puts the folders "
-        "of all together.",
+        help="Only shard I of N of the videos; `dycoke eval report` merges the shards' folders.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
@@ -184,7 +183,7 @@ Out = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Where answers are kept, and found again by the next run. Default: a folder in your "
+        help="Folder of the answers, from which the next run resumes. Default: a folder in your "
         "cache.",
         show_default=False,
         rich_help_panel=_OUTPUT,

@@ -15,7 +15,7 @@ from dycoke_cli.video import VideoInfo
 class ClipTokenCounts:
     """The visual tokens of the frames."""
 
-    frames: Annotated[Count, Doc("As the model sees them: pairs of frames, where it merges them.")]
+    frames: Annotated[Count, Doc("As the model encodes them: pairs, where it merges two.")]
     per_frame: Annotated[Count, Doc("Of each of those.")]
     visual: Annotated[Count, Doc("Before any are dropped.")]
     visual_kept: Annotated[Count, Doc("Left before the language model, at merge_ratio.")]
@@ -24,7 +24,7 @@ class ClipTokenCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What would be read of a video."""
+    """The stream of a video, the frames sampled, and their visual tokens."""
 
     schema: str
     version: Version = __version__

@@ -133,22 +133,20 @@ DOCUMENTS = {
         "A line of `dycoke batch`: an answer or an error, with the keys of a batch.",
         _batch,
     ),
-    "bench": Document("dycoke.bench/1", "What `dycoke bench` measured and compared.", _bench),
+    "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
-    "doctor": Document(
-        "dycoke.doctor/1", "What `dycoke doctor` says of a machine and an installation.", _doctor
-    ),
+    "doctor": Document("dycoke.doctor/1", "The report of `dycoke doctor`.", _doctor),
     "error": Document(
         "dycoke.error/1",
-        "A usage error of `--json` where the command isn't known.",
+        "A usage error with `--json` of an unknown command.",
         lambda: {"error": _failure()},
     ),
     "estimate": Document(
         "dycoke.estimate/1", "What an answer would cost: `--estimate`.", _estimate
     ),
-    "eval": Document("dycoke.eval/1", "The comparison that `dycoke eval` makes.", _eval),
+    "eval": Document("dycoke.eval/1", "The report of `dycoke eval`.", _eval),
     "eval-check": Document(
-        "dycoke.eval-check/1", "What `dycoke eval NAME --check` finds.", _eval_check
+        "dycoke.eval-check/1", "The result of `dycoke eval NAME --check`.", _eval_check
     ),
     "eval-list": Document(
         "dycoke.eval-list/1", "The benchmarks of `dycoke eval --list`.", _eval_list
@@ -157,7 +155,7 @@ DOCUMENTS = {
         "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
     ),
     "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
-    "probe": Document("dycoke.probe/1", "What `dycoke probe` finds in a video.", _probe),
+    "probe": Document("dycoke.probe/1", "The result of `dycoke probe`.", _probe),
     "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
 }
 

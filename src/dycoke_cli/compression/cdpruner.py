@@ -45,7 +45,7 @@ class CDPruner(MergingEarly):
 
     relevance_weight: Annotated[
         float,
-        Param("How much the question counts: 0 is diversity alone.", at_least=0, to=1),
+        Param("Weight of the relevance to the question; 0 is diversity alone.", at_least=0, to=1),
     ] = 1.0
 
     def choose(self, given: Given) -> Selection:

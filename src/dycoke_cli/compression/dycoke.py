@@ -134,8 +134,8 @@ class DyCoke(Method):
             )
         if self.dp_cache == "host" and self.variant == "published":
             raise UsageError(
-                "dp_cache host isn't for the published variant, most of whose steps read every "
-                "token; use device"
+                "dp_cache host isn't for the published variant, most of whose steps attend to all "
+                "tokens; use device"
             )
         if self.variant == "published" and self.ttm and self.window != ttm.PUBLISHED_WINDOW:
             raise UsageError(

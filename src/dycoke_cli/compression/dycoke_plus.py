@@ -55,10 +55,10 @@ class DyCokePlus(MergingEarly):
     }
 
     window: Annotated[
-        int, Param("Frames per window, in which tokens can stand for each other.", at_least=1)
+        int, Param("Frames per window; kept tokens represent those of their window.", at_least=1)
     ] = WINDOW
     merge_dropped: Annotated[
-        bool, Param("Merge each dropped token into the kept one that stands for it.")
+        bool, Param("Merge each dropped token into the kept one that represents it.")
     ] = True
     kv_prune: KVPrune = True
     prune_ratio: PruneRatio = 0.85

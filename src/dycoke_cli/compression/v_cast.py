@@ -38,7 +38,7 @@ class VCast(MergingEarly):
 
     name: ClassVar[str] = "v-cast"
     title: ClassVar[str] = "V-CAST"
-    summary: ClassVar[str] = "outliers; more of them where motion turns"
+    summary: ClassVar[str] = "outliers; more of them where motion changes"
     paper: ClassVar[str | None] = "arXiv 2603.27650"
 
     def select(self, features: torch.Tensor) -> torch.Tensor:

@@ -117,7 +117,7 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
     if kwargs["inputs_embeds"].shape[0] != 1:
         if method.inside() is not None:
-            raise UsageError(f"the method {method.name} reads one sequence at a time, not a batch")
+            raise UsageError(f"the method {method.name} takes one sequence at a time, not a batch")
         # Each of its decoding steps would need a mask compiled anew.
         if "flex" in attention_implementation(decoder):
             raise UsageError(f"a batch under flex_attention {_ATTACHED}; load with sdpa")

@@ -190,7 +190,7 @@ def check_traceable(method: Method) -> None:
             "scorer=layer, or dycoke"
         )
     if pruning is not None and pruning.least:
-        raise UsageError("a trace needs decode pruning in any case: leave out prune_from")
+        raise UsageError("a trace needs decode pruning at any length: set prune_from to 0")
     if pruning is None:
         raise UsageError(
             f"a trace shows decode pruning, which the method {method.name} doesn't do as it is "

@@ -164,7 +164,7 @@ def _record(runs: list[_Run], rows: list[RecordedRow]) -> tuple[Record, list[str
     kept = [(place, item) for place, item in ordered if item.id in common]
     others = len(items) - len(kept)
     warnings = [
-        f"{others} of {len(items)} questions are left out, for not all methods were asked them"
+        f"{others} of {len(items)} questions are skipped, for not all methods were asked them"
     ]
     parts = {run.record.shards for run in runs}
     # A run of all questions makes whole what shards of them are beside it.

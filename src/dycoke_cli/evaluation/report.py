@@ -187,7 +187,7 @@ def _missing_shards(shards: Sequence[str]) -> list[str]:
         return []
     return [
         f"only the questions of shard {', '.join(shards)}, not those of {', '.join(missing)}; "
-        "`dycoke eval report` puts the folders of all together"
+        "`dycoke eval report` merges the folders of all"
     ]
 
 

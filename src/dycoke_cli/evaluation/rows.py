@@ -69,7 +69,7 @@ class Row:
     model: Annotated[str, Doc("Its name: of that which answered.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
     frames: Annotated[
-        CountOrNull, Doc("That the model was given; null where that differs from video to video.")
+        CountOrNull, Doc("Sampled; null where the number differs from video to video.")
     ]
     questions: Annotated[int, Doc(minimum=1)]
     accuracy: Share

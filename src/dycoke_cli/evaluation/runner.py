@@ -118,7 +118,7 @@ def _earlier_judge(folder: Path, record: Record) -> str | None:
 def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:
     if not rows:
         return []
-    return [f"{chosen.source.name} can't serve all methods; left out: {', '.join(rows)}"]
+    return [f"{chosen.source.name} can't serve all methods; skipped: {', '.join(rows)}"]
 
 
 def _repairs(journal: Journal) -> list[str]:

@@ -50,7 +50,7 @@ class LoadOptions:
     quantize: Annotated[
         Literal["int8", "int4"] | None,
         Param(
-            "Hold weights in 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (it is "
+            "Quantize weights to 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (it is "
             "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX; with AMX it saves "
             "memory only); all else needs the package bitsandbytes.",
             default="as stored",

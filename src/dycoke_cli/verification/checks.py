@@ -45,7 +45,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     prompts = [session.prompt(q, (), Method(), GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
     stock = [stock_run(session, question, NEW_TOKENS) for question in QUESTIONS]
     yield _against(
-        "encoded in chunks, an answer is that of plain generate()",
+        "encoded in chunks: same answers as stock generate()",
         session,
         prompts,
         lambda prompt: attached_run(session, prompt, Method(), NEW_TOKENS),
@@ -53,7 +53,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     )
     keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
     yield _against(
-        "attached with everything kept, an answer is that of plain generate()",
+        "attached, all tokens kept: same answers as stock generate()",
         session,
         prompts,
         lambda prompt: attached_run(session, prompt, keep_all, NEW_TOKENS),
@@ -66,9 +66,9 @@ def checks(session: VideoSession) -> Iterator[Step]:
             yield _pruned(session, prompts, replace(default, positions=other))
     else:
         yield Step(
-            "pruned, an answer is that of the masked reference",
+            "pruned: same answers as the masked reference",
             SKIPPED,
-            "the language model has layers that don't keep every token: it only merges",
+            "the language model has layers that don't keep every token, so only stage 1 applies",
         )
     yield _together(session, replace(default, kv_prune=prunes))
 
@@ -92,7 +92,7 @@ def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Ste
         run = attached_run(session, prompt, method, NEW_TOKENS)
         reference = masked_run(session, prompt, run, method)
         pairs.append(compared(run, reference, session.loaded.model.dtype))
-    name = f"pruned, positions {method.positions}, an answer is that of the masked reference"
+    name = f"pruned, positions {method.positions}: same answers as the masked reference"
     return _summed_up(name, pairs)
 
 
@@ -101,7 +101,9 @@ def _summed_up(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
     alike = sum(figures["tokens_alike"] for _, figures in pairs)
     tokens = sum(figures["tokens"] for _, figures in pairs)
     verdict = FAILED if any(v == FAILED for v, _ in pairs) else OK
-    detail = f"{alike} of {tokens} tokens alike, logits at most {apart:.1e} of the largest apart"
+    detail = (
+        f"{alike} of {tokens} tokens identical, logits differ by {apart:.1e} of the largest at most"
+    )
     return Step(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
 
 
@@ -113,10 +115,10 @@ def _together(session: VideoSession, method: Method) -> Step:
     alike = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
     exact = session.loaded.model.dtype == torch.float32
     return Step(
-        "asked together, answers are those asked alone",
+        "in one batch: same answers as one by one",
         OK if alike == len(QUESTIONS) or not exact else FAILED,
-        f"{alike} of {len(QUESTIONS)} alike"
-        + ("" if exact else " (in this dtype rounding may tip a close call)"),
+        f"{alike} of {len(QUESTIONS)} identical"
+        + ("" if exact else " (rounding in this dtype may change a near-tie)"),
         {"alike": alike, "questions": len(QUESTIONS)},
     )
 

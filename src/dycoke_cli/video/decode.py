@@ -296,4 +296,4 @@ def _damage(source: VideoSource) -> list[str]:
     if count == 0:
         return []
     what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
-    return [f"{source.name} is damaged: {what} left out"]
+    return [f"{source.name} is damaged: {what} skipped"]

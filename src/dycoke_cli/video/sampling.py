@@ -66,7 +66,7 @@ class Sampling:
         UsageError: a value is out of range.
     """
 
-    frames: Annotated[int, Param("Number of frames, spread evenly over the video.", at_least=1)] = (
+    frames: Annotated[int, Param("Number of frames, evenly spaced over the video.", at_least=1)] = (
         32
     )
     fps: Annotated[
@@ -84,7 +84,7 @@ class Sampling:
     start_s: Annotated[
         float | None,
         Param(
-            "Begin here: seconds or HH:MM:SS.mmm.",
+            "Start time: seconds or HH:MM:SS.mmm.",
             at_least=0,
             default="",
             flag="start",
@@ -95,7 +95,7 @@ class Sampling:
     end_s: Annotated[
         float | None,
         Param(
-            "End here: seconds or HH:MM:SS.mmm.",
+            "End time: seconds or HH:MM:SS.mmm.",
             at_least=0,
             default="",
             flag="end",
