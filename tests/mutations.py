@@ -110,7 +110,7 @@ MUTATIONS = (
         "published, attention is compared with the last choice",
         "VisualSelector._published_step",
         "self._reference = A",
-        "self._reference = A if renew else self._reference",
+        "self._reference = A if reselect else self._reference",
     ),
     Mutation(
         "the least attended tokens stay",

@@ -1,4 +1,4 @@
-"""Where files are kept that can be made again: a folder of its own in the user's cache."""
+"""The cache folder: files that can be made again, in the user's cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_LIMIT_GB = 10.0
 
 
 class CacheFiles:
-    """Files of one kind in a folder; those that were used longest ago go when there is no room.
+    """Files of one kind in a folder; the least recently used are evicted when there is no room.
 
     Args:
         folder: need not exist.

@@ -1,4 +1,4 @@
-"""Errors meant for a person: one sentence each, with the exit code and the word `--json` shows."""
+"""Errors for a person: one sentence each, with exit code and error code of `--json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parameter, told once: by the field of its dataclass.
+"""A parameter, defined once: by a field of its dataclass.
 
     retain: Annotated[float, Param("Fraction of tokens kept.", symbol="R", above=0, to=1)] = 0.25
 
@@ -35,7 +35,7 @@ _ALWAYS_THERE: Final = object()
 
 @dataclass(frozen=True)
 class Param:
-    """What a field says of a parameter, beside its type and default.
+    """The definition of a parameter, beside the type and default of its field.
 
     Args:
         help: sentences that end with a full stop; range and default are added to them.
@@ -46,12 +46,12 @@ class Param:
         below: all values are less than this.
         layer: it is a layer of the language model (0-based, 1 or more unless at_least says
             otherwise), which the model must have.
-        words: what may be given in place of a number, and the number that it means.
-        default: the default in words, where the value alone doesn't tell it; "" leaves it out.
+        words: words accepted in place of a number, and the numbers that they mean.
+        default: the default in words, where the value isn't enough; "" omits it.
         switch: the parameter of the same method without which (off, or None) this one has no
             effect.
         flag: its flag where that isn't its name: "start" for `start_s`.
-        metavar: what the help writes for a value.
+        metavar: the placeholder of a value in the help.
         read: the value that a text on the command line means, where it has a form of its own.
         nullable: None stays None: the parameter isn't used then, and is null in an answer.
         before: of a parameter that was added once there were answers: the value under which they
@@ -85,7 +85,7 @@ class Param:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter, as its field tells it.
+    """A parameter, as its field defines it.
 
     Args:
         name: of the field.
@@ -93,7 +93,7 @@ class Parameter:
         choices: the words, or () for the other kinds.
         optional: None is allowed: the default depends on the model or on other parameters.
         default: of the field.
-        told: the rest.
+        told: its definition.
     """
 
     name: str

@@ -26,7 +26,7 @@ def test_the_choice_is_renewed_when_attention_moved():
         [2, 3, 4],
         [0, 1, 2],  # 0 and 1 are back
     ]
-    assert selector.renewals == 2
+    assert selector.reselections == 2
 
 
 def test_attention_is_compared_with_the_last_choice_not_the_last_step():
@@ -44,14 +44,14 @@ def test_attention_is_compared_with_the_last_choice_not_the_last_step():
 def test_a_threshold_of_one_renews_at_every_step():
     selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0)
     steps(selector, A, A, NEAR_A)
-    assert selector.renewals == 2
+    assert selector.reselections == 2
     assert selector.step(torch.tensor(NEAR_A)).tolist() == [0, 1, 3]
 
 
 def test_without_recall_the_first_choice_stays():
     selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0, recall=False)
     assert steps(selector, A, B, B) == [[0, 1, 2]] * 3
-    assert selector.renewals == 0
+    assert selector.reselections == 0
 
 
 def test_ties_go_to_the_lower_index():
@@ -87,7 +87,7 @@ def test_published_compares_with_the_step_before_not_with_the_last_selection():
     attentions = [[float(t.cos()), float(t.sin()), 0.0, 0.0, 0.0] for t in turns]
     published = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
     assert steps(published, *attentions) == [[0, 1, 4], *[[0, 1, 2, 3, 4]] * 3]
-    assert published.renewals == 0
+    assert published.reselections == 0
     # A jump of 40 degrees is far from the step before.
     assert steps(published, attentions[1]) == [[0, 1, 4]]
 

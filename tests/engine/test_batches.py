@@ -156,8 +156,8 @@ def test_several_draws_of_one_prompt_choose_for_themselves():
             **inputs, max_new_tokens=20, do_sample=True, temperature=3.0, num_return_sequences=3
         )
     assert len({tuple(row.tolist()) for row in output}) == 3
-    renewals = [tuple(stats.recalled) for stats in attachment.stats]
-    assert len(set(renewals)) == 3
+    reselections = [tuple(stats.recalled) for stats in attachment.stats]
+    assert len(set(reselections)) == 3
 
 
 def test_what_reads_one_sequence_at_a_time_says_so():

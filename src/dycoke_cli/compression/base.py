@@ -1,9 +1,9 @@
-"""What a compression method is: a dataclass of parameters that makes up to four choices.
+"""The base class of compression methods: a dataclass of parameters with up to four selections.
 
 A method never touches a model. It says which frames go through the vision tower as one
-(`merge_frames`), which visual tokens the language model reads (`select`, or
-`choose` where it needs more than features, or merges), which of those its later layers go on with
-(`inside`), and which each decoding step attends to (`pruning`). The engine asks.
+(`merge_frames`), which visual tokens the language model gets (`select`, or `choose` where it needs
+more than features, or merges), which of those its later layers keep (`inside`), and which each
+decoding step attends to (`pruning`). The engine applies them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ PLACES = {
     "inside the language model": ("inside",),
     "in decode": ("pruning",),
 }
-"""Where a method may choose, and the functions of `Method` that do."""
+"""Where a method may select tokens, and the functions of `Method` that do."""
 
 
 class Selector(Protocol):
-    """The choice of a decoding step; one instance serves one generated sequence."""
+    """Selects visual tokens at each decoding step; one instance per generated sequence."""
 
-    renewals: int
-    """How often a choice was made anew after the first."""
+    reselections: int
+    """Reselections: selections after the first."""
 
     def step(self, attention: torch.Tensor) -> torch.Tensor:
-        """Choose the visual tokens of this step.
+        """Select the visual tokens of this step.
 
         Args:
             attention: `[V]`, float; the attention of the step's query to each visual token.
@@ -50,16 +50,16 @@ class Selector(Protocol):
 
 @dataclass(frozen=True)
 class Pruning:
-    """What decode pruning asks of the engine for one generated sequence.
+    """The settings of decode pruning for one generated sequence.
 
     Args:
         layer: the first layer (0-based) that attends to active tokens only. With a `selector` it is
             1 or more, for the layer before it gives the attention that the selector sees.
         selector: the selection of each step, for all layers from there on; None with `own`.
-        dp_cache: where what isn't active waits for a recall: on the "device", or on the "host";
-            or "discard" what the first choice leaves out. On the host, or discarded, each choice
-            of a sequence takes as many tokens as its first.
-        least: visual tokens without which a sequence isn't pruned.
+        dp_cache: where evicted entries are stored for a recall: on the "device", or on the
+            "host"; or "discard" what the first selection evicts. On the host, or discarded, each
+            selection of a sequence has as many tokens as its first.
+        least: the fewest visual tokens with which a sequence is pruned.
         own: each layer selects for itself, at each step, by an index of its own keys; or None.
     """
 
@@ -72,16 +72,16 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Inside:
-    """A choice inside the language model, made once, while it reads the prompt.
+    """A selection inside the language model, made once, during prefill.
 
     Args:
-        layer: the first layer (0-based, 1 or more) that goes on with the tokens kept only; the
-            layer before it gives the attention.
-        keep: makes the choice. From the attention `[V]`, float32, of the prompt's last token to
+        layer: the first layer (0-based, 1 or more) that gets the kept tokens only; the layer
+            before it provides the attention.
+        keep: selects. From the attention `[V]`, float32, of the prompt's last token to
             each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
         merge: merges the others into them. From the hidden states `[V, D]`, float, that the visual
             tokens have before that layer, and the tokens kept it returns `[A, D]`, float: what
-            the layer reads in their places. None where they stay what they are.
+            the layer gets in their places. None where kept tokens are unchanged.
     """
 
     layer: int
@@ -91,11 +91,11 @@ class Inside:
 
 @dataclass(frozen=True)
 class BeforeVision:
-    """A choice that is made early, so that what it drops needn't be encoded.
+    """A selection early in the vision tower, so that dropped tokens aren't encoded.
 
     Args:
-        parameters: what the choice depends on.
-        window: frames that are chosen from together; windows don't look at each other.
+        parameters: what the selection depends on.
+        window: frames from which tokens are selected together; windows are independent.
         keep: as `Method.select`, of the frames of a few whole windows (the last may be shorter).
         references: for as many frames: for each the earlier one that it is compared with, or None
             where it is kept whole.
@@ -113,7 +113,7 @@ class FrameMerging:
 
     Args:
         parameters: what it depends on.
-        window: frames that are merged among each other; windows don't look at each other.
+        window: frames that are merged among each other; windows are independent.
         layers: from how many layers of a tower are used to those behind which frames are merged,
             counted from 0, ascending; it raises a UsageError where the tower hasn't got one.
         merge: called behind each of them with the hidden states `[F', P, D]`, float, of the frames
@@ -132,7 +132,7 @@ class FrameMerging:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A row that the paper's tables have: a method with some parameters fixed.
+    """A method with some parameters fixed, as a row of the paper's tables.
 
     Args:
         summary: what it is, in a few words.
@@ -145,20 +145,20 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Method:
-    """A compression method. As it stands, it keeps everything: the baseline.
+    """A compression method. This base class keeps all tokens: the baseline.
 
-    Its parameters are the fields that have a `Param`; one that is None takes the value that suits
-    the model: see `suited`.
+    Its parameters are the fields that have a `Param`; one that is None gets the model's default:
+    see `suited`.
 
     Attributes:
         name: on the command line.
         title: in panels.
         summary: what it does, in a few words.
         paper: where it was published; None where it wasn't.
-        ablations: by the name that they have in `dycoke eval --methods`.
-        needs: what `choose` reads of its argument beside the features.
-        attach: applies a method to a model. The engine sets it when it is imported, for a method
-            knows nothing of it; `dycoke_cli` imports both.
+        ablations: by their name in `dycoke eval --methods`.
+        needs: inputs of `choose` other than the features.
+        attach: applies a method to a model. The engine sets it when it is imported, since methods
+            don't depend on the engine; `dycoke_cli` imports both.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -177,7 +177,7 @@ class Method:
 
     @classmethod
     def acts(cls) -> list[str]:
-        """Where it chooses: keys of `PLACES`."""
+        """Where it selects tokens: keys of `PLACES`."""
         return [
             place
             for place, choices in PLACES.items()
@@ -235,7 +235,7 @@ class Method:
         return [" ".join(group) for group in groups.values()]
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
-        """Choose the visual tokens that the language model reads.
+        """Select the visual tokens that the language model gets.
 
         Args:
             features: `[F, N, D]`, float; the tokens of F frames with N positions each.
@@ -250,27 +250,26 @@ class Method:
         return torch.arange(frames * per_frame, device=features.device)
 
     def choose(self, given: Given) -> Selection:
-        """The same, of a method that needs more than features, or that merges tokens.
+        """Select, in methods that need more than features or that merge tokens.
 
         Args:
-            given: the features, and what the method asks for by `needs`.
+            given: the features, and what `needs` names.
         """
         return Selection(self.select(given.features))
 
     def merging(self) -> str | None:
-        """What `select` is called in figures, or None where it has no name or keeps all."""
+        """The name of `select` in reports; None where it has none, or keeps all."""
         return None
 
     def before_vision(self) -> BeforeVision | None:
-        """A choice inside the vision tower; None where all are made behind it.
+        """A selection inside the vision tower; None without one.
 
-        `choose` is told of it, and still makes its own: among all tokens, those with the embeddings
-        of others among them.
+        `choose` still selects among all tokens, of which merged ones have the embeddings of others.
         """
         return None
 
     def merge_frames(self) -> FrameMerging | None:
-        """What becomes of frames inside the vision tower; None where each goes through alone."""
+        """Merging of frames inside the vision tower; None without it."""
         return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
@@ -278,9 +277,9 @@ class Method:
         return frames * per_frame
 
     def attended_tokens(self, kept: int) -> int:
-        """Of the visual tokens kept, those that layers behind the method's choice attend to.
+        """How many of the kept visual tokens layers behind the method's selection attend to.
 
-        In decode that is a step's; inside the language model it holds for the prompt as well.
+        In decode, at each step; inside the language model, during prefill as well.
         """
         return kept
 
@@ -289,7 +288,7 @@ class Method:
         return False
 
     def inside(self) -> Inside | None:
-        """The choice inside the language model, or None where all layers read the same tokens."""
+        """The selection inside the language model; None where all layers have the same tokens."""
         return None
 
     def pruning(self) -> Pruning | None:
@@ -314,12 +313,12 @@ class Method:
 
 
 def tokens_left(tokens: int, ratio: float) -> int:
-    """How many of `tokens` stay when that share goes: `int(tokens * (1 - ratio))`, in float64."""
+    """How many of `tokens` are kept if that fraction is dropped: `int(tokens * (1 - ratio))`."""
     return int(tokens * (1 - ratio))
 
 
 def top(attention: torch.Tensor, count: int) -> torch.Tensor:
-    """The tokens with the highest attention; among equals the lower index is chosen.
+    """The tokens with the highest attention; ties go to the lower index.
 
     Args:
         attention: `[V]`, float.

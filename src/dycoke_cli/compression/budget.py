@@ -1,4 +1,4 @@
-"""The budget of methods that keep a share of the visual tokens before the language model."""
+"""The budget of methods that keep a fraction of the visual tokens before the language model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Positions = Annotated[
 
 
 def budget(frames: int, per_frame: int, retain: float) -> int:
-    """How many tokens a share of all of them is: `int(F * N * retain)`, in float64, 1 at least.
+    """The number of tokens of a budget: `int(F * N * retain)`, in float64, 1 at least.
 
     Args:
         frames: F.
@@ -82,7 +82,7 @@ def in_proportion(total: int, sizes: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Budgeted(Method):
-    """What methods have in common that choose before the language model, up to a budget."""
+    """Methods that keep a given fraction of the visual tokens before the language model."""
 
     retain: Annotated[float, RETAIN] = 0.25
     positions: Positions = None

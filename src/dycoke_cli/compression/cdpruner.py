@@ -1,4 +1,4 @@
-"""CDPruner: a diverse choice of the tokens that have to do with the question."""
+"""CDPruner: diverse tokens that are relevant to the question."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class CDPruner(MergingEarly):
 
 
 def _greedy(directions: torch.Tensor, relevance: torch.Tensor, count: int) -> list[int]:
-    """The tokens that a greedy choice for the largest determinant takes, in its order.
+    """Greedy selection for the largest determinant, in the order of selection.
 
     Args:
         directions: `[V, D]`, of length 1.
@@ -134,7 +134,7 @@ def _residual(
 
 
 def _likely(kernel: torch.Tensor, count: int) -> list[int]:
-    """The greedy choice from a few tokens alone, the first of which is the next of all.
+    """Greedy selection among a few tokens, of which the first is the next of all.
 
     Args:
         kernel: `[S, S]`, overwritten.

@@ -1,4 +1,4 @@
-"""Coverage: the tokens that stand best for all of a video, in what they look like and in time.
+"""Coverage: the tokens that best represent all tokens of a video, by features and time.
 
 This is facility location, a submodular function, which greedy selection brings within 1 - 1/e of
 its best value (Nemhauser, Wolsey and Fisher 1978).
@@ -26,7 +26,7 @@ LEAST_SPREAD = 2.0**-10
 def similarities(
     tokens: torch.Tensor, frames: torch.Tensor, window: int = WINDOW
 ) -> list[torch.Tensor]:
-    """How well tokens stand for each other, in each window of frames.
+    """How well tokens represent each other, in each window of frames.
 
     Of unit vectors u and their frames f, `exp(-d_ij / m - |f_i - f_j| / window)`, where
     `d_ij = 1 - u_i · u_j`, and m is the mean of d over all pairs of the video.
@@ -34,7 +34,7 @@ def similarities(
     Args:
         tokens: `[V, D]`, float.
         frames: `[V]`, int64, ascending: the frame of each; frames may differ in length.
-        window: frames per window; tokens of different windows don't stand for each other.
+        window: frames per window; tokens of different windows don't represent each other.
 
     Returns:
         For each window that has tokens `[n, n]`, float32, symmetric, 0-1.
@@ -60,8 +60,8 @@ def similarities(
 def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
     """Select greedily: each time the token whose selection adds most to the coverage.
 
-    The coverage is the sum, over all tokens, of the similarity to the selected token that stands
-    for them best. Windows compete for one budget.
+    The coverage is the sum, over all tokens, of the similarity to the selected token that
+    represents them best. Windows compete for one budget.
 
     Args:
         alike: of `similarities`.
@@ -124,7 +124,7 @@ class _Window:
 def cover(
     tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
 ) -> torch.Tensor:
-    """The tokens that stand best for all of them.
+    """The tokens that best represent all of them.
 
     Args:
         tokens: `[V, D]`, float.
@@ -142,14 +142,14 @@ def cover(
 def cover_and_merge(
     tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, and the others merged into them: each into the one that stands for it best.
+    """The same, with each other token merged into the one that represents it best.
 
     Args: as of `cover`.
 
     Returns:
         `[count]`, int64, ascending, and `[count, D]`, float32 (of float64 tokens float64): the mean
-        of a token that is kept and of those that it stands for; of equally similar ones the lower
-        index takes them. What is in a window of which nothing is kept is dropped.
+        of a kept token and of those that it represents; ties go to the lower index. Tokens of a
+        window of which nothing is kept are dropped.
     """
     import torch
 

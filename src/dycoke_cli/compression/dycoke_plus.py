@@ -32,9 +32,9 @@ and a CPU that has them gain from 1,480 on (docs/speed.md)."""
 
 @dataclass(frozen=True)
 class DyCokePlus(MergingEarly):
-    """DyCoke with another rule in each stage, for smaller budgets; published nowhere yet.
+    """DyCoke with another rule in each stage, for smaller budgets; unpublished.
 
-    Stage 1 keeps the tokens that stand best for all of them, and merges the others into them
+    Stage 1 keeps the tokens that best represent all of them, and merges the others into them
     (`compression/coverage.py`), where DyCoke keeps every fourth frame whole. In stage 2 every layer
     ranks the visual tokens by its own query and a low-rank index of its own keys
     (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on, where
@@ -143,7 +143,7 @@ class DyCokePlus(MergingEarly):
         return tokens_left(kept, self.prune_ratio) if pruned else kept
 
     def choose(self, given: Given) -> Selection:
-        """The tokens that cover those given best."""
+        """The tokens with the best coverage."""
         import torch
 
         frames, per_frame = given.features.shape[:2]

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FastV(Method):
-    """FastV (arXiv 2403.06764, ECCV 2024), section 4.1: one choice inside the language model.
+    """FastV (arXiv 2403.06764, ECCV 2024), section 4.1: one selection inside the language model.
 
-    While the prompt is read, the attention of its last token in layer L-1, after softmax over all
-    keys and averaged over heads, ranks the visual tokens. Layers from L on (K in the paper) read
-    the best of them only, in the rest of the prompt and in every decoding step: the fraction P (R
-    in the paper) is gone. Tokens keep their positions. Ties go to the lower index.
+    During prefill, the attention of the prompt's last token in layer L-1, after softmax over all
+    keys and averaged over heads, ranks the visual tokens. Layers from L on (K in the paper) have
+    the best of them only, in the rest of prefill and in every decoding step: the fraction P (R in
+    the paper) is dropped. Tokens keep their positions. Ties go to the lower index.
 
     Differs from the authors' code, which comes in several versions: one hides the other tokens by
     an attention mask and shortens nothing, another drops them, and computes layer L-1 twice. They
@@ -51,7 +51,7 @@ class FastV(Method):
     ] = 2
 
     def inside(self) -> Inside:
-        """The layer, and the choice that is made before it."""
+        """The layer, and the selection before it."""
         return Inside(self.prune_layer, self._keep)
 
     def attended_tokens(self, kept: int) -> int:

@@ -1,4 +1,4 @@
-"""Methods that choose and merge in each frame alone, by the vision encoder's attention."""
+"""Methods that select and merge in each frame alone, by the vision encoder's attention."""
 
 from __future__ import annotations
 

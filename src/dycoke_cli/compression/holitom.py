@@ -1,4 +1,4 @@
-"""HoliTom: what stands still is merged over segments of time, the rest kept by attention."""
+"""HoliTom: static tokens are merged over segments of time, the rest kept by attention."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class HoliTom(MergingInside):
     equally good choices, the shorter segment at the end). Then static tokens of each segment, and
     the others of each frame, keep their share of the budget: of the others those with the most
     attention; of static ones the density peaks, each of which becomes β of itself and 1 - β of the
-    mean of the tokens that are nearest to it. A static token stands in its segment's first frame.
-    Ties go to the lower index.
+    mean of the tokens that are nearest to it. Static tokens are placed in their segment's first
+    frame. Ties go to the lower index.
 
     Differs from the authors' code in the budget, which there comes out near R of the tokens: shares
     are rounded so that it is exact, and where merging over time alone would leave fewer tokens,
@@ -46,7 +46,7 @@ class HoliTom(MergingInside):
 
     name: ClassVar[str] = "holitom"
     title: ClassVar[str] = "HoliTom"
-    summary: ClassVar[str] = "merges what stands still; then by attention"
+    summary: ClassVar[str] = "merges static tokens; the rest by attention"
     paper: ClassVar[str | None] = "arXiv 2505.21334, NeurIPS 2025"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 

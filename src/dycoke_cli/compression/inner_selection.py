@@ -1,4 +1,4 @@
-"""A second choice inside the language model, of methods that choose before it."""
+"""A second selection inside the language model, of methods that select before it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ INNER_RETAIN = Param(
 
 @dataclass(frozen=True)
 class SelectingInside(Budgeted):
-    """What methods have in common that choose once more inside the language model, if asked to.
+    """Methods that can select once more inside the language model.
 
-    While the prompt is read, the attention of its last token in layer L-1, averaged over heads,
+    During prefill, the attention of its last token in layer L-1, averaged over heads,
     ranks the visual tokens that the language model reads; layers from L on read the best of them
     alone. Ties go to the lower index. Tokens keep their positions.
     """
@@ -66,7 +66,7 @@ class SelectingInside(Budgeted):
 
 @dataclass(frozen=True)
 class MergingInside(SelectingInside):
-    """Those that merge what they don't choose there.
+    """Methods that merge the tokens they drop there.
 
     Each other token is merged into the one of those that stay whose hidden state going into layer L
     is most similar (cosine, before anything is merged): one after the other, in sequence order,

@@ -1,7 +1,7 @@
-"""Stage 2 of DyCoke, dynamic KV pruning: each decoding step attends to what matters at that step.
+"""Stage 2 of DyCoke, dynamic KV pruning: each decoding step attends to a selection of tokens.
 
-Source: DyCoke (arXiv 2411.15024), section 3.3. What isn't active waits in the DP cache and can
-come back at any later step.
+Source: DyCoke (arXiv 2411.15024), section 3.3. Evicted tokens are kept in the DP cache and can be
+recalled at any later step.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ PRUNE_FROM = Param(
 class VisualSelector:
     """Selects, step by step, the visual tokens that layers from the prune layer on attend to.
 
-    A new selection is made only when attention moved: when the cosine similarity of this step's
+    A new selection is made only when attention changed: when the cosine similarity of this step's
     attention with that of the last selection's step falls below `recall_threshold`.
 
     Attributes:
-        renewals: selections after the first.
+        reselections: selections after the first.
 
     Args:
         prune_ratio: P, the share of the visual tokens that is pruned, in [0, 1).
         recall_threshold: reselect below this similarity; 1 or more reselects at every step.
-        recall: False keeps the first selection for good (the paper's one-shot ablation).
+        recall: False keeps the first selection (the paper's one-shot ablation).
         variant: "paper", or "published": attention is compared with the step before, a step
-            without a renewal attends to all visual tokens, the last one is always active.
+            without a reselection attends to all visual tokens, the last one is always active.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class VisualSelector:
         self.recall_threshold = recall_threshold
         self._one_shot = not recall
         self.variant = variant
-        self.renewals = 0
+        self.reselections = 0
         self._reference: torch.Tensor | None = None
         self._active: torch.Tensor | None = None
 
     def step(self, attention: torch.Tensor) -> torch.Tensor:
-        """Choose the visual tokens of this step.
+        """Select the visual tokens of this step.
 
         Args:
             attention: `[V]`, float; the attention of the step's query to each visual token after
@@ -98,7 +98,7 @@ class VisualSelector:
             return self._published_step(attention)
         if self._active is None or self._moved(attention):
             self._reference = attention
-            self._renew(top(attention, tokens_left(len(attention), self.prune_ratio)))
+            self._reselect(top(attention, tokens_left(len(attention), self.prune_ratio)))
         assert self._active is not None
         return self._active
 
@@ -108,17 +108,17 @@ class VisualSelector:
         if self._one_shot and self._active is not None:
             return self._active
         last = len(attention) - 1
-        # The published code leaves the last visual token out of scores and choice alike.
+        # The published code excludes the last visual token from scores and selection.
         scored = attention[:last]
-        renew = self._active is None or self._moved(scored)
+        reselect = self._active is None or self._moved(scored)
         self._reference = scored
-        if not renew:
+        if not reselect:
             return torch.arange(len(attention), device=attention.device)
         chosen = top(scored, tokens_left(last, self.prune_ratio))
-        return self._renew(torch.cat([chosen, chosen.new_tensor([last])]))
+        return self._reselect(torch.cat([chosen, chosen.new_tensor([last])]))
 
-    def _renew(self, active: torch.Tensor) -> torch.Tensor:
-        self.renewals += self._active is not None
+    def _reselect(self, active: torch.Tensor) -> torch.Tensor:
+        self.reselections += self._active is not None
         self._active = active
         return active
 

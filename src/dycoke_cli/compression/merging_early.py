@@ -1,4 +1,4 @@
-"""Merging inside the vision tower, for methods that choose behind it among all tokens."""
+"""Merging inside the vision tower, for methods that select after it among all tokens."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _frames_before(frames: int) -> list[int | None]:
 
 @dataclass(frozen=True)
 class MergingEarly(Budgeted):
-    """What methods have in common that need no more of the vision tower than its output.
+    """Methods that need no more of the vision tower than its output.
 
     With `merge_stage="vision"` tokens are merged inside the tower, the same for every method and
     budget. Behind it they are unmerged: each has the embedding of the token that it was merged

@@ -26,7 +26,7 @@ class PruMerge(FrameByFrame):
     the most attention. To each of them the tokens are added whose keys are most like its own
     (cosine similarity; kept ones, too; 1 in 18 of the frame's tokens, as the published 32 of 576),
     each times its share of the frame's attention. Where a
-    frame keeps two or more but not all, the last of them stands for the tokens that aren't kept:
+    frame keeps two or more but not all, the last of them represents the tokens that aren't kept:
     the sum of all of those, each times its share of the attention, at the place of the one with the
     most. Ties go to the lower index.
 

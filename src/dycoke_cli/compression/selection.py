@@ -1,4 +1,4 @@
-"""What a method may choose by, and what it says of its choice."""
+"""The inputs of a selection, and its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 Need = Literal["attention", "question"]
-"""What a method may ask for beside the features."""
+"""Inputs that a method may request beside the features."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class MergedFrames:
 
 @dataclass(frozen=True)
 class Given:
-    """A video as a method sees it; what the method doesn't ask for (`Method.needs`) is None.
+    """A video as a method sees it; what the method doesn't request (`Method.needs`) is None.
 
     Args:
         features: `[F, N, D]`, float: the tokens of F frames with N positions each, as the language
-            model would read them.
+            model would get them.
         attention: `[F, N]`, float32: how much the vision encoder attends to each token: in the last
             layer whose output is used, the attention of the class token's query, or of all
             queries in the mean where there is no class token; in the mean over heads, and over

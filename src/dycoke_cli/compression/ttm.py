@@ -1,7 +1,7 @@
-"""Stage 1 of DyCoke, temporal token merging: drop what the frame before already said.
+"""Stage 1 of DyCoke, temporal token merging: drop tokens that repeat an earlier frame.
 
 Source: DyCoke (arXiv 2411.15024), section 3.2. "Merged" means dropped, as in the published code:
-the neighbour's token stands for both.
+the neighbour's token represents both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PUBLISHED_WINDOW = 4
 def keep_indices(
     features: torch.Tensor, merge_ratio: float, window: int = 4, variant: str = "paper"
 ) -> torch.Tensor:
-    """Choose the tokens that stay.
+    """Select the tokens that are kept.
 
     In each window of consecutive frames, an odd frame is compared with the even one before it,
     and every other even frame with the first of the window. Of a compared frame the
@@ -32,14 +32,13 @@ def keep_indices(
     Args:
         features: `[F, N, D]`, float; the visual tokens as the language model would read them.
         merge_ratio: K, the share of a compared frame that is dropped, in [0, 1).
-        window: frames a window; the last one may be shorter.
+        window: frames per window; the last one may be shorter.
         variant: "paper", or "published" for the published code with its quirks: no comparison
             with the first frame in the last window of a multiple of 4 frames, an odd trailing
             frame dropped whole, the tokens of a compared frame in order of rising similarity.
 
     Returns:
-        `[M]`, int64: flat indices `frame*N + position` in the order in which the language model
-        reads them.
+        `[M]`, int64: flat indices `frame*N + position` in the order of the sequence.
 
     Raises:
         UsageError: (a ValueError) the published variant with 4 frames or fewer.

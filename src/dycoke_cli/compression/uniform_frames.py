@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniformFrames(MergingEarly):
-    """Whole frames, evenly spaced, whatever they show.
+    """Whole frames, evenly spaced, whatever their content.
 
     As many frames as the budget takes, each the middle one of an equal part of the video. Where
     the budget isn't a whole number of frames, the last of them keeps what is left, spread over its

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniformSpatial(MergingEarly):
-    """The same share of each frame, spread evenly over its grid, whatever it shows.
+    """The same fraction of each frame, evenly spaced on its grid, whatever its content.
 
     The spread moves on from frame to frame, so that every position is seen in turn: at a quarter,
     each frame has one of each 2x2 positions, and four frames have all of them. Where the budget

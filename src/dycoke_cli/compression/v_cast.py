@@ -1,4 +1,4 @@
-"""V-CAST: more tokens where the video changes its course, and the outliers of each frame."""
+"""V-CAST: more tokens where motion changes, and the outliers of each frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attaches a method to a stock model through public seams, and leaves no trace on it.
+"""Attaches a method to a stock model by public hooks, and restores the model afterwards.
 
 A forward pre-hook on the model notes where the visual tokens are; one on the text decoder drops
 the tokens that the method doesn't keep and puts a `KVStore` in the place of the call's empty cache;
@@ -154,7 +154,7 @@ class Attachment:
             )
 
     def _layers_to_change(self) -> list[int]:
-        """The decoder layers that read something else than what the layer before put out."""
+        """The decoder layers whose input isn't the output of the layer before."""
         inside, layers = self._method.inside(), len(self._decoder.layers)
         pruned = range(layers if inside is None else inside.layer, layers)
         vision = getattr(self._model.config, "vision_config", None)

@@ -1,4 +1,4 @@
-"""Attention functions of ours around stock ones, and when a model runs with them.
+"""Custom attention functions around stock ones, and when a model runs with them.
 
 Each is registered with `AttentionInterface` under the stock name with a prefix. The one of attached
 methods scores visual tokens at one layer and otherwise steps aside: what is known of a call
@@ -29,7 +29,7 @@ PREFIX = "dycoke_"
 def register_attention(
     prefix: str, implementation: str, make: Callable[[Attention, str], Attention]
 ) -> str:
-    """Register an attention function of ours around a stock one, with its mask; return its name.
+    """Register a custom attention function around a stock one, with its mask; return its name.
 
     Eager attention isn't in the registry (each modelling file has its own); SDPA, which computes
     the same, takes its place.
@@ -53,7 +53,7 @@ def scoring_attention(implementation: str) -> str:
 
 
 class AttentionSwitch:
-    """Turns the attention of a decoder or a vision tower to one of ours while anybody wants it.
+    """Sets the attention of a decoder or a vision tower to a custom one while it is in use.
 
     Attachments of several threads can overlap, so the last one to leave switches back.
 
@@ -71,7 +71,7 @@ class AttentionSwitch:
         self._attached: WeakKeyDictionary[Any, _Attached] = WeakKeyDictionary()
 
     def enter(self, decoder: Any) -> None:
-        """Count one more that wants it for a text decoder, or a vision tower."""
+        """Count one more user, for a text decoder or a vision tower."""
         with self._lock:
             attached = self._attached.get(decoder)
             if attached is None:
@@ -97,7 +97,7 @@ class AttentionSwitch:
 
 @dataclass
 class _Attached:
-    """What a decoder or a vision tower had before, and how many want ours."""
+    """The attention that a decoder or a vision tower had before, and the users of ours."""
 
     stock: str
     count: int = 0

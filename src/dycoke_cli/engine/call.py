@@ -1,4 +1,4 @@
-"""One `generate()` call on shortened prompts: what its layers and decoding steps need to know."""
+"""One `generate()` call on shortened prompts: the state its layers and steps share."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class ShortenedSequence:
         """
         assert self.selector is not None
         active = self.selector.step(attention)
-        self.stats.step(active, self.selector.renewals)
+        self.stats.step(active, self.selector.reselections)
         if self.recorder is not None:
-            self.recorder.step(attention, active, self.selector.renewals)
+            self.recorder.step(attention, active, self.selector.reselections)
         return active
 
 
 @dataclass
 class Call:
-    """What is known of a call.
+    """The state of a call.
 
     Args:
         sequences: of the batch.
@@ -105,7 +105,7 @@ class Call:
         return step | {"attention_mask": self.keep}
 
     def of_chunk(self, start: int, stop: int) -> Call:
-        """What layers need to know while the tokens `start` … `stop` - 1 are prefilled alone."""
+        """The state of layers while the tokens `start` … `stop` - 1 are prefilled alone."""
         stacked = self.deepstack
         return replace(self, deepstack=stacked and stacked.of_chunk(start, stop))
 

@@ -1,4 +1,4 @@
-"""Prefills a long prompt in chunks, and what all questions about a video begin with only once.
+"""Chunked prefill, and a cache of the prefix that all questions about a video share.
 
 The middle of an MLP is several times as wide as the hidden states that a layer reads: of a video of
 128 frames in a model of 7 B, 1.3 GB, where the keys and values of the whole prompt take 0.7. A
@@ -187,7 +187,7 @@ def _chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
 
 
 def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
-    """A digest of the first `length` tokens of a prompt, as the text decoder is about to read them.
+    """A digest of the first `length` tokens of a prompt, before the text decoder.
 
     Args:
         kwargs: of the text decoder: `inputs_embeds` [1, R, D], `position_ids` [..., 1, R] or None.

@@ -1,4 +1,4 @@
-"""How much goes through a model at once: frames through its vision tower, tokens through a layer.
+"""Chunk sizes: frames per pass of the vision tower, tokens per pass of a layer.
 
 Importing this doesn't import torch. The names are looked up here when they are used.
 """

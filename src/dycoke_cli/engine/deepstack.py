@@ -15,7 +15,7 @@ DEEPSTACK, VISUAL_MASK = "deepstack_visual_embeds", "visual_pos_masks"
 
 
 class DeepStack:
-    """What is added where, for shortened sequences.
+    """DeepStack embeddings and their places in shortened sequences.
 
     Args:
         places: `[B, R]`, bool: the tokens that are added to.

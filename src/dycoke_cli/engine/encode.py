@@ -1,4 +1,4 @@
-"""Encodes a video once: the embeddings of its placeholders, as the language model reads them.
+"""Encodes a video once: the embeddings of its placeholders, the input of the language model.
 
 The seam is public and the same in every version and family: a forward pre-hook on the text
 decoder, where the visual tokens are in `inputs_embeds` already.
@@ -32,7 +32,7 @@ from dycoke_cli.models.prompt import VideoPrompt
 
 @dataclass(frozen=True)
 class Encoded:
-    """A video as the language model reads it.
+    """An encoded video, the input of the language model.
 
     Args:
         embeddings: `[R, D]`, in the model's dtype and on its device: one per placeholder.
@@ -55,7 +55,7 @@ class Encoded:
 
 
 class _Reached(Exception):
-    """Carries the decoder's arguments out of a forward that has done all we want of it."""
+    """Carries the decoder's arguments out of a forward that ends there."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         super().__init__()

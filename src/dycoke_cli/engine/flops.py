@@ -13,7 +13,7 @@ from dycoke_cli.result import Flops
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
-    """Of reading a prompt: Σ over layers of 4nd² + 2n²d + 2ndm.
+    """Prefill: Σ over layers of 4nd² + 2n²d + 2ndm.
 
     Args:
         tokens_by_layer: n of each layer: the tokens that it reads.
@@ -28,7 +28,7 @@ def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> f
 def decode_flops(
     generated: int, tokens_by_layer: Sequence[float], *, hidden: int, mlp: int
 ) -> float:
-    """Of writing R tokens: Σ over layers of R·((4d² + 2dm) + 2(dn + d(R+1)/2)).
+    """Decode of R tokens: Σ over layers of R·((4d² + 2dm) + 2(dn + d(R+1)/2)).
 
     Args:
         generated: R.

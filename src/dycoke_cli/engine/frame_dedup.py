@@ -1,4 +1,4 @@
-"""Frames that are the same, number by number: they need to be encoded only once."""
+"""Identical frames, which are encoded only once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dycoke_cli.models.families import Family
 
 
 def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) -> list[int]:
-    """For each frame the first one with the very same input: itself where it is new.
+    """For each frame the first identical one: itself where there is none before.
 
     The last frame is always itself: what some families put behind a video comes with it.
 

@@ -38,7 +38,7 @@ class Stopwatch:
 
 
 class TimedStreamer(TextStreamer):
-    """Streams finished words, notes when the first token came, and counts tokens.
+    """Streams finished words, times the first token, and counts tokens.
 
     Of a batch no words are streamed.
 
@@ -74,7 +74,7 @@ class TimedStreamer(TextStreamer):
             self._on_token(self._tokens)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Hand finished words on."""
+        """Stream finished words."""
         if text and self._on_text is not None:
             self._on_text(text)
 
@@ -191,7 +191,7 @@ def generate(
 
 
 class _Finite(LogitsProcessor):
-    """Ends a sequence where its logits aren't finite; the device isn't waited for.
+    """Ends a sequence where its logits aren't finite, without synchronizing with the device.
 
     Attributes:
         broken: `[B]`, int64: the first such step of each sequence, or a number above all steps.

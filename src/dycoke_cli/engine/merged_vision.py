@@ -1,4 +1,4 @@
-"""Merging before vision: patches of tokens that merging drops are not run through the tower.
+"""Merging before vision: patches of dropped tokens don't go through the tower.
 
 The first layers see every patch, for their output says better than raw pixels what is new. Behind
 them the selection is made, and a frame that is compared with another one goes on with the patches

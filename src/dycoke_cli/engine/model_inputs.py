@@ -1,4 +1,4 @@
-"""What a model and its text decoder are called with, and how tokens are taken out of that.
+"""The inputs of a model and its text decoder, and how tokens are removed from them.
 
 The token ids are at hand before the model, positions and embeddings before its text decoder.
 """
@@ -23,7 +23,7 @@ OTHERS = ("position_ids", "attention_mask")
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """The token ids of a batch of prompts, noted until the text decoder is about to run.
+    """The token ids of a batch of prompts, kept until the text decoder runs.
 
     Args:
         input_ids: `[B, S]`, int64.

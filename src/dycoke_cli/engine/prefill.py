@@ -1,4 +1,4 @@
-"""Shortens prompts, as the text decoder is about to read them, to the tokens a method keeps."""
+"""Removes the tokens that a method drops from the inputs of the text decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts together what is reported of an answer."""
+"""Makes the answer object."""
 
 from __future__ import annotations
 

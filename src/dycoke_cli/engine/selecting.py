@@ -1,4 +1,4 @@
-"""Asks a method for the visual tokens of each sequence, with what it needs to choose by."""
+"""Runs a method's selection for each sequence, with the inputs that it requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING = Selection(torch.arange(0))
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts that the text decoder is about to read.
+    """A batch of prompts before the text decoder.
 
     Args:
         embeddings: `[B, S, D]`.

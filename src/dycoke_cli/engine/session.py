@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class VideoSession:
-    """Questions about one video, which is encoded at the first question, and prefilled but once.
+    """Questions about one video, which is encoded and prefilled once, at the first question.
 
     Attributes:
         video: what the stock processor made of it.

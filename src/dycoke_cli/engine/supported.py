@@ -1,4 +1,4 @@
-"""Refuses, in a sentence, what an attached method would get silently wrong."""
+"""Refuses what would silently go wrong with a method attached."""
 
 from __future__ import annotations
 

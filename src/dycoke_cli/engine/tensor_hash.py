@@ -1,4 +1,4 @@
-"""Hashes of tensors: what was computed from the very same numbers need not be computed again."""
+"""Hashes of tensors, to reuse what was computed from identical ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forward hooks of one thread: others use the module as if there were none."""
+"""Forward hooks of one thread, without effect on other threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In-LLM token pruning of one sequence: layers behind the selection read fewer of its tokens."""
+"""In-LLM token pruning of one sequence: layers behind the selection get fewer of its tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dycoke_cli.compression.base import Inside
 
 
 class TokenPruning:
-    """Takes a method's selection during prefill, and drops the other tokens from what layers read.
+    """Takes a method's selection during prefill, and drops the others from later layers.
 
     Attributes:
         layer: the first that goes on with fewer tokens.

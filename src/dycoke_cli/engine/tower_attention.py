@@ -1,4 +1,4 @@
-"""The vision encoder's attention to each visual token, for methods that choose by it.
+"""The vision encoder's attention to each visual token, for methods that request it.
 
 It is read off one layer, as that layer is about to attend: queries and keys give the same weights
 that it attends with, one frame at a time, and the layer itself runs the stock function unchanged.

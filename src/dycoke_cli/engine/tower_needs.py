@@ -1,4 +1,4 @@
-"""Refuses, in a sentence, a method that needs what a model's vision tower doesn't give."""
+"""Refuses a method that needs what a model's vision tower doesn't provide."""
 
 from __future__ import annotations
 

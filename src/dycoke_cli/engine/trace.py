@@ -1,4 +1,4 @@
-"""What the decoding steps of a sequence did: counts, and on request a trace of each step.
+"""Statistics of the decoding steps of a sequence, and on request a trace of each step.
 
 A trace has the attention to each frame, and which tokens were evicted and recalled.
 """
@@ -29,7 +29,7 @@ class DecodeStats:
         active: visual tokens that each step attended to from the prune layer on.
         evicted: tokens that left the active set at each step.
         recalled: tokens that came back into it at each step.
-        renewals: reselections by then (the first selection isn't counted).
+        reselections: reselections by then (the first selection isn't counted).
     """
 
     visual: int = 0
@@ -39,7 +39,7 @@ class DecodeStats:
     active: list[int] = field(default_factory=list)
     evicted: list[int] = field(default_factory=list)
     recalled: list[int] = field(default_factory=list)
-    renewals: list[int] = field(default_factory=list)
+    reselections: list[int] = field(default_factory=list)
     _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -55,7 +55,7 @@ class DecodeStats:
     @property
     def choices_renewed(self) -> int:
         """Reselections: steps at which the selection was made anew; the first isn't counted."""
-        return self.renewals[-1] if self.renewals else 0
+        return self.reselections[-1] if self.reselections else 0
 
     @property
     def tokens_evicted(self) -> int:
@@ -64,19 +64,19 @@ class DecodeStats:
 
     @property
     def tokens_recalled(self) -> int:
-        """Tokens that came back into it, summed over steps."""
+        """Tokens recalled into it, summed over steps."""
         return sum(self.recalled)
 
-    def step(self, active: torch.Tensor, renewals: int) -> None:
+    def step(self, active: torch.Tensor, reselections: int) -> None:
         """Count one step.
 
         Args:
             active: `[A]`, int64, ascending: the tokens that the step attends to; the same object
                 as at the step before where the selection stayed.
-            renewals: reselections so far, the first selection not counted.
+            reselections: reselections so far, the first selection not counted.
         """
         self.active.append(len(active))
-        self.renewals.append(renewals)
+        self.reselections.append(reselections)
         left, back = 0, 0
         if active is not self._before:
             everything = torch.arange(self.visual_kept, device=active.device)
@@ -92,7 +92,7 @@ class DecodeStats:
 
         Nothing is moved for that: no token is evicted, and none recalled.
         """
-        self.renewals.append(len(self.active))
+        self.reselections.append(len(self.active))
         self.active.append(active)
         self.evicted.append(0)
         self.recalled.append(0)
@@ -104,12 +104,12 @@ class DecodeStats:
             active=self.active[:steps],
             evicted=self.evicted[:steps],
             recalled=self.recalled[:steps],
-            renewals=self.renewals[:steps],
+            reselections=self.reselections[:steps],
         )
 
 
 class Recorder:
-    """Records the steps of one sequence; what they mean is worked out at the end.
+    """Records the steps of one sequence, to be evaluated at the end.
 
     Attributes:
         kept: `[V]`, int64: the visual tokens that the language model read.
@@ -126,15 +126,15 @@ class Recorder:
         self.kept = kept.cpu()
         self._steps: list[tuple[torch.Tensor, torch.Tensor, int]] = []
 
-    def step(self, attention: torch.Tensor, active: torch.Tensor, renewals: int) -> None:
+    def step(self, attention: torch.Tensor, active: torch.Tensor, reselections: int) -> None:
         """Note one step.
 
         Args:
             attention: `[V]`, float32, of the step's query to each token that was read.
             active: `[A]`, int64, ascending: those of them that are active.
-            renewals: reselections so far, the first selection not counted.
+            reselections: reselections so far, the first selection not counted.
         """
-        self._steps.append((attention, active, renewals))
+        self._steps.append((attention, active, reselections))
 
     @property
     def active(self) -> tuple[torch.Tensor, ...]:
@@ -146,7 +146,7 @@ class Recorder:
         was_active = torch.ones(len(self.kept), dtype=torch.bool)
         renewals_before = 0
         steps = []
-        for text, (attention, active, renewals) in zip(pieces[1:], self._steps, strict=True):
+        for text, (attention, active, reselections) in zip(pieces[1:], self._steps, strict=True):
             is_active = torch.zeros_like(was_active)
             is_active[active.cpu()] = True
             steps.append(
@@ -156,10 +156,10 @@ class Recorder:
                     active=tuple(self._by_frame(is_active.long()).tolist()),
                     evicted=self._tokens(was_active & ~is_active),
                     recalled=self._tokens(is_active & ~was_active),
-                    renewed=renewals > renewals_before,
+                    renewed=reselections > renewals_before,
                 )
             )
-            was_active, renewals_before = is_active, renewals
+            was_active, renewals_before = is_active, reselections
         kept = self._by_frame(torch.ones_like(self.kept))
         return Trace(
             layer=self._layer,

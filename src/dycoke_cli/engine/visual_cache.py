@@ -1,4 +1,4 @@
-"""Encoded videos on disk: a video that was asked about before needs no vision tower.
+"""Encoded videos on disk, so that a video is encoded once.
 
 One file per video, named by what its embeddings follow from: the pixels as the processor made them,
 and the model with its weights and dtype. The least recently used files go when there is no room.
@@ -137,7 +137,7 @@ def _finite(held: dict[str, torch.Tensor]) -> bool:
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
-    """What the embeddings of a video follow from.
+    """Everything that the embeddings of a video depend on.
 
     Args:
         identity: of the model: its weights and dtype.

@@ -20,7 +20,7 @@ from dycoke_cli.engine.kv_cache.slots import Slots, Swaps
 
 
 class KVStore(Cache):
-    """A cache whose layers from the prune layer on hand out active visual tokens only.
+    """A cache whose layers from the prune layer on return active visual tokens only.
 
     The sequences of a batch end at the same slot. Where they begin at different ones, for they
     have padding in front or different numbers of active tokens, `mask` says which attends to what.

@@ -19,7 +19,7 @@ from dycoke_cli.engine.kv_cache.pruned import in_order
 
 
 class Index(Protocol):
-    """What is kept of a layer's visual keys, to select by."""
+    """The index of a layer's visual keys."""
 
     @property
     def nbytes(self) -> int:
