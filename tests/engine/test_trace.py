@@ -29,7 +29,9 @@ CASES = [
 
 
 def test_a_trace_of_what_may_be_left_off_is_refused():
-    with pytest.raises(UsageError, match="a trace needs decode pruning at any length: set prune_from to 0"):
+    with pytest.raises(
+        UsageError, match="a trace needs decode pruning at any length: set prune_from to 0"
+    ):
         check_traceable(DyCoke(prune_layer=2, prune_from=1))
 
 
