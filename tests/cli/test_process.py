@@ -41,14 +41,14 @@ def test_script_is_the_command() -> None:
 def test_exit_code_and_streams_of_a_process() -> None:
     run = run_process(FAKE, *ASK)
     assert (run.code, run.out) == (0, "a red circle moves right\n")
-    assert "Visual tokens" in run.err
+    assert "visual tokens dropped" in run.err
     assert "\x1b" not in run.err
     failed = run_process(FAKE, "ask", "none.mp4", "What?")
     assert (failed.code, failed.out) == (3, "")
     assert failed.err.startswith("Error: none.mp4 doesn't exist")
 
 
-def test_terminal_sees_progress_then_the_answer_then_the_panel() -> None:
+def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, environment=SLOW)
     assert code == 0
     assert re.search(rb"Encoding frame [1-4]/4", seen)
@@ -56,8 +56,18 @@ def test_terminal_sees_progress_then_the_answer_then_the_panel() -> None:
     progress, _, rest = seen.rpartition(SHOW_CURSOR)
     assert HIDE_CURSOR in progress
     assert rest.lstrip(b"\r\x1b[2K1A").startswith(b"a red circle moves right\r\n")
-    assert rest.index(b"moves right") < rest.index(b"Visual tokens")
+    answer, figures = rest.index(b"moves right"), rest.index(b" visual tokens dropped")
+    assert answer < figures
+    assert rest[figures:].count(b"\r\n") == 1
+    assert rest.endswith(b"shows more\x1b[0m\r\n")
     assert b"Generating" not in seen
+
+
+def test_figures_in_a_terminal_are_asked_for() -> None:
+    code, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment=SLOW)
+    assert code == 0
+    rest = seen.rpartition(SHOW_CURSOR)[2]
+    assert rest.index(b"moves right") < rest.index(b"Visual tokens")
     assert COLOUR.search(rest)
 
 
@@ -93,11 +103,24 @@ def test_stderr_piped_has_no_escape_code() -> None:
     code, seen, piped = run_in_terminal(FAKE, *ASK, streams="out", environment={})
     assert (code, seen) == (0, b"a red circle moves right\r\n")
     assert b"\x1b" not in piped
-    assert b"Visual tokens" in piped
+    assert b"visual tokens dropped" in piped
+
+
+@pytest.mark.parametrize("flags", [(), ("--quiet",)])
+def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[str, ...]) -> None:
+    code, seen, _ = run_in_terminal(FAKE, *ASK, *flags, environment={**SLOW, "TERM": "dumb"})
+    first, *rest = seen.splitlines()
+    assert code == 0
+    assert b"\x1b" not in seen
+    if flags:
+        assert (first, rest) == (b"a red circle moves right", [])
+    else:
+        assert (first, rest[0]) == (b"Loading the model", b"a red circle moves right")
+        assert len(rest) == 2
 
 
 def test_no_color_is_kept() -> None:
-    _, seen, _ = run_in_terminal(FAKE, *ASK, environment={**SLOW, "NO_COLOR": "1"})
+    _, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment={**SLOW, "NO_COLOR": "1"})
     assert not COLOUR.search(seen)
     assert b"Visual tokens" in seen
 
@@ -226,7 +249,7 @@ def test_output_in_a_locale_that_knows_no_accents() -> None:
         FAKE, *ASK, PYTHONIOENCODING="ascii", PYTHONUTF8="0", FAKE_ANSWER="déjà vu 🎈"
     )
     assert (run.code, run.out) == (0, "d\\xe9j\\xe0 vu \\U0001f388\n")
-    assert "Visual tokens" in run.err
+    assert "visual tokens dropped" in run.err
 
 
 def test_name_with_a_dash_and_a_newline() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
-from dycoke_cli.cli.render.panel import panel, saving
+from dycoke_cli.cli.render.panel import panel, saving, summary
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.compression.registry import create
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
@@ -112,6 +112,25 @@ def test_panel_line_by_line() -> None:
         " LLM FLOPs −58 % (paper's",
         "formula).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "line"),
+    [
+        ({}, "4.00 s · 53 % of 6,272 visual tokens dropped · --stats shows more"),
+        (
+            {"visual_kept": 6272, "visual_read_per_step": 1568.0},
+            "4.00 s · decode attends to 25 % of 6,272 visual tokens · --stats shows more",
+        ),
+        (BASELINE, "4.00 s · no visual tokens dropped · --stats shows more"),
+        (
+            BASELINE | {"visual_read_per_step": None},
+            "4.00 s · no visual tokens dropped · --stats shows more",
+        ),
+    ],
+)
+def test_the_line_below_an_answer(tokens: dict[str, Any], line: str) -> None:
+    assert summary(changed(tokens=tokens), 4.0) == line
 
 
 def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
@@ -236,14 +255,32 @@ def test_comparison_row_by_row() -> None:
         method={"name": "none"},
         tokens=BASELINE,
         flops={"prefill": 41.3e12},
-        seconds={"prefill": 8.0},
+        seconds={"vision": 3.0, "prefill": 8.0, "first_token": 11.3, "decode": 0.6, "total": 12.0},
     )
     rows = table_rows(ANSWER, other)
     assert rows["Answer"] == ["a red circle", "a red circle", "identical"]
     assert rows["Visual tokens at prefill"] == ["2,979", "6,272", "47 %"]
     assert rows["Visual tokens attended per step"] == ["1,116.7", "6,272", "18 %"]
+    assert rows["Vision"] == ["1.50 s", "3.00 s", "50 %"]
     assert rows["Prefill"] == ["2.00 s", "8.00 s", "25 %"]
+    assert rows["TTFT"] == ["3.80 s", "11.3 s", "34 %"]
+    assert rows["Decode"] == ["0.060 s", "0.60 s", "10 %"]
+    assert rows["End to end"] == ["12.2 s", "12.0 s", "102 %"]
     assert rows["LLM FLOPs (paper's formula)"] == ["17.5 T", "41.4 T", "42 %"]
+
+
+def test_a_video_that_was_encoded_once_counts_for_both() -> None:
+    other = changed(
+        seconds={"video_decode": 0.0, "vision": 0.0, "first_token": 8.0, "decode": 1, "total": 9.0}
+    )
+    rows = table_rows(ANSWER, other)
+    assert rows["Vision"] == ["1.50 s", "1.50 s", "100 %"]
+    # 0.25 s of decoding and 1.5 s of encoding.
+    assert rows["TTFT"] == ["3.80 s", "9.75 s", "39 %"]
+    assert rows["End to end"][1:] == ["10.8 s", "114 %"]
+    said = " ".join(printed(comparison(ANSWER, other)).split())
+    assert said.endswith("The video was encoded once, for both.")
+    assert "encoded once" not in printed(comparison(ANSWER, ANSWER))
 
 
 def table_rows(left: Answer, right: Answer) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ def test_answer_alone_on_stdout() -> None:
 
 
 def test_panel_says_what_was_left_out() -> None:
-    run = run_here("ask", CLIP, "What?", "--frames", "8")
+    run = run_here("ask", CLIP, "What?", "--frames", "8", "--stats")
     # 8 frames of 16 tokens; a window of 4 keeps 16 + 3 * int(0.3 * 16) = 28 of 64.
     for part in (
         "128 from 8 frames → 56 after TTM (44 %)",
@@ -38,6 +38,21 @@ def test_panel_says_what_was_left_out() -> None:
     ):
         assert part in run.err
     assert "56 % of visual tokens dropped" in run.err
+
+
+def test_an_answer_ends_with_one_line() -> None:
+    run = run_here("ask", CLIP, "What?", "-q", "Why?", "--frames", "8", "--model", "mini")
+    lines = [line for line in run.err.splitlines() if not line.startswith("> ")]
+    assert len(lines) == 2
+    for line in lines:
+        assert re.fullmatch(
+            r"[\d.]+ m?s · 56 % of 128 visual tokens dropped · --stats shows more", line
+        )
+    plain = run_here("ask", CLIP, "What?", "--method", "none", "--model", "mini")
+    assert "s · no visual tokens dropped · --stats" in plain.err
+    pruned = run_here("ask", CLIP, "What?", "--method", "kv", "--model", "mini")
+    assert "s · decode attends to 65 % of 512 visual tokens · --stats" in pruned.err
+    assert pruned.err.count("\n") == plain.err.count("\n") == 1
 
 
 def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
@@ -150,6 +165,9 @@ def test_comparison_stands_side_by_side(fake: list[FakeSession]) -> None:
     (row,) = [line for line in run.err.splitlines() if "Visual tokens at prefill" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[1:] == ["224", "512", "44 %"]
+    # Whoever compares wants the figures, too.
+    assert "224 after TTM (44 %)" in run.err
+    assert "--stats" not in run.err
 
 
 def test_what_is_compared_warms_up_and_is_encoded_once(fake: list[FakeSession]) -> None:
@@ -193,7 +211,7 @@ def test_the_panel_has_what_was_waited_for_and_its_parts(
     # when its figures have been shown.
     clock = Mock(monotonic=Mock(side_effect=range(100, 200, 5)))
     monkeypatch.setattr(presenter, "time", clock)
-    run = run_here("ask", CLIP, "A?", "-q", "B?")
+    run = run_here("ask", CLIP, "A?", "-q", "B?", "--stats")
     found = re.findall(r"Time +5\.00 s: (.*?) *│", run.err)
     assert len(found) == 2
     assert "warm-up" not in run.err

@@ -22,7 +22,7 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --json"
+BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
 
 
 @spread
@@ -41,6 +41,7 @@ def ask(
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
+    stats: options.Stats = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -74,7 +75,7 @@ def ask(
         waiting[:] = [{"video": video, "question": text} for text in asked]
         note = BUNDLED_NOTE if model.named is None and not quiet else None
         presenter = stack.enter_context(
-            AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note)
+            AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note, stats)
         )
         # From here on torch is imported, which takes seconds.
         presenter.progress("start", 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dycoke_cli.cli import render
+from dycoke_cli.cli import options, render
 from dycoke_cli.cli.presenter import AsText
 from dycoke_cli.compression.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -21,7 +21,7 @@ HINT = (
 )
 
 
-def demo() -> None:
+def demo(stats: options.Stats = False) -> None:
     """Answer two questions about a bundled clip with the bundled model.
 
     Examples:
@@ -29,7 +29,7 @@ def demo() -> None:
 
     No network needed: model and clip are part of the package.
     """
-    with AsText(len(QUESTIONS), quiet=False) as presenter:
+    with AsText(len(QUESTIONS), quiet=False, stats=stats) as presenter:
         render.note(f"The clip: {CLIP}")
         presenter.progress("start", 0, 0)
         from dycoke_cli.runs.conversation import Conversation, converse

@@ -239,6 +239,14 @@ Compare = Annotated[
     ),
 ]
 
+Stats = Annotated[
+    bool,
+    typer.Option(
+        "--stats",
+        help="Show all figures of an answer: tokens, time per stage, FLOPs and memory.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option(

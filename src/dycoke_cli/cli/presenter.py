@@ -72,6 +72,9 @@ class Presenter:
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
 
+    def advise(self, sentence: str) -> None:
+        """What would have been faster, for somebody who waited."""
+
 
 class AsText(Presenter):
     """Answers stream to stdout; progress, warnings and figures go to stderr.
@@ -80,15 +83,19 @@ class AsText(Presenter):
         questions: how many there are.
         quiet: leave stderr to errors.
         note: see `Presenter`.
+        stats: show the panel with all figures in place of one line.
     """
 
-    def __init__(self, questions: int, quiet: bool, note: str | None = None) -> None:
+    def __init__(
+        self, questions: int, quiet: bool, note: str | None = None, stats: bool = False
+    ) -> None:
         # Where the answer streams to the screen, it is its own progress.
         self._hidden = ("decode",) if sys.stdout.isatty() else ()
         super().__init__(render.Progress(quiet, self._hidden), note)
         self._question: str | None = None
         self._several = questions > 1
         self._quiet = quiet
+        self._stats = stats
         self._answer = output.AnswerText(single_line=self._several)
         self._warned: set[str] = set()
         self._waiting_since = time.monotonic()
@@ -164,8 +171,13 @@ class AsText(Presenter):
         for warning in answer.warnings:
             self.warn(warning)
         assert self._waited_s is not None
-        render.statistics(answer, self._waited_s, self._warm_up_s)
+        render.statistics(answer, self._waited_s, self._warm_up_s, self._stats)
         self._warm_up_s = 0.0
+
+    def advise(self, sentence: str) -> None:
+        """Say it below the figures."""
+        if not self._quiet:
+            render.note(sentence)
 
 
 class AsJson(Presenter):

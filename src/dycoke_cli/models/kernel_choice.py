@@ -280,6 +280,30 @@ def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
     return times
 
 
+def int8_shares(dtype: str) -> tuple[float, float] | None:
+    """What linear layers take in 8 bits of the time that they take as stored, on this machine.
+
+    Args:
+        dtype: that they are stored in, such as "bfloat16".
+
+    Returns:
+        of a prompt, and of one token, over all shapes that were ever timed; None where none was.
+    """
+    kept, eight = Machine.here().read(), [*int8_kernels()]
+    shares = []
+    for tokens in (PROMPT_TOKENS, 1):
+        timed = [
+            times
+            for shape, times in kept.items()
+            if shape.endswith(f", {tokens} tokens, {dtype}") and {*eight} <= {*times}
+        ]
+        if not timed:
+            return None
+        usual = sum(min(t[name] for name in (STOCK_KERNEL, PACKED) if name in t) for t in timed)
+        shares.append(sum(min(t[name] for name in eight) for t in timed) / usual)
+    return shares[0], shares[1]
+
+
 def fastest(times: Mapping[str, float], kernels: Iterable[str]) -> str | None:
     """The fastest of some kernels, the first of equals; None where one of them wasn't timed.
 

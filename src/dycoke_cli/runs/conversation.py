@@ -23,6 +23,7 @@ from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
+from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.video.stdin import open_given
 from dycoke_cli.video.subtitles import find_source
 
@@ -82,6 +83,9 @@ class Presenter(Protocol):
     def finish(self, answer: Answer) -> None:
         """All that there is to say about the question."""
 
+    def advise(self, sentence: str) -> None:
+        """What would have been faster, behind the first answer that took long."""
+
 
 def converse(conversation: Conversation, presenter: Presenter) -> None:
     """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
@@ -110,6 +114,7 @@ def _converse(conversation: Conversation, presenter: Presenter) -> None:
     if conversation.compare:
         presenter.warm_up(lambda: _warm_up(session, request))
     history: list[tuple[str, str]] = []
+    advice = None
     for question in conversation.questions:
         presenter.begin(question)
         answer = _ask(session, question, request, presenter.on_text, history)
@@ -124,6 +129,8 @@ def _converse(conversation: Conversation, presenter: Presenter) -> None:
             other = replace(other, video=conversation.video)
             answer = replace(answer, compared_to=other)
         presenter.finish(answer)
+        if advice is None and (advice := faster_flags(answer, request, session.loaded)):
+            presenter.advise(advice)
         if conversation.follow_up:
             history.append((question, answer.answer))
 

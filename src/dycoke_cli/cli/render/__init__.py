@@ -59,8 +59,8 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer, waited_s: float, warm_up_s: float) -> None:
-    """The panel with the figures of one answer, and the comparison where there is one.
+def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -> None:
+    """The figures of one answer: a line, or the panel, and the comparison where there is one.
 
     Nothing for an answer that the model wasn't asked for: it has no figures.
 
@@ -68,12 +68,16 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float) -> None:
         answer: and what was measured.
         waited_s: see `panel`.
         warm_up_s: likewise.
+        whole: the panel in place of the line; what is compared has it in any case.
     """
     if not answer.tokens.generated:
         return
     from dycoke_cli.cli.render.comparison import comparison
-    from dycoke_cli.cli.render.panel import panel
+    from dycoke_cli.cli.render.panel import panel, summary
 
+    if answer.compared_to is ABSENT and not whole:
+        note(summary(answer, waited_s))
+        return
     to_stderr(panel(answer, waited_s, warm_up_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))

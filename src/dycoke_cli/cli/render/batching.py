@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 from rich import progress as rich_progress
 from rich.text import Text
 
-from dycoke_cli.cli.render.console import note, stderr_console
+from dycoke_cli.cli.render.console import animates, note, stderr_console
 from dycoke_cli.cli.render.units import count
 from dycoke_cli.runs.listener import Counts
 
@@ -39,7 +38,7 @@ class BatchProgress:
             return
         if self._pace is None:
             self._pace = _Pace(counts)
-        if sys.stderr.isatty():
+        if animates():
             self._update_bar(counts)
         elif time.monotonic() - self._said_at >= LINE_EVERY_S:
             self._said_at = time.monotonic()

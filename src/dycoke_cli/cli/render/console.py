@@ -16,6 +16,11 @@ def stderr_console() -> Console:
     return _console(to_terminal=sys.stderr.isatty(), stderr=True)
 
 
+def animates() -> bool:
+    """Whether stderr is a terminal that can draw a line anew."""
+    return sys.stderr.isatty() and not stderr_console().is_dumb_terminal
+
+
 def to_stderr(renderable: RenderableType) -> None:
     """Print to stderr."""
     stderr_console().print(renderable)

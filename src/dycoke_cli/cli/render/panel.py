@@ -1,4 +1,4 @@
-"""The panel below an answer: what was dropped, and what that cost and saved."""
+"""What stands below an answer: a line, or a panel with what was dropped, cost and saved."""
 
 from __future__ import annotations
 
@@ -30,6 +30,25 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
         table.add_row(name, Text(value))
     body = Group(table, Text(), Text(saving(answer), style="green"))
     return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
+
+
+def summary(answer: Answer, waited_s: float) -> str:
+    """The one line below an answer: how long it took, and what was dropped.
+
+    Args:
+        answer: and what was measured.
+        waited_s: see `panel`.
+    """
+    tokens = answer.tokens
+    visual, kept, read = tokens.visual, tokens.visual_kept, tokens.visual_read_per_step
+    of_them = f"of {count(visual)} visual tokens"
+    if kept < visual:
+        did = f"{share(visual - kept, visual)} {of_them} dropped"
+    elif read is not None and read < visual:
+        did = f"decode attends to {share(read, visual)} {of_them}"
+    else:
+        did = "no visual tokens dropped"
+    return f"{seconds(waited_s)} · {did} · --stats shows more"
 
 
 def saving(answer: Answer) -> str:

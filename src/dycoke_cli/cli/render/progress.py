@@ -8,7 +8,7 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.cli.render.console import note, stderr_console
+from dycoke_cli.cli.render.console import animates, note, stderr_console
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
 
@@ -45,6 +45,8 @@ def _known_bar() -> Any:
 class Progress:
     """One line on stderr that shows the current stage; `stop` removes it.
 
+    On a terminal that can't draw it anew, a line says once that the model is being loaded.
+
     Args:
         quiet: show nothing.
         hidden: stages during which there is something else to see; may be changed later.
@@ -54,7 +56,8 @@ class Progress:
     """
 
     def __init__(self, quiet: bool, hidden: Collection[str] = ()) -> None:
-        self._enabled = not quiet and sys.stderr.isatty()
+        self._enabled = not quiet and animates()
+        self._unsaid = not quiet and not self._enabled and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
         self._first: tuple[float, int] | None = None
@@ -63,6 +66,9 @@ class Progress:
 
     def update(self, stage: str, done: int, total: int) -> None:
         """Show `done` of `total` (0 or 1: nothing to measure by) of a stage."""
+        if self._unsaid:
+            self._unsaid = False
+            note(_LABELS["load"])
         if not self._enabled:
             return
         if stage in self.hidden:
@@ -138,7 +144,7 @@ class AnswerCount:
         self.total = total
         if self._quiet:
             return
-        if sys.stderr.isatty():
+        if animates():
             self._update_bar(done, total)
         else:
             self._update_line(done, total)
@@ -199,7 +205,7 @@ class Download:
         self._task: rich_progress.TaskID | None = None
         if quiet:
             return
-        if not sys.stderr.isatty():
+        if not animates():
             note(f"downloading {name}: {files} files, {size(total)}")
             return
         from rich import progress as rich_progress

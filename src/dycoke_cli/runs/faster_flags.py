@@ -1,0 +1,109 @@
+"""The flags that would have made an answer on a CPU faster, for somebody who waited for it.
+
+How much is estimated from the answer's own stages and from kernels that were timed on this machine;
+where linear layers in 8 bits never were, what was measured elsewhere is named as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dycoke_cli.engine.tower_needs import check_tower
+from dycoke_cli.errors import UsageError
+from dycoke_cli.request import Request
+from dycoke_cli.result import Answer
+
+SLOW_S = 30.0
+WORTH_IT = 0.85
+"""Flags are named where an answer would have taken less than this share of its time."""
+_EARLY, _INT8 = "--merge-stage vision", "--quantize int8"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Seconds that an answer about 32 frames took elsewhere (docs/speed.md).
+
+    Args:
+        machine: where.
+        taken: by the flags beside `--method dycoke`.
+    """
+
+    machine: str
+    taken: Mapping[tuple[str, ...], float]
+
+
+AVX2 = Published(
+    "2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3}
+)
+AVX512 = Published(
+    "2 cores of AMD EPYC (avx512_bf16)", {(): 73.6, (_EARLY,): 41.0, (_EARLY, _INT8): 38.4}
+)
+
+
+def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
+    """A sentence that names the flags, or None of an answer that came soon, or had them all.
+
+    Args:
+        answer: that was waited for.
+        request: how it was asked.
+        loaded: the `LoadedModel` that gave it.
+    """
+    if answer.model.device != "cpu" or answer.seconds.total < SLOW_S:
+        return None
+    from dycoke_cli.models.kernel_choice import BFLOAT16, instructions, int8_shares
+    from dycoke_cli.models.private_api import has_amx
+
+    config = loaded.model.config
+    encoded = encoded_early(request.method, config)
+    shares = None
+    stored_rounded = getattr(config, "quantization_config", None) is not None
+    rounds = request.loading.quantize is None and not stored_rounded
+    if rounds:
+        shares = int8_shares(answer.model.dtype)
+        rounds = shares[0] < 1 if shares is not None else not has_amx()
+    flags = (*([] if encoded is None else [_EARLY]), *([_INT8] if rounds else []))
+    if not flags:
+        return None
+    if rounds and shares is None:
+        published = AVX512 if BFLOAT16 & {*instructions()} else AVX2
+        had = () if encoded is not None else (_EARLY,)
+        before, after = published.taken[had], published.taken[(_EARLY, _INT8)]
+        where = f"on another machine, {published.machine}"
+    else:
+        prompt, token = shares if rounds and shares is not None else (1.0, 1.0)
+        taken = answer.seconds
+        before = taken.total
+        after = before - taken.vision * (1 - (encoded or 1) * prompt)
+        after -= taken.prefill * (1 - prompt) + taken.decode * (1 - token)
+        where = "as estimated from what was measured on this machine"
+    if after > WORTH_IT * before:
+        return None
+    return f"Faster: {' '.join(flags)} ({after:.0f} s in place of {before:.0f} s, {where})"
+
+
+def encoded_early(method: Any, config: Any) -> float | None:
+    """Of the visual tokens, those that are encoded with `--merge-stage vision`.
+
+    Args:
+        method: that is used without.
+        config: of the model.
+
+    Returns:
+        the fraction, or None where the flag was given, or isn't for the method or the model.
+    """
+    if getattr(method, "merge_stage", "vision") == "vision":
+        return None
+    try:
+        early = replace(method, merge_stage="vision")
+        check_tower(config, early)
+    except UsageError:
+        return None
+    merging = early.before_vision()
+    if merging is None:
+        return None
+    import torch
+
+    frames = torch.ones(merging.window, 100, 8)
+    return len(merging.keep(frames)) / frames[..., 0].numel()
