@@ -1,34 +1,33 @@
 """Multiple choice: options with letters, and the letter that an answer means.
 
-An answer that names no option, or several, is not understood: it is wrong, and counted. It is never
-drawn at random, and an article is no letter ("a man" isn't option A).
+Read as a person reads it: the letter that leads the answer or is announced counts, whatever is said
+of the others. An answer that names no option, or several, is not understood: it is wrong, and
+counted. It is never drawn at random, and an article is no letter ("a man" isn't option A).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
+from dycoke_cli.evaluation.mentions import Mention, Sense, capitalized, mentions
+from dycoke_cli.evaluation.thinking import answer_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_LETTER = r"([A-Z]|[a-z](?=[\W_]*$))"
-_OPENING = r"[\s:=*_`\"'(\[{]*"
-# In the order in which they are tried.
-_ALONE = re.compile(r"[\W_]*(?:(?i:option|answer|choice)[\W_]+)?([A-Za-z])[\W_]*")
-_BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-Z])\b")
-_ANNOUNCED = re.compile(
-    rf"\b(?i:answer|option|choice)\b({_OPENING}"
-    rf"(?:(?i:is|was|be|would|should|the|option|choice|letter|correct)\b{_OPENING})*)"
-    rf"{_LETTER}\b(?!['’-]\w)"
+_MARKUP = re.compile(
+    r"\\(?:text|mathrm|mathbf|textbf)\b|[*`$#\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 )
-_LEADING = re.compile(r"[\s*_`\"'(\[{]*([A-Za-z])[*_`\"']*[).:\]}]")
-_BRACKETED = re.compile(r"[(\[{]\s*([A-Za-z])\s*[)\]}]")
-# "A" before a word in lower case is an article, but for words that follow no article; "I" is a
-# pronoun.
-_ARTICLE = re.compile(r"A\s+(?!(?:and|or|but|is|was|because|as|since|seems|would)\b)[a-z]")
-_STANDALONE = re.compile(rf"(?<![\w'’-])(?!{_ARTICLE.pattern}|I\b)([A-Z])(?!['’-]?\w)")
+_ALONE = re.compile(r"[\W_]*(?:(?:the|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I)
+_NEVER = re.compile(r"(?!)")
+# What follows one of these takes back, or concludes, what was before.
+_TURN = re.compile(
+    r"\b(?:wait|actually|sorry|correction|correcting|no|hmm|second\s+thought|instead|however|but"
+    r"|therefore|thus|hence|so|final|finally|conclusion|overall|summary|re-?check\w*|mistake\w*)\b",
+    re.I,
+)
 
 
 def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
@@ -39,36 +38,43 @@ def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
 def chosen(said: str, options: Sequence[str]) -> str | None:
     r"""The letter of the option that an answer means; None where it means none, or several.
 
-    In this order: the letter alone ("B", "(b).", "Option B"); the last one that is announced ("the
-    answer is B", "\boxed{B}"); one that begins the answer ("B. A dog"); the one in brackets; the
-    one that stands by itself; the one option whose text is the answer, or in it.
+    Thinking is cut off (`thinking.answer_of`). Of what is left, in this order: the letter alone
+    ("B", "(b).", "Option B"); the option whose text is the whole answer; the letter that leads the
+    answer ("B. A dog", "B, because …") or is announced ("the answer is B", "\boxed{B}", "B is
+    correct"), of several the last if it takes back or concludes what was before ("wait", "so the
+    answer is"); one that is held possible ("it could be B"); the only one that is named and not
+    denied, or not denied at all ("A and C are wrong"); the only option whose text is in the answer.
 
     Args:
         said: the answer.
         options: their texts, in the order of the letters.
     """
-    known = LETTERS[: len(options)]
-    for letters in (
-        [match[1] for match in [_ALONE.fullmatch(said)] if match],
-        _BOXED.findall(said)[-1:],
-        _announced(said)[-1:],
-        [match[1] for match in [_LEADING.match(said)] if match],
-        _BRACKETED.findall(said),
-        _STANDALONE.findall(said),
-    ):
-        meant = {letter.upper() for letter in letters}
-        if meant:
-            return meant.pop() if len(meant) == 1 and meant <= set(known) else None
-    return _by_text(said, options)
-
-
-def _announced(said: str) -> list[str]:
-    """The letters after "answer is", "Option" and the like; not the article in "Answer: A man"."""
-    return [
-        match[2]
-        for match in _ANNOUNCED.finditer(said)
-        if ":" not in match[1] or not _ARTICLE.match(said, match.start(2))
-    ]
+    known = frozenset(LETTERS[: len(options)])
+    text = _plain(answer_of(said))
+    if alone := _ALONE.fullmatch(text):
+        return alone[1].upper() if alone[1].upper() in known else None
+    texts = [_words(_unlabelled(*one)) for one in zip(LETTERS, options, strict=False)]
+    patterns = [_pattern(one) if texts.count(one) == 1 else _NEVER for one in texts]
+    if (whole := _words(text)) in texts and whole:
+        return LETTERS[texts.index(whole)] if texts.count(whole) == 1 else None
+    # The C of "Vitamin C", or the A of "A red star", is none where that is the text of an option.
+    any_text = re.compile(
+        "|".join(
+            f"(?P<{LETTERS[i]}>{patterns[i].pattern})"
+            for i in sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        ),
+        re.IGNORECASE,
+    )
+    text = any_text.sub(lambda match: match[0].lower(), capitalized(text))
+    found = list(mentions(text, patterns))
+    if any(one.letters & known or one.sense is Sense.ANNOUNCED for one in found):
+        denied = frozenset().union(*(one.letters for one in found if one.sense is Sense.DENIED))
+        left = known - denied
+        return _decided(text, found, known) or (
+            min(left) if len(left) == 1 and all(o.sense is Sense.DENIED for o in found) else None
+        )
+    by_text = any_text.sub(lambda match: f"({match.lastgroup})", text)
+    return _decided(by_text, list(mentions(by_text, patterns)), known)
 
 
 def score_choice(item: Item, said: str) -> Score:
@@ -77,19 +83,43 @@ def score_choice(item: Item, said: str) -> Score:
     return Score(letter == item.answer, parsed=letter is not None)
 
 
-def _by_text(said: str, options: Sequence[str]) -> str | None:
-    words = f" {_words(said)} "
-    texts = [_words(option) for option in options]
-    same = [i for i, text in enumerate(texts) if text and words == f" {text} "]
-    # An option within another ("red" in "dark red") isn't what the longer one says.
-    named = [i for i, text in enumerate(texts) if text and f" {text} " in words]
-    named = [
-        i for i in named if not any(texts[i] in texts[j] and texts[i] != texts[j] for j in named)
-    ]
-    found = same or named
-    return LETTERS[found[0]] if len(found) == 1 else None
+def _decided(text: str, found: Sequence[Mention], known: frozenset[str]) -> str | None:
+    """The letter that is meant by the strongest mentions of a text."""
+    for sense in (Sense.ANNOUNCED, Sense.HEDGED, Sense.NAMED):
+        strongest = [
+            one
+            for one in found
+            if one.sense is sense and (sense is Sense.ANNOUNCED or one.letters & known)
+        ]
+        if not strongest:
+            continue
+        meant, last = frozenset().union(*(one.letters for one in strongest)), strongest[-1]
+        others = [one for one in strongest if one.letters != last.letters]
+        if sense is Sense.ANNOUNCED and others and _TURN.search(text, others[-1].end, last.start):
+            meant = last.letters
+        return min(meant) if len(meant) == 1 and meant <= known else None
+    return None
+
+
+def _plain(text: str) -> str:
+    """A text without marks of Markdown and LaTeX, in characters of their usual width."""
+    text = unicodedata.normalize("NFKC", text).replace("\\boxed", " Final answer: ")
+    return _MARKUP.sub("", text).strip()
+
+
+def _unlabelled(letter: str, option: str) -> str:
+    """The text of an option, without its letter if that stands before it."""
+    return re.sub(rf"^\s*\(?{letter}[).:]\s+", "", option)
 
 
 def _words(text: str) -> str:
     """A text in lower case, without punctuation around and between its words."""
-    return " ".join(re.findall(r"[\w'’]+", re.sub(r"^\s*\(?[A-Z][).:]\s+", "", text).lower()))
+    return " ".join(re.findall(r"[\w'’]+", text.lower()))
+
+
+def _pattern(words: str) -> re.Pattern[str]:
+    """Matches the text of an option in an answer, an article before it included."""
+    if not words or re.fullmatch("[a-z]", words):  # nothing, or one that is itself a letter
+        return _NEVER
+    text = r"[\W_]+".join(map(re.escape, words.split()))
+    return re.compile(rf"(?<!\w)(?:(?:an?|the)\s+)?{text}(?!\w|[.,]\d)", re.IGNORECASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -52,13 +52,21 @@ class Score:
         parsed: whether it could be understood.
         value: from 0 to 1, where answers are graded by the benchmark's metric; None is 1 for a
             right answer and 0 for a wrong one.
+        counted: whether it is in the denominator.
     """
 
     right: bool
     parts: Mapping[str, float] = field(default_factory=dict)
     parsed: bool = True
     value: float | None = None
+    counted: bool = True
 
+
+Rule = Callable[[Item, str], Score]
+"""What an answer to a question is worth."""
+
+OWN_RULE = "dycoke"
+"""The name of each benchmark's `Dataset.score`."""
 
 ACCURACY = "accuracy"
 """The metric of a benchmark whose answers are right or wrong."""
@@ -106,7 +114,7 @@ class Dataset(Protocol):
         """What it is, and which splits it has."""
 
     def edition(self, split: Split) -> str:
-        """Changes whenever a question, a video or the rule of scoring does.
+        """Changes whenever a question or a video does.
 
         Args:
             split: one of `about.splits`.
@@ -143,5 +151,6 @@ class Dataset(Protocol):
             video: as in `Item.video`.
         """
 
-    def score(self, item: Item, said: str) -> Score:
-        """What the answer `said` to `item` is worth."""
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
+        """What the answer `said` to `item` is worth, by the rule of this program."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,13 +17,12 @@ from typing import ClassVar
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.runs.discovery import SUFFIXES
 from dycoke_cli.unicode import display_name
 
 _NAMED = 3
-_SCORING = "1"
 
 
 class Folder:
@@ -146,6 +145,8 @@ class FolderDataset(ABC):
     """See `Dataset.about`."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """Parts that can be asked alone."""
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    """How other harnesses score it, by name."""
 
     def __init__(self, folder: Path, task: str | None = None) -> None:
         self.folder = Folder(folder)
@@ -177,16 +178,17 @@ class FolderDataset(ABC):
     def find(self, video: str) -> Path | None:
         """The file of a video, or None where it is missing."""
 
+    @staticmethod
     @abstractmethod
-    def score(self, item: Item, said: str) -> Score:
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`."""
 
     def edition(self, split: Split) -> str:
-        """See `Dataset.edition`: a fingerprint of the annotations, and a number for the rest."""
+        """See `Dataset.edition`: a fingerprint of the annotations."""
         digest = hashlib.sha256()
         for path in self.files(split):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return f"{_SCORING}-{digest.hexdigest()[:12]}"
+        return digest.hexdigest()[:12]
 
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
         """See `Dataset.items`; the first videos are those that a hash of their names puts first."""

@@ -9,6 +9,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.unicode import display_name
 
 _FILES: dict[Split, str] = {"test": "test", "validation": "val"}
@@ -70,13 +71,15 @@ class ActivityNetQA(FolderDataset):
         """See `FolderDataset`."""
         return self.folder.video(f"v_{video}") or self.folder.video(video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: the same words, whatever their case and the punctuation at the ends.
 
         `official` is the published script's own rule: the same text.
         """
-        same = _bare(said) == _bare(item.answer)
-        return Score(same, {"official": float(said == item.answer)}, parsed=bool(_bare(said)))
+        answer = _bare(answer_of(said))
+        same = answer == _bare(item.answer)
+        return Score(same, {"official": float(said == item.answer)}, parsed=bool(answer))
 
 
 def _bare(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from threading import get_ident
@@ -16,8 +17,9 @@ from typing import ClassVar
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, mvbench
 
 _STAR = "star/Charades_v1_480"
 _CLEVRER = "clevrer/video_validation"
@@ -76,6 +78,7 @@ class MVBench(FolderDataset):
         macro=True,
     )
     tasks: ClassVar[tuple[str, ...]] = tuple(_TASKS)
+    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: mvbench}
 
     def files(self, split: Split) -> list[Path]:
         """See `FolderDataset`."""
@@ -108,7 +111,8 @@ class MVBench(FolderDataset):
         found = super().file(video)
         return as_video(found) if found.is_dir() else found
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: the letter."""
         return score_choice(item, said)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from dycoke_cli.evaluation.annotations import read_json, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, nextqa
 
 _FILES: dict[Split, str] = {"test": "test.csv", "validation": "val.csv"}
 _OPTIONS = tuple(f"a{i}" for i in range(5))
@@ -32,6 +34,7 @@ class NextQA(FolderDataset):
         source="https://github.com/doc-doc/NExT-QA",
         bytes=4_100_000_000,
     )
+    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: nextqa}
 
     def files(self, split: Split) -> list[Path]:
         """See `FolderDataset`."""
@@ -61,7 +64,8 @@ class NextQA(FolderDataset):
         """See `FolderDataset`: by its own name, or by the one that the map gives it."""
         return self.folder.video(video) or self._mapped(video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: the letter."""
         return score_choice(item, said)
 

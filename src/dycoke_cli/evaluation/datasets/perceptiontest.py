@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_json
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, perceptiontest
 from dycoke_cli.unicode import display_name
 
 _FILES = ("mc_question_valid.json", "all_valid.json", "*mc_question*val*.json", "*valid*.json")
@@ -31,6 +33,7 @@ class PerceptionTest(FolderDataset):
         source="https://github.com/google-deepmind/perception_test",
         bytes=70_200_000_000,
     )
+    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: perceptiontest}
 
     def files(self, split: Split) -> list[Path]:
         """See `FolderDataset`."""
@@ -61,7 +64,8 @@ class PerceptionTest(FolderDataset):
         """See `FolderDataset`."""
         return self.folder.video(video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: the letter."""
         return score_choice(item, said)
 

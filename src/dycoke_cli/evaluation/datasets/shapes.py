@@ -85,7 +85,8 @@ class Shapes:
             os.replace(partial, path)
         return path
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """Exact match; of an option the letter, alone or before the text of the option.
 
         A description also has `told`, the fraction of events that it names, and `ordered`, the

@@ -12,6 +12,7 @@ from dycoke_cli.evaluation.annotations import ROW_FILES, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import rouge_l
 from dycoke_cli.evaluation.folder import FolderDataset, without_suffix
+from dycoke_cli.evaluation.thinking import answer_of
 
 _FIELDS = ("video_name", "question", "answer")
 _STEMS = ("test", "test-*", "video*caption*", "video_dc*", "videodc*")
@@ -56,6 +57,8 @@ class VideoDC(FolderDataset):
         """See `FolderDataset`."""
         return self.folder.video(video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: ROUGE-L F1 against the reference."""
+        said = answer_of(said)
         return Score(False, value=rouge_l(item.answer, said), parsed=bool(said.strip()))

@@ -5,14 +5,16 @@ Prompts are those of lmms-eval, which speaks of subtitles even where there are n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, score_choice
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, videomme
 from dycoke_cli.evaluation.subtitles import NONE, videomme_subtitles
 from dycoke_cli.unicode import display_name
 
@@ -50,6 +52,7 @@ class VideoMME(FolderDataset):
         source="https://huggingface.co/datasets/lmms-lab/Video-MME",
         bytes=100_000_000_000,
     )
+    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: videomme}
     options_as_list: bool = False
 
     def files(self, split: Split) -> list[Path]:
@@ -70,7 +73,8 @@ class VideoMME(FolderDataset):
         """See `FolderDataset`."""
         return self.folder.video(video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         """See `Dataset.score`: the letter."""
         return score_choice(item, said)
 

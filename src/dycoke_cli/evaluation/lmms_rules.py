@@ -1,0 +1,116 @@
+"""How lmms-eval 0.7.3 scores the answers to the benchmarks that it has without a judge.
+
+So that figures can be compared, what it does is done here to the letter, oddities included;
+docs/benchmarks.md names those that move figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from dycoke_cli.evaluation.dataset import Item, Score
+
+LMMS_EVAL = "lmms-eval"
+"""Of the rule, as `--rule` takes it."""
+
+_NOUNS = (
+    "answer", "correct answer", "best answer", "correct option", "best option", "choice",
+    "correct choice",
+)  # fmt: skip
+_PHRASES = (
+    *(f"{article}{noun} is" for noun in _NOUNS for article in ("", "the ")),
+    "my answer is", "my choice is", "i choose", "i select", "i pick", "옵션", "정답은", "답은",
+    "답:", "答案是", "答案为", "选", "答えは",
+)  # fmt: skip
+_ENDS = ",.!?;:'"
+_PUNCTUATION = (*';/[]"{}()=+\\_->', *"<@`,?!")
+
+
+def videomme(item: Item, said: str) -> Score:
+    """Video-MME: of all forms in which a letter may stand the one that ranks highest, the last."""
+    text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
+    found: list[tuple[int, int, str]] = []
+    for letter in "ABCD":
+        forms = (f"({letter})", f"{letter}.", f"{letter}:", f"{letter})", f"{letter} ")
+        for rank, form in zip((6, 5, 4, 3, 2), forms, strict=True):
+            found.append((rank, text.rfind(form), letter))
+        for phrase in _PHRASES:
+            start = text.lower().find(phrase)
+            if start >= 0:
+                found.append((7, text.find(letter, start + len(phrase)), letter))
+        if re.match(rf"\s*{letter}(?![^\W\d_])", text):
+            found.append((10, 0, letter))
+        if re.search(rf"(?<![^\W\d_]){letter}\s*$", text):
+            found.append((9, 0, letter))
+        found.append((0, text.rfind(letter), letter))
+    return _letter(item, max((one for one in found if one[1] >= 0), default=(0, 0, ""))[2])
+
+
+def mvbench(item: Item, said: str) -> Score:
+    """MVBench: the first letter from A to E that stands by itself, the article too.
+
+    Empty answers leave the denominator.
+    """
+    text = _answer(said)
+    if not text:
+        return Score(False, parsed=False, counted=False)
+    if labelled := re.fullmatch(r"([A-Ea-e])\.\s*.+", text):
+        return _letter(item, labelled[1].upper())
+    plain = text = re.sub(r"[\n\t]", " ", text).strip()
+    for mark in _PUNCTUATION:
+        beside = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
+        plain = plain.replace(mark, "" if beside else " ")
+    plain = re.sub(r"\.(?!\d)", "", plain, count=32)
+    plain = _stripped(plain, "'\")(").strip().upper()
+    alone = re.search(r"\b[A-E]\b", plain)
+    return _letter(item, alone[0] if alone else plain)
+
+
+def nextqa(item: Item, said: str) -> Score:
+    """NExT-QA: of several letters the last one; the options' texts if there is none.
+
+    Where it draws one of five letters at random, an answer is worth what that is worth on average.
+    """
+    text, known = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
+    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
+        named = [letter for letter in known if form.format(letter) in text]
+        if named:
+            return _letter(item, _last(named, (text.rfind(place.format(x)) for x in named)))
+    if len(text.split()) > 5:
+        texts = dict(zip(known, (option.lower() for option in item.options), strict=True))
+        named = [letter for letter in known if texts[letter] in text.lower()]
+        if named:
+            return _letter(item, _last(named, (text.lower().rfind(texts[x]) for x in named)))
+    return Score(False, parsed=False, value=1 / len(known))
+
+
+def perceptiontest(item: Item, said: str) -> Score:
+    """Perception Test: the first capital from A to D that stands by itself, the article too."""
+    alone = re.search(r"\b[A-D]\b", _answer(said))
+    return _letter(item, alone[0] if alone else "")
+
+
+def _letter(item: Item, letter: str) -> Score:
+    return Score(letter == item.answer, parsed=re.fullmatch("[A-Z]", letter) is not None)
+
+
+def _last(named: list[str], places: Iterable[int]) -> str:
+    """The letter that stands last; of equal places the first."""
+    return max(zip(places, range(0, -len(named), -1), named, strict=True))[2]
+
+
+def _answer(said: str) -> str:
+    """An answer without its thinking, as lmms-eval cuts it off by default."""
+    for name in ("think", "analysis"):
+        said = re.sub(f"<{name}>.*?</{name}>", "", said, flags=re.DOTALL)
+        if f"<{name}>" not in said:
+            said = said.rpartition(f"</{name}>")[2]
+    return said.strip()
+
+
+def _stripped(text: str, marks: Iterable[str]) -> str:
+    """A text without each of these marks at its ends, one mark after the other."""
+    for mark in marks:
+        text = text.strip(mark)
+    return text

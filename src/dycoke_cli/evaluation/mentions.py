@@ -1,0 +1,189 @@
+"""Where an answer names letters of options, and in which sense: the grammar behind `choices`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Sense(IntEnum):
+    """In which sense letters are named; what is lower decides first."""
+
+    ANNOUNCED = 0
+    HEDGED = 1
+    NAMED = 2
+    DENIED = 3
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A place where an answer names a letter, or several that "and", "or" or a comma joins.
+
+    Args:
+        letters: the letters.
+        start: of the place in the text.
+        end: of it.
+        sense: what is said of them.
+    """
+
+    letters: frozenset[str]
+    start: int
+    end: int
+    sense: Sense
+
+
+# How much before and after a letter may tell its sense.
+_CONTEXT = 160
+
+_OPENED, _CLOSED = r"[(\[{\"'“‘<]*", r"[)\]}\"'”’>]*"
+_NOUNS = r"(?:options?|choices?|letters?|answers?)"
+
+# "A" before a word in lower case is an article, but for words that follow no article; "I" is a
+# pronoun, but for a label.
+_NO_NOUN = (
+    r"(?:and|or|nor|but|is|isn|was|wasn|are|because|as|since|seems?|appears?|would|should|must|does"
+    r"|doesn|did|didn|has|had|cannot|the|this|that|these|it|he|she|they|there|we|you|due|with|in|on"
+    r"|at|for|from|to|if|then|than|rather|instead|not|also|which|where|while|according|based"
+    r"|shows?|describes|depicts|matches|fits|mentions|says|states|claims|suggests)\b"
+)
+_LETTER = (
+    r"(?<![A-Za-z0-9'’-])"
+    rf"(?:(?<=[Oo]ption )|(?<=[Cc]hoice )|(?<=[Ll]etter )|(?!A\s+(?!{_NO_NOUN})[a-z]))"
+    r"(?!I(?![.):\]]))[A-Z]"
+    r"(?![A-Za-z0-9]|['’+-][A-Za-z0-9]|\.[A-Za-z]\b)"
+)
+# "A, B is wrong" goes on with another clause.
+_CLAUSE = (
+    rf"(?!\s*,\s*(?:{_NOUNS}\s+)?{_OPENED}[A-Z]{_CLOSED}"
+    r"\s+(?:is|was|isn|does|doesn|has|shows|would)\b)"
+)
+_JOIN = rf"{_CLOSED}{_CLAUSE}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b)\s*)+(?:{_NOUNS}\s+)?{_OPENED}"
+_MENTION = re.compile(rf"{_LETTER}(?:(?:{_JOIN}|[ \t]+){_LETTER})*")
+
+# What may stand between a phrase and its letter.
+_FILLER = (
+    r"(?:(?:the|my|(?-i:an?)|one|most|more|very|best|correct|right|final|only|likely|probably|definitely"
+    r"|clearly|certainly|obviously|indeed|simply|therefore|thus|actually|surely|appropriate|accurate"
+    r"|suitable|plausible|labell?ed|marked|given|as|by|that|be|is|it|it['’]s|options?|choices?"
+    r"|letters?|answers?)\b[\s:,]*)*"
+)
+_IS = r"(?:is|was|are|['’]s|(?:must|has\s+to|should)\s+be)\b"
+_SEEMS = r"(?:is|are|was|were|seems?|looks?|appears?)(?:\s+to\s+be)?"
+_ABOUT = r"(?:\s+(?:to|for|of|in|from|that|among|based|according|here|given)\b[^.!?;:\n]{0,80}?)?"
+_ANNOUNCING = re.compile(
+    r"(?:\b(?:answer|ans|choice|option|response|selection|solution|pick|match|fit|guess|verdict"
+    r"|(?:correct|right|best|accurate)\s+one)\b"
+    rf"{_ABOUT}\s*(?:{_IS}|[:=→⇒]|-+>?)[\s:]*"
+    r"|\b(?:answer|ans)\b\s*"
+    r"|\b(?:choose|chose|pick(?:ed)?|select(?:ed)?|go(?:ing)?\s+with|went\s+with|opt\s+for"
+    r"|settle\s+on|say|guess|think|believe|conclude|answer\s+with|leav(?:es|ing)(?:\s+us)?(?:\s+with)?"
+    r"|correspond(?:s|ing)?\s+to|match(?:es|ing)?|points?\s+to|supports?|indicat(?:es|ing)"
+    r"|consistent\s+with|described\s+(?:by|in)|(?:it|this|that)(?:\s+is|['’]s))\b[\s:,]*"
+    r"|\b(?:so|therefore|thus|hence|finally|conclusion|second\s+thoughts?)\b[\s:,]*"
+    rf"|(?:[→⇒]|[-=]>)\s*){_FILLER}{_OPENED}$",
+    re.I,
+)
+_HEDGING = re.compile(
+    r"\b(?:(?:would|could|might|may|can)(?:\s+(?:also|have))?\s+be(?:en)?|maybe|perhaps|possibly)\b"
+    rf"[\s:,]*{_FILLER}{_OPENED}$",
+    re.I,
+)
+_DENYING = re.compile(
+    r"(?:\b(?:not|cannot|never|neither|nor|rather\s+than|instead\s+of|unlike|except|than|others?"
+    r"|(?:exclud|eliminat|reject|discard|dismiss)\w+|(?:rul|cross)\w*\s+out)\b|n['’]t\b"
+    r"|(?<!is )(?<!was )(?<!are )\b(?:wrong|incorrect)\b:?)[\s(]*"
+    rf"(?:(?:choose|pick|select|go\s+with|think|believe|say|ones?)\b[\s:,]*)?{_FILLER}{_OPENED}$",
+    re.I,
+)
+_PRAISED = re.compile(
+    rf"{_CLOSED}(?:[\s:–—-]*(?:(?:{_SEEMS}|(?:must|should|has\s+to)\s+be)\s+(?:\w+ly\s+)?(?:the\s+)?"
+    r"(?:(?:most|only|best|single|more)\s+)*(?:correct|right|best|true|accurate|answer|plausible"
+    r"|likely|suitable|appropriate|supported|one|option|choice|match|fit|closest|valid)\b"
+    r"|(?:best\s+|correctly\s+|accurately\s+)?(?:describes|matches|fits|answers|reflects|captures)\b"
+    r"|it\s+is\b|[✓✔✅])"
+    r"|[\s.:–—-]*(?:correct|right|true)\b(?!\s+\w))",
+    re.I,
+)
+_BLAMED = re.compile(
+    rf"{_CLOSED}(?:[\s:–—-]*(?:{_SEEMS}\s+(?:all\s+|both\s+|also\s+|\w+ly\s+)*"
+    r"(?:not|wrong|incorrect|false|impossible|unlikely|implausible|irrelevant|unrelated|inaccurate"
+    r"|invalid|out|ruled|eliminated|excluded|contradicted|unsupported|never|missing|absent)\b"
+    r"|(?:is|are|was|were|do|does|did|can|could|would|has|have)n['’]t\b|cannot\b|can['’]t\b"
+    r"|(?:do|does|did|can|could|would|has|have|should)\s+(?:also\s+)?not\b"
+    r"|(?:never|fails?|contradicts?|miss(?:es)?|lacks?|ignores?)\b|[❌✗✘])"
+    r"|[\s.:–—-]*(?:(?:wrong|incorrect|false)\b|not\s+(?:correct|right|true|shown|seen"
+    r"|supported|mentioned|possible|visible|present|in\s+the\s+video)\b))",
+    re.I,
+)
+_ASKED = re.compile(rf"{_CLOSED}\s*\?(?!\s*(?:yes|correct)\b)", re.I)
+_LEADING = re.compile(rf"[\W_]*(?:{_NOUNS}\b[\W_]*)?", re.I)
+
+# A letter in lower case, where it can be nothing else.
+_SMALL = re.compile(
+    r"(?<![\w'’])[(\[{]\s*[a-z]\s*[)\]}]"
+    r"|^\W*[a-z](?=\s*(?:[).:\];–—-](?![a-z]\.|[a-z]-)|\n|$)|,?\s+(?:because|since)\b)"
+    rf"|\b(?:{_NOUNS}(?:\s+(?:is|was|would\s+be))?|(?:it|that)(?:\s+is|['’]s)|pick|choose|select"
+    rf"|go\s+with)\s*:?\s*{_OPENED}(?:[b-hj-z]|a(?=\W*$|\s*[).:,;]|\s+{_NO_NOUN}))(?![\w'’-])",
+    re.I,
+)
+
+
+def capitalized(text: str) -> str:
+    """A text whose letters of options are capitals: "(b)", "b. a dog", "the answer is b"."""
+    return _SMALL.sub(lambda match: match[0].upper(), text)
+
+
+def mentions(text: str, options: Sequence[re.Pattern[str]]) -> Iterator[Mention]:
+    """The places where a text names letters, those that are only asked about left out.
+
+    Args:
+        text: as `capitalized` makes it.
+        options: matches the text of each, in the order of their letters.
+    """
+    listing = _is_listing(text, options)
+    for match in _MENTION.finditer(text):
+        letters = frozenset(re.findall(_LETTER, match[0]))
+        before, after = text[: match.start()], text[match.end() :]
+        if len(letters) == 1:
+            after = _behind_own_text(after, min(letters), options)
+        sense = _sense(before, after, may_lead=not listing and len(letters) == 1)
+        if sense is not None:
+            yield Mention(letters, match.start(), match.end(), sense)
+
+
+def _sense(before: str, after: str, may_lead: bool) -> Sense | None:
+    near, behind = before[-_CONTEXT:], after[:_CONTEXT]
+    if _DENYING.search(near) or _BLAMED.match(behind):
+        return Sense.DENIED
+    if _HEDGING.search(near):
+        return Sense.HEDGED
+    if _ASKED.match(behind):
+        return None
+    if _ANNOUNCING.search(near) or _PRAISED.match(behind):
+        return Sense.ANNOUNCED
+    if may_lead and _LEADING.fullmatch(before):
+        return Sense.ANNOUNCED
+    return Sense.NAMED
+
+
+def _behind_own_text(after: str, letter: str, options: Sequence[re.Pattern[str]]) -> str:
+    """What follows "B. Blue star": verdicts about an option stand behind its text."""
+    place = ord(letter) - ord("A")
+    own = re.match(r"[\W_]*", after)
+    assert own is not None
+    found = options[place].match(after, own.end()) if place < len(options) else None
+    return after[found.end() :] if found else after
+
+
+def _is_listing(text: str, options: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a text repeats the options, beginning with A and B, rather than leads with one."""
+    labels = []
+    for match in re.finditer(rf"{_LETTER}[.):]\s*", text):
+        place = ord(match[0][0]) - ord("A")
+        own = place < len(options) and options[place].match(text, match.end())
+        line = text[: match.start()].rpartition("\n")[2]
+        if own or not re.search(r"\w", line):
+            labels.append(match[0][0])
+    return labels[:2] == ["A", "B"]
