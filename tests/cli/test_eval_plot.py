@@ -76,7 +76,7 @@ def test_points_by_hand(tmp_path: Path) -> None:
     # Every answer that isn't the baseline's keeps 25 of 100 tokens.
     assert at == pytest.approx([25])
     assert (accuracies, errors) == (
-        pytest.approx([50]), pytest.approx([100 * math.sqrt(2) / 4]),
+        pytest.approx([50]), pytest.approx([100 * math.sqrt(2 * 2) / 4]),
     )  # fmt: skip
     assert sorted(texts(axes)) == ["baseline 75.0", "no-video 50.0", "vidcom2"]
     # The baseline and the control go through the whole panel.

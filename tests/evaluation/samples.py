@@ -60,7 +60,8 @@ class Samples:
     def file(self, video: str) -> Path:
         return CLIPS / ("no.mp4" if video == self.broken else video)
 
-    def score(self, item: Item, said: str) -> Score:
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
         if item.kind != "description":
             return Score(said == item.answer)
         sentences = item.answer.split(". ")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from dycoke_cli.evaluation.choices import chosen, lettered, score_choice
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets import class_of, rule_of
+from dycoke_cli.evaluation.thinking import answer_of
+
+TRICKY = Path(__file__).parent / "tricky"
+BENCHMARKS = sorted(path.stem for path in TRICKY.iterdir())
 
 OPTIONS = ("Red star", "Blue star", "A man walks", "Green circle")
 
@@ -67,8 +78,8 @@ PHRASES = {
     "A, B": None,
     "A and B": None,
     "B or C": None,
+    "It is not A but B": "B",
     "Both (B) and (C)": None,
-    "It is not A but B": None,
     "A red star and a blue star": None,  # names two of them
     "vitamin C-rich": None,
     "I": None,
@@ -107,3 +118,103 @@ def test_what_is_not_understood_is_wrong(said: str, right: bool, parsed: bool) -
     item = Item("1", "v", "What?", "B", "k", "", options=OPTIONS)
     score = score_choice(item, said)
     assert (score.right, score.parsed) == (right, parsed)
+
+
+EXPLAINED = {
+    "B. Option A is wrong because there is no car.": "B",
+    "The answer is B. Option A shows a car instead.": "B",
+    "Answer: B\nOption D is impossible.": "B",
+    "B, because option C is not shown": "B",
+    "<think>A? maybe. Option C?</think>B": "B",
+}
+
+
+@pytest.mark.parametrize(("said", "letter"), EXPLAINED.items())
+def test_an_explanation_of_the_others_changes_nothing(said: str, letter: str) -> None:
+    assert chosen(said, OPTIONS) == letter
+
+
+@cache
+def tricky(benchmark: str) -> list[dict[str, Any]]:
+    """Answers to questions of a benchmark: what a person reads in them (`letter`, null where that
+    is none or several), and what the task of lmms-eval 0.7.3 itself did (null where none, or where
+    it drew one at random)."""
+    text = (TRICKY / f"{benchmark}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_tricky_answers_are_read_as_a_person_reads_them(benchmark: str) -> None:
+    rows = tricky(benchmark)
+    assert len(rows) >= 200
+    wrong = [row for row in rows if chosen(row["said"], row["options"]) != row["letter"]]
+    assert not wrong
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_tricky_answers_are_read_as_lmms_eval_does(benchmark: str) -> None:
+    rule = class_of(benchmark).rules["lmms-eval"]
+    for row in tricky(benchmark):
+        items = [
+            Item("1", "v", "", letter, "", "", options=tuple(row["options"])) for letter in "ABCDE"
+        ]
+        right = [item.answer for item in items if rule(item, row["said"]).right]
+        assert right == [letter for letter in [row["lmms-eval"]] if letter], row
+
+
+def only_letter(said: str) -> str | None:
+    """The one capital letter that stands by itself; None where that may be an article or a name,
+    where there are others, or thinking."""
+    letters = set(re.findall(r"\b[A-E]\b", said))
+    other = re.search(r"A [a-z]|A-frame|itamin C|Plan B|hink", said)
+    return letters.pop() if len(letters) == 1 and not other else None
+
+
+def test_the_table_is_what_a_simpler_reader_says_where_it_can() -> None:
+    """The letters of the table don't come from the code under test."""
+    plain = [
+        (row, letter)
+        for benchmark in BENCHMARKS
+        for row in tricky(benchmark)
+        if (letter := only_letter(row["said"])) is not None
+    ]
+    assert len(plain) > 300
+    assert [row for row, letter in plain if row["letter"] != letter] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("blue", "blue"),
+        ("<think>red?</think> blue", "blue"),
+        ("red? no.</think>\n\nblue", "blue"),  # the template opened it
+        ("<think>red, or", ""),  # cut off by the length
+        ("blue <think>or red", "blue"),
+        ("<THINKING>red</THINKING>blue", "blue"),
+        ("<think>a<think>b</think>c</think>blue", "blue"),
+        ("<think>red</think><answer>blue</answer>.", "blue"),
+        ("<answer>red</answer> no: <answer>blue", "blue"),
+        ("<think></think>", ""),
+        ("a < b > c", "a < b > c"),
+        ("<b>blue</b>", "<b>blue</b>"),
+    ],
+)
+def test_thinking_is_cut_off(said: str, answer: str) -> None:
+    assert answer_of(said) == answer
+
+
+def test_what_lmms_eval_draws_at_random_is_worth_its_mean() -> None:
+    item = Item("1", "v", "", "B", "", "", options=("a", "b", "c", "d", "e"))
+    rule = rule_of("nextqa_mc_test", "lmms-eval")
+    assert rule is not None
+    score = rule(item, "no idea")
+    assert (score.right, score.parsed, score.value) == (False, False, 1 / 5)
+
+
+def test_an_empty_answer_leaves_the_denominator_of_mvbench_there() -> None:
+    item = Item("1", "v", "", "B", "", "", options=("a", "b"))
+    rule = rule_of("mvbench_action_count", "lmms-eval")
+    assert rule is not None
+    assert [rule(item, said).counted for said in ("", "<think>B</think>", "B", "?")] == [
+        False, False, True, True,
+    ]  # fmt: skip

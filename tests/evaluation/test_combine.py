@@ -95,14 +95,14 @@ def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
         "own", 2, 8, ("abc",),
     )  # fmt: skip
     none, other = report.rows
-    # none: 1, 0 | 1, 1. Residuals from 3/4 by video: -1/2 and 1/2.
+    # none: 1, 0 | 1, 1. Residuals from 3/4 by video: -1/2 and 1/2; of two videos 2 / (2 - 1).
     assert (none.questions, none.accuracy) == (4, 3 / 4)
-    assert none.standard_error == pytest.approx(math.sqrt(1 / 4 + 1 / 4) / 4)
+    assert none.standard_error == pytest.approx(math.sqrt(2 * (1 / 4 + 1 / 4)) / 4)
     assert (none.difference, none.changed) == (None, None)
     # other: 1, 1 | 0, 0; against none 0, 1 | -1, -1: from the mean -1/4, 3/2 and -3/2.
     assert other.accuracy == 1 / 2
     assert other.difference == -1 / 4
-    assert other.difference_error == pytest.approx(math.sqrt(2 * (3 / 2) ** 2) / 4)
+    assert other.difference_error == pytest.approx(math.sqrt(2 * 2 * (3 / 2) ** 2) / 4)
     assert (other.changed, other.fixed, other.broken) == (3, 1, 2)
     assert list(none.by_type) == ["a", "b"]
     assert [group.accuracy for group in none.by_type.values()] == [1, 1 / 2]

@@ -15,6 +15,7 @@ from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
 from dycoke_cli.evaluation.prediction import Prediction, unanswered
+from dycoke_cli.evaluation.report import _unchanged as unchanged
 from dycoke_cli.evaluation.rows import Row, make_row
 from dycoke_cli.video import Sampling
 
@@ -219,6 +220,43 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
     # What belongs to one video stands together.
     names = [job.video.name for job in jobs]
     assert len([n for i, n in enumerate(names) if i == 0 or names[i - 1] != n]) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("questions", "kept", "named"),
+    # (1 - 0.1 × dropped) ** questions against 0.05: 0.95 ** 58 = 0.051, 0.95 ** 59 = 0.048.
+    [
+        (58, 16, False),
+        (59, 16, True),
+        (10, 29, False),
+        (10, 3, False),
+        (40, 3, True),
+        (500, 32, False),
+    ],
+)
+def test_no_change_is_named_where_it_is_unlikely(
+    questions: int, kept: int, named: bool, tmp_path: Path
+) -> None:
+    dataset, items = opened("nextqa_mc_test", tmp_path)
+    asked = [replace(items[0], id=str(n), video=str(n)) for n in range(questions)]
+    said = [
+        replace(predicted(dataset, one, "A"), visual_kept=kept, visual_read=kept) for one in asked
+    ]
+    row = row_of(dataset.about, asked, said, said)
+    assert len(unchanged([row], False)) == named
+
+
+def test_a_row_says_what_difference_its_questions_show(tmp_path: Path) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    dataset, items = opened("nextqa_mc_test", tmp_path)
+    asked = [replace(items[0], id=str(n), video=str(n // 2)) for n in range(20)]
+    base = [predicted(dataset, one, "A") for one in asked]
+    new = [predicted(dataset, one, "B" if n % 7 == 0 else "A") for n, one in enumerate(asked)]
+    row = row_of(dataset.about, asked, new, base)
+    assert row.detectable == pytest.approx(
+        (stats.t.ppf(0.975, 9) + stats.t.ppf(0.8, 9)) * row.difference_error
+    )
+    assert row_of(dataset.about, asked, base, base).detectable is None
 
 
 def test_a_method_that_changes_a_failure_is_counted(tmp_path: Path) -> None:

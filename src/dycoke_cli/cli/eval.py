@@ -24,7 +24,8 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.dataset import OWN_RULE
+from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.evaluation.record import check_folder
 from dycoke_cli.evaluation.report import row_name
@@ -60,6 +61,7 @@ def evaluate(
     sampling: flags.Frames,
     split: options.SplitName = None,
     limit: options.Limit = None,
+    rule: options.RuleName = "dycoke",
     shard: options.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
     loading: flags.Loading,
@@ -99,6 +101,7 @@ def evaluate(
         if out is not None:
             check_folder(out)
         dataset = open_dataset(name, data)
+        rule_of(dataset.name, rule)
         engine.check()
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation)
@@ -130,6 +133,7 @@ def evaluate(
             cache=cache,
             engine=None if engine.engine == "local" else engine.chosen(),
             judge=client,
+            rule=rule,
             preset=preset or "",
         )
         silence_libraries()
@@ -234,10 +238,12 @@ class Shown(Listener):
 
 
 def write_unscored(report: Report) -> None:
-    """Write what counts as wrong without having been judged to stdout, the first of it."""
+    """Write what couldn't be scored to stdout, the first of it."""
     if not report.unscored:
         return
-    output.write("\nCounted as wrong, for nothing could be scored:\n")
+    wrong = "Counted as wrong, for nothing could be scored"
+    other = "Not understood, or not answered"
+    output.write(f"\n{wrong if report.rule == OWN_RULE else other}:\n")
     # What failed may be mended.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
         name = row_name(one.spec, one.model, report.model is None)

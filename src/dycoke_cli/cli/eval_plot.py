@@ -84,7 +84,7 @@ def undrawn(report: Report) -> list[str]:
     return [
         f"{row_name(row.spec, row.model, several)} isn't in the picture: it has no answers"
         for row in report.rows
-        if row.failed == row.questions
+        if row.accuracy is None or row.failed == row.questions
     ]
 
 
@@ -133,9 +133,9 @@ def _draw(
     ends: dict[str, tuple[float, float]] = {}
     colours: dict[str, str] = {}
     for row in rows:
-        accuracy, error = 100 * row.accuracy, 100 * row.standard_error
-        if row.failed == row.questions:
+        if row.accuracy is None or row.failed == row.questions:
             continue
+        accuracy, error = _percent(row)
         if row.method == "none":
             axes.axhline(accuracy, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3)))
             axes.axhspan(
@@ -150,7 +150,7 @@ def _draw(
         colours[line.name] = _COLOURS[place % len(_COLOURS)]
         apart = math.exp((number - (len(lines) - 1) / 2) * _STEP)
         points = sorted(
-            (kept * apart, 100 * row.accuracy, 100 * row.standard_error)
+            (kept * apart, *_percent(row))
             for row in line.rows
             if (kept := _retention(row, decode)) is not None
         )
@@ -177,13 +177,18 @@ def _is_control(row: Row) -> bool:
 
 def _is_placed(row: Row) -> bool:
     """Whether a row has a place on the axis: it read video, and answered."""
-    return row.kept_before_llm is not None and not _is_control(row)
+    return None not in (row.kept_before_llm, row.accuracy) and not _is_control(row)
 
 
 def _retention(row: Row, decode: bool) -> float | None:
     """In percent; None where nothing was answered."""
     kept = row.kept_in_decode if decode else row.kept_before_llm
     return None if kept is None else 100 * kept
+
+
+def _percent(row: Row) -> tuple[float, float]:
+    """Accuracy and its error; none of one video."""
+    return 100 * (row.accuracy or 0.0), 100 * (row.standard_error or 0.0)
 
 
 def _short(model: str) -> str:

@@ -21,6 +21,7 @@ def report(
     markdown: options.Markdown = False,
     csv: options.Csv = False,
     plot: options.Plot = None,
+    rule: options.NewRule = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -49,7 +50,7 @@ def report(
                 raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
         from dycoke_cli.evaluation.combine import report_of
 
-        made = report_of(runs)
+        made = report_of(runs, rule)
         for sentence in () if quiet else made.warnings:
             render.warning(sentence)
         if plot is not None:

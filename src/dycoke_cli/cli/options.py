@@ -159,6 +159,24 @@ Limit = Annotated[
         rich_help_panel=_BENCHMARK,
     ),
 ]
+Rule = Literal["dycoke", "lmms-eval"]
+_RULE = (
+    "How answers are scored: dycoke, which reads letters as a person does; or lmms-eval, to "
+    "compare figures with that harness, of the benchmarks that it scores without a judge."
+)
+RuleName = Annotated[
+    Rule, typer.Option("--rule", metavar="NAME", help=_RULE, rich_help_panel=_BENCHMARK)
+]
+NewRule = Annotated[
+    Rule | None,
+    typer.Option(
+        "--rule",
+        metavar="NAME",
+        help=f"{_RULE} Nothing is asked again. Default: the rule of the runs.",
+        show_default=False,
+        rich_help_panel=_BENCHMARK,
+    ),
+]
 ShardName = Annotated[
     str | None,
     typer.Option(

@@ -35,14 +35,16 @@ class _Run:
         return display_name(self.folder)
 
 
-def report_of(folders: Sequence[Path]) -> Report:
+def report_of(folders: Sequence[Path], rule: str | None = None) -> Report:
     """The tables of one or several runs, from their folders alone.
 
     Args:
         folders: that `dycoke eval --out` wrote, one at least.
+        rule: by which answers are scored; None is that of the runs.
 
     Raises:
-        UsageError: a folder has no answers, or two of them can't be in one table.
+        UsageError: a folder has no answers, or two of them can't be in one table; the benchmark
+            hasn't got the rule.
     """
     runs = [_read(folder) for folder in dict.fromkeys(folders)]
     for number, run in enumerate(runs):
@@ -50,6 +52,7 @@ def report_of(folders: Sequence[Path]) -> Report:
             _check_alike(earlier, run)
     rows = _rows(runs)
     record, left_out = _record(runs, rows)
+    record = replace(record, rule=rule or _rule(runs))
     answers, differing = _answers(runs, rows)
     warnings = dict.fromkeys(sentence for run in runs for sentence in run.record.warnings)
     return make_report(
@@ -60,6 +63,13 @@ def report_of(folders: Sequence[Path]) -> Report:
         [*warnings, *_damages(runs), *left_out, *differing],
         {k: v for run in runs for k, v in read_verdicts(run.folder).items() if record.judge},
     )
+
+
+def _rule(runs: list[_Run]) -> str:
+    rules = dict.fromkeys(run.record.rule for run in runs)
+    if len(rules) > 1:
+        raise UsageError(f"the runs were scored by {' and '.join(rules)}: choose one with --rule")
+    return next(iter(rules))
 
 
 def _read(folder: Path) -> _Run:

@@ -12,6 +12,7 @@ from dycoke_cli.evaluation.judge import Item as Judged
 from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.record import Record
+from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.evaluation.verdicts import Verdict, open_verdicts
 from dycoke_cli.json_schema import Doc
 
@@ -116,7 +117,7 @@ def judge_of(record: Record, verdicts: list[Verdict]) -> Judge | None:
 def _judged(record: Record, said: Predictions) -> dict[str, Judged]:
     """What a judge is shown, by question; those without an answer aren't among them."""
     return {
-        item.id: Judged(item.question, item.answer, said[item.id].said)
+        item.id: Judged(item.question, item.answer, answer_of(said[item.id].said))
         for item in record.items
         if item.id in said and said[item.id].error is None
     }

@@ -11,7 +11,8 @@ from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
+from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.shard import Shard
@@ -45,6 +46,7 @@ class Evaluation:
         cache: whether encoded videos are kept on disk.
         engine: what answers; None is this machine.
         judge: the endpoint that grades open answers; None is none.
+        rule: by which answers are scored, see `datasets.rule_of`.
         preset: the name of that which chose the settings, see `presets`; empty is none.
 
     Raises:
@@ -63,6 +65,7 @@ class Evaluation:
     cache: bool = False
     engine: Engine | None = field(default=None, compare=False)
     judge: Client | None = field(default=None, compare=False)
+    rule: str = OWN_RULE
     preset: str = ""
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class Evaluation:
             raise UsageError(f"--limit must be 1 or more, not {self.limit_videos}")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
+        rule_of(self.dataset.name, self.rule)
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,8 @@
 
 Questions about one video stand or fall together, so standard errors are clustered by video, and
 methods are compared on the same questions, pair by pair. Source: Miller, "Adding Error Bars to
-Evals" (arXiv 2411.00640); the estimator is the sandwich without a correction for few clusters.
+Evals" (arXiv 2411.00640); the sandwich estimator times G/(G-1) for G clusters, and t quantiles with
+G-1 degrees of freedom: of few videos it would be too small, of one there is none.
 """
 
 from __future__ import annotations
@@ -26,32 +27,80 @@ class Mean:
     """The mean of a measure over questions.
 
     Args:
-        questions: how many.
-        value: the mean.
-        standard_error: of it, clustered by video.
+        questions: how many count.
+        value: the mean; None where none counts.
+        standard_error: of it, clustered by video; None of one video, or none.
         difference: from the baseline on the same questions, or None without one.
-        difference_error: standard error of that, paired and clustered.
+        difference_error: standard error of that, paired and clustered; None of one video.
     """
 
     questions: int
-    value: float
-    standard_error: float
+    value: float | None
+    standard_error: float | None
     difference: float | None
     difference_error: float | None
 
 
-def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
+def clustered_mean(
+    values: Sequence[float], clusters: Sequence[str]
+) -> tuple[float | None, float | None]:
     """The mean of values, and its standard error where values of a cluster go together.
 
     Args:
-        values: one a question.
+        values: one per question.
         clusters: the video of each.
+
+    Returns:
+        None for the mean of no values, and for the error of fewer than two clusters.
     """
+    if not values:
+        return None, None
     mean = math.fsum(values) / len(values)
     residuals: defaultdict[str, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - mean
-    return mean, math.sqrt(math.fsum(sum_**2 for sum_ in residuals.values())) / len(values)
+    if len(residuals) < 2:
+        return mean, None
+    squares = math.fsum(sum_**2 for sum_ in residuals.values())
+    return mean, math.sqrt(squares * len(residuals) / (len(residuals) - 1)) / len(values)
+
+
+def detectable(error: float, clusters: int) -> float:
+    """The least difference that is found with 80 % probability, at the 5 % level (two-sided).
+
+    It is (t(0.975) + t(0.8)) standard errors, about 2.8 of many clusters.
+
+    Args:
+        error: standard error of the difference.
+        clusters: two at least; the quantiles have one degree of freedom fewer.
+    """
+    return (t_quantile(0.975, clusters - 1) + t_quantile(0.8, clusters - 1)) * error
+
+
+def t_quantile(share: float, freedom: int) -> float:
+    """Student's t below which a share of the distribution lies.
+
+    Args:
+        share: from 0.5 to below 1.
+        freedom: degrees of freedom, 1 or more.
+    """
+    low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / sqrt(freedom)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _t_below(middle, freedom) >= share else (middle, high)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def _t_below(angle: float, freedom: int) -> float:
+    """The cumulative distribution of t, by its finite series (Abramowitz and Stegun, 26.7.3-4)."""
+    odd, square = freedom % 2, math.cos(angle) ** 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for step in range(freedom // 2):
+        total += term
+        term *= square * (2 * step + 1 + odd) / (2 * step + 2 + odd)
+    inside = math.sin(angle) * total
+    return 0.5 + ((angle + inside) / math.pi if odd else inside / 2)
 
 
 def mean_of(
@@ -61,19 +110,19 @@ def mean_of(
 
     Args:
         value: of an answer.
-        items: the questions, one at least.
+        items: the questions, of which those count whose answers do.
         said: their answers.
         uncompressed: the answers of the baseline, or None.
     """
-    videos = [item.video for item in items]
-    values = [value(said[item.id]) for item in items]
-    mean, error = clustered_mean(values, videos)
+    own = [item for item in items if said[item.id].counted]
+    mean, error = clustered_mean(
+        [value(said[item.id]) for item in own], [item.video for item in own]
+    )
     if uncompressed is None:
-        return Mean(len(items), mean, error, None, None)
-    differences = [
-        own - value(uncompressed[item.id]) for own, item in zip(values, items, strict=True)
-    ]
-    return Mean(len(items), mean, error, *clustered_mean(differences, videos))
+        return Mean(len(own), mean, error, None, None)
+    both = [item for item in own if uncompressed[item.id].counted]
+    differences = [value(said[item.id]) - value(uncompressed[item.id]) for item in both]
+    return Mean(len(own), mean, error, *clustered_mean(differences, [one.video for one in both]))
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from dycoke_cli.evaluation.dataset import Dataset, Item, Split
+from dycoke_cli.evaluation.dataset import Dataset, Item, Rule, Split
 from dycoke_cli.runs.outcome import Outcome
 
 
@@ -73,6 +73,7 @@ class Prediction:
         seconds_decode: of `seconds`, from the first token to the last; None as above.
         parsed: see `dataset.Score`.
         value: likewise.
+        counted: likewise.
         error: why there is no answer; such a prediction is wrong, and in no journal.
     """
 
@@ -91,6 +92,7 @@ class Prediction:
     seconds_decode: float | None = None
     parsed: bool = True
     value: float | None = None
+    counted: bool = True
     error: str | None = None
 
     @property
@@ -125,7 +127,27 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds_decode=line["seconds"]["decode"] / outcome.together,
         parsed=score.parsed,
         value=score.value,
+        counted=score.counted,
     )
+
+
+def rescored(
+    rule: Rule, items: Iterable[Item], said: Mapping[str, Prediction]
+) -> dict[str, Prediction]:
+    """Answers as a rule scores them; how they were scored when they came doesn't matter.
+
+    Args:
+        rule: which scores.
+        items: the questions.
+        said: their answers, by question; some may have none.
+    """
+    return {item.id: _by(rule, item, said[item.id]) for item in items if item.id in said}
+
+
+def _by(rule: Rule, item: Item, prediction: Prediction) -> Prediction:
+    if prediction.error is not None:
+        return no_answer(item, rule(item, "").parts, prediction.error)
+    return replace(prediction, **vars(rule(item, prediction.said)))
 
 
 def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:

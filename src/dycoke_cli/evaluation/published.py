@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.evaluation.dataset import ACCURACY
+from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
 from dycoke_cli.evaluation.record import Record, RecordedRow
@@ -116,7 +116,8 @@ def _conditions(
         here = f"{record.judge}, prompt {record.prompt}" if record.judge else f"none ({metric})"
         yield "judge", here, f"{task.judge}, prompt of lmms-eval"
     if task.unparsable:
-        yield "answers not understood", "wrong", task.unparsable
+        own = record.rule == OWN_RULE
+        yield "answers not understood", "wrong" if own else task.unparsable, task.unparsable
     yield from preset.always
 
 

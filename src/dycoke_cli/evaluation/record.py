@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.dataset import OWN_RULE, Item
 from dycoke_cli.evaluation.journal import check_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.verdicts import check_verdicts
@@ -72,6 +72,7 @@ class Record:
         failures: questions without an answer, by id of their setup.
         warnings: about the files of the benchmark, and about rows that were left out.
         date: when, in UTC.
+        rule: by which answers are scored, see `datasets.rule_of`.
     """
 
     rows: tuple[RecordedRow, ...]
@@ -87,6 +88,7 @@ class Record:
     failures: Mapping[str, Mapping[str, Prediction]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     date: str = ""
+    rule: str = OWN_RULE
 
 
 def record_of(
@@ -127,6 +129,7 @@ def record_of(
         prompt=about.judge,
         warnings=tuple(warnings),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        rule=evaluation.rule,
     )
 
 

@@ -12,6 +12,7 @@ from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.judging import Grades
 from dycoke_cli.evaluation.metrics import (
     Predictions,
+    detectable,
     grouped,
     known_mean,
     mean_of,
@@ -28,13 +29,16 @@ CountOrNull = Annotated[int | None, Doc(minimum=0)]
 AmountOrNull = Annotated[float | None, Doc(minimum=0)]
 
 
-StandardError = Annotated[Amount, Doc("Clustered by video.")]
+Questions = Annotated[int, Doc("That count.", minimum=0)]
+Mean = Annotated[float | None, Doc("Null where none counts.", minimum=0, maximum=1)]
+StandardError = Annotated[AmountOrNull, Doc("Clustered by video; null of fewer than two.")]
 Difference = Annotated[
     float | None,
     Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
 ]
 DifferenceError = Annotated[
-    float | None, Doc("Standard error of difference, paired and clustered.", minimum=0)
+    float | None,
+    Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
 ]
 
 
@@ -42,8 +46,8 @@ DifferenceError = Annotated[
 class Accuracy:
     """The share of correct answers to some questions, or the mean of the benchmark's metric."""
 
-    questions: Annotated[int, Doc(minimum=1)]
-    accuracy: Share
+    questions: Questions
+    accuracy: Mean
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
@@ -53,8 +57,8 @@ class Accuracy:
 class PartMean:
     """The mean of a measure that only some kinds of questions have."""
 
-    questions: Annotated[int, Doc(minimum=1)]
-    mean: Share
+    questions: Questions
+    mean: Mean
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
@@ -71,11 +75,20 @@ class Row:
     frames: Annotated[
         CountOrNull, Doc("Sampled; null where the number differs from video to video.")
     ]
-    questions: Annotated[int, Doc(minimum=1)]
-    accuracy: Share
+    questions: Questions
+    accuracy: Mean
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
+    detectable: Annotated[
+        AmountOrNull,
+        Doc(
+            "The least difference that these questions show with 80 % probability at the 5 % level:"
+            " (t(0.975) + t(0.8)) difference_error, with one degree of freedom fewer than videos. "
+            "Null without an error, or where none moved."
+        ),
+    ]
+    uncounted: Annotated[int, Doc("Questions that count neither as right nor as wrong.", minimum=0)]
     macro_accuracy: Annotated[
         ShareOrNull,
         Doc("Mean over kinds of question, of a benchmark that is reported so."),
@@ -165,14 +178,19 @@ def make_row(
     kept, kinds = retention(answers), by(lambda item: item.kind)
     moved = None if uncompressed is None else count_changes(items, said, uncompressed)
     graded = metric != ACCURACY
+    overall = accuracy(items)
+    error = overall.difference_error
+    clusters = len({item.video for item in items if _counts(item, said, uncompressed)})
     return Row(
         method=name,
         spec=spec,
         model=model,
         parameters=dict(parameters),
         frames=frames,
-        **vars(accuracy(items)),
-        macro_accuracy=fmean(kind.accuracy for kind in kinds.values()) if macro else None,
+        **vars(overall),
+        detectable=detectable(error, clusters) if error else None,
+        uncounted=len(items) - overall.questions,
+        macro_accuracy=_mean_of_kinds(kinds) if macro else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(predictions) - len(answers),
         judge_accuracy=grades.accuracy if grades else None,
@@ -193,6 +211,16 @@ def make_row(
         bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
         published=published,
     )
+
+
+def _counts(item: Item, *answers: Predictions | None) -> bool:
+    """Whether a question counts under all of these."""
+    return all(said is None or said[item.id].counted for said in answers)
+
+
+def _mean_of_kinds(kinds: Mapping[str, Accuracy]) -> float | None:
+    known = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
+    return fmean(known) if known else None
 
 
 def _parts(

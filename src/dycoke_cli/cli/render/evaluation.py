@@ -13,6 +13,7 @@ from dycoke_cli.cli.render.figures import explained, headed, points, score, with
 from dycoke_cli.cli.render.published import published
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.judging import Judge
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
@@ -53,6 +54,8 @@ _COSTS: tuple[_Column, ...] = (
     ("KV cache", lambda row: Quantity(row.bytes, size)),
     ("Parameters", lambda row: _parameters(row)),
 )
+_MANY = 100
+"""Questions from which on a table needn't say what it can show."""
 _MODEL: _Column = ("Model", lambda row: one_line(row.model))
 _TEXTS = ("Model", "Method", "Parameters")
 
@@ -68,12 +71,12 @@ def _overall(report: Report) -> Table:
     macro = ""
     if any(row.macro_accuracy is not None for row in rows):
         macro = " Macro: mean of the types."
-        columns.append(("Macro, %", lambda row: _points_or_none(row.macro_accuracy)))
+        columns.append(("Macro, %", lambda row: points(row.macro_accuracy)))
     judge = ""
     if report.judge is not None:
         judge = _judge(report.judge)
         if any(row.judge_accuracy is not None for row in rows):
-            columns.append(("Judge, %", lambda row: _points_or_none(row.judge_accuracy)))
+            columns.append(("Judge, %", lambda row: points(row.judge_accuracy)))
         columns.append(("Judge score", lambda row: score(row.judge_score)))
         if any(row.judge_failed for row in rows):
             columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
@@ -83,11 +86,36 @@ def _overall(report: Report) -> Table:
         columns.append(("Unparsable", lambda row: count(row.unparsable)))
     if any(row.failed for row in rows):
         columns.append(("Failed", lambda row: count(row.failed)))
+    if any(row.uncounted for row in rows):
+        columns.append(("Not counted", lambda row: count(row.uncounted)))
     return explained(
         _of_columns(rows, columns),
         "± one standard error, clustered by video. Difference: points from the baseline (none"
         f"{' of the same model' if report.model is None else ''}), on the same questions."
-        f"{macro}{judge}",
+        f"{macro}{judge}{_power(report)}",
+    )
+
+
+def _power(report: Report) -> str:
+    """What a table of few questions could show at all."""
+    compared = [row for row in report.rows if row.difference is not None]
+    questions = report.rows[0].questions
+    if not compared or questions >= _MANY:
+        return ""
+    of = f" {count(questions)} questions about {count(report.videos)} videos"
+    shown = [row.detectable for row in compared if row.detectable is not None]
+    if shown:
+        least = " to ".join(dict.fromkeys(map(points, (min(shown), max(shown)))))
+        return (
+            f"{of} show a difference from about {least} points on (80 % power at the 5 % level: "
+            "(t0.975 + t0.8) × standard error)."
+        )
+    if report.videos == 1:
+        return " One video has no standard error: it says nothing of others."
+    most = 1 - 0.05 ** (1 / report.videos)
+    return (
+        f"{of}, of which none moved between right and wrong, still allow for {points(most)} % that "
+        "do (95 % confidence: 1 − 0.05^(1/videos))."
     )
 
 
@@ -159,8 +187,10 @@ def _origin(report: Report) -> str:
         for model in report.models
     )
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
+    rule = "" if report.rule == OWN_RULE else f"; scored as {report.rule} 0.7.3 does"
     return one_line(
-        f"Benchmark version {report.edition}; {models}; {made_by}; answers in {report.journal}"
+        f"Benchmark version {report.edition}{rule}; {models}; {made_by}; answers in "
+        f"{report.journal}"
     )
 
 
@@ -172,10 +202,6 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _points_or_none(share: float | None) -> str:
-    return "–" if share is None else points(share)
-
-
 def _judge(judge: Judge) -> str:
     """Who it was, and when: judges drift."""
     served = [name for name in judge.served if name != judge.model]
@@ -185,7 +211,7 @@ def _judge(judge: Judge) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row.difference is None or row.difference_error is None:
+    if row.difference is None:
         return "–"
     return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"
 

@@ -59,7 +59,7 @@ def comma_separated(report: Report) -> str:
     # A row says which model it is of.
     made_by = {
         "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
-        "model": "",
+        "rule": report.rule, "model": "",
     }  # fmt: skip
     if report.judge is not None:
         made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}

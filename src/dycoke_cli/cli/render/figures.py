@@ -41,9 +41,9 @@ def named(rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def points(share: float) -> str:
-    """A share in percent, with one digit."""
-    return f"{100 * share:.1f}"
+def points(share: float | None) -> str:
+    """A share in percent, with one digit; a dash where it isn't known."""
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def score(value: float | None) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Rule, Split
 
 DATASETS: dict[str, tuple[str, str]] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
@@ -59,6 +60,38 @@ def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a benchmark in `DATASETS` has."""
     tasks: tuple[str, ...] = getattr(class_of(name), "tasks", ())
     return tasks
+
+
+def rule_of(name: str, rule: str) -> Rule | None:
+    """How a benchmark is scored; None where it isn't in `DATASETS`: it scored itself.
+
+    Args:
+        name: of the benchmark, with a task behind it or without.
+        rule: of the rule, such as "lmms-eval".
+
+    Raises:
+        UsageError: the benchmark hasn't got this rule.
+    """
+    try:
+        made_by = class_of(_named(name)[0])
+    except UsageError:
+        if rule == OWN_RULE:
+            return None
+        raise
+    found: Rule | None = made_by.score if rule == OWN_RULE else _rules(made_by).get(rule)
+    if found is None:
+        with_it = ", ".join(one for one in DATASETS if rule in _rules(class_of(one)))
+        raise UsageError(
+            f"--rule {rule} isn't for {name}, which lmms-eval "
+            f"{'grades with a judge (--judge-model)' if made_by.about.judge else 'does not have'}; "
+            f"it is for {with_it}"
+        )
+    return found
+
+
+def _rules(made_by: Any) -> Mapping[str, Rule]:
+    rules: Mapping[str, Rule] = getattr(made_by, "rules", {})
+    return rules
 
 
 def check_split(dataset: Dataset, split: Split) -> None:

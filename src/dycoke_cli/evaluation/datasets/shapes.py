@@ -9,20 +9,21 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.cache import cache_folder
+from dycoke_cli.evaluation.choices import chosen
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
+from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.shapes.script import from_json
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
-LETTER = re.compile(r"\(?([A-D])(?:[).:,]|$)")
+_LETTERS = 4
 
 
 class Shapes:
@@ -87,20 +88,20 @@ class Shapes:
 
     @staticmethod
     def score(item: Item, said: str) -> Score:
-        """Exact match; of an option the letter, alone or before the text of the option.
+        """Exact match; of an option the letter (`choices.chosen`).
 
         A description also has `told`, the fraction of events that it names, and `ordered`, the
         fraction that it names in the right order.
         """
+        said = answer_of(said)
         if item.kind == "letter":
-            found = LETTER.match(said.strip())
-            right = found is not None and found[1] == item.answer
-            return Score(right, parsed=found is not None)
+            letter = chosen(said, ("",) * _LETTERS)
+            return Score(letter == item.answer, parsed=letter is not None)
         parts = {}
         if item.kind == "description":
             parts["told"] = share_told(item.answer, said)
             parts["ordered"] = share_in_order(item.answer, said)
-        return Score(said.strip() == item.answer, parts)
+        return Score(said == item.answer, parts)
 
 
 @lru_cache(maxsize=1)
