@@ -262,3 +262,20 @@ def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
     differing = {one["name"]: one["here"] for one in row["published"]["differs"]}
     assert differing.keys() >= {"merge_ratio", "variant", "frames", "max new tokens"}
     assert (differing["merge_ratio"], differing["max new tokens"]) == ("0.5", "6")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "activitynetqa",
+            "which lmms-eval grades with a judge (--judge-model); it is for mvbench, ",
+        ),
+        ("shapes", "which lmms-eval does not have; it is for mvbench, videomme, "),
+    ],
+)
+def test_a_rule_that_a_benchmark_has_not_got(name: str, why: str, tmp_path: Path) -> None:
+    data = () if name == "shapes" else ("--data", miniatures.make(name, tmp_path))
+    outcome = run_here("eval", name, *data, "--rule", "lmms-eval")
+    assert outcome.code == 2
+    assert f"--rule lmms-eval isn't for {name}, {why}" in " ".join(outcome.err.split())

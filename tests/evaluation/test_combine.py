@@ -213,3 +213,33 @@ def test_shards_of_several_models(tmp_path: Path) -> None:
     report = report_of(folders)
     assert report.warnings == ()
     assert [(row.questions, row.accuracy) for row in report.rows] == [(4, 3 / 4), (4, 1 / 2)] * 2
+
+
+def test_kept_answers_are_scored_again_by_another_rule(tmp_path: Path) -> None:
+    """Nothing is asked, and how they were scored when they came doesn't matter."""
+    setup = replace(NONE.setup, benchmark="mvbench_action_count")
+    row = replace(NONE, setup=setup)
+    items = tuple(replace(ITEMS[n], answer="A", options=("walks", "sits")) for n in range(4))
+    # A letter, an article, nothing, and the text of an option.
+    said = ("A. B is wrong", "a man", "", "walks")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_record(folder, Record((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
+    with open_journal(folder) as journal:
+        for number, text in enumerate(said):
+            journal.add(setup, replace(answer(row, number), said=text, right=False), "abc")
+    own, theirs = report_of([folder]), report_of([folder], "lmms-eval")
+    assert (own.rule, theirs.rule) == ("dycoke", "lmms-eval")
+    (row_own,), (row_theirs,) = own.rows, theirs.rows
+    assert (row_own.accuracy, row_own.unparsable, row_own.uncounted) == (2 / 4, 2, 0)
+    # There the article is A, the empty answer leaves the denominator, and a text is no letter.
+    assert (row_theirs.accuracy, row_theirs.questions, row_theirs.uncounted) == (2 / 3, 3, 1)
+    with pytest.raises(UsageError, match="--rule lmms-eval isn't for own, "):
+        report_of([written(tmp_path / "other")], "lmms-eval")
+
+
+def test_runs_scored_by_different_rules(tmp_path: Path) -> None:
+    one = written(tmp_path / "1", (NONE,))
+    other = written(tmp_path / "2", (OTHER,), rule="lmms-eval")
+    with pytest.raises(UsageError, match="scored by dycoke and lmms-eval: choose one with --rule"):
+        report_of([one, other])

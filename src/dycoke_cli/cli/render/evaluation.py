@@ -106,10 +106,8 @@ def _power(report: Report) -> str:
     shown = [row.detectable for row in compared if row.detectable is not None]
     if shown:
         least = " to ".join(dict.fromkeys(map(points, (min(shown), max(shown)))))
-        return (
-            f"{of} show a difference from about {least} points on (80 % power at the 5 % level: "
-            "(t0.975 + t0.8) × standard error)."
-        )
+        show = f"show a difference from about {least} points on" if min(shown) < 1 else "show none"
+        return f"{of} {show} (80 % power at the 5 % level: (t0.975 + t0.8) × standard error)."
     if report.videos == 1:
         return " One video has no standard error: it says nothing of others."
     most = 1 - 0.05 ** (1 / report.videos)

@@ -75,16 +75,18 @@ def rule_of(name: str, rule: str) -> Rule | None:
     try:
         made_by = class_of(_named(name)[0])
     except UsageError:
-        if rule == OWN_RULE:
-            return None
-        raise
-    found: Rule | None = made_by.score if rule == OWN_RULE else _rules(made_by).get(rule)
+        made_by = None
+    if rule == OWN_RULE:
+        own: Rule | None = getattr(made_by, "score", None)
+        return own
+    found = _rules(made_by).get(rule)
     if found is None:
+        judged = made_by is not None and made_by.about.judge
         with_it = ", ".join(one for one in DATASETS if rule in _rules(class_of(one)))
         raise UsageError(
             f"--rule {rule} isn't for {name}, which lmms-eval "
-            f"{'grades with a judge (--judge-model)' if made_by.about.judge else 'does not have'}; "
-            f"it is for {with_it}"
+            f"{'grades with a judge (--judge-model)' if judged else 'does not have'}; it is for "
+            f"{with_it}"
         )
     return found
 
