@@ -60,15 +60,15 @@ def main() -> None:
         (arguments.out / f"{video}.json").write_text(json.dumps(trace))
         pictures.append(arguments.out / f"{video}.png")
         write_figure(attention_figure(trace, arguments.question), pictures[-1])
-        # The first choice of an answer evicts most, and is no renewal.
+        # The first selection of an answer evicts most, and is no reselection.
         steps += answer.trace.steps[1:]
         print(f"{video}: {answer.answer}")
     renewed = [step for step in steps if step.renewed]
     swapped = sum(len(step.recalled) for step in renewed) / max(1, len(renewed))
     active = sum(sum(step.active) for step in steps) / max(1, len(steps))
     print(
-        f"{len(renewed)} of {len(steps)} steps renewed the choice "
-        f"({len(renewed) / max(1, len(steps)):.0%}); a renewal recalled {swapped:.1f} of "
+        f"{len(renewed)} of {len(steps)} steps reselected "
+        f"({len(renewed) / max(1, len(steps)):.0%}); a reselection recalled {swapped:.1f} of "
         f"{active:.0f} active tokens."
     )
     if arguments.write:

@@ -30,6 +30,8 @@ RETIRED = {
     r"overlooked tokens": "visual-token dropout",
     r"the share that waits": "the fraction evicted from attention",
     r"do stage 2 only": "prune the KV cache only if",
+    r"stands? for (?:it|them|each other|the cluster)\b": "represents",
+    r"most of whose steps read|reads? every token": "attends to",
     # models
     r"number format": "dtype",
     r"asks for a login": "gated",
@@ -44,6 +46,9 @@ RETIRED = {
     r"the (?:names|models) there are": "all names, all models",
     r"answers from now on": "default model set to …",
     r"the hub's own settings": "Hugging Face environment variables are honoured",
+    r"\bour (?:own )?attention\b|attention functions? of ours": "custom attention",
+    r"nobody can be asked": "there is no terminal to confirm on",
+    r"everything (?:that is )?known of": "the details of",
     # generation
     r"the likeliest token|draws more freely|of the draws": "greedy, sampling",
     r"cut the answer at": "maximum new tokens",
@@ -54,6 +59,8 @@ RETIRED = {
     r"broken off": "interrupted",
     r"goes on (?:where|from)|go(?:es)? on from there": "resumes",
     r"by the name no video": "without a video extension",
+    r"damaged packets? (?:was|were) left out|can't serve all methods; left out": "skipped",
+    r"puts the folders of all together": "merges the folders",
     r"were answered before": "done already",
     r"can be sent in": "write a report",
     r"browses what": "lists every prediction",
@@ -64,6 +71,7 @@ RETIRED = {
     r"what is (?:read|left out|asked)\b": "frame sampling, compression, benchmark",
     r"what that saves": "how it works",
     r"(?:\b(?:one|object|path|question|value|row|key)|\d) a line\b|\ba line each\b": "per line",
+    r"\b(?:one number|object) a (?:channel|question)\b": "per",
     r"\b(?:tokens|scale|second|seconds|number|row) an? (?:frame|token|second|group)\b": "per",
 }
 

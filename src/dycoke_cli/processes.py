@@ -1,4 +1,4 @@
-"""Processes that work for this one, each at the other end of a pipe.
+"""Worker processes, each connected by a pipe.
 
 When the process at one end dies, the other end notices; a worker ends with the process that
 started it.

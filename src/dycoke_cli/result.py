@@ -1,4 +1,4 @@
-"""What came of a question, as the JSON object of `dycoke ask --json`.
+"""The answer to a question, as the JSON object of `dycoke ask --json`.
 
 A key of the object is a field here, and nothing else lists it: the schema (`dycoke schema answer`)
 and what tests put in place of an answer are made from these classes.
@@ -96,7 +96,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Decode:
-    """What KV-cache pruning did; all but `steps` are 0 without it."""
+    """KV-cache pruning in decode; all but `steps` are 0 without it."""
 
     steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
     choices_renewed: Annotated[

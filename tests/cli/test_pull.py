@@ -190,7 +190,10 @@ def test_rm_takes_a_model_away(hub: Hub, tmp_path: Path) -> None:
     )
     assert pulled.code == 0
     assert (refused.code, refused.out) == (2, "")
-    assert f"removing {REPO} frees 1.02 MB; nobody can be asked here, so say --yes" in refused.err
+    assert (
+        f"removing {REPO} frees 1.02 MB; there is no terminal to confirm on: add --yes"
+        in refused.err
+    )
     assert only(here)["on_disk"] is not None
     assert (done.code, done.out) == (0, "")
     assert f"{REPO} is removed; that freed 1.02 MB" in done.err

@@ -112,7 +112,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What follows from the measurements, and what doesn't."""
+    """The recommendation, and its risks."""
 
     kind: Annotated[
         Kind,

@@ -1,4 +1,4 @@
-"""What follows from a benchmark without labels, and what doesn't."""
+"""The recommendation of a benchmark without labels, and its risks."""
 
 from __future__ import annotations
 

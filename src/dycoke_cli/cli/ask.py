@@ -1,4 +1,4 @@
-"""`dycoke ask`: questions about a video, answered."""
+"""`dycoke ask`: answers questions about a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, as one sentence for a person and an exit code for a program."""
+"""Errors as one sentence for a person and an exit code for a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of compression methods, as objects for `--json` and for the tables."""
+"""Compression methods, as objects for `--json` and for the tables."""
 
 from __future__ import annotations
 

@@ -299,5 +299,7 @@ def remove(
 
 def _agreed(repo: str, freed: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"removing {repo} frees {freed}; nobody can be asked here, so say --yes")
+        raise UsageError(
+            f"removing {repo} frees {freed}; there is no terminal to confirm on: add --yes"
+        )
     return render.confirm(f"Remove {repo} and free {freed}?")

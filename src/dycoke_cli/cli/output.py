@@ -1,4 +1,4 @@
-"""What goes to stdout: answers as text while they come, or one JSON object a question."""
+"""What goes to stdout: answers as text while they come, or one JSON object per question."""
 
 from __future__ import annotations
 

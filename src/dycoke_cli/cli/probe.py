@@ -1,4 +1,4 @@
-"""`dycoke probe`: what would be read of a video, without loading a model."""
+"""`dycoke probe`: frame sampling and visual tokens of a video, without loading a model."""
 
 from __future__ import annotations
 

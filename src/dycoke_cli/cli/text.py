@@ -1,4 +1,4 @@
-"""Text from a model, a file or a user, made safe to show: never interpreted, always visible."""
+"""Text from a model, a file or a user, escaped for display: never interpreted, always visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dycoke verify`: is what is attached to this model right, on its real weights?"""
+"""`dycoke verify`: checks an attached method on a model's real weights."""
 
 from __future__ import annotations
 

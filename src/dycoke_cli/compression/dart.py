@@ -22,7 +22,7 @@ class DART(MergingEarly):
 
     Pivots are the visual tokens with the largest L1 norm and, with `text_pivots`, such tokens of
     the question. In reading order, each adds its share of the rest of the budget: of the visual
-    tokens that nobody added yet those with the lowest cosine similarity to it. Ties go to the lower
+    tokens not added yet those with the lowest cosine similarity to it. Ties go to the lower
     index. Where the budget is smaller than the number of visual pivots, it is that many pivots.
 
     Differs from the authors' code, which prunes from decoder layer 2 on, by the norms of that

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 7
 CENTER_WEIGHT = 0.6
-"""β: how much of a cluster's center is in what stands for the cluster."""
+"""β: how much of a cluster's center is in the merged token of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def segments_of(still: torch.Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centers `[count]` among `tokens[n, D]`, and what stands for their clusters `[count, D]`."""
+    """Centers `[count]` among `tokens[n, D]`, and the clusters' merged tokens `[count, D]`."""
     import torch
 
     apart = distances(tokens)

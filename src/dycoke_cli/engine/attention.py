@@ -59,7 +59,7 @@ class AttentionSwitch:
 
     Args:
         register: registers ours around a stock implementation, and returns its name.
-        forward: makes a forward of ours that takes the place of a module's own as well; None to
+        forward: makes a custom forward that takes the place of a module's own as well; None to
             leave that. One that was replaced already stays.
     """
 

@@ -43,7 +43,7 @@ class Window:
 
     Args:
         patches: for each frame the patches `[n]`, int64, ascending, that go on.
-        references: for each frame the earlier one that stands for its other patches, or None where
+        references: for each frame the earlier one that represents its other patches, or None where
             it goes on whole.
     """
 

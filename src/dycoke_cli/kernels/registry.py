@@ -1,4 +1,4 @@
-"""Our attention under names, in the public registry of attention functions."""
+"""Custom attention in the public registry of attention functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dycoke_cli.kernels.attention import (
 
 CAUSAL, DECODE, BIDIRECTIONAL = SHAPES = ("causal", "decode", "bidirectional")
 NAME = "dycoke_kernels"
-"""Our attention in all shapes."""
+"""Custom attention in all shapes."""
 STOCK = "sdpa"
 
 

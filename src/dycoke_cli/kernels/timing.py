@@ -22,7 +22,7 @@ ROUNDS, FEWEST_ROUNDS = 7, 3
 LONGEST_S = 0.3
 """After so long no further round of a shape begins, but for the fewest."""
 PROMPT_TOKENS = 128
-"""Tokens of a product that stands for one of a prompt or a frame."""
+"""Tokens of the product that is timed for prompts and frames."""
 MOST_INPUTS, MOST_OUTPUTS = 2048, 1024
 """Larger layers are timed as one of these: per number, they take about as long."""
 ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}

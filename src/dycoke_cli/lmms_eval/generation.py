@@ -1,4 +1,4 @@
-"""`generation_kwargs` of a task, and `--gen_kwargs`: honoured to the letter, or refused."""
+"""`generation_kwargs` of a task, and `--gen_kwargs`: honoured exactly, or refused."""
 
 from __future__ import annotations
 

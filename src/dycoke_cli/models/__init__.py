@@ -1,1 +1,1 @@
-"""Which models there are, how they are loaded, and where in their sequences visual tokens stand."""
+"""The model catalog, loading, and the layout of visual tokens in each family's sequences."""

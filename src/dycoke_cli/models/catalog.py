@@ -1,4 +1,4 @@
-"""What is known of a model before it is loaded: the catalog, and configurations as plain JSON.
+"""Models before loading: the catalog, and configurations as plain JSON.
 
 Needs neither torch nor transformers.
 """
@@ -32,7 +32,7 @@ _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the catalog. None stands for what isn't known.
+    """A model of the catalog; None where a value isn't known.
 
     Args:
         name: short name: family, version, size.
@@ -42,7 +42,7 @@ class Entry:
         download_bytes: size of its weight files.
         tokens_per_frame: visual tokens per frame before any compression, where that is one number.
         shape: how the tokens of a frame follow from its shape, where they do.
-        state: how far it was tested, one of `STATES`.
+        state: test state, one of `STATES`.
         note: one line for a person who chooses.
     """
 

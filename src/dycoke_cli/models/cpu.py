@@ -53,7 +53,7 @@ _EPILOGUES: dict[type[nn.Module], Epilogue] = {
 
 
 def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
-    """Give a model that would run stock SDPA on a CPU our attention; whether it got it.
+    """Set custom attention on a model that would run stock SDPA on a CPU; whether it was set.
 
     On accelerators, SDPA and FlashAttention stay.
 
@@ -68,7 +68,7 @@ def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
 
 
 def use_int8(model: Any, kernels: Mapping[str, type[PackedLinear]] | None = None) -> None:
-    """Put the linear layers of the decoder, its output and the vision tower in 8 bits, in place.
+    """Quantize the linear layers of the decoder, output and vision tower to int8, in place.
 
     Args:
         model: a stock model on a CPU.
@@ -105,7 +105,7 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
 
 
 def to_round(model: Any) -> list[str]:
-    """The layers to put in 8 bits, by their names in a model."""
+    """The layers to quantize to 8 bits, by their names in a model."""
     return [n for n, part in eligible(model).items() if part.out_features >= MIN_INT8_OUTPUTS]
 
 

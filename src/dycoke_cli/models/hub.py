@@ -34,7 +34,7 @@ class Revision:
 
     Args:
         commit: its commit.
-        names: branches and tags that stood for it when it was downloaded.
+        names: branches and tags at the time of download.
         folder: where its files are.
         complete: whether its configuration and all its weights are there.
     """
@@ -119,7 +119,7 @@ class Plan:
     Args:
         source: the model.
         revision: branch, tag or commit that was asked for; None is the main branch.
-        commit: what it stands for now.
+        commit: that it points to now.
         files: all files that loading reads.
         folder: of the hub client's cache.
     """

@@ -1,4 +1,4 @@
-"""Which kernels a model gets on this CPU: those measured to be fastest for its shapes.
+"""The choice of CPU kernels for a model: those measured to be fastest for its shapes.
 
 The first load of a model times stock and own kernels for its shapes, in less than three seconds,
 and keeps the times in the user's cache, a file for each processor, release of torch and number of

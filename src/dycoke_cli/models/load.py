@@ -39,7 +39,7 @@ _DISK_OFFLOAD = "offloaded to the disk"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, with its processor and what the rest needs to know of it.
+    """A model in memory, with its processor and its properties.
 
     Args:
         name: as the user gave it.
@@ -107,7 +107,7 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """Positions that the language model was made for."""
+        """Positions that the language model was trained for."""
         return self.model.get_decoder().config.max_position_embeddings
 
     @property
@@ -248,7 +248,7 @@ def placement(
 
 @contextmanager
 def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
-    """Turn what the loaders say of a model that doesn't fit into what to do.
+    """Turn loader errors about a model that doesn't fit into an error with advice.
 
     Args:
         name: of the model.

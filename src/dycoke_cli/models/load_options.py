@@ -11,7 +11,7 @@ from dycoke_cli.param import Param, check_all
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What `load.load` takes beside a model's name.
+    """Options of `load.load`.
 
     Args:
         revision: branch, tag or commit of a hub model.

@@ -1,4 +1,4 @@
-"""What is known of a model without loading it, and without torch: its configuration as stored.
+"""A model's stored configuration, read without torch.
 
 A folder and the hub client's cache are looked into; for a published model that isn't here there is
 its configuration in the package. Nothing is downloaded.
@@ -43,7 +43,7 @@ _OF_VISION = (
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """A `config.json`, as it is: what it leaves out are defaults of the stock class.
+    """A `config.json` as it is; absent values are defaults of the stock class.
 
     Args:
         values: of the file.

@@ -1,4 +1,4 @@
-"""What is used of transformers and torch that is private or undocumented, and versions checked.
+"""Private or undocumented API of transformers and torch in use, and the versions checked.
 
 - `config._attn_implementation` (read only; set through the public `set_attn_implementation`):
   5.17.0, 5.23.0. There is no public getter.

@@ -53,7 +53,7 @@ class VideoPrompt:
     Args:
         processor: the stock processor of the model.
         shown: how the chat template writes the video.
-        expanded: the text that stands for the video: placeholders, time stamps, separators.
+        expanded: the text in place of the video: placeholders, time stamps, separators.
         prefix: `[1, P]`, int64: what the processor puts before the whole text.
         inputs: what the processor made of the video: the tensors that the model takes beside token
             ids; pixels as uint8, neither rescaled nor normalised.

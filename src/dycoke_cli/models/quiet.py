@@ -1,4 +1,4 @@
-"""Keeps the libraries' bars, retries and reports off stderr: what matters becomes our error."""
+"""Keeps progress bars, retries and reports of libraries off stderr."""
 
 from __future__ import annotations
 

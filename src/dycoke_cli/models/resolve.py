@@ -1,4 +1,4 @@
-"""From what a user typed (catalog name, folder, hub id) to a model that can be loaded.
+"""Resolves a catalog name, folder or hub id to a model that can be loaded.
 
 `find` needs no torch, `read_config` reads or downloads config.json, `choose` checks all that can be
 known before weights are read.

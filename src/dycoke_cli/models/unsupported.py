@@ -1,4 +1,4 @@
-"""What the installed packages can't load, and what to do about it: unknown families, extras."""
+"""Checks for families and packages that the installation can't load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The questions of one video while somebody waits: `dycoke ask` is one job, in this process.
+"""Interactive questions about one video: `dycoke ask` is one job, in this process.
 
 A pool of decoders and a file of results would only make the first word come later; the frames are
 read in a thread while the model loads, and answers are passed on as they are generated.
@@ -59,7 +59,7 @@ class Conversation:
 
 
 class Presenter(Protocol):
-    """Who shows a conversation."""
+    """Shows a conversation."""
 
     @property
     def on_text(self) -> Callable[[str], None] | None:

@@ -1,4 +1,4 @@
-"""Who wants to know how a batch goes, and may end it."""
+"""Listeners of a batch's progress, which may end it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Counts:
 
 
 class Listener:
-    """Hears how a run goes; this one keeps it to itself.
+    """Hears about a run's progress; this base class ignores it.
 
     Attributes:
         stopping: the run shall end. An engine looks at it before it begins anything new, and at

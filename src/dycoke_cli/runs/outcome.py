@@ -1,4 +1,4 @@
-"""What came of a question: a line of the results."""
+"""The outcome of a question: a line of the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that an engine needs to know, and what tells one answer from all others."""
+"""The plan of a run for an engine, and the key of an answer."""
 
 from __future__ import annotations
 

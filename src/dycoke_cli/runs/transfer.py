@@ -1,4 +1,4 @@
-"""Brings a video from the machine where the run began to that of a worker, in pieces."""
+"""Transfers a video from the machine where the run began to that of a worker, in chunks."""
 
 from __future__ import annotations
 

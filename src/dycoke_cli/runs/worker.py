@@ -34,7 +34,7 @@ MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
 
 @dataclass(frozen=True)
 class Task:
-    """What every worker of a run is told.
+    """The settings of every worker of a run.
 
     Args:
         plan: how questions are answered.

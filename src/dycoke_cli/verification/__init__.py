@@ -1,4 +1,4 @@
-"""Checks on real weights: what is attached to a model changes nothing but what it is meant to."""
+"""Checks on real weights that an attached method changes nothing but what it should."""
 
 SCHEMA = "dycoke.verify/1"
 """Of the report."""

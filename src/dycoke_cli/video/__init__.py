@@ -1,4 +1,4 @@
-"""Videos in, RGB frames with true time stamps out. Knows nothing of models; never imports torch.
+"""Decodes videos to RGB frames with true time stamps; independent of models and torch.
 
 PyAV and NumPy are imported when a name that needs them is first used.
 """

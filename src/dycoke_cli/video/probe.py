@@ -1,4 +1,4 @@
-"""What a video file says of itself, and what its first picture shows."""
+"""Video metadata: the container's, and that of the first decoded frame."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video.
+    """Metadata of a video.
 
     Attributes:
         path: the file, escaped for a terminal.

@@ -1,4 +1,4 @@
-"""Which moments of a video are wanted: the flags, their ranges, and the rule that spreads them.
+"""Frame sampling: the flags, their ranges, and the times of the frames.
 
 Knows times only, nothing of files. The rule is the field's own (`np.linspace` from the first frame
 to the last, both included), applied to time instead of to frame numbers: with a constant rate the

@@ -1,4 +1,4 @@
-"""What people see on stderr. The only place that knows Rich.
+"""Output for people; the only package that uses Rich.
 
 Text from models, files and users arrives as plain `Text` with its control characters escaped:
 nothing in it is taken for markup.
@@ -97,7 +97,7 @@ def models_table(document: ModelList, hidden: int) -> None:
 
 
 def model_table(document: ModelList) -> None:
-    """Everything known of one model, on stdout."""
+    """The details of one model, on stdout."""
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))

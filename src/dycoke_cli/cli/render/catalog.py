@@ -74,7 +74,7 @@ def models(document: ModelList, width: int, hidden: int = 0) -> Group:
 
 
 def model(document: ModelList) -> Table:
-    """Everything known of one model."""
+    """The details of one model."""
     return named((name, one_line(value)) for name, value in _rows(document))
 
 

@@ -37,7 +37,7 @@ def stdout_console() -> Console:
 
 
 def note(text: str) -> None:
-    """A line that is good to know."""
+    """Print a note."""
     _line(Text(one_line(text), style="dim"))
 
 
@@ -47,12 +47,12 @@ def question(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    """A line that says what the answer doesn't."""
+    """Print a warning."""
     _line(Text.assemble(("Warning: ", "yellow"), one_line(text)))
 
 
 def failed(reason: str) -> None:
-    """A line that says what has no answer, and why."""
+    """Print a failure."""
     _line(Text.assemble(("Failed: ", "red"), one_line(reason)))
 
 

@@ -118,7 +118,7 @@ def _power(report: Report) -> str:
 
 
 def _by_group(rows: Sequence[Row]) -> Table:
-    """A line a group and a column a row of the table above, by its number."""
+    """A line per group, and a column per row of the table above, by its number."""
     table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
     for groups in (

@@ -1,4 +1,4 @@
-"""How far things are: bars where somebody can see them, a plain line now and then elsewhere."""
+"""Progress: bars on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 

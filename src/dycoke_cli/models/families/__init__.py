@@ -37,7 +37,7 @@ def family_of(config: Any) -> Family:
 
 
 def method_defaults(config: Any) -> dict[str, Any]:
-    """The parameters of methods that suit a model, for those that weren't given.
+    """A model's defaults of method parameters.
 
     Args:
         config: of the whole model.
@@ -51,7 +51,7 @@ def method_defaults(config: Any) -> dict[str, Any]:
 
 
 def domain(config: Any) -> str | None:
-    """All that a checkpoint knows, as it says itself; None of a general one.
+    """The domain that a checkpoint declares; None of a general model.
 
     Args:
         config: of the whole model, which `method_defaults` has checked.

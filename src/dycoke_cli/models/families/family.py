@@ -72,7 +72,7 @@ class Tower:
         return self.pooled(model.model, torch.eye(patches, device=device)[None])[0]
 
     def last_used(self, model: Any) -> torch.nn.Module:
-        """The last transformer layer whose output the language model gets to see."""
+        """The last transformer layer whose output reaches the language model."""
         return self.transformer_layers(model)[self.depth(model.config) - 1]
 
     def transformer_layers(self, model: Any) -> Any:
@@ -124,7 +124,7 @@ class PackedTower:
 
 @dataclass(frozen=True)
 class Family:
-    """What the engine needs to know of a family.
+    """A model family, as data for the engine.
 
     Args:
         pixels: how the processor's output is cut into frames.
@@ -182,7 +182,7 @@ class Family:
         return "renumbered" if self.counts_tokens else "kept"
 
     def token(self, config: Any) -> int:
-        """The token id that stands for a visual token in a prompt."""
+        """The placeholder id of a visual token in a prompt."""
         return getattr(config, self.placeholder)
 
     def placeholders(

@@ -12,7 +12,7 @@ Inputs = dict[str, "torch.Tensor"]
 
 
 class Pixels(Protocol):
-    """One way in which processors hand over frames."""
+    """A processor's format of frames."""
 
     @property
     def key(self) -> str:
@@ -25,7 +25,7 @@ class Pixels(Protocol):
         """The inputs of frames `start` … `stop` alone."""
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number a channel, `[3]`, so that it meets the channels of `pixels`."""
+        """One number per channel, `[3]`, in the shape of the channels of `pixels`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Stacked:
         }
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number a channel, for pixels [..., 3, height, width]."""
+        """One number per channel, for pixels [..., 3, height, width]."""
         return numbers[:, None, None]
 
 
@@ -86,7 +86,7 @@ class Grid:
         return {self.key: patches, "video_grid_thw": grid} | {n: inputs[n] for n in self.whole}
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number a channel, for patches [N, C] that hold one channel after the other."""
+        """One number per channel, for patches [N, C] that hold one channel after the other."""
         return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
 
 
@@ -112,7 +112,7 @@ class Patched(Stacked):
         return super().part(inputs, start, stop) | counts
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number a channel, for patches that hold one pixel after the other."""
+        """One number per channel, for patches that hold one pixel after the other."""
         return numbers.repeat(pixels.shape[-1] // len(numbers))
 
 

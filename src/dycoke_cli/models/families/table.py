@@ -50,13 +50,13 @@ def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
 
 
 def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Says what some versions warn of when it isn't said; changes nothing."""
+    """Passes an option explicitly, without which some versions warn; changes nothing."""
     options = getattr(video_processor.valid_kwargs, "__annotations__", {})
     return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in options else {}
 
 
 def _with_metadata(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Cosmos 3 Edge reads time stamps off what others hand on by themselves."""
+    """Cosmos 3 Edge needs frame metadata for its time stamps."""
     return {"return_metadata": True}
 
 
