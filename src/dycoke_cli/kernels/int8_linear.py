@@ -22,6 +22,8 @@ TOKENS = 256
 FBGEMM_TOKENS = 512
 # Behind the bytes of a rounded token are its scale and its minimum, two float32.
 _TAIL = 8
+# Inputs of a layer are laid out in blocks of so many bytes (measured with AVX-512).
+_BLOCK = 64
 # In place of the largest number of a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -51,11 +53,17 @@ class Int8Linear(PackedLinear):
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """A byte per weight, and for each output the tail, a scale and a sum of 4 bytes.
+        """A byte per weight, and for each output a scale and a sum of 4 bytes.
 
-        What a processor's layout adds is a hundredth of a large layer at most.
+        The layout has whole blocks of inputs, the tail among them.
         """
-        return linear.out_features * (linear.in_features + _TAIL + 2 * 4)
+        inputs = -(-(linear.in_features + _TAIL) // _BLOCK) * _BLOCK
+        return linear.out_features * (inputs + 2 * 4)
+
+    @staticmethod
+    def packing_nbytes_of(linear: nn.Linear) -> int:
+        """The rounded weights before they are laid out."""
+        return linear.weight.numel()
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""
@@ -105,6 +113,11 @@ class FbgemmInt8Linear(PackedLinear):
     def nbytes_of(linear: nn.Linear) -> int:
         """A byte per weight, and for each output a scale, a zero and a sum of 4 bytes."""
         return linear.out_features * (linear.in_features + 3 * 4)
+
+    @staticmethod
+    def packing_nbytes_of(linear: nn.Linear) -> int:
+        """The weights in float32, and rounded."""
+        return 5 * linear.weight.numel()
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""

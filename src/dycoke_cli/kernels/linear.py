@@ -49,6 +49,11 @@ class PackedLinear(nn.Module):
         """
         raise NotImplementedError
 
+    @staticmethod
+    def packing_nbytes_of(linear: nn.Linear) -> int:
+        """Bytes that packing a layer takes beside the layer and its packed weights."""
+        return 0
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x · weightᵀ + bias.
 

@@ -154,15 +154,17 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
     )
 
 
-def choose_kernels(model: Any, quantized: bool) -> Choice:
+def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Choice:
     """The choice for a model, measured where that isn't known yet; never fails for a file.
 
     Args:
-        model: a stock model, with its weights, before any layer is replaced.
+        model: a stock model, before any layer is replaced; on the meta device where nothing is
+            measured for it.
         quantized: whether its layers go into 8 bits.
+        measuring: whether to time what isn't known yet; else only times that are kept count.
     """
     usual = unmeasured(model, quantized)
-    if model.device.type != "cpu" or is_spread(model):
+    if model.device.type not in ("cpu", "meta") or is_spread(model):
         return usual
     layers = eligible(model)
     if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
@@ -180,7 +182,8 @@ def choose_kernels(model: Any, quantized: bool) -> Choice:
     wanted: list[Shape] = [*attention, *(shape for name in most for shape in linear[name])]
     compared = [] if quantized else linear.get(_to_compare(model, most), [])
     as_float32 = [replace(shape, dtype="float32") for shape in compared]
-    times = measured(dict.fromkeys([*wanted, *as_float32]), quantized)
+    shapes = dict.fromkeys([*wanted, *as_float32])
+    times = measured(shapes, quantized) if measuring else Machine.here().read()
 
     own = set(usual.attention)
     for shape in attention:

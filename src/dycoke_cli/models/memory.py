@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    Bytes = Callable[[nn.Linear], float]
+    from dycoke_cli.kernels.linear import PackedLinear
 
 HEADROOM = 1.2
 """Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
@@ -99,11 +99,30 @@ def free_memory_of_all() -> int | None:
     return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
 
 
-def needed_bytes(resolved: ResolvedModel) -> int | None:
-    """Bytes that a model takes at the peak of loading, which is never less than afterwards.
+@dataclass(frozen=True)
+class WeightBytes:
+    """Memory of a model's weights.
 
-    Where kernels are chosen by measurement, it is at most that: a layer that stays stock takes less
-    than a packed one.
+    Args:
+        loading: bytes at the peak of loading, which is never less than afterwards.
+        held: bytes once it is loaded, in whatever form its layers have by then.
+    """
+
+    loading: int
+    held: int
+
+
+def needed_bytes(resolved: ResolvedModel) -> int | None:
+    """Bytes that a model takes at the peak of loading: see `weight_bytes`."""
+    found = weight_bytes(resolved)
+    return None if found is None else found.loading
+
+
+def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
+    """Memory of a model's weights, counted module by module before any are read.
+
+    Where kernels are chosen by measurement and nothing is measured yet, it is at most that: a layer
+    that stays stock takes less than a packed one.
 
     Args:
         resolved: the model, with how it is to be loaded.
@@ -118,28 +137,33 @@ def needed_bytes(resolved: ResolvedModel) -> int | None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from dycoke_cli.kernels.int8_linear import Int8Linear
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-    from dycoke_cli.models.cpu import to_pack, to_round
+    from dycoke_cli.models.cpu import eligible, may_pack
+    from dycoke_cli.models.kernel_choice import choose_kernels, unmeasured
     from dycoke_cli.models.quantize import by_bitsandbytes, stored_quantized
 
     if stored_quantized(resolved.config):
-        return _stored_bytes(resolved.source, resolved.revision)
+        stored = _stored_bytes(resolved.source, resolved.revision)
+        return None if stored is None else WeightBytes(stored, stored)
     with explained(resolved.source, "its config.json"), torch.device("meta"):
         # A copy, for the dtype is noted in the configuration that is given.
         model = AutoModelForImageTextToText.from_config(
             copy.deepcopy(resolved.config), dtype=resolved.dtype
         )
     options = resolved.options
+    quantized = options.quantize is not None
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         return _by_bitsandbytes(model, resolved)
-    if options.quantize is not None:
-        # Weights in float32 and rounded, of one layer at a time, until they are laid out.
-        return _replacing(model, to_round(model), Int8Linear.nbytes_of, lambda x: _numbers(x) * 5)
-    on_cpu = resolved.device.type == "cpu" and options.device_map is None
-    if on_cpu and options.kernels == "fast" and can_pack():
-        return _replacing(model, to_pack(model), Bfloat16Linear.nbytes_of, lambda _: 0)
-    return _whole(model)
+    fast = options.kernels == "fast"
+    if resolved.device.type != "cpu" or options.device_map is not None or not (quantized or fast):
+        return WeightBytes(_whole(model), _whole(model))
+    choice = choose_kernels(model, quantized, measuring=False) if fast else unmeasured(model, True)
+    forms: dict[str, type[PackedLinear]] = dict(choice.int8)
+    if fast and can_pack():
+        layers = eligible(model)
+        packed = (n for n in choice.packed if n not in forms and may_pack(layers[n]))
+        forms |= dict.fromkeys(packed, Bfloat16Linear)
+    return _replacing(model, forms)
 
 
 def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> None:
@@ -214,29 +238,30 @@ def _whole(model: Any) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
-def _replacing(model: Any, names: list[str], held: Bytes, extra: Bytes) -> int:
-    """At the peak while layers take another form one by one, the smallest first.
+def _replacing(model: Any, forms: Mapping[str, type[PackedLinear]]) -> WeightBytes:
+    """Of a model whose layers take another form one by one, the smallest first.
 
     Args:
         model: on the meta device.
-        names: of the layers.
-        held: bytes of a layer's weights in the other form.
-        extra: bytes that converting a layer takes beside both forms.
+        forms: of the layers, by name.
     """
     shared = _shared(model)
-    now = most = float(_whole(model))
-    layers = sorted(map(model.get_submodule, names), key=_numbers)
-    for layer in layers:
-        most = max(most, now + held(layer) + extra(layer))
+    now = most = _whole(model)
+    for name in sorted(forms, key=lambda name: _numbers(model.get_submodule(name))):
+        layer, form = model.get_submodule(name), forms[name]
+        held = form.nbytes_of(layer)
+        most = max(most, now + held + form.packing_nbytes_of(layer))
         # A table of words that is the output layer, too, stays what it is.
-        now += held(layer) - (0 if id(layer.weight) in shared else layer.weight.nbytes)
+        now += held - (0 if id(layer.weight) in shared else layer.weight.nbytes)
+    if not forms:
+        return WeightBytes(most, now)
     # What stays as it is is copied at the end, a tensor at a time.
-    replaced = {id(layer.weight) for layer in layers} - shared
+    replaced = {id(model.get_submodule(name).weight) for name in forms} - shared
     largest = max((x.nbytes for x in model.parameters() if id(x) not in replaced), default=0)
-    return int(max(most, now + largest))
+    return WeightBytes(max(most, now + largest), now)
 
 
-def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> int:
+def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
     """Each weight comes to the device whole, and is quantized there."""
     from torch import nn
 
@@ -255,7 +280,8 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> int:
         rows = part.out_features * _FLOAT32  # the scales of int8
         small = _numbers(part) + rows if byte else _numbers(part) * _NF4
         after += small - part.weight.nbytes
-    return int(after + max((part.weight.nbytes for part in quantized), default=0))
+    largest = max((part.weight.nbytes for part in quantized), default=0)
+    return WeightBytes(int(after + largest), int(after))
 
 
 def _shared(model: Any) -> set[int]:
