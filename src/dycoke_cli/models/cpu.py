@@ -5,6 +5,8 @@ Which of them a model gets is chosen in `kernel_choice.py`.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
@@ -45,6 +47,8 @@ another expert.
 """
 MIN_PACKED_WEIGHTS = 512 * 512
 """Layers of fewer are packed only where that was measured to be faster."""
+_MOST_HELD_BACK = 64 * 1024**2
+"""Bytes of freed weights after which the C library is asked to give them back."""
 # Activations that oneDNN computes as transformers does.
 _EPILOGUES: dict[type[nn.Module], Epilogue] = {
     type(ACT2FN["gelu"]): GELU,
@@ -162,10 +166,26 @@ def _replace(model: Any, replacements: Mapping[str, Callable[[nn.Linear], Packed
     is copied, for it may be mapped from the model's file, all of which would stay in memory with
     it.
     """
+    if not replacements:
+        return
+    freed = 0
     for name in sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel()):
-        model.set_submodule(name, replacements[name](model.get_submodule(name)))
+        layer = model.get_submodule(name)
+        model.set_submodule(name, replacements[name](layer))
+        freed += layer.weight.nbytes
+        del layer
+        if freed >= _MOST_HELD_BACK:
+            freed = 0
+            _give_back()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
+    _give_back()
+
+
+def _give_back() -> None:
+    """Return to the system what glibc holds ready of freed memory: up to half of the weights."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str]]:
