@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.resolve import find
 
 from ..documents import valid
+from ..hub import Hub, Repo
 from .harness import CLIP, REAL, ROOT, run_here, run_process
 
 # A folder with a model of that family.
@@ -54,6 +57,19 @@ WRONG = [
     (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
+    (["ask", str(CLIP), "--estimate", "--memory", "8"], 2, "--memory must be a size such as 8GB"),
+    (["ask", str(CLIP), "--estimate", "--device", "gpu"], 2, "--device must be auto, cpu, cuda"),
+    (
+        ["ask", str(CLIP), "What?", "--memory", "8GB"],
+        2,
+        "--memory is for estimates: add --est",
+    ),
+    (["models", "info", "mini", "--memory", "8GB"], 2, "--memory is for estimates: add --frames"),
+    (
+        ["ask", str(CLIP), "--estimate", "--model", "qwen3-vl-32b"],
+        4,
+        "isn't on this machine and the hub can't be reached",
+    ),
     (
         ["ask", str(CLIP), "--estimate", "--model", "qwen2.5-vl-7b", "--method", "visionzip"],
         2,
@@ -67,10 +83,7 @@ WRONG = [
 ]
 RIGHT = [
     ["probe", str(CLIP)],
-    ["ask", str(CLIP), "--estimate"],
-    ["ask", str(CLIP), "--estimate", "--model", "llava-onevision-72b"],
-    ["batch", str(CLIP.parent), "What?", "--estimate"],
-    ["models", "info", "qwen2.5-vl-7b", "--frames", "64"],
+    ["models", "info", "qwen2.5-vl-7b"],
     ["models"],
     ["methods"],
     ["help"],
@@ -130,6 +143,35 @@ def test_an_estimate_is_a_table_or_an_object() -> None:
     text = run_here("ask", CLIP, "--estimate", "--model", "llava-onevision-7b").out
     assert "40.8 T" in text
     assert "17.3 T" in text
+
+
+def test_an_estimate_for_another_machine() -> None:
+    ask = ("ask", CLIP, "--estimate", "--model", "llava-onevision-7b", "--device", "cuda")
+    small = valid(run_here(*ask, "--memory", "12GB", "--json").object, "estimate")
+    assert (small["device"], small["free"], small["fits"]) == ("cuda", 12 * 10**9, "no")
+    assert small["would_fit"] == ["--quantize int8", "--model llava-onevision-0.5b"]
+    told = run_here(*ask, "--memory", "12GB").out
+    assert re.search(
+        r"Doesn't fit: 16\.\d GB don't fit the 12 GB of memory; --quantize int8 or --model "
+        r"llava-onevision-0\.5b would\.",
+        " ".join(told.split()),
+    )
+    assert "Fits the GPU (24 GB)." in run_here(*ask, "--memory", "24GB").out
+
+
+def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
+    """Its config.json alone is fetched, in one process; a second one needs no hub."""
+    config = json.dumps(published("qwen2.5-vl-3b").config).encode()
+    ask = ("ask", CLIP, "--estimate", "--json", "--device", "cuda", "--model", "qwen2.5-vl-32b")
+    program = [sys.executable, "-m", "dycoke_cli", *map(str, ask)]
+    with Hub({"Qwen/Qwen2.5-VL-32B-Instruct": Repo({"config.json": config})}) as hub:
+        environment = hub.environment(tmp_path)
+        done = run_process(program, **environment)
+        assert done.code == 0, done.err
+        assert [file for _, file, _ in hub.fetched] == ["config.json"]
+    assert json.loads(done.out)["bytes"]["weights"] == pytest.approx(7.5e9, rel=0.01)
+    again = run_process(program, **environment, HF_HUB_OFFLINE="1")
+    assert json.loads(again.out)["bytes"] == json.loads(done.out)["bytes"]
 
 
 def test_estimates_of_a_folder(tmp_path: object) -> None:

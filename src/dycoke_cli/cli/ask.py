@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dycoke_cli.cli import flags, options, output, pages, questions
-from dycoke_cli.cli.estimate import Estimate, cost_of_video, show_cost
+from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video, show_cost
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
@@ -41,6 +41,7 @@ def ask(
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
+    memory: Memory = None,
     stats: options.Stats = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -66,8 +67,9 @@ def ask(
         if compare and chosen.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         request = flags.request(model, loading, sampling, generation, chosen, subtitles)
+        check_memory(memory, estimate)
         if estimate:
-            show_cost(cost_of_video(video, request), as_json)
+            show_cost(cost_of_video(video, request, memory), as_json)
             return
         asked = questions.collect(question, more, video)
         if follow_up and len(asked) < 2:

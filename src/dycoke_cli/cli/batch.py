@@ -13,7 +13,7 @@ import typer
 
 from dycoke_cli.cli import engine_flags, flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
-from dycoke_cli.cli.estimate import Estimate, cost_of_video
+from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
@@ -107,6 +107,7 @@ def batch(
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
     estimate: Estimate = False,
+    memory: Memory = None,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
@@ -138,8 +139,9 @@ def batch(
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
     given = collect(words or [], more, questions_file)
     _check_subtitles(given.jobs, subtitles)
+    check_memory(memory, estimate)
     if estimate:
-        _estimate(given.jobs, request)
+        _estimate(given.jobs, request, memory)
         return
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
@@ -283,7 +285,7 @@ def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
         )
 
 
-def _estimate(jobs: Sequence[Job], request: Request) -> None:
+def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None:
     """One object per video on stdout: what an answer about it would cost, or why none is known.
 
     Raises:
@@ -295,7 +297,9 @@ def _estimate(jobs: Sequence[Job], request: Request) -> None:
     failed = False
     for video in dict.fromkeys(job.video for job in jobs):
         try:
-            document = to_dict(replace(cost_of_video(video.path, request), video=video.shown))
+            document = to_dict(
+                replace(cost_of_video(video.path, request, memory), video=video.shown)
+            )
         except VideoError as error:
             failed = True
             document = output.error_document(SCHEMA, error, video=video.shown)

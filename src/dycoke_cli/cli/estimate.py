@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,14 +26,35 @@ Estimate = Annotated[
         rich_help_panel="Output",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Estimate for a device with so much memory, such as 8GB or 24GiB; the one that "
+        "--device names need not be on this machine. Default: what is free here.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
 
 
-def cost_of_video(video: str, request: Request) -> Cost:
+def check_memory(memory: str | None, estimate: bool) -> None:
+    """Refuse --memory where nothing is estimated.
+
+    Raises:
+        UsageError: it is given without --estimate.
+    """
+    if memory is not None and not estimate:
+        raise UsageError("--memory is for estimates: add --estimate, or leave it out")
+
+
+def cost_of_video(video: str, request: Request, memory: str | None = None) -> Cost:
     """What an answer about a video would cost; the frames aren't decoded.
 
     Args:
         video: a path, or - for stdin.
         request: how it would be asked.
+        memory: of the device, as `--memory` takes it; None for what is free.
 
     Raises:
         VideoError: the video can't be read.
@@ -46,11 +68,20 @@ def cost_of_video(video: str, request: Request) -> Cost:
     find(request.model)
     with open_given(video, request.sampling) as reader:
         plan = reader.plan
-    return cost_of_frames(request, len(plan.times_s), plan.info.height, plan.info.width, video)
+    info = plan.info
+    return cost_of_frames(
+        request, len(plan.times_s), info.height, info.width, video, memory, plan.times_s
+    )
 
 
 def cost_of_frames(
-    request: Request, frames: int, height: int, width: int, video: str | None = None
+    request: Request,
+    frames: int,
+    height: int,
+    width: int,
+    video: str | None = None,
+    memory: str | None = None,
+    times_s: Sequence[float] = (),
 ) -> Cost:
     """What an answer about so many frames would cost.
 
@@ -60,24 +91,31 @@ def cost_of_frames(
         height: of each, in pixels.
         width: of each, in pixels.
         video: as it was given.
+        memory: of the device, as `--memory` takes it; None for what is free.
+        times_s: of the frames, where there is a video.
 
     Raises:
-        ModelError: there is no such model, or nothing is known of it here.
+        ModelError: there is no such model, or its configuration can't be read.
         UsageError: something doesn't fit the model.
     """
-    from dycoke_cli.engine.cost import clip_tokens, estimate_cost
+    from dycoke_cli.engine.estimating import clip_tokens, estimate_cost
     from dycoke_cli.models.memory import this_machine
+    from dycoke_cli.models.target import Target, parse_memory
 
-    source = find(request.model)
+    source, loading = find(request.model), request.loading
+    given = None if memory is None else parse_memory(memory)
+    target = Target.of(loading.device, given, this_machine())
     with speaking_of_flags():
         return estimate_cost(
             source,
-            clip_tokens(source, frames, height, width),
+            clip_tokens(source, frames, height, width, loading.revision),
             request.method,
-            request.loading,
+            loading,
             request.generation.max_new_tokens,
-            this_machine(),
+            target,
             video,
+            times_s=times_s,
+            frame_bytes=height * width * 3,
         )
 
 
@@ -86,4 +124,6 @@ def show_cost(cost: Cost, as_json: bool) -> None:
     if as_json:
         output.write_json(to_dict(cost))
     else:
+        for warning in cost.warnings:
+            render.warning(warning)
         render.cost_table(cost)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dycoke_cli.cli import completion, options, output, pages, render
-from dycoke_cli.cli.estimate import cost_of_frames, show_cost
+from dycoke_cli.cli.estimate import Memory, cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.dycoke import DyCoke
@@ -71,6 +71,12 @@ Family = Annotated[
         help="Only those of a family, such as qwen2_5_vl.",
         autocompletion=completion.families,
         show_default=False,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", help="Of the estimate: auto (this machine's), cpu, cuda or mps."
     ),
 ]
 
@@ -210,21 +216,28 @@ def info(
             show_default=False,
         ),
     ] = None,
+    device: Device = "auto",
+    memory: Memory = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the details of a model; nothing is downloaded.
+    """Show the details of a model; no weights are downloaded.
 
     Examples:
         dycoke models info qwen2.5-vl-3b
-        dycoke models info qwen2.5-vl-3b --frames 64
+        dycoke models info qwen2.5-vl-3b --frames 64 --device cuda --memory 24GB
         dycoke models info ./my-checkpoint --json
     """
     from dycoke_cli.cli.model_documents import one_model
 
     if frames is not None:
-        request = Request(name, LoadOptions(), Sampling(), DyCoke(), GenerationOptions())
-        show_cost(cost_of_frames(request, frames, height=720, width=1280), as_json)
+        loading = LoadOptions(device=device)
+        request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
+        cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory)
+        show_cost(cost, as_json)
         return
+    if memory is not None or device != "auto":
+        flag = "--device" if memory is None else "--memory"
+        raise UsageError(f"{flag} is for estimates: add --frames, or leave it out")
     document = one_model(find(name))
     if as_json:
         output.write_json(to_dict(document))

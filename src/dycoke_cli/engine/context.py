@@ -48,8 +48,9 @@ def check_context(
     room = context - max_new_tokens - text
     if method.kept_tokens(clip.frames, clip.per_frame) <= room:
         return
-    ways = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
-    if not ways:
+    flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
+    ways = [f"use {', or '.join(flags)}"] if flags else []
+    if not flags:
         ways = [f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"]
     what = f"{frames} frames"
     if subtitle_lines:
@@ -75,7 +76,7 @@ def ways_to_fit(
             number does, fewer do.
 
     Returns:
-        Advice as it stands in a sentence; none where not even one frame fits.
+        The flags; none where not even one frame fits.
     """
 
     def of_frames(count: int) -> bool:
@@ -90,7 +91,7 @@ def ways_to_fit(
     least = next(count for count in range(1, clip.frames + 1) if _works(method, count, clip))
     most = _largest(clip.frames - 1, of_frames)
     if most >= least and (shown := most * frames // clip.frames):
-        ways.append(f"use --frames {shown} or fewer")
+        ways.append(f"--frames {shown} or fewer")
     given = method.parameters()
     if given.get("retain") is not None:
         # In thousandths, or in ten-thousandths of a budget below one in a hundred.

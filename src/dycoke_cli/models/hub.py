@@ -211,6 +211,25 @@ def check_space(planned: Plan) -> None:
         )
 
 
+def pull_config(source: ModelRef, revision: str | None = None) -> Path:
+    """Download the config.json of a model alone, unless it is in the cache.
+
+    Args:
+        source: a model of the hub.
+        revision: branch, tag or commit.
+
+    Returns:
+        The folder that it is in.
+
+    Raises:
+        ModelError: it isn't here and the hub can't be reached, or has no such model or revision.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with explained(source, "its config.json"), _quiet():
+        return Path(hf_hub_download(source.location, _CONFIG, revision=revision)).parent
+
+
 def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
     """Download what is missing.
 

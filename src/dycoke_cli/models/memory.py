@@ -112,6 +112,25 @@ class WeightBytes:
     held: int
 
 
+def without_weights(resolved: ResolvedModel) -> Any:
+    """The stock model on the meta device, where weights have shapes and take no memory.
+
+    Args:
+        resolved: the model.
+
+    Raises:
+        ModelError: its configuration isn't one of a model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with explained(resolved.source, "its config.json"), torch.device("meta"):
+        # A copy, for the dtype is noted in the configuration that is given.
+        return AutoModelForImageTextToText.from_config(
+            copy.deepcopy(resolved.config), dtype=resolved.dtype
+        )
+
+
 def needed_bytes(resolved: ResolvedModel) -> int | None:
     """Bytes that a model takes at the peak of loading: see `weight_bytes`."""
     found = weight_bytes(resolved)
@@ -134,9 +153,6 @@ def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
     Raises:
         ModelError: its configuration isn't one of a model.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
-
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
     from dycoke_cli.models.cpu import eligible, may_pack
     from dycoke_cli.models.kernel_choice import choose_kernels, unmeasured
@@ -145,12 +161,7 @@ def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
     if stored_quantized(resolved.config):
         stored = _stored_bytes(resolved.source, resolved.revision)
         return None if stored is None else WeightBytes(stored, stored)
-    with explained(resolved.source, "its config.json"), torch.device("meta"):
-        # A copy, for the dtype is noted in the configuration that is given.
-        model = AutoModelForImageTextToText.from_config(
-            copy.deepcopy(resolved.config), dtype=resolved.dtype
-        )
-    options = resolved.options
+    model, options = without_weights(resolved), resolved.options
     quantized = options.quantize is not None
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         return _by_bitsandbytes(model, resolved)

@@ -47,6 +47,21 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True)
+class BlankFrames:
+    """A video that shows nothing, to ask a processor about its size."""
+
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+    subtitles: None = None
+
+    @classmethod
+    def of(cls, frames: int, height: int, width: int) -> BlankFrames:
+        """So many frames, a second apart."""
+        return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
+
+
+@dataclass(frozen=True)
 class VideoPrompt:
     """What all prompts about one video share.
 
@@ -183,17 +198,18 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
     return processor(text=[chat], return_tensors="pt")["input_ids"]
 
 
-def count_tokens(source: ModelRef, clip: Frames) -> ClipTokens:
+def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
     """The visual tokens of a clip, counted by the stock processor; no weights are downloaded.
 
     Args:
         source: the model.
         clip: the frames with their times.
+        revision: branch, tag or commit of a hub model.
 
     Raises:
         ModelError: its files can't be read, or it isn't supported.
     """
-    config, commit = read_config(source)
+    config, commit = read_config(source, revision)
     family = family_in(source, config)
     file_options = {} if source.local else {"revision": commit}
     with quiet_libraries():

@@ -184,7 +184,7 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
     device = named_device(options.device)
     source, config, commit = _resolve_config(name, options)
     family = family_in(source, config)
-    dtype = _dtype(options.dtype, config, device)
+    dtype = weights_dtype(options.dtype, config, device)
     check_family_packages(source.name, config.model_type)
     check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
@@ -217,7 +217,17 @@ def _resolve_config(name: str, options: LoadOptions) -> tuple[ModelRef, Any, str
     return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
 
 
-def _dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
+def weights_dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
+    """The dtype of a model's weights once they are loaded.
+
+    Args:
+        name: what `--dtype` takes.
+        config: of the model.
+        device: where it will run; it need not be on this machine.
+
+    Raises:
+        UsageError: there is no such dtype.
+    """
     import torch
 
     if name in DTYPES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
@@ -22,6 +23,8 @@ CHANNELS = 3
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.
 CUDA_CONTEXT = 600_000_000
+# Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
+TOKENIZER_ENTRY = 300
 # Of one token, at the widest point of an MLP: gate, up, and their product.
 MLP_STATES = 3
 # Around it: the residual, its norm, query, attention, and what is left of the layer before.
@@ -106,7 +109,12 @@ class Estimate:
 
     def total(self, context: int = 0) -> int:
         """Weights and all, with a margin, behind what the device takes for itself."""
-        return int((self.weights + self.working) * MARGIN) + context
+        return with_margin(self.weights + self.working, context)
+
+
+def with_margin(needed: int, context: int = 0) -> int:
+    """What has to be free for so many bytes: a margin more, behind what the device takes itself."""
+    return int(needed * MARGIN) + context
 
 
 def estimate(sizes: Sizes, work: Work) -> Estimate:
@@ -176,20 +184,45 @@ def patches_together(
         per_frame: visual tokens of each.
         on_cpu: whether the tower is.
     """
-    pixels = _area(_first(vision, "patch_size", default=14))
-    usual = chunk_numbers(on_cpu) // (CHANNELS * pixels)
+    usual = chunk_numbers(on_cpu) // patch_numbers(vision)
     merging = method.before_vision() or method.merge_frames()
     if merging is None:
         return usual
+    return max(usual, min(frames, merging.window) * patches_of_frame(vision, per_frame))
+
+
+def patches_of_frame(vision: Any, per_frame: int) -> int:
+    """Patches that a vision tower makes of a frame.
+
+    Args:
+        vision: configuration of the tower.
+        per_frame: visual tokens of a frame.
+    """
     side = _first(vision, "spatial_merge_size", default=0)
-    of_frame = _area(_first(vision, "image_size", default=0)) // pixels
+    frame, patch = (
+        _sides(_first(vision, name, default=0)) for name in ("image_size", "patch_size")
+    )
+    of_frame = prod(a // b for a, b in zip(frame, patch, strict=True)) if all(patch) else 0
     if side or not of_frame:  # frames of any size, and squares of patches that become a token
-        of_frame = per_frame * _area(side or 2)
-    return max(usual, min(frames, merging.window) * of_frame)
+        return per_frame * _area(side or 2)
+    return of_frame
+
+
+def patch_numbers(vision: Any) -> int:
+    """Numbers of pixels in a patch.
+
+    Args:
+        vision: configuration of the tower.
+    """
+    return CHANNELS * _area(_first(vision, "patch_size", default=14))
+
+
+def _sides(side: int | Sequence[int]) -> tuple[int, int]:
+    return (side, side) if isinstance(side, int) else (side[0], side[1])
 
 
 def _area(side: int | Sequence[int]) -> int:
-    return side**2 if isinstance(side, int) else side[0] * side[1]
+    return prod(_sides(side))
 
 
 def sizes_of(text: Any, vision: Any, weights: int, dtype_bytes: int) -> Sizes:
