@@ -89,9 +89,7 @@ class Tokens:
         ),
     ]
     text: Annotated[Count, Doc("Prompt tokens that aren't visual.")]
-    generated: Annotated[
-        Count, Doc("Generated tokens, with the end token; 0 where the model wasn't asked.")
-    ]
+    generated: Annotated[Count, Doc("Generated tokens, with the end token.")]
 
 
 @dataclass(frozen=True)
@@ -266,6 +264,27 @@ class Answer:
         """The JSON object; `video` is part of it where a command was given one."""
         document: dict[str, Any] = to_dict(self)
         return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal(Answer):
+    """The answer to a question that wasn't put to the model: nothing was measured.
+
+    Only a model of one domain, such as the bundled one, has such answers; so that whoever asks
+    another needn't ask each figure whether it is there, they have a type of their own.
+    """
+
+    finish_reason: Annotated[
+        Literal["refused"], Doc("The question wasn't put to the model; `warnings` says why.")
+    ] = "refused"  # type: ignore[assignment]
+    seed: None = None
+    tokens: None = None  # type: ignore[assignment]
+    decode: None = None  # type: ignore[assignment]
+    flops: None = None  # type: ignore[assignment]
+    seconds: None = None  # type: ignore[assignment]
+    tokens_per_second: None = None
+    bytes: None = None  # type: ignore[assignment]
+    compared_to: Annotated[Refusal | Absent, Doc("With --compare: the same.")] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,6 @@ class PretendedEngine:
 
     clock: Clock = field(default_factory=Clock)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    warnings: tuple[str, ...] = ()
     generated: int = 4
 
     def read(self, video: str, sampling: Sampling) -> Any:
@@ -120,9 +119,7 @@ class PretendedEngine:
             total=vision + 2.75,
         )
         self.clock.now += seconds.total
-        return answer(
-            generated=self.generated, seconds=seconds, question=question, warnings=self.warnings
-        )
+        return answer(generated=self.generated, seconds=seconds, question=question)
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 from dycoke_cli.bench.measuring import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.result import Answer
+from dycoke_cli.result import Answer, Refusal
+from tests.documents import example
 
 from .made_up import PretendedEngine, configurations, measured
 
@@ -110,11 +111,17 @@ def test_a_single_token_has_no_time_per_token(engine: PretendedEngine) -> None:
     assert timer(engine).run(none, "v")[0].seconds.decode_per_token is None
 
 
-def test_a_question_that_the_model_was_not_asked_is_refused(engine: PretendedEngine) -> None:
-    engine.generated, engine.warnings = 0, ("the model wasn't asked: it only knows shapes",)
-    [none] = configurations("none")
-    with pytest.raises(UsageError, match=r"^'Who\?': the model wasn't asked: it only knows"):
-        timer(engine).run(none, "v")
+def test_a_question_that_the_model_was_not_asked_is_refused(
+    engine: PretendedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(question: str, vision: float) -> Answer:
+        warnings = ("the model wasn't asked: it only knows shapes",)
+        return example(Refusal, question=question, warnings=warnings)
+
+    monkeypatch.setattr(engine, "answered", refused)
+    for each in configurations("none,no-video"):
+        with pytest.raises(UsageError, match=r"^'Who\?': the model wasn't asked: it only knows"):
+            timer(engine).run(each, "v")
 
 
 def test_errors_name_their_row(engine: PretendedEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,18 @@
 
 import gzip
 import json
-import shutil
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
-from tests.documents import valid
+from tests.documents import is_valid, valid
 from tests.families.stock import clip
+from tests.unlimited import unlimited_model
 
 ONLY = "I only know moving shapes."
 
@@ -78,16 +77,35 @@ def test_the_benchmark_asks_nothing_that_is_unknown(mini):
     assert not {text: words for text in asked if (words := unknown_words(tokenizer, text))}
 
 
-def test_a_question_beyond_the_model_is_answered_by_the_program(mini):
+FIGURES = ("tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes", "seed")
+
+
+def test_a_question_beyond_the_model_is_refused_and_nothing_is_measured(mini):
     session, parts = VideoSession(mini, clip(4), seconds_video_decode=2.0), []
     answer = session.ask("Is there a dog?", DyCoke(), on_text=parts.append)
     assert parts == [answer.answer] == [ONLY]
     assert answer.warnings == (
         "the model wasn't asked: it only knows moving shapes, and its vocabulary lacks: dog",
     )
-    assert (answer.tokens.generated, answer.flops.prefill, answer.seconds.total) == (0, 0, 2.0)
-    assert answer.finish_reason == "stop"
-    valid(answer.to_dict() | {"video": "a.mp4"}, "answer")
+    document = answer.to_dict() | {"video": "a.mp4"}
+    assert document["finish_reason"] == "refused"
+    assert [document[name] for name in FIGURES] == [None] * len(FIGURES)
+    assert document["frames"]["count"] == 4
+    valid(document, "answer", "refusal")
+    valid(document, "answer")
+    # Figures are null there alone, and nothing else is refused.
+    for wrong in ({"finish_reason": "stop"}, {"tokens": {}}, {"bytes": {"weights": 0}}):
+        assert not is_valid(document | wrong, "answer")
+    asked = session.ask("What happens?", DyCoke()).to_dict() | {"video": "a.mp4"}
+    valid(asked, "answer", "answer")
+    assert not is_valid(asked | {"finish_reason": "refused"}, "answer")
+    assert not is_valid(asked | {"tokens": None}, "answer")
+
+
+def test_without_a_video_the_same_questions_are_refused(mini):
+    refused, asked = (ask_without_video(mini, text) for text in ("Any dog?", "What happens?"))
+    assert (refused.finish_reason, refused.answer, refused.tokens) == ("refused", ONLY, None)
+    assert asked.tokens.generated > 0
 
 
 def test_of_a_batch_only_the_others_are_asked(mini):
@@ -97,7 +115,7 @@ def test_of_a_batch_only_the_others_are_asked(mini):
     alone = [session.ask(text, Uncompressed()).answer for text in texts]
     assert [answer.question for answer in answers] == texts
     assert [answer.answer for answer in answers] == alone
-    assert [answer.tokens.generated > 0 for answer in answers] == [False, True, False, True]
+    assert [answer.finish_reason == "refused" for answer in answers] == [True, False, True, False]
 
 
 def test_a_single_odd_word_is_named_and_the_model_is_asked(mini):
@@ -116,12 +134,7 @@ def test_one_frame_is_warned_of(mini):
 
 
 def test_what_a_checkpoint_knows_is_its_own_to_say(tmp_path):
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(BUNDLED_CHECKPOINT, folder)
-    file = folder / "config.json"
-    config = json.loads(file.read_text())
-    del config["dycoke"]["domain"]
-    file.write_text(json.dumps(config))
+    folder = unlimited_model(tmp_path / "checkpoint")
     answer = VideoSession(load(str(folder), device="cpu"), clip(4)).ask("Any dog?", DyCoke())
     assert answer.tokens.generated > 0
     assert "not in the model's vocabulary, read as unknown words: Any, dog" in answer.warnings

@@ -18,7 +18,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.specs import Spec
-from dycoke_cli.result import Answer
+from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Timer:
                 for question in self._questions
             ]
         # The first question waits for the encoder; each would, if it were asked alone.
-        vision = answers[0].seconds.vision
+        vision = _asked(answers[0]).seconds.vision
         return [
             measured(_asked(answer), read_at - started, ready_at - read_at, vision)
             for answer in answers
@@ -177,7 +177,7 @@ class Timer:
                 ask_without_video(self._loaded, question, options=self._options)
                 for question in self._questions
             ]
-        return [measured(answer, 0.0, 0.0, 0.0) for answer in answers]
+        return [measured(_asked(answer), 0.0, 0.0, 0.0) for answer in answers]
 
 
 def measured(answer: Answer, video_decode: float, preprocess: float, vision: float) -> Measured:
@@ -214,7 +214,7 @@ def _asked(answer: Answer) -> Answer:
     Raises:
         UsageError: it wasn't, for it can't understand the question: there is nothing to time.
     """
-    if not answer.tokens.generated:
+    if isinstance(answer, Refusal):
         raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
     return answer
 

@@ -13,7 +13,7 @@ from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import Part, schema_of
-from dycoke_cli.result import Answer, Failure
+from dycoke_cli.result import Answer, Failure, Refusal
 
 _OF_A_BATCH = ("id", "key", "digest")
 _ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")
@@ -43,6 +43,7 @@ def answer_parts() -> Mapping[str, Part]:
     """What a `dycoke.answer/1` object may be."""
     return {
         "answer": Part(Answer, needs=("video",)),
+        "refusal": Part(Refusal, needs=("video",)),
         "error": _failure("video", "question", *_OF_A_BATCH),
     }
 
@@ -51,6 +52,7 @@ def _batch() -> Mapping[str, Part]:
     needs = ("video", "question", *_OF_A_BATCH)
     return {
         "answer": Part(Answer, needs=needs, without=("compared_to",)),
+        "refusal": Part(Refusal, needs=needs, without=("compared_to",)),
         "error": _failure(*needs, needs=needs),
     }
 
@@ -130,7 +132,7 @@ DOCUMENTS = {
     ),
     "batch": Document(
         "dycoke.answer/1",
-        "A line of `dycoke batch`: an answer or an error, with the keys of a batch.",
+        "A line of `dycoke batch`: an answer, a refusal or an error, with the keys of a batch.",
         _batch,
     ),
     "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
@@ -189,8 +191,6 @@ def read_schema(name: str) -> dict[str, Any]:
     """A schema as an object; what it says of methods is read off their fields."""
     document = DOCUMENTS[name]
     schema = schema_of(document.schema, document.description, document.parts())
-    if "answer" in schema["$defs"]:
-        schema["$defs"]["answer"]["properties"]["method"] = method_schema()
-    if "estimate" in schema["$defs"]:
-        schema["$defs"]["estimate"]["properties"]["method"] = method_schema()
+    for part in {"answer", "refusal", "estimate"} & schema["$defs"].keys():
+        schema["$defs"][part]["properties"]["method"] = method_schema()
     return schema

@@ -15,7 +15,16 @@ from dycoke_cli.json_schema import ABSENT, Absent
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompt import Frames
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Model, Seconds, Subtitles, Tokens
+from dycoke_cli.result import (
+    Answer,
+    Bytes,
+    Decode,
+    Model,
+    Refusal,
+    Seconds,
+    Subtitles,
+    Tokens,
+)
 from dycoke_cli.result import Frames as ReadFrames
 
 _NAMED_WORDS = 5
@@ -132,20 +141,17 @@ def make_answer(
     )
 
 
-def answer_beyond(
-    loaded: LoadedModel, question: str, method: Method, clip: Frames, seconds_video_decode: float
-) -> Answer | None:
+def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Refusal | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:
-    about something else. So it isn't asked: all figures of its work are 0.
+    about something else. So it isn't asked.
 
     Args:
         loaded: the model.
         question: as asked.
         method: that was chosen.
         clip: the frames.
-        seconds_video_decode: how long they took to decode, where that is this question's.
     """
     if loaded.domain is None:
         return None
@@ -153,29 +159,13 @@ def answer_beyond(
     if not mostly_unknown(question, unknown):
         return None
     reason = f"it only knows {loaded.domain}, and its vocabulary lacks: {', '.join(unknown)}"
-    return Answer(
+    return Refusal(
         question=question,
         answer=f"I only know {loaded.domain}.",
-        finish_reason="stop",
-        seed=None,
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
         frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
         subtitles=_subtitles(clip),
-        tokens=Tokens(0, 0, 0, 0, text=0, generated=0),
-        decode=Decode(0, 0, 0, 0),
-        flops=Flops(0, 0, 0),
-        seconds=Seconds(
-            load=loaded.seconds_load,
-            video_decode=seconds_video_decode,
-            vision=0,
-            prefill=0,
-            first_token=seconds_video_decode,
-            decode=0,
-            total=seconds_video_decode,
-        ),
-        tokens_per_second=None,
-        bytes=Bytes(loaded.weights_bytes, 0, 0, 0, None, None, None),
         warnings=(*_input_warnings(loaded, clip), f"the model wasn't asked: {reason}"),
     )
 

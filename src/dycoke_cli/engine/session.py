@@ -20,7 +20,7 @@ from dycoke_cli.engine.memory.estimate import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
-from dycoke_cli.engine.report import answer_beyond, make_answer
+from dycoke_cli.engine.report import make_answer, refusal
 from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
@@ -169,11 +169,6 @@ class VideoSession:
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
-    def answer_beyond(self, question: str, method: Method) -> Answer | None:
-        """The answer to a question that the model can't understand, or None: see `report`."""
-        decode_s = 0.0 if self._encoded else self._seconds_video_decode
-        return answer_beyond(self.loaded, question, method, self.clip, decode_s)
-
     def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
 
@@ -230,7 +225,7 @@ def ask_together(
         check_traceable(method)
     watch = Stopwatch(loaded.input_device)
     prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
-    ready = [item.session.answer_beyond(item.question, method) for item in questions]
+    ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
         rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
         asked = iter(ask_together(rest, method, options, on_text) if rest else ())
@@ -285,6 +280,8 @@ def ask_without_video(
 
     Args: as of `Question` and `ask_together`.
     """
+    if (refused := refusal(loaded, question, Method(), _NoFrames())) is not None:
+        return refused
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     input_ids = text_ids(loaded.processor, question, history)

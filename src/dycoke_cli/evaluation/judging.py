@@ -87,7 +87,7 @@ def grades_of(
     if len(found) < len(keys):
         return None, found, len(keys) - len(found)
     # A question without an answer is wrong before every judge.
-    questions = len(record.items)
+    questions = len(record.items) - sum(one.refused for one in said.values())
     correct = sum(verdict.correct is True for verdict in found)
     return (
         Grades(
@@ -119,5 +119,5 @@ def _judged(record: Record, said: Predictions) -> dict[str, Judged]:
     return {
         item.id: Judged(item.question, item.answer, answer_of(said[item.id].said))
         for item in record.items
-        if item.id in said and said[item.id].error is None
+        if item.id in said and said[item.id].error is None and not said[item.id].refused
     }

@@ -75,6 +75,8 @@ class Prediction:
         value: likewise.
         counted: likewise.
         error: why there is no answer; such a prediction is wrong, and in no journal.
+        refused: whether the question wasn't put to the model; such a prediction isn't scored, and
+            its figures say nothing.
     """
 
     item: str
@@ -94,6 +96,7 @@ class Prediction:
     value: float | None = None
     counted: bool = True
     error: str | None = None
+    refused: bool = False
 
     @property
     def score(self) -> float:
@@ -110,6 +113,8 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         outcome: an answer, not an error.
     """
     line = outcome.line
+    if outcome.refused:
+        return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
     return Prediction(
         item=item.id,
@@ -161,8 +166,8 @@ def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
     return no_answer(item, dataset.score(item, "").parts, error)
 
 
-def no_answer(item: Item, parts: Iterable[str], error: str) -> Prediction:
-    """A question that has no answer, and is wrong.
+def no_answer(item: Item, parts: Iterable[str], error: str | None = None) -> Prediction:
+    """A question that the model gave no answer to, and is wrong.
 
     Args:
         item: the question.

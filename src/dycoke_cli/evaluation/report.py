@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
@@ -116,6 +117,7 @@ def make_report(
     if rule is not None:
         answers = {setup: rescored(rule, items, said) for setup, said in answers.items()}
     said = {row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
+    put = _put(record, said)
     bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.baseline}
     models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
     several = len(models) > 1
@@ -134,24 +136,26 @@ def make_report(
             )
         judged += of_row if grades else []
         own, compared = said[one.setup.id], None if one.baseline else bases.get(one.model)
+        asked = put[one.model]
         row = make_row(
             one.spec,
             one.name,
             one.model,
             one.parameters,
             one.setup.frames,
-            items,
+            asked,
             own,
             compared,
             metric=record.metric,
             macro=record.macro,
+            refused=len(items) - len(asked),
             grades=grades,
             published=published_beside(one, record),
         )
         rows.append(row)
-        unscored += _unscored(one, items, own)
+        unscored += _unscored(one, asked, own)
         if compared is not None:
-            changed += list_changes(one.model, one.spec, items, own, compared)
+            changed += list_changes(one.model, one.spec, asked, own, compared)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return Report(
         benchmark=setup.benchmark,
@@ -173,6 +177,7 @@ def make_report(
             *noticed,
             *preset_warnings(record),
             *_missing_shards(record.shards),
+            *_refused(put, items),
             *ungraded,
             *_unchanged(rows, several),
             *_several(made_by),
@@ -188,6 +193,47 @@ def _completed(items: list[Item], said: Predictions) -> Predictions:
         or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
         for item in items
     }
+
+
+def _put(record: Record, said: Mapping[str, Predictions]) -> dict[str, list[Item]]:
+    """The questions that were put to each model: those that it refused in no row.
+
+    Raises:
+        UsageError: it refused them all.
+    """
+    refused: dict[str, set[str]] = {row.model: set() for row in record.rows}
+    for row in record.rows:
+        refused[row.model] |= {name for name, one in said[row.setup.id].items() if one.refused}
+    put = {
+        model: [item for item in record.items if item.id not in names]
+        for model, names in refused.items()
+    }
+    for model, items in put.items():
+        if not items:
+            raise nothing_to_ask(model, len(record.items))
+    return put
+
+
+def nothing_to_ask(model: str, questions: int) -> UsageError:
+    """The error where a model refuses all questions.
+
+    Args:
+        model: its name.
+        questions: how many.
+    """
+    return UsageError(
+        f"{model} can't be asked any of the {questions} questions: half or more of their words are "
+        "unknown to it; choose another --model, with --random-weights to try it without a download"
+    )
+
+
+def _refused(put: Mapping[str, list[Item]], items: list[Item]) -> list[str]:
+    return [
+        f"{model} refused {len(items) - len(asked)} of {len(items)} questions, whose words it "
+        "doesn't know; they aren't scored"
+        for model, asked in put.items()
+        if len(asked) < len(items)
+    ]
 
 
 def _missing_shards(shards: Sequence[str]) -> list[str]:

@@ -95,6 +95,9 @@ class Row:
     ]
     unparsable: Annotated[int, Doc("Answers that couldn't be understood: wrong.", minimum=0)]
     failed: Annotated[int, Doc("Questions without an answer: wrong.", minimum=0)]
+    refused: Annotated[
+        int, Doc("Questions that weren't put to the model: not in `questions`.", minimum=0)
+    ]
     judge_accuracy: Annotated[
         ShareOrNull, Doc("Share of answers that the judge found correct; null without one.")
     ]
@@ -144,6 +147,7 @@ def make_row(
     *,
     metric: str,
     macro: bool,
+    refused: int = 0,
     grades: Grades | None = None,
     published: Published | None = None,
 ) -> Row:
@@ -160,6 +164,7 @@ def make_row(
         uncompressed: answers of the baseline, or None (also where this is it).
         metric: see `dataset.About`.
         macro: likewise.
+        refused: questions that weren't put to the model, and aren't among `items`.
         grades: of a judge, or None.
         published: figures of others, or None.
     """
@@ -193,6 +198,7 @@ def make_row(
         macro_accuracy=_mean_of_kinds(kinds) if macro else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(predictions) - len(answers),
+        refused=refused,
         judge_accuracy=grades.accuracy if grades else None,
         judge_score=grades.score if grades else None,
         judge_failed=grades.failed if grades else None,

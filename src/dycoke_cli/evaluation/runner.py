@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.check import check_there, items_of
@@ -18,10 +19,12 @@ from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
 from dycoke_cli.evaluation.record import Record, read_record, record_of, write_record
-from dycoke_cli.evaluation.report import Report, make_report
+from dycoke_cli.evaluation.report import Report, make_report, nothing_to_ask
 from dycoke_cli.evaluation.verdicts import read_verdicts
+from dycoke_cli.models.families import domain
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Asked, Job, Video
@@ -60,6 +63,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     wrong = check_there(dataset, items)
     chosen = choose(evaluation.request.model, evaluation.request.loading)
     lines, left_out = lines_of(evaluation, chosen)
+    _check_understood(chosen, items)
     wrong += _left_out(left_out, chosen)
     folder = evaluation.folder
     with open_journal(folder) as journal:
@@ -104,6 +108,16 @@ def _dealt(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
             "were chosen: choose more of them, or fewer shards"
         )
     return dealt
+
+
+def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
+    """Refuse a benchmark of which a model of one domain would refuse every question."""
+    if domain(chosen.config) is None:
+        return
+    tokenizer = AutoTokenizer.from_pretrained(chosen.source.location)
+    texts = (item.question for item in items)
+    if all(mostly_unknown(text, unknown_words(tokenizer, text)) for text in texts):
+        raise nothing_to_ask(chosen.source.name, len(items))
 
 
 def _earlier_judge(folder: Path, record: Record) -> str | None:

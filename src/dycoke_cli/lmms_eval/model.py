@@ -262,6 +262,7 @@ class DycokeChat(lmms):
         """Into the log and the results of lmms-eval: warnings, speed, and what was kept."""
         for warning in dict.fromkeys(one for line in lines for one in line["warnings"]):
             logger.warning(in_arguments(warning))
+        lines = [line for line in lines if line["tokens"] is not None]
         if not lines:
             return
         generated = sum(line["tokens"]["generated"] for line in lines)
@@ -310,6 +311,8 @@ def _together(batch_size: int | str) -> int | None:
 
 
 def _result(line: Mapping[str, Any], stops: tuple[str, ...]) -> GenerationResult:
-    tokens = line["tokens"]
+    tokens, text = line["tokens"], up_to(stops, line["answer"])
+    if tokens is None:  # the question wasn't put to the model
+        return GenerationResult(text, None)
     read = TokenCounts(tokens["text"] + tokens["visual_kept"], tokens["generated"])
-    return GenerationResult(up_to(stops, line["answer"]), read)
+    return GenerationResult(text, read)

@@ -150,8 +150,14 @@ class Answerer:
             answered(item.job, item.asked, self._plan, answer)
             for item, answer in zip(batch, answers, strict=True)
         ]
-        seconds = _seconds_of_each(outcomes)
-        return [replace(outcome, seconds=seconds, together=len(outcomes)) for outcome in outcomes]
+        asked = [outcome for outcome in outcomes if not outcome.refused]
+        if not asked:
+            return outcomes
+        seconds = _seconds_of_each(asked)
+        return [
+            outcome if outcome.refused else replace(outcome, seconds=seconds, together=len(asked))
+            for outcome in outcomes
+        ]
 
     def _ask(self, batch: Sequence[_Waiting], method: Method) -> list[Answer]:
         generation = self._plan.generation

@@ -18,6 +18,7 @@ class Counts:
         skipped_failed: questions that failed in an earlier run, and weren't asked again.
         earlier: why the first few of them failed.
         answered: questions that this run has answered.
+        refused: that weren't put to the model, which can't understand them.
         failed: questions that failed in this run.
         tokens: that were written.
     """
@@ -29,6 +30,7 @@ class Counts:
     skipped: int = 0
     skipped_failed: int = 0
     answered: int = 0
+    refused: int = 0
     failed: int = 0
     tokens: int = 0
     earlier: list[str] = field(default_factory=list)
@@ -41,7 +43,12 @@ class Counts:
     @property
     def done(self) -> int:
         """Questions that have a line."""
-        return self.skipped + self.skipped_failed + self.answered + self.failed
+        return self.skipped + self.skipped_failed + self.added
+
+    @property
+    def added(self) -> int:
+        """Questions that have got a line in this run."""
+        return self.answered + self.refused + self.failed
 
     @property
     def standing(self) -> int:

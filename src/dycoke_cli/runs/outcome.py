@@ -35,6 +35,11 @@ class Outcome:
         """Whether there is no answer."""
         return "error" in self.line
 
+    @property
+    def refused(self) -> bool:
+        """Whether the question wasn't put to the model, so that nothing was measured."""
+        return self.line.get("finish_reason") == "refused"
+
 
 def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""

@@ -165,6 +165,8 @@ class _Progress:
             counts.videos_answered += 1
         if outcome.failed:
             counts.failed += 1
+        elif outcome.refused:
+            counts.refused += 1
         else:
             counts.answered += 1
             counts.tokens += outcome.line["tokens"]["generated"]

@@ -21,7 +21,7 @@ from dycoke_cli.cli.render.console import (
 )
 from dycoke_cli.cli.render.progress import AnswerCount, Download, Progress
 from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer
+from dycoke_cli.result import Answer, Refusal
 
 if TYPE_CHECKING:
     from dycoke_cli.bench.document import Report as BenchReport
@@ -62,7 +62,7 @@ __all__ = [
 def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -> None:
     """The figures of one answer: a line, or the panel, and the comparison where there is one.
 
-    Nothing for an answer that the model wasn't asked for: it has no figures.
+    Nothing for a question that wasn't put to the model: it has no figures.
 
     Args:
         answer: and what was measured.
@@ -70,7 +70,7 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -
         warm_up_s: likewise.
         whole: the panel in place of the line; what is compared has it in any case.
     """
-    if not answer.tokens.generated:
+    if isinstance(answer, Refusal):
         return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel, summary

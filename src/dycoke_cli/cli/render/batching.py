@@ -79,10 +79,9 @@ class _Pace:
     def seconds_left(self) -> float | None:
         """None until the first question of this run is done."""
         counts = self._counts
-        asked = counts.answered + counts.failed
-        if not asked:
+        if not counts.added:
             return None
-        each = (time.monotonic() - self._started) / asked
+        each = (time.monotonic() - self._started) / counts.added
         return each * (counts.questions - counts.done)
 
 
@@ -110,12 +109,14 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
         resumable: its lines are in a file, from which another run may go on.
     """
     parts = []
-    if counts.skipped and not counts.answered + counts.failed:
+    if counts.skipped and not counts.added:
         parts.append(f"{count(counts.skipped)} of {count(counts.questions)} done already")
     else:
         parts.append(f"{count(counts.answered)} of {_of(counts.questions, 'question')} answered")
         if counts.skipped:
             parts.append(f"{count(counts.skipped)} done already")
+    if counts.refused:
+        parts.append(f"{count(counts.refused)} refused (outside what the model knows)")
     if counts.failed:
         parts.append(f"{count(counts.failed)} failed")
     if counts.skipped_failed:

@@ -88,6 +88,8 @@ def _overall(report: Report) -> Table:
         columns.append(("Failed", lambda row: count(row.failed)))
     if any(row.uncounted for row in rows):
         columns.append(("Not counted", lambda row: count(row.uncounted)))
+    if any(row.refused for row in rows):
+        columns.append(("Refused", lambda row: count(row.refused)))
     return explained(
         _of_columns(rows, columns),
         "± one standard error, clustered by video. Difference: points from the baseline (none"
