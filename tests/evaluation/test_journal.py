@@ -6,14 +6,17 @@ import dataclasses
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation import journal as journal_module
+from dycoke_cli.evaluation import record, verdicts
 from dycoke_cli.evaluation.journal import FILE, open_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.record import Record, RecordedRow, write_record
 
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 
@@ -187,6 +190,29 @@ def test_a_full_disk(tmp_path: Path) -> None:
         journal._file = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115 (it closes it)
         with pytest.raises(OutputError, match=r"\(No space left on device\); free some space"):
             journal.add(SETUP, answer(0), None)
+
+
+def write_nothing(folder: Path) -> None:
+    rows = (RecordedRow("none", "none", {}, True, SETUP),)
+    write_record(folder, Record(rows, (), (), 32, {}, "accuracy", False))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        (FILE, fill),
+        (verdicts.FILE, lambda folder: verdicts.open_verdicts(folder).__enter__()),
+        (record.FILE, write_nothing),
+    ],
+)
+def test_what_writes_a_file_looks_at_it_first(
+    name: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Whoever calls it: the command has looked at all of them before."""
+    (tmp_path / name).write_text('{"schema": "dycoke.answer/1", "key": "0"}\n')
+    with pytest.raises(OutputError, match=rf"{name} isn't a .* of dycoke eval, and stays as it is"):
+        write(tmp_path)
+    assert (tmp_path / name).read_text() == '{"schema": "dycoke.answer/1", "key": "0"}\n'
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
