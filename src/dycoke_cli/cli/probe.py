@@ -28,7 +28,7 @@ def probe(
     model: flags.Model,
     as_json: options.Json = False,
 ) -> None:
-    """Show which frames of a video would be read, and how many visual tokens they make.
+    """Show which frames of a video are sampled, and how many visual tokens they make.
 
     Examples:
         dycoke probe holiday.mp4

@@ -42,8 +42,8 @@ def verify(
         dycoke verify llava-onevision-0.5b
         dycoke verify ./my-checkpoint --frames 4 --out report.json
 
-    With everything kept, answers must be those of plain generate(); pruned ones those of a
-    reference that keeps all and masks. Nothing is sent anywhere.
+    With all tokens kept, answers must match those of stock generate(); with pruning, those of a
+    masked reference. Nothing is sent anywhere.
     """
     path = out or Path(f"verify-{_file_name(model)}.json")
     if path.is_dir():

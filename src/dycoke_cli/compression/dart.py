@@ -47,8 +47,8 @@ class DART(MergingEarly):
     text_pivots: Annotated[
         int,
         Param(
-            "Tokens of the question that they are compared with, too; then each question reads the "
-            "video anew.",
+            "Tokens of the question that they are compared with, too; then the video is prefilled "
+            "again for each question.",
             at_least=0,
         ),
     ] = 0

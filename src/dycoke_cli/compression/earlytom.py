@@ -74,7 +74,7 @@ class EarlyTom(MergingInside):
     tower_layers: Annotated[
         str | None,
         Param(
-            "Layers of the vision tower behind which frames are merged, counted from 0, as in "
+            "Layers of the vision tower after which frames are merged, counted from 0, as in "
             "8+21+23.",
             metavar="N+N+…",
             default="8, 21 and 23 of 26, in proportion to the tower's layers",

@@ -51,7 +51,11 @@ class FastVID(SegmentBySegment):
         Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
     ] = 0.4
     anchor_every: Annotated[
-        int, Param("Frames of a segment per frame that others are merged into.", at_least=1)
+        int,
+        Param(
+            "Every how many frames of a segment one is an anchor, into which others are merged.",
+            at_least=1,
+        ),
     ] = 4
     anchor_weight: Annotated[
         float, Param("β, how much of a merged token is itself.", at_least=0, to=1)

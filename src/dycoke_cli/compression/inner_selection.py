@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 INNER_RETAIN = Param(
-    "Fraction of the visual tokens at prefill that layers from inner_layer on read.",
+    "Fraction of the visual tokens at prefill that layers from inner_layer on get.",
     symbol="r",
     metavar="X",
     above=0,
@@ -38,11 +38,11 @@ class SelectingInside(Budgeted):
     inner_layer: Annotated[
         int | None,
         Param(
-            "First layer of the language model that reads fewer visual tokens; the layer before it "
+            "First layer of the language model that gets fewer visual tokens; the layer before it "
             "scores them.",
             symbol="L",
             layer=True,
-            default="none: all layers read the same tokens",
+            default="none: all layers get the same tokens",
             nullable=True,
         ),
     ] = None

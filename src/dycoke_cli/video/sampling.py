@@ -75,8 +75,8 @@ class Sampling:
     max_frames: Annotated[
         int | None,
         Param(
-            "With parameter fps: the most frames that are read; beyond it, so many are spread "
-            "evenly.",
+            "With parameter fps: maximum number of frames; of a longer video so many are sampled, "
+            "evenly spaced.",
             at_least=1,
             default="no limit",
         ),
