@@ -172,7 +172,7 @@ class TraceStep:
         evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
             step evicts all that the first selection drops.
         recalled: tokens that came back into it.
-        renewed: whether the selection was made anew (the first selection isn't counted).
+        renewed: whether the step reselected (the first selection isn't counted).
     """
 
     text: str

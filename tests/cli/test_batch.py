@@ -84,7 +84,7 @@ def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
     out.write_bytes(whole[:-20])
     run = batch(clips, "What?", "--out", out)
     assert run.err.splitlines() == [
-        f"Warning: the last line of {out} was half written; its question is asked anew",
+        f"Warning: the last line of {out} was half written; its question is asked again",
         "1 of 3 questions answered, 2 done already",
         f"Results: {out}",
     ]

@@ -331,7 +331,7 @@ def test_settings_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 def test_settings_that_make_no_sense(settings_file: Path, content: str) -> None:
     settings_file.parent.mkdir()
     settings_file.write_text(content)
-    with pytest.raises(ModelError, match="writes them anew"):
+    with pytest.raises(ModelError, match="rewrites them"):
         settings.default_model()
     assert run_here("models", "default", "mini").code == 0
     assert settings.default_model() == "mini"

@@ -175,7 +175,9 @@ def batch(
         if out is not None:
             results = file = stack.enter_context(open_results(out))
             if file.torn:
-                view.warning(f"the last line of {out} was half written; its question is asked anew")
+                view.warning(
+                    f"the last line of {out} was half written; its question is asked again"
+                )
         counts = run(
             given.jobs,
             plan,

@@ -93,7 +93,7 @@ def bench(
         dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
 
     All configurations take turns in one process. Each run decodes the video, encodes it and
-    prefills every prompt anew: nothing is cached. The questions of a run share its encoded video.
+    prefills every prompt again: nothing is cached. The questions of a run share its encoded video.
 
     It ends with a recommendation, and with what questions without reference answers can't show.
     """

@@ -54,7 +54,7 @@ class DecodeStats:
 
     @property
     def choices_renewed(self) -> int:
-        """Reselections: steps at which the selection was made anew; the first isn't counted."""
+        """Reselections: selections after the first."""
         return self.reselections[-1] if self.reselections else 0
 
     @property

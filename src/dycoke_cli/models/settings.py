@@ -46,7 +46,7 @@ def default_model() -> str | None:
     if name is None or (isinstance(name, str) and name):
         return name
     raise ModelError(
-        f"the settings in {path} name no model; `dycoke models default NAME` writes them anew"
+        f"the settings in {path} name no model; `dycoke models default NAME` rewrites them"
     )
 
 

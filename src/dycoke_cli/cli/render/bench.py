@@ -45,7 +45,7 @@ def bench(report: Report) -> Group:
         _table(rows, _TIMES),
         _small(
             "Medians of the runs, mean over questions. Video decode, preprocessing and vision are "
-            "measured anew in each run, once per video: its questions share them, and TTFT and end "
+            "measured in each run, once per video: its questions share them, and TTFT and end "
             "to end count them in full, as for one question asked alone. Nothing is cached or "
             "reused from run to run."
         ),

@@ -12,7 +12,7 @@ from dycoke_cli.cli.text import one_line
 
 
 def stderr_console() -> Console:
-    """Made anew at each use, so that it follows what stderr is now."""
+    """A console of the current stderr, made at each use."""
     return _console(to_terminal=sys.stderr.isatty(), stderr=True)
 
 
@@ -32,7 +32,7 @@ def to_stdout(renderable: RenderableType) -> None:
 
 
 def stdout_console() -> Console:
-    """Made anew at each use, so that it follows what stdout is now."""
+    """A console of the current stdout, made at each use."""
     return _console(to_terminal=sys.stdout.isatty(), stderr=False)
 
 
