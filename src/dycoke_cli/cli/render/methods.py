@@ -14,7 +14,7 @@ from dycoke_cli.cli.param_flags import flag
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.compression.selection import Need
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.param import parameters_of
+from dycoke_cli.param import Parameter, parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.method_documents import ListedMethod, ListedParameter, MethodList
@@ -35,9 +35,13 @@ def methods(document: MethodList) -> Group:
 
 
 def _budget(method: ListedMethod) -> str:
+    budget = _first_budget(method)
+    return "–" if budget is None else f"{flag(budget.name)} {budget.default_in_words}"
+
+
+def _first_budget(method: ListedMethod) -> Parameter | None:
     parameters = parameters_of(METHODS[method.name]).values()
-    budgets = (p for p in parameters if p.told.budget and p.default is not None)
-    return next((f"{flag(p.name)} {p.default_in_words}" for p in budgets), "–")
+    return next((p for p in parameters if p.told.budget and p.default is not None), None)
 
 
 def method(document: MethodList) -> Group:
@@ -46,6 +50,9 @@ def method(document: MethodList) -> Group:
     parts = _about(one, one.name == document.default)
     if one.parameters:
         parts += [Text(), _parameters(one.parameters)]
+    if budget := _first_budget(one):
+        spec = f"{one.name}:{budget.name}={budget.default_in_words},…"
+        parts.append(Text(f"As flags of ask and batch, or as --method {spec}", style="dim"))
     return Group(*parts, *_ablations(one))
 
 
@@ -88,7 +95,7 @@ def _named(families: Sequence[str]) -> str:
 def _ablations(method: ListedMethod) -> list[RenderableType]:
     if method.ablations:
         rows = "; ".join(f"{row.name}, {row.summary}" for row in method.ablations)
-        return [Text(f"Ablations, for `dycoke eval --methods`: {rows}.")]
+        return [Text(f"Ablations (names for --method and --methods): {rows}.")]
     return []
 
 
