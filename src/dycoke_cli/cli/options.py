@@ -92,7 +92,8 @@ Benchmark = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        help=f"The benchmark: {', '.join(DATASETS)}.",
+        help=f"The benchmark: {', '.join(DATASETS)}; or a file of your own questions (.jsonl, "
+        ".csv).",
         autocompletion=completion.benchmarks,
         show_default=False,
     ),
@@ -125,7 +126,7 @@ Data = Annotated[
     typer.Option(
         metavar="DIR",
         help="Folder with the benchmark's annotations and videos, at any depth; of all but shapes, "
-        "which is bundled.",
+        "which is bundled. Of your own questions the folder with the videos; default: theirs.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),

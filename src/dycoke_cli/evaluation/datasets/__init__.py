@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.annotations import ROW_FILES
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Rule, Split
 
 DATASETS: dict[str, tuple[str, str]] = {
@@ -23,17 +24,23 @@ DATASETS: dict[str, tuple[str, str]] = {
 }
 """Module and class; imported when it is asked for. The names are those of lmms-eval."""
 
+OWN_QUESTIONS = ("dycoke_cli.evaluation.datasets.questions", "Questions")
+"""The benchmark that is a file of the user's."""
+
 
 def open_dataset(name: str, folder: Path | None = None) -> Dataset:
     """The benchmark of this name, or a task of one, such as `mvbench_action_count`.
 
     Args:
-        name: in `DATASETS`, with a task behind it or without.
+        name: in `DATASETS`, with a task behind it or without; or a file of own questions.
         folder: of its files, for all that aren't bundled.
 
     Raises:
         UsageError: there is none of this name, or its folder isn't there.
     """
+    if _is_file(name):
+        own: Dataset = _class(OWN_QUESTIONS)(Path(name), folder)
+        return own
     known, task = _named(name)
     made_by = class_of(known)
     dataset: Dataset
@@ -52,8 +59,11 @@ def open_dataset(name: str, folder: Path | None = None) -> Dataset:
 
 def class_of(name: str) -> Any:
     """The class of a benchmark in `DATASETS`."""
-    module, made_by = DATASETS[name]
-    return getattr(import_module(module), made_by)
+    return _class(DATASETS[name])
+
+
+def _class(where: tuple[str, str]) -> Any:
+    return getattr(import_module(where[0]), where[1])
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
@@ -63,7 +73,7 @@ def tasks_of(name: str) -> tuple[str, ...]:
 
 
 def rule_of(name: str, rule: str) -> Rule | None:
-    """How a benchmark is scored; None where it isn't in `DATASETS`: it scored itself.
+    """How a benchmark is scored; None where it is nobody's here: it scored itself.
 
     Args:
         name: of the benchmark, with a task behind it or without.
@@ -73,7 +83,7 @@ def rule_of(name: str, rule: str) -> Rule | None:
         UsageError: the benchmark hasn't got this rule.
     """
     try:
-        made_by = class_of(_named(name)[0])
+        made_by = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
     except UsageError:
         made_by = None
     if rule == OWN_RULE:
@@ -119,4 +129,12 @@ def _named(name: str) -> tuple[str, str | None]:
     tasks = [f"{known}_{task}" for known in DATASETS for task in tasks_of(known)]
     near = difflib.get_close_matches(name.lower(), [*DATASETS, *tasks], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"there is no benchmark {name!r} (there are {', '.join(DATASETS)}){hint}")
+    raise UsageError(
+        f"there is no benchmark {name!r} (there are {', '.join(DATASETS)}; or name a file of your "
+        f"own questions, such as questions.jsonl){hint}"
+    )
+
+
+def _is_file(name: str) -> bool:
+    """Whether a name is that of a file of questions."""
+    return name.endswith(ROW_FILES)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.exact import exact_match
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.unicode import display_name
 
 _FILES: dict[Split, str] = {"test": "test", "validation": "val"}
@@ -77,11 +78,4 @@ class ActivityNetQA(FolderDataset):
 
         `official` is the published script's own rule: the same text.
         """
-        answer = _bare(answer_of(said))
-        same = answer == _bare(item.answer)
-        return Score(same, {"official": float(said == item.answer)}, parsed=bool(answer))
-
-
-def _bare(text: str) -> str:
-    """A text in lower case, without white space and punctuation at its ends."""
-    return " ".join(text.lower().split()).strip(" .,;:!?\"'`*")
+        return replace(exact_match(item, said), parts={"official": float(said == item.answer)})

@@ -1,0 +1,146 @@
+"""A user's own questions: a file with a row per question, about videos in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.annotations import Row, read_rows
+from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.exact import exact_match
+from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.unicode import display_name
+
+_NEEDED = ("video", "question", "answer")
+_ALSO = ("options", "category", "id")
+_ASK = "Answer with the option's letter from the given choices directly."
+
+
+class Questions(FolderDataset):
+    """The questions of a file; see `Dataset`. `by_type` is their categories.
+
+    A question with options is put with their letters and scored by the letter; one without is put
+    as it stands, and its answer has to be the same words.
+
+    Args:
+        file: with columns or keys `video`, `question` and `answer`, and if need be `options` (a
+            list, or texts with | between them), `category` and `id`.
+        folder: with the videos, at any depth; None is the folder of the file.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+
+    group: ClassVar[str] = "questions"
+    about: ClassVar[About] = About(
+        title="Questions of your own",
+        splits=("test",),
+        questions=0,
+        videos=0,
+        needs="the videos that the file names",
+        source="",
+        judge="answer",
+    )
+
+    def __init__(self, file: Path, folder: Path | None = None) -> None:
+        if not file.is_file():
+            what = "isn't a file" if file.exists() else "doesn't exist"
+            raise UsageError(
+                f"{display_name(file)} {what}: name a file of questions, or a benchmark"
+            )
+        super().__init__(file.parent if folder is None else folder)
+        self._file = file
+
+    @property
+    def name(self) -> str:
+        """See `Dataset.name`: that of the file."""
+        return self._file.name
+
+    def files(self, split: Split) -> list[Path]:
+        """See `FolderDataset`."""
+        return [self._file]
+
+    def read(self, split: Split) -> list[Item]:
+        """See `FolderDataset`."""
+        rows = read_rows(self._file)
+        for row in rows:
+            missing = [name for name in _NEEDED if name not in row.fields]
+            if missing:
+                raise UsageError(
+                    f"{row.where} has no {' and no '.join(missing)}: each question needs "
+                    f"{', '.join(_NEEDED[:-1])} and {_NEEDED[-1]}"
+                )
+        self.checked(rows, _NEEDED, _ALSO)
+        items: dict[str, Item] = {}
+        for number, row in enumerate(rows, 1):
+            if _has_options(row) != _has_options(rows[0]):
+                raise UsageError(
+                    f"{row.where} has {'' if _has_options(row) else 'no '}options, unlike row 1: "
+                    "put questions with options and those without into files of their own"
+                )
+            item = self._item(number, row)
+            if item.id in items:
+                raise row.wrong("id", "is that of an earlier row, too")
+            items[item.id] = item
+        return [*items.values()]
+
+    def find(self, video: str) -> Path | None:
+        """See `FolderDataset`: below the folder, or by its whole path."""
+        path = Path(video)
+        return path if path.is_absolute() and path.is_file() else self.folder.video(video)
+
+    @staticmethod
+    def score(item: Item, said: str) -> Score:
+        """See `Dataset.score`: the letter, or exact match."""
+        return score_choice(item, said) if item.options else exact_match(item, said)
+
+    def _item(self, number: int, row: Row) -> Item:
+        path = self.find(row.text("video"))
+        if path is None:
+            folder = display_name(self.folder.path)
+            raise row.wrong("video", f"isn't below --data {folder}")
+        inside = path.is_relative_to(self.folder.path)
+        question, answer, options = row.text("question"), row.text("answer"), _options(row)
+        if options:
+            question = f"{question}\n{lettered(options)}\n{_ASK}"
+            answer = _letter(row, answer, options)
+        return Item(
+            id=row.text("id") if "id" in row.fields else str(number),
+            # However a row spells it, a video is one.
+            video=path.relative_to(self.folder.path).as_posix() if inside else str(path),
+            question=question,
+            answer=answer,
+            kind=str(row.fields.get("category") or ""),
+            label="",
+            options=options,
+        )
+
+
+def _has_options(row: Row) -> bool:
+    return bool(row.fields.get("options"))
+
+
+def _options(row: Row) -> tuple[str, ...]:
+    given = row.fields.get("options")
+    if not given:
+        return ()
+    if not isinstance(given, str) or given.lstrip().startswith("["):
+        options = row.texts("options")
+    else:
+        options = tuple(option.strip() for option in given.split("|"))
+    if not 2 <= len(options) <= len(LETTERS) or not all(options):
+        raise row.wrong("options", f"aren't 2 to {len(LETTERS)} texts (in CSV with | between them)")
+    return options
+
+
+def _letter(row: Row, answer: str, options: tuple[str, ...]) -> str:
+    """The letter of the answer, which is a letter or the text of an option."""
+    same = [n for n, option in enumerate(options) if option.lower() == answer.strip().lower()]
+    letter = answer.strip(" ().").upper()
+    if len(same) == 1:
+        return LETTERS[same[0]]
+    if not same and len(letter) == 1 and letter in LETTERS[: len(options)]:
+        return letter
+    raise row.wrong("answer", f"is {'several' if same else 'none'} of the options")
