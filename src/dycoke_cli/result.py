@@ -18,7 +18,7 @@ TRACE_SCHEMA = "dycoke.trace/1"
 
 Count = Annotated[int, Doc(minimum=0)]
 Amount = Annotated[float, Doc(minimum=0)]
-Version = Annotated[str, Doc("Of the program.")]
+Version = Annotated[str, Doc("Version of dycoke.")]
 
 Id = Annotated[
     str | Absent | None,
@@ -59,7 +59,7 @@ class Frames:
 
     count: Annotated[int, Doc(minimum=1)]
     timestamps_s: Annotated[
-        tuple[Amount, ...], Doc("Each frame's own time, in seconds from the first.")
+        tuple[Amount, ...], Doc("Time stamp of each frame, in seconds from the first.")
     ]
 
 
@@ -75,20 +75,20 @@ class Subtitles:
 class Tokens:
     """Tokens of the prompt and of the answer."""
 
-    visual: Annotated[Count, Doc("Before any are dropped.")]
-    visual_kept: Annotated[Count, Doc("Left before the language model.")]
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
     visual_active_in_decode: Annotated[
-        Amount, Doc("Attended to by a decoding step in the pruned layers: mean over steps.")
+        Amount, Doc("Visual tokens attended per step in the pruned layers: mean over steps.")
     ]
     visual_read_per_step: Annotated[
         float | None,
         Doc(
-            "Attended to by a decoding step: mean over steps and layers. Null for models with "
+            "Visual tokens attended per step: mean over steps and layers. Null for models with "
             "layers that don't attend to every token.",
             minimum=0,
         ),
     ]
-    text: Annotated[Count, Doc("Prompt tokens that aren't visual.")]
+    text: Annotated[Count, Doc("Text tokens of the prompt.")]
     generated: Annotated[Count, Doc("Generated tokens, with the end token.")]
 
 
@@ -105,7 +105,7 @@ class Decode:
         ),
     ]
     tokens_evicted: Annotated[
-        Count, Doc("Sum over steps; 0 where each layer selects for itself, for nothing is moved.")
+        Count, Doc("Sum over steps; 0 with a selection per layer, which moves nothing.")
     ]
     tokens_recalled: Annotated[Count, Doc("The same.")]
 
@@ -124,12 +124,12 @@ class Seconds:
     """Wall time by stage."""
 
     load: Annotated[Amount, Doc("Loading the model; not part of total.")]
-    video_decode: Annotated[Amount, Doc("Decoding the frames.")]
-    vision: Annotated[Amount, Doc("Encoding the frames.")]
+    video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
+    vision: Annotated[Amount, Doc("Vision encoding.")]
     prefill: Amount
-    first_token: Annotated[Amount, Doc("From the call to the first token, after load.")]
+    first_token: Annotated[Amount, Doc("TTFT, without load.")]
     decode: Amount
-    total: Annotated[Amount, Doc("From the call to the last token, after load.")]
+    total: Annotated[Amount, Doc("End to end, without load.")]
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ class Bytes:
     """Memory in bytes."""
 
     weights: Count
-    kv_cache: Annotated[Count, Doc("Storage on all devices, spare included.")]
-    kv_host: Annotated[Count, Doc("The part of kv_cache that an accelerator keeps in main memory.")]
+    kv_cache: Annotated[Count, Doc("Held on all devices, spare entries included.")]
+    kv_host: Annotated[Count, Doc("The part of kv_cache in main memory, for an accelerator.")]
     kv_active: Annotated[
         Count,
         Doc(
@@ -149,8 +149,8 @@ class Bytes:
     read_per_token: Annotated[
         int | None,
         Doc(
-            "Read by a decoding step: weights of the language model, and kv_active; null for a "
-            "mixture of experts. Times tokens_per_second: the bandwidth reached.",
+            "Bytes read per decoding step: weights of the language model, and kv_active. Times "
+            "tokens_per_second it is the bandwidth. Null for a mixture of experts.",
             minimum=0,
         ),
     ]
@@ -219,11 +219,11 @@ class Answer:
     schema: str = SCHEMA
     version: Version = __version__
     id: Id = ABSENT
-    video: Annotated[str | Absent, Doc("As it was given.")] = ABSENT
-    question: Annotated[str, Doc("As it was asked.")]
-    answer: Annotated[str, Doc("Without special tokens.")]
+    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
+    question: Annotated[str, Doc("The question.")]
+    answer: Annotated[str, Doc("The answer, without special tokens.")]
     finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
-    seed: Annotated[int | None, Doc("Of sampling; null for greedy decoding.", minimum=0)]
+    seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
     model: Model
     method: Annotated[
         dict[str, Any],
@@ -248,7 +248,7 @@ class Answer:
         float | None, Doc("(generated - 1) / seconds.decode; null for one token.", minimum=0)
     ]
     bytes: Bytes
-    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
     compared_to: Annotated[
         Answer | Absent,
         Doc(
@@ -292,7 +292,7 @@ class Error:
     """Why there is no result."""
 
     code: Annotated[str, Doc("The error code, such as video_unreadable.", pattern="^[a-z_]+$")]
-    message: Annotated[str, Doc("A sentence for a person.")]
+    message: Annotated[str, Doc("A human-readable sentence.")]
 
     @classmethod
     def of(cls, error: DycokeError) -> Error:
@@ -313,7 +313,7 @@ class Failure:
     id: Id = ABSENT
     benchmark: str | Absent = ABSENT
     model: str | Absent = ABSENT
-    video: Annotated[str | Absent, Doc("As it was given.")] = ABSENT
+    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
     question: Annotated[str | Absent | None, Doc("As it was asked; null where it isn't known.")] = (
         ABSENT
     )

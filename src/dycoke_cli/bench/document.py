@@ -34,9 +34,9 @@ class Environment:
 class Stages:
     """Wall time by stage, of one question asked alone."""
 
-    video_decode: Annotated[Amount, Doc("Decoding the frames.")]
+    video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
     preprocess: Annotated[Amount, Doc("From frames to the vision encoder's input.")]
-    vision: Annotated[Amount, Doc("Encoding the frames.")]
+    vision: Annotated[Amount, Doc("Vision encoding.")]
     prefill: Amount
     first_token: Annotated[Amount, Doc("From the file to the first token (TTFT).")]
     decode: Amount
@@ -54,8 +54,8 @@ SHARED = ("video_decode", "preprocess", "vision")
 class MeanTokens:
     """Tokens: mean per answer."""
 
-    visual: Annotated[Amount, Doc("Before any are dropped.")]
-    visual_kept: Annotated[Amount, Doc("Left before the language model.")]
+    visual: Annotated[Amount, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Amount, Doc("Visual tokens at prefill.")]
     generated: Amount
 
 
@@ -105,7 +105,7 @@ class GivenAnswer:
 class Asked:
     """One question about one video, with all answers: an entry of `answers`."""
 
-    video: Annotated[str, Doc("As it was given.")]
+    video: Annotated[str, Doc("As given.")]
     question: str
     answers: Annotated[tuple[GivenAnswer, ...], Doc("In the order of the rows.", minItems=1)]
 
@@ -148,4 +148,4 @@ class Report:
     rows: Annotated[tuple[Row, ...], Doc("The baseline first.", minItems=1)]
     answers: tuple[Asked, ...]
     recommendation: Recommendation
-    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]

@@ -28,7 +28,7 @@ class Cpus:
     logical: Count
     usable: Annotated[Count, Doc("By affinity and by the quota of a container.", minimum=1)]
     affinity: Annotated[tuple[int, ...], Doc("Empty where the system has no such list.")]
-    threads: Annotated[Count, Doc("That torch computes with.", minimum=1)]
+    threads: Annotated[Count, Doc("Threads of torch.", minimum=1)]
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Diagnosis:
     device: Annotated[str, Doc("What --device auto takes.")]
     gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
     processor: str
-    instructions: Annotated[tuple[str, ...], Doc("Of those that matter here.")]
+    instructions: Annotated[tuple[str, ...], Doc("CPU features that the kernels use.")]
     cpus: Cpus
-    free_memory_bytes: Annotated[int | None, Doc("Null where the system doesn't say.")]
+    free_memory_bytes: Annotated[int | None, Doc("Null where the system doesn't report it.")]
     kernels: Annotated[
         tuple[TimedKernels, ...],
         Doc("Measured when models were loaded here, with this torch and as many threads."),

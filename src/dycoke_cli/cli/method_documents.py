@@ -57,7 +57,7 @@ class ListedMethod:
     acts: Annotated[tuple[str, ...], Doc("Where it selects.")]
     needs: Annotated[
         tuple[Need, ...],
-        Doc("What it chooses by beside the visual tokens themselves."),
+        Doc("Inputs of its selection other than the visual tokens."),
     ]
     families: Annotated[
         dict[str, tuple[str, ...]],

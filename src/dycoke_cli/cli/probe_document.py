@@ -16,9 +16,9 @@ class ClipTokenCounts:
     """The visual tokens of the frames."""
 
     frames: Annotated[Count, Doc("As the model encodes them: pairs, where it merges two.")]
-    per_frame: Annotated[Count, Doc("Of each of those.")]
-    visual: Annotated[Count, Doc("Before any are dropped.")]
-    visual_kept: Annotated[Count, Doc("Left before the language model, at merge_ratio.")]
+    per_frame: Annotated[Count, Doc("Visual tokens of each.")]
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill, at merge_ratio.")]
     merge_ratio: Annotated[float, Doc("The default of --merge-ratio.", minimum=0)]
 
 
@@ -28,9 +28,9 @@ class Probed:
 
     schema: str
     version: Version = __version__
-    video: Annotated[str, Doc("As it was given.")]
+    video: Annotated[str, Doc("As given.")]
     info: VideoInfo
     frames: Frames
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
-    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]

@@ -18,10 +18,10 @@ class EstimatedTokens:
 
     frames: Annotated[Count, Doc("As the model sees them: pairs of frames, where it merges them.")]
     per_frame: Count
-    visual: Annotated[Count, Doc("Before any are dropped.")]
-    visual_kept: Annotated[Count, Doc("Read by the language model.")]
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
     visual_read_per_step: Annotated[
-        Amount, Doc("Attended to by a decoding step, mean over layers.")
+        Amount, Doc("Visual tokens attended per step, mean over layers.")
     ]
     text: Annotated[Count, Doc("Assumed, for the tokenizer isn't loaded.")]
 
@@ -43,9 +43,7 @@ class EstimatedBytes:
     loading: Annotated[Count, Doc("Weights at the peak of loading.")]
     kv_cache: Annotated[Count, Doc("Of the prompt and of max_new_tokens.")]
     kv_cache_uncompressed: Count
-    peak: Annotated[
-        Count, Doc("Weights and the most that is needed beside them, or that loading takes.")
-    ]
+    peak: Annotated[Count, Doc("Peak memory of an answer or of loading, weights included.")]
     peak_uncompressed: Count
 
 
@@ -86,7 +84,7 @@ class Cost:
 
     schema: str = SCHEMA
     version: Version = __version__
-    video: Annotated[str | None, Doc("As it was given.")]
+    video: Annotated[str | None, Doc("As given.")]
     model: str
     dtype: Annotated[str, Doc("Of the weights, or the quantization.")]
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
@@ -103,7 +101,7 @@ class Cost:
     free: Annotated[int | None, Doc("Bytes of the device that are free, or as given.", minimum=0)]
     fits: Annotated[
         str | None,
-        Doc("Where it fits by the memory that is free.", enum=["gpu", "ram", "no", None]),
+        Doc("Where it fits in free memory.", enum=["gpu", "ram", "no", None]),
     ]
     would_fit: Annotated[
         tuple[str, ...], Doc("Flags with each of which it would fit, where it doesn't.")

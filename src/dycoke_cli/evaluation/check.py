@@ -32,7 +32,7 @@ class Fault:
         Literal["missing", "unreadable", "damaged"],
         Doc("missing: no file; unreadable: it can't be used; damaged: only some of it can."),
     ]
-    message: Annotated[str, Doc("A sentence for a person.")]
+    message: Annotated[str, Doc("A human-readable sentence.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Checked:
     questions: Annotated[int, Doc(minimum=1)]
     videos: Annotated[int, Doc(minimum=1)]
     faults: Annotated[tuple[Fault, ...], Doc("In the order of the questions.")]
-    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
 
 def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[Item]:

@@ -90,7 +90,7 @@ class Report:
     unscored: Annotated[
         tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
     ]
-    warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
     changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
     changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
 

@@ -124,11 +124,11 @@ class Row:
     seconds_prefill: Annotated[
         AmountOrNull,
         Doc(
-            "Of that, to the first token, the selection included; what was prefilled for an "
-            "earlier question about the video may be reused."
+            "Of that, prefill with the selection; the prefill of an earlier question about the "
+            "video may be reused."
         ),
     ]
-    seconds_decode: Annotated[AmountOrNull, Doc("Of that, behind the first token.")]
+    seconds_decode: Annotated[AmountOrNull, Doc("Of that, decode.")]
     bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
     published: Annotated[
         Published | None, Doc("What others measured, with --preset; null without such a row.")

@@ -23,7 +23,7 @@ class Step:
 
     name: Annotated[str, Doc("What was checked, in a few words.")]
     verdict: Outcome
-    detail: Annotated[str, Doc("A sentence for a person.")]
+    detail: Annotated[str, Doc("A human-readable sentence.")]
     figures: Annotated[dict[str, Any], Doc("What was measured.")] = field(default_factory=dict)
 
 
