@@ -173,9 +173,14 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     about = [line["about"] for line in lines if "about" in line]
     assert all(setup["max_new_tokens"] == 2 for setup in about)
-    assert sorted((setup["options"] for setup in about), key=len) == [
-        {}, {"start_s": 0.5}, {"fps": 1.0, "max_frames": 3, "start_s": 0.5}
-    ]  # fmt: skip
+    generation = {"temperature": 0.0, "seed": None, "trace": False}
+    part = {"fps": None, "max_frames": None, "start_s": 0.5, "end_s": None, "stream": None}
+    options = {setup["frames"]: setup["options"] for setup in about}
+    assert options == {
+        None: generation | part | {"fps": 1.0, "max_frames": 3},
+        1: generation | part,
+        0: generation,
+    }
     answers = [line for line in lines if "item" in line]
     assert {line["generated"] for line in answers} == {2}
     assert {line["visual"] // 16 for line in answers} >= {0, 1, 3}

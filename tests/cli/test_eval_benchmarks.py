@@ -102,7 +102,7 @@ def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
         "missing", "ssv2_video/166583.webm isn't below --data",
     )  # fmt: skip
     assert faults["vlnqa/1.mp4"][0] == "unreadable"
-    assert "vlnqa/1.mp4 isn't a video that can be read" in faults["vlnqa/1.mp4"][1]
+    assert "vlnqa/1.mp4 is a text file, not a video" in faults["vlnqa/1.mp4"][1]
     assert faults["scene_qa/video/Top001_00001.mp4"][0] == "damaged"
     assert "it is cut off" in faults["scene_qa/video/Top001_00001.mp4"][1]
     assert "is empty (0 bytes)" in faults["perception/videos/video_1.mp4"][1]

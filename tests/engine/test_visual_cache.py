@@ -163,7 +163,7 @@ def test_what_is_kept_is_private(tmp_path) -> None:
         os.umask(before)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert stat.S_IMODE((place / "k.safetensors").stat().st_mode) == 0o600
-    place.chmod(0o777)  # as an earlier release made it
+    place.chmod(0o777)
     VisualCache(files(place))
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
 

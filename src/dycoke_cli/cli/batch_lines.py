@@ -106,7 +106,8 @@ def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
 def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
     for key in field:
         properties = schema.get("properties", {})
-        if key not in properties and schema.get("additionalProperties") is False:
+        closed = schema.get("additionalProperties") is False or schema.get("type") == "null"
+        if key not in properties and closed:
             return False
         schema = properties.get(key, {})
     return True
