@@ -16,7 +16,9 @@
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
-# make test-versions  the families on the oldest transformers that is supported, in its own .venv-oldest
+# make test-newest  the wheel with the newest release of everything on each Python that is here: it
+#               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
+# make test-versions  the families with the oldest release of everything that pyproject.toml allows
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
@@ -26,14 +28,13 @@ VIDEOS := 60
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
-OLDEST := .venv-oldest
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
 # One per core, each on one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc) --dist worksteal
 
-.PHONY: demo test test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-versions clean
+.PHONY: demo test test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -96,15 +97,18 @@ mutants: $(INSTALLED)
 soak: $(INSTALLED)
 	$(BIN)/python tests/soak.py
 
-test-versions: $(OLDEST)/.installed
-	PYTHONPATH=src $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(CELLS)
+test-newest: $(INSTALLED)
+	$(BIN)/python -m tests.installs newest $(foreach python,$(PYTHONS),--python $(python))
+
+test-versions: $(INSTALLED)
+	$(BIN)/python -m tests.installs oldest $(CELLS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when the dependencies change.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
 ifdef CPU
@@ -116,11 +120,4 @@ endif
 	$(PYTHON) -m venv .venv
 	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	@touch $@
-
-# All but transformers and its hub client comes from .venv.
-$(OLDEST)/.installed: $(INSTALLED)
-	$(PYTHON) -m venv $(OLDEST)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
-	$(OLDEST)/bin/pip install --disable-pip-version-check "transformers==5.17.*" "huggingface_hub<2"
 	@touch $@

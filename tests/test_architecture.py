@@ -23,6 +23,7 @@ LAYERS = (
     "version",
     "errors",
     "extras",
+    "tested",
     "param",
     "json_schema",
     "result",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -18,7 +19,8 @@ EXTRAS = {name: texts for name, texts in PROJECT["optional-dependencies"].items(
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_the_packages_of_an_extra(extra: str) -> None:
+def test_the_packages_of_an_extra(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: ModuleSpec(name, None))
     python, *command = shlex.split(extras.how_to_install(extra))
     assert python == sys.executable
     assert command[:3] == ["-m", "pip", "install"]
@@ -30,7 +32,44 @@ def test_sources_that_were_never_installed(monkeypatch: pytest.MonkeyPatch) -> N
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(extras, "requires", unknown)
-    assert shlex.split(extras.how_to_install("ray"))[-1] == "dycoke-cli[ray]"
+    flag, checkout = shlex.split(extras.how_to_install("ray"))[-2:]
+    assert (flag, checkout) == ("--editable", f"{Path(__file__).parents[1]}[ray]")
+
+
+def no_pip(monkeypatch: pytest.MonkeyPatch, prefix: Path) -> None:
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+
+
+def test_an_environment_of_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_pip(monkeypatch, tmp_path / ".venv")
+    begin = f"uv pip install --python {sys.executable}"
+    assert extras.how_to_install("smolvlm") == f"{begin} 'num2words>=0.5.14'"
+    assert extras.how_to_upgrade("transformers") == f"{begin} --upgrade transformers"
+
+
+def test_a_project_of_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_pip(monkeypatch, tmp_path / ".venv")
+    (tmp_path / "uv.lock").touch()
+    asked = extras.how_to_install("smolvlm")
+    assert asked == f"uv add --project {tmp_path} 'num2words>=0.5.14'"
+    asked = extras.how_to_upgrade("transformers")
+    assert asked == f"uv sync --project {tmp_path} --upgrade-package transformers"
+
+
+def test_an_environment_of_pipx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / "pipx_metadata.json").touch()
+    assert extras.how_to_install("smolvlm") == "pipx inject dycoke-cli 'num2words>=0.5.14'"
+    asked = extras.how_to_upgrade("transformers")
+    assert asked == "pipx runpip dycoke-cli install --upgrade transformers"
+
+
+def test_shells_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras.os, "name", "nt")
+    assert extras._command(["C:\\Python\\python.exe", "-m", "pip", "ray[data]>=2.60"]) == (
+        'C:\\Python\\python.exe -m pip "ray[data]>=2.60"'
+    )
 
 
 def test_which_extras_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:

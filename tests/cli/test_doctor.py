@@ -42,6 +42,17 @@ def test_versions_and_processors() -> None:
     assert run.object["kernels"] == []
 
 
+def test_releases_outside_of_what_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["av 99.0.1 is newer than 19.0.2, the newest that was tested", "Python 4 is newer"]
+    monkeypatch.setattr("dycoke_cli.cli.doctor_document.untested", lambda: iter(said))
+    document = run_here("doctor", "--json").object
+    valid(document, "doctor")
+    assert document["untested"] == said
+    lines = run_here("doctor").out.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("Untested"))
+    assert [line[14:].strip() for line in lines[row : row + 2]] == said
+
+
 def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
     rows = {line[:13].strip(): line[13:].strip() for line in run_here("doctor").out.splitlines()}
     assert rows["torch"] == torch.__version__.partition("+")[0]

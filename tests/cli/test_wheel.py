@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .harness import PATIENCE_S, ROOT
+from tests.installs import copy_sources
+
+from .harness import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 LARGEST_BYTES = 20_000_000
@@ -40,9 +41,7 @@ def pip(*arguments: str | Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Built from a copy, so that no build folder is left in the tree.
     source = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    copy_sources(source)
     built = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", built, source)
     (path,) = built.glob("*.whl")
@@ -53,6 +52,7 @@ def test_what_is_inside(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "dycoke_cli/py.typed",
+        "dycoke_cli/tested.txt",
         "dycoke_cli/evaluation/datasets/shapes.jsonl.gz",
         "dycoke_cli/models/catalog.toml",
         "dycoke_cli/models/mini/checkpoint/model.safetensors",

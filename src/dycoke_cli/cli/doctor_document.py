@@ -16,6 +16,7 @@ from dycoke_cli.models.devices import named_device
 from dycoke_cli.models.kernel_choice import Machine
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.result import Count, Version
+from dycoke_cli.tested import untested
 from dycoke_cli.version import __version__, running_commit
 
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
@@ -55,6 +56,10 @@ class Diagnosis:
     commit: Annotated[str | None, Doc("Of a checkout.")]
     python: str
     packages: Annotated[dict[str, str | None], Doc("Their releases; null where one is missing.")]
+    untested: Annotated[
+        tuple[str, ...],
+        Doc("A sentence for each release that is older or newer than those that were tested."),
+    ]
     extras: Annotated[dict[str, bool], Doc("Whether the packages of each are installed.")]
     device: Annotated[str, Doc("What --device auto takes.")]
     gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
@@ -83,6 +88,7 @@ def diagnose() -> Diagnosis:
         commit=running_commit(),
         python=platform.python_version(),
         packages={name: _release(name) for name in _PACKAGES},
+        untested=tuple(untested()),
         extras=installed_extras(),
         device=str(named_device("auto")),
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),

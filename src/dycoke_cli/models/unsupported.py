@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.extras import how_to_install
+from dycoke_cli.extras import how_to_install, how_to_upgrade
 from dycoke_cli.models.families import FAMILIES
 
 # Families with a layout that came after the oldest transformers that is supported, and a release
@@ -56,7 +56,7 @@ def check_known(name: str, folder: Path) -> None:
         raise ModelError(
             f"{name} is of the family {kind!r}, which is newer than the installed transformers "
             f"{installed}; {_SEEN_IN.get(kind, 'the newest release')} has it: "
-            "pip install --upgrade transformers"
+            f"{how_to_upgrade('transformers')}"
         )
     if kind in _STOCK_REPOSITORIES or "auto_map" in config:
         stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
@@ -65,7 +65,7 @@ def check_known(name: str, folder: Path) -> None:
     if stored_by is not None and _newer(str(stored_by), installed):
         raise ModelError(
             f"{name} is of the family {kind!r} and was stored by transformers {stored_by}; "
-            f"{installed} is installed and doesn't know it: pip install --upgrade transformers"
+            f"{installed} is installed and doesn't know it: {how_to_upgrade('transformers')}"
         )
     raise ModelError(
         f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "

@@ -31,6 +31,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "Python", found.python
     for name, release in found.packages.items():
         yield name, release or "not installed"
+    yield from zip(["Untested", *[""] * len(found.untested)], found.untested, strict=False)
     yield "Extras", ", ".join(f"{n}{'' if here else ' (no)'}" for n, here in found.extras.items())
     yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
     yield "Processor", found.processor

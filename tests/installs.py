@@ -1,0 +1,193 @@
+"""The package as users install it: its wheel, in fresh environments, from pyproject.toml alone.
+
+`make test-newest` installs the newest release of everything on each Python, `make test-versions`
+the oldest that pyproject.toml allows on the oldest Python. Each environment answers in an empty
+folder, then runs tests against what is installed. uv installs, from where pip would; an environment
+of its making has no pip. One in which something failed stays in runs/installs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PLACE = ROOT / "runs" / "installs"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_CLASSIFIER = "Programming Language :: Python :: "
+PYTHONS = [
+    text.removeprefix(_CLASSIFIER)
+    for text in PROJECT["classifiers"]
+    if text.startswith(_CLASSIFIER)
+]
+# That of lmms-eval is of use beside lmms-eval alone, whose range of av is another
+# (docs/lmms-eval.md).
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name != "lmms-eval"]
+VIDEO = ROOT / "sample_videos" / "move.mp4"
+FAST = ["-p", "tests.quick", "--dist", "loadfile", "-m", "not slow", "tests"]
+# Settings of pip, and the variables that tell uv the same.
+_SETTINGS = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
+
+
+def main() -> None:
+    """Install and test; the first command that fails ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=("newest", "oldest"))
+    parser.add_argument("--python", action="append", help="such as 3.12; repeat it for several")
+    options, tests = parser.parse_known_args()
+    newest = options.which == "newest"
+    wheel = build(PLACE / "wheel")
+    for version in options.python or (PYTHONS if newest else PYTHONS[:1]):
+        python = find_python(version)
+        if python is None:
+            print(f"NOT TESTED: Python {version}, which isn't on this machine", flush=True)
+            continue
+        begun = time.monotonic()
+        here = Environment(PLACE / f"{options.which}-{version}", python)
+        (here.install_newest if newest else here.install_oldest)(wheel)
+        here.answer()
+        here.test(wheel, tests or FAST)
+        shutil.rmtree(here.folder)
+        print(f"Python {version}, {options.which}: {time.monotonic() - begun:.0f} s", flush=True)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment without pip, and an empty folder in which its programs run."""
+
+    folder: Path
+    made_of: Path
+
+    def install_newest(self, wheel: Path) -> None:
+        """Install the wheel and what it needs."""
+        with _timed("install"):
+            self._make()
+            self._install(wheel)
+
+    def install_oldest(self, wheel: Path) -> None:
+        """Install the oldest releases that the package and its extras allow, then the wheel.
+
+        Raises:
+            SystemExit: pyproject.toml allows one that can't be installed beside the others.
+        """
+        extras = [word for name in EXTRAS for word in ("--extra", name)]
+        with _timed("install"):
+            self._make()
+            self._install("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
+            self._install("--no-deps", wheel)
+        releases = self._releases()
+        optional = (text for name in EXTRAS for text in PROJECT["optional-dependencies"][name])
+        for requirement in map(Requirement, (*PROJECT["dependencies"], *optional)):
+            (oldest,) = requirement.specifier
+            if (found := releases[requirement.name]) != Version(oldest.version):
+                raise SystemExit(f"pyproject.toml has {requirement}, but {found} is the oldest")
+
+    def answer(self) -> None:
+        """Do what a user does first."""
+        for command in (["demo"], ["ask", VIDEO, "What does the blue star do?"], ["doctor"]):
+            with _timed(command[0]):
+                _run(self._program("dycoke"), *command, cwd=self.folder / "empty")
+
+    def test(self, wheel: Path, tests: Sequence[str]) -> None:
+        """Run tests of the checkout against the package that is installed here."""
+        with _timed("install dev"):
+            self._install(f"dycoke-cli[dev] @ {wheel.as_uri()}")
+        where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
+        _run(self._program("python"), "-c", where, cwd=ROOT)
+        with _timed("test"):
+            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
+            _run(self._program("python"), *pytest, *tests, cwd=ROOT)
+
+    def _make(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _uv("venv", "--quiet", "--python", self.made_of, self.folder / "venv")
+        (self.folder / "empty").mkdir()
+
+    def _install(self, *what: str | Path) -> None:
+        _uv("pip", "install", "--quiet", "--python", self._program("python"), *what)
+
+    def _releases(self) -> dict[str, Version]:
+        code = (
+            "from importlib.metadata import distributions\n"
+            "for one in distributions(): print(one.name.lower().replace('_', '-'), one.version)"
+        )
+        text = subprocess.check_output([self._program("python"), "-c", code], text=True)
+        return {name: Version(release) for name, release in map(str.split, text.splitlines())}
+
+    def _program(self, name: str) -> Path:
+        return self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / name
+
+
+def build(folder: Path) -> Path:
+    """Build the wheel into a folder, from a copy, so that nothing is left in the tree."""
+    with tempfile.TemporaryDirectory() as copy:
+        copy_sources(Path(copy))
+        _uv("build", "--quiet", "--wheel", "--clear", "--out-dir", folder, copy)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def copy_sources(to: Path) -> None:
+    """Copy what the wheel is built from into a folder."""
+    shutil.copytree(ROOT / "src", to / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, to)
+
+
+def find_python(version: str) -> Path | None:
+    """A Python such as "3.12": of the PATH, or one that pyenv installed."""
+    name = f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    for path in (shutil.which(name), *sorted(pyenv.glob(f"{version}.*/bin/{name}"))):
+        # pyenv puts programs on the PATH that only say which Python to choose.
+        if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
+            return Path(path)
+    return None
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def _uv(*arguments: str | Path) -> None:
+    listed = [sys.executable, "-m", "pip", "config", "list"]
+    told = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}  # pip's own ways
+    for line in subprocess.check_output(listed, text=True).splitlines():
+        key, _, value = line.partition("=")
+        if variable := _SETTINGS.get(key.rpartition(".")[2]):
+            told[variable] = ast.literal_eval(value)
+    _run(sys.executable, "-m", "uv", *arguments, cwd=ROOT, **{**told, **os.environ})
+
+
+def _run(*command: str | Path, cwd: Path, **environment: str) -> None:
+    """Run a command; where it fails, end with its exit code."""
+    clean = {k: v for k, v in (environment or os.environ).items() if k != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env={**clean, "OMP_NUM_THREADS": "1"}, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
