@@ -163,7 +163,7 @@ def test_several_draws_of_one_prompt_choose_for_themselves():
 def test_what_reads_one_sequence_at_a_time_says_so():
     model = make_model(SHAPES[0])
     inputs = batch_of(prompts(SHAPES[0], 4, (1, 2)))
-    with pytest.raises(UsageError, match="fastv reads one sequence at a time"), FastV()(model):
+    with pytest.raises(UsageError, match="fastv takes one sequence at a time"), FastV()(model):
         model.generate(**inputs, max_new_tokens=2)
 
 
