@@ -101,12 +101,13 @@ def test_it_always_says_what_questions_without_labels_cannot_show(others: tuple[
 
 
 @pytest.mark.parametrize(
-    ("questions", "most"),
-    # The chance of no change among n is (1 - p)^n: at p = 1 - 0.05^(1/n) it is 5 %.
+    ("videos", "most"),
+    # The chance of no change among n is (1 - p)^n: at p = 1 - 0.05^(1/n) it is 5 %. Questions about
+    # one video count once.
     [(1, "95 %"), (2, "78 %"), (10, "26 %"), (59, "5 %")],
 )
-def test_how_many_could_still_change(questions: int, most: str) -> None:
-    told = risks(row("a", 1.0, 0), basis=Basis(videos=1, questions=questions, runs=3))
+def test_how_many_could_still_change(videos: int, most: str) -> None:
+    told = risks(row("a", 1.0, 0), basis=Basis(videos=videos, questions=3 * videos, runs=3))
     assert f"allows for up to {most} of such questions" in told
     assert "allows for" not in risks(row("a", 1.0, 2))
 

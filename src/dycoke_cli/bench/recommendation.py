@@ -143,11 +143,12 @@ def _risks(rows: Sequence[Row], base: Row, weighed: list[Row], basis: Basis) -> 
         "accuracy on labelled questions."
     )
     if any(row.changed == 0 for row in weighed):
-        most = 1 - 0.05 ** (1 / basis.questions)
+        # Questions about one video go together.
+        most = 1 - 0.05 ** (1 / basis.videos)
         yield (
-            f"No change among {asked} still allows for up to {100 * most:.0f} % of such questions "
-            "to change (95 % confidence, if these were drawn at random from yours; more if they "
-            "weren't, or ask for smaller or briefer things)."
+            f"No change among {asked} about {about} still allows for up to {100 * most:.0f} % of "
+            "such questions to change (95 % confidence by video, if these were drawn at random "
+            "from yours; more if they weren't, or ask for smaller or briefer things)."
         )
     for row in rows:
         if row.control and row.changed is not None and row.changed < basis.questions:
