@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,18 @@ def test_a_missing_column_and_a_missing_file(tmp_path: Path, videos: Path) -> No
         open_dataset(str(tmp_path / "none.csv"), videos)
     outcome = run_here("eval", tmp_path / "none.csv", "--data", videos)
     assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_a_wrong_row_is_said_before_torch_is_imported(tmp_path: Path, videos: Path) -> None:
+    file = jsonl(tmp_path, [{**ROWS[0], "video": "nowhere"}])
+    script = (
+        "import sys; from dycoke_cli.cli.main import main\n"
+        f"sys.argv = ['dycoke', 'eval', {str(file)!r}, '--data', {str(videos)!r}]\n"
+        "code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "mine.jsonl, row 1: video 'nowhere' isn't below --data" in " ".join(run.stderr.split())
 
 
 def test_what_is_not_known_is_named(tmp_path: Path, videos: Path) -> None:

@@ -30,7 +30,7 @@ class Questions(FolderDataset):
         folder: with the videos, at any depth; None is the folder of the file.
 
     Raises:
-        UsageError: there is no such file or folder.
+        UsageError: there is no such file or folder, or something is wrong with a row.
     """
 
     group: ClassVar[str] = "questions"
@@ -52,6 +52,8 @@ class Questions(FolderDataset):
             )
         super().__init__(file.parent if folder is None else folder)
         self._file = file
+        # At once: what is wrong with it is said before torch is imported.
+        self._items = self._read()
 
     @property
     def name(self) -> str:
@@ -64,6 +66,9 @@ class Questions(FolderDataset):
 
     def read(self, split: Split) -> list[Item]:
         """See `FolderDataset`."""
+        return self._items
+
+    def _read(self) -> list[Item]:
         rows = read_rows(self._file)
         for row in rows:
             missing = [name for name in _NEEDED if name not in row.fields]
