@@ -178,5 +178,5 @@ def test_a_session_says_what_later_layers_read() -> None:
     assert outer.tokens.visual_active_in_decode == 12
     assert outer.flops.prefill > first.flops.prefill
     both = [Question(session, "what happens"), Question(session, "what moves")]
-    with pytest.raises(UsageError, match="the method holitom reads one sequence at a time"):
+    with pytest.raises(UsageError, match="the method holitom takes one sequence at a time"):
         ask_together(both, method)
