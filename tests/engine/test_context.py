@@ -2,10 +2,13 @@
 
 import pytest
 
-from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed
+from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, VideoSession
+from dycoke_cli.engine import report
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.frame_tokens import ClipTokens
+from tests.families.stock import QUESTION, clip
+from tests.families.test_together import loaded_of
 
 KEPT = {
     Uncompressed(): lambda frames: frames * 196,
@@ -26,9 +29,9 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
     check_context(context, ClipTokens(fits[-1], 196), fits[-1], method, 20, 128)
     if fits[-1] == 3599:
         return
-    clip = ClipTokens(3600, 196)
+    hours = ClipTokens(3600, 196)
     with pytest.raises(UsageError) as error:
-        check_context(context, clip, 3600 * pairs, method, 20, 128)
+        check_context(context, hours, 3600 * pairs, method, 20, 128)
     assert f"use --frames {fits[-1] * pairs} or fewer" in str(error.value)
     if method.name == "cdpruner":
         shares = [n / 1000 for n in range(1, 101) if int(3600 * 196 * n / 1000) <= room]
@@ -71,3 +74,21 @@ def test_positions_that_no_training_had():
     assert positions_warning(2047, 2048, "mini", False) is None
     assert "--positions renumbered" in (positions_warning(2048, 2048, "mini", False) or "")
     assert "renumbered" not in (positions_warning(2048, 2048, "mini", None) or "renumbered")
+
+
+def test_positions_in_time_height_and_width_are_those_that_the_decoder_got(monkeypatch):
+    loaded, given, told = loaded_of("qwen2_5_vl"), [], []
+    monkeypatch.setattr(report, "positions_warning", lambda *known: told.append(known))
+
+    def note(module, args, kwargs):
+        given.append(int(kwargs["position_ids"][-3:].max()))
+
+    hook = loaded.model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        VideoSession(loaded, clip(8)).ask(
+            QUESTION, DyCoke(prune_layer=2, positions="kept"), max_new_tokens=3
+        )
+    finally:
+        hook.remove()
+    # The first call encodes the video alone.
+    assert told == [(max(given[1:]), loaded.context_length, "qwen2_5_vl", None)]

@@ -1,4 +1,4 @@
-"""Estimates against what an answer really took: resident memory of a fresh process, by Linux."""
+"""Estimates against what an answer really took: of a fresh process, and of its tensors alone."""
 
 from __future__ import annotations
 
@@ -6,22 +6,35 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli.cli.estimate import cost_of_frames
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.kernel_choice import BFLOAT16, instructions
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video import Sampling
 from tests.cli.harness import ROOT
+from tests.natural import Pictures
 
 FRAMES = 8
-# What differs between machines is timed first, so that the choice of kernels is known to both.
 ASKED = """
 import json, sys
 import numpy as np, psutil
 from pathlib import Path
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.estimate import cost_of_frames
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -77,3 +90,48 @@ def test_an_answer_of_half_a_billion_weights(options: dict[str, Any]) -> None:
     found = json.loads(done.stdout)
     assert found["estimated_weights"] == found["weights"]
     assert found["estimated"] == pytest.approx(found["peak"], rel=0.05), found
+
+
+class Live(TorchDispatchMode):
+    """The most bytes that tensors held at a time of those that were made within the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in filter(torch.is_tensor, tree_leaves(found)):
+            storage = tensor.untyped_storage()
+            key, size = storage.data_ptr(), storage.nbytes()
+            if key and key not in self._seen:
+                self._seen.add(key)
+                self.now += size
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._freed, key, size)
+        return found
+
+    def _freed(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+
+@pytest.mark.parametrize("method", [DyCoke(), Uncompressed()], ids=lambda method: method.name)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_answer_of_the_bundled_model(dtype: str, method: Method) -> None:
+    """Its tensors alone: of so small a process libraries are the larger part."""
+    frames = np.random.default_rng(0).integers(0, 256, (32, 384, 384, 3), np.uint8)
+    clip = Pictures(frames, tuple(map(float, range(len(frames)))))
+    loaded = load("mini", device="cpu", dtype=dtype)
+    with Live() as live:
+        VideoSession(loaded, clip, reuse=False).ask(
+            "What happens in the video?", method, max_new_tokens=32
+        )
+    options, generation = LoadOptions("cpu", dtype), GenerationOptions(max_new_tokens=32)  # type: ignore[arg-type]
+    found = cost_of_frames(Request("mini", options, Sampling(), method, generation), 32, 384, 384)
+    assert found.bytes.weights == loaded.weights_bytes
+    held = loaded.weights_bytes + live.most + frames.nbytes
+    assert found.bytes.peak == pytest.approx(held, rel=0.05)

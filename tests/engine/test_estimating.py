@@ -18,7 +18,7 @@ from dycoke_cli.engine.estimating import clip_tokens, estimate_cost
 from dycoke_cli.engine.flops import prefill_flops
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models import kernel_choice
-from dycoke_cli.models.catalog import published
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
 from dycoke_cli.models.cpu import eligible
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.kernel_choice import attention_shapes, linear_shapes
@@ -256,6 +256,11 @@ def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) ->
     folder = ModelRef("mine", str(tmp_path), None, local=True)
     found = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
     assert found.bytes.weights > 10**9
+
+
+def test_a_model_that_no_catalog_has_asks_its_processor() -> None:
+    folder = ModelRef("mine", str(BUNDLED_CHECKPOINT), None, local=True)
+    assert clip_tokens(folder, 5, 72, 128) == clip_tokens(find("mini"), 5, 72, 128)
 
 
 def test_a_family_that_is_not_supported(tmp_path: Path) -> None:

@@ -124,13 +124,16 @@ class CostModel:
 
     def peak(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
-        beside = 0
+        needed, weights = self.memory(loading, method, clip, kept), self.weights(loading)
+        decoded = pixels = tokenizer = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
-            of_frame = patches_of_frame(self._vision, clip.per_frame) * patch_numbers(self._vision)
+            patches = clip.frames * patches_of_frame(self._vision, clip.per_frame)
             decoded = clip.frames * self._frame_bytes
-            beside = decoded + clip.frames * of_frame + TOKENIZER_ENTRY * self.text.vocab_size
-        needed = self.memory(loading, method, clip, kept)
-        return max(self.weights(loading).loading, needed.weights + needed.working) + beside
+            pixels = patches * patch_numbers(self._vision)
+            tokenizer = TOKENIZER_ENTRY * self.text.vocab_size
+        # The processor has a copy of the frames, which is gone by the time that they are encoded.
+        working = max(decoded, needed.working + pixels)
+        return max(weights.loading, weights.held + working) + decoded + tokenizer
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""

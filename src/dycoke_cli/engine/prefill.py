@@ -74,9 +74,9 @@ def shorten(
         _sequence(padding, visual, layout, chosen, method, trace)
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
-    for sequence, position in zip(
-        sequences, upcoming.reshape(-1, len(sequences)).amax(0), strict=True
-    ):
+    # Not the count of tokens that may stand in front of time, height and width.
+    turned = upcoming.reshape(-1, len(sequences))[-3:].amax(0)
+    for sequence, position in zip(sequences, turned, strict=True):
         sequence.stats.next_position = int(position)
     placed = [s.visual for s in sequences]
     kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)

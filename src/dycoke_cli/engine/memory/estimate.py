@@ -27,11 +27,11 @@ CUDA_CONTEXT = 600_000_000
 TOKENIZER_ENTRY = 300
 # Of one token, at the widest point of an MLP: gate, up, and their product.
 MLP_STATES = 3
-# Around it: the residual, its norm, query, attention, and what is left of the layer before.
-HIDDEN_STATES = 6
-# Of one patch, in the widest vision layer: the residual, its norm, query, key, value, output, and
-# the layer that is handed on; and the two sides of its MLP.
-VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 2
+# Around it: the residual, its norm, and what the layer was given.
+HIDDEN_STATES = 3
+# Of one patch, in attention: residual, norm, query, key, value, output, and the layer that is
+# handed on; and in the MLP the first three of them, beside the two sides of its middle.
+VISION_ATTENTION_STATES, VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 3, 2
 # Of the last position's logits: in the dtype of the weights, in float32, and softened.
 LOGITS_BYTES = 3 * 4
 
@@ -50,6 +50,7 @@ class Sizes:
         vocabulary: tokens it knows.
         vision_hidden: width of the hidden states of the vision tower.
         vision_mlp: width of the middle of its MLPs.
+        patch: numbers of pixels in a patch.
         stacked: more embeddings per visual token, added inside the language model (DeepStack).
     """
 
@@ -62,6 +63,7 @@ class Sizes:
     vocabulary: int
     vision_hidden: int
     vision_mlp: int
+    patch: int
     stacked: int = 0
 
 
@@ -121,7 +123,9 @@ def estimate(sizes: Sizes, work: Work) -> Estimate:
     """What an answer takes."""
     read, token = work.kept + work.text, sizes.hidden * sizes.dtype_bytes
     features = (1 + sizes.stacked) * work.visual * token
-    patch = VISION_HIDDEN_STATES * sizes.vision_hidden + VISION_MLP_STATES * sizes.vision_mlp
+    attention = VISION_ATTENTION_STATES * sizes.vision_hidden
+    mlp = VISION_HIDDEN_STATES * sizes.vision_hidden + VISION_MLP_STATES * sizes.vision_mlp
+    patch = sizes.patch + max(attention, mlp)
     kv = sizes.layers * sizes.kv * sizes.dtype_bytes * (read + work.spare)
     layer = (
         work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * sizes.dtype_bytes
@@ -247,6 +251,7 @@ def sizes_of(text: Any, vision: Any, weights: int, dtype_bytes: int) -> Sizes:
         vocabulary=text.vocab_size,
         vision_hidden=vision_hidden,
         vision_mlp=_first(vision, "intermediate_size", default=4 * vision_hidden),
+        patch=patch_numbers(vision),
         stacked=len(_first(vision, "deepstack_visual_indexes", default=())),
     )
 
