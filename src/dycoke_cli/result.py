@@ -63,6 +63,16 @@ class Frames:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneVideo:
+    """One of several videos that were shown together."""
+
+    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
+    frames: Frames
+    visual: Annotated[Count, Doc("Its visual tokens before any are dropped.")]
+    visual_kept: Annotated[Count, Doc("Those left before the language model.")]
+
+
 @dataclass(frozen=True)
 class Subtitles:
     """The subtitles in the prompt: the lines that are shown at a sampled frame."""
@@ -219,7 +229,7 @@ class Answer:
     schema: str = SCHEMA
     version: Version = __version__
     id: Id = ABSENT
-    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
+    video: Annotated[str | Absent, Doc("As given; the first of several.")] = ABSENT
     question: Annotated[str, Doc("The question.")]
     answer: Annotated[str, Doc("The answer, without special tokens.")]
     finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
@@ -233,7 +243,12 @@ class Answer:
             required=["name"],
         ),
     ]
-    frames: Frames
+    frames: Annotated[
+        Frames, Doc("Of several videos: all, one video behind the other, each with its own times.")
+    ]
+    videos: Annotated[
+        tuple[OneVideo, ...] | Absent, Doc("Of a question about several videos: each.")
+    ] = ABSENT
     subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
         ABSENT
     )

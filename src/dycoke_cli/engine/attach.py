@@ -27,7 +27,7 @@ from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
 from dycoke_cli.engine.merged_frames import FramesInTower
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
-from dycoke_cli.engine.selecting import Prompts, select
+from dycoke_cli.engine.selecting import Prompts, kept_of_each, select
 from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,
@@ -51,7 +51,7 @@ def attach(
     *,
     trace: bool = False,
     prefix: PrefixCache | None = None,
-    videos: Sequence[Encoded] = (),
+    videos: Sequence[Sequence[Encoded]] = (),
     flat: bool = True,
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
@@ -63,8 +63,8 @@ def attach(
         trace: record each decoding step of a method with decode pruning.
         prefix: of the video that every prompt is about: what it holds isn't computed again, and
             only the last position's logits are wanted.
-        videos: of each sequence, where they were encoded before; else they are encoded while the
-            method is attached.
+        videos: those of each sequence, where they were encoded before; else one is encoded while
+            the method is attached.
         flat: whether decoding steps may be made by `flat_decode`; False leaves them to the model's
             modules, which give the same numbers.
 
@@ -104,7 +104,7 @@ class Attachment:
         method: Method,
         trace: bool,
         prefix: PrefixCache | None,
-        videos: Sequence[Encoded],
+        videos: Sequence[Sequence[Encoded]],
         flat: bool,
     ) -> None:
         self.stats: list[DecodeStats] = []
@@ -176,17 +176,18 @@ class Attachment:
             return args, call.begin_step(kwargs)
         check_cache(cache)
         inputs, self._inputs = self._inputs, None
-        layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs)
+        rows = [[len(video.embeddings) for video in shown] for shown in self._videos]
+        layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs, rows)
         recorded = None if self._tower is None else self._tower.take()
         merged = None
         if self._frames is not None:
             recorded, merged = self._frames.take(recorded)
-        if inputs is None or all(layout is None for layout in layouts):
+        if inputs is None or not any(layouts):
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
         check_mask(inputs.mask)
-        if self._trace and len(layouts) > 1:
-            raise UsageError("a trace is of one sequence, not of a batch")
+        if self._trace and sum(map(len, layouts)) > 1:
+            raise UsageError("a trace is of one video, not of several")
         tail = family_of(self._model.config).tail
         prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
         selections = select(self._method, prompts, self._videos, recorded, merged)
@@ -200,6 +201,8 @@ class Attachment:
             trace=self._trace,
         )
         call.flat = self._flat
+        for sequence, shown, chosen in zip(call.sequences, layouts, selections, strict=True):
+            sequence.stats.kept_by_video = kept_of_each(chosen.kept, shown)
         last_only = inputs.last_logits_only or self._chunks.prefix is not None
         if not args and last_only and self._method.inside() is None:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))

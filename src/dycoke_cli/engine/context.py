@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
 
 ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
@@ -61,6 +62,21 @@ def check_context(
         f"{what} make a prompt longer than the model's context of {context} tokens; "
         + ", or ".join(ways)
     )
+
+
+def check_several(model: str, family: Family, domain: str | None) -> None:
+    """Check that a model can be shown several videos in one prompt.
+
+    Args:
+        model: its name.
+        family: of the model.
+        domain: all that it knows, or None: such a model was trained on one clip at a time.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if not family.several_videos or domain is not None:
+        raise UsageError(f"{model} is shown one video at a time: ask about each alone")
 
 
 def ways_to_fit(

@@ -5,6 +5,7 @@ The token ids are at hand before the model, positions and embeddings before its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,30 +60,38 @@ class ModelInputs:
             else mask.bool().cpu()
         )
 
-    def layouts(self, config: Any, kwargs: dict[str, Any]) -> list[Layout | None]:
-        """Where the visual tokens are in each sequence; None for one without a video.
+    def layouts(
+        self,
+        config: Any,
+        kwargs: dict[str, Any],
+        rows: Sequence[Sequence[int]] = (),
+    ) -> list[list[Layout]]:
+        """Where the visual tokens of each video are, in each sequence.
 
         Args:
             config: of the model.
             kwargs: of its text decoder, whose positions tell places in time, height and width.
+            rows: for each sequence the placeholders of each of its videos, where they are known.
 
         Raises:
-            UsageError: more than one video in a sequence, or frames of unequal size.
+            UsageError: more than one video in a sequence, where they aren't, or frames of unequal
+                size.
         """
         family = family_of(config)
         positions = kwargs.get("position_ids")
         found = [
-            family.layout(
+            family.layouts(
                 config,
                 ids,
                 None
                 if positions is None or positions.dim() < 3
                 else positions[:, min(i, positions.shape[1] - 1)],
                 None if self.types is None else self.types[i],
+                rows[i] if rows else None,
             )
             for i, ids in enumerate(self.input_ids)
         ]
-        if self.videos is not None and self.videos > sum(x is not None for x in found):
+        if self.videos is not None and self.videos > sum(map(len, found)):
             raise UsageError("a prompt with more than one video isn't supported yet")
         return found
 

@@ -56,7 +56,7 @@ def shorten(
     """
     embeds = kwargs["inputs_embeds"]
     uncompressed = embeds.shape[1]
-    stays, layouts = prompts.stays, prompts.layouts
+    stays, layouts = prompts.stays, prompts.joined
     kept = [selection.kept.cpu() for selection in selections]
     read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     length = max(len(tokens) for tokens, _ in read)

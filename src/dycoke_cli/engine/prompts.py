@@ -23,14 +23,14 @@ class Prompt:
         input_ids: `[1, S]`, int64.
         extra_inputs: what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are
             made from.
-        placeholders: `[1, S]`, bool: where the video is.
-        video: its embeddings.
+        placeholders: `[1, S]`, bool: where the videos are.
+        videos: their embeddings, in their order.
     """
 
     input_ids: torch.Tensor
     extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
-    video: Encoded
+    videos: tuple[Encoded, ...]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Batch:
         mask: `[B, S]`, int64: 0 in the padding.
         extra_inputs: what goes with the ids.
         placeholders: `[B, S]`, bool.
-        videos: one for each prompt that shows one.
+        videos: those of each prompt that shows any.
     """
 
     input_ids: torch.Tensor
     mask: torch.Tensor
     extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
-    videos: list[Encoded]
+    videos: list[tuple[Encoded, ...]]
 
 
 def without_video(input_ids: torch.Tensor) -> Batch:
@@ -88,13 +88,13 @@ def together(prompts: Sequence[Prompt], pad: int) -> Batch:
         mask=padded([torch.ones_like(p.input_ids) for p in prompts], 0),
         extra_inputs=extra_inputs,
         placeholders=padded([p.placeholders for p in prompts], 0),
-        videos=[p.video for p in prompts],
+        videos=[p.videos for p in prompts],
     )
 
 
 @contextmanager
 def inject_videos(
-    model: Any, videos: Sequence[Encoded], is_placeholder: torch.Tensor
+    model: Any, videos: Sequence[Sequence[Encoded]], is_placeholder: torch.Tensor
 ) -> Iterator[None]:
     """Within the block, the first prompts that the model reads have these videos.
 
@@ -104,20 +104,21 @@ def inject_videos(
 
     Args:
         model: a stock model.
-        videos: one for each sequence of the batch that has any placeholder.
+        videos: those of each sequence of the batch that has any placeholder.
         is_placeholder: `[B, S]`, bool: where they are.
     """
     pending = [is_placeholder]
+    shown = [video for of_prompt in videos for video in of_prompt]
 
     def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         if not pending:
             return None
         embeds = kwargs["inputs_embeds"]
         places = pending.pop().to(embeds.device)
-        embeds[places] = torch.cat([video.embeddings for video in videos]).to(embeds)
-        if not videos[0].deepstack:
+        embeds[places] = torch.cat([video.embeddings for video in shown]).to(embeds)
+        if not shown[0].deepstack:
             return None
-        deepstack = [torch.cat(layer) for layer in zip(*(v.deepstack for v in videos), strict=True)]
+        deepstack = [torch.cat(layer) for layer in zip(*(v.deepstack for v in shown), strict=True)]
         return args, kwargs | {VISUAL_MASK: places, DEEPSTACK: deepstack}
 
     hook = before_forward(model.get_decoder(), write)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dycoke_cli.compression.base import Inside, Method, Pruning
@@ -20,6 +21,7 @@ from dycoke_cli.result import (
     Bytes,
     Decode,
     Model,
+    OneVideo,
     Refusal,
     Seconds,
     Subtitles,
@@ -34,9 +36,9 @@ def make_answer(
     question: str,
     loaded: LoadedModel,
     method: Method,
-    clip: Frames,
+    clips: Sequence[Frames],
     generated: Generated,
-    visual: int,
+    visual: Sequence[int],
     *,
     prompt_tokens: int,
     seconds: dict[str, float],
@@ -50,21 +52,24 @@ def make_answer(
         question: as asked.
         loaded: the model.
         method: the compression method.
-        clip: the frames.
+        clips: the frames of each video.
         generated: the generated text.
-        visual: tokens before anything was dropped.
+        visual: tokens of each video before anything was dropped.
         prompt_tokens: the same, of the whole prompt.
         seconds: by stage, those before the prefill; keys of `result.Seconds`.
         total: seconds since the question was asked.
         peak: bytes (working, total).
         memory_warning: that memory might not be enough, or None.
     """
-    stats = generated.stats or DecodeStats(visual=visual, visual_kept=visual)
+    clip, shown = clips[0], sum(visual)
+    stats = generated.stats or DecodeStats(
+        visual=shown, visual_kept=shown, kept_by_video=tuple(visual)
+    )
     steps = len(generated.tokens) - 1
     choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
-    warnings = [*_input_warnings(loaded, clip), *([memory_warning] if memory_warning else ())]
+    warnings = [*_input_warnings(loaded, clips), *([memory_warning] if memory_warning else ())]
     renumbers = method.renumbers() if loaded.family.counts_tokens else None
     if beyond := positions_warning(
         stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
@@ -91,14 +96,15 @@ def make_answer(
         seed=generated.seed,
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
-        frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        frames=_frames(*clips),
+        videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
         tokens=Tokens(
-            visual=visual,
+            visual=shown,
             visual_kept=stats.visual_kept,
             visual_active_in_decode=stats.mean_active,
             visual_read_per_step=_read_per_step(text_config, stats, choice),
-            text=prompt_tokens - visual,
+            text=prompt_tokens - shown,
             generated=steps + 1,
         ),
         decode=Decode(
@@ -109,8 +115,8 @@ def make_answer(
         ),
         flops=paper_flops(
             text_config,
-            text=prompt_tokens - visual,
-            visual=visual,
+            text=prompt_tokens - shown,
+            visual=shown,
             visual_kept=stats.visual_kept,
             visual_last=stats.visual_last,
             visual_active=stats.mean_active,
@@ -164,14 +170,28 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
         answer=f"I only know {loaded.domain}.",
         model=_model(loaded),
         method={"name": method.name, **method.parameters()},
-        frames=ReadFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        frames=_frames(clip),
         subtitles=_subtitles(clip),
-        warnings=(*_input_warnings(loaded, clip), f"the model wasn't asked: {reason}"),
+        warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),
     )
 
 
 def _model(loaded: LoadedModel) -> Model:
     return Model(loaded.name, loaded.revision, loaded.dtype, loaded.device)
+
+
+def _frames(*clips: Frames) -> ReadFrames:
+    times = [time for clip in clips for time in clip.timestamps_s]
+    return ReadFrames(len(times), tuple(times))
+
+
+def _videos(
+    clips: Sequence[Frames], visual: Sequence[int], kept: Sequence[int]
+) -> tuple[OneVideo, ...] | Absent:
+    if len(clips) < 2:
+        return ABSENT
+    each = zip(clips, visual, kept, strict=True)
+    return tuple(OneVideo(frames=_frames(clip), visual=v, visual_kept=k) for clip, v, k in each)
 
 
 def _subtitles(clip: Frames) -> Subtitles | Absent:
@@ -188,9 +208,12 @@ def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
     return [f"{counted} of the subtitles not in the model's vocabulary, read as unknown: {some}"]
 
 
-def _input_warnings(loaded: LoadedModel, clip: Frames) -> list[str]:
-    sparse = frames_warning(clip.timestamps_s)
-    return [*loaded.warnings, *clip.warnings, *([sparse] if sparse else ())]
+def _input_warnings(loaded: LoadedModel, clips: Sequence[Frames]) -> list[str]:
+    warnings = [*loaded.warnings]
+    for clip in clips:
+        sparse = frames_warning(clip.timestamps_s)
+        warnings += [*clip.warnings, *([sparse] if sparse else ())]
+    return [*dict.fromkeys(warnings)]
 
 
 def _read_per_step(

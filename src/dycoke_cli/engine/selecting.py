@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
@@ -24,31 +25,36 @@ class Prompts:
 
     Args:
         embeddings: `[B, S, D]`.
-        layouts: where the visual tokens of each are; None for one without a video.
+        layouts: where the visual tokens of each are, for each of its videos.
         stays: `[B, S]`, bool: false in the padding.
         tail: rows between the last visual token and the text behind the video.
     """
 
     embeddings: torch.Tensor
-    layouts: Sequence[Layout | None]
+    layouts: Sequence[Sequence[Layout]]
     stays: torch.Tensor
     tail: int
+
+    @property
+    def joined(self) -> list[Layout | None]:
+        """Where all visual tokens of each are; None for one without a video."""
+        return [Layout.join(layouts) for layouts in self.layouts]
 
 
 @torch.no_grad()
 def select(
     method: Method,
     prompts: Prompts,
-    videos: Sequence[Encoded] = (),
+    videos: Sequence[Sequence[Encoded]] = (),
     recorded: TowerAttention | None = None,
     merged: MergedFrames | None = None,
 ) -> list[Selection]:
     """A method's selection for each prompt of a batch.
 
     Args:
-        method: which is asked for each alone.
+        method: which is asked for each video alone.
         prompts: of the batch.
-        videos: of each prompt, where they were encoded before.
+        videos: those of each prompt, where they were encoded before.
         recorded: else, what the vision encoder attended to as it encoded them.
         merged: and what it left of the frames of the only video.
 
@@ -57,10 +63,10 @@ def select(
     """
     if videos:
         return [
-            _of_video(method, prompts, i, layout, videos[i])
-            for i, layout in enumerate(prompts.layouts)
+            _of_prompt(method, prompts, i, layouts, videos[i] if layouts else ())
+            for i, layouts in enumerate(prompts.layouts)
         ]
-    if method.merge_frames() is not None and sum(x is not None for x in prompts.layouts) > 1:
+    if method.merge_frames() is not None and sum(map(len, prompts.layouts)) > 1:
         raise UsageError(
             f"the method {method.name} takes one video at a time in generate(), whose vision "
             "encoder has the frames of all together; VideoSession takes several"
@@ -70,15 +76,53 @@ def select(
         _NOTHING
         if layout is None
         else method.choose(_given(method, prompts, i, layout, tower, merged=merged))
-        for i, (layout, tower) in enumerate(zip(prompts.layouts, towers, strict=True))
+        for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
     ]
 
 
-def _of_video(
-    method: Method, prompts: Prompts, number: int, layout: Layout | None, video: Encoded
+def kept_of_each(kept: torch.Tensor, layouts: Sequence[Layout]) -> tuple[int, ...]:
+    """How many visual tokens of each video of a prompt a selection keeps.
+
+    Args:
+        kept: `[M]`, int64, of all of them, one video behind the other.
+        layouts: of the videos.
+    """
+    ends = torch.tensor([len(layout.index) for layout in layouts]).cumsum(0)
+    video = torch.bucketize(kept.cpu(), ends, right=True)
+    return tuple(video.bincount(minlength=len(layouts)).tolist())
+
+
+def _of_prompt(
+    method: Method,
+    prompts: Prompts,
+    number: int,
+    layouts: Sequence[Layout],
+    videos: Sequence[Encoded],
 ) -> Selection:
-    if layout is None:
-        return _NOTHING
+    """What is chosen of each video, by indices that count on from one video to the next."""
+    each = [
+        _of_video(method, prompts, number, layout, video)
+        for layout, video in zip(layouts, videos, strict=True)
+    ]
+    if len(each) < 2:
+        return each[0] if each else _NOTHING
+    starts = accumulate((len(layout.index) for layout in layouts[:-1]), initial=0)
+    kept = torch.cat([one.kept + start for one, start in zip(each, starts, strict=True)])
+    if all(one.features is None for one in each):
+        return Selection(kept)
+    rows = prompts.embeddings[number]
+    features = [
+        rows[layout.index[one.kept.to(layout.index.device)].to(rows.device)]
+        if one.features is None
+        else one.features.to(rows)
+        for one, layout in zip(each, layouts, strict=True)
+    ]
+    return Selection(kept, torch.cat(features))
+
+
+def _of_video(
+    method: Method, prompts: Prompts, number: int, layout: Layout, video: Encoded
+) -> Selection:
     if method not in video.selections:
         given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
         selection = method.choose(given)
@@ -89,12 +133,12 @@ def _of_video(
 
 
 def _recorded_towers(
-    method: Method, layouts: Sequence[Layout | None], recorded: TowerAttention | None
+    method: Method, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
 ) -> Iterator[TowerAttention | None]:
-    frames = [layout.frames for layout in layouts if layout is not None]
+    frames = [layout.frames for of_prompt in layouts for layout in of_prompt]
     each = iter(split_by_video(recorded, frames) if "attention" in method.needs else ())
-    for layout in layouts:
-        yield None if layout is None else next(each, None)
+    for of_prompt in layouts:
+        yield next(each, None) if of_prompt else None
 
 
 def _given(
@@ -114,7 +158,7 @@ def _given(
         attention, keys = tower.attention.to(rows.device), tower.keys.to(rows.device)
         given = replace(given, attention=attention, keys=keys)
     if "question" in method.needs:
-        behind = int(layout.index[-1]) + 1 + prompts.tail
+        behind = int(prompts.layouts[number][-1].index[-1]) + 1 + prompts.tail
         is_text = prompts.stays[number, behind:].to(rows.device)
         given = replace(given, question=rows[behind:][is_text])
     return given

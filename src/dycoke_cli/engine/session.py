@@ -12,7 +12,7 @@ import numpy as np
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
-from dycoke_cli.engine.context import check_context
+from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -26,7 +26,15 @@ from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompt import Frames, Turns, VideoPrompt, make_prompt, text_ids
+from dycoke_cli.models.prompt import (
+    Frames,
+    Turns,
+    VideoPrompt,
+    beside,
+    input_ids,
+    make_prompt,
+    text_ids,
+)
 from dycoke_cli.result import Answer
 
 Progress = Callable[[str, int, int], None]
@@ -35,12 +43,16 @@ Progress = Callable[[str, int, int], None]
 class VideoSession:
     """Questions about one video, which is encoded and prefilled once, at the first question.
 
+    Or about several videos together, in a model whose prompt shows several: each is encoded alone,
+    and the method chooses from each alone before the language model.
+
     Attributes:
-        video: what the stock processor made of it.
+        video: what the stock processor made of it; of the first of several.
 
     Args:
         loaded: the model.
         clip: the frames.
+        others: the frames of more videos, which are shown behind it.
         on_progress: called with (stage, done, total); stages are "vision" (frames), "prefill"
             and "decode" (tokens).
         seconds_load: how long the model took to load, for the report.
@@ -48,6 +60,9 @@ class VideoSession:
         reuse: whether keys and values of the video are kept for the next question, which then
             costs only its own text; one that comes alone has no use for them.
         cache: of encoded videos on disk, or None.
+
+    Raises:
+        UsageError: several videos, and the prompt of the model shows one.
     """
 
     def __init__(
@@ -56,20 +71,25 @@ class VideoSession:
         clip: Frames,
         on_progress: Progress | None = None,
         *,
+        others: Sequence[Frames] = (),
         seconds_load: float | None = None,
         seconds_video_decode: float = 0.0,
         reuse: bool = True,
         cache: VisualCache | None = None,
     ) -> None:
         self.loaded = loaded
-        self.clip = clip
+        self.clip, self.clips = clip, (clip, *others)
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
         self.on_progress = on_progress or (lambda stage, done, total: None)
-        self.video: VideoPrompt = make_prompt(
-            loaded.processor, loaded.family, loaded.model.config, clip
-        )
-        self._encoded: dict[tuple[Any, ...], Encoded] = {}
+        if others:
+            check_several(loaded.name, loaded.family, loaded.domain)
+        self.videos = [
+            make_prompt(loaded.processor, loaded.family, loaded.model.config, one)
+            for one in self.clips
+        ]
+        self.video: VideoPrompt = self.videos[0]
+        self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._prefix = PrefixCache() if reuse else None
         self._cache = cache if loaded.identity else None
 
@@ -109,37 +129,45 @@ class VideoSession:
         Raises:
             UsageError: with what is kept of the video, it is longer than the model's context.
         """
-        input_ids = self.video.input_ids(question, history)
-        text = input_ids.shape[1] - self.video.visual
+        ids = input_ids(self.videos, question, history)
+        text = ids.shape[1] - self.visual
+        kept_of_others = sum(
+            method.kept_tokens(video.frames, video.tokens_per_frame) for video in self.videos[1:]
+        )
         check_context(
             self.loaded.context_length,
             self.video.tokens,
             len(self.clip.timestamps_s),
             method,
-            text,
+            text + kept_of_others,
             options.max_new_tokens,
             0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
         )
 
         def make() -> Prompt:
-            video = self._encoded[_encoded_for(method)]
             family, config = self.loaded.family, self.loaded.model.config
-            extra_inputs = self.video.beside(input_ids, family.rope)
-            placeholders = family.placeholders(config, input_ids, extra_inputs)
-            return Prompt(input_ids, extra_inputs, placeholders, video)
+            extra_inputs = beside(self.videos, ids, family.rope)
+            placeholders = family.placeholders(config, ids, extra_inputs)
+            return Prompt(ids, extra_inputs, placeholders, self._encoded[_encoded_for(method)])
 
         return make
 
+    @property
+    def visual(self) -> int:
+        """V: visual tokens of all videos before any compression."""
+        return sum(video.visual for video in self.videos)
+
     def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
-        held = self._encoded.get(_encoded_for(method))
-        if held is not None and (held.tower is not None or "attention" not in method.needs):
+        held = self._encoded.get(_encoded_for(method), ())
+        if held and (held[0].tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
-        self._encoded[_encoded_for(method)] = self._encode(method)
+        encoded = tuple(self._encode(video, method) for video in self.videos)
+        self._encoded[_encoded_for(method)] = encoded
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
-    def _encode(self, method: Method) -> Encoded:
+    def _encode(self, video: VideoPrompt, method: Method) -> Encoded:
         loaded = self.loaded
         merging = method.before_vision() or method.merge_frames()
         with_attention = "attention" in method.needs
@@ -148,7 +176,7 @@ class VideoSession:
             return encode_video(
                 loaded.model,
                 loaded.family,
-                self.video,
+                video,
                 lambda done, total: self.on_progress("vision", done, total),
                 merging,
                 with_attention,
@@ -157,7 +185,7 @@ class VideoSession:
         # What merging leaves of a video isn't kept on disk: it depends on the method as well.
         if self._cache is None or merging is not None:
             return encode()
-        key = key_of(loaded.identity or {}, self.video.inputs)
+        key = key_of(loaded.identity or {}, video.inputs)
         found = self._cache.get(key, loaded.input_device, with_attention)
         if found is None:
             found = encode()
@@ -174,9 +202,10 @@ class VideoSession:
 
         Args: as of `ask`.
         """
-        text = self.video.input_ids(question, history).shape[1] - self.video.visual
+        # What is read of other videos counts as text does.
+        read = input_ids(self.videos, question, history).shape[1] - self.video.visual
         method = method.suited(self.loaded.method_defaults)
-        return memory_warning(self.loaded, self.video, method, text)
+        return memory_warning(self.loaded, self.video, method, read)
 
 
 @dataclass(frozen=True)
@@ -245,9 +274,9 @@ def ask_together(
             item.question,
             loaded,
             method,
-            item.session.clip,
+            item.session.clips,
             generated,
-            item.session.video.visual,
+            [video.visual for video in item.session.videos],
             prompt_tokens=int(mask.sum()),
             seconds={"load": item.session.seconds_load, **stages},
             total=total,
@@ -284,11 +313,11 @@ def ask_without_video(
         return refused
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
-    input_ids = text_ids(loaded.processor, question, history)
+    ids = text_ids(loaded.processor, question, history)
     [generated] = generate(
         loaded.model,
         loaded.processor.tokenizer,
-        without_video(input_ids),
+        without_video(ids),
         options or GenerationOptions(),
         watch,
         on_text=None,
@@ -298,10 +327,10 @@ def ask_without_video(
         question,
         loaded,
         Method(),
-        _NoFrames(),
+        [_NoFrames()],
         generated,
-        visual=0,
-        prompt_tokens=input_ids.shape[1],
+        visual=[0],
+        prompt_tokens=ids.shape[1],
         seconds={"load": loaded.seconds_load, "video_decode": 0.0, "vision": 0.0},
         total=watch.read(),
         peak=peak.read(),

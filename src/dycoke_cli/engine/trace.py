@@ -23,6 +23,7 @@ class DecodeStats:
     Args:
         visual: visual tokens before the method's selection.
         visual_kept: visual tokens that the language model read.
+        kept_by_video: the same of each video of the prompt.
         visual_after_pruning: visual tokens that in-LLM token pruning kept, or None without any.
         next_position: of the first generated token behind the prompt; the largest, where it has
             several.
@@ -34,6 +35,7 @@ class DecodeStats:
 
     visual: int = 0
     visual_kept: int = 0
+    kept_by_video: tuple[int, ...] = ()
     visual_after_pruning: int | None = None
     next_position: int = 0
     active: list[int] = field(default_factory=list)

@@ -25,6 +25,8 @@ Turns = Sequence[tuple[str, str]]
 # Time stamps go to the processor as frame numbers of a video with this rate.
 FRAMES_PER_SECOND = 1000
 
+ONE_VIDEO = "the chat template of this model shows one video: ask about each alone"
+
 
 class Frames(Protocol):
     """What is needed of a video; `dycoke_cli.video.Clip` has it."""
@@ -110,24 +112,55 @@ class VideoPrompt:
         Raises:
             UsageError: a text contains a special token of the model.
         """
-        _check_plain(self.processor, question, history, self.subtitles)
-        chat = _chat(self.processor, question, history, subtitles=self.subtitles)
-        text = chat.replace(self.shown, self.expanded, 1)
-        ids = self.processor.tokenizer([text], return_tensors="pt")["input_ids"]
-        return torch.cat([self.prefix, ids], dim=1)
+        return input_ids([self], question, history)
 
-    def beside(self, input_ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    def beside(self, ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """The model inputs beside the token ids, without pixels: those of `names` that there are.
 
         Args:
-            input_ids: `[1, S]`, int64.
+            ids: `[1, S]`, int64.
             names: of `inputs`.
         """
-        extra_inputs = {name: self.inputs[name] for name in names if name in self.inputs}
-        if self.typed:
-            types = self.processor.create_mm_token_type_ids(input_ids.tolist())
-            extra_inputs["mm_token_type_ids"] = torch.tensor(types)
-        return extra_inputs
+        return beside([self], ids, names)
+
+
+def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ()) -> torch.Tensor:
+    """The token ids `[1, S]`, int64, of the prompt about one video, or several of one model.
+
+    Args:
+        videos: in the order in which they are shown.
+        question: plain text.
+        history: what was asked about them before, and what was answered.
+
+    Raises:
+        UsageError: a text contains a special token of the model, or its chat template doesn't show
+            several videos.
+    """
+    first = videos[0]
+    _check_plain(first.processor, question, history, first.subtitles)
+    chat = _chat(first.processor, question, history, videos=len(videos), subtitles=first.subtitles)
+    before, *behind = chat.split(first.shown, len(videos))
+    if len(behind) < len(videos):
+        raise UsageError(ONE_VIDEO)
+    shown = (video.expanded + text for video, text in zip(videos, behind, strict=True))
+    ids = first.processor.tokenizer([before + "".join(shown)], return_tensors="pt")["input_ids"]
+    return torch.cat([first.prefix, ids], dim=1)
+
+
+def beside(
+    videos: Sequence[VideoPrompt], ids: torch.Tensor, names: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The model inputs beside the token ids of a prompt about them; see `VideoPrompt.beside`."""
+    first = videos[0]
+    extra_inputs = {
+        name: torch.cat([video.inputs[name] for video in videos])
+        for name in names
+        if name in first.inputs
+    }
+    if first.typed:
+        types = first.processor.create_mm_token_type_ids(ids.tolist())
+        extra_inputs["mm_token_type_ids"] = torch.tensor(types)
+    return extra_inputs
 
 
 def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
@@ -194,7 +227,7 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
         UsageError: a text contains a special token of the model.
     """
     _check_plain(processor, question, history)
-    chat = _chat(processor, question, history, video=False)
+    chat = _chat(processor, question, history, videos=0)
     return processor(text=[chat], return_tensors="pt")["input_ids"]
 
 
@@ -272,20 +305,19 @@ def _chat(
     question: str,
     history: Turns = (),
     *,
-    video: bool = True,
+    videos: int = 1,
     subtitles: str = "",
 ) -> str:
     """The conversation as the stock template writes it.
 
-    The video stands in the first turn, and the subtitles behind it, before the question.
+    The videos stand in the first turn, and the subtitles behind them, before the question.
     """
     conversation: list[dict[str, Any]] = []
     for earlier, answer in history:
         conversation += [_turn("user", earlier), _turn("assistant", answer)]
     conversation.append(_turn("user", question))
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
-    if video:
-        conversation[0]["content"].insert(0, {"type": "video"})
+    conversation[0]["content"][:0] = [{"type": "video"}] * videos
     return processor.apply_chat_template(conversation, add_generation_prompt=True)
 
 

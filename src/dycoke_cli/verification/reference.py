@@ -67,7 +67,7 @@ def attached_run(session: VideoSession, prompt: Prompt, method: Method, new_toke
     around: Any = nullcontext()
     if method.name != "none":
         around = attach(model, method, trace=method.pruning() is not None)
-    with inject_videos(model, [prompt.video], prompt.placeholders), around as attachment:
+    with inject_videos(model, [prompt.videos], prompt.placeholders), around as attachment:
         run = generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, new_tokens)
     recorder = None if attachment is None else attachment.recorder
     return run if recorder is None else replace(run, kept=recorder.kept, active=recorder.active)
@@ -153,7 +153,7 @@ def _decoder_inputs(model: Any, prompt: Prompt) -> dict[str, Any]:
         if not seen:
             seen.append(dict(kwargs))
 
-    with inject_videos(model, [prompt.video], prompt.placeholders):
+    with inject_videos(model, [prompt.videos], prompt.placeholders):
         hook = before_forward(model.get_decoder(), note)
         try:
             generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
@@ -40,6 +41,20 @@ class Layout:
     def tokens_per_frame(self) -> int:
         """The number of visual tokens per frame."""
         return len(self.index) // self.frames
+
+    @classmethod
+    def join(cls, layouts: Sequence[Layout]) -> Layout | None:
+        """That of all videos of a sequence, whose frames needn't be equal; None without any."""
+        import torch
+
+        if len(layouts) < 2:
+            return layouts[0] if layouts else None
+        starts = accumulate((layout.frames for layout in layouts[:-1]), initial=0)
+        return cls(
+            torch.cat([layout.index for layout in layouts]),
+            torch.cat([x.frame + start for x, start in zip(layouts, starts, strict=True)]),
+            torch.cat([layout.position for layout in layouts]),
+        )
 
     def grid(self, rows: torch.Tensor) -> torch.Tensor:
         """The visual tokens of `rows[S, D]` as `[F, N, D]`."""
@@ -145,6 +160,7 @@ class Family:
         keeps_every_token: whether the cache of each layer of the language model does. Else (sliding
             windows, linear attention) there is little to choose from inside it.
         causal: whether tokens attend to earlier ones only; else frames see each other both ways.
+        several_videos: whether a prompt may show several.
         only_none: why no method can be attached; empty where one can.
     """
 
@@ -160,6 +176,7 @@ class Family:
     packed_tower: PackedTower | None = None
     keeps_every_token: bool = True
     causal: bool = True
+    several_videos: bool = True
     only_none: str = ""
 
     @property
@@ -221,10 +238,38 @@ class Family:
         Raises:
             UsageError: more than one video, or frames of unequal size.
         """
+        found = self.layouts(config, input_ids, positions, types)
+        return found[0] if found else None
+
+    def layouts(
+        self,
+        config: Any,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        types: torch.Tensor | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> list[Layout]:
+        """The same of each video of a sequence.
+
+        Args:
+            config: see `layout`, as for the others.
+            input_ids: the same.
+            positions: the same.
+            types: the same.
+            rows: of each video, its placeholders; None where there is one video at most.
+
+        Raises:
+            UsageError: see `layout`.
+        """
         extra_inputs = {} if types is None else {TYPES: types}
         index = self.placeholders(config, input_ids, extra_inputs).nonzero().flatten()
         if not len(index):
-            return None
+            return []
+        each = [index] if rows is None else index.split([*rows])
+        return [self._layout(config, of_video, positions) for of_video in each]
+
+    def _layout(self, config: Any, index: torch.Tensor, positions: torch.Tensor | None) -> Layout:
+        """That of one video, by its placeholders `[R]`, int64, ascending."""
         if not self.one_run:
             return _frame_per_run(index)
         if self.per_frame is not None:

@@ -192,7 +192,7 @@ FAMILIES = {
         "making masks, so a shortened prompt can't be given the right one",
     ),
     # All frames see each other both ways.
-    "molmo2": Family(pixels=Pooled(), causal=False),
+    "molmo2": Family(pixels=Pooled(), causal=False, several_videos=False),
     "glm4v": _GLM,
     "glm4v_moe": _GLM,
     "glm46v": _GLM,

@@ -1,0 +1,209 @@
+"""Two videos in one prompt: with nothing dropped it is the stock model, with tokens dropped the
+masked reference, whose windows and budgets are each video's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.evs import EVS
+from dycoke_cli.compression.selection import Given
+from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.prompts import inject_videos, together
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.load import LoadedModel
+from tests.engine.reference import merge
+from tests.exactness import assert_same
+from tests.natural import Pictures
+
+from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, OPTIONS, PAIRS, QUESTION, Masked, clip
+from .test_matrix import positions_of
+from .tiny import MAKERS, make
+
+NEW_TOKENS = 5
+# No two windows of four begin together, were the videos taken for one.
+CLIPS = (clip(5), clip(5, seed=1))
+ONE_VIDEO = [
+    name for name in MAKERS if not FAMILIES[make(name)[0].config.model_type].several_videos
+]
+SEVERAL = [name for name in MAKERS if name not in ONE_VIDEO]
+# Their processors take videos of unequal length.
+RAGGED = [name for name in SEVERAL if hasattr(family_of(make(name)[0].config).pixels, "whole")]
+
+
+def stock_inputs(family: str, processor: Any, clips: Sequence[Pictures]) -> dict[str, torch.Tensor]:
+    """What a user of stock transformers gives to `generate()`: floats, true times."""
+    shown = [{"type": "video"} for _ in clips]
+    turn = {"role": "user", "content": [*shown, {"type": "text", "text": QUESTION}]}
+    videos, metadata = [], []
+    for one in clips:
+        frames, times = one.frames, [round(1000 * t) for t in one.timestamps_s]
+        step = (times[-1] - times[0]) / (len(times) - 1)
+        videos.append(torch.from_numpy(frames).permute(0, 3, 1, 2))
+        metadata.append(
+            {
+                "total_num_frames": round(step * len(times)),
+                "fps": 1000.0,
+                "duration": step * len(times) / 1000,
+                "frames_indices": times,
+                "height": 24,
+                "width": 32,
+            }
+        )
+    made = processor(
+        text=[processor.apply_chat_template([turn], add_generation_prompt=True)],
+        videos=[videos],
+        text_kwargs={"return_mm_token_type_ids": True} if family == "cosmos3_edge" else {},
+        videos_kwargs={
+            "return_tensors": "pt",
+            "do_sample_frames": False,
+            "video_metadata": metadata,
+            **OPTIONS.get(family, {}),
+        },
+    )
+    made.pop("video_metadata", None)
+    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
+    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
+    model, processor = make(family)
+    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    return VideoSession(loaded, clips[0], others=clips[1:])
+
+
+def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
+    """Tokens, their logits, and the attachment."""
+    model = session.loaded.model
+    prompt = session.prompt(QUESTION, (), method, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    session.encode(Stopwatch(session.loaded.input_device), method)
+    batch = together([prompt()], 0)
+    with (
+        inject_videos(model, batch.videos, batch.placeholders),
+        attach(model, method, videos=batch.videos) as attachment,
+    ):
+        output = generate(model, {"input_ids": batch.input_ids, **batch.extra_inputs})
+    return output.sequences[0, -NEW_TOKENS:].tolist(), [one[0] for one in output.logits], attachment
+
+
+def generate(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+    return model.generate(
+        **{"attention_mask": torch.ones_like(inputs["input_ids"])} | inputs,
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+
+
+class Apart(Masked):
+    """The reference with each video merged alone."""
+
+    def __init__(self, model: Any, inputs: dict[str, torch.Tensor], session: VideoSession) -> None:
+        super().__init__(model, inputs, 1)
+        family = family_of(model.config)
+        shown = (inputs["input_ids"][0] == family.token(model.config)).nonzero().flatten().tolist()
+        self.visual, self.each = [], []
+        for video in session.videos:
+            count = video.frames * video.tokens_per_frame
+            self.visual += shown[:count]
+            self.each.append((video.frames, video.tokens_per_frame))
+            shown = shown[count + family.tail :]
+        assert shown == []
+        if family.tail and self.deepstack:
+            raise NotImplementedError
+
+    def of_each(self) -> list[torch.Tensor]:
+        """The visual tokens of each video, `[F, N, D]`."""
+        rows = self.embeds[self.visual].split([f * n for f, n in self.each])
+        return [one.view(f, n, -1) for one, (f, n) in zip(rows, self.each, strict=True)]
+
+    def merged(self, merge_ratio: float | None) -> list[int]:
+        """The visual tokens that stay under TTM."""
+        kept: list[int] = []
+        start = 0
+        for features in self.of_each():
+            count = features.shape[0] * features.shape[1]
+            chosen = range(count) if merge_ratio is None else merge(features, merge_ratio)
+            kept += [start + i for i in chosen]
+            start += count
+        return kept
+
+
+@pytest.mark.parametrize("family", SEVERAL)
+def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
+    model, processor = make(family)
+    cases = [CLIPS]
+    if family in RAGGED:
+        cases.append((clip(4), clip(7, seed=1)))
+    for clips in cases:
+        session = session_of(family, clips)
+        inputs = stock_inputs(family, processor, clips)
+        expected = generate(model, inputs)
+        prompt = session.prompt(QUESTION, (), Uncompressed(), GenerationOptions())
+        session.encode(Stopwatch(session.loaded.input_device), Uncompressed())
+        batch = together([prompt()], 0)
+        assert torch.equal(batch.input_ids, inputs["input_ids"])
+        with inject_videos(model, batch.videos, batch.placeholders):
+            output = generate(model, {"input_ids": batch.input_ids, **batch.extra_inputs})
+        for one, other in zip(output.logits, expected.logits, strict=True):
+            assert_same(one, other)
+        if family in NONE_ONLY:
+            continue
+        for positions in positions_of(family):
+            keep_all = DyCoke(
+                merge_ratio=0.0,
+                prune_ratio=0.0,
+                prune_layer=2,
+                positions=positions,
+                kv_prune=family not in MERGING_ONLY,
+            )
+            tokens, logits, attachment = ours(session, keep_all)
+            assert tokens == expected.sequences[0, -NEW_TOKENS:].tolist()
+            for one, other in zip(logits, expected.logits, strict=True):
+                assert_same(one, other[0])
+            visual = tuple(video.visual for video in session.videos)
+            assert attachment.stats[0].kept_by_video == visual
+
+
+@pytest.mark.parametrize("family", [name for name in SEVERAL if name not in NONE_ONLY])
+def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
+    model, processor = make(family)
+    clips = CLIPS if family not in RAGGED else (clip(5), clip(7, seed=1))
+    session = session_of(family, clips)
+    inputs = stock_inputs(family, processor, clips)
+    for positions in positions_of(family):
+        reference = Apart(model, inputs, session)
+        pruned = family not in MERGING_ONLY
+        method = DyCoke(
+            merge_ratio=0.5, kv_prune=pruned, prune_ratio=0.5, prune_layer=2, positions=positions
+        )
+        tokens, logits, attachment = ours(session, method)
+        renumbered = positions == "renumbered"
+        if pruned:
+            expected, theirs, actives = reference.generate(
+                NEW_TOKENS,
+                merge_ratio=0.5,
+                prune_ratio=0.5,
+                prune_layer=2,
+                renumbered=renumbered,
+            )
+            assert attachment.stats[0].active == [len(active) for active in actives]
+        else:
+            expected, theirs = reference.generate_shorter(
+                NEW_TOKENS, reference.merged(0.5), renumbered
+            )
+        assert tokens == expected
+        for one, other in zip(logits, theirs, strict=True):
+            assert_same(one, other)
+        kept = [method.kept_tokens(*each) for each in reference.each]
+        assert attachment.stats[0].kept_by_video == tuple(kept)
+        assert attachment.stats[0].visual_kept == sum(kept)
