@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,18 @@ from typing import Any
 
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
+from dycoke_cli.json_schema import ABSENT
+from dycoke_cli.result import (
+    Answer,
+    Bytes,
+    Decode,
+    Flops,
+    Frames,
+    Model,
+    OneVideo,
+    Seconds,
+    Tokens,
+)
 
 LAYERS = 6
 FRAMES_TOKENS = 16
@@ -62,12 +73,14 @@ class FakeSession:
         clip: Any,
         on_progress: Callable[[str, int, int], None] | None = None,
         *,
+        others: Sequence[Any] = (),
         seconds_load: float = 0.0,
         seconds_video_decode: float = 0.0,
         reuse: bool = True,
         cache: object = None,
     ) -> None:
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
+        self.clips = [clip, *others]
         self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
         self.reuse, self.cache = reuse, cache
         self.asked: list[dict[str, Any]] = []
@@ -89,7 +102,7 @@ class FakeSession:
         max_new_tokens, seed = options.max_new_tokens, options.seed
         asked = {"question": question, "method": method, "history": history}
         self.asked.append({**asked, **vars(options)})
-        frames = len(self.clip.timestamps_s)
+        frames = sum(len(clip.timestamps_s) for clip in self.clips)
         for frame in range(frames):
             self._progress("vision", frame + 1, frames)
         self._progress("prefill", 1, 1)
@@ -119,6 +132,7 @@ class FakeSession:
         pruned = method.parameters().get("kv_prune", False)
         active = int(kept * 0.3) if pruned else kept
         generated = len(text.split()) + 1
+        each = [len(one.timestamps_s) for one in self.clips]
         warnings = list(self.clip.warnings)
         if expected := self.memory_warning(question, method):
             warnings.append(expected)
@@ -132,7 +146,17 @@ class FakeSession:
             seed=seed,
             model=example(Model, name=self.loaded.name, dtype="bfloat16", device="cpu"),
             method={"name": method.name, **method.parameters()},
-            frames=Frames(frames, tuple(self.clip.timestamps_s)),
+            frames=Frames(frames, tuple(t for one in self.clips for t in one.timestamps_s)),
+            videos=ABSENT
+            if len(each) == 1
+            else tuple(
+                OneVideo(
+                    frames=Frames(count, tuple(one.timestamps_s)),
+                    visual=count * FRAMES_TOKENS,
+                    visual_kept=method.kept_tokens(count, FRAMES_TOKENS),
+                )
+                for one, count in zip(self.clips, each, strict=True)
+            ),
             tokens=example(
                 Tokens,
                 visual=visual,

@@ -30,7 +30,12 @@ WRONG = [
     (["ask", str(CLIP), "What?", "--merge-ratio", "70"], 2, "did you mean 0.7?"),
     ([str(CLIP.parent), "What?"], 2, "is a folder: `dycoke batch"),
     (["ask", str(CLIP.parent / "*.mp4"), "What?"], 2, "is a pattern: `dycoke batch"),
-    (["ask", str(CLIP), "nofile.mp4", "What is it?"], 2, "ask takes one video"),
+    (["ask", str(CLIP), str(CLIP), "What is it?"], 2, "mini is shown one video at a time"),
+    (
+        ["ask", "--model", "qwen2.5-vl-3b", str(CLIP), "-", "What is it?", "--estimate"],
+        2,
+        "one video",
+    ),
     (["ask", "What is it?"], 2, "no video"),
     (["ask", str(CLIP)], 2, "no question"),
     (["ask", str(CLIP), "Who is it?", "What is it?"], 2, "ask several questions with -q"),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.runs import conversation
+
+from ..documents import valid
 from .fake_engine import FakeSession
 from .harness import CLIP, run_here
 
@@ -137,7 +140,7 @@ def test_questions_that_are_not_text(fake: list[FakeSession]) -> None:
 def test_nothing_at_all() -> None:
     run = run_here("ask")
     assert (run.code, run.out) == (2, "")
-    assert run.err == "Error: Missing argument 'VIDEO' (see `dycoke ask --help`)\n"
+    assert run.err == "Error: Missing argument 'VIDEO…' (see `dycoke ask --help`)\n"
 
 
 def test_what_was_meant_is_asked(
@@ -163,6 +166,39 @@ def test_what_was_meant_is_asked(
         assert run.object["video"] == (f"./{video}" if video.startswith("-") else video)
     batch = run_here("batch", "-dash.mp4", "What", "moves?", "--estimate")
     assert (batch.code, batch.object["video"]) == (0, "./-dash.mp4")
+
+
+def test_one_question_about_several_videos(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "is_here", lambda source: True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(CLIP.read_bytes())
+    flags = ("--model", "qwen2.5-vl-3b", "--frames", "3", "--merge-ratio", "0.5")
+    run = run_here("ask", "a.mp4", "b.mp4", "Which is faster?", *flags, "--compare", "--json")
+    note = (
+        'Asking about 2 videos together; `dycoke batch a.mp4 b.mp4 "Which is faster?"` asks about '
+        "each\n"
+    )
+    assert (run.code, run.err) == (0, note)
+    answer = valid(run.object, "answer")
+    assert [len(clip.frames) for clip in fake[-2].clips] == [3, 3]
+    for document in (answer, answer["compared_to"]):
+        assert (document["video"], document["question"]) == ("a.mp4", "Which is faster?")
+        assert [one["video"] for one in document["videos"]] == ["a.mp4", "b.mp4"]
+        assert document["frames"]["count"] == sum(
+            one["frames"]["count"] for one in document["videos"]
+        )
+        assert (
+            document["frames"]["timestamps_s"]
+            == 2 * document["videos"][0]["frames"]["timestamps_s"]
+        )
+    text = run_here("a.mp4", "b.mp4", "Which", "is", "faster?", *flags)
+    assert text.code == 0
+    assert text.err.startswith(note)
+    assert run_here("ask", "a.mp4", "b.mp4", "Which?", *flags, "--quiet").err == ""
+    assert "b2.mp4 doesn't exist" in run_here("ask", "a.mp4", "b2.mp4", "Which?", *flags).err
 
 
 def test_what_ask_cannot_do_names_the_command(
@@ -191,9 +227,20 @@ def test_what_ask_cannot_do_names_the_command(
             '"footage/*" is a pattern: `dycoke batch "footage/*" "Who is it"` asks about each '
             "video that it matches"
         ),
-        ("a.mp4", "footage/b.mp4", "Who is it?"): (
-            'ask takes one video: `dycoke batch a.mp4 footage/b.mp4 "Who is it?"` asks about each '
-            "of these 2"
+        ("a.mp4", "footage", "Who is it?"): (
+            'footage is a folder: `dycoke batch a.mp4 footage "Who is it?"` asks about each video '
+            "in it"
+        ),
+        ("a.mp4", "footage/b.mp4", "Who is it?", "--estimate"): "--estimate takes one video",
+        ("a.mp4", "footage/b.mp4", "Why?", "--subtitles", "auto"): "--subtitles takes one video",
+        ("a.mp4", "footage/b.mp4"): (
+            'no question: put one behind the video, as in `dycoke ask VIDEO "…"`'
+        ),
+        ("a.mp4", "-", "Who is it?", "-q", "-"): (
+            "stdin can be read for one thing only: the video, or -q - once"
+        ),
+        (str(CLIP), str(CLIP), "Who is it?"): (
+            "mini is shown one video at a time; `dycoke batch` asks about each"
         ),
         ("Who is it?",): 'no video: name one, as in `dycoke ask VIDEO "Who is it?"`',
         ("a.mp4", "Who is it?", "Where is it?"): (

@@ -9,34 +9,31 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.evs import EVS
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import inject_videos, together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.families.pixels import Grid
 from dycoke_cli.models.load import LoadedModel
 from tests.engine.reference import merge
 from tests.exactness import assert_same
 from tests.natural import Pictures
 
-from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, OPTIONS, PAIRS, QUESTION, Masked, clip
+from .stock import MERGING_ONLY, NONE_ONLY, OPTIONS, QUESTION, Masked, clip
 from .test_matrix import positions_of
 from .tiny import MAKERS, make
 
 NEW_TOKENS = 5
 # No two windows of four begin together, were the videos taken for one.
 CLIPS = (clip(5), clip(5, seed=1))
-ONE_VIDEO = [
-    name for name in MAKERS if not FAMILIES[make(name)[0].config.model_type].several_videos
-]
+# "At most one video is supported per sample."
+ONE_VIDEO = ("molmo2",)
 SEVERAL = [name for name in MAKERS if name not in ONE_VIDEO]
-# Their processors take videos of unequal length.
-RAGGED = [name for name in SEVERAL if hasattr(family_of(make(name)[0].config).pixels, "whole")]
 
 
 def stock_inputs(family: str, processor: Any, clips: Sequence[Pictures]) -> dict[str, torch.Tensor]:
@@ -72,6 +69,11 @@ def stock_inputs(family: str, processor: Any, clips: Sequence[Pictures]) -> dict
     made.pop("video_metadata", None)
     tensors = {name: torch.as_tensor(value) for name, value in made.items()}
     return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def takes_unequal(model: Any) -> bool:
+    """Whether the stock processor takes videos of unequal length together."""
+    return isinstance(family_of(model.config).pixels, Grid)
 
 
 def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
@@ -142,7 +144,7 @@ class Apart(Masked):
 def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
     model, processor = make(family)
     cases = [CLIPS]
-    if family in RAGGED:
+    if takes_unequal(model):
         cases.append((clip(4), clip(7, seed=1)))
     for clips in cases:
         session = session_of(family, clips)
@@ -177,7 +179,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
 @pytest.mark.parametrize("family", [name for name in SEVERAL if name not in NONE_ONLY])
 def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
     model, processor = make(family)
-    clips = CLIPS if family not in RAGGED else (clip(5), clip(7, seed=1))
+    clips = (clip(5), clip(7, seed=1)) if takes_unequal(model) else CLIPS
     session = session_of(family, clips)
     inputs = stock_inputs(family, processor, clips)
     for positions in positions_of(family):
@@ -207,3 +209,82 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
         kept = [method.kept_tokens(*each) for each in reference.each]
         assert attachment.stats[0].kept_by_video == tuple(kept)
         assert attachment.stats[0].visual_kept == sum(kept)
+
+
+# A tower whose attention is known, and one that isn't; both count tokens, or have places.
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
+def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -> None:
+    method = METHODS[name]()
+    clips = (clip(5), clip(6, seed=1))
+    session = session_of(family, clips)
+    loaded = session.loaded
+    if "attention" in method.needs and loaded.family.tower is None:
+        pytest.skip("this tower gives no attention")
+    method = method.suited({"prune_layer": 2, "positions": "kept"})
+    answer = session.ask(QUESTION, method, max_new_tokens=2)
+    alone = [VideoSession(loaded, one) for one in clips]
+    answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]
+    assert [one.visual_kept for one in answer.videos] == [a.tokens.visual_kept for a in answers]
+    assert answer.tokens.visual_kept == sum(a.tokens.visual_kept for a in answers)
+    assert answer.tokens.visual == sum(a.tokens.visual for a in answers)
+    if "question" in method.needs:
+        return
+    [together_encoded] = session._encoded.values()
+    for both, one in zip(together_encoded, alone, strict=True):
+        [(single,)] = one._encoded.values()
+        assert torch.equal(both.selections[method].kept, single.selections[method].kept)
+
+
+def test_what_is_reported_of_each() -> None:
+    clips = (clip(5), clip(7, seed=1))
+    session = session_of("qwen2_5_vl", clips)
+    first = session.ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    assert first.frames.count == 12
+    assert first.frames.timestamps_s == clips[0].timestamps_s + clips[1].timestamps_s
+    assert [one.frames.count for one in first.videos] == [5, 7]
+    assert [one.visual for one in first.videos] == [video.visual for video in session.videos]
+    assert [one.visual_kept for one in first.videos] == [one.visual for one in first.videos]
+    assert first.tokens.visual == session.visual
+    # A second question goes on from what was prefilled of both.
+    for method in (Uncompressed(), DyCoke(prune_layer=2, positions="kept")):
+        session.ask("Who?", method, max_new_tokens=2)
+        fresh = session_of("qwen2_5_vl", clips)
+        expected = fresh.ask(QUESTION, method, max_new_tokens=6)
+        assert session.ask(QUESTION, method, max_new_tokens=6).answer == expected.answer
+
+
+def test_which_families_show_one_video() -> None:
+    assert {name for name, family in FAMILIES.items() if not family.several_videos} == {*ONE_VIDEO}
+
+
+@pytest.mark.parametrize("family", [name for name in ONE_VIDEO if name in MAKERS])
+def test_a_family_that_shows_one_video_says_so(family: str) -> None:
+    with pytest.raises(UsageError, match="is shown one video at a time; `dycoke batch` asks"):
+        session_of(family, CLIPS)
+
+
+def test_a_chat_template_that_shows_one_video_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of("llava_onevision", CLIPS)
+    processor = session.loaded.processor
+    stock = processor.apply_chat_template
+    monkeypatch.setattr(
+        processor,
+        "apply_chat_template",
+        lambda turns, **more: stock([turns[0] | {"content": turns[0]["content"][1:]}], **more),
+    )
+    with pytest.raises(UsageError, match="chat template shows one video at a time"):
+        session.ask(QUESTION, Uncompressed())
+
+
+def test_what_does_not_fit_and_what_has_no_trace() -> None:
+    session = session_of("qwen2_5_vl", CLIPS)
+    with pytest.raises(UsageError, match="a trace is of one video"):
+        session.ask(QUESTION, DyCoke(prune_layer=2, prune_from=0), trace=True)
+    room = session.loaded.context_length
+    alone = VideoSession(session.loaded, CLIPS[0])
+    fits = room - alone.visual - 40
+    alone.prompt(QUESTION, (), Uncompressed(), GenerationOptions(max_new_tokens=fits))
+    said = "5 frames and 36 tokens of other videos make .*, or ask about fewer videos"
+    with pytest.raises(UsageError, match=said):
+        session.prompt(QUESTION, (), Uncompressed(), GenerationOptions(max_new_tokens=fits))

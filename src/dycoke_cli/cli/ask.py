@@ -28,7 +28,7 @@ BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --stats --jso
 @spread
 def ask(
     *,
-    video: options.VideoArgument,
+    video: options.VideosArgument,
     words: options.QuestionArgument = None,
     more: options.Questions = None,
     model: flags.Model,
@@ -47,7 +47,7 @@ def ask(
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
-    """Answer questions about a video.
+    """Answer questions about a video, or about several together.
 
     Examples:
         dycoke ask holiday.mp4 "What happens?"
@@ -62,20 +62,25 @@ def ask(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         videos, question = apart([video, *(words or [])])
-        video = _only(videos, [*([question] if question else []), *(more or [])])
+        each = _check(videos, [*([question] if question else []), *(more or [])])
+        if len(videos) > 1 and (estimate or subtitles is not None):
+            raise UsageError(f"{'--estimate' if estimate else '--subtitles'} takes one video")
         chosen = method.chosen()
         if compare and chosen.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         request = flags.request(model, loading, sampling, generation, chosen, subtitles)
         check_memory(memory, estimate)
         if estimate:
-            show_cost(cost_of_video(video, request, memory), as_json)
+            show_cost(cost_of_video(videos[0], request, memory), as_json)
             return
-        asked = questions.collect(question, more, video)
+        asked = questions.collect(question, more, *videos)
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
-        waiting[:] = [{"video": video, "question": text} for text in asked]
-        note = BUNDLED_NOTE if model.named is None and not quiet else None
+        waiting[:] = [{"video": videos[0], "question": text} for text in asked]
+        note = BUNDLED_NOTE if model.named is None else None
+        if len(videos) > 1:
+            note = f"Asking about {len(videos)} videos together; {each}"
+        note = None if quiet else note
         presenter = stack.enter_context(
             AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note, stats)
         )
@@ -84,36 +89,37 @@ def ask(
         from dycoke_cli.runs.conversation import Conversation, converse
 
         conversation = Conversation(
-            video, asked, request, compare=compare, cache=cache, follow_up=follow_up
+            tuple(videos), asked, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
             converse(conversation, presenter)
 
 
-def _only(videos: Sequence[str], asked: Sequence[str]) -> str:
-    """The one video that was named.
+def _check(videos: Sequence[str], asked: Sequence[str]) -> str:
+    """Check that videos are named, and no folders or patterns.
 
     Args:
         videos: as they were named.
         asked: the questions.
 
+    Returns:
+        The command that asks about each of them alone, as it stands in a sentence.
+
     Raises:
-        UsageError: there is none, or it isn't one; the sentence has the command for these.
+        UsageError: with the command for what is named.
     """
     behind = f"-q {' -q '.join(map(quoted, asked))}" if len(asked) > 1 else quoted(*asked or ["…"])
     if not videos:
         raise UsageError(f"no video: name one, as in `dycoke ask VIDEO {behind}`")
-    video = videos[0]
-    named = " ".join(map(quoted, videos))
-    batch = f"`dycoke batch {named} {behind}` asks about each"
-    if len(videos) > 1:
-        raise UsageError(f"ask takes one video: {batch} of these {len(videos)}")
-    if is_pattern(video) and not os.path.lexists(video):
-        raise UsageError(f"{named} is a pattern: {batch} video that it matches")
-    if os.path.isdir(video):
+    each = f"`dycoke batch {' '.join(map(quoted, videos))} {behind}` asks about each"
+    for video in videos:
+        if is_pattern(video) and not os.path.lexists(video):
+            raise UsageError(f"{quoted(video)} is a pattern: {each} video that it matches")
+        if not os.path.isdir(video):
+            continue
         inside = [*filter(has_suffix, glob.glob(os.path.join(glob.escape(video), "*")))]
-        if len(inside) == 1:
+        if len(inside) == len(videos) == 1:
             only = f"`dycoke ask {quoted(inside[0])} {behind}`"
-            raise UsageError(f"{named} is a folder; about the one video in it: {only}")
-        raise UsageError(f"{named} is a folder: {batch} video in it")
-    return video
+            raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {only}")
+        raise UsageError(f"{quoted(video)} is a folder: {each} video in it")
+    return each

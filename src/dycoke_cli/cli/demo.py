@@ -37,5 +37,5 @@ def demo(stats: options.Stats = False) -> None:
         request = Request(
             settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
         )
-        converse(Conversation(str(CLIP), QUESTIONS, request), presenter)
+        converse(Conversation((str(CLIP),), QUESTIONS, request), presenter)
     render.note(HINT)

@@ -21,6 +21,15 @@ VideoArgument = Annotated[
         metavar="VIDEO", help="A video file, or - to read it from stdin.", show_default=False
     ),
 ]
+VideosArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO…",
+        help="A video file, or - to read it from stdin. Several are shown together, where the "
+        "model allows it.",
+        show_default=False,
+    ),
+]
 QuestionArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False),

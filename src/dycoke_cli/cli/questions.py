@@ -10,7 +10,7 @@ from dycoke_cli.unicode import is_valid, valid
 from dycoke_cli.video.stdin import STDIN
 
 
-def collect(argument: str | None, options: list[str] | None, video: str) -> list[str]:
+def collect(argument: str | None, options: list[str] | None, *videos: str) -> list[str]:
     """All questions in the order in which they were given.
 
     Raises:
@@ -19,7 +19,7 @@ def collect(argument: str | None, options: list[str] | None, video: str) -> list
     given = [*([] if argument is None else [argument]), *(options or [])]
     if not given:
         raise UsageError('no question: put one behind the video, as in `dycoke ask VIDEO "…"`')
-    if given.count(STDIN) + (video == STDIN) > 1:
+    if given.count(STDIN) + videos.count(STDIN) > 1:
         raise UsageError("stdin can be read for one thing only: the video, or -q - once")
     questions: list[str] = []
     for text in given:

@@ -31,6 +31,7 @@ def check_context(
     text: int,
     max_new_tokens: int,
     subtitle_lines: int = 0,
+    others: int = 0,
 ) -> None:
     """Check that what the language model reads and generates fits into its context.
 
@@ -42,11 +43,12 @@ def check_context(
         text: tokens of the prompt that aren't visual.
         max_new_tokens: of the answer.
         subtitle_lines: in the text.
+        others: tokens that are kept of other videos in the prompt.
 
     Raises:
         UsageError: it doesn't, with the most frames and the largest `retain` that do.
     """
-    room = context - max_new_tokens - text
+    room = context - max_new_tokens - text - others
     if method.kept_tokens(clip.frames, clip.per_frame) <= room:
         return
     flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
@@ -54,6 +56,9 @@ def check_context(
     if not flags:
         ways = [f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"]
     what = f"{frames} frames"
+    if others:
+        what += f" and {others} tokens of other videos"
+        ways.append("ask about fewer videos")
     if subtitle_lines:
         lines = "line" if subtitle_lines == 1 else "lines"
         what += f" and {subtitle_lines} {lines} of subtitles"
@@ -76,7 +81,7 @@ def check_several(model: str, family: Family, domain: str | None) -> None:
         UsageError: it can't.
     """
     if not family.several_videos or domain is not None:
-        raise UsageError(f"{model} is shown one video at a time: ask about each alone")
+        raise UsageError(f"{model} is shown one video at a time; `dycoke batch` asks about each")
 
 
 def ways_to_fit(

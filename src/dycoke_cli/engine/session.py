@@ -139,9 +139,10 @@ class VideoSession:
             self.video.tokens,
             len(self.clip.timestamps_s),
             method,
-            text + kept_of_others,
+            text,
             options.max_new_tokens,
             0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
+            kept_of_others,
         )
 
         def make() -> Prompt:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dycoke_cli.models.catalog import published, published_names
-from dycoke_cli.models.families import CHECKPOINT_KEY, FAMILIES, Family, defaults_of
+from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN, FAMILIES, Family, defaults_of
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import loaded_files
 
@@ -94,6 +94,11 @@ class StoredConfig:
         if family is None:
             return None
         return defaults_of(family, self.values.get(CHECKPOINT_KEY), self.layers)
+
+    @property
+    def domain(self) -> str | None:
+        """As of `families.domain`, of a configuration whose defaults were read."""
+        return (self.values.get(CHECKPOINT_KEY) or {}).get(DOMAIN)
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Turns = Sequence[tuple[str, str]]
 # Time stamps go to the processor as frame numbers of a video with this rate.
 FRAMES_PER_SECOND = 1000
 
-ONE_VIDEO = "the chat template of this model shows one video: ask about each alone"
+ONE_VIDEO = "the model's chat template shows one video at a time; `dycoke batch` asks about each"
 
 
 class Frames(Protocol):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.tower_needs import check_family
 from dycoke_cli.explaining import explain
+from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
 from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
@@ -42,7 +44,7 @@ class Conversation:
     """All that is chosen before anything is read or loaded.
 
     Args:
-        video: a path, or - for stdin.
+        videos: paths, or - for stdin; several are shown together.
         questions: in the order in which they are asked.
         request: how.
         compare: whether each is asked without compression, too.
@@ -50,7 +52,7 @@ class Conversation:
         follow_up: whether each question sees the earlier ones and their answers.
     """
 
-    video: str
+    videos: tuple[str, ...]
     questions: list[str]
     request: Request
     compare: bool = False
@@ -118,7 +120,7 @@ def _converse(conversation: Conversation, presenter: Presenter) -> None:
     for question in conversation.questions:
         presenter.begin(question)
         answer = _ask(session, question, request, presenter.on_text, history)
-        answer = replace(answer, video=conversation.video)
+        answer = _named(answer, conversation.videos)
         if conversation.compare:
             presenter.begin_comparison()
             # The same draws, so that all that differs is the compression.
@@ -126,13 +128,20 @@ def _converse(conversation: Conversation, presenter: Presenter) -> None:
             plain = replace(request, method=Method(), generation=generation)
             # The same history as well: that of the answers which were shown.
             other = _ask(session, question, plain, None, history)
-            other = replace(other, video=conversation.video)
-            answer = replace(answer, compared_to=other)
+            answer = replace(answer, compared_to=_named(other, conversation.videos))
         presenter.finish(answer)
         if advice is None and (advice := faster_flags(answer, request, session.loaded)):
             presenter.advise(advice)
         if conversation.follow_up:
             history.append((question, answer.answer))
+
+
+def _named(answer: Answer, videos: Sequence[str]) -> Answer:
+    """The answer with the names of its videos, as they were given."""
+    if answer.videos is not ABSENT:
+        each = zip(answer.videos, videos, strict=True)
+        answer = replace(answer, videos=tuple(replace(one, video=name) for one, name in each))
+    return replace(answer, video=videos[0])
 
 
 def _warm_up(session: VideoSession, request: Request) -> None:
@@ -157,19 +166,31 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         check_family(stored.values["model_type"], stored.family, request.method)
     if stored is not None and stored.method_defaults is not None:
         request.method.suited(stored.method_defaults, stored.layers, request.model)
+    if len(conversation.videos) > 1 and stored is not None and stored.family is not None:
+        check_several(request.model, stored.family, stored.domain)
     wanted = request.subtitles
-    subtitles = None if wanted is None else find_source(conversation.video, wanted)
     started = time.perf_counter()
-    with open_given(conversation.video, request.sampling, subtitles) as reader:
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(
+                open_given(
+                    video, request.sampling, None if wanted is None else find_source(video, wanted)
+                )
+            )
+            for video in conversation.videos
+        ]
 
-        def read() -> tuple[Clip, float]:
-            clip = reader.read(lambda done, total: presenter.progress("video", done, total))
+        def read() -> tuple[list[Clip], float]:
+            clips = [
+                reader.read(lambda done, total: presenter.progress("video", done, total))
+                for reader in readers
+            ]
             seconds = time.perf_counter() - started
             # From here, for until now the line on the terminal was the video's.
             presenter.progress("load" if local else "fetch", 0, 0)
-            return clip, seconds
+            return clips, seconds
 
-        with beside(read, reader) as reading:
+        with beside(read, readers) as reading:
             # Only here: they import torch and transformers, which takes a while.
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.engine.visual_cache import VisualCache
@@ -183,11 +204,12 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
             loaded = load(request.model, **asdict(request.loading))
             # A layer that the model doesn't have ends it before the frames are waited for.
             method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
-            clip, seconds_video_decode = reading.result()
+            (clip, *others), seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
         clip,
         on_progress=presenter.progress,
+        others=others,
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
         reuse=len(conversation.questions) > 1,
@@ -197,15 +219,15 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
 
 
 @contextmanager
-def beside(read: Callable[[], T], reader: Reader) -> Iterator[Future[T]]:
+def beside(read: Callable[[], T], readers: Sequence[Reader]) -> Iterator[Future[T]]:
     """Run `read` in a thread of its own; no thread is left behind the block.
 
     Where the block fails, the video has the first word, as if it had been read before: what is
     wrong with it is raised in place of the block's own error. An interrupt doesn't wait for that.
 
     Args:
-        read: what is to be run; reads from `reader`.
-        reader: is stopped at the block's end, if it still reads.
+        read: what is to be run; reads from `readers`.
+        readers: are stopped at the block's end, if they still read.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
         try:
@@ -216,7 +238,8 @@ def beside(read: Callable[[], T], reader: Reader) -> Iterator[Future[T]]:
                 future.result()
                 raise
         finally:
-            reader.stop()
+            for reader in readers:
+                reader.stop()
 
 
 def known_of(request: Request, warn: Callable[[str], None]) -> tuple[bool, StoredConfig | None]:
