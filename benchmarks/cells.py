@@ -23,9 +23,7 @@ def difference(one: Mapping[str, Any] | None) -> str:
     """In points, of a row, a group or a pair; empty where it isn't compared, or isn't there."""
     if one is None or one["difference"] is None:
         return ""
-    error = one["difference_error"]
-    told = "–" if error is None else f"{100 * error:.1f}"
-    return f"{points(one['difference'])} ± {told}"
+    return f"{points(one['difference'])} ± {_error(one['difference_error'])}"
 
 
 def points(share: float) -> str:
@@ -35,7 +33,12 @@ def points(share: float) -> str:
 
 def correct(row: Row) -> str:
     """Correct answers in percent, ± a standard error."""
-    return f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}"
+    return f"{100 * row['accuracy']:.1f} ± {_error(row['standard_error'])}"
+
+
+def _error(share: float | None) -> str:
+    """In points; of a single video there is none."""
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def group(one: Mapping[str, Any] | None) -> str:

@@ -17,6 +17,7 @@ from benchmarks.method_tables import (
     ahead_table,
     frames_table,
     full_table,
+    headline,
     layers_table,
     models_table,
     positions_table,
@@ -41,6 +42,12 @@ FIRST = "shipped"
 """The model whose tables stand first."""
 AT = 0.25
 """The budget at which models are put side by side."""
+
+FEW_TOKENS = (
+    "At a tenth of 16 tokens per frame 1 or 2 are left: FlashVID and FastVID merge nothing then, "
+    "VisionZip only in frames with 2, and PruMerge and PruMerge+ read the same tokens."
+)
+"""What the budgets do to methods that merge: under each table of them."""
 
 Documents = Mapping[str, Document]
 """Those of one model, by their table's name."""
@@ -88,6 +95,11 @@ def under(documents: Collection[Document]) -> str:
     return " ".join(["± is one standard error, paired and clustered by video.", *lines])
 
 
+def of_budgets(documents: Collection[Document]) -> str:
+    """What tables of budgets say beside that."""
+    return f"{FEW_TOKENS} {under(documents)}"
+
+
 def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     """Each measured text of the pages by the name of its markers; what wasn't measured is missing.
 
@@ -101,24 +113,30 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
 
     if "budgets" in first:
         measured = of_run("budgets")
-        texts["methods"] = f"{short_table(first['budgets'])} {under([first['budgets']])}"
+        texts["methods"] = f"{short_table(first['budgets'])} {of_budgets([first['budgets']])}"
         texts["methods-full"] = "\n\n".join(
-            _folded(f"All columns: {name}", f"{full_table(document)}\n\n{under([document])}")
+            _folded(f"All columns: {name}", f"{full_table(document)}\n\n{of_budgets([document])}")
             for name, document in measured.items()
         )
-        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{under(measured.values())}"
+        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{of_budgets(measured.values())}"
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
-                _folded(f"The same of the {name}", f"{short_table(document)} {under([document])}")
+                _folded(
+                    f"The same of the {name}", f"{short_table(document)} {of_budgets([document])}"
+                )
                 for name, document in [*measured.items()][1:]
             )
             table = models_table(measured, AT)
-            texts["methods-models"] = f"{table}\n\n{under(measured.values())}"
+            texts["methods-models"] = f"{table}\n\n{of_budgets(measured.values())}"
     if "kinds" in first:
         texts["methods-kinds"] = f"{kinds_table(first['kinds'])}\n\n{under([first['kinds']])}"
     for run, table_of in _TABLES.items():
-        if measured := of_run("whole" if run == "readme" else run):
+        if measured := of_run(run):
             texts[f"methods-{run}"] = f"{table_of(measured)}\n\n{under(measured.values())}"
+    if "whole" in first:
+        whole = of_run("whole")
+        texts["headline"] = headline(first["whole"])
+        texts["readme"] = f"{readme_table(whole)}\n\n{under(whole.values())}"
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
             name: {
@@ -147,7 +165,6 @@ _TABLES = {
     "whole": whole_table,
     "validation": rows_table,
     "larger": rows_table,
-    "readme": readme_table,
 }
 
 
@@ -176,8 +193,9 @@ def write_pages(folder: Path, write: bool) -> None:
 
 
 def places(page: Path) -> list[str]:
-    """The names of the tables that a page has markers of."""
-    return re.findall(r"<!-- (methods[\w-]*): ", page.read_text(encoding="utf-8"))
+    """The names of the texts that a page has markers of."""
+    marker = r"<!-- (headline|readme|methods[\w-]*): "
+    return re.findall(marker, page.read_text(encoding="utf-8"))
 
 
 def on_page(name: str, text: str, page: Path) -> str:

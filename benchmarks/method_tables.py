@@ -285,6 +285,17 @@ def _headings(documents: Iterable[str], parts: Sequence[str]) -> list[str]:
     return [part if len(names) == 1 else f"{name}: {part}" for name in names for part in parts]
 
 
+def headline(document: Document) -> str:
+    """What compression costs at its defaults, with its condition, as a sentence."""
+    row, base = _rows(document)["dycoke"], _baseline(document)
+    cost = difference({**row, "difference": -row["difference"]}).lstrip("+")
+    return (
+        f"With DyCoke the bundled model reads {percent(row['kept_before_llm'])} of the visual "
+        f"tokens, and answers {cost} percentage points fewer questions correctly ({correct(base)} "
+        f"% without compression; {document['videos']} test videos of its synthetic world)."
+    )
+
+
 def readme_table(documents: Mapping[str, Document]) -> str:
     """For a first look: what each row of the whole split keeps and costs, model by model."""
     lines = head("method", "tokens kept", *(f"{name}, points" for name in documents))

@@ -177,9 +177,9 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     pages = method_pages.pages_of(models)
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
-    parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger", "-readme"]
-    parts += ["-frames", "-plus-frames"]
-    assert [*pages] == [f"methods{part}" for part in parts]
+    parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
+    names = [f"methods{part}" for part in parts] + ["headline", "readme"]
+    assert [*pages] == [*names, "methods-frames", "methods-plus-frames"]
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
     rows = rows_of(document)
@@ -192,6 +192,8 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
+        if name == "headline":
+            continue
         split = "validation" if name.endswith(("-validation", "-larger")) else "test"
         assert f"{VIDEOS} videos, {questions} questions each row, {split} split" in text
         assert ", commit abc1234." in text
@@ -236,14 +238,17 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any]) -> None:
     assert "| `dycoke:prune_layer=3` | 44 % |" in rows
     assert table_of(ahead)[0][0] == "dycoke-plus minus"
     assert table_of(ahead)[1]["`evs`"][1] == told(document["ahead"]["evs:retain=0.25"])
-    headings, _ = table_of(pages["methods-readme"])
+    headings, _ = table_of(pages["readme"])
     assert headings == ["method", "tokens kept", "shipped, points", "control, points"]
-    lines = pages["methods-readme"].splitlines()[2:]
+    lines = pages["readme"].splitlines()[2:]
     names = [line.strip("| ").split(" | ")[:2] for line in lines if line.startswith("|")]
     assert names[:4] == [
         ["baseline", "100 %"], ["`dycoke`, L = 9", "44 %"], ["`dycoke`, L = 3", "44 %"],
         ["`dycoke-plus`", "25 %"],
     ]  # fmt: skip
+    row = rows_of(document)["dycoke"]
+    cost = f"{-100 * row['difference']:.1f} ± {100 * row['difference_error']:.1f}"
+    assert f"reads 44 % of the visual tokens, and answers {cost} perc" in pages["headline"]
     both = (rows_of(models[name]["whole"])["evs:retain=0.1"] for name in ("shipped", "control"))
     assert f"| `evs` | 10 % | {' | '.join(map(told, both))} |" in lines
 

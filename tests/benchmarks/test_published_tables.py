@@ -1,0 +1,127 @@
+"""The tables and figures in the pages are those of the answers in docs/data."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.method_pages import FEW_TOKENS, PAGES, on_page, pages_of, places, read_documents
+from benchmarks.raw_answers import DATA, SUFFIX, read_answers
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.selection import Given
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.param import parameters_of
+
+FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
+TABLE = re.compile(r"<!-- (headline|readme|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
+
+
+@pytest.fixture(scope="module")
+def models() -> Mapping[str, Mapping[str, Any]]:
+    return read_documents(DATA)
+
+
+@pytest.fixture(scope="module")
+def texts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return pages_of(models)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_made_of_the_answers(page: Path, texts: Mapping[str, str]) -> None:
+    tables = dict(TABLE.findall(page.read_text(encoding="utf-8")))
+    assert [*tables] == places(page)
+    for name, text in tables.items():
+        assert name in texts, f"docs/data has no answers of {name}"
+        assert text == on_page(name, texts[name], page), f"`make tables` writes {name} anew"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[str, str]) -> None:
+    known = {figure for text in texts.values() for figure in FIGURE.findall(text)}
+    sentences = TABLE.sub("", page.read_text(encoding="utf-8"))
+    told = {figure.lstrip("−+") for figure in FIGURE.findall(sentences)}
+    assert told <= {figure.lstrip("−+") for figure in known}
+
+
+def test_a_row_counted_by_hand(texts: Mapping[str, str]) -> None:
+    """Mean, paired difference and errors clustered by video, with nothing of the project."""
+    with lzma.open(DATA / "shipped" / f"whole{SUFFIX}", "rt") as file:
+        next(file)
+        lines = [json.loads(line) for line in file]
+    right = {
+        row: {line["item"]: line["right"] for line in lines if line["row"] == row}
+        for row in ("none", "dycoke-plus:retain=0.25")
+    }
+    video = {line["item"]: line["video"] for line in lines}
+    asked = sorted(video)
+    base, own = (np.array([right[row][item] for item in asked], float) for row in right)
+    videos = np.array([video[item] for item in asked])
+
+    def clustered(values: np.ndarray[Any, Any]) -> str:
+        sums = [(values - values.mean())[videos == one].sum() for one in np.unique(videos)]
+        few = len(sums) / (len(sums) - 1)
+        return f"{100 * np.sqrt(few * np.square(sums).sum()) / len(values):.1f}"
+
+    whole = texts["methods-whole"]
+    assert f"| baseline | 100 % | 100 % | {100 * base.mean():.1f} ± {clustered(base)} |" in whole
+    moved = f"{100 * (own - base).mean():+.1f}".replace("-", "−")
+    row = f"| `dycoke-plus:retain=0.25` | 25 % | 25 % | {moved} ± {clustered(own - base)} |"
+    assert row in whole
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_answers_are_whole_and_scored_as_the_benchmark_scores(path: Path) -> None:
+    raw = read_answers(path)
+    items = {item.id: item for item in raw.items}
+    dataset = open_dataset(raw.header.benchmark)
+    assert raw.header.commits
+    assert dataset.edition(raw.header.split) == raw.header.edition
+    for row in raw.header.rows:
+        assert {*raw.answers[row.spec]} == {*items}, row.spec
+        method = {"no-video": "none", "one-frame": "none"}.get(row.name, row.name)
+        assert method not in METHODS or {*row.parameters} <= {*parameters_of(METHODS[method])}
+        for key, answer in raw.answers[row.spec].items():
+            score = dataset.score(items[key], answer.said)
+            assert (score.right, dict(score.parts)) == (answer.right, answer.parts), (row.spec, key)
+
+
+def test_few_tokens_per_frame_leave_some_methods_nothing_to_merge(
+    texts: Mapping[str, str],
+) -> None:
+    torch.manual_seed(0)
+    features, attention, keys = torch.randn(32, 16, 24), torch.rand(32, 16), torch.randn(32, 16, 8)
+    given = Given(features, attention, keys)
+
+    def merged(name: str, retain: float) -> tuple[int, set[int]]:
+        """How many tokens others were merged into, and what the frames of these keep."""
+        choice = create(name, retain=retain).choose(given)
+        assert choice.features is not None
+        plain = features.flatten(0, 1)[choice.kept]
+        others = (choice.features - plain).abs().amax(-1) > 1e-4
+        kept = torch.bincount(choice.kept // 16, minlength=32)
+        return int(others.sum()), {*kept[choice.kept[others] // 16].tolist()}
+
+    for name in ("flashvid", "fastvid", "visionzip"):
+        assert merged(name, 0.25)[0] > 0, name
+    assert [merged(name, 0.1) for name in ("flashvid", "fastvid")] == [(0, set())] * 2
+    assert merged("visionzip", 0.1)[1] == {2}
+    one, other = (create(name, retain=0.1).choose(given) for name in ("prumerge", "prumerge+"))
+    assert torch.equal(one.kept, other.kept)
+    assert one.features is not None
+    assert other.features is not None
+    assert torch.equal(one.features, other.features)
+    for name in ("methods", "methods-full", "methods-ahead"):
+        assert FEW_TOKENS in texts[name]
+
+
+def test_answers_are_a_few_megabytes() -> None:
+    assert sum(path.stat().st_size for path in FILES) < 4_000_000
