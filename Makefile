@@ -53,7 +53,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.startup --write README.md
+	$(BIN)/python -m benchmarks.startup --write docs/speed.md
 	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
 
 bench-full: $(INSTALLED)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.page import ROOT, cores, put, put_of_machine, where
+from benchmarks.page import ROOT, cores, put_of_machine, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
@@ -22,7 +22,6 @@ from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
 from dycoke_cli.models.kernel_choice import BFLOAT16, instructions
 
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
-IN_README = 32
 
 
 def main(
@@ -80,9 +79,6 @@ def main(
             print(text)
             if write:
                 put_of_machine(text, name, PAGE)
-    if write and IN_README in of_whole:
-        in_readme = {IN_README: of_whole[IN_README]}
-        put(course.page("{} frames", OF_WHOLE, in_readme), "speed", ROOT / "README.md")
     if write and len(of_whole) > 1:
         write_plot(of_whole, cores(), PICTURE)
 

@@ -10,6 +10,7 @@ from benchmarks import pictures
 from benchmarks.pictures import PICTURES, Picture, Screen, draw
 
 README = (pictures.ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "".join(page.read_text("utf-8") for page in (pictures.ROOT / "docs").glob("*.md"))
 
 
 def test_what_was_erased_is_gone() -> None:
@@ -53,8 +54,8 @@ def test_a_command_that_fails_makes_no_picture(
 
 
 @pytest.mark.parametrize("name", [picture.name for picture in PICTURES])
-def test_the_readme_shows_it(name: str) -> None:
-    assert f"](docs/pictures/{name}.svg)" in README
+def test_a_page_shows_it(name: str) -> None:
+    assert f"](docs/pictures/{name}.svg)" in README or f"](pictures/{name}.svg)" in PAGES
     svg = (pictures.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
     (arguments,) = [picture.arguments for picture in PICTURES if picture.name == name]
     shown = re.sub(r"<[^>]*>", "", svg).replace("&#160;", " ").replace("&#x27;", "'")

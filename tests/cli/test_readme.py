@@ -1,4 +1,7 @@
-"""What README.md tells a user to type works: every `sh` and `python` block is run."""
+"""What README.md tells a user to type works: every `sh` and `python` block is run.
+
+So is the `sh cluster` block of docs/batch.md.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 VENV = ROOT / ".venv"
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def in_shell(block: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +60,7 @@ def test_shell_block(block: str) -> None:
 def test_cluster_block() -> None:
     """On a real cluster of two nodes, which --address auto finds."""
     out = ROOT / "cluster.jsonl"
-    (block,) = blocks("sh cluster")
+    (block,) = blocks("sh cluster", (ROOT / "docs" / "batch.md").read_text(encoding="utf-8"))
     out.unlink(missing_ok=True)
     with cluster_of(2) as cluster:
         done = in_shell(block, RAY_ADDRESS=cluster.address)
