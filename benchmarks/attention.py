@@ -2,7 +2,8 @@
 
 `python -m benchmarks.attention` asks what happens in some videos of `shapes` (validation split)
 under DyCoke's defaults, writes a trace (JSON) and a picture of each into `--out`, and prints how
-often the KV selection was updated over all of them. `--write` makes the first picture that of docs/engine.md.
+often the KV selection was updated over all of them. `--write` makes the first picture that of
+docs/engine.md.
 """
 
 from __future__ import annotations

@@ -27,9 +27,7 @@ SPEED = Path(__file__).parents[2] / "docs" / "speed.md"
 SECONDS = Seconds(
     load=5.0, video_decode=1.0, vision=70.0, prefill=20.0, first_token=91.0, decode=9.0, total=100.0
 )
-SLOW = example(
-    Answer, model=example(Model, device="cpu", dtype="bfloat16"), seconds=SECONDS
-)
+SLOW = example(Answer, model=example(Model, device="cpu", dtype="bfloat16"), seconds=SECONDS)
 REQUEST = Request(
     "llava-onevision-0.5b", LoadOptions(), Sampling(), create("dycoke"), GenerationOptions()
 )
@@ -74,7 +72,9 @@ def test_where_nothing_was_timed_another_machine_is_named(monkeypatch: pytest.Mo
         "2 cores of AMD EPYC (avx2))"
     )
     early = with_method("dycoke", merge_stage="vision")
-    assert "Faster: --quantize int8 (65 s in place of 102 s, on another" in (advice(request=early) or "")
+    assert "Faster: --quantize int8 (65 s in place of 102 s, on another" in (
+        advice(request=early) or ""
+    )
     # Where bfloat16 is computed, 8 bits gain little.
     monkeypatch.setattr(kernel_choice, "instructions", lambda: ["avx2", "avx512_bf16"])
     assert "(38 s in place of 74 s, on another machine" in (advice() or "")
@@ -146,7 +146,9 @@ def test_only_what_was_not_given_and_what_is_supported_is_named() -> None:
     assert advice(request=both) is None
     # A method, a variant, a family that can't; weights that are rounded already.
     for request in (
-        with_method("visionzip"), with_method("dycoke", variant="published"), with_method("none")
+        with_method("visionzip"),
+        with_method("dycoke", variant="published"),
+        with_method("none"),
     ):
         assert "Faster: --quantize int8 (" in (advice(request=request) or "")
     other = loaded(model_type="perception_lm")

@@ -34,9 +34,7 @@ class Published:
     taken: Mapping[tuple[str, ...], float]
 
 
-AVX2 = Published(
-    "2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3}
-)
+AVX2 = Published("2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3})
 AVX512 = Published(
     "2 cores of AMD EPYC (avx512_bf16)", {(): 73.6, (_EARLY,): 41.0, (_EARLY, _INT8): 38.4}
 )
