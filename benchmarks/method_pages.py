@@ -15,6 +15,7 @@ from benchmarks.method_plot import method_figure
 from benchmarks.method_tables import (
     Document,
     ahead_table,
+    developed_on,
     frames_table,
     full_table,
     headline,
@@ -136,6 +137,9 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     if "whole" in first:
         whole = of_run("whole")
         texts["headline"] = headline(first["whole"])
+        if "validation" in first:
+            told = developed_on(first["validation"], first["whole"])
+            texts["methods-validation"] = f"{told}\n\n{texts['methods-validation']}"
         texts["readme"] = f"{readme_table(whole)}\n\n{under(whole.values())}"
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
@@ -163,8 +167,8 @@ _TABLES = {
     "plus": rows_table,
     "vision": vision_table,
     "whole": whole_table,
-    "validation": rows_table,
-    "larger": rows_table,
+    "validation": whole_table,
+    "larger": whole_table,
 }
 
 
