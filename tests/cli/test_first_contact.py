@@ -93,7 +93,6 @@ RIGHT = [
     ["methods"],
     ["help"],
     ["help", "ask"],
-    ["ask", "--estimate", "What", "is", "it?", str(CLIP)],
 ]
 
 
@@ -177,6 +176,10 @@ def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
     assert json.loads(done.out)["bytes"]["weights"] == pytest.approx(7.5e9, rel=0.01)
     again = run_process(program, **environment, HF_HUB_OFFLINE="1")
     assert json.loads(again.out)["bytes"] == json.loads(done.out)["bytes"]
+
+
+def test_an_estimate_of_an_unquoted_question() -> None:
+    assert run_here("ask", "--estimate", "What", "is", "it?", CLIP).code == 0
 
 
 def test_estimates_of_a_folder(tmp_path: object) -> None:
