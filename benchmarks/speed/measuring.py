@@ -150,7 +150,7 @@ def _video(
         yield stock_inputs(session, QUESTION)
         return
     prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
-    with inject_videos(session.loaded.model, [prompt.video], prompt.placeholders):
+    with inject_videos(session.loaded.model, [prompt.videos], prompt.placeholders):
         yield {"input_ids": prompt.input_ids, **prompt.extra_inputs}
 
 

@@ -95,7 +95,7 @@ def answer(
     decoder, words = model.get_decoder(), model.get_input_embeddings()
     rows = words(prompt.input_ids)[0]
     at = prompt.placeholders[0].nonzero().flatten()
-    rows[at] = prompt.video.embeddings.to(rows)
+    rows[at] = prompt.videos[0].embeddings.to(rows)
     # What is left over behind the frames, a newline, is text.
     at = at[: len(at) // frames * frames]
     features = rows[at].unflatten(0, (frames, -1))

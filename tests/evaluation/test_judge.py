@@ -178,7 +178,7 @@ def test_a_half_written_line_is_asked_again(tmp_path: Path) -> None:
         first = judge_answers(items(3), client, ANSWER, journal)
     path = tmp_path / FILE
     lines = path.read_bytes().splitlines(keepends=True)
-    for content in (lines[0] + lines[1] + lines[2][:-9], b"\0\xff\n" + b"".join(lines[:2])):
+    for content in (lines[0] + lines[1] + lines[2][:-9], lines[0] + b"\0\xff\n" + lines[1]):
         path.write_bytes(content)
         client.asked.clear()
         with open_verdicts(tmp_path) as journal:

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with ReadAhead(jobs, Sampling(frames=2, start_s=0.5)) as ahead:
         taken = take_all(ahead)
     assert isinstance(taken["good.mp4"].clip, Clip)
-    assert "isn't a video that can be read" in error_of(taken["text.mp4"])
+    assert "is a text file, not a video" in error_of(taken["text.mp4"])
     with ReadAhead(jobs, Sampling(frames=2, start_s=100.0)) as ahead:
         assert isinstance(take_all(ahead)["good.mp4"].clip, UsageError)
 

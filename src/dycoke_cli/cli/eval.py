@@ -78,7 +78,6 @@ def evaluate(
     """Compare methods on a benchmark.
 
     Examples:
-        dycoke eval --list
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
         dycoke eval videomme --data VideoMME --preset paper-7b-k0.7 --limit 100
         dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
