@@ -95,4 +95,4 @@ def test_demo_elsewhere_with_no_network(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
-    assert "of visual tokens dropped" in done.stderr
+    assert "visual tokens dropped" in done.stderr

@@ -46,8 +46,9 @@ class Int8Linear(PackedLinear):
         super().__init__(linear)
         self.packed_bytes = self.nbytes_of(linear)
         rounded, self._scales = round_weight(linear.weight.detach())
-        # What a minimum of 1 adds to each output.
-        self._sums = rounded.sum(1, dtype=torch.float32).mul_(self._scales)
+        # What a minimum of 1 adds to each output; of some at a time, for torch sums float32 copies.
+        sums = [rows.sum(1, dtype=torch.float32) for rows in rounded.split(TOKENS)]
+        self._sums = torch.cat(sums).mul_(self._scales)
         self._zero = torch.zeros(1, dtype=torch.int64)
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
 
