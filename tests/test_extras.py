@@ -33,7 +33,7 @@ def test_sources_that_were_never_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(extras, "requires", unknown)
     flag, checkout = shlex.split(extras.how_to_install("ray"))[-2:]
-    assert (flag, checkout) == ("--editable", f"{Path(__file__).parents[1]}[ray]")
+    assert (flag, checkout) == ("--editable", f"{Path(extras.__file__).parents[2]}[ray]")
 
 
 def no_pip(monkeypatch: pytest.MonkeyPatch, prefix: Path) -> None:
