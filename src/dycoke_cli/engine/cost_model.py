@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
@@ -161,7 +161,7 @@ class CostModel:
         """How long an answer takes whose layers read so many visual tokens, mean over layers."""
         if self._target.device != "cpu" or self._loading.kernels != "fast":
             return None
-        kernels = self._kernels()
+        kernels = self._kernels
         layers = getattr(self._vision, "num_hidden_layers", getattr(self._vision, "depth", 0))
         patches = patches_of_frame(self._vision, clip.per_frame)
         # How much of a tower is skipped depends on the video.
@@ -173,6 +173,7 @@ class CostModel:
         )
         return None if found == EstimatedSeconds(None, None, None) else found
 
+    @cached_property
     def _kernels(self) -> ExpectedTime:
         from dycoke_cli.engine.expected_time import ExpectedTime
 

@@ -7,7 +7,6 @@ said before torch is imported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.cost import (
@@ -26,9 +25,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.target import Target
-
-if TYPE_CHECKING:
-    pass
 
 
 def estimate_cost(

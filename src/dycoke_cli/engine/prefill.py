@@ -75,9 +75,9 @@ def shorten(
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
     # Not the count of tokens that may stand in front of time, height and width.
-    turned = upcoming.reshape(-1, len(sequences))[-3:].amax(0)
+    turned = upcoming.reshape(-1, len(sequences))[-3:].amax(0).tolist()  # one copy from the device
     for sequence, position in zip(sequences, turned, strict=True):
-        sequence.stats.next_position = int(position)
+        sequence.stats.next_position = position
     placed = [s.visual for s in sequences]
     kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)
     pruning, inside = method.pruning(), method.inside()
