@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.page import ROOT
 from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import Shapes

@@ -17,8 +17,8 @@ from PIL import Image
 from benchmarks.page import ROOT
 from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.compression.dycoke_plus import DyCokePlus
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.evaluation.datasets.shapes import Shapes

@@ -21,7 +21,7 @@ from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put, where
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.uniform_spatial import UniformSpatial
+from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import family_of

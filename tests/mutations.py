@@ -22,10 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/compression", "tests/engine")
 METHODS = ("tests/compression",)
 MERGING = ("tests/families/test_merging.py",)
-ATTENTION = ("tests/engine/test_tower_attention.py",)
+ATTENTION = ("tests/engine/vision_tower/test_tower_attention.py",)
 KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
-TOWERS = ("tests/engine/test_merged_towers.py", "tests/engine/test_merged_vision.py")
-PACKED = ("tests/engine/test_packed_towers.py",)
+TOWERS = (
+    "tests/engine/vision_tower/test_stacked_towers.py",
+    "tests/engine/vision_tower/test_stacked.py",
+)
+PACKED = ("tests/engine/vision_tower/test_packed_towers.py",)
 EARLY_RULE = ("tests/compression/test_merging_early.py",)
 EARLY = ("tests/engine/test_merging_early.py",)
 ELSEWHERE = (

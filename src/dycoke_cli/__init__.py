@@ -20,23 +20,23 @@ from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method as Uncompressed
-    from dycoke_cli.compression.cdpruner import CDPruner
-    from dycoke_cli.compression.dart import DART
-    from dycoke_cli.compression.dycoke import DyCoke
-    from dycoke_cli.compression.dycoke_plus import DyCokePlus
-    from dycoke_cli.compression.earlytom import EarlyTom
-    from dycoke_cli.compression.evs import EVS
-    from dycoke_cli.compression.fastv import FastV
-    from dycoke_cli.compression.fastvid import FastVID
-    from dycoke_cli.compression.flashvid import FlashVID
-    from dycoke_cli.compression.holitom import HoliTom
-    from dycoke_cli.compression.prumerge import PruMerge, PruMergePlus
-    from dycoke_cli.compression.random_merge import RandomMerge
-    from dycoke_cli.compression.uniform_frames import UniformFrames
-    from dycoke_cli.compression.uniform_spatial import UniformSpatial
-    from dycoke_cli.compression.v_cast import VCast
-    from dycoke_cli.compression.vidcom2 import VidCom2
-    from dycoke_cli.compression.visionzip import VisionZip
+    from dycoke_cli.compression.methods.cdpruner import CDPruner
+    from dycoke_cli.compression.methods.dart import DART
+    from dycoke_cli.compression.methods.dycoke import DyCoke
+    from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
+    from dycoke_cli.compression.methods.earlytom import EarlyTom
+    from dycoke_cli.compression.methods.evs import EVS
+    from dycoke_cli.compression.methods.fastv import FastV
+    from dycoke_cli.compression.methods.fastvid import FastVID
+    from dycoke_cli.compression.methods.flashvid import FlashVID
+    from dycoke_cli.compression.methods.holitom import HoliTom
+    from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
+    from dycoke_cli.compression.methods.random_merge import RandomMerge
+    from dycoke_cli.compression.methods.uniform_frames import UniformFrames
+    from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
+    from dycoke_cli.compression.methods.v_cast import VCast
+    from dycoke_cli.compression.methods.vidcom2 import VidCom2
+    from dycoke_cli.compression.methods.visionzip import VisionZip
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.evaluation.judge import judge_answers
     from dycoke_cli.models.load import load
@@ -74,27 +74,27 @@ __all__ = [
 
 _HOMES = {
     "Answer": ("dycoke_cli.result", "Answer"),
-    "CDPruner": ("dycoke_cli.compression.cdpruner", "CDPruner"),
-    "DART": ("dycoke_cli.compression.dart", "DART"),
-    "DyCoke": ("dycoke_cli.compression.dycoke", "DyCoke"),
-    "DyCokePlus": ("dycoke_cli.compression.dycoke_plus", "DyCokePlus"),
-    "EarlyTom": ("dycoke_cli.compression.earlytom", "EarlyTom"),
-    "EVS": ("dycoke_cli.compression.evs", "EVS"),
-    "FastV": ("dycoke_cli.compression.fastv", "FastV"),
-    "FastVID": ("dycoke_cli.compression.fastvid", "FastVID"),
-    "FlashVID": ("dycoke_cli.compression.flashvid", "FlashVID"),
-    "HoliTom": ("dycoke_cli.compression.holitom", "HoliTom"),
-    "PruMerge": ("dycoke_cli.compression.prumerge", "PruMerge"),
-    "PruMergePlus": ("dycoke_cli.compression.prumerge", "PruMergePlus"),
-    "RandomMerge": ("dycoke_cli.compression.random_merge", "RandomMerge"),
+    "CDPruner": ("dycoke_cli.compression.methods.cdpruner", "CDPruner"),
+    "DART": ("dycoke_cli.compression.methods.dart", "DART"),
+    "DyCoke": ("dycoke_cli.compression.methods.dycoke", "DyCoke"),
+    "DyCokePlus": ("dycoke_cli.compression.methods.dycoke_plus", "DyCokePlus"),
+    "EarlyTom": ("dycoke_cli.compression.methods.earlytom", "EarlyTom"),
+    "EVS": ("dycoke_cli.compression.methods.evs", "EVS"),
+    "FastV": ("dycoke_cli.compression.methods.fastv", "FastV"),
+    "FastVID": ("dycoke_cli.compression.methods.fastvid", "FastVID"),
+    "FlashVID": ("dycoke_cli.compression.methods.flashvid", "FlashVID"),
+    "HoliTom": ("dycoke_cli.compression.methods.holitom", "HoliTom"),
+    "PruMerge": ("dycoke_cli.compression.methods.prumerge", "PruMerge"),
+    "PruMergePlus": ("dycoke_cli.compression.methods.prumerge", "PruMergePlus"),
+    "RandomMerge": ("dycoke_cli.compression.methods.random_merge", "RandomMerge"),
     "Sampling": ("dycoke_cli.video", "Sampling"),
     "Uncompressed": ("dycoke_cli.compression.base", "Method"),
-    "UniformFrames": ("dycoke_cli.compression.uniform_frames", "UniformFrames"),
-    "UniformSpatial": ("dycoke_cli.compression.uniform_spatial", "UniformSpatial"),
-    "VCast": ("dycoke_cli.compression.v_cast", "VCast"),
-    "VidCom2": ("dycoke_cli.compression.vidcom2", "VidCom2"),
+    "UniformFrames": ("dycoke_cli.compression.methods.uniform_frames", "UniformFrames"),
+    "UniformSpatial": ("dycoke_cli.compression.methods.uniform_spatial", "UniformSpatial"),
+    "VCast": ("dycoke_cli.compression.methods.v_cast", "VCast"),
+    "VidCom2": ("dycoke_cli.compression.methods.vidcom2", "VidCom2"),
     "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
-    "VisionZip": ("dycoke_cli.compression.visionzip", "VisionZip"),
+    "VisionZip": ("dycoke_cli.compression.methods.visionzip", "VisionZip"),
     "judge_answers": ("dycoke_cli.evaluation.judge", "judge_answers"),
     "load": ("dycoke_cli.models.load", "load"),
     "read": ("dycoke_cli.video", "read"),

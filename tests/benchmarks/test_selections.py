@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from benchmarks import enlarged, selections
 from benchmarks.drawn import drawn
 from dycoke_cli.engine.encode import Encoded, encode_video
-from dycoke_cli.engine.tower_attention import TowerAttention
+from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.prompt import make_prompt
 

@@ -22,9 +22,9 @@ from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.frame_dedup import first_alike
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.vision_tower.frame_dedup import first_alike
 from dycoke_cli.models.load import LoadedModel
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000)

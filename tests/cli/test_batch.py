@@ -353,7 +353,7 @@ def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch)
     import sys
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray.workers", raising=False)
     if not Path(local.__file__).with_name("on_ray.py").exists():
         pytest.skip("the engine on Ray isn't there yet")
     run = batch(clips, "What?", "--engine", "ray")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression import dycoke_plus
-from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.methods import dycoke_plus
+from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.runs import conversation
 

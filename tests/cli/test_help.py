@@ -18,8 +18,8 @@ from typer.core import TyperGroup, TyperOption
 
 from dycoke_cli.cli import method_flags, options
 from dycoke_cli.cli.main import app
-from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.compression.fastv import FastV
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS

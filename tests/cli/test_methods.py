@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import METHODS, create
 from tests.documents import valid
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.load import load
 from dycoke_cli.models.mini import __file__ as mini_package

@@ -25,7 +25,7 @@ def test_a_public_method_comes_with_the_engine(name: str) -> None:
 
 
 def test_without_the_engine_a_sentence_says_where_to_import_it() -> None:
-    code = "from dycoke_cli.compression.dycoke import DyCoke; DyCoke()(object())"
+    code = "from dycoke_cli.compression.methods.dycoke import DyCoke; DyCoke()(object())"
     assert last_word(code).endswith(
         "nothing here attaches a method to a model: import DyCoke from dycoke_cli"
     )

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dycoke_cli.compression.budget import budget, evenly, shares
+from dycoke_cli.compression.methods.uniform_frames import UniformFrames
+from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.uniform_frames import UniformFrames
-from dycoke_cli.compression.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dycoke_cli
-from dycoke_cli.compression.dycoke_plus import PAYS_FROM, DyCokePlus
+from dycoke_cli.compression.methods.dycoke_plus import PAYS_FROM, DyCokePlus
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 

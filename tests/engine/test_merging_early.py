@@ -1,6 +1,6 @@
 """Methods that choose among the embeddings of a vision tower that ran in part.
 
-That those embeddings are right is tested in `test_merged_towers.py` and `test_packed_towers.py`;
+That those embeddings are right is tested in `test_stacked_towers.py` and `test_packed_towers.py`;
 what a method chooses by its rule, in `tests/compression`. Here the reference is stock `generate()`
 on what the rule chooses of them.
 """

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
-from dycoke_cli.compression.dycoke import PAYS_FROM
+from dycoke_cli.compression.methods.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.lines import Evaluation, lines_of

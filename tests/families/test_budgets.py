@@ -2,8 +2,8 @@
 
 The tokens that stay, and what is merged into them, are those that the method chooses of what the
 stock model gives its decoder (that they are the right ones is tested in `tests/compression`, and
-that the vision encoder's attention is, in `tests/engine/test_tower_attention.py`); the reference is
-stock `generate()` on them.
+that the vision encoder's attention is, in `tests/engine/vision_tower/test_tower_attention.py`);
+the reference is stock `generate()` on them.
 """
 
 from __future__ import annotations

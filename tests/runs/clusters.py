@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.runs.cluster import import_ray
+from dycoke_cli.runs.ray.cluster import import_ray
 
 HAS_RAY = find_spec("ray") is not None
 _NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2, "include_dashboard": False}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.fastv import FastV
+from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.engine import session as sessions
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession

@@ -9,9 +9,9 @@ import pytest
 
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs import local
-from dycoke_cli.runs.cluster import Workers
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.ray import _for_workers
+from dycoke_cli.runs.ray.cluster import Workers
+from dycoke_cli.runs.ray.workers import _for_workers
 from dycoke_cli.runs.worker import load_slices
 
 from .parts import CLIPS, PLAN, jobs_in

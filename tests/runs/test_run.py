@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.runs.jobs import Asked, Job

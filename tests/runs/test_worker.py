@@ -18,7 +18,7 @@ from dycoke_cli.runs import worker as worker_module
 from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.outcome import all_failed, answered
-from dycoke_cli.runs.transfer import Sender
+from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
 from dycoke_cli.video import SubtitleSource
 from tests.documents import example

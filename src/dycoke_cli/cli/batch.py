@@ -294,7 +294,7 @@ def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None
         Exit: a video can't be read.
         ModelError: there is no such model, or nothing is known of it here.
     """
-    from dycoke_cli.engine.cost import SCHEMA
+    from dycoke_cli.engine.memory.cost import SCHEMA
 
     failed = False
     for video in dict.fromkeys(job.video for job in jobs):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dycoke_cli.cli import options, render
 from dycoke_cli.cli.presenter import AsText
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import mini, settings
 from dycoke_cli.models.load_options import LoadOptions

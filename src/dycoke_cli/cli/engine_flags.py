@@ -138,6 +138,6 @@ class EngineFlags:
             from dycoke_cli.runs.local import answers
 
             return answers
-        from dycoke_cli.runs.ray import OnRay
+        from dycoke_cli.runs.ray.workers import OnRay
 
         return OnRay(self.address, self.num_cpus_per_worker, self.num_gpus_per_worker, self.ship)

@@ -15,7 +15,7 @@ from dycoke_cli.cli import completion, options, output, pages, render
 from dycoke_cli.cli.estimate import Memory, cost_of_frames, show_cost
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.json_schema import to_dict

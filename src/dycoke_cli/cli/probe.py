@@ -65,7 +65,7 @@ def _count(source: ModelRef, clip: Clip) -> ClipTokens:
 
 def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
     from dycoke_cli.cli.probe_document import ClipTokenCounts, Probed
-    from dycoke_cli.compression.dycoke import DyCoke
+    from dycoke_cli.compression.methods.dycoke import DyCoke
 
     method = DyCoke()
     return Probed(

@@ -76,7 +76,7 @@ def _doctor() -> Mapping[str, Part]:
 
 
 def _estimate() -> Mapping[str, Part]:
-    from dycoke_cli.engine.cost import Cost
+    from dycoke_cli.engine.memory.cost import Cost
 
     return {"estimate": Part(Cost), "error": _failure("video", "question", "model")}
 

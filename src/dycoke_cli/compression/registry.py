@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.cdpruner import CDPruner
-from dycoke_cli.compression.dart import DART
-from dycoke_cli.compression.dycoke import DyCoke
-from dycoke_cli.compression.dycoke_plus import DyCokePlus
-from dycoke_cli.compression.earlytom import EarlyTom
-from dycoke_cli.compression.evs import EVS
-from dycoke_cli.compression.fastv import FastV
-from dycoke_cli.compression.fastvid import FastVID
-from dycoke_cli.compression.flashvid import FlashVID
-from dycoke_cli.compression.holitom import HoliTom
-from dycoke_cli.compression.prumerge import PruMerge, PruMergePlus
-from dycoke_cli.compression.random_merge import RandomMerge
-from dycoke_cli.compression.uniform_frames import UniformFrames
-from dycoke_cli.compression.uniform_spatial import UniformSpatial
-from dycoke_cli.compression.v_cast import VCast
-from dycoke_cli.compression.vidcom2 import VidCom2
-from dycoke_cli.compression.visionzip import VisionZip
+from dycoke_cli.compression.methods.cdpruner import CDPruner
+from dycoke_cli.compression.methods.dart import DART
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
+from dycoke_cli.compression.methods.earlytom import EarlyTom
+from dycoke_cli.compression.methods.evs import EVS
+from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.compression.methods.fastvid import FastVID
+from dycoke_cli.compression.methods.flashvid import FlashVID
+from dycoke_cli.compression.methods.holitom import HoliTom
+from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
+from dycoke_cli.compression.methods.random_merge import RandomMerge
+from dycoke_cli.compression.methods.uniform_frames import UniformFrames
+from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
+from dycoke_cli.compression.methods.v_cast import VCast
+from dycoke_cli.compression.methods.vidcom2 import VidCom2
+from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 

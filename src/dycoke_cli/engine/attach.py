@@ -24,7 +24,6 @@ from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
-from dycoke_cli.engine.merged_frames import FramesInTower
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.selecting import Prompts, kept_of_each, select
@@ -37,9 +36,10 @@ from dycoke_cli.engine.supported import (
     makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.engine.tower_attention import TowerRecorder
-from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import DecodeStats, Recorder
+from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
+from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
 from dycoke_cli.models.private_api import attention_implementation

@@ -18,12 +18,16 @@ from dycoke_cli.compression.base import BeforeVision, FrameMerging, Method
 from dycoke_cli.compression.selection import MergedFrames, Selection
 from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.deepstack import DEEPSTACK
-from dycoke_cli.engine.frame_dedup import first_alike, new_runs
-from dycoke_cli.engine.merged_frames import FramesInTower, counted_on
-from dycoke_cli.engine.merged_vision import MergedVision, TowerInPart
-from dycoke_cli.engine.packed_vision import PackedVision
 from dycoke_cli.engine.thread_hook import before_forward
-from dycoke_cli.engine.tower_attention import TowerAttention, TowerRecorder, split_by_video
+from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
+from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower, counted_on
+from dycoke_cli.engine.vision_tower.packed import PackedVision
+from dycoke_cli.engine.vision_tower.stacked import MergedVision, TowerInPart
+from dycoke_cli.engine.vision_tower.tower_attention import (
+    TowerAttention,
+    TowerRecorder,
+    split_by_video,
+)
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import normalised

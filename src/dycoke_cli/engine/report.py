@@ -7,8 +7,8 @@ from typing import Any
 
 from dycoke_cli.compression.base import Inside, Method, Pruning
 from dycoke_cli.engine.context import frames_warning, positions_warning
-from dycoke_cli.engine.flops import paper_flops
 from dycoke_cli.engine.generation import Generated
+from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats

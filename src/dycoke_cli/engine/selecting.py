@@ -11,7 +11,7 @@ import torch
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Given, MergedFrames, Selection
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.tower_attention import TowerAttention, split_by_video
+from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention, split_by_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 

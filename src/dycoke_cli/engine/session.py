@@ -21,8 +21,8 @@ from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
 from dycoke_cli.engine.report import make_answer, refusal
-from dycoke_cli.engine.tower_needs import check_tower
 from dycoke_cli.engine.trace import check_traceable, text_pieces
+from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create
-from dycoke_cli.engine.tower_needs import check_tower
+from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 

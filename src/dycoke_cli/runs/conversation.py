@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.tower_needs import check_family
+from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.explaining import explain
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.models.catalog import published

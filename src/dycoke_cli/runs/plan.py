@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.engine.tower_needs import check_tower
+from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job

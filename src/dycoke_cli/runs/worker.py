@@ -22,8 +22,8 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.ray.transfer import received
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
-from dycoke_cli.runs.transfer import received
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt

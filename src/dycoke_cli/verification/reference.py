@@ -16,7 +16,7 @@ import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.model_inputs import take

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.dycoke import DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models import mini

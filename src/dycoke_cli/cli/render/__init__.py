@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
     from dycoke_cli.cli.probe_document import Probed
-    from dycoke_cli.engine.cost import Cost
+    from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.evaluation.report import Report
 
 __all__ = [

@@ -15,7 +15,7 @@ from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.cost import Cost
+    from dycoke_cli.engine.memory.cost import Cost
 
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}

@@ -1,0 +1,169 @@
+"""DyCoke-plus: coverage before the language model, and in decode a selection per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
+from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
+from dycoke_cli.compression.key_index import KeySelector
+from dycoke_cli.compression.kv_pruning import (
+    DP_CACHE,
+    PRUNE_FROM,
+    PRUNE_LAYER,
+    KVPrune,
+    PruneRatio,
+    VisualSelector,
+)
+from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Param
+
+PAYS_FROM = 6272
+"""Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
+
+In a 0.5B model, which has the smallest heads, on a CPU without bfloat16 instructions; a 7B model
+and a CPU that has them gain from 1,480 on (docs/speed.md)."""
+
+
+@dataclass(frozen=True)
+class DyCokePlus(MergingEarly):
+    """DyCoke with another rule in each stage, for smaller budgets; unpublished.
+
+    Stage 1 keeps the tokens that best represent all of them, and merges the others into them
+    (`compression/coverage.py`), where DyCoke keeps every fourth frame whole. In stage 2 every layer
+    ranks the visual tokens by its own query and a low-rank index of its own keys
+    (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on, where
+    DyCoke scores tokens at one layer for all behind it (`scorer="layer"`). There is no threshold,
+    and nothing is moved: a step copies the entries that it selects. Stage 2 is for very long
+    contexts: with fewer visual tokens than `prune_from`, decode attends to all that stage 1 kept.
+
+    Raises:
+        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
+    """
+
+    name: ClassVar[str] = "dycoke-plus"
+    title: ClassVar[str] = "DyCoke-plus"
+    summary: ClassVar[str] = "coverage; in decode each layer for itself"
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "coverage": Ablation("stage 1 alone", {"kv_prune": False}),
+        "kv-own": Ablation("stage 2 alone", {"retain": 1.0, "prune_from": 0}),
+    }
+
+    window: Annotated[
+        int, Param("Frames per window; kept tokens represent those of their window.", at_least=1)
+    ] = WINDOW
+    merge_dropped: Annotated[
+        bool, Param("Merge each dropped token into the kept one that represents it.")
+    ] = True
+    kv_prune: KVPrune = True
+    prune_ratio: PruneRatio = 0.85
+    scorer: Annotated[
+        Literal["own", "layer"],
+        Param(
+            "What a decoding step selects by: own (each layer scores the tokens for itself, by a "
+            "low-rank index of its keys) or layer (one layer for all behind it, as dycoke).",
+            switch="kv_prune",
+        ),
+    ] = "own"
+    per_head: Annotated[
+        bool,
+        Param(
+            "Each KV head selects for itself; otherwise all heads of a layer share a selection. "
+            "For the scorer own.",
+            switch="kv_prune",
+        ),
+    ] = False
+    prune_layer: Annotated[
+        int | None,
+        replace(
+            PRUNE_LAYER,
+            help="First pruned layer.",
+            at_least=0,
+            default="0, or with the scorer layer that of dycoke",
+        ),
+    ] = None
+    dp_cache: Annotated[
+        Literal["device", "host", "discard"],
+        replace(
+            DP_CACHE,
+            help="Where evicted tokens are stored: device; host (main memory, which frees that of "
+            "a GPU); discard (nowhere; for the scorer layer, without recall).",
+        ),
+    ] = "device"
+    prune_from: Annotated[
+        int | None,
+        replace(
+            PRUNE_FROM,
+            words={"auto": PAYS_FROM},
+            default="auto; 0 (always) unless dp_cache is device",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scorer == "own" and self.prune_layer is None:
+            object.__setattr__(self, "prune_layer", 0)
+        if self.scorer == "layer" and self.prune_layer == 0:
+            raise UsageError(
+                "prune_layer must be 1 or more with the scorer layer, for the layer before it "
+                "scores the tokens; 0 is for the scorer own"
+            )
+        if self.scorer == "layer" and self.per_head:
+            raise UsageError("per_head is for the scorer own; drop it, or the scorer layer")
+        if self.scorer == "own" and self.dp_cache == "discard":
+            raise UsageError(
+                "dp_cache discard is for the scorer layer: with own, each step may select any "
+                "token; use device or host"
+            )
+        if self.prune_from is None:
+            least = PAYS_FROM if self.dp_cache == "device" else 0
+            object.__setattr__(self, "prune_from", least)
+        if self.prune_from and self.dp_cache != "device":
+            raise UsageError(
+                f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
+            )
+
+    def has_effect(self, switch: str, kept: int) -> bool:
+        """Whether decode is pruned: that needs enough visual tokens, too."""
+        return super().has_effect(switch, kept) and kept >= self._least
+
+    @property
+    def _least(self) -> int:
+        assert self.prune_from is not None, "settled with the others"
+        return self.prune_from
+
+    def attended_tokens(self, kept: int) -> int:
+        """What a decoding step attends to."""
+        pruned = self.has_effect("kv_prune", kept)
+        return tokens_left(kept, self.prune_ratio) if pruned else kept
+
+    def choose(self, given: Given) -> Selection:
+        """The tokens with the best coverage."""
+        import torch
+
+        frames, per_frame = given.features.shape[:2]
+        tokens = given.features.flatten(0, 1)
+        count = self.kept_tokens(frames, per_frame)
+        if count == len(tokens):  # stage 2 alone
+            return super().choose(given)
+        frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
+        if self.merge_dropped:
+            return Selection(*cover_and_merge(tokens, frame, count, self.window))
+        return Selection(cover(tokens, frame, count, self.window))
+
+    def pruning(self) -> Pruning | None:
+        """Fresh decode pruning for one sequence, or None where it is off."""
+        if not self.kv_prune:
+            return None
+        assert self.prune_layer is not None, "suited to a model first"
+        if self.scorer == "own":
+            own = KeySelector(self.per_head)
+            return Pruning(self.prune_layer, None, self.dp_cache, self._least, own)
+        recall = self.dp_cache != "discard"
+        selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
+        return Pruning(self.prune_layer, selector, self.dp_cache, self._least)

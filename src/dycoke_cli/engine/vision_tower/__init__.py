@@ -1,0 +1,1 @@
+"""What happens inside the vision tower: merged frames, dropped patches, attention."""

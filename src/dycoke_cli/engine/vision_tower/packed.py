@@ -1,0 +1,107 @@
+"""Merging before vision in towers that have the patches of all frames in one sequence.
+
+Qwen-VL's and their like. There a visual token is made of patches that follow each other, and layers
+are told as arguments how positions turn queries and keys, and where each frame begins, or each
+window of one. So whole tokens go, and what belongs to their patches goes with them; where frames
+and windows begin is kept for attention alone, for to the layers all that is left is one sequence.
+
+Positions are those in a frame, so the keys of another frame stand at the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
+from dycoke_cli.engine.vision_tower.stacked import Running, TowerInPart, Window
+from dycoke_cli.models.families import PackedTower
+
+
+class PackedVision(TowerInPart):
+    """A tower that has the patches of all frames in one sequence.
+
+    Args:
+        model: a stock model.
+        tower: the tower of its family.
+        merging: the selection.
+        tokens_per_frame: N.
+    """
+
+    def __init__(
+        self, model: Any, tower: PackedTower, merging: BeforeVision, tokens_per_frame: int
+    ) -> None:
+        super().__init__(model, tower, merging)
+        self._config, self._order_of = model.config.vision_config, tower.order
+        self._outputs = [
+            part
+            for name in tower.outputs
+            for module in [self._tower.get_submodule(name)]
+            for part in (module if isinstance(module, nn.ModuleList) else [module])
+        ]
+        self._tokens_per_frame = tokens_per_frame
+        self._frames = self._unit = 0
+        self._order = torch.arange(0)
+        self._window = Window([], [])
+        self._counts: dict[tuple[int, ...], list[list[int]]] = {}
+
+    def _add_hooks(self, first: int) -> list[RemovableHandle]:
+        return [
+            before_forward(self._tower, self._begin),
+            before_forward(self._layers[first], self._select),
+            *(before_forward(layer, self._before_layer) for layer in self._layers[first:]),
+            *(after_forward(part, self._whole) for part in self._outputs),
+            after_forward(self._tower, lambda output: self._run(None)),
+        ]
+
+    def _begin(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        grid = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+        _, height, width = grid[0].tolist()
+        self._frames = int(grid[:, 0].sum())  # some families give each frame a row of its own
+        self._unit = height * width // self._tokens_per_frame
+        side = math.isqrt(self._unit)
+        self._order = self._order_of(self._config, height // side, width // side)
+
+    def _select(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        patches = args[0].unflatten(0, (self._frames, self._tokens_per_frame, self._unit))
+        order = self._order.to(patches.device)
+        self.kept = self._merging.keep(patches.mean(2)[:, order.argsort()])
+        is_kept = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
+        is_kept.view(-1)[self.kept] = True
+        needed = is_kept[:, order].repeat_interleave(self._unit, dim=1)
+        references = self._merging.references(self._frames)
+        self._window = Window([frame.nonzero().flatten() for frame in needed], references)
+        self._counts = {}
+        return (self._narrow(args[0]), *args[1:]), kwargs
+
+    def _before_layer(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
+        begins = kwargs["cu_seqlens"]
+        ends = begins.tolist()
+        bounds = tuple(end for end in ends if end <= ends[-1] // self._frames)
+        if bounds not in self._counts:
+            self._counts[bounds] = self._window.counts([*bounds])
+        self._run(Running(self._window, [*bounds], self._counts[bounds]))
+        one = torch.tensor([0, len(args[0])], dtype=begins.dtype, device=begins.device)
+        left: dict[str, Any] = {"cu_seqlens": one}
+        if "position_embeddings" in kwargs:
+            left["position_embeddings"] = tuple(map(self._narrow, kwargs["position_embeddings"]))
+        return args, kwargs | left
+
+    def _narrow(self, patches: torch.Tensor) -> torch.Tensor:
+        """Of what all patches `[S, D]` have, those `[Σn, D]` that go on."""
+        return self._window.narrow(patches.unflatten(0, (self._frames, -1)))[0]
+
+    def _whole(self, output: torch.Tensor) -> torch.Tensor | None:
+        """Whole frames of what is put out for patches, or for tokens."""
+        if self._running is None:  # a layer before the selection
+            return None
+        unit = sum(map(len, self._window.patches)) // len(output)
+        of_output = [patches[::unit] // unit for patches in self._window.patches]
+        return Window(of_output, self._window.references).widen(output).flatten(0, 1)

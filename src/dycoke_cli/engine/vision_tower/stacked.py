@@ -1,0 +1,223 @@
+"""Merging before vision: patches of dropped tokens don't go through the tower.
+
+The first layers see every patch, for their output says better than raw pixels what is new. Behind
+them the selection is made, and a frame that is compared with another one goes on with the patches
+of its kept tokens alone; for the rest they attend to the keys and values of that other frame. So
+the tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
+embeddings are exact.
+
+All kept patches of a window are one sequence to the stock layers, which work patch by patch; an
+attention function keeps the frames apart. Here are towers that have frames along an axis of their
+own; those that have all frames in one sequence are in `packed.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.engine.attention import Attention, register_attention
+from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
+from dycoke_cli.models.families import PackedTower, Tower
+from dycoke_cli.models.private_api import attention_implementation
+
+# Layers that run on all patches before the selection.
+LAYERS_BEFORE = 2
+PREFIX = "dycoke_merging_"
+# What flash attention is told of several sequences in one; each comes alone here.
+_OF_SEQUENCES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+_here = threading.local()
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames that go through the tower together.
+
+    Args:
+        patches: for each frame the patches `[n]`, int64, ascending, that go on.
+        references: for each frame the earlier one that represents its other patches, or None where
+            it goes on whole.
+    """
+
+    patches: list[torch.Tensor]
+    references: list[int | None]
+
+    def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
+        return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
+
+    def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
+        """What a layer handed on, as whole frames `[F, P, D]`, like layers before the selection."""
+        if patches is None or len(patches) > 1:
+            return patches
+        return self.widen(patches[0])
+
+    def widen(self, patches: torch.Tensor) -> torch.Tensor:
+        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`: the rest is the other frame's."""
+        whole: list[torch.Tensor] = []
+        parts = patches.split([len(at) for at in self.patches], dim=-2)
+        for part, at, reference in zip(parts, self.patches, self.references, strict=True):
+            frame = part if reference is None else whole[reference].index_copy(-2, at, part)
+            whole.append(frame)
+        return torch.stack(whole)
+
+    def counts(self, bounds: list[int]) -> list[list[int]]:
+        """For each frame how many of its patches go on in each of its parts.
+
+        Args:
+            bounds: the patch with which each part begins, and that behind the last one.
+        """
+        ends = torch.tensor(bounds)
+        found = (torch.searchsorted(at.cpu(), ends).diff() for at in self.patches)
+        return [counts.tolist() for counts in found]
+
+
+@dataclass(frozen=True)
+class Running:
+    """What attends to what in a layer behind the selection.
+
+    Args:
+        window: the frames.
+        bounds: the patch with which each part of a frame begins, and that behind the last one;
+            patches attend to those of their own part.
+        counts: for each frame how many of its patches go on in each part.
+    """
+
+    window: Window
+    bounds: list[int]
+    counts: list[list[int]]
+
+
+class TowerInPart(ABC):
+    """Within the block, this thread's videos run through the tower of a model in part.
+
+    Attributes:
+        kept: of the window that ran last: flat indices `frame*N + position`, int64.
+
+    Args:
+        model: a stock model.
+        tower: the tower of its family.
+        merging: the selection.
+    """
+
+    def __init__(self, model: Any, tower: Tower | PackedTower, merging: BeforeVision) -> None:
+        self.kept = torch.arange(0)
+        self._merging = merging
+        self._tower = model.model.get_submodule(tower.name)
+        self._layers: Any = self._tower.get_submodule(tower.layers)
+        self._hooks: list[RemovableHandle] = []
+        self._stock = ""
+
+    def __enter__(self) -> Self:
+        self._hooks = self._add_hooks(min(LAYERS_BEFORE, len(self._layers) - 1))
+        self._stock = attention_implementation(self._tower)
+        name = register_attention(PREFIX, self._stock, _keeping_apart)
+        self._tower.set_attn_implementation(name)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._tower.set_attn_implementation(self._stock)
+        self._run(None)
+
+    @abstractmethod
+    def _add_hooks(self, first: int) -> list[RemovableHandle]:
+        """Register what runs within the block; `first` is the layer before which is selected."""
+
+    def _run(self, running: Running | None) -> None:
+        """From here on attention keeps to that; None is the stock one."""
+        _here.running = running
+
+    @property
+    def _running(self) -> Running | None:
+        return getattr(_here, "running", None)
+
+
+class MergedVision(TowerInPart):
+    """A tower that has frames along an axis of their own."""
+
+    def __init__(self, model: Any, tower: Tower, merging: BeforeVision) -> None:
+        super().__init__(model, tower, merging)
+        self._model, self._family_tower = model, tower
+        self._weights: torch.Tensor | None = None
+
+    def _add_hooks(self, first: int) -> list[RemovableHandle]:
+        return [
+            before_forward(self._layers[first], self._before_layer),
+            after_forward(self._tower, self._after_tower),
+        ]
+
+    def _before_layer(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
+        hidden = args[0]
+        frames, patches = hidden.shape[:2]
+        weights = self._pooling(hidden)
+        self.kept = self._merging.keep(weights.to(hidden) @ hidden)
+        is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
+        is_kept.view(-1)[self.kept] = True
+        needed = (is_kept.float() @ (weights > 0).float()) > 0
+        references = self._merging.references(frames)
+        # The class token isn't needed for any visual token, but for whole frames to be whole.
+        needed[[other is None for other in references]] = True
+        window = Window([patches.nonzero().flatten() for patches in needed], references)
+        bounds = [0, patches]
+        self._run(Running(window, bounds, window.counts(bounds)))
+        return (window.narrow(hidden), *args[1:]), kwargs
+
+    def _after_tower(self, output: Any) -> Any:
+        """Whole frames from here on: of the last layer, and of those before that are asked for."""
+        running = self._running
+        assert running is not None, "selected before a layer"
+        self._run(None)
+        whole = running.window.whole
+        output.last_hidden_state = whole(output.last_hidden_state)
+        if output.hidden_states is not None:  # None for a layer that wasn't asked for
+            output.hidden_states = tuple(map(whole, output.hidden_states))
+        return output
+
+    def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[N, P]`: how much of each patch is in each visual token."""
+        if self._weights is None:
+            patches = hidden.shape[1]
+            self._weights = self._family_tower.pooling(self._model, patches, hidden.device)
+        return self._weights
+
+
+def _keeping_apart(stock: Attention, _: str) -> Attention:
+    def attention(
+        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+        attention_mask: torch.Tensor | None, scaling: float, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        running: Running | None = getattr(_here, "running", None)
+        if running is None:
+            return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        kwargs = {name: told for name, told in kwargs.items() if name not in _OF_SEQUENCES}
+        keys, values = running.window.widen(key[0]), running.window.widen(value[0])
+        parts = iter(query.split([n for frame in running.counts for n in frame], dim=2))
+        found = []
+        for frame in range(len(keys)):
+            for begin, end in pairwise(running.bounds):
+                part = next(parts)
+                if part.shape[2] == 0:  # nothing of it is kept, so nothing asks
+                    continue
+                seen = (x[frame : frame + 1, :, begin:end] for x in (keys, values))
+                # Processors make whole pictures of frames: there is no padding to mask.
+                found.append(stock(module, part, *seen, None, scaling=scaling, **kwargs)[0])
+        return torch.cat(found, dim=1), None
+
+    return attention

@@ -1,0 +1,1 @@
+"""The engine that answers on a Ray cluster."""

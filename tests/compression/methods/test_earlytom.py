@@ -1,0 +1,238 @@
+"""EarlyTom against its rule written out by loops: groups, merging of frames, and what they keep."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli.compression.methods.earlytom import EarlyTom, best_of_windows
+from dycoke_cli.compression.selection import Given, MergedFrames
+from dycoke_cli.errors import UsageError
+from tests.compression.clips import BUDGETS, CLIPS, cosine, evenly_shared, given, single
+
+Frame = list[list[float]]
+
+
+def alike(a: Frame, b: Frame) -> float:
+    each = [single(cosine(p, q)) for p, q in zip(a, b, strict=True)]
+    return single(math.fsum(each) / len(each))
+
+
+def groups_by_loops(frames: list[Frame], method: EarlyTom) -> list[list[int]]:
+    groups, average = [[0]], 1.0
+    for number in range(1, len(frames)):
+        similarity = alike(frames[groups[-1][0]], frames[number])
+        average = method.ema * similarity + (1 - method.ema) * average
+        if average < method.group_threshold or len(groups[-1]) + 1 >= method.max_window:
+            groups.append([number])
+            average = 1.0
+        else:
+            groups[-1].append(number)
+    return groups
+
+
+def merged_by_loops(
+    frames: list[Frame], method: EarlyTom, least: int
+) -> tuple[list[Frame], list[int]]:
+    """The frames that are left, and for each that was there the number of its own among them."""
+    left: list[Frame] = []
+    rows: list[int] = []
+    count = len(frames)
+    for group in groups_by_loops(frames, method):
+        todo = [*group]
+        ends = alike(frames[group[0]], frames[group[-1]])
+        while todo:
+            first = todo.pop(0)
+            rows.append(len(left))
+            left.append(frames[first])
+            # Neither end of the group is ever one of a pair.
+            if first == group[0] or len(todo) < 2 or count <= least:
+                continue
+            second = todo[0]
+            now = alike(frames[first], frames[second])
+            following = alike(frames[second], frames[todo[1]]) if len(todo) > 2 else None
+            if now > ends and (following is None or now > following):
+                other = max(following or 0.0, 0.0)
+                share = now / (now + other) if now > 0 else 1.0
+                left[-1] = [
+                    [share * x + (1 - share) * y for x, y in zip(p, q, strict=True)]
+                    for p, q in zip(frames[first], frames[second], strict=True)
+                ]
+                rows.append(rows[-1])
+                todo.pop(0)
+                count -= 1
+    return left, rows
+
+
+def kept_by_loops(of_clip: Given, merged: MergedFrames | None, retain: float) -> list[int]:
+    attention = of_clip.attention.double().tolist()
+    frames, size = len(attention), len(attention[0])
+    into = range(frames) if merged is None else merged.into
+    groups = range(frames) if merged is None else merged.groups
+    left = sorted(set(into))
+    quotas = evenly_shared(max(1, int(frames * size * retain)), len(left))
+    found = []
+    for frame, quota in zip(left, quotas, strict=True):
+        members = [f for f in left if groups[f] == groups[frame]]
+        ranked = sorted(range(size), key=lambda n: (-attention[frame][n], n))
+        if frame in (members[0], members[-1]):
+            found += sorted(frame * size + n for n in ranked[:quota])
+            continue
+        tokens = list(range(size))
+        for window in range(quota):
+            length = -(-(len(tokens)) // (quota - window))
+            own, tokens = tokens[:length], tokens[length:]
+            found.append(frame * size + min(own, key=ranked.index))
+    return found
+
+
+# Frames of which several are alike, in every order of likeness.
+def walk(frames: int, seed: int, step: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    moved = torch.randn(frames, 5, 6, generator=generator) * step
+    return torch.randn(1, 5, 6, generator=generator) + moved.cumsum(0)
+
+
+HIDDEN = CLIPS | {f"walk {s}": walk(17, s, 0.1 + 0.1 * s) for s in range(6)}
+METHODS = (
+    EarlyTom(retain=0.01),
+    EarlyTom(retain=0.01, group_threshold=-1.0),
+    EarlyTom(retain=0.01, group_threshold=-1.0, max_window=40),
+    EarlyTom(retain=0.7, group_threshold=0.2, max_window=9, ema=0.5),
+)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("clip", HIDDEN)
+def test_frames_are_merged_by_the_rule(clip: str, method: EarlyTom) -> None:
+    hidden = HIDDEN[clip]
+    merging = method.merge_frames()
+    frames: list[Any] = hidden.double().tolist()
+    least = max(1, math.ceil(len(frames) * method.retain))
+    for _ in range(3):
+        expected, rows = merged_by_loops(frames, method, least)
+        merged, found = merging.merge(hidden, len(HIDDEN[clip]))
+        assert found == rows
+        assert merged.dtype == hidden.dtype
+        tolerance = {"atol": 2e-2, "rtol": 2e-2} if hidden.dtype == torch.bfloat16 else {}
+        torch.testing.assert_close(merged, torch.tensor(expected, dtype=hidden.dtype), **tolerance)
+        hidden, frames = merged, merged.double().tolist()
+    numbers = [n for n, g in enumerate(groups_by_loops(frames, method)) for _ in g]
+    assert merging.groups(hidden) == numbers
+
+
+def test_the_walks_do_merge() -> None:
+    left = [len(METHODS[2].merge_frames().merge(walk(17, s, 0.3), 17)[0]) for s in range(6)]
+    assert max(left) < 17
+
+
+def test_a_group_by_hand() -> None:
+    """Six frames in a plane: the ends stay, the pair that is most alike becomes one frame."""
+    angles = torch.tensor([0.0, 30.0, 50.0, 60.0, 80.0, 110.0]).deg2rad()
+    frames = torch.stack([angles.cos(), angles.sin()], -1)[:, None]
+    merging = EarlyTom(retain=0.01, group_threshold=-1.0, max_window=7).merge_frames()
+    merged, rows = merging.merge(frames, 6)
+    # 20 degrees to the next, then 10, then 20: the second pair is merged, with weights of
+    # cos 10 and cos 20; the frame behind it has nothing left to be merged with.
+    assert rows == [0, 1, 2, 2, 3, 4]
+    share = math.cos(math.radians(10)) / (math.cos(math.radians(10)) + math.cos(math.radians(20)))
+    torch.testing.assert_close(merged[2], share * frames[2] + (1 - share) * frames[3])
+    assert torch.equal(merged[[0, 1, 3, 4]], frames[[0, 1, 4, 5]])
+    # Without the frame behind it, it is the last pair, which becomes its first frame.
+    merged, rows = merging.merge(frames[[0, 1, 2, 3, 5]], 5)
+    assert rows == [0, 1, 2, 2, 3]
+    assert torch.equal(merged, frames[[0, 1, 2, 5]])
+
+
+def test_of_two_pairs_that_are_as_much_alike_the_earlier_is_not_merged() -> None:
+    frames = torch.tensor([[1.0, 0], [1, 1], [1, 2], [1, 1], [0, 1]])[:, None]
+    merging = EarlyTom(retain=0.01, group_threshold=-1.0, max_window=7).merge_frames()
+    merged, rows = merging.merge(frames, 5)
+    assert rows == [0, 1, 2, 2, 3]
+    assert torch.equal(merged, frames[[0, 1, 2, 4]])
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("retain", BUDGETS)
+def test_what_is_kept_is_the_rule_by_loops(clip: str, retain: float) -> None:
+    of_clip = given(clip)
+    frames = len(of_clip.features)
+    several = MergedFrames(
+        tuple(f - f % 2 for f in range(frames)), tuple(f // 6 for f in range(frames))
+    )
+    one_group = MergedFrames(tuple(range(frames)), (0,) * frames)
+    for merged in (None, one_group, several):
+        if merged is several and retain > 0.5:  # merging stops before
+            continue
+        shown = Given(of_clip.features, of_clip.attention, merged=merged)
+        selection = EarlyTom(retain=retain).choose(shown)
+        assert selection.kept.tolist() == kept_by_loops(of_clip, merged, retain)
+        assert selection.features is None
+
+
+def test_windows_by_hand() -> None:
+    scores = torch.tensor([3.0, 1, 2, 2, 5, 5, 0])
+    assert best_of_windows(scores, 0).tolist() == []
+    assert best_of_windows(scores, 1).tolist() == [4]
+    assert best_of_windows(scores, 3).tolist() == [0, 4, 5]
+    assert best_of_windows(scores, 7).tolist() == [*range(7)]
+
+
+def test_the_count_is_exact_however_much_could_be_merged() -> None:
+    draw = random.Random(0)
+    for _ in range(60):
+        frames, size = draw.randint(1, 80), draw.randint(1, 9)
+        retain = draw.choice([1e-9, 0.1, 0.25, 0.29, 1 / 3, 0.5, 0.9, 1.0, 1 - draw.random()])
+        method = EarlyTom(retain=retain, group_threshold=-1.0, max_window=draw.randint(2, 50))
+        merging = method.merge_frames()
+        hidden = 1 + 0.1 * torch.rand(frames, 3, 4)
+        hidden = hidden if draw.random() < 0.5 else torch.ones_like(hidden).cumsum(0)
+        into, groups = [], []
+        for window in hidden.split(merging.window):
+            rows = [*range(len(window))]
+            left = window
+            for _ in range(3):
+                left, found = merging.merge(left, len(window))
+                rows = [found[row] for row in rows]
+            first = [rows.index(row) + len(into) for row in rows]
+            numbers = merging.groups(left)
+            groups += [100 * len(into) + numbers[row] for row in rows]
+            into += first
+        attention = torch.rand(frames, size)
+        shown = Given(
+            torch.rand(frames, size, 2), attention, merged=MergedFrames((*into,), (*groups,))
+        )
+        kept = method.choose(shown).kept.tolist()
+        assert len(kept) == max(1, int(frames * size * retain)) == len(set(kept))
+        assert {into[token // size] == token // size for token in kept} == {True}
+
+
+@pytest.mark.parametrize(
+    ("depth", "layers"),
+    [(26, [8, 21, 23]), (24, [7, 19, 21]), (27, [8, 22, 24]), (4, [0, 2]), (2, [0]), (1, [])],
+)
+def test_layers_are_in_proportion_to_the_towers(depth: int, layers: list[int]) -> None:
+    assert EarlyTom().merge_frames().layers(depth) == layers
+
+
+def test_layers_can_be_chosen() -> None:
+    assert EarlyTom(tower_layers="10+21+23").merge_frames().layers(26) == [10, 21, 23]
+    assert EarlyTom(tower_layers="0").merge_frames().layers(2) == [0]
+    with pytest.raises(UsageError, match=r"tower_layers must be from 0 to 24 for this model, .*25"):
+        EarlyTom(tower_layers="8+25").merge_frames().layers(26)
+    for text in ("", "8,21", "8+", "21+8", "8+8", "-1", "8 + 9", "all", "1.5"):
+        with pytest.raises(UsageError, match="in ascending order, as in 8"):
+            EarlyTom(tower_layers=text)
+
+
+def test_what_is_encoded_depends_on_what_the_tower_is_told() -> None:
+    """And not on what is done behind it."""
+    key = EarlyTom().merge_frames().parameters
+    for other in ({"retain": 0.1}, {"tower_layers": "8"}, {"ema": 1.0}, {"max_window": 5},
+                  {"group_threshold": 0.5}):  # fmt: skip
+        assert EarlyTom(**other).merge_frames().parameters != key
+    assert EarlyTom(inner_layer=3, positions="kept").merge_frames().parameters == key

@@ -1,0 +1,157 @@
+"""FlashVID against loops over tokens."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from dycoke_cli.compression.methods.flashvid import FlashVID
+from dycoke_cli.compression.segments import segments_at_cuts
+from tests.compression.clips import (
+    BUDGETS,
+    CLIPS,
+    assert_selected,
+    cosine,
+    evenly_shared,
+    given,
+    mean,
+    peaks,
+    single,
+)
+
+
+def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]]:
+    means = [mean(frame) for frame in frames]
+    alike = [single(cosine(a, b)) for a, b in zip(means[1:], means[:-1], strict=True)]
+    cuts = {t for t, s in enumerate(alike) if s < threshold}
+    for t in sorted(range(len(alike)), key=lambda t: (alike[t], t))[: least - 1]:
+        cuts.add(t)
+    ends = [0, *(t + 1 for t in sorted(cuts)), len(frames)]
+    return [(a, b) for a, b in itertools.pairwise(ends)]
+
+
+def diverse(frame: list, attention: list[float], centers: list, count: int) -> list[int]:
+    size = len(frame)
+    weights = []
+    for n in range(size):
+        inner = [sum(x * y for x, y in zip(frame[n], c, strict=True)) for c in centers]
+        weights.append(attention[n] * math.fsum(inner) / len(inner))
+    to = [
+        [single((1 - single(cosine(frame[i], frame[j], 1e-12))) * weights[j]) for j in range(size)]
+        for i in range(size)
+    ]
+    chosen: list[int] = []
+    for _ in range(count):
+        score = {}
+        for j in range(size):
+            if j not in chosen:
+                column = sorted(to[i][j] for i in (chosen or range(size)))
+                score[j] = column[0] if chosen or size == 1 else column[1]
+        chosen.append(max(score, key=lambda j: (score[j], -j)))
+    return chosen
+
+
+def of_segment(
+    frames: list, attention: list, counts: list[int], method: FlashVID
+) -> dict[int, list[float]]:
+    """The tokens kept of a segment, and what they become."""
+    size = len(frames[0])
+    centers = [mean(frame) for frame in frames]
+    found: dict[int, list[float]] = {}
+    rest = []
+    for t, frame in enumerate(frames):
+        chosen = diverse(
+            frame, attention[t], centers, counts[t] - int(method.contextual * counts[t])
+        )
+        found |= {t * size + n: frame[n] for n in chosen}
+        rest.append([n for n in range(size) if n not in chosen])
+    wanted = sum(counts) - len(found)
+    others = sum(map(len, rest))
+    links = {}
+    for t in range(1, len(frames)):
+        for n in rest[t]:
+            like = [single(cosine(frames[t][n], frames[t - 1][m], 1e-12)) for m in rest[t - 1]]
+            if like and max(like) > method.merge_threshold:
+                links[t, n] = (max(like), rest[t - 1][like.index(max(like))])
+    most = others - max(wanted, min(sum(counts), others))
+    strongest = sorted(links, key=lambda at: (-links[at][0], at))[:most]
+    trees: dict[tuple[int, int], list] = {}
+    for t, positions in enumerate(rest):
+        for n in positions:
+            root = (t, n)
+            while root in strongest:
+                root = (root[0] - 1, links[root][1])
+            trees.setdefault(root, []).append(frames[t][n])
+    ends = [0]
+    for t in range(len(frames)):
+        ends.append(ends[-1] + sum(root[0] == t for root in trees))
+    for t in range(len(frames)):
+        roots = sorted(root for root in trees if root[0] == t)
+        whole = max(1, ends[-1])
+        quota = ends[t + 1] * wanted // whole - ends[t] * wanted // whole
+        tokens = [mean(trees[root]) for root in roots]
+        if quota == len(roots):
+            found |= {t * size + n: tok for (_, n), tok in zip(roots, tokens, strict=True)}
+            continue
+        if not quota:
+            continue
+        middle = peaks(tokens, quota, min(7, quota))
+        members: dict[int, list] = {c: [tokens[c]] for c in middle}
+        for i, token in enumerate(tokens):
+            if i not in middle:
+                apart = {
+                    c: single(math.dist(token, tokens[c]) / math.sqrt(len(token))) for c in middle
+                }
+                members[min(apart, key=lambda c: (apart[c], c))].append(token)
+        found |= {t * size + roots[c][1]: mean(members[c]) for c in middle}
+    return found
+
+
+def reference(
+    frames: list, attention: list, retain: float, method: FlashVID
+) -> dict[int, list[float]]:
+    """The rule, a token at a time."""
+    size, found = len(frames[0]), {}
+    counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
+    for a, b in segments(frames, method.segment_threshold, method.min_segments):
+        part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
+        found |= {a * size + at: token for at, token in part.items()}
+    return found
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_segments": 1, "segment_threshold": -1.0},
+        {"min_segments": 2, "segment_threshold": 0.5, "merge_threshold": 0.1, "contextual": 0.7},
+    ],
+    ids=["defaults", "one segment", "much merged"],
+)
+def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
+    of_clip = given(clip)
+    lists = [x.double().tolist() for x in (of_clip.features, of_clip.attention)]
+    for retain in BUDGETS:
+        method = FlashVID(retain=retain, **options)
+        assert_selected(method.choose(of_clip), reference(*lists, retain, method))
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_segments(clip: str) -> None:
+    for threshold in (0.9, 0.0):
+        for least in (1, 3, 8):
+            expected = segments(CLIPS[clip].double().tolist(), threshold, least)
+            found = segments_at_cuts(CLIPS[clip], threshold, least)
+            assert found == expected
+            assert len(found) >= min(least, len(CLIPS[clip]))
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_with_everything_kept_nothing_changes(clip: str) -> None:
+    of_clip = given(clip)
+    selection = FlashVID(retain=1.0, min_segments=1).choose(of_clip)
+    assert torch.equal(selection.features, of_clip.features.flatten(0, 1).double())

@@ -1,0 +1,91 @@
+"""VidCom2 against loops over tokens, channels and frames."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dycoke_cli.compression.methods.vidcom2 import VidCom2
+from tests.compression.clips import BUDGETS, CLIPS, Frames, floats, mean, norm, single
+
+
+def similarity(token: list[float], center: list[float]) -> float:
+    distance = math.fsum((x - y) ** 2 for x, y in zip(token, center, strict=True))
+    return sum(math.exp(-distance / (2 * alpha)) for alpha in (0.125, 0.25, 0.5, 1.0, 2.0))
+
+
+def scored(frames: Frames) -> tuple[list[list[float]], list[float]]:
+    """Redundancy of each token, and mean similarity of each frame to the video."""
+    everything = [token for frame in frames for token in frame]
+    average = mean(everything)
+    spread = [
+        (single(mean([[(t[c] - average[c]) ** 2] for t in everything])[0]), c)
+        for c in range(len(average))
+    ]
+    channels = sorted(c for _, c in sorted(spread)[: max(1, len(average) // 2)])
+    short = [[[token[c] for c in channels] for token in frame] for frame in frames]
+    unit = [[[x / max(norm(t), 1e-12) for x in t] for t in frame] for frame in short]
+    video = mean([token for frame in unit for token in frame])
+    to_video = [[similarity(token, video) for token in frame] for frame in unit]
+    redundancy = [
+        [single(v + similarity(t, mean(frame))) for v, t in zip(values, frame, strict=True)]
+        for values, frame in zip(to_video, unit, strict=True)
+    ]
+    return redundancy, [math.fsum(values) / len(values) for values in to_video]
+
+
+def counts(to_video: list[float], size: int, retain: float) -> list[int]:
+    """How many tokens each frame keeps before they are brought to the budget."""
+    highest = max(-v for v in to_video)
+    powers = [math.exp((-v - highest) / 0.01) for v in to_video]
+    chances = [power / sum(powers) for power in powers]
+    average = sum(chances) / len(chances)
+    scales = [min(1.0, retain * (1 + p - average)) for p in chances]
+    return [max(1, round(single(scale * size))) for scale in scales]  # halves to even
+
+
+def reference(frames: Frames, retain: float) -> list[int]:
+    """The rule, a token at a time."""
+    size = len(frames[0])
+    redundancy, to_video = scored(frames)
+    flat = [value for values in redundancy for value in values]
+    kept = set()
+    for f, count in enumerate(counts(to_video, size, retain)):
+        ranked = sorted(range(size), key=lambda n, f=f: (redundancy[f][n], n))  # type: ignore[misc]
+        kept |= {f * size + n for n in ranked[:count]}
+    target = max(len(frames), int(len(flat) * retain))
+    while len(kept) > target:
+        kept.remove(max(kept, key=lambda n: (flat[n], n)))
+    while len(kept) < target:
+        dropped = [n for n in range(len(flat)) if n not in kept]
+        kept.add(min(dropped, key=lambda n: (flat[n], n)))
+    return sorted(kept)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_it_is_the_rule_by_loops(clip: str) -> None:
+    for retain in BUDGETS:
+        chosen = VidCom2(retain=retain).select(CLIPS[clip]).tolist()
+        assert chosen == reference(floats(clip), retain), retain
+
+
+def test_both_ways_to_the_budget_are_among_the_clips() -> None:
+    drift = []
+    for clip, features in CLIPS.items():
+        frames, size = features.shape[:2]
+        for retain in BUDGETS:
+            taken = sum(counts(scored(floats(clip))[1], size, retain))
+            drift.append(taken - max(frames, int(frames * size * retain)))
+    assert min(drift) < 0 < max(drift)
+
+
+def test_the_odd_frame_out_keeps_up_to_twice_its_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 20, 8, generator=generator).repeat(8, 1, 1)
+    features[5] = -features[5] + torch.randn(20, 8, generator=generator)
+    kept = VidCom2(retain=0.25).select(features)
+    per_frame = (kept // 20).bincount(minlength=8).tolist()
+    assert sum(per_frame) == 40
+    assert per_frame[5] == max(per_frame) > 5 >= max(per_frame[:5] + per_frame[6:])

@@ -1,0 +1,271 @@
+"""What an answer would cost, against the paper's figures, a model that is loaded, and by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.methods.evs import EVS
+from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.engine.memory.cost import Cost, EstimatedContext
+from dycoke_cli.engine.memory.estimating import clip_tokens, estimate_cost
+from dycoke_cli.engine.memory.flops import prefill_flops
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models import kernel_choice
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
+from dycoke_cli.models.cpu import eligible
+from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.kernel_choice import attention_shapes, linear_shapes
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.target import Target
+
+CLIP = ClipTokens(32, 196)
+HERE = Target("cpu", 24 * 10**9)
+# Hidden size, MLP width and layers of Qwen2, as its makers published them.
+QWEN2 = {
+    "llava-onevision-0.5b": (896, 4864, 24),
+    "llava-onevision-7b": (3584, 18944, 28),
+    "llava-onevision-72b": (8192, 29568, 80),
+}
+
+
+def cost(
+    name: str,
+    method: Method | None = None,
+    target: Target = HERE,
+    clip: ClipTokens = CLIP,
+    **loading: str,
+) -> Cost:
+    options = LoadOptions(**loading)  # type: ignore[arg-type]
+    return estimate_cost(find(name), clip, method or DyCoke(), options, 128, target)
+
+
+def test_flops_of_the_paper() -> None:
+    """40.8 → 17.4 T (Table 1); the paper counts 58.8 tokens of a compared frame, and 58 stay."""
+    found = cost("llava-onevision-7b").flops
+    assert found.prefill_uncompressed / 1e12 == pytest.approx(40.77, abs=0.01)
+    papers = prefill_flops([2979.2] * 28, hidden=3584, mlp=18944)  # type: ignore[list-item]
+    assert papers / 1e12 == pytest.approx(17.39, abs=0.01)
+    assert found.prefill / papers == pytest.approx(2960 / 2979.2, abs=0.002)
+
+
+@pytest.mark.parametrize("name", QWEN2)
+def test_flops_by_hand(name: str) -> None:
+    d, m, layers = QWEN2[name]
+    found = cost(name)
+
+    def prefill(n: int) -> float:
+        return layers * (4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m)
+
+    def decode(by_layer: list[int]) -> float:
+        r = 128
+        return sum(r * (4 * d**2 + 2 * d * m + 2 * (d * n + d * (r + 1) / 2)) for n in by_layer)
+
+    kept = 8 * 196 + 24 * 58
+    active = int(kept * (1 - 0.7))
+    assert found.tokens.visual_kept == kept
+    assert found.flops.prefill_uncompressed == pytest.approx(prefill(6272))
+    assert found.flops.prefill == pytest.approx(prefill(kept))
+    assert found.flops.decode_uncompressed == pytest.approx(decode([6272] * layers))
+    assert found.flops.decode == pytest.approx(decode([kept] * 3 + [active] * (layers - 3)))
+    read = (3 * kept + (layers - 3) * active) / layers
+    assert found.tokens.visual_read_per_step == pytest.approx(read)
+
+
+def test_a_choice_inside_holds_for_the_prompt() -> None:
+    found = cost("llava-onevision-7b", FastV(prune_ratio=0.5, prune_layer=2))
+    by_layer = [6272] * 2 + [3136] * 26
+    assert found.flops.prefill == pytest.approx(prefill_flops(by_layer, hidden=3584, mlp=18944))
+    assert found.tokens.visual_kept == 6272
+
+
+def test_kv_cache_and_weights_by_hand() -> None:
+    found = cost("llava-onevision-7b", dtype="bfloat16").bytes
+    # Four KV heads of 128 numbers, keys and values, in two bytes, in 28 layers.
+    entry = 2 * 4 * 128 * 2 * 28
+    assert found.kv_cache_uncompressed == entry * (6272 + 64 + 128)
+    assert found.kv_cache == entry * (2960 + 64 + 128)
+    assert found.weights == pytest.approx(2 * 8_030_807_584, rel=1e-6)
+    assert found.loading == pytest.approx(found.weights + 2 * 152_000 * 3584, rel=1e-3)
+    full = cost("llava-onevision-7b", dtype="float32").bytes
+    assert full.weights == full.loading == pytest.approx(2 * found.weights, rel=1e-6)
+
+
+# Linear layers of Qwen2 7B's decoder; bitsandbytes leaves embeddings, norms, the output layer, the
+# projector and the vision tower as they are, in the dtype of the weights.
+DECODER_7B = 28 * (2 * 3584**2 + 2 * 512 * 3584 + 3 * 18944 * 3584)
+ROWS_7B = 28 * (2 * 3584 + 2 * 512 + 2 * 18944 + 3584)
+
+
+def test_weights_that_bitsandbytes_quantizes() -> None:
+    whole = 2 * (8_030_807_584 - DECODER_7B)
+    gpu = Target("cuda", 24 * 10**9)
+    int8 = cost("llava-onevision-7b", target=gpu, quantize="int8").bytes.weights
+    assert int8 == pytest.approx(DECODER_7B + 4 * ROWS_7B + whole, rel=1e-4)
+    int4 = cost("llava-onevision-7b", target=gpu, quantize="int4").bytes.weights
+    assert int4 == pytest.approx(DECODER_7B * 4.127 / 8 + whole, rel=1e-3)
+    assert int4 == pytest.approx(6.3e9, rel=0.02)
+    # The same on a CPU, where 8 bits are our own.
+    assert cost("llava-onevision-7b", quantize="int4").bytes.weights == int4
+
+
+@pytest.mark.parametrize(
+    ("target", "fits"),
+    [
+        (Target("cpu", 24 * 10**9), "ram"),
+        (Target("cuda", 80 * 10**9, 24 * 10**9), "gpu"),
+        (Target("cuda", 8 * 10**9, 24 * 10**9), "ram"),
+        (Target("cuda", 8 * 10**9), "no"),
+        (Target("mps", 24 * 10**9), "gpu"),
+        (Target("cpu", None), None),
+    ],
+)
+def test_where_it_fits(target: Target, fits: str | None) -> None:
+    assert cost("llava-onevision-7b", target=target, dtype="bfloat16").fits == fits
+
+
+def test_what_would_fit_does_and_a_bit_more_does_not() -> None:
+    """By asking again with each flag that is named."""
+    small = Target("cuda", 26 * 10**9)
+    clip = ClipTokens(1000, 196)
+    plenty = estimate_cost(find("qwen2-vl-7b"), clip, EVS(retain=0.9), LoadOptions(), 128, small)
+    assert (plenty.fits, plenty.context.fits) == ("no", False)
+    flags = dict(flag.split()[:2] for flag in plenty.would_fit)
+    assert set(flags) == {"--frames", "--retain"}
+
+    def fit(frames: int, retain: float) -> bool:
+        found = cost("qwen2-vl-7b", EVS(retain=retain), small, ClipTokens(frames, 196))
+        return found.fits == "gpu" and found.context.fits
+
+    frames, retain = int(flags["--frames"]), float(flags["--retain"])
+    assert fit(frames, 0.9)
+    assert not fit(frames + 1, 0.9)
+    assert fit(1000, retain)
+    assert not fit(1000, retain + 0.001)
+
+
+def test_smaller_weights_and_models_that_would_fit() -> None:
+    tight = cost("qwen2.5-vl-7b", target=Target("cuda", 13 * 10**9))
+    assert tight.fits == "no"
+    assert tight.would_fit == ("--quantize int8", "--model qwen2.5-vl-3b")
+    assert cost("qwen2.5-vl-7b", target=Target("cuda", 13 * 10**9), quantize="int8").fits == "gpu"
+    assert cost("qwen2.5-vl-3b", target=Target("cuda", 13 * 10**9)).fits == "gpu"
+    full = cost("llava-onevision-0.5b", target=Target("cpu", 3 * 10**9), dtype="float32")
+    assert full.would_fit[0] == "--dtype bfloat16"
+
+
+def test_an_hour_is_longer_than_the_context() -> None:
+    hour = ClipTokens(3600, 196)
+    found = cost("llava-onevision-7b", Method(), Target("cuda", 10**12), hour)
+    assert found.context == EstimatedContext(32768, 3600 * 196 + 64 + 128, fits=False)
+    assert found.fits == "gpu"
+    assert found.would_fit == (f"--frames {(32768 - 192) // 196} or fewer",)
+    fiftieth = cost("llava-onevision-7b", EVS(retain=0.02), Target("cuda", 10**12), hour)
+    assert fiftieth.context.fits
+    assert fiftieth.warnings == ()
+    kept = EVS(retain=0.02, positions="kept")
+    beyond = cost("llava-onevision-7b", kept, Target("cuda", 10**12), hour)
+    assert [one.split(",")[0] for one in beyond.warnings] == [
+        f"positions run up to {3600 * 196 + 64 + 128 - 2}"
+    ]
+
+
+def test_time_is_that_of_the_measured_kernels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each kernel takes a millisecond here, whatever its shape."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name, options = "llava-onevision-0.5b", {"dtype": "float32"}
+    assert cost(name, **options).seconds is None
+    config = AutoConfig.for_model(**published(name).config)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    shapes: dict[str, dict[str, float]] = {}
+    for shape in attention_shapes(model):
+        shapes[str(shape)] = {"stock": 2.0, "own": 1.0}
+    for layer in eligible(model).values():
+        for linear in linear_shapes(layer, generating=True):
+            shapes[str(linear)] = {"stock": 1.0}
+    monkeypatch.setattr(kernel_choice.Machine, "read", lambda self: shapes)
+    found = cost(name, Method(), **options)
+    d, m, kv, vocabulary = 896, 4864, 128, 152_000
+
+    def each(inputs: int, outputs: int) -> float:
+        """Of a product, in seconds: layers are timed as one of 2,048 x 1,024 at most."""
+        return 1e-3 * inputs * outputs / (min(inputs, 2048) * min(outputs, 1024))
+
+    layer = 2 * each(d, d) + 2 * each(d, kv) + 2 * each(d, m) + each(m, d)
+    logits = each(d, vocabulary)
+    tokens = 6272 + 64
+    prefill = 24 * (layer * tokens / 128 + 1e-3 * (tokens / 512) ** 2) + logits
+    assert found.seconds is not None
+    assert found.seconds.prefill == pytest.approx(prefill)
+    step = 24 * (layer + 1e-3 * (tokens + 64) / 2048) + logits
+    assert found.seconds.decode == pytest.approx(127 * step)
+    wide = 4 * each(1152, 1152) + each(1152, 4304) + each(4304, 1152)
+    patches = (384 // 14) ** 2
+    vision = 32 * 26 * (wide * patches / 128 + 1e-3 * (patches / 512) ** 2)
+    assert found.seconds.vision == pytest.approx(vision)
+    assert cost(name, Method(), Target("cuda", 10**12), **options).seconds is None
+    early = cost(name, DyCoke(merge_stage="vision"), **options).seconds
+    assert early is not None
+    assert early.vision is None is early.total
+
+
+def test_it_is_what_an_answer_says() -> None:
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.load import load
+    from dycoke_cli.video import Sampling, read
+
+    clip = read(Path(__file__).parents[3] / "sample_videos" / "move.mp4", Sampling(frames=8))
+    loaded = load("mini", device="cpu")
+    answer = VideoSession(loaded, clip).ask("What does the blue star do?", DyCoke())
+    height, width = clip.frames.shape[1:3]
+    tokens = clip_tokens(find("mini"), 8, height, width)
+    found = estimate_cost(find("mini"), tokens, DyCoke(), LoadOptions(device="cpu"), 128, HERE)
+    assert (found.tokens.visual, found.tokens.visual_kept) == (
+        answer.tokens.visual,
+        answer.tokens.visual_kept,
+    )
+    assert found.tokens.visual_read_per_step == pytest.approx(answer.tokens.visual_read_per_step)
+    assert found.method == answer.method
+    assert found.dtype == answer.model.dtype
+    assert found.device == answer.model.device
+    entry = 2 * 4 * 64 * 2 * 10  # keys and values of four heads in two bytes, in ten layers
+    prompt = answer.tokens.visual_kept + answer.tokens.text
+    assert answer.bytes.kv_cache >= prompt * entry
+    assert found.bytes.kv_cache == (answer.tokens.visual_kept + 64 + 128) * entry
+    assert found.bytes.weights == answer.bytes.weights
+
+
+def test_a_layer_that_the_model_does_not_have() -> None:
+    with pytest.raises(UsageError, match="prune_layer must be from 1 to 9 for mini"):
+        cost("mini", DyCoke(prune_layer=10))
+
+
+def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_onevision"}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    folder = ModelRef("mine", str(tmp_path), None, local=True)
+    found = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    assert found.bytes.weights > 10**9
+
+
+def test_a_model_that_no_catalog_has_asks_its_processor() -> None:
+    folder = ModelRef("mine", str(BUNDLED_CHECKPOINT), None, local=True)
+    assert clip_tokens(folder, 5, 72, 128) == clip_tokens(find("mini"), 5, 72, 128)
+
+
+def test_a_family_that_is_not_supported(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    folder = ModelRef("mine", str(tmp_path), None, local=True)
+    with pytest.raises(ModelError, match="of the family 'llava', which isn't supported"):
+        estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)

@@ -1,0 +1,52 @@
+"""Frames that are the same are encoded once, and the rows are those of the stock model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.prompt import make_prompt
+from tests.exactness import assert_same
+from tests.families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
+from tests.families.tiny import MAKERS, make
+
+
+def repeated(order: list[int]) -> Pictures:
+    """A clip whose frames come again; in pairs for the families that merge two."""
+    shown = clip(max(order) + 1)
+    pictures = np.stack([shown.frames[i] for i in order for _ in range(2)])
+    return Pictures.of(pictures)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("numbers", [1, 10**9])
+def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    model, processor = make(family)
+    shown = repeated([0, 1, 1, 0, 2, 2, 0])
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, shown)
+    stock = stock_inputs(family, processor, shown)
+    given = at_decoder(model, stock)
+    beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
+    shown_at = known.placeholders(model.config, stock["input_ids"], beside)
+    encoded = encode.encode_video(model, known, prompt)
+    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
+    alike = first_alike(known, prompt.inputs, prompt.frames)
+    assert len(set(alike)) < prompt.frames
+
+
+def test_each_frame_finds_the_first_of_its_kind_and_the_last_is_itself() -> None:
+    model, processor = make("llava_onevision")
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, repeated([0, 1, 0]))
+    assert first_alike(known, prompt.inputs, 6) == [0, 0, 2, 2, 0, 5]
+
+
+def test_runs_are_what_is_new_and_no_longer_than_asked() -> None:
+    assert list(new_runs([0, 0, 2, 3, 4, 0, 6], 2)) == [(0, 1), (2, 4), (4, 5), (6, 7)]
+    assert list(new_runs([0, 1, 2], 100)) == [(0, 3)]
+    assert list(new_runs([0], 1)) == [(0, 1)]

@@ -1,0 +1,361 @@
+"""Merging before vision in towers that have all frames in one sequence, against the stock tower.
+
+As in `test_stacked_towers.py`: the stock tower runs all patches of all frames, and in front of each
+layer and behind it those that aren't run are written over with those of the frame that stands for
+them. Which rows of the sequence a token has is said by transformers' own functions.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.vision_utils import get_vision_window_index
+
+from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.compression.registry import create
+from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.vision_tower import stacked
+from dycoke_cli.engine.vision_tower.packed import PackedVision
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.prompt import make_prompt
+from tests.engine.vision_tower.test_stacked import MERGING, reference_of
+from tests.exactness import assert_same, in_float64
+from tests.families.stock import QUESTION, Shorter, clip, stock_inputs
+from tests.families.test_matrix import positions_of
+from tests.families.test_together import QUESTIONS, loaded_of, same
+from tests.families.tiny import MAKERS, make
+from tests.natural import Pictures, pan
+
+PACKED = [n for n in MAKERS if n in FAMILIES and FAMILIES[n].packed_tower is not None]
+
+
+class Overwritten:
+    """Hooks on the layers of a tower; `kept` has the positions of each frame."""
+
+    def __init__(
+        self, layers: Any, before: int, tokens: list[list[int]], frames: int, ratio: float
+    ) -> None:
+        self.kept: list[list[int]] = []
+        self._others: list[list[int]] = []
+        self._tokens, self._frames, self._ratio = tokens, frames, ratio
+        self.hooks = [layers[before].register_forward_pre_hook(self._choose)]
+        for layer in layers[before:]:
+            self.hooks.append(layer.register_forward_hook(self._behind))
+
+    def _choose(self, module: Any, args: Any) -> Any:
+        frames = args[0].unflatten(0, (self._frames, -1))
+        for f, frame in enumerate(frames):
+            other, count = reference_of(f), len(self._tokens)
+            chosen = list(range(count))
+            if other is not None:
+                pairs = [(frame[at].mean(0), frames[other][at].mean(0)) for at in self._tokens]
+                like = [float(torch.cosine_similarity(*p, dim=0).float()) for p in pairs]
+                order = sorted(chosen, key=lambda n: (like[n], n))
+                chosen = sorted(order[: int((1 - self._ratio) * count + 1e-9)])
+            self.kept.append(chosen)
+            run = {row for n in chosen for row in self._tokens[n]}
+            whole = range(len(frame))
+            self._others.append([] if other is None else [row for row in whole if row not in run])
+        return (self._written(args[0]), *args[1:])
+
+    def _behind(self, module: Any, args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (self._written(output[0]), *output[1:])
+        return self._written(output)
+
+    def _written(self, hidden: torch.Tensor) -> torch.Tensor:
+        frames = hidden.clone().unflatten(0, (self._frames, -1))
+        for f, rows in enumerate(self._others):
+            frames[f, rows] = frames[reference_of(f) or 0, rows]
+        return frames.flatten(0, 1)
+
+
+@lru_cache(maxsize=2)
+def deeper(family: str) -> tuple[Any, Any]:
+    """The tiny model with six layers in its tower, sharpened so that patches look at few others.
+
+    In Qwen2.5-VL every third attends to whole frames, and the others within windows.
+    """
+    torch.manual_seed(1)
+    model, processor = MAKERS[family]()
+    config = copy.deepcopy(model.config)
+    vision = config.vision_config
+    setattr(vision, "depth" if hasattr(vision, "depth") else "num_hidden_layers", 6)
+    if hasattr(vision, "fullatt_block_indexes"):
+        vision.fullatt_block_indexes = [2, 5]
+    if hasattr(vision, "deepstack_visual_indexes"):
+        vision.deepstack_visual_indexes = [1, 3, 4]
+    model = type(model)(config).eval().float()
+    known = family_of(config).packed_tower
+    with torch.no_grad():
+        for layer in model.model.get_submodule(known.name).get_submodule(known.layers):
+            for name, weights in layer.named_parameters():
+                if weights.dim() == 2:
+                    weights *= 12 if "attn" in name else 4
+    return in_float64(model), processor
+
+
+def prompt_of(family: str, frames: int) -> Any:
+    """A clip that moves, higher than wide, for the deeper model.
+
+    Args:
+        family: its name.
+        frames: as the model counts them: pairs, the last of which lacks a picture.
+    """
+    model, processor = deeper(family)
+    pairs = 1 if family in ("cosmos3_edge", "video_llama_3") else 2
+    shown = Pictures.of(pan(pairs * frames - (pairs - 1))[:, :, :96])
+    return make_prompt(processor, family_of(model.config), model.config, shown)
+
+
+def rows_of(model: Any, inputs: dict[str, torch.Tensor], per_frame: int) -> list[list[int]]:
+    """For each visual token of a frame the rows of a frame in the tower that it is made of."""
+    _, height, width = inputs["video_grid_thw"][0].tolist()
+    unit = height * width // per_frame
+    vision = model.config.vision_config
+    order = list(range(per_frame))
+    if hasattr(vision, "fullatt_block_indexes"):
+        grid = torch.tensor([[1, height, width]])
+        size, patch = vision.spatial_merge_size, vision.patch_size
+        order = get_vision_window_index(grid, size, vision.window_size, patch)[0].tolist()
+        assert order != sorted(order)
+    return [[order.index(n) * unit + i for i in range(unit)] for n in range(per_frame)]
+
+
+def encoded(model: Any, prompt: Any, merging: DyCoke | None = None) -> Encoded:
+    before = None if merging is None else merging.before_vision()
+    return encode.encode_video(model, family_of(model.config), prompt, None, before)
+
+
+HALF, NOTHING, WINDOW, ALL = 0.5, 0.99, 1, 10**9
+
+
+@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize(
+    ("frames", "before", "merge_ratio", "numbers"),
+    [
+        (9, 0, HALF, WINDOW),
+        (9, 2, HALF, ALL),
+        (6, 1, NOTHING, WINDOW),
+        (9, 9, HALF, WINDOW),
+        (1, 2, HALF, ALL),
+    ],
+)
+@torch.inference_mode()
+def test_rows_and_choice_are_those_of_whole_frames(
+    family, frames, before, merge_ratio, numbers, monkeypatch
+) -> None:
+    merging = replace(MERGING, merge_ratio=merge_ratio)
+    model, _ = deeper(family)
+    known = family_of(model.config)
+    prompt = prompt_of(family, frames)
+    assert prompt.frames == frames
+    count = prompt.tokens_per_frame
+    tower = getattr(model.model, known.packed_tower.name)
+    layers = tower.get_submodule(known.packed_tower.layers)
+    monkeypatch.setattr(stacked, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
+    tokens = rows_of(model, prompt.inputs, count)
+    first = min(before, len(layers) - 1)
+    oracle = Overwritten(layers, first, tokens, prompt.frames, merge_ratio)
+    expected = encoded(model, prompt)
+    for hook in oracle.hooks:
+        hook.remove()
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    stock = attention_implementation(tower)
+    ours = encoded(model, prompt, merging)
+    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
+    assert ours.kept.tolist() == flat
+    assert len(flat) == merging.kept_tokens(prompt.frames, count)
+    # Not only those of the tokens kept: a method may choose among all.
+    assert_same(ours.embeddings, expected.embeddings)
+    assert len(ours.deepstack) == len(expected.deepstack)
+    for mine, theirs in zip(ours.deepstack, expected.deepstack, strict=True):
+        assert_same(mine, theirs)
+    assert attention_implementation(tower) == stock
+
+
+@pytest.mark.parametrize("family", PACKED)
+@torch.inference_mode()
+def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypatch) -> None:
+    """In float32, with as many frames at a time; in other numbers sums are rounded otherwise."""
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", ALL)
+    model, processor = make(family, torch.float32)
+    prompt = make_prompt(processor, family_of(model.config), model.config, clip(9))
+    whole, kept = encoded(model, prompt), encoded(model, prompt, replace(MERGING, merge_ratio=0.0))
+    assert kept.kept.tolist() == list(range(prompt.frames * prompt.tokens_per_frame))
+    assert torch.equal(whole.embeddings, kept.embeddings)
+    assert all(map(torch.equal, whole.deepstack, kept.deepstack))
+
+
+@pytest.mark.parametrize("family", PACKED)
+@torch.inference_mode()
+def test_where_nothing_moves_it_is_exact(family) -> None:
+    """The rest of a frame is then just what stands for it."""
+    model, processor = deeper(family)
+    still = Pictures.of(np.repeat(pan(1, 96), 9, axis=0))
+    prompt = make_prompt(processor, family_of(model.config), model.config, still)
+    whole, merged = encoded(model, prompt), encoded(model, prompt, MERGING)
+    assert_same(merged.embeddings, whole.embeddings)
+    for ours, theirs in zip(merged.deepstack, whole.deepstack, strict=True):
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
+    """Logits are those of stock `generate()` on a prompt of these embeddings alone."""
+    loaded = loaded_of(family)
+    model, processor = make(family)
+    session = VideoSession(loaded, clip(9))
+    shorter = Shorter(model, stock_inputs(family, processor, clip(9)), session.video.frames)
+    ours = encoded(model, session.video, MERGING)
+    shorter.embeds = shorter.embeds.index_copy(0, torch.tensor(shorter.visual), ours.embeddings)
+    shorter.deepstack = list(ours.deepstack)
+    for positions in positions_of(family):
+        kept, renumbered = ours.kept.tolist(), positions == "renumbered"
+        _, expected = shorter.generate_shorter(4, kept, renumbered=renumbered)
+        seen: list[torch.Tensor] = []
+        hook = model.get_output_embeddings().register_forward_hook(
+            lambda module, args, logits, seen=seen: seen.append(logits[0, -1])
+        )
+        method = replace(MERGING, positions=positions)
+        answer = session.ask(QUESTION, method, max_new_tokens=4)
+        hook.remove()
+        assert answer.tokens.visual_kept == len(kept) < answer.tokens.visual
+        for mine, theirs in zip(seen, expected, strict=True):
+            assert_same(mine, theirs)
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_a_batch_is_answered_as_each_alone(family) -> None:
+    loaded = loaded_of(family)
+    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 4))]
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    together = ask_together(questions, MERGING, GenerationOptions(max_new_tokens=5))
+    for item, answer in zip(questions, together, strict=True):
+        assert same(answer, item.session.ask(item.question, MERGING, max_new_tokens=5))
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_decode_pruning_goes_on_with_what_is_left(family) -> None:
+    session = VideoSession(loaded_of(family), clip(9))
+    both = replace(MERGING, kv_prune=True, prune_layer=2)
+    assert session.ask(QUESTION, both, max_new_tokens=4).to_dict()["decode"]["steps"] == 3
+
+
+@pytest.mark.parametrize("family", PACKED)
+@torch.inference_mode()
+def test_later_layers_and_mergers_run_on_what_is_left(family) -> None:
+    model, _ = deeper(family)
+    known = family_of(model.config).packed_tower
+    prompt = prompt_of(family, 8)
+    tower = model.model.get_submodule(known.name)
+    watched = [tower.get_submodule(known.layers)[4], tower.get_submodule(known.outputs[0])]
+    rows: list[int] = []
+    hooks = [
+        part.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+        for part in watched
+    ]
+    whole = encoded(model, prompt)
+    every = sum(rows)
+    rows.clear()
+    left = encoded(model, prompt, MERGING)
+    for hook in hooks:
+        hook.remove()
+    # Of the patches of a token all or none.
+    assert sum(rows) * len(whole.embeddings) == every * len(left.kept)
+
+
+def _flash(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any,
+    scaling: float, cu_seq_lens_q: Any = None, cu_seq_lens_k: Any = None, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """What flash attention computes: of several sequences in one, each with its own keys."""
+    parts = [(query, key, value)]
+    if cu_seq_lens_q is not None:
+        ends = [cu_seq_lens_q.diff().tolist(), *[cu_seq_lens_k.diff().tolist()] * 2]
+        parts = list(
+            zip(
+                *(x.split(n, 2) for x, n in zip((query, key, value), ends, strict=True)),
+                strict=True,
+            )
+        )
+    found = [(q @ k.mT * scaling).softmax(-1) @ v for q, k, v in parts]
+    return torch.cat(found, dim=2).transpose(1, 2), None
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "cosmos3_edge"])
+@pytest.mark.parametrize("implementation", ["eager", "dense_flash"])
+@torch.inference_mode()
+def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> None:
+    # Names with flash in them are taken for packages that are needed.
+    monkeypatch.setattr("transformers.modeling_utils.lazy_import_flash_attention", lambda _: None)
+    AttentionInterface.register("dense_flash", _flash)
+    AttentionMaskInterface.register("dense_flash", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    model, _ = deeper(family)
+    prompt = prompt_of(family, 9)
+    expected, whole = encoded(model, prompt, MERGING), encoded(model, prompt)
+    tower = model.model.get_submodule(family_of(model.config).packed_tower.name)
+    tower.set_attn_implementation(implementation)
+    found, found_whole = encoded(model, prompt, MERGING), encoded(model, prompt)
+    tower.set_attn_implementation("sdpa")
+    assert_same(found.embeddings, expected.embeddings)
+    assert_same(found_whole.embeddings, whole.embeddings)
+
+
+@torch.inference_mode()
+def test_other_threads_see_whole_frames() -> None:
+    model, _ = deeper("qwen2_5_vl")
+    prompt = prompt_of("qwen2_5_vl", 4)
+    whole = encoded(model, prompt).embeddings
+    known, found = family_of(model.config), []
+    block = PackedVision(model, known.packed_tower, MERGING.before_vision(), 1)
+    with block:
+        other = threading.Thread(target=lambda: found.append(encoded(model, prompt).embeddings))
+        other.start()
+        other.join()
+    assert_same(found[0], whole)
+
+
+def test_a_window_that_fails_leaves_nothing_behind() -> None:
+    model, _ = deeper("qwen2_5_vl")
+    prompt = prompt_of("qwen2_5_vl", 4)
+    whole = encoded(model, prompt).embeddings
+    tower = model.model.visual
+
+    def fail(module: Any, args: Any) -> None:
+        raise MemoryError
+
+    hook = tower.blocks[4].register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        encoded(model, prompt, MERGING)
+    hook.remove()
+    assert attention_implementation(tower) == "sdpa"
+    assert_same(encoded(model, prompt).embeddings, whole)
+
+
+def test_families_that_cannot_are_refused_before_anything_is_encoded(monkeypatch) -> None:
+    can = {name for name, family in FAMILIES.items() if family.encodes_parts}
+    assert FAMILIES.keys() - can == {"perception_lm", "gemma4", "gemma4_unified", "molmo2"}
+    monkeypatch.setattr(encode, "_at_decoder", None)
+    for family in ("perception_lm", "gemma4"):
+        session = VideoSession(loaded_of(family), clip(4))
+        for method in (MERGING, create("evs", merge_stage="vision")):
+            with pytest.raises(
+                UsageError, match="--merge-stage vision isn't supported for the fam"
+            ):
+                session.ask(QUESTION, method, max_new_tokens=2)

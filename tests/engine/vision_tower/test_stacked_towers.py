@@ -1,0 +1,165 @@
+"""Merging before vision in each tower, against whole frames whose other rows are overwritten.
+
+A patch that isn't run is what it is in the frame that stands for it. So the stock tower runs all
+patches of all frames here, and in front of each layer and behind the tower those rows are written
+over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
+from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine.vision_tower import stacked
+from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.models.prompt import make_prompt
+from tests.engine.vision_tower.test_stacked import MERGING, reference_of
+from tests.exactness import assert_same
+from tests.families.stock import clip
+from tests.families.test_together import loaded_of
+from tests.families.tiny import MAKERS, make
+from tests.natural import Pictures, pan
+
+SIDE, GRID = 4, 2
+CAN = [name for name in MAKERS if name in FAMILIES and FAMILIES[name].tower is not None]
+
+
+def rows_of(family: str) -> list[list[int]]:
+    """For each visual token of a frame the rows of the tower that it is made of."""
+    if family == "video_llava":
+        return [[row] for row in range(SIDE**2 + 1)]
+    first = 1 if family in ("llava_next_video", "internvl") else 0
+    return [
+        [first + (2 * down + i) * SIDE + 2 * right + j for i in (0, 1) for j in (0, 1)]
+        for down in range(GRID)
+        for right in range(GRID)
+    ]
+
+
+class Overwritten:
+    """Hooks on the layers of a tower; `kept` has the positions of each frame."""
+
+    def __init__(self, tower, layers, before: int, tokens: list[list[int]], ratio: float) -> None:
+        self.kept: list[list[int]] = []
+        self._others: list[list[int]] = []
+        self._tokens, self._ratio, self._first = tokens, ratio, before
+        self.hooks = [
+            layer.register_forward_pre_hook(self._choose if i == before else self._before)
+            for i, layer in enumerate(layers)
+            if i >= before
+        ]
+        self.hooks.append(tower.register_forward_hook(self._behind))
+
+    def _choose(self, module, args):
+        hidden = args[0]
+        for f, frame in enumerate(hidden):
+            other, count = reference_of(f), len(self._tokens)
+            chosen = list(range(count))
+            if other is not None:
+                pairs = [(frame[at].mean(0), hidden[other][at].mean(0)) for at in self._tokens]
+                like = [round(float(torch.cosine_similarity(*p, dim=0)), 6) for p in pairs]
+                order = sorted(chosen, key=lambda n: (like[n], n))
+                chosen = sorted(order[: int((1 - self._ratio) * count + 1e-9)])
+            self.kept.append(chosen)
+            run = {row for n in chosen for row in self._tokens[n]}
+            whole = range(frame.shape[0])
+            self._others.append([] if other is None else [row for row in whole if row not in run])
+        return (self._written(hidden), *args[1:])
+
+    def _before(self, module, args):
+        return (self._written(args[0]), *args[1:])
+
+    def _behind(self, module, args, output):
+        output.last_hidden_state = self._written(output.last_hidden_state)
+        if output.hidden_states is not None:
+            # Those in front of the choice are whole.
+            layers = enumerate(output.hidden_states)
+            output.hidden_states = tuple(
+                x if x is None or i <= self._first else self._written(x) for i, x in layers
+            )
+        return output
+
+    def _written(self, hidden):
+        hidden = hidden.clone()
+        for f, rows in enumerate(self._others):
+            if rows:
+                hidden[f, rows] = hidden[reference_of(f), rows]
+        return hidden
+
+
+@pytest.mark.parametrize("family", CAN)
+@pytest.mark.parametrize("frames", [1, 3, 9])
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("merge_ratio", [0.5, 0.99], ids=["half", "nothing of a compared frame"])
+@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
+@torch.inference_mode()
+def test_rows_and_choice_are_those_of_whole_frames(
+    family, frames, before, merge_ratio, numbers, monkeypatch
+) -> None:
+    merging = replace(MERGING, merge_ratio=merge_ratio)
+    model, processor = make(family)
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
+    tower = getattr(model.model, known.tower.name)
+    monkeypatch.setattr(stacked, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
+    layers = tower.get_submodule(known.tower.layers)
+    oracle = Overwritten(tower, layers, before, rows_of(family), merging.merge_ratio)
+    expected = encode.encode_video(model, known, prompt).embeddings
+    for hook in oracle.hooks:
+        hook.remove()
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    stock = attention_implementation(tower)
+    encoded = encode.encode_video(model, known, prompt, None, merging.before_vision())
+    count = len(rows_of(family))
+    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
+    assert encoded.kept.tolist() == flat
+    assert len(flat) == merging.kept_tokens(frames, count)
+    # Not only those of the tokens kept: a method may choose among all.
+    assert_same(encoded.embeddings, expected)
+    assert attention_implementation(tower) == stock
+
+
+@pytest.mark.parametrize("family", CAN)
+def test_answers_with_nothing_dropped_and_with_half(family) -> None:
+    session = VideoSession(loaded_of(family), clip(7))
+    keep_all = DyCoke(merge_ratio=0.0, kv_prune=False, merge_stage="vision", positions="kept")
+    behind = DyCoke(merge_ratio=0.0, kv_prune=False, positions="kept")
+    methods = (Uncompressed(), behind, keep_all)
+    asked = [session.ask("what happens", m, max_new_tokens=8).answer for m in methods]
+    assert asked[0] == asked[1] == asked[2]
+    half = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
+    assert half["tokens"]["visual_kept"] == MERGING.kept_tokens(7, len(rows_of(family)))
+
+
+@pytest.mark.parametrize("family", CAN)
+def test_frames_that_keep_nothing_are_answered_like_behind_the_tower(family) -> None:
+    """Then only whole frames are left, and those are the same wherever the choice is made."""
+    session = VideoSession(loaded_of(family), Pictures.of(pan(7)))
+    behind = replace(MERGING, merge_ratio=0.99, merge_stage="llm")
+    methods = (behind, replace(behind, merge_stage="vision"))
+    asked = [session.ask("what happens", m, max_new_tokens=8).to_dict() for m in methods]
+    assert asked[0]["answer"] == asked[1]["answer"]
+    assert [a["tokens"]["visual_kept"] for a in asked] == [2 * len(rows_of(family))] * 2
+
+
+@pytest.mark.parametrize("family", CAN)
+def test_where_nothing_moves_it_is_exact(family) -> None:
+    """The rest of a frame is then just what stands for it."""
+    model, processor = make(family)
+    known = family_of(model.config)
+    still = Pictures.of(np.repeat(pan(1), 6, axis=0))
+    prompt = make_prompt(processor, known, model.config, still)
+    whole = encode.encode_video(model, known, prompt)
+    merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    assert_same(merged.embeddings, whole.embeddings)
+
+
+def test_all_families_whose_towers_see_whole_pictures_can() -> None:
+    assert CAN == ["llava_onevision", "llava_next_video", "video_llava", "internvl", "smolvlm"]

@@ -1,0 +1,51 @@
+"""Videos that are sent in pieces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.runs.ray import transfer
+from dycoke_cli.runs.ray.transfer import Sender, received
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 30])
+def test_copy_is_the_file_and_goes(size: int, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "PIECE_BYTES", 8)
+    path = tmp_path / "a clip.h264"
+    path.write_bytes(os.urandom(size))
+    with received(str(path), Sender().piece) as copy:
+        assert copy != str(path)
+        assert Path(copy).read_bytes() == path.read_bytes()
+    assert not Path(copy).exists()
+
+
+def test_what_cant_be_sent_is_said_as_elsewhere(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "empty.mp4").touch()
+    for name, sentence in (
+        ("pipe.mp4", "is a pipe"),
+        ("empty.mp4", "is empty"),
+        ("none.mp4", "doesn't exist"),
+        (".", "is a folder"),
+    ):
+        path = str(tmp_path / name)
+        with pytest.raises(VideoError, match=sentence), received(path, Sender().piece):
+            pass
+
+
+def test_file_that_goes_while_it_is_sent(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "PIECE_BYTES", 8)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"x" * 20)
+
+    def piece(name: str, offset: int) -> object:
+        if offset:
+            path.unlink(missing_ok=True)
+        return Sender().piece(name, offset)
+
+    with pytest.raises(VideoError, match="can't be read"), received(str(path), piece):
+        pass
