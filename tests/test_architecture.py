@@ -168,12 +168,29 @@ def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
     assert {m for m in known if not f"{m}.".startswith(f"{cache}.")} == {f"{PACKAGE}.errors"}
 
 
+# Parts of Rich that write to a stream; the others only lay text out.
+WRITERS = ("rich.console.Console", "rich.get_console", "rich.live", "rich.print", "rich.progress")
+
+
+def imported(module: str) -> set[str]:
+    path = SRC.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return {*named(ast.parse(path.read_text(encoding="utf-8")), module)}
+
+
+def test_commands_lay_out_tables_and_render_alone_writes_them(whole: Graph) -> None:
+    """So the rules for streams (no escape codes in a pipe, say) are kept in one place."""
+    of_rich = {m: {n for n in imported(m) if n.split(".")[0] == "rich"} for m in whole}
+    assert {layer(f"{module}.") for module, names in of_rich.items() if names} == {"cli"}
+    writing = {m for m, names in of_rich.items() if any(n.startswith(WRITERS) for n in names)}
+    assert writing
+    assert all(f"{module}.".startswith(f"{PACKAGE}.cli.render.") for module in writing)
+
+
 def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
     """Nothing in it is told from outside: training, benchmarks and tests know it, not it them."""
     for module in whole:
-        path = SRC.joinpath(*module.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        tops = {n.partition(".")[0] for n in named(ast.parse(path.read_text()), module)}
+        tops = {name.partition(".")[0] for name in imported(module)}
         assert not tops & {"training", "benchmarks", "tests"}, module
 
 
@@ -182,8 +199,6 @@ PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),
     ("cli.model_documents", "prune_layer"),
     ("cli.probe", "merge_ratio"),
-    ("cli.probe_document", "merge_ratio"),
-    ("cli.render.tables", "merge_ratio"),
 }
 
 

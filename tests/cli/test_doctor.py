@@ -44,7 +44,7 @@ def test_versions_and_processors() -> None:
 
 def test_releases_outside_of_what_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     said = ["av 99.0.1 is newer than 19.0.2, the newest that was tested", "Python 4 is newer"]
-    monkeypatch.setattr("dycoke_cli.cli.doctor_document.untested", lambda: iter(said))
+    monkeypatch.setattr("dycoke_cli.cli.doctor.untested", lambda: iter(said))
     document = run_here("doctor", "--json").object
     valid(document, "doctor")
     assert document["untested"] == said

@@ -18,7 +18,7 @@ from dycoke_cli.cli import (
     pages,
     render,
 )
-from dycoke_cli.cli.benchmark_documents import SCHEMA as LIST_SCHEMA
+from dycoke_cli.cli.benchmarks import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line, shown

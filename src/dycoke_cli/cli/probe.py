@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from rich.table import Table
 
 from dycoke_cli.cli import flags, options, output, render
+from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.json_schema import to_dict
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.resolve import ModelRef, find
-from dycoke_cli.result import Frames
+from dycoke_cli.result import Count, Frames, Version
+from dycoke_cli.version import __version__
+from dycoke_cli.video import VideoInfo
 from dycoke_cli.video.stdin import open_given
 
 if TYPE_CHECKING:
-    from dycoke_cli.cli.probe_document import Probed
     from dycoke_cli.models.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
@@ -44,18 +53,43 @@ def probe(
         source = find(name)
         with open_given(video, sampling) as reader:
             clip = reader.read()
-        probed = _probed(video, name, clip, _count(source, clip))
+        probed = _probed(video, name, clip, _clip_tokens(source, clip))
         if as_json:
             output.write_json(to_dict(probed))
             return
         for warning in probed.warnings:
             render.warning(warning)
-        render.probe_table(probed)
+        render.to_stdout(table(probed))
 
 
-def _count(source: ModelRef, clip: Clip) -> ClipTokens:
-    count, height, width = clip.frames.shape[:3]
-    known = source.entry.clip_tokens(count, height, width) if source.entry is not None else None
+@dataclass(frozen=True)
+class ClipTokenCounts:
+    """The visual tokens of the frames."""
+
+    frames: Annotated[Count, Doc("As the model encodes them: pairs, where it merges two.")]
+    per_frame: Annotated[Count, Doc("Visual tokens of each.")]
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill, at merge_ratio.")]
+    merge_ratio: Annotated[float, Doc("The default of --merge-ratio.", minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """The stream of a video, the frames sampled, and their visual tokens."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    video: Annotated[str, Doc("As given.")]
+    info: VideoInfo
+    frames: Frames
+    model: Annotated[str, Doc("Whose visual tokens are counted.")]
+    tokens: ClipTokenCounts
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
+
+
+def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
+    frames, height, width = clip.frames.shape[:3]
+    known = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
     if known is not None:
         return known
     from dycoke_cli.models.prompt import count_tokens
@@ -64,12 +98,8 @@ def _count(source: ModelRef, clip: Clip) -> ClipTokens:
 
 
 def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
-    from dycoke_cli.cli.probe_document import ClipTokenCounts, Probed
-    from dycoke_cli.compression.methods.dycoke import DyCoke
-
     method = DyCoke()
     return Probed(
-        schema=SCHEMA,
         video=video,
         info=clip.info,
         frames=Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
@@ -83,3 +113,56 @@ def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
         ),
         warnings=tuple(clip.warnings),
     )
+
+
+def table(probed: Probed) -> Table:
+    """The stream, the frames sampled, and their visual tokens."""
+    return named(_rows(probed))
+
+
+def _rows(probed: Probed) -> list[tuple[str, str]]:
+    info, frames, tokens = probed.info, probed.frames, probed.tokens
+    turned = f", turned by {info.rotation_deg}°" if info.rotation_deg else ""
+    mirrored = ", mirrored" if info.mirrored else ""
+    kept = tokens.visual_kept
+    return [
+        ("Video", one_line(probed.video)),
+        ("Container", info.container),
+        ("Stream", _streams(info)),
+        ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
+        ("Frame rate", _rate(info.fps, info.variable_rate)),
+        ("Duration", _duration(info.duration_s)),
+        ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
+        (
+            "Visual tokens",
+            f"{count(tokens.visual)} for {one_line(probed.model)}"
+            f" ({count(tokens.frames)} × {count(tokens.per_frame)})"
+            f" → {count(kept)} after TTM at K={tokens.merge_ratio:g}"
+            f" ({share(kept, tokens.visual)})",
+        ),
+    ]
+
+
+def _streams(info: VideoInfo) -> str:
+    read = f"{info.stream} ({info.codec})"
+    others = [
+        f"{stream.index} ({stream.codec}, {stream.width} × {stream.height})"
+        for stream in info.video_streams
+        if stream.index != info.stream
+    ]
+    return f"{read}; there is also {', '.join(others)}" if others else read
+
+
+def _rate(fps: float | None, varies: bool | None) -> str:
+    if fps is None:
+        return "not declared"
+    return f"{fps:.4g} frames per second" + (", variable (mean)" if varies else "")
+
+
+def _duration(seconds: float | None) -> str:
+    return "not declared" if seconds is None else f"{seconds:.2f} s"
+
+
+def _times(seconds: Sequence[float], shown: int = 40) -> str:
+    text = " ".join(f"{second:.2f}" for second in seconds[:shown])
+    return text if len(seconds) <= shown else f"{text} … {seconds[-1]:.2f}"

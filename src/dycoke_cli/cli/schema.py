@@ -70,7 +70,7 @@ def _cache() -> Mapping[str, Part]:
 
 
 def _doctor() -> Mapping[str, Part]:
-    from dycoke_cli.cli.doctor_document import Diagnosis
+    from dycoke_cli.cli.doctor import Diagnosis
 
     return {"diagnosis": Part(Diagnosis), "error": _failure()}
 
@@ -94,13 +94,13 @@ def _eval_check() -> Mapping[str, Part]:
 
 
 def _eval_list() -> Mapping[str, Part]:
-    from dycoke_cli.cli.benchmark_documents import BenchmarkList
+    from dycoke_cli.cli.benchmarks import BenchmarkList
 
     return {"list": Part(BenchmarkList), "error": _failure()}
 
 
 def _methods() -> Mapping[str, Part]:
-    from dycoke_cli.cli.method_documents import MethodList
+    from dycoke_cli.cli.methods import MethodList
 
     return {"methods": Part(MethodList), "error": _failure()}
 
@@ -112,7 +112,7 @@ def _models() -> Mapping[str, Part]:
 
 
 def _probe() -> Mapping[str, Part]:
-    from dycoke_cli.cli.probe_document import Probed
+    from dycoke_cli.cli.probe import Probed
 
     return {"video": Part(Probed), "error": _failure("video")}
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.video.info import StreamInfo, VideoInfo
 from dycoke_cli.video.sampling import Sampling, parse_time
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decode import Clip, Reader, open_clip, plan, read
     from dycoke_cli.video.planning import Plan
-    from dycoke_cli.video.probe import StreamInfo, VideoInfo
     from dycoke_cli.video.stdin import STDIN, STDIN_NAME, open_given
     from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 
@@ -40,7 +40,6 @@ __all__ = [
 _HOMES = {
     "decode": ("Clip", "Reader", "open_clip", "plan", "read"),
     "planning": ("Plan",),
-    "probe": ("StreamInfo", "VideoInfo"),
     "stdin": ("STDIN", "STDIN_NAME", "open_given"),
     "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }

@@ -17,8 +17,8 @@ import numpy as np
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.color import Geometry, to_rgb
+from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.planning import Plan, check_free_memory, picture_size, plan_of
-from dycoke_cli.video.probe import VideoInfo
 from dycoke_cli.video.sampling import Sampling, Window
 from dycoke_cli.video.source import Picture, VideoSource, open_video
 from dycoke_cli.video.subtitles import (

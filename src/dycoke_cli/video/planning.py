@@ -15,7 +15,8 @@ import av
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.resources import free_main_memory
 from dycoke_cli.video.color import Geometry
-from dycoke_cli.video.probe import VideoInfo, describe
+from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
 

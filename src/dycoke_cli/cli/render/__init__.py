@@ -25,12 +25,7 @@ from dycoke_cli.result import Answer, Refusal
 
 if TYPE_CHECKING:
     from dycoke_cli.bench.document import Report as BenchReport
-    from dycoke_cli.cli.benchmark_documents import BenchmarkList
-    from dycoke_cli.cli.doctor_document import Diagnosis
-    from dycoke_cli.cli.method_documents import MethodList
     from dycoke_cli.cli.model_documents import ModelList
-    from dycoke_cli.cli.probe_document import Probed
-    from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.evaluation.report import Report
 
 __all__ = [
@@ -38,23 +33,18 @@ __all__ = [
     "Download",
     "Progress",
     "bench_tables",
-    "benchmarks_table",
     "check",
     "confirm",
-    "cost_table",
-    "doctor_tables",
     "evaluation_csv",
     "evaluation_markdown",
     "evaluation_tables",
     "failed",
-    "method_page",
-    "methods_table",
     "model_table",
     "models_table",
     "note",
-    "probe_table",
     "question",
     "statistics",
+    "to_stdout",
     "warning",
 ]
 
@@ -101,48 +91,6 @@ def model_table(document: ModelList) -> None:
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
-
-
-def methods_table(listed: MethodList) -> None:
-    """Compression methods, one per line, on stdout."""
-    from dycoke_cli.cli.render.methods import methods
-
-    to_stdout(methods(listed))
-
-
-def method_page(listed: MethodList) -> None:
-    """A compression method and its parameters, on stdout."""
-    from dycoke_cli.cli.render.methods import method
-
-    to_stdout(method(listed))
-
-
-def benchmarks_table(listed: BenchmarkList) -> None:
-    """The benchmarks and what they need, on stdout."""
-    from dycoke_cli.cli.render.benchmarks import benchmarks
-
-    to_stdout(benchmarks(listed))
-
-
-def cost_table(estimated: Cost) -> None:
-    """What an answer would cost, on stdout."""
-    from dycoke_cli.cli.render.cost import cost
-
-    to_stdout(cost(estimated))
-
-
-def doctor_tables(found: Diagnosis) -> None:
-    """What this machine and this installation are, on stdout."""
-    from dycoke_cli.cli.render.doctor import doctor
-
-    to_stdout(doctor(found))
-
-
-def probe_table(probed: Probed) -> None:
-    """What would be read of a video, on stdout."""
-    from dycoke_cli.cli.render.tables import probe
-
-    to_stdout(probe(probed))
 
 
 def evaluation_tables(report: Report) -> None:
