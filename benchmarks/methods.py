@@ -24,9 +24,9 @@ from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
 from dycoke_cli.cli.eval import Shown
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
+from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.journal import FILE, Answers
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, lines_of
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.runner import evaluate

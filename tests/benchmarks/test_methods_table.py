@@ -21,8 +21,8 @@ from benchmarks.methods import Run, evaluation_of, export, specs_of
 from benchmarks.raw_answers import read_answers
 from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.journal import open_journal
 from dycoke_cli.evaluation.lines import Line, lines_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.models.resolve import choose
@@ -64,7 +64,7 @@ def fill(run: Run, given: argparse.Namespace, videos: int = VIDEOS) -> None:
     evaluation = evaluation_of(run, given)
     lines, _ = lines_of(evaluation, choose("mini", evaluation.request.loading))
     items = evaluation.dataset.items(run.split, videos)
-    with open_journal(given.out / given.name) as journal:
+    with open_answers(given.out / given.name) as journal:
         for line in lines:
             draw = random.Random(line.spec.text)
             there = {*journal.predictions(line.setup)}

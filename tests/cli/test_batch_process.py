@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.runs.journal import open_results
+from dycoke_cli.runs.results import open_results
 from tests.runs.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process

@@ -11,8 +11,8 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.journal import FILE, open_journal
 from dycoke_cli.models.load_options import LoadOptions
 from tests.documents import valid
 from tests.evaluation.samples import WHERE, Samples
@@ -200,7 +200,7 @@ def test_asked_together_or_from_the_cache_answers_are_the_same(
 
 
 def test_two_runs_on_one_journal(tmp_path: Path) -> None:
-    with open_journal(tmp_path):
+    with open_answers(tmp_path):
         outcome = run(tmp_path)
     assert (outcome.code, outcome.out) == (6, "")
     assert re.search(r"Error: another run is writing to .*; wait for it", outcome.err)

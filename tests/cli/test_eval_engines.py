@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation.journal import FILE
+from dycoke_cli.evaluation.answers import FILE
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.runs.clusters import cluster_of

@@ -17,8 +17,8 @@ from PIL import Image
 from dycoke_cli.cli import eval_report
 from dycoke_cli.cli.eval_plot import accuracy_figure
 from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX
+from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.combine import report_of
-from dycoke_cli.evaluation.journal import open_journal
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.record import Record, RecordedRow, write_record
 from dycoke_cli.evaluation.specs import parse_specs
@@ -188,7 +188,7 @@ def test_what_has_no_answers_is_said(tmp_path: Path) -> None:
         (other,), ITEMS, (0, 1, 2, 3), 8, {}, "accuracy", False, failures={other.setup.id: gone}
     )
     write_record(failing, record)
-    with open_journal(failing):
+    with open_answers(failing):
         pass
     outcome = report(folder, failing, "--plot", tmp_path / "a.svg")
     assert outcome.code == 1

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation import record, runner
+from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.journal import FILE
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.runs import local
 from tests.documents import valid
@@ -187,11 +187,11 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
     """A folder like another, each answer changed; a change of None leaves it out."""
     to.mkdir()
     (to / record.FILE).write_bytes((folder / record.FILE).read_bytes())
-    from dycoke_cli.evaluation import journal
+    from dycoke_cli.evaluation import answers
 
-    lines = [journal._opened(line) for line in (folder / FILE).read_bytes().splitlines(True)]
+    lines = [answers._opened(line) for line in (folder / FILE).read_bytes().splitlines(True)]
     new = [line if "about" in line else change(line) for line in lines]
-    (to / FILE).write_text("".join(journal._sealed(line) for line in new if line is not None))
+    (to / FILE).write_text("".join(answers._sealed(line) for line in new if line is not None))
     return to
 
 

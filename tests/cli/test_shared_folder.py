@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import journal, record, verdicts
+from dycoke_cli.evaluation import answers, record, verdicts
 from dycoke_cli.evaluation.datasets import DATASETS
 from tests.evaluation.samples import WHERE
 
 from .harness import CLIP, Outcome, run_here
 
-OWN = [journal.FILE, record.FILE, verdicts.FILE]
+OWN = [answers.FILE, record.FILE, verdicts.FILE]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,18 +98,18 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
     for name, content in mine.items():
         (tmp_path / name).write_bytes(content)
     assert evaluate(tmp_path).code == 0
-    with (tmp_path / journal.FILE).open("ab") as file:
+    with (tmp_path / answers.FILE).open("ab") as file:
         file.write(b'{"setup": "torn')
     assert evaluate(tmp_path).code == 0
-    assert b"torn" not in (tmp_path / journal.FILE).read_bytes()
+    assert b"torn" not in (tmp_path / answers.FILE).read_bytes()
     assert contents(tmp_path).items() >= mine.items()
-    assert set(contents(tmp_path)) == {*mine, *OWN[:2], f".{journal.FILE}.lock"}
+    assert set(contents(tmp_path)) == {*mine, *OWN[:2], f".{answers.FILE}.lock"}
 
 
 @pytest.mark.parametrize("left", [0, 1, 9, 15])
 def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: Path) -> None:
     assert evaluate(tmp_path).code == 0
-    path = tmp_path / journal.FILE
+    path = tmp_path / answers.FILE
     whole = path.read_bytes()
     path.write_bytes(whole[:left] + b"\0" * 9)
     assert evaluate(tmp_path).code == 0

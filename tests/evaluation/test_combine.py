@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.journal import open_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.record import Record, RecordedRow, read_record, write_record
 
@@ -52,7 +52,7 @@ def written(
     items = tuple(ITEMS[place] for place in places)
     record = Record(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
     write_record(folder, record)
-    with open_journal(folder) as journal:
+    with open_answers(folder) as journal:
         for row in rows:
             for place in places:
                 by = row if names is None else replace(row, name=names[row.spec])
@@ -117,7 +117,7 @@ def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
 def test_the_newer_of_two_answers(tmp_path: Path) -> None:
     old = written(tmp_path / "old", date="2026-11-01")
     new = written(tmp_path / "new", date="2026-11-02")
-    with open_journal(new) as journal:
+    with open_answers(new) as journal:
         journal.add(NONE.setup, answer(NONE, 1, "yes, no"), "abc")
     for folders in ([old, new], [new, old]):
         report = report_of(folders)
@@ -138,7 +138,7 @@ def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
 
 
 def refuse(folder: Path, row: RecordedRow, *names: str) -> None:
-    with open_journal(folder) as journal:
+    with open_answers(folder) as journal:
         for name in names:
             refused = Prediction(name, "I only know.", False, {}, 0, 0, 0, 0, 0, 0, refused=True)
             journal.add(row.setup, refused, "abc")
@@ -271,7 +271,7 @@ def test_kept_answers_are_scored_again_by_another_rule(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     write_record(folder, Record((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
-    with open_journal(folder) as journal:
+    with open_answers(folder) as journal:
         for number, text in enumerate(said):
             journal.add(setup, replace(answer(row, number), said=text, right=False), "abc")
     own, theirs = report_of([folder]), report_of([folder], "lmms-eval")

@@ -19,7 +19,7 @@ from dycoke_cli import judge_answers
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
 from dycoke_cli.evaluation.judge_client import KEY, NoReplyError, OpenAIClient, Reply
-from dycoke_cli.evaluation.verdicts import FILE, VerdictJournal, open_verdicts, summarized
+from dycoke_cli.evaluation.verdicts import FILE, open_verdicts, summarized
 
 YES = '{"pred": "yes", "score": 4}'
 
@@ -392,22 +392,3 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(UsageError, match=r"a judge needs the package openai: .*pip install"):
         OpenAIClient("judge-1")
-
-
-def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = VerdictJournal(tmp_path / FILE)
-    judge_answers(items(1), Scripted(), ANSWER, journal)
-    whole = (tmp_path / FILE).read_bytes()
-    written = journal._file
-
-    class Full:
-        fileno, truncate = written.fileno, written.truncate
-
-        def write(self, content: bytes) -> int:
-            written.write(content[:9])
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(journal, "_file", Full())
-    with pytest.raises(OutputError, match="No space left on device"):
-        judge_answers(items(2), Scripted(), ANSWER, journal)
-    assert (tmp_path / FILE).read_bytes() == whole

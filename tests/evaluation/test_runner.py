@@ -17,7 +17,7 @@ import torch
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import runner
-from dycoke_cli.evaluation.journal import FILE
+from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import Row

@@ -1,219 +1,96 @@
-"""The file of results: whole lines stay, a torn one goes, what is somebody else's is left alone."""
+"""What all files of lines have in common: no half line stays, whatever the disk does."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import resource
-import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.runs.jobs import Asked, Job, Video
-from dycoke_cli.runs.journal import open_results
-from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.evaluation.answers import Answers, open_answers
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.verdicts import Verdict, Verdicts, open_verdicts
+from dycoke_cli.runs.journal import Journal
+from dycoke_cli.runs.outcome import failed
+from dycoke_cli.runs.results import ResultsFile, open_results
 
 from .parts import PLAN, jobs_in
-from .pretended import make_clips, pretended_answer, valid
+from .pretended import make_clips
+
+SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 
 
-@pytest.fixture
-def outcomes(tmp_path: Path) -> list[Outcome]:
-    """Three answers and an error."""
-    clips = make_clips(tmp_path / "clips", "a.mp4", "b.mp4", "c.mp4", "d.mp4")
-    good, bad = jobs_in(clips)[:3], jobs_in(clips)[3]
-    answers = [answered(j, j.questions[0], PLAN, pretended_answer("What?")) for j in good]
-    return [*answers, failed(bad, bad.questions[0], PLAN, VideoError("it is torn"))]
+def add_answer(answers: Answers, number: int) -> None:
+    answer = Prediction(f"i{number}", "red " * 99, True, {}, 9, 4, 1.5, 3, 0.25, 7)
+    answers.add(SETUP, answer, "abc")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.jsonl"
+def add_verdict(verdicts: Verdicts, number: int) -> None:
+    verdicts.add(Verdict(f"{number}", True, 5, None, "judge", "answer/1", "2026-01-02", "ok" * 99))
 
 
-def write(path: Path, outcomes: list[Outcome]) -> None:
-    with open_results(path) as results:
-        for outcome in outcomes:
-            results.add(outcome)
+def add_result(results: ResultsFile, number: int) -> None:
+    (job,) = jobs_in(make_clips(results.path.parent / f"clips{number}", f"{number}.mp4"))
+    results.add(failed(job, job.questions[0], PLAN, VideoError("it is torn " * 29)))
 
 
-def test_each_outcome_is_a_line_at_once(path: Path, outcomes: list[Outcome]) -> None:
-    with open_results(path) as results:
-        for number, outcome in enumerate(outcomes, 1):
-            results.add(outcome)
-            lines = path.read_text().splitlines()
-            assert len(lines) == number
-            assert json.loads(lines[-1]) == outcome.line == valid(outcome.line)
+Kind = tuple[Callable[[], AbstractContextManager[Journal]], Callable[[Journal, int], None]]
+
+KINDS: dict[str, tuple[Callable[[Path], AbstractContextManager[Any]], Callable[..., None]]] = {
+    "results": (lambda folder: open_results(folder / "results.jsonl"), add_result),
+    "answers": (open_answers, add_answer),
+    "verdicts": (open_verdicts, add_verdict),
+}
 
 
-def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> None:
-    write(path, outcomes[1:])
-    with open_results(path) as results:
-        states = [results.state(outcome.key) for outcome in outcomes]
-    assert states == [None, "answered", "answered", "failed"]
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    """What opens a journal in the folder of the test, and what adds a line to it."""
+    opened, add = KINDS[request.param]
+    return (lambda: opened(tmp_path)), add
 
 
-@pytest.mark.parametrize("left", [1, 10, 40, 500, -1])
-def test_a_torn_last_line_is_cut_off(path: Path, outcomes: list[Outcome], left: int) -> None:
-    write(path, outcomes[:2])
-    whole = path.read_bytes()
-    write(path, outcomes[2:3])
-    line = path.read_bytes()[len(whole) :]
-    path.write_bytes(whole + line[:left])
-    with open_results(path) as results:
-        assert results.torn
-        assert results.state(outcomes[1].key) == "answered"
-        assert results.state(outcomes[2].key) is None
-        assert path.read_bytes() == whole
-        results.add(outcomes[2])
-    assert path.read_bytes() == whole + line
-
-
-@pytest.mark.parametrize("zeros", [b"\0" * 9, b"\0" * 5000])
-def test_zeros_that_a_power_cut_left_are_cut_off(
-    path: Path, outcomes: list[Outcome], zeros: bytes
-) -> None:
-    write(path, outcomes[:2])
-    whole = path.read_bytes()
-    path.write_bytes(whole + zeros)
-    with open_results(path) as results:
-        assert results.torn
-    assert path.read_bytes() == whole
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"dear diary",
-        b"dear diary\n",
-        b'{"a": 1}\n',
-        b'{"schema": "dycoke.answer/1", "answer": "of dycoke ask"}\n{"schema"',
-        b"\x00\x01\x02",
-        b'{"schema": "dycoke.eval/1"}',
-        b"[" * 100_000 + b"\n",
-        b"[1, 2]\n",
-        b"7\n",
-        b"\xff\xfe\x80 junk \x00\n\xff",
-    ],
-)
-def test_another_file_is_left_alone(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with (
-        pytest.raises(OutputError, match=r"line 1: that isn't a line of results"),
-        open_results(path),
-    ):
-        pass
-    assert path.read_bytes() == content
-
-
-def test_a_line_in_the_middle_that_is_damaged_is_named(path: Path, outcomes: list[Outcome]) -> None:
-    write(path, outcomes)
-    lines = path.read_bytes().splitlines(keepends=True)
-    broken = b"".join([lines[0], lines[1][:50] + b"\n", *lines[2:]])
-    path.write_bytes(broken)
-    with pytest.raises(OutputError, match="line 2: that isn't a line"), open_results(path):
-        pass
-    assert path.read_bytes() == broken
-
-
-def test_a_later_line_replaces_an_earlier_one_when_the_file_is_closed(
-    path: Path, outcomes: list[Outcome], tmp_path: Path
-) -> None:
-    write(path, outcomes)
-    job = jobs_in(tmp_path / "clips")[3]
-    again = answered(job, job.questions[0], PLAN, pretended_answer("What?"))
-    assert again.key == outcomes[3].key
-    with open_results(path) as results:
-        results.add(again)
-        assert len(path.read_text().splitlines()) == 5
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines == [outcome.line for outcome in [*outcomes[:3], again]]
-    # A run that was killed before it closed the file leaves that to the next one.
-    with path.open("a") as file:
-        file.write(json.dumps(outcomes[0].line) + "\n")
-    write(path, [])
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines == [outcome.line for outcome in [*outcomes[1:3], again, outcomes[0]]]
-
-
-def hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
-    with open_results(path):
-        held.set()
-        signal.pause()
-
-
-def test_two_runs_on_one_file(path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    other = context.Process(target=hold, args=(path, held))
-    other.start()
-    try:
-        assert held.wait(60)
-        with (
-            pytest.raises(OutputError, match="another run is writing to") as error,
-            open_results(path),
-        ):
-            pass
-        assert error.value.exit_code == 6
-    finally:
-        other.kill()
-        other.join()
-    # The lock of one that was killed holds nobody up.
-    write(path, [])
-
-
-def test_a_full_disk_leaves_whole_lines(path: Path, outcomes: list[Outcome]) -> None:
-    write(path, outcomes[:1])
-    before = path.read_bytes()
+def test_a_full_disk_leaves_whole_lines(kind: Kind) -> None:
+    opened, add = kind
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with open_results(path) as results:
-            # Room for half a line.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 300, limits[1]))
-            with pytest.raises(OutputError, match=r"can't be written .*; free some space"):
-                results.add(outcomes[1])
-            assert path.read_bytes() == before
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            results.add(outcomes[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(path.read_text().splitlines()) == 2
+    with opened() as journal:
+        for number in range(2):  # of an evaluation, the first has a line for its setup, too
+            before = journal.path.read_bytes()
+            try:
+                # Room for a part of the line.
+                resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 300, limits[1]))
+                with pytest.raises(OutputError, match=r"can't be written .*; free some space"):
+                    add(journal, number)
+                assert journal.path.read_bytes() == before
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            add(journal, number)
+            assert journal.path.read_bytes().startswith(before)
+        whole = journal.path.read_bytes()
+    with opened() as journal:
+        assert journal.damaged == 0
+    assert journal.path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(
-    ("out", "sentence"),
-    [
-        ("", "is a folder; give a file"),
-        ("none/results.jsonl", "there is no folder .*none; make it first"),
-    ],
-)
-def test_places_that_are_none(tmp_path: Path, out: str, sentence: str) -> None:
-    with pytest.raises(OutputError, match=sentence), open_results(tmp_path / out):
-        pass
-
-
-def test_a_device_is_no_file(tmp_path: Path) -> None:
-    link = tmp_path / "full"
-    link.symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="isn't a file"), open_results(link):
-        pass
-    assert list(tmp_path.iterdir()) == [link]  # not even a lock
-
-
-def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
-    """A file may also be called what the escape of another looks like."""
-    found = []
-    for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
-        name = os.fsdecode(content)
-        job = Job(Video(name, name, name), (Asked(None, "What?"),))
-        found.append(failed(job, job.questions[0], PLAN, VideoError(f"{name} isn't there")))
-    write(path, found)
-    lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]
-    assert [line["video"] for line in lines] == ["caf\\xe9.mp4", "caf\\xe8.mp4", "caf\\xe9.mp4"]
-    assert json.dumps(lines, ensure_ascii=False).encode()  # no lone surrogates anywhere
-    assert len({line["key"] for line in lines}) == 3
-    with open_results(path) as results:
-        assert [results.state(outcome.key) for outcome in found] == ["failed"] * 3
+@pytest.mark.parametrize("left", [1, 5, 300])
+def test_half_a_line_is_cut_off_where_a_copy_has_no_room(
+    kind: Kind, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, add = kind
+    with opened() as journal:
+        add(journal, 0)
+        whole = journal.path.read_bytes()
+        add(journal, 1)
+    path = journal.path
+    path.write_bytes(path.read_bytes()[: len(whole) + left])
+    monkeypatch.delattr(os, "replace")
+    with opened() as journal:
+        assert journal.damaged == 1
+        assert path.read_bytes() == whole
+        add(journal, 1)
+    assert path.read_bytes().startswith(whole)

@@ -16,10 +16,10 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.runs.jobs import Asked, Job
-from dycoke_cli.runs.journal import open_results
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling
 

@@ -126,8 +126,8 @@ def batch(
     # Only now: PyAV and NumPy take their time.
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
-    from dycoke_cli.runs.journal import Results, open_results
     from dycoke_cli.runs.plan import plan_of
+    from dycoke_cli.runs.results import Results, open_results
     from dycoke_cli.runs.run import run
 
     engine.check()
@@ -174,7 +174,7 @@ def batch(
         results: Results = lines
         if out is not None:
             results = file = stack.enter_context(open_results(out))
-            if file.torn:
+            if file.damaged:
                 view.warning(
                     f"the last line of {out} was half written; its question is asked again"
                 )

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.journal import FILE, Answers
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.record import FILE as RECORD
 from dycoke_cli.evaluation.record import Record, RecordedRow, read_record

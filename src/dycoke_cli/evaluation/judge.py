@@ -21,7 +21,7 @@ from typing import Any
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation.judge_client import Client, NoReplyError, Reply
-from dycoke_cli.evaluation.verdicts import Verdict, VerdictJournal
+from dycoke_cli.evaluation.verdicts import Verdict, Verdicts
 from dycoke_cli.unicode import to_json
 
 BEST = 5
@@ -114,7 +114,7 @@ def judge_answers(
     items: Sequence[Item],
     client: Client,
     prompt: Prompt,
-    journal: VerdictJournal | None = None,
+    journal: Verdicts | None = None,
     *,
     at_once: int = AT_ONCE,
     on_progress: Callable[[int, int], None] | None = None,

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.evaluation.answers import FILE as ANSWERS
+from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
-from dycoke_cli.evaluation.journal import check_journal
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.verdicts import check_verdicts
+from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
+from dycoke_cli.evaluation.verdicts import Verdicts
 from dycoke_cli.runs.journal import check_own, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
@@ -156,9 +158,9 @@ def check_folder(folder: Path) -> None:
     Raises:
         OutputError: it has one; or that can't be read.
     """
-    check_journal(folder)
     _check_record(folder)
-    check_verdicts(folder)
+    for name, kind in ((ANSWERS, Answers), (VERDICTS, Verdicts)):
+        check_own(folder / name, kind.begin, kind.what)
 
 
 def _check_record(folder: Path) -> None:

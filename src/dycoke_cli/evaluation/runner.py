@@ -11,9 +11,9 @@ import torch
 from transformers import AutoTokenizer
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
+from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
-from dycoke_cli.evaluation.journal import Journal, open_journal
 from dycoke_cli.evaluation.judging import ask_judge
 from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
 from dycoke_cli.evaluation.metrics import grouped
@@ -66,7 +66,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
     _check_understood(chosen, items)
     wrong += _left_out(left_out, chosen)
     folder = evaluation.folder
-    with open_journal(folder) as journal:
+    with open_answers(folder) as journal:
         known = wrong + _repairs(journal)
         for sentence in known:
             listener.warning(sentence)
@@ -135,7 +135,7 @@ def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:
     return [f"{chosen.source.name} can't serve all methods; skipped: {', '.join(rows)}"]
 
 
-def _repairs(journal: Journal) -> list[str]:
+def _repairs(journal: Answers) -> list[str]:
     if not journal.damaged:
         return []
     damage = "1 damaged line" if journal.damaged == 1 else f"{journal.damaged} damaged lines"
@@ -163,7 +163,7 @@ class _Scorer:
         reasons: none: only videos without an answer are asked about.
     """
 
-    journal: Journal
+    journal: Answers
     dataset: Dataset
     asked: dict[str, tuple[Line, Item]]
     listener: Listener
@@ -200,7 +200,7 @@ def _ask_missing(
     chosen: ResolvedModel,
     lines: list[Line],
     items: list[Item],
-    journal: Journal,
+    journal: Answers,
     listener: Listener,
 ) -> dict[str, dict[str, Prediction]]:
     """Ask, and return the questions that have no answer, by setup and question."""

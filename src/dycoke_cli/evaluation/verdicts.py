@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.runs.journal import check_own, full, locked, replace_content, unwritable
+from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"
-_BEGIN = b'{"key": "'
 
 
 @dataclass(frozen=True)
@@ -78,79 +76,43 @@ def summarized(verdicts: Sequence[Verdict]) -> Summary:
     )
 
 
-class VerdictJournal:
-    """Verdicts in a file, one JSON object per line. Made by `open_verdicts`.
+class Verdicts(Journal):
+    """Verdicts, one JSON object per line.
 
     Attributes:
         verdicts: by key; the later line counts.
-        damaged: lines that were no verdicts, such as one that was half written; they are asked
-            again.
     """
+
+    what = "a file of verdicts of dycoke eval"
+    begin = b'{"key": "'
 
     def __init__(self, path: Path) -> None:
         self.verdicts: dict[str, Verdict] = {}
-        self.damaged = 0
-        self._path = path
-        if path.exists():
-            self._read()
-        self._file = path.open("ab", buffering=0)
-
-    def _read(self) -> None:
-        content = self._path.read_bytes()
-        self.verdicts, self.damaged = _understood(content)
-        if self.damaged or not content.endswith(b"\n"):
-            replace_content(self._path, b"".join(map(_line, self.verdicts.values())))
+        super().__init__(path)
 
     def add(self, verdict: Verdict) -> None:
         """Write a verdict down; when this returns, a crash of the process can't take it back.
 
         Raises:
-            OutputError: it can't be written.
+            OutputError: it can't be written; the file is as it was.
         """
-        size = os.fstat(self._file.fileno()).st_size
-        content = _line(verdict)
-        try:
-            while content:
-                content = content[self._file.write(content) or 0 :]
-        except OSError as error:
-            self._file.truncate(size)
-            raise OutputError(full(self._path, error)) from error
+        self.write((to_json(asdict(verdict)) + "\n").encode("ascii"))
         self.verdicts[verdict.key] = verdict
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def take(self, line: bytes) -> None:
+        """Take in a line that is in the file."""
+        verdict = Verdict(**json.loads(line))
+        self.verdicts[verdict.key] = verdict
 
 
-@contextmanager
-def open_verdicts(folder: Path) -> Iterator[VerdictJournal]:
+def open_verdicts(folder: Path) -> AbstractContextManager[Verdicts]:
     """Open the verdicts of a folder, which is made where it isn't there, and lock them.
 
     Raises:
         OutputError: another run is judging there, the file is somebody else's, or nothing can be
             written there.
     """
-    path = folder / FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            check_verdicts(folder)
-            journal = VerdictJournal(path)
-            try:
-                yield journal
-            finally:
-                journal.close()
-    except OSError as error:
-        raise OutputError(unwritable(path, error)) from error
-
-
-def check_verdicts(folder: Path) -> None:
-    """Refuse a folder in which somebody else's file has the name of the verdicts.
-
-    Raises:
-        OutputError: it has; or that can't be read.
-    """
-    check_own(folder / FILE, _BEGIN, "a file of verdicts of dycoke eval")
+    return open_journal(Verdicts, folder / FILE)
 
 
 def read_verdicts(folder: Path) -> dict[str, Verdict]:
@@ -161,25 +123,6 @@ def read_verdicts(folder: Path) -> dict[str, Verdict]:
     """
     path = folder / FILE
     try:
-        return _understood(path.read_bytes())[0]
-    except FileNotFoundError:
-        return {}
+        return Verdicts(path).verdicts
     except OSError as error:
         raise OutputError(f"{path} can't be read ({error.strerror})") from error
-
-
-def _understood(content: bytes) -> tuple[dict[str, Verdict], int]:
-    """Verdicts by key, and how many lines are none."""
-    verdicts, damaged = {}, 0
-    for line in content.splitlines():
-        try:
-            verdict = Verdict(**json.loads(line))
-        except (ValueError, TypeError, RecursionError):
-            damaged += 1
-        else:
-            verdicts[verdict.key] = verdict
-    return verdicts, damaged
-
-
-def _line(verdict: Verdict) -> bytes:
-    return (to_json(asdict(verdict)) + "\n").encode("ascii")

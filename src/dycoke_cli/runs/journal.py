@@ -1,151 +1,154 @@
-"""The results: one JSON object per line, in a file that also says what is done, or on stdout.
+"""Files of lines that only grow: the results of a batch, the answers of an evaluation, verdicts.
 
-Each line is written at once and whole. What a power cut left half written is cut off when the file
-is opened; what a full disk left half written is cut off at once.
+One run at a time writes to a file, and to none but its own. Each line is written at once and whole,
+or not at all: what a full disk left half written is cut off at once, what a power cut left half
+written is cut off when the file is opened.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import ClassVar, TypeVar
 
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.result import SCHEMA
-from dycoke_cli.runs.outcome import Outcome, reason
-from dycoke_cli.unicode import to_json
-
-_BEGIN = f'{{"schema": "{SCHEMA}"'.encode()
 
 
-class Results(Protocol):
-    """Where outcomes go."""
+class Journal:
+    """The lines of a file, as they were when it was read; `open_journal` opens it for more.
 
-    @property
-    def reasons(self) -> Mapping[str, str]:
-        """Why those questions failed whose state is "failed", by key."""
-
-    def state(self, key: str) -> str | None:
-        """ "answered", "failed", or None where there is no line."""
-
-    def add(self, outcome: Outcome) -> None:
-        """Write a line; when this returns, a crash of the process can't take it back."""
-
-
-class ResultsFile:
-    """An open file of results. Made by `open_results`; nobody else writes to it meanwhile.
+    What is a line of its own, a subclass says, and what becomes of damaged ones.
 
     Attributes:
         path: the file.
-        reasons: why questions failed, by key.
-        torn: whether its last line was cut off because it wasn't whole.
+        damaged: how many lines weren't whole, or weren't lines of such a file.
+        what: such a file, or (where damaged lines aren't dropped) such a line is.
+        begin: what each such file begins with.
+        drops_damaged: whether damaged lines are dropped wherever they are. Else only the last line
+            may be one, which a crash left half written: all others are taken for somebody else's.
     """
+
+    what: ClassVar[str]
+    begin: ClassVar[bytes]
+    drops_damaged: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn = False
-        self._states: dict[str, str] = {}
-        self.reasons: dict[str, str] = {}
-        # Some keys have two lines after a retry; the first of each goes when the file is closed.
-        self._replaced = False
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows' own
-        self._file = os.open(path, flags, 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise OutputError(_no_file(path))
-            self._size = self._read()
-        except BaseException:
-            os.close(self._file)
-            raise
+        self._damages: list[tuple[int, int]] = []
+        self._size = 0
+        self._file: int | None = None
+        if path.exists():
+            self._read()
 
-    def state(self, key: str) -> str | None:
-        """ "answered", "failed", or None where there is no line."""
-        return self._states.get(key)
+    @property
+    def damaged(self) -> int:
+        """See the class."""
+        return len(self._damages)
 
-    def add(self, outcome: Outcome) -> None:
-        """Write a line; when this returns, a crash of the process can't take it back.
+    def take(self, line: bytes) -> None:
+        """Take in a line that is in the file.
 
         Raises:
-            OutputError: it can't be written; the file is as it was.
+            ValueError, KeyError, TypeError, RecursionError: it is none, or no longer whole.
         """
-        content = (to_json(outcome.line) + "\n").encode("ascii")
+        raise NotImplementedError
+
+    def open(self) -> None:
+        """Open the file for more lines, without its damaged ones. Only under its lock.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        if self._damages:
+            self._repair()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows' own
+        self._file = os.open(self.path, flags, 0o666)
+        self._size = os.fstat(self._file).st_size
+
+    def write(self, lines: bytes) -> None:
+        """Write lines; when this returns, a crash of the process can't take them back.
+
+        Raises:
+            OutputError: they can't be written; the file is as it was.
+        """
+        assert self._file is not None
+        left = lines
         try:
-            _write(self._file, content)
+            while left:
+                left = left[os.write(self._file, left) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
-            raise OutputError(full(self.path, error)) from error
-        self._size += len(content)
-        self._take(outcome.line)
+            raise OutputError(
+                f"{self.path} can't be written ({error.strerror}); free some space and run it "
+                "again: it resumes from there"
+            ) from error
+        self._size += len(lines)
 
     def close(self) -> None:
-        """Drop the lines that later ones replace, and close the file."""
-        os.close(self._file)  # first, for Windows puts nothing in place of an open file
-        try:
-            if self._replaced:
-                _keep_last_lines(self.path)
-        except OSError as error:
-            raise OutputError(
-                f"{self.path} has failures that were answered since, and can't be written without "
-                f"them ({error.strerror})"
-            ) from error
+        """Close the file, if it is open."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
-    def _read(self) -> int:
-        """Take in the file; return its size without a torn last line."""
-        size = 0
-        with open(self._file, "rb", closefd=False) as file:
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                known = _understood(line) if line.endswith(b"\n") else None
-                if known is not None:
-                    size += len(line)
-                    self._take(known)
-                    continue
-                # What is somebody else's stays as it is.
-                if file.read(1) or not _begun(line):
-                    raise OutputError(
-                        f"{self.path}, line {number}: that isn't a line of results of dycoke "
-                        "batch; give another --out"
-                    )
-                self.torn = True
-        if self.torn:
-            os.ftruncate(self._file, size)
-        return size
+                start, self._size = self._size, self._size + len(line)
+                try:
+                    if not line.endswith(b"\n"):
+                        raise ValueError("half a line")
+                    self.take(line)
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    if not (self.drops_damaged or (self._is_begun(line) and not file.read(1))):
+                        raise OutputError(
+                            f"{self.path}, line {number}: that isn't {self.what}; give another "
+                            "--out"
+                        ) from None
+                    self._damages.append((start, self._size))
 
-    def _take(self, line: dict[str, Any]) -> None:
-        key = line["key"]
-        self._replaced = self._replaced or key in self._states
-        self._states[key] = "failed" if "error" in line else "answered"
-        if "error" in line:
-            self.reasons[key] = reason(line)
+    def _is_begun(self, line: bytes) -> bool:
+        """Whether a line of its own could begin like this; zeros are what a disk didn't get to."""
+        return self.begin.startswith(line.rstrip(b"\0\n")[: len(self.begin)])
+
+    def _repair(self) -> None:
+        first = self._damages[0][0]
+        if self._size - first == sum(end - start for start, end in self._damages):
+            os.truncate(self.path, first)  # for which a full disk has room
+            return
+        content = bytearray(self.path.read_bytes())
+        for start, end in reversed(self._damages):
+            del content[start:end]
+        replace_content(self.path, content)
+
+
+J = TypeVar("J", bound=Journal)
 
 
 @contextmanager
-def open_results(path: Path) -> Iterator[ResultsFile]:
-    """Open a file of results, which is made where it isn't there, and lock it.
+def open_journal(kind: type[J], path: Path) -> Iterator[J]:
+    """Open a journal for more lines, and lock it; file and folder are made where they aren't there.
 
     Raises:
-        OutputError: another run is writing to it, it is something else, or it can't be written.
+        OutputError: another run is writing to it, it is somebody else's, or it can't be written.
     """
-    if path.is_dir():
-        raise OutputError(f"--out {path} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(_no_file(path))
-    if not path.parent.is_dir():
-        raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(unwritable(path.parent, error)) from error
     with locked(path):
+        if kind.drops_damaged:
+            check_own(path, kind.begin, kind.what)
         try:
-            results = ResultsFile(path)
+            journal = kind(path)
+            journal.open()
         except OSError as error:
             raise OutputError(unwritable(path, error)) from error
-        try:
-            yield results
-        finally:
-            results.close()
+        with closing(journal):
+            yield journal
 
 
 @contextmanager
@@ -169,7 +172,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def replace_content(path: Path, content: bytes) -> None:
+def replace_content(path: Path, content: bytes | bytearray) -> None:
     """Put a file with this content in place of `path`, at once.
 
     Raises:
@@ -213,14 +216,6 @@ def unwritable(path: Path, error: OSError) -> str:
     return f"{path} can't be written ({error.strerror}); give another --out"
 
 
-def full(path: Path, error: OSError) -> str:
-    """The sentence about a file to which nothing more could be added."""
-    return (
-        f"{path} can't be written ({error.strerror}); free some space and run it again: it resumes "
-        "from there"
-    )
-
-
 def _check_lock(lock: Path) -> None:
     """Refuse what is no lock: some versions of FileLock empty the file that they find."""
     if not lock.exists():
@@ -232,39 +227,3 @@ def _check_lock(lock: Path) -> None:
 
 def _foreign(path: Path, what: str) -> str:
     return f"{path} isn't {what}, and stays as it is; give another --out"
-
-
-def _no_file(path: Path) -> str:
-    return f"{path} isn't a file; leave out --out, and the lines go to stdout"
-
-
-def _understood(line: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        return None
-    return content if isinstance(content.get("key"), str) else None
-
-
-def _begun(line: bytes) -> bool:
-    """Whether a line of results could begin like this; zeros are what a disk didn't get to."""
-    line = line.rstrip(b"\0\n")[: len(_BEGIN)]
-    return _BEGIN.startswith(line)
-
-
-def _write(file: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(file, content) :]
-
-
-def _keep_last_lines(path: Path) -> None:
-    """Put a file in place of this one that has the last line of each key."""
-    last: dict[str, bytes] = {}
-    for line in path.read_bytes().splitlines(keepends=True):
-        known = _understood(line)
-        assert known is not None
-        last.pop(known["key"], None)
-        last[known["key"]] = line
-    replace_content(path, b"".join(last.values()))

@@ -13,10 +13,10 @@ from types import FrameType
 from typing import Any
 
 from dycoke_cli.runs.jobs import Job, digest_of
-from dycoke_cli.runs.journal import Results
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.results import Results
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are told.

@@ -1,0 +1,118 @@
+"""The results of a batch: one JSON object per line, in a file that also says what is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from dycoke_cli.errors import OutputError
+from dycoke_cli.result import SCHEMA
+from dycoke_cli.runs.journal import Journal, open_journal, replace_content
+from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.unicode import to_json
+
+
+class Results(Protocol):
+    """Where outcomes go."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why those questions failed whose state is "failed", by key."""
+
+    def state(self, key: str) -> str | None:
+        """ "answered", "failed", or None where there is no line."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Write a line; when this returns, a crash of the process can't take it back."""
+
+
+class ResultsFile(Journal):
+    """A file of results.
+
+    Attributes:
+        reasons: why questions failed, by key.
+    """
+
+    what = "a line of results of dycoke batch"
+    begin = f'{{"schema": "{SCHEMA}"'.encode()
+    drops_damaged = False
+
+    def __init__(self, path: Path) -> None:
+        self.reasons: dict[str, str] = {}
+        self._states: dict[str, str] = {}
+        # Some keys have two lines after a retry; the first of each goes when the file is closed.
+        self._replaced = False
+        super().__init__(path)
+
+    def state(self, key: str) -> str | None:
+        """ "answered", "failed", or None where there is no line."""
+        return self._states.get(key)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write a line; when this returns, a crash of the process can't take it back.
+
+        Raises:
+            OutputError: it can't be written; the file is as it was.
+        """
+        self.write((to_json(outcome.line) + "\n").encode("ascii"))
+        self._note(outcome.line)
+
+    def take(self, line: bytes) -> None:
+        """Take in a line that is in the file."""
+        self._note(_parsed(line))
+
+    def close(self) -> None:
+        """Close the file, and drop the lines that later ones replace."""
+        super().close()  # first, for Windows puts nothing in place of an open file
+        try:
+            if self._replaced:
+                _keep_last_lines(self.path)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} has failures that were answered since, and can't be written without "
+                f"them ({error.strerror})"
+            ) from error
+
+    def _note(self, line: dict[str, Any]) -> None:
+        key = line["key"]
+        self._replaced = self._replaced or key in self._states
+        self._states[key] = "failed" if "error" in line else "answered"
+        if "error" in line:
+            self.reasons[key] = reason(line)
+
+
+def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
+    """Open a file of results, which is made where it isn't there, and lock it.
+
+    Raises:
+        OutputError: another run is writing to it, it is something else, or it can't be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"--out {path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} isn't a file; leave out --out, and the lines go to stdout")
+    if not path.parent.is_dir():
+        raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    return open_journal(ResultsFile, path)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    content = json.loads(line)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError("no answer")
+    if not isinstance(content.get("key"), str):
+        raise ValueError("an answer of another command")
+    return content
+
+
+def _keep_last_lines(path: Path) -> None:
+    """Put a file in place of this one that has the last line of each key."""
+    last: dict[str, bytes] = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        key = _parsed(line)["key"]
+        last.pop(key, None)
+        last[key] = line
+    replace_content(path, b"".join(last.values()))
