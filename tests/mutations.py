@@ -23,7 +23,7 @@ TESTS = ("tests/compression", "tests/engine")
 METHODS = ("tests/compression",)
 MERGING = ("tests/families/test_merging.py",)
 ATTENTION = ("tests/engine/vision_tower/test_tower_attention.py",)
-KERNELS = ("tests/kernels", "tests/models/test_linear_layers.py")
+KERNELS = ("tests/kernels",)
 TOWERS = (
     "tests/engine/vision_tower/test_stacked_towers.py",
     "tests/engine/vision_tower/test_stacked.py",
@@ -37,8 +37,8 @@ ELSEWHERE = (
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py",)
 METRICS = ("tests/evaluation/test_metrics.py",)
-PROCESSORS = ("tests/models/test_cpu.py",)
-CHOICE = ("tests/models/test_kernel_choice.py",)
+PROCESSORS = ("tests/kernels/test_processor.py",)
+CHOICE = ("tests/kernels/test_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
@@ -650,7 +650,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a kernel is chosen that is slower than stock",
-        "kernel_choice.fastest",
+        "choice.fastest",
         "min(A, key=B)",
         "max(A, key=B)",
         CHOICE,

@@ -32,6 +32,7 @@ LAYERS = (
     "resources",
     "processes",
     "video",
+    "private_api",
     "kernels",
     "models",
     "compression",

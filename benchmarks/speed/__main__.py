@@ -19,7 +19,7 @@ from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
-from dycoke_cli.models.kernel_choice import BFLOAT16, instructions
+from dycoke_cli.kernels.processor import BFLOAT16, instructions
 
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 

@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from dycoke_cli.errors import ModelError
+
 _CHECKOUT = Path(__file__).parents[2]
 
 
@@ -35,6 +37,23 @@ def how_to_upgrade(package: str) -> str:
     if project := _uv_project():
         return _command(["uv", "sync", "--project", project, "--upgrade-package", package])
     return _command([*_installer(), "--upgrade", package])
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Check that a package can be imported.
+
+    Args:
+        package: to import.
+        extra: of ours, that installs it.
+        what: needs it: a model or a flag.
+
+    Raises:
+        ModelError: it can't.
+    """
+    if find_spec(package) is None:
+        raise ModelError(
+            f"{what} needs the package {package}, which isn't installed: {how_to_install(extra)}"
+        )
 
 
 def installed_extras() -> dict[str, bool]:

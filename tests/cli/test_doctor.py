@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from dycoke_cli import cache
-from dycoke_cli.models.kernel_choice import Machine
+from dycoke_cli.kernels.processor import Machine
 from tests.documents import valid
 
 from .harness import run_here

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli.engine.memory.measured import read_per_token, weights_read
+from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import onednn_works
-from dycoke_cli.models import cpu
 
 from ..families.qwen import qwen3_vl_moe
 from .tiny import SHAPES, VOCABULARY, make_model
@@ -35,11 +35,11 @@ def test_of_experts_nobody_knows_how_many() -> None:
 
 
 def test_layers_in_8_bits_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 1)
+    monkeypatch.setattr(replacing, "MIN_INT8_OUTPUTS", 1)
     model = make_model(SHAPES[0])
     table = model.get_input_embeddings()
     model.lm_head.weight = type(table.weight)(table.weight.clone())
-    cpu.use_int8(model)
+    replacing.use_int8(model)
     linears = 5 * [(32, 32), (16, 32), (16, 32), (32, 32), (48, 32), (48, 32), (32, 48)]
     linears += [(VOCABULARY, 32)]
     rounded = sum(outputs * inputs for outputs, inputs in linears)

@@ -11,7 +11,7 @@ from dycoke_cli.engine.attention import scoring_attention
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.kernels.registry import NAME as OURS
+from dycoke_cli.kernels.attention_interface import NAME as OURS
 from tests.exactness import assert_same
 
 from .stock import QUESTION, clip, stock_inputs

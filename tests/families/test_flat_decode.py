@@ -24,7 +24,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.private_api import attention_implementation
 
 from .pictures import llava_onevision
 from .stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs

@@ -12,6 +12,7 @@ import pytest
 import transformers
 from safetensors.torch import load_file, save_file
 
+from dycoke_cli import extras
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
@@ -119,9 +120,7 @@ def test_a_package_of_the_family_that_is_missing(
     config = {"model_type": family}
     (folder / "config.json").write_text(json.dumps(config))
     here = importlib.util.find_spec
-    monkeypatch.setattr(
-        unsupported, "find_spec", lambda name: None if name == package else here(name)
-    )
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else here(name))
     sentence = rf"needs the package {package}, which isn't .*pip install .*\b{package}\b"
     with pytest.raises(ModelError, match=sentence):
         load(str(folder), device="cpu")

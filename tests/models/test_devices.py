@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli import DyCoke, VideoSession, extras, load
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models import devices, unsupported
+from dycoke_cli.kernels import replacing
+from dycoke_cli.kernels.linear import PackedLinear, can_pack
+from dycoke_cli.models import devices
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load import too_big_explained
 from dycoke_cli.models.load_options import LoadOptions
@@ -64,7 +66,7 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         model.hf_device_map = {"model.vision_tower": "disk", "model.language_model": "cpu"}
         return model, info
 
-    monkeypatch.setattr(unsupported, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: object())
     monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return seen
 
@@ -89,10 +91,21 @@ def test_a_spread_model_is_not_moved_and_answers(
     assert loaded.working_weights_bytes == loaded.weights_bytes > 0
 
 
+@pytest.mark.skipif(not can_pack(), reason="this processor has no products in bfloat16 to pack for")
+def test_layers_of_a_spread_model_stay_stock(
+    spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """accelerate moves their weights when they are used, which it can't do with packed ones."""
+    monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
+    monkeypatch.setattr(load_module, "choose_kernels", lambda *_: pytest.fail("measured"))
+    model = load("mini", device_map="auto", dtype="bfloat16").model
+    assert not any(isinstance(part, PackedLinear) for part in model.modules())
+
+
 def test_accelerate_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     here = importlib.util.find_spec
     monkeypatch.setattr(
-        unsupported, "find_spec", lambda name: None if name == "accelerate" else here(name)
+        extras, "find_spec", lambda name: None if name == "accelerate" else here(name)
     )
     sentence = "--device-map auto needs the package accelerate, .*pip install .*'accelerate>="
     with pytest.raises(ModelError, match=sentence):

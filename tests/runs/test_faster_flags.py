@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
+from dycoke_cli import private_api
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models import kernel_choice, private_api
+from dycoke_cli.kernels import processor
+from dycoke_cli.kernels.int8_linear import int8_kernels
+from dycoke_cli.kernels.processor import Machine
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.kernel_choice import Machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer, Model, Seconds
@@ -46,7 +48,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     """A machine with neither AMX nor bfloat16, where nothing was timed yet."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
     monkeypatch.setattr(private_api, "has_amx", lambda: False)
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: ["avx2"])
+    monkeypatch.setattr(processor, "instructions", lambda: ["avx2"])
     return Machine.here()
 
 
@@ -76,7 +78,7 @@ def test_where_nothing_was_timed_another_machine_is_named(monkeypatch: pytest.Mo
         advice(request=early) or ""
     )
     # Where bfloat16 is computed, 8 bits gain little.
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: ["avx2", "avx512_bf16"])
+    monkeypatch.setattr(processor, "instructions", lambda: ["avx2", "avx512_bf16"])
     assert "(38 s in place of 74 s, on another machine" in (advice() or "")
     assert advice(request=early) is None
 
@@ -132,7 +134,7 @@ def test_what_was_timed_here_decides(machine: Machine) -> None:
 
 def timed(stock: float, eight: float) -> dict[str, float]:
     """Milliseconds of a shape; every kernel in 8 bits takes as long."""
-    return {"stock": stock, **dict.fromkeys(kernel_choice.int8_kernels(), eight)}
+    return {"stock": stock, **dict.fromkeys(int8_kernels(), eight)}
 
 
 def test_with_amx_8_bits_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:

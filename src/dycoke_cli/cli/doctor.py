@@ -106,8 +106,8 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
+    from dycoke_cli.kernels.processor import Machine
     from dycoke_cli.models.devices import named_device
-    from dycoke_cli.models.kernel_choice import Machine
 
     machine = Machine.here()
     process = psutil.Process()

@@ -42,7 +42,7 @@ from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.private_api import attention_implementation
 
 
 def attach(

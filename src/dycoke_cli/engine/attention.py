@@ -20,7 +20,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.models.private_api import attention_implementation, has_stock_forward
+from dycoke_cli.private_api import attention_implementation, has_stock_forward
 
 Attention = Callable[..., Any]
 PREFIX = "dycoke_"

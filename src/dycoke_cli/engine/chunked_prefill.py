@@ -27,8 +27,8 @@ from dycoke_cli.engine.model_inputs import arguments_of_chunk
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.registry import NAME as OURS
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.kernels.attention_interface import NAME as OURS
+from dycoke_cli.private_api import attention_implementation
 
 # A question with and without compression (--compare) take turns.
 MOST_HELD = 2

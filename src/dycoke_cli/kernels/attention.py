@@ -1,9 +1,9 @@
 """Attention on CPUs in three shapes, exact but for rounding: causal, one new token, bidirectional.
 
 Causal attention takes a block of queries at a time. Stock SDPA on a CPU goes through the heads one
-by one, which on AMD EPYC takes longer (with AMX it doesn't: `models/cpu.py`). Here the query heads
-that share keys are the rows of one matrix product, no score is computed behind the block's last
-query, and the scores of a block stay in the CPU cache.
+by one, which on AMD EPYC takes longer (with AMX it doesn't: `choice.py`). Here the query heads that
+share keys are the rows of one matrix product, no score is computed behind the block's last query,
+and the scores of a block stay in the CPU cache.
 
 Vision towers hand out strided heads of an odd size (72 in SigLIP so400m), for which SDPA on AMD
 EPYC takes twice as long as plain matrix products on a few heads at a time.

@@ -2,7 +2,7 @@
 
 There are two kernels: oneDNN's, and FBGEMM's where a build of torch or a processor lacks the first.
 Both use the integer instructions of the processor (VNNI; oneDNN's also AMX). The one that was
-measured to be faster is taken (`models/kernel_choice.py`).
+measured to be faster is taken (`kernels/choice.py`).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, attention
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE, attention
 
 STOCK_KERNEL, OWN, PACKED = "stock", "own", "packed"
 ROUNDS, FEWEST_ROUNDS = 7, 3
@@ -72,7 +72,7 @@ class AttentionShape:
     """Attention of one layer.
 
     Args:
-        shape: of `registry.SHAPES`.
+        shape: of `attention_interface.SHAPES`.
         heads: of queries.
         kv_heads: of keys and values.
         width: of a head.

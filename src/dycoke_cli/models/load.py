@@ -12,22 +12,25 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.cpu import (
+from dycoke_cli.kernels.choice import (
     FLOAT32_IS_FASTER,
     INT8_IS_SLOWER,
     MAX_FLOAT32_SHARE,
+    choose_kernels,
+    unmeasured,
+)
+from dycoke_cli.kernels.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
+from dycoke_cli.kernels.replacing import (
     packed_bytes,
     use_int8,
     use_own_attention,
     use_packed,
 )
+from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.families import Family, domain, method_defaults
-from dycoke_cli.models.kernel_choice import choose_kernels, unmeasured
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
-from dycoke_cli.models.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
@@ -151,7 +154,8 @@ def load(name: str, **given: Any) -> LoadedModel:
             resolved
         )
     ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
-    kernels = (choose_kernels if options.kernels == "fast" else unmeasured)(model, ours)
+    fast, whole = options.kernels == "fast", not is_spread(model)
+    kernels = (choose_kernels if fast and whole else unmeasured)(model, ours)
     warnings = [MEANINGLESS] if options.random_weights else []
     share = kernels.float32_share
     slow = options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE
@@ -160,8 +164,9 @@ def load(name: str, **given: Any) -> LoadedModel:
         warnings.append(FLOAT32_IS_FASTER.format(share=share))
     if ours:
         use_int8(model, kernels.int8)
-    if options.kernels == "fast":
+    if fast:
         use_own_attention(model, kernels.attention)
+    if fast and whole:
         use_packed(model, kernels.packed)
     if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)

@@ -153,10 +153,10 @@ def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
     Raises:
         ModelError: its configuration isn't one of a model.
     """
+    from dycoke_cli.kernels.choice import choose_kernels, unmeasured
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-    from dycoke_cli.models.cpu import eligible, may_pack
-    from dycoke_cli.models.kernel_choice import choose_kernels, unmeasured
-    from dycoke_cli.models.quantize import by_bitsandbytes, stored_quantized
+    from dycoke_cli.kernels.quantize import by_bitsandbytes, stored_quantized
+    from dycoke_cli.kernels.replacing import eligible, may_pack
 
     if stored_quantized(resolved.config):
         stored = _stored_bytes(resolved.source, resolved.revision)
@@ -191,7 +191,7 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
     """
     import torch
 
-    from dycoke_cli.models.quantize import stored_quantized
+    from dycoke_cli.kernels.quantize import stored_quantized
 
     needed = needed_bytes(resolved)
     if needed is None or free is None or copies * needed <= free:
@@ -276,7 +276,7 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
     """Each weight comes to the device whole, and is quantized there."""
     from torch import nn
 
-    from dycoke_cli.models.quantize import kept_whole
+    from dycoke_cli.kernels.quantize import kept_whole
 
     whole = set(kept_whole(resolved.config))
     quantized = [

@@ -176,8 +176,8 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
         ModelError: it can't be found, isn't supported, or needs a package that isn't here.
         UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
     """
+    from dycoke_cli.kernels.quantize import check_quantize
     from dycoke_cli.models.devices import named_device
-    from dycoke_cli.models.quantize import check_quantize
     from dycoke_cli.models.unsupported import check_family_packages
 
     options = options or LoadOptions()
@@ -253,8 +253,8 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
     """
     import torch
 
-    from dycoke_cli.models.quantize import EXTRA
-    from dycoke_cli.models.unsupported import need
+    from dycoke_cli.extras import need
+    from dycoke_cli.kernels.quantize import EXTRA
 
     if device_map is None:
         return

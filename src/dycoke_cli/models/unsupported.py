@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from transformers import CONFIG_MAPPING
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.extras import how_to_install, how_to_upgrade
+from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
 
 # Families with a layout that came after the oldest transformers that is supported, and a release
@@ -86,23 +85,6 @@ def check_family_packages(name: str, model_type: str) -> None:
     if model_type in _EXTRAS:
         package, extra = _EXTRAS[model_type]
         need(package, extra, name)
-
-
-def need(package: str, extra: str, what: str) -> None:
-    """Check that a package can be imported.
-
-    Args:
-        package: to import.
-        extra: of ours, that installs it.
-        what: needs it: a model or a flag.
-
-    Raises:
-        ModelError: it can't.
-    """
-    if find_spec(package) is None:
-        raise ModelError(
-            f"{what} needs the package {package}, which isn't installed: {how_to_install(extra)}"
-        )
 
 
 def _hub_kernels(config: dict[str, Any]) -> str | None:

@@ -52,8 +52,9 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
         return None
     if answer.model.device != "cpu" or answer.seconds.total < SLOW_S:
         return None
-    from dycoke_cli.models.kernel_choice import BFLOAT16, instructions, int8_shares
-    from dycoke_cli.models.private_api import has_amx
+    from dycoke_cli.kernels.choice import int8_shares
+    from dycoke_cli.kernels.processor import BFLOAT16, instructions
+    from dycoke_cli.private_api import has_amx
 
     config = loaded.model.config
     encoded = encoded_early(request.method, config)

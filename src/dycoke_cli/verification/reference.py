@@ -25,7 +25,7 @@ from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.pixels import normalised
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.private_api import attention_implementation
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.cli.estimate import cost_of_frames
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.kernel_choice import BFLOAT16, instructions
+from dycoke_cli.kernels.processor import BFLOAT16, instructions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling

@@ -17,11 +17,11 @@ from dycoke_cli.engine.memory.cost import Cost, EstimatedContext
 from dycoke_cli.engine.memory.estimating import clip_tokens, estimate_cost
 from dycoke_cli.engine.memory.flops import prefill_flops
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models import kernel_choice
+from dycoke_cli.kernels import processor
+from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
+from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
-from dycoke_cli.models.cpu import eligible
 from dycoke_cli.models.frame_tokens import ClipTokens
-from dycoke_cli.models.kernel_choice import attention_shapes, linear_shapes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.models.target import Target
@@ -193,7 +193,7 @@ def test_time_is_that_of_the_measured_kernels(
     for layer in eligible(model).values():
         for linear in linear_shapes(layer, generating=True):
             shapes[str(linear)] = {"stock": 1.0}
-    monkeypatch.setattr(kernel_choice.Machine, "read", lambda self: shapes)
+    monkeypatch.setattr(processor.Machine, "read", lambda self: shapes)
     found = cost(name, Method(), **options)
     d, m, kv, vocabulary = 896, 4864, 128, 152_000
 

@@ -1,6 +1,6 @@
 """How long an answer would take on this machine's CPU, from the times of its kernels.
 
-They were measured when a model with the same shapes was first loaded (`models/kernel_choice.py`).
+They were measured when a model with the same shapes was first loaded (`kernels/choice.py`).
 Linear layers and attention are nine tenths of an answer; the rest isn't counted.
 """
 
@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE
-from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, STOCK_KERNEL, LinearShape
-from dycoke_cli.models.cpu import eligible
-from dycoke_cli.models.kernel_choice import (
+from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE
+from dycoke_cli.kernels.choice import (
     Choice,
-    Machine,
-    Times,
     attention_shapes,
     choose_kernels,
     linear_shapes,
 )
+from dycoke_cli.kernels.int8_linear import int8_kernels
+from dycoke_cli.kernels.processor import Machine, Times
+from dycoke_cli.kernels.replacing import eligible
+from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, STOCK_KERNEL, LinearShape
 
 
 class ExpectedTime:

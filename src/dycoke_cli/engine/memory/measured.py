@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.models.cpu import packed_bytes
-from dycoke_cli.models.quantize import held_bytes
+from dycoke_cli.kernels.quantize import held_bytes
+from dycoke_cli.kernels.replacing import packed_bytes
 
 
 class PeakMemory:

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.kernels import choice, replacing
+from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, STOCK, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.kernels.registry import DECODE, NAME, SHAPES, STOCK, name_of
-from dycoke_cli.models import cpu, kernel_choice
-from dycoke_cli.models.private_api import attention_implementation, has_amx
+from dycoke_cli.private_api import attention_implementation, has_amx
 from tests.natural import Pictures, pan
 
 
 @pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
 def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether this processor seems to have tiles."""
-    monkeypatch.setattr(kernel_choice, "has_amx", lambda: request.param)
+    monkeypatch.setattr(choice, "has_amx", lambda: request.param)
     return request.param
 
 
@@ -27,7 +27,7 @@ def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 def test_attention_is_ours_where_there_are_no_tiles(
     dtype: str, amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: ["avx2", "avx512_bf16"])
+    monkeypatch.setattr(choice, "instructions", lambda: ["avx2", "avx512_bf16"])
     loaded = load("mini", device="cpu", dtype=dtype)
     for part in loaded.model, loaded.model.get_decoder():
         assert attention_implementation(part) == (STOCK if amx else NAME)
@@ -46,10 +46,10 @@ def test_attention_is_ours_where_there_are_no_tiles(
 def test_only_single_tokens_are_ours_where_bfloat16_is_emulated(
     dtype: str, has: list[str], ours: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel_choice, "has_amx", lambda: False)
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: has)
+    monkeypatch.setattr(choice, "has_amx", lambda: False)
+    monkeypatch.setattr(choice, "instructions", lambda: has)
     model = load("mini", device="cpu", dtype=dtype).model
-    assert kernel_choice.unmeasured(model, quantized=False).attention == ours
+    assert choice.unmeasured(model, quantized=False).attention == ours
     assert attention_implementation(model) == name_of(ours)
 
 
@@ -57,7 +57,7 @@ def test_only_single_tokens_are_ours_where_bfloat16_is_emulated(
 def test_linear_layers_are_packed_in_either_case(
     amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
+    monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
     model = load("mini", device="cpu", dtype="bfloat16").model
     assert any(isinstance(part, Bfloat16Linear) for part in model.modules())
 
@@ -66,7 +66,7 @@ def test_linear_layers_are_packed_in_either_case(
 def test_int8_says_where_it_is_slower(amx: bool, kernels: str) -> None:
     loaded = load("mini", device="cpu", quantize="int8", kernels=kernels)
     answer = VideoSession(loaded, Pictures.of(pan(2))).ask("Why?", DyCoke(), max_new_tokens=1)
-    assert (cpu.INT8_IS_SLOWER in answer.to_dict()["warnings"]) is amx
+    assert (choice.INT8_IS_SLOWER in answer.to_dict()["warnings"]) is amx
     assert load("mini", device="cpu", kernels=kernels).warnings == ()
 
 

@@ -1,6 +1,6 @@
-"""A model's attention and linear layers replaced by those of `dycoke_cli.kernels`, on a CPU.
+"""A stock model's attention and linear layers replaced by ours, on a CPU.
 
-Which of them a model gets is chosen in `kernel_choice.py`.
+Which of them a model gets is chosen in `choice.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
+from dycoke_cli.kernels.attention_interface import SHAPES, STOCK, name_of
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
@@ -24,20 +25,7 @@ from dycoke_cli.kernels.linear import (
     PackedLinear,
     can_pack,
 )
-from dycoke_cli.kernels.registry import SHAPES, STOCK, name_of
-from dycoke_cli.models.devices import is_spread
-from dycoke_cli.models.private_api import attention_implementation
-
-INT8_IS_SLOWER = (
-    "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
-    "drop it where the model fits without"
-)
-FLOAT32_IS_FASTER = (
-    "this processor computes bfloat16, as the weights are stored, slower than float32: with "
-    "--dtype float32 the layers take {share:.0%} of the time, for twice the memory of the weights"
-)
-MAX_FLOAT32_SHARE = 0.8
-"""From there on the memory of float32 isn't worth a sentence."""
+from dycoke_cli.private_api import attention_implementation
 
 MIN_INT8_OUTPUTS = 256
 """Layers of fewer aren't rounded: rounding a token costs more time than the short product saves.
@@ -63,7 +51,7 @@ def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
 
     Args:
         model: a stock model.
-        own: the shapes that are ours, of `registry.SHAPES`.
+        own: the shapes that are ours, of `attention_interface.SHAPES`.
     """
     if not own or attention_implementation(model) != STOCK or model.device.type != "cpu":
         return False
@@ -90,10 +78,10 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
     its own from then on.
 
     Args:
-        model: a stock model.
+        model: a stock model on one device.
         names: of the layers; None is all of `to_pack`. What is no stock layer stays as it is.
     """
-    if model.device.type != "cpu" or is_spread(model) or not can_pack():
+    if model.device.type != "cpu" or not can_pack():
         return False
     wanted = to_pack(model) if names is None else names
     packed = [name for name, layer in eligible(model).items() if name in wanted and may_pack(layer)]

@@ -15,22 +15,30 @@ import torch
 from torch import nn
 
 from dycoke_cli import cache, load
-from dycoke_cli.kernels import timing
-from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, onednn_works
-from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE, NAME, SHAPES, STOCK, name_of
-from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
-from dycoke_cli.models import cpu, kernel_choice
-from dycoke_cli.models.cpu import eligible, to_round, use_int8, use_own_attention, use_packed
-from dycoke_cli.models.kernel_choice import (
+from dycoke_cli.kernels import choice as kernel_choice
+from dycoke_cli.kernels import processor, replacing, timing
+from dycoke_cli.kernels.attention_interface import (
+    BIDIRECTIONAL,
+    CAUSAL,
+    DECODE,
+    NAME,
+    SHAPES,
+    STOCK,
+    name_of,
+)
+from dycoke_cli.kernels.choice import (
     Choice,
-    Machine,
     attention_shapes,
     choose_kernels,
     measured,
     unmeasured,
 )
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, onednn_works
+from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
+from dycoke_cli.kernels.processor import Machine
+from dycoke_cli.kernels.replacing import eligible, to_round, use_int8, use_own_attention, use_packed
+from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
+from dycoke_cli.private_api import attention_implementation
 from dycoke_cli.resources import is_overloaded
 from tests.families.tiny import MAKERS
 
@@ -46,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_choice, "MIN_TIMED_WEIGHTS", 0)
     monkeypatch.setattr(kernel_choice, "is_overloaded", lambda: False)
-    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 8)
+    monkeypatch.setattr(replacing, "MIN_INT8_OUTPUTS", 8)
     return tmp_path / "cache" / "kernels"
 
 
@@ -168,7 +176,7 @@ def test_loading_follows_what_was_measured(
     loaded = load("mini", device="cpu", dtype="bfloat16", quantize="int8")
     assert any(isinstance(part, FbgemmInt8Linear) for part in loaded.model.modules())
     assert not any(isinstance(part, Int8Linear) for part in loaded.model.modules())
-    assert loaded.warnings == (cpu.INT8_IS_SLOWER,)
+    assert loaded.warnings == (kernel_choice.INT8_IS_SLOWER,)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +199,9 @@ def test_a_warning_tells_where_float32_is_faster(
 
     monkeypatch.setattr(kernel_choice, "time_kernels", fake)
     loaded = load("mini", device="cpu", **given)
-    told = cpu.FLOAT32_IS_FASTER.format(share=float32)
+    told = kernel_choice.FLOAT32_IS_FASTER.format(share=float32)
     assert (told in loaded.warnings) is warned
-    assert "50%" in cpu.FLOAT32_IS_FASTER.format(share=0.5)
+    assert "50%" in kernel_choice.FLOAT32_IS_FASTER.format(share=0.5)
 
 
 def test_nothing_is_said_of_float32_without_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,8 +262,8 @@ def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> No
     here = Machine.here().file
     changes: list[tuple[Any, str, Callable[[], Any]]] = [
         (torch, "get_num_threads", lambda: 77),
-        (kernel_choice, "processor_name", lambda: "another"),
-        (kernel_choice, "instructions", lambda: ["amx_int8"]),
+        (processor, "processor_name", lambda: "another"),
+        (processor, "instructions", lambda: ["amx_int8"]),
     ]
     for where, name, value in changes:
         with monkeypatch.context() as patch:
@@ -298,7 +306,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(kernel_choice, "cache_folder", homeless)
+    monkeypatch.setattr(processor, "cache_folder", homeless)
     assert choose_kernels(given, quantized=True) == first
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
     Int8Linear,
@@ -17,8 +18,7 @@ from dycoke_cli.kernels.int8_linear import (
     saturates,
 )
 from dycoke_cli.kernels.linear import Bfloat16Linear, PackedLinear, can_pack
-from dycoke_cli.models import cpu
-from dycoke_cli.models.cpu import to_pack, to_round, use_int8, use_packed
+from dycoke_cli.kernels.replacing import to_pack, to_round, use_int8, use_packed
 from tests.families.stock import clip, stock_inputs
 from tests.families.tiny import MAKERS
 from tests.natural import Pictures, pan
@@ -57,8 +57,8 @@ def kinds(model: Any) -> set[str]:
 @pytest.fixture
 def also_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers of tiny models count as large enough; those with a number a head don't."""
-    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 8)
-    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
+    monkeypatch.setattr(replacing, "MIN_INT8_OUTPUTS", 8)
+    monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
 
 
 @pytest.mark.parametrize("family", LAYERS)
@@ -174,7 +174,7 @@ def test_every_family_answers_the_same_packed(family: str, also_small: None, pac
     # What rounding may do: a few units in the eighth digit of a bfloat16, layer upon layer.
     assert (found - stock).norm() < 0.03 * stock.norm()
     parameters = sum(p.nbytes for p in model.parameters())
-    assert parameters + cpu.packed_bytes(model) == whole + tied * words
+    assert parameters + replacing.packed_bytes(model) == whole + tied * words
 
 
 def test_an_activation_behind_a_layer_goes_with_it(also_small: None, packing: None) -> None:
@@ -195,7 +195,7 @@ def test_what_is_small_or_in_float32_stays_stock(
     model = MAKERS["llava_onevision"]()[0]
     assert not use_packed(model.to(torch.bfloat16))
     assert not any(isinstance(part, PackedLinear) for part in model.modules())
-    monkeypatch.setattr(cpu, "MIN_PACKED_WEIGHTS", 8)
+    monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
     assert not use_packed(model.float())
     assert use_packed(model.to(torch.bfloat16))
 
@@ -203,7 +203,7 @@ def test_what_is_small_or_in_float32_stays_stock(
 def test_no_place_for_packing_leaves_a_model_as_it_is(
     also_small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "can_pack", lambda: False)
+    monkeypatch.setattr(replacing, "can_pack", lambda: False)
     assert not use_packed(MAKERS["llava_onevision"]()[0].to(torch.bfloat16))
 
 

@@ -9,26 +9,21 @@ time for, and on a machine that is overloaded, the choice is `unmeasured`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import math
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from dycoke_cli.cache import cache_folder
 from dycoke_cli.kernels.attention import REGISTER
+from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import PackedLinear
-from dycoke_cli.kernels.registry import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
+from dycoke_cli.kernels.processor import BFLOAT16, Machine, Times, instructions
+from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
     MOST_INPUTS,
     MOST_OUTPUTS,
@@ -41,10 +36,8 @@ from dycoke_cli.kernels.timing import (
     Shape,
     time_kernels,
 )
-from dycoke_cli.models.cpu import eligible, may_pack, to_pack, to_round
-from dycoke_cli.models.devices import is_spread
-from dycoke_cli.models.private_api import has_amx
-from dycoke_cli.resources import is_overloaded, processor_name
+from dycoke_cli.private_api import has_amx
+from dycoke_cli.resources import is_overloaded
 
 MIN_TIMED_WEIGHTS = 100_000_000
 """Models with fewer weights in linear layers aren't worth the time that measuring takes."""
@@ -55,61 +48,16 @@ WAIT_S = 10.0
 # What an answer is taken to be: so many tokens of a prompt, and so many generated.
 _PROMPT, _GENERATED = 1024, 64
 
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Instructions of x86 that compute it; without them it takes longer than float32."""
-Times = dict[str, dict[str, float]]
-"""Milliseconds by shape and kernel."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What times depend on beside the shape."""
-
-    processor: str
-    instructions: list[str]
-    torch: str
-    threads: int
-
-    @staticmethod
-    def here() -> Machine:
-        """This process's."""
-        found = instructions()
-        return Machine(processor_name(), found, torch.__version__, torch.get_num_threads())
-
-    @property
-    def file(self) -> Path:
-        """Where its times are kept (it need not exist)."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "kernels" / f"{digest[:16]}.json"
-
-    def read(self) -> Times:
-        """The times that are kept; what can't be read counts as not measured."""
-        try:
-            kept = json.loads(self.file.read_text(encoding="utf-8"))
-            listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
-            return {str(shape): _checked(times) for shape, times in listed}
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
-
-    def write(self, times: Times) -> None:
-        """Keep them in place of what is there, whole or not at all."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"machine": asdict(self), "times": times}, indent=1)
-        handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(name, self.file)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def instructions() -> list[str]:
-    """The instructions of this processor that matter here, such as "avx512_vnni"."""
-    asked: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    names = ("avx2", "avx512_f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return [name for name in names if asked.get(name)]
+INT8_IS_SLOWER = (
+    "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
+    "drop it where the model fits without"
+)
+FLOAT32_IS_FASTER = (
+    "this processor computes bfloat16, as the weights are stored, slower than float32: with "
+    "--dtype float32 the layers take {share:.0%} of the time, for twice the memory of the weights"
+)
+MAX_FLOAT32_SHARE = 0.8
+"""From there on the memory of float32 isn't worth a sentence."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +106,13 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     """The choice for a model, measured where that isn't known yet; never fails for a file.
 
     Args:
-        model: a stock model, before any layer is replaced; on the meta device where nothing is
-            measured for it.
+        model: a stock model on one device, before any layer is replaced; on the meta device where
+            nothing is measured for it.
         quantized: whether its layers go into 8 bits.
         measuring: whether to time what isn't known yet; else only times that are kept count.
     """
     usual = unmeasured(model, quantized)
-    if model.device.type not in ("cpu", "meta") or is_spread(model):
+    if model.device.type not in ("cpu", "meta"):
         return usual
     layers = eligible(model)
     if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
@@ -341,18 +289,6 @@ def _missing(shapes: Iterable[Shape], times: Times, quantized: bool) -> list[Sha
         if str(shape) not in times
         or (isinstance(shape, LinearShape) and not eight <= {*times[str(shape)]})
     ]
-
-
-def _checked(times: Any) -> dict[str, float]:
-    """What was kept of a shape.
-
-    Raises:
-        ValueError: it isn't a table of times.
-    """
-    found = {str(kernel): float(taken) for kernel, taken in times.items()}
-    if STOCK_KERNEL not in found or not all(0 < t < math.inf for t in found.values()):
-        raise ValueError("not a table of times")
-    return found
 
 
 @contextlib.contextmanager

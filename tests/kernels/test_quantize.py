@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from dycoke_cli import extras
 from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.kernels import quantize as quantizing
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models import quantize as quantizing
-from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions
@@ -46,7 +46,7 @@ class Noted:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages seem to be there."""
-    monkeypatch.setattr(unsupported, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: object())
     monkeypatch.setattr(quantizing, "BitsAndBytesConfig", Noted)
 
 
@@ -83,7 +83,7 @@ def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
 def test_int8_on_a_cpu_needs_no_package(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupported, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     loaded = load("mini", device="cpu", quantize="int8")
     assert not given.keys() & set(NOT_HERE)
     assert loaded.dtype == "int8"
@@ -144,9 +144,7 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
 def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        unsupported, "find_spec", lambda name: None if name == package else object()
-    )
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else object())
     sentence = f"--quantize int4 on cpu needs the package {package}, .*pip install .*'acc"
     with pytest.raises(ModelError, match=sentence):
         choose("mini", LoadOptions(device="cpu", quantize="int4"))

@@ -1,6 +1,6 @@
 """Weights in 8 or 4 bits: where that is supported, and which modules bitsandbytes doesn't quantize.
 
-bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are in `cpu.py`.
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are in `replacing.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.unsupported import need
+from dycoke_cli.extras import need
 
 EXTRA = "big"
 

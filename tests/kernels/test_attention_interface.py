@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV
-from dycoke_cli.kernels import registry
-from dycoke_cli.kernels.registry import NAME
-from dycoke_cli.models.cpu import use_own_attention
-from dycoke_cli.models.private_api import attention_implementation
+from dycoke_cli.kernels import attention_interface
+from dycoke_cli.kernels.attention_interface import NAME
+from dycoke_cli.kernels.replacing import use_own_attention
+from dycoke_cli.private_api import attention_implementation
 
 from ..exactness import assert_same
 from ..families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
@@ -44,7 +44,9 @@ def used(monkeypatch) -> Counter[str]:
         return count
 
     for name in ("causal_attention", "decode_attention", "bidirectional_attention"):
-        monkeypatch.setattr(registry, name, counting(name, getattr(registry, name)))
+        monkeypatch.setattr(
+            attention_interface, name, counting(name, getattr(attention_interface, name))
+        )
     return counts
 
 

@@ -1,0 +1,87 @@
+"""This processor: its instructions, and the times of kernels that were measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dycoke_cli.cache import cache_folder
+from dycoke_cli.kernels.timing import STOCK_KERNEL
+from dycoke_cli.resources import processor_name
+
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Instructions of x86 that compute it; without them it takes longer than float32."""
+Times = dict[str, dict[str, float]]
+"""Milliseconds by shape and kernel."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What times depend on beside the shape."""
+
+    processor: str
+    instructions: list[str]
+    torch: str
+    threads: int
+
+    @staticmethod
+    def here() -> Machine:
+        """This process's."""
+        found = instructions()
+        return Machine(processor_name(), found, torch.__version__, torch.get_num_threads())
+
+    @property
+    def file(self) -> Path:
+        """Where its times are kept (it need not exist)."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return cache_folder() / "kernels" / f"{digest[:16]}.json"
+
+    def read(self) -> Times:
+        """The times that are kept; what can't be read counts as not measured."""
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
+            return {str(shape): _checked(times) for shape, times in listed}
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def write(self, times: Times) -> None:
+        """Keep them in place of what is there, whole or not at all."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"machine": asdict(self), "times": times}, indent=1)
+        handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(name, self.file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def instructions() -> list[str]:
+    """The instructions of this processor that matter here, such as "avx512_vnni"."""
+    asked: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = ("avx2", "avx512_f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return [name for name in names if asked.get(name)]
+
+
+def _checked(times: Any) -> dict[str, float]:
+    """What was kept of a shape.
+
+    Raises:
+        ValueError: it isn't a table of times.
+    """
+    found = {str(kernel): float(taken) for kernel, taken in times.items()}
+    if STOCK_KERNEL not in found or not all(0 < t < math.inf for t in found.values()):
+        raise ValueError("not a table of times")
+    return found
