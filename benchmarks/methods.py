@@ -21,7 +21,7 @@ from benchmarks import shapes
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
-from dycoke_cli.cli.eval import Shown
+from dycoke_cli.cli.view import View
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.answers import FILE, Answers
@@ -228,8 +228,8 @@ def evaluation_of(run: Run, arguments: argparse.Namespace) -> Evaluation:
 def ask(run: Run, arguments: argparse.Namespace) -> None:
     """Ask what isn't answered yet."""
     print(f"{arguments.name}, {run.name}: {len(run.specs)} rows", file=sys.stderr)
-    with Shown(quiet=False) as shown:
-        evaluate(evaluation_of(run, arguments), shown)
+    with View(quiet=False) as view:
+        evaluate(evaluation_of(run, arguments), view)
 
 
 def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:

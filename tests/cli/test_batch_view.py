@@ -53,10 +53,10 @@ def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -
 def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     counts = Counts(videos=1, questions=1)
     with BatchView(quiet=True) as view:
-        view.starting()
+        view.stage("start")
         view.note("a note")
         view.warning("a warning")
-        view.loading()
+        view.stage("load")
         view.progress(counts)
         clock.now += 100
         view.progress(counts)

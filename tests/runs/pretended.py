@@ -41,7 +41,7 @@ class Pretended:
         self._together, self._pause_s = together, pause_s
 
     def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        listener.loading()
+        listener.stage("load")
         listener.ready = True
         waiting = [(job, asked) for job in jobs for asked in job.questions]
         while waiting and not listener.stopping:

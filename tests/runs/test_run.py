@@ -189,7 +189,7 @@ def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
 
 def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
     def loading(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        listener.loading()
+        listener.stage("load")
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
         yield

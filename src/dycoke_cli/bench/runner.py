@@ -7,7 +7,8 @@ import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 from dycoke_cli.bench.document import Environment, Report
 from dycoke_cli.bench.measuring import Configuration, Results, Timer, measure_all
@@ -19,23 +20,11 @@ from dycoke_cli.models.families import domain
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.conversation import known_of
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.version import running_commit
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
-
-
-class Listener(Protocol):
-    """Hears how a benchmark goes."""
-
-    def warning(self, sentence: str) -> None:
-        """Something that a person should know now."""
-
-    def loading(self, local: bool) -> None:
-        """The model is about to be loaded; where it isn't local, it is downloaded first."""
-
-    def progress(self, done: int, total: int) -> None:
-        """So many answers are there, of so many, those of the warm-up included."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
     from dycoke_cli.models.load import load
     from dycoke_cli.models.resolve import choose
 
-    listener.loading(local)
+    listener.stage("load" if local else "fetch")
     request = benchmark.request
     chosen = choose(request.model, request.loading)
     configurations, left_out = _configurations(benchmark, chosen)
@@ -125,7 +114,7 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
             benchmark.questions,
             benchmark.runs,
             timer.run,
-            listener.progress,
+            partial(listener.stage, "answers"),
         )
     for sentence in _warnings_of(configurations, results):
         told.add(sentence)

@@ -85,7 +85,7 @@ def ask(
             AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note, stats)
         )
         # From here on torch is imported, which takes seconds.
-        presenter.progress("start", 0, 0)
+        presenter.stage("start")
         from dycoke_cli.runs.conversation import Conversation, converse
 
         conversation = Conversation(

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import engine_flags, flags, options, output, pages, render
+from dycoke_cli.cli import engine_flags, flags, options, output, pages
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.listener import Counts
 from dycoke_cli.unicode import display_name
 
 _RUN = "Run"
@@ -151,7 +151,7 @@ def batch(
         for sentence in given.notes:
             view.note(sentence)
         # From here on torch is imported, which takes seconds.
-        view.starting()
+        view.stage("start")
         from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
         from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.models.resolve import choose
@@ -192,65 +192,29 @@ def batch(
         raise typer.Exit(1)
 
 
-class BatchView(Listener):
-    """Shows progress, notes and warnings.
-
-    Args:
-        quiet: shows nothing.
-    """
+class BatchView(View):
+    """Shows more of a batch: files, failures, speed, and what came of it."""
 
     def __init__(self, quiet: bool) -> None:
-        super().__init__()
-        self._quiet = quiet
+        super().__init__(quiet)
         from dycoke_cli.cli.render.batching import BatchProgress  # rich's bars take their time
 
-        self._told: str | None = None
-        self._start = render.Progress(quiet)
         self._run = BatchProgress(quiet, lambda: self.stopping)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop()
-
-    def starting(self) -> None:
-        """Nothing is known yet."""
-        self._start.update("start", 0, 0)
-
-    def note(self, sentence: str) -> None:
-        """Show what is good to know."""
-        if not self._quiet:
-            self._stop()
-            render.note(sentence)
-
-    def warning(self, sentence: str) -> None:
-        """Show a warning."""
-        if not self._quiet:
-            self._stop()
-            render.warning(sentence)
-
-    def loading(self) -> None:
-        """Show that the model is being loaded."""
+    def stop(self) -> None:
+        """Take all progress away."""
+        super().stop()
         self._run.stop()
-        self._start.update("load", 0, 0)
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Show how far a stage is."""
+        self._run.stop()
+        super().stage(stage, done, total)
 
     def progress(self, counts: Counts) -> None:
         """Show how far the run is."""
-        self._start.stop()
+        super().stop()
         self._run.update(counts)
-
-    def failed(self, reason: str) -> None:
-        """Say why, once for all questions about a video."""
-        if not self._quiet and reason != self._told:
-            self._stop()
-            render.failed(reason)
-        self._told = reason
 
     def finished(self, counts: Counts, out: Path | None) -> None:
         """Say what came of it.
@@ -261,16 +225,10 @@ class BatchView(Listener):
         """
         from dycoke_cli.cli.render.batching import batch_summary
 
-        self._stop()
-        if self._quiet:
-            return
-        render.note(batch_summary(counts, resumable=out is not None))
+        self.stop()
+        self.note(batch_summary(counts, resumable=out is not None))
         if out is not None:
-            render.note(f"Results: {display_name(str(out))}")
-
-    def _stop(self) -> None:
-        self._start.stop()
-        self._run.stop()
+            self.note(f"Results: {display_name(str(out))}")
 
 
 def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:

@@ -13,6 +13,7 @@ from dycoke_cli.cli import flags, method_flags, options, output, pages, question
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.spread import spread
+from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
@@ -115,9 +116,9 @@ def bench(
             request=flags.request(model, loading, sampling, generation),
             runs=runs,
         )
-        shown = stack.enter_context(Shown(quiet, BUNDLED_NOTE if model.named is None else None))
-        report = run(benchmark, shown)
-        shown.stop()
+        view = stack.enter_context(View(quiet, BUNDLED_NOTE if model.named is None else None))
+        report = run(benchmark, view)
+        view.stop()
         if as_json:
             output.write_json(to_dict(report))
             waiting.clear()
@@ -128,46 +129,3 @@ def bench(
             from dycoke_cli.cli.bench_plot import stacked
 
             write_picture(plot, stacked(report).encode())
-
-
-class Shown:
-    """Shows progress and warnings on stderr.
-
-    Args:
-        quiet: shows nothing.
-        note: shown before the model is loaded.
-    """
-
-    def __init__(self, quiet: bool, note: str | None) -> None:
-        self._quiet = quiet
-        self._note = note
-        self._start = render.Progress(quiet)
-        self._answers = render.AnswerCount(quiet)
-
-    def __enter__(self) -> Shown:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Take all progress away."""
-        self._start.stop()
-        self._answers.stop()
-
-    def warning(self, sentence: str) -> None:
-        """Show a warning."""
-        if not self._quiet:
-            self.stop()
-            render.warning(sentence)
-
-    def loading(self, local: bool) -> None:
-        """Show that the model is being loaded."""
-        if self._note is not None and not self._quiet:
-            render.note(self._note)
-        self._start.update("load" if local else "fetch", 0, 0)
-
-    def progress(self, done: int, total: int) -> None:
-        """Show how many answers there are."""
-        self._start.stop()
-        self._answers.update(done, total)

@@ -31,7 +31,7 @@ def demo(stats: options.Stats = False) -> None:
     """
     with AsText(len(QUESTIONS), quiet=False, stats=stats) as presenter:
         render.note(f"The clip: {CLIP}")
-        presenter.progress("start", 0, 0)
+        presenter.stage("start")
         from dycoke_cli.runs.conversation import Conversation, converse
 
         request = Request(

@@ -22,6 +22,7 @@ from dycoke_cli.cli.benchmarks import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import OWN_RULE
@@ -32,7 +33,6 @@ from dycoke_cli.evaluation.report import row_name
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.runs.listener import Counts, Listener
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.report import Change, Report
@@ -113,9 +113,9 @@ def evaluate(
         specs = parse_specs(methods, retain)
         client = judge.client(dataset)
         part = None if shard is None else parse_shard(shard)
-        shown = stack.enter_context(Shown(quiet))
+        view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.
-        shown.starting()
+        view.stage("start")
         from dycoke_cli.evaluation.lines import Evaluation
         from dycoke_cli.evaluation.runner import evaluate as run
         from dycoke_cli.models.quiet import silence_libraries
@@ -137,8 +137,13 @@ def evaluate(
             preset=preset or "",
         )
         silence_libraries()
-        report = run(evaluation, shown)
-        shown.stop()
+        try:
+            report = run(evaluation, view)
+        except KeyboardInterrupt:
+            if view.ready:
+                view.note("Answers so far are kept; the same command resumes.")
+            raise
+        view.stop()
         write_report(report, as_json, show_changed)
 
 
@@ -178,63 +183,6 @@ def _failures_as_json(
         return output.failures_as_json(LIST_SCHEMA, [{}])
     schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
     return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])
-
-
-class Shown(Listener):
-    """Shows progress and warnings on stderr.
-
-    Args:
-        quiet: shows nothing.
-    """
-
-    def __init__(self, quiet: bool) -> None:
-        super().__init__()
-        self._quiet = quiet
-        self._start = render.Progress(quiet)
-        self._answers = render.AnswerCount(quiet)
-        self._verdicts = render.AnswerCount(quiet, "verdicts")
-        self._told = ""
-
-    def __enter__(self) -> Shown:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop()
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._answers.total:
-            render.note("Answers so far are kept; the same command resumes.")
-
-    def starting(self) -> None:
-        """Nothing is known yet."""
-        self._start.update("start", 0, 0)
-
-    def stop(self) -> None:
-        """Take all progress away."""
-        self._start.stop()
-        self._answers.stop()
-        self._verdicts.stop()
-
-    def judged(self, done: int, total: int) -> None:
-        """Show how many verdicts there are."""
-        self._answers.stop()
-        self._verdicts.update(done, total)
-
-    def warning(self, sentence: str) -> None:
-        """Show a warning."""
-        if not self._quiet:
-            self.stop()
-            render.warning(sentence)
-
-    def failed(self, reason: str) -> None:
-        """Say why, once for all questions about a video."""
-        if not self._quiet and reason != self._told:
-            self.stop()
-            render.failed(reason)
-        self._told = reason
-
-    def progress(self, counts: Counts) -> None:
-        """Show how many answers there are."""
-        self._start.stop()
-        self._answers.update(counts.done, counts.questions)
 
 
 def write_unscored(report: Report) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from dycoke_cli.evaluation.record import Record
 from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.evaluation.verdicts import Verdict, open_verdicts
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.runs.listener import Listener
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def ask_judge(
     answers: Mapping[str, Predictions],
     client: Client,
     folder: Path,
-    on_progress: Callable[[int, int], None],
+    listener: Listener,
 ) -> None:
     """Have all answers graded that aren't yet; verdicts are kept in a folder as they come.
 
@@ -57,7 +59,7 @@ def ask_judge(
         answers: by id of their setup.
         client: the judge.
         folder: of the run.
-        on_progress: see `judge_answers`.
+        listener: hears how many verdicts there are.
 
     Raises:
         ModelError: the endpoint is down, or refuses all; the verdicts so far are kept.
@@ -65,6 +67,7 @@ def ask_judge(
     """
     said = {row.setup.id: answers[row.setup.id] for row in record.rows}
     items = [one for all_ in said.values() for one in _judged(record, all_).values()]
+    on_progress = partial(listener.stage, "verdicts")
     with open_verdicts(folder) as journal:
         judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
 

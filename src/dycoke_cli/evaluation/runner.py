@@ -83,7 +83,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
             for setup in setups
         }
         if evaluation.judge is not None:
-            ask_judge(record, answers, evaluation.judge, folder, listener.judged)
+            ask_judge(record, answers, evaluation.judge, folder, listener)
         report = make_report(
             record,
             answers,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.context import check_several
@@ -26,6 +27,7 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.faster_flags import faster_flags
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.stdin import open_given
 from dycoke_cli.video.subtitles import find_source
 
@@ -60,39 +62,10 @@ class Conversation:
     follow_up: bool = False
 
 
-class Presenter(Protocol):
-    """Shows a conversation."""
-
-    @property
-    def on_text(self) -> Callable[[str], None] | None:
-        """Takes the text of an answer as it is generated; None where only the whole counts."""
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Progress of a stage; a total of 0 is unknown."""
-
-    def warn(self, warning: str) -> None:
-        """Something that can't wait for the answer, whose document has it, too."""
-
-    def warm_up(self, run: Callable[[], None]) -> None:
-        """Run something that isn't measured."""
-
-    def begin(self, question: str) -> None:
-        """A question is asked."""
-
-    def begin_comparison(self) -> None:
-        """The answer is complete; now the same is asked without compression."""
-
-    def finish(self, answer: Answer) -> None:
-        """All that there is to say about the question."""
-
-    def advise(self, sentence: str) -> None:
-        """What would have been faster, behind the first answer that took long."""
-
-
-def converse(conversation: Conversation, presenter: Presenter) -> None:
-    """Answer all questions; each answer goes to `presenter` as it comes and when it is done."""
+def converse(conversation: Conversation, listener: Listener) -> None:
+    """Answer all questions; each answer goes to `listener` as it comes and when it is done."""
     with _advising(conversation.request):
-        _converse(conversation, presenter)
+        _converse(conversation, listener)
 
 
 @contextmanager
@@ -108,30 +81,31 @@ def _advising(request: Request) -> Iterator[None]:
         raise type(reason)(told) from error
 
 
-def _converse(conversation: Conversation, presenter: Presenter) -> None:
-    session, request = _open_session(conversation, presenter)
+def _converse(conversation: Conversation, listener: Listener) -> None:
+    session, request = _open_session(conversation, listener)
     # Before anything runs: a system that has no memory left may kill us without a word.
     if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
-        presenter.warn(request.advise(warning))
+        listener.warning(request.advise(warning))
     if conversation.compare:
-        presenter.warm_up(lambda: _warm_up(session, request))
+        listener.stage("warm_up")
+        _warm_up(session, request)
     history: list[tuple[str, str]] = []
     advice = None
     for question in conversation.questions:
-        presenter.begin(question)
-        answer = _ask(session, question, request, presenter.on_text, history)
+        listener.begin(question)
+        answer = _ask(session, question, request, listener.on_text, history)
         answer = _named(answer, conversation.videos)
         if conversation.compare:
-            presenter.begin_comparison()
+            listener.begin_comparison()
             # The same draws, so that all that differs is the compression.
             generation = replace(request.generation, seed=answer.seed)
             plain = replace(request, method=Method(), generation=generation)
             # The same history as well: that of the answers which were shown.
             other = _ask(session, question, plain, None, history)
             answer = replace(answer, compared_to=_named(other, conversation.videos))
-        presenter.finish(answer)
+        listener.finish(answer)
         if advice is None and (advice := faster_flags(answer, request, session.loaded)):
-            presenter.advise(advice)
+            listener.advise(advice)
         if conversation.follow_up:
             history.append((question, answer.answer))
 
@@ -158,10 +132,10 @@ def _warm_up(session: VideoSession, request: Request) -> None:
         _ask(unmeasured, "?", replace(request, method=method, generation=generation), None)
 
 
-def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[VideoSession, Request]:
+def _open_session(conversation: Conversation, listener: Listener) -> tuple[VideoSession, Request]:
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local, stored = known_of(request, presenter.warn)
+    local, stored = known_of(request, listener.warning)
     if stored is not None and stored.family is not None:
         check_family(stored.values["model_type"], stored.family, request.method)
     if stored is not None and stored.method_defaults is not None:
@@ -181,13 +155,10 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
         ]
 
         def read() -> tuple[list[Clip], float]:
-            clips = [
-                reader.read(lambda done, total: presenter.progress("video", done, total))
-                for reader in readers
-            ]
+            clips = [reader.read(partial(listener.stage, "video")) for reader in readers]
             seconds = time.perf_counter() - started
             # From here, for until now the line on the terminal was the video's.
-            presenter.progress("load" if local else "fetch", 0, 0)
+            listener.stage("load" if local else "fetch")
             return clips, seconds
 
         with beside(read, readers) as reading:
@@ -208,7 +179,7 @@ def _open_session(conversation: Conversation, presenter: Presenter) -> tuple[Vid
     session = VideoSession(
         loaded,
         clip,
-        on_progress=presenter.progress,
+        on_progress=listener.stage,
         others=others,
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,

@@ -1,8 +1,11 @@
-"""Listeners of a batch's progress, which may end it."""
+"""The listener to whatever runs, which may end it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from dycoke_cli.result import Answer
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Counts:
 
 
 class Listener:
-    """Hears about a run's progress; this base class ignores it.
+    """Hears about progress; this base class ignores it.
 
     Attributes:
         stopping: the run shall end. An engine looks at it before it begins anything new, and at
@@ -69,17 +72,33 @@ class Listener:
         self.stopping = False
         self.ready = False
 
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """A stage, such as "load", is so far; a total of 0 is unknown."""
+
+    def progress(self, counts: Counts) -> None:
+        """A run of many questions is so far."""
+
     def warning(self, sentence: str) -> None:
         """Something that a person should know now."""
 
     def failed(self, reason: str) -> None:
         """A question has no answer."""
 
-    def loading(self) -> None:
-        """The model is about to be loaded."""
+    # Of a conversation about one video.
 
-    def judged(self, done: int, total: int) -> None:
-        """So many of the answers that a judge grades have their verdict."""
+    @property
+    def on_text(self) -> Callable[[str], None] | None:
+        """Takes the text of an answer as it is generated; None where only the whole counts."""
+        return None
 
-    def progress(self, counts: Counts) -> None:
-        """The run is so far."""
+    def begin(self, question: str) -> None:
+        """A question is asked."""
+
+    def begin_comparison(self) -> None:
+        """The answer is complete; now the same is asked without compression."""
+
+    def finish(self, answer: Answer) -> None:
+        """All that there is to say about the question."""
+
+    def advise(self, sentence: str) -> None:
+        """What would have been faster, behind the first answer that took long."""

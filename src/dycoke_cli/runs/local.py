@@ -27,7 +27,7 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
     if first is None:
         return
     with ReadAhead(chain([first], jobs), plan.sampling) as ahead:
-        listener.loading()
+        listener.stage("load")
         if plan.workers > 1:
             yield from answers_of_workers(ahead, plan, listener)
             return

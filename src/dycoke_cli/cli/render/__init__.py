@@ -19,7 +19,7 @@ from dycoke_cli.cli.render.console import (
     to_stdout,
     warning,
 )
-from dycoke_cli.cli.render.progress import AnswerCount, Download, Progress
+from dycoke_cli.cli.render.progress import Download, Progress
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer, Refusal
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.report import Report
 
 __all__ = [
-    "AnswerCount",
     "Download",
     "Progress",
     "bench_tables",

@@ -9,10 +9,10 @@ from rich import progress as rich_progress
 from rich.text import Text
 
 from dycoke_cli.cli.render.console import animates, note, stderr_console
+from dycoke_cli.cli.render.progress import LINE_EVERY_S
 from dycoke_cli.cli.render.units import count
 from dycoke_cli.runs.listener import Counts
 
-LINE_EVERY_S = 30.0
 _BAR = 12
 
 

@@ -27,7 +27,10 @@ _LABELS = {
     "vision": "Encoding frame {done}/{total}",
     "prefill": "Prefill",
     "decode": "Generating",
+    "answers": "Answers {done:,}/{total:,}",
+    "verdicts": "Verdicts {done:,}/{total:,}",
 }
+_COUNTED = ("answers", "verdicts")
 
 
 def _known_bar() -> Any:
@@ -45,7 +48,8 @@ def _known_bar() -> Any:
 class Progress:
     """One line on stderr that shows the current stage; `stop` removes it.
 
-    On a terminal that can't draw it anew, a line says once that the model is being loaded.
+    On a terminal that can't draw it anew, a line says once that the model is being loaded. Where
+    nothing can be drawn anew, answers and verdicts have a line now and then.
 
     Args:
         quiet: show nothing.
@@ -56,11 +60,14 @@ class Progress:
     """
 
     def __init__(self, quiet: bool, hidden: Collection[str] = ()) -> None:
+        self._quiet = quiet
         self._enabled = not quiet and animates()
         self._unsaid = not quiet and not self._enabled and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
         self._first: tuple[float, int] | None = None
+        self._counted = ""
+        self._said_at = 0.0
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
 
@@ -70,6 +77,8 @@ class Progress:
             self._unsaid = False
             note(_LABELS["load"])
         if not self._enabled:
+            if stage in _COUNTED and not self._quiet:
+                self._say(stage, done, total)
             return
         if stage in self.hidden:
             self.stop()
@@ -85,7 +94,7 @@ class Progress:
             bar.remove_task(self._task[1])
             self._task = None
         if self._task is None:
-            self._task = (stage, bar.add_task(label, total=known))
+            self._task = (stage, bar.add_task(label, total=known, completed=done))
         bar.update(self._task[1], description=label, completed=done, total=known)
 
     def stop(self) -> None:
@@ -103,6 +112,19 @@ class Progress:
         rate = f", {(tokens - before) / (now - since):.1f} tokens/s" if now > since else ""
         return f": {count(tokens)} {'token' if tokens == 1 else 'tokens'}{rate}"
 
+    def _say(self, what: str, done: int, total: int) -> None:
+        """A line for what comes one by one: the first at once, then one now and then."""
+        now = time.monotonic()
+        if self._first is None or self._counted != what:
+            self._counted, self._first, self._said_at = what, (now, done), now
+            if done < total:
+                note(f"{count(done)} of {count(total)} {what} are there")
+        elif now - self._said_at >= LINE_EVERY_S:
+            self._said_at = now
+            since, before = self._first
+            minutes = (total - done) * (now - since) / max(1, done - before) / 60
+            note(f"{count(done)} of {count(total)} {what}, about {minutes:.0f} min left")
+
     def _start(self) -> rich_progress.Progress:
         from rich import progress as rich_progress  # takes its time
 
@@ -117,77 +139,6 @@ class Progress:
         )
         self._bar.start()
         return self._bar
-
-
-class AnswerCount:
-    """Shows the answers, or the verdicts on them, as they come.
-
-    Args:
-        quiet: show nothing.
-        what: comes, in the plural.
-
-    Attributes:
-        total: how many there will be, once that is known.
-    """
-
-    def __init__(self, quiet: bool, what: str = "answers") -> None:
-        self.total = 0
-        self._what = what
-        self._quiet = quiet
-        self._bar: rich_progress.Progress | None = None
-        self._task: rich_progress.TaskID | None = None
-        self._first: tuple[float, int] | None = None
-        self._said_at = 0.0
-
-    def update(self, done: int, total: int) -> None:
-        """Show that `done` of `total` answers are there."""
-        self.total = total
-        if self._quiet:
-            return
-        if animates():
-            self._update_bar(done, total)
-        else:
-            self._update_line(done, total)
-
-    def stop(self) -> None:
-        """Take the bar away, until the next update."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def _update_bar(self, done: int, total: int) -> None:
-        if self._bar is None:
-            from rich import progress as rich_progress
-
-            self._bar = rich_progress.Progress(
-                rich_progress.TextColumn(self._what.capitalize()),
-                rich_progress.BarColumn(bar_width=24),
-                rich_progress.MofNCompleteColumn(),
-                rich_progress.TimeElapsedColumn(),
-                rich_progress.TextColumn("left:"),
-                rich_progress.TimeRemainingColumn(),
-                console=stderr_console(),
-                transient=True,
-                redirect_stdout=False,
-            )
-            self._task = self._bar.add_task(self._what, total=total, completed=done)
-            self._bar.start()
-        assert self._task is not None
-        self._bar.update(self._task, completed=done)
-
-    def _update_line(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._said_at = (now, done), now
-            if done < total:
-                note(f"{count(done)} of {count(total)} {self._what} are there")
-            return
-        if now - self._said_at < LINE_EVERY_S:
-            return
-        self._said_at = now
-        started, before = self._first
-        minutes = (total - done) * (now - started) / max(1, done - before) / 60
-        note(f"{count(done)} of {count(total)} {self._what}, about {minutes:.0f} min left")
 
 
 class Download:

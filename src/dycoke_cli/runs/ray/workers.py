@@ -75,7 +75,7 @@ class OnRay:
         given = dict(enumerate(jobs))
         if not given:
             return
-        listener.loading()
+        listener.stage("load")
         with connected(self.address):
             workers = room(self.cpus, self.gpus, plan.loading.device, plan.model_bytes or 0)
             attempts = _here(Attempts)
