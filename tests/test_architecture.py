@@ -30,6 +30,7 @@ LAYERS = (
     "unicode",
     "cache",
     "resources",
+    "sizes",
     "processes",
     "video",
     "private_api",

@@ -108,7 +108,7 @@ def cost_of_frames(
         ModelError: there is no such model, or its configuration can't be read.
         UsageError: something doesn't fit the model.
     """
-    from dycoke_cli.engine.memory.estimating import clip_tokens, estimate_cost
+    from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.memory import this_machine
     from dycoke_cli.models.target import Target, parse_memory
 

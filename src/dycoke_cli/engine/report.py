@@ -28,6 +28,7 @@ from dycoke_cli.result import (
     Tokens,
 )
 from dycoke_cli.result import Frames as ReadFrames
+from dycoke_cli.sizes import Sizes
 
 _NAMED_WORDS = 5
 
@@ -114,7 +115,7 @@ def make_answer(
             tokens_recalled=stats.tokens_recalled,
         ),
         flops=paper_flops(
-            text_config,
+            Sizes.of(loaded.model.config),
             text=prompt_tokens - shown,
             visual=shown,
             visual_kept=stats.visual_kept,

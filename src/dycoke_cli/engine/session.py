@@ -16,7 +16,7 @@ from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.estimate import memory_warning
+from dycoke_cli.engine.memory.expected_bytes import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video

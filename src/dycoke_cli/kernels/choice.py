@@ -38,6 +38,7 @@ from dycoke_cli.kernels.timing import (
 )
 from dycoke_cli.private_api import has_amx
 from dycoke_cli.resources import is_overloaded
+from dycoke_cli.sizes import Sizes
 
 MIN_TIMED_WEIGHTS = 100_000_000
 """Models with fewer weights in linear layers aren't worth the time that measuring takes."""
@@ -177,17 +178,13 @@ def attention_shapes(model: Any) -> list[AttentionShape]:
     Args:
         model: a stock model.
     """
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    grouped = getattr(config, "num_key_value_heads", None) or heads
-    dtype = _name(model.dtype)
-    found = [AttentionShape(shape, heads, grouped, width, dtype) for shape in (CAUSAL, DECODE)]
-    vision = getattr(model.config, "vision_config", None)
-    heads = getattr(vision, "num_attention_heads", 0) or getattr(vision, "num_heads", 0)
-    # Qwen2-VL's "hidden_size" is that of its language model.
-    hidden = getattr(vision, "embed_dim", 0) or getattr(vision, "hidden_size", 0)
-    width = hidden // heads if heads else 0
+    sizes, dtype = Sizes.of(model.config), _name(model.dtype)
+    found = [
+        AttentionShape(shape, sizes.heads, sizes.kv_heads, sizes.head_width, dtype)
+        for shape in (CAUSAL, DECODE)
+    ]
+    heads = sizes.vision.heads
+    width = sizes.vision.hidden // heads if heads else 0
     if width % REGISTER:
         found.append(AttentionShape(BIDIRECTIONAL, heads, heads, width, dtype))
     return found

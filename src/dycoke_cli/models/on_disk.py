@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from dycoke_cli.models.catalog import published, published_names
@@ -109,10 +108,6 @@ class StoredConfig:
             "text": {name: self.text[name] for name in _OF_TEXT if name in self.text},
             "vision": {name: self.vision[name] for name in _OF_VISION if name in self.vision},
         }
-
-    def as_objects(self) -> tuple[Any, Any]:
-        """The configurations of the language model and of the vision tower, with attributes."""
-        return SimpleNamespace(**self.text), SimpleNamespace(**self.vision)
 
 
 def config_in(folder: Path) -> StoredConfig | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.memory.estimate import estimate_answer
+from dycoke_cli.engine.memory.expected_bytes import expected_bytes
 from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
@@ -187,7 +187,7 @@ class Answerer:
             return 1
         asked = waiting.asked
         text = session.video.input_ids(asked.text, asked.history).shape[1] - session.video.visual
-        one = estimate_answer(self._loaded, session.video, method, text)
+        one = expected_bytes(self._loaded, session.video, method, text)
         return max(1, int(_SHARE * free) // one.working)
 
     def _waiting_bytes(self) -> int:

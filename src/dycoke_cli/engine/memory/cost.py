@@ -1,11 +1,32 @@
-"""What an answer would cost, as an object for `--json` and for the table."""
+"""What an answer would cost: the object of `--estimate`, from configuration and video alone.
+
+Loads no weights: `--estimate` and `dycoke models info --frames`. What is wrong with a request is
+said before torch is imported.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.memory.cost_model import (
+    TEXT_TOKENS,
+    CostModel,
+    EstimatedContext,
+    EstimatedSeconds,
+)
+from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.vision_tower.needs import check_family
+from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.hub import pull_config
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.on_disk import StoredConfig, config_in, stored_config
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.target import Target
 from dycoke_cli.result import Amount, Count, Version
 from dycoke_cli.version import __version__
 
@@ -27,15 +48,6 @@ class EstimatedTokens:
 
 
 @dataclass(frozen=True)
-class EstimatedContext:
-    """What the language model reads and generates, beside what it was made for."""
-
-    length: Annotated[int | None, Doc("Tokens; null where its configuration doesn't tell.")]
-    needed: Annotated[Count, Doc("Tokens of the prompt that are read, and max_new_tokens.")]
-    fits: bool
-
-
-@dataclass(frozen=True)
 class EstimatedBytes:
     """Memory in bytes."""
 
@@ -45,27 +57,6 @@ class EstimatedBytes:
     kv_cache_uncompressed: Count
     peak: Annotated[Count, Doc("Peak memory of an answer or of loading, weights included.")]
     peak_uncompressed: Count
-
-
-@dataclass(frozen=True)
-class EstimatedSeconds:
-    """Time on this machine, from kernels that were measured; null where one wasn't."""
-
-    vision: Annotated[float | None, Doc(minimum=0)]
-    prefill: Annotated[float | None, Doc(minimum=0)]
-    decode: Annotated[float | None, Doc("Of max_new_tokens.", minimum=0)]
-
-    @property
-    def answering(self) -> float | None:
-        """Of prefill and decode, where both are known."""
-        known = self.prefill is not None and self.decode is not None
-        return (self.prefill or 0) + (self.decode or 0) if known else None
-
-    @property
-    def total(self) -> float | None:
-        """Of all stages, where all are known."""
-        rest = self.answering
-        return None if self.vision is None or rest is None else self.vision + rest
 
 
 @dataclass(frozen=True)
@@ -107,3 +98,133 @@ class Cost:
         tuple[str, ...], Doc("Flags with each of which it would fit, where it doesn't.")
     ]
     warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+
+
+def estimate_cost(
+    source: ModelRef,
+    clip: ClipTokens,
+    method: Method,
+    loading: LoadOptions,
+    max_new_tokens: int,
+    target: Target,
+    video: str | None = None,
+    *,
+    times_s: Sequence[float] = (),
+    frame_bytes: int = 0,
+) -> Cost:
+    """What an answer would cost.
+
+    Args:
+        source: the model.
+        clip: its visual tokens of the video.
+        method: what is dropped; parameters that are None take the model's defaults.
+        loading: dtype, quantization and kernels.
+        max_new_tokens: of the answer.
+        target: the device, and its memory.
+        video: as it was given.
+        times_s: of the frames that are sampled; none where there is no video.
+        frame_bytes: of a frame, as it is decoded.
+
+    Raises:
+        ModelError: its configuration can't be read or fetched, or isn't supported.
+        UsageError: the model doesn't have a layer that a parameter names, or its vision tower
+            doesn't give what the method needs.
+    """
+    stored = _stored(source, loading.revision)
+    if stored.family is not None:
+        check_family(stored.values["model_type"], stored.family, method)
+    method = method.suited(stored.method_defaults or {}, stored.layers, source.name)
+    answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
+    kept = method.kept_tokens(clip.frames, clip.per_frame)
+    attended = method.attended_tokens(kept)
+    choice = method.inside() or method.pruning()
+    inside = method.inside() is not None
+    below = choice.layer if choice else answer.sizes.layers
+    read = (below * kept + (answer.sizes.layers - below) * attended) / answer.sizes.layers
+    frames = len(times_s) or clip.frames
+
+    compressed = answer.memory(loading, method, clip, kept)
+    plain = answer.memory(loading, Method(), clip, clip.visual)
+    peak = answer.peak(loading, method, clip, kept)
+    flops, whole = (
+        paper_flops(
+            answer.sizes,
+            text=0,
+            visual=clip.visual,
+            visual_kept=kept,
+            visual_last=attended if inside else kept,
+            visual_active=attended,
+            prune_layer=below,
+            generated=max_new_tokens,
+        )
+        for kept, attended, below in (
+            (kept, attended, below), (clip.visual, clip.visual, answer.sizes.layers)
+        )
+    )  # fmt: skip
+    fits, context = answer.fits(peak), answer.context(kept)
+    weights = answer.weights(loading)
+    return Cost(
+        video=video,
+        model=source.name,
+        dtype=loading.quantize or answer.dtype,
+        method={"name": method.name, **method.parameters()},
+        max_new_tokens=max_new_tokens,
+        device=target.device,
+        tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
+        context=context,
+        bytes=EstimatedBytes(
+            weights=weights.held,
+            loading=weights.loading,
+            kv_cache=compressed.kv,
+            kv_cache_uncompressed=plain.kv,
+            peak=peak,
+            peak_uncompressed=answer.peak(loading, Method(), clip, clip.visual),
+        ),
+        flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
+        seconds=answer.seconds(method, clip, read if inside else kept, read),
+        seconds_uncompressed=answer.seconds(Method(), clip, clip.visual, clip.visual),
+        free=target.free,
+        fits=fits,
+        would_fit=answer.ways(clip, frames) if fits == "no" or not context.fits else (),
+        warnings=answer.warnings(clip, kept, times_s),
+    )
+
+
+def clip_tokens(
+    source: ModelRef, frames: int, height: int, width: int, revision: str | None = None
+) -> ClipTokens:
+    """The visual tokens of a clip, by what the catalog has of the model's family.
+
+    Where it has nothing, the model's processor is asked about blank frames; its small files are
+    downloaded if need be.
+
+    Args:
+        source: the model.
+        frames: pictures that are shown.
+        height: of each, in pixels.
+        width: of each, in pixels.
+        revision: branch, tag or commit of a hub model.
+
+    Raises:
+        ModelError: its files can't be read, or it isn't supported.
+    """
+    known = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
+    if known is not None:
+        return known
+    from dycoke_cli.models.prompt import BlankFrames, count_tokens
+
+    return count_tokens(source, BlankFrames.of(frames, height, width), revision)
+
+
+def _stored(source: ModelRef, revision: str | None) -> StoredConfig:
+    """The configuration as it is stored: on this machine, in the package, or on the hub.
+
+    Raises:
+        ModelError: it is nowhere, or can't be read.
+    """
+    stored = None if revision else stored_config(source)
+    if stored is None and not source.local:
+        stored = config_in(pull_config(source, revision))
+    if stored is None:
+        raise ModelError(f"the config.json of {source.name} can't be read; download it again")
+    return stored

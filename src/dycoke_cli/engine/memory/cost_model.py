@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.cost import (
-    EstimatedContext,
-    EstimatedSeconds,
-)
-from dycoke_cli.engine.memory.estimate import (
+from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
     TOKENIZER_ENTRY,
-    Estimate,
+    ExpectedBytes,
     Work,
-    estimate,
-    patch_numbers,
-    patches_of_frame,
     patches_together,
-    sizes_of,
     with_margin,
 )
 from dycoke_cli.errors import ModelError
+from dycoke_cli.json_schema import Doc
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.load_options import LoadOptions
@@ -34,12 +27,44 @@ from dycoke_cli.models.memory import HEADROOM, WeightBytes, weight_bytes, withou
 from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, family_in, read_config, weights_dtype
 from dycoke_cli.models.target import Target
+from dycoke_cli.result import Count
+from dycoke_cli.sizes import Sizes
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.expected_time import ExpectedTime
 
 TEXT_TOKENS = 64
 """Of a prompt beside the video: a chat template and a question of one or two sentences."""
+
+
+@dataclass(frozen=True)
+class EstimatedContext:
+    """What the language model reads and generates, beside what it was made for."""
+
+    length: Annotated[int | None, Doc("Tokens; null where its configuration doesn't tell.")]
+    needed: Annotated[Count, Doc("Tokens of the prompt that are read, and max_new_tokens.")]
+    fits: bool
+
+
+@dataclass(frozen=True)
+class EstimatedSeconds:
+    """Time on this machine, from kernels that were measured; null where one wasn't."""
+
+    vision: Annotated[float | None, Doc(minimum=0)]
+    prefill: Annotated[float | None, Doc(minimum=0)]
+    decode: Annotated[float | None, Doc("Of max_new_tokens.", minimum=0)]
+
+    @property
+    def answering(self) -> float | None:
+        """Of prefill and decode, where both are known."""
+        known = self.prefill is not None and self.decode is not None
+        return (self.prefill or 0) + (self.decode or 0) if known else None
+
+    @property
+    def total(self) -> float | None:
+        """Of all stages, where all are known."""
+        rest = self.answering
+        return None if self.vision is None or rest is None else self.vision + rest
 
 
 class CostModel:
@@ -62,9 +87,7 @@ class CostModel:
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._config = _configuration(source, stored, loading.revision)
         self._family = family_in(source, self._config)
-        self.text: Any = self._config.get_text_config()
-        self._vision = getattr(self._config, "vision_config", None)
-        self.layers: int = self.text.num_hidden_layers
+        self.sizes = Sizes.of(self._config)
         # What differs by quantization alone is asked for again and again.
         self.weights = cache(self._weights)
 
@@ -101,7 +124,9 @@ class CostModel:
             raise ModelError(f"nothing tells how large the weights of {self._source.name} are")
         return found
 
-    def memory(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> Estimate:
+    def memory(
+        self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int
+    ) -> ExpectedBytes:
         """What an answer takes that reads so many visual tokens."""
         on_cpu = self._target.device == "cpu"
         length = kept + TEXT_TOKENS
@@ -116,21 +141,20 @@ class CostModel:
             else chunk_length(length, on_cpu and loading.kernels == "fast"),
             spare=self._new,
             patches=patches_together(
-                method, self._vision, clip.frames, clip.per_frame, on_cpu=on_cpu
+                method, self.sizes.vision, clip.frames, clip.per_frame, on_cpu=on_cpu
             ),
         )
-        held = self.weights(loading).held
-        return estimate(sizes_of(self.text, self._vision, held, dtype.itemsize), work)
+        return ExpectedBytes.of(self.sizes, work, self.weights(loading).held, dtype.itemsize)
 
     def peak(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(loading, method, clip, kept), self.weights(loading)
         decoded = pixels = tokenizer = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
-            patches = clip.frames * patches_of_frame(self._vision, clip.per_frame)
+            patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
             decoded = clip.frames * self._frame_bytes
-            pixels = patches * patch_numbers(self._vision)
-            tokenizer = TOKENIZER_ENTRY * self.text.vocab_size
+            pixels = patches * self.sizes.vision.patch
+            tokenizer = TOKENIZER_ENTRY * self.sizes.vocabulary
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(decoded, needed.working + pixels)
         return max(weights.loading, weights.held + working) + decoded + tokenizer
@@ -142,7 +166,7 @@ class CostModel:
 
     def context(self, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
-        length = getattr(self.text, "max_position_embeddings", None)
+        length = self.sizes.context
         needed = kept + TEXT_TOKENS + self._new
         return EstimatedContext(length, needed, length is None or needed <= length)
 
@@ -162,12 +186,11 @@ class CostModel:
         if self._target.device != "cpu" or self._loading.kernels != "fast":
             return None
         kernels = self._kernels
-        layers = getattr(self._vision, "num_hidden_layers", getattr(self._vision, "depth", 0))
-        patches = patches_of_frame(self._vision, clip.per_frame)
+        patches = self.sizes.vision.patches_of_frame(clip.per_frame)
         # How much of a tower is skipped depends on the video.
         early = method.before_vision() or method.merge_frames()
         found = EstimatedSeconds(
-            vision=None if early else kernels.vision(clip.frames, patches, layers),
+            vision=None if early else kernels.vision(clip.frames, patches),
             prefill=kernels.prefill(tokens + TEXT_TOKENS),
             decode=kernels.decode(self._new - 1, attended + TEXT_TOKENS + self._new / 2),
         )

@@ -20,6 +20,7 @@ from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.processor import Machine, Times
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, STOCK_KERNEL, LinearShape
+from dycoke_cli.sizes import Sizes
 
 
 class ExpectedTime:
@@ -46,32 +47,32 @@ class ExpectedTime:
             shapes = linear_shapes(layer, part != "vision")
             numbers = layer.weight.numel()
             self._of_token[part].append(self._linear(shapes, forms.get(name), numbers))
-        self._layers = model.config.get_text_config().num_hidden_layers
+        self._sizes = Sizes.of(model.config)
 
-    def vision(self, frames: int, patches: int, layers: int) -> float | None:
+    def vision(self, frames: int, patches: int) -> float | None:
         """Seconds of the vision tower.
 
         Args:
             frames: that it encodes.
             patches: of each.
-            layers: of the tower.
         """
         linear = self._sum("vision", tokens=frames * patches, at_once=True)
         attention = self._of_attention(BIDIRECTIONAL, patches**2 / ATTENDED[BIDIRECTIONAL] ** 2)
-        return _total(linear, None if attention is None else attention * frames * layers)
+        layers = frames * self._sizes.vision.layers
+        return _total(linear, None if attention is None else attention * layers)
 
     def prefill(self, tokens: float) -> float | None:
         """Seconds to read so many tokens, mean over layers."""
         linear = self._sum("decoder", tokens=tokens, at_once=True)
         attention = self._of_attention(CAUSAL, tokens**2 / ATTENDED[CAUSAL] ** 2)
         logits = self._sum("output", tokens=1, at_once=False)
-        return _total(linear, None if attention is None else attention * self._layers, logits)
+        return _total(linear, None if attention is None else attention * self._sizes.layers, logits)
 
     def decode(self, steps: int, attended: float) -> float | None:
         """Seconds of so many decoding steps, each attending to so many tokens, mean over layers."""
         linear = _total(*(self._sum(part, 1, at_once=False) for part in ("decoder", "output")))
         attention = self._of_attention(DECODE, attended / ATTENDED[DECODE])
-        step = _total(linear, None if attention is None else attention * self._layers)
+        step = _total(linear, None if attention is None else attention * self._sizes.layers)
         return None if step is None else step * steps
 
     def _linear(

@@ -7,9 +7,9 @@ KV heads and the third matrix of gated MLPs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dycoke_cli.result import Flops
+from dycoke_cli.sizes import Sizes
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
@@ -41,7 +41,7 @@ def decode_flops(
 
 
 def paper_flops(
-    config: Any,
+    sizes: Sizes,
     *,
     text: int,
     visual: int,
@@ -54,7 +54,7 @@ def paper_flops(
     """The three figures that are reported.
 
     Args:
-        config: of the language model.
+        sizes: of the model.
         text: tokens of the prompt that aren't visual.
         visual: visual tokens before the method.
         visual_kept: visual tokens that the language model read.
@@ -63,7 +63,7 @@ def paper_flops(
         prune_layer: the number of layers below the selection, inside or in decode.
         generated: tokens generated.
     """
-    layers, hidden, mlp = config.num_hidden_layers, config.hidden_size, config.intermediate_size
+    layers, hidden, mlp = sizes.layers, sizes.hidden, sizes.mlp
     whole = [text + visual] * layers
     below = [text + visual_kept] * prune_layer
     behind = layers - prune_layer

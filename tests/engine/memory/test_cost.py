@@ -13,8 +13,8 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.engine.memory.cost import Cost, EstimatedContext
-from dycoke_cli.engine.memory.estimating import clip_tokens, estimate_cost
+from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
+from dycoke_cli.engine.memory.cost_model import EstimatedContext
 from dycoke_cli.engine.memory.flops import prefill_flops
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import processor

@@ -8,31 +8,43 @@ from types import SimpleNamespace
 import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
-from dycoke_cli.engine.memory.estimate import (
+from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
-    Sizes,
+    ExpectedBytes,
     Work,
-    estimate,
-    estimate_answer,
+    expected_bytes,
     patches_together,
-    sizes_of,
 )
+from dycoke_cli.sizes import Sizes, VisionSizes
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
+from tests.families.tiny import MAKERS
 
 # LLaVA-OneVision 7B in bfloat16: 4 KV heads of 128; SigLIP.
 LLAVA_7B = Sizes(
-    weights=16_062_000_000,
-    dtype_bytes=2,
     layers=28,
     hidden=3584,
     mlp=18944,
-    kv=2 * 4 * 128,
+    heads=28,
+    kv_heads=4,
+    head_width=128,
+    kv=28 * 2 * 4 * 128,
     vocabulary=152128,
-    vision_hidden=1152,
-    vision_mlp=4304,
-    patch=3 * 14 * 14,
+    context=32768,
+    vision=VisionSizes(
+        layers=26,
+        heads=16,
+        hidden=1152,
+        mlp=4304,
+        patch=3 * 14 * 14,
+        frame_patches=27 * 27,
+        merged=4,
+    ),
 )
+
+
+def bytes_of(work, sizes=LLAVA_7B):
+    return ExpectedBytes.of(sizes, work, weights=16_062_000_000, dtype_bytes=2)
 
 
 def work(frames, kept, **changes):
@@ -42,12 +54,12 @@ def work(frames, kept, **changes):
 
 
 def test_a_row_of_keys_and_values_of_the_7b_takes_57344_bytes():
-    assert estimate(LLAVA_7B, work(32, 6272)).kv == 57_344 * 6293
-    assert estimate(LLAVA_7B, work(32, 6272, spare=128)).kv == 57_344 * (6293 + 128)
+    assert bytes_of(work(32, 6272)).kv == 57_344 * 6293
+    assert bytes_of(work(32, 6272, spare=128)).kv == 57_344 * (6293 + 128)
 
 
 def test_32_frames_in_the_7b_by_hand():
-    found = estimate(LLAVA_7B, work(32, 6272))
+    found = bytes_of(work(32, 6272))
     features = 6272 * 3584 * 2  # 45 MB
     prompt = 6293 * 3584 * 2
     mlp = 3 * 6293 * 18944 * 2  # 715 MB
@@ -59,16 +71,19 @@ def test_32_frames_in_the_7b_by_hand():
 
 
 def test_128_frames_in_the_7b_take_a_third_when_merged_and_prefilled_in_chunks():
-    plain = estimate(LLAVA_7B, work(128, 25088))
-    merged = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58)))
-    chunked = estimate(LLAVA_7B, work(128, 32 * (196 + 3 * 58), chunk_len=1024))
+    plain = bytes_of(work(128, 25088))
+    merged = bytes_of(work(128, 32 * (196 + 3 * 58)))
+    chunked = bytes_of(work(128, 32 * (196 + 3 * 58), chunk_len=1024))
     assert plain.working == pytest.approx(5.2e9, rel=0.02)
     assert merged.working == pytest.approx(2.63e9, rel=0.02)
     assert chunked.working < plain.working / 3
 
 
 def test_what_deepstack_adds_is_as_many_rows_again():
-    one, four = (estimate(replace(LLAVA_7B, stacked=n), work(32, 6272)) for n in (0, 3))
+    one, four = (
+        bytes_of(work(32, 6272), replace(LLAVA_7B, vision=replace(LLAVA_7B.vision, stacked=n)))
+        for n in (0, 3)
+    )
     assert four.vision - one.vision == 3 * 6272 * 3584 * 2
 
 
@@ -80,22 +95,22 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
         (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
         (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
     ):  # fmt: skip
-        patches = patches_together(method, siglip, frames, 196, on_cpu=True)
+        patches = patches_together(method, VisionSizes.of(siglip), frames, 196, on_cpu=True)
         assert patches == max(384 * 384 // 14**2, together * one)
     # An accelerator has eight at a time anyway.
-    assert patches_together(EarlyTom(), siglip, 5, 196, on_cpu=False) == pytest.approx(
-        8 * one, rel=0.04
-    )
+    assert patches_together(
+        EarlyTom(), VisionSizes.of(siglip), 5, 196, on_cpu=False
+    ) == pytest.approx(8 * one, rel=0.04)
     oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
-    assert patches_together(EarlyTom(), oblong, 9, 4, on_cpu=True) >= 9 * 4
+    assert patches_together(EarlyTom(), VisionSizes.of(oblong), 9, 4, on_cpu=True) >= 9 * 4
     # Frames of any size, in squares of four patches.
     for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
                  SimpleNamespace(patch_size=14)):  # fmt: skip
-        assert patches_together(vision, qwen, 64, 900, on_cpu=True) == 4 * 900 * 4
+        assert patches_together(vision, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
 
 
 def test_it_needs_no_torch():
-    code = "import sys, dycoke_cli.engine.memory.estimate; sys.exit('torch' in sys.modules)"
+    code = "import sys, dycoke_cli.engine.memory.expected_bytes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -107,15 +122,19 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = estimate_answer(loaded, session.video, method, answer.tokens.text)
+    found = expected_bytes(loaded, session.video, method, answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
-        config = loaded.model.config
-        sizes = sizes_of(config.get_text_config(), getattr(config, "vision_config", None), 0, 4)
-        row = sizes.layers * sizes.kv * 8
-        held += (128 - 5) * row
+        sizes = Sizes.of(loaded.model.config)
+        held += (128 - 5) * sizes.kv * 8
     assert found.kv == pytest.approx(held, rel=0.05)
     assert found.weights == loaded.weights_bytes
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_every_family_is_asked_where_free_memory_is_known(family):
+    session = VideoSession(replace(loaded_of(family), free_bytes=1), clip(4))
+    assert session.memory_warning(QUESTION, Uncompressed()).startswith("this may not fit")
 
 
 def test_a_warning_where_it_will_hardly_fit():

@@ -1,0 +1,191 @@
+"""Bytes that an answer will take, by arithmetic, and whether the device has them.
+
+Arithmetic on a few sizes of a model and of a prompt. Importing this doesn't import torch. What it
+ignores (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
+from dycoke_cli.resources import in_words
+from dycoke_cli.sizes import Sizes, VisionSizes
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompt import VideoPrompt
+
+MARGIN = 1.05
+# What CUDA and its libraries take of a GPU before anything is computed.
+CUDA_CONTEXT = 600_000_000
+# Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
+TOKENIZER_ENTRY = 300
+# Of one token, at the widest point of an MLP: gate, up, and their product.
+MLP_STATES = 3
+# Around it: the residual, its norm, and what the layer was given.
+HIDDEN_STATES = 3
+# Of one patch, in attention: residual, norm, query, key, value, output, and the layer that is
+# handed on; and in the MLP the first three of them, beside the two sides of its middle.
+VISION_ATTENTION_STATES, VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 3, 2
+# Of the last position's logits: in the dtype of the weights, in float32, and softened.
+LOGITS_BYTES = 3 * 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sizes of a prompt.
+
+    Args:
+        visual: visual tokens before anything is dropped.
+        kept: visual tokens that the language model reads.
+        text: other tokens of the prompt.
+        chunk_len: tokens of the prompt that go through a layer together.
+        spare: entries that the KV cache has in store for generated tokens.
+        patches: that go through the vision tower together.
+    """
+
+    visual: int
+    kept: int
+    text: int
+    chunk_len: int
+    spare: int
+    patches: int
+
+
+@dataclass(frozen=True)
+class ExpectedBytes:
+    """Bytes that an answer takes.
+
+    Args:
+        weights: of the model.
+        kv: of keys and values, after prefill.
+        vision: at the peak of encoding.
+        prefill: at the peak of prefill, keys and values included.
+    """
+
+    weights: int
+    kv: int
+    vision: int
+    prefill: int
+
+    @classmethod
+    def of(cls, sizes: Sizes, work: Work, weights: int, dtype_bytes: int) -> ExpectedBytes:
+        """What an answer takes.
+
+        Args:
+            sizes: of the model.
+            work: of the prompt.
+            weights: bytes of the model's.
+            dtype_bytes: bytes of one number of its dtype.
+        """
+        read, token, vision = work.kept + work.text, sizes.hidden * dtype_bytes, sizes.vision
+        features = (1 + vision.stacked) * work.visual * token
+        attention = VISION_ATTENTION_STATES * vision.hidden
+        mlp = VISION_HIDDEN_STATES * vision.hidden + VISION_MLP_STATES * vision.mlp
+        patch = vision.patch + max(attention, mlp)
+        kv = sizes.kv * dtype_bytes * (read + work.spare)
+        layer = (
+            work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * dtype_bytes
+        )
+        # The prompt is there whole before anything is dropped from it.
+        prompt = (work.visual + work.text) * token
+        return cls(
+            weights=weights,
+            kv=kv,
+            vision=features + work.patches * patch * dtype_bytes,
+            prefill=features + prompt + layer + kv + LOGITS_BYTES * sizes.vocabulary,
+        )
+
+    @property
+    def working(self) -> int:
+        """Everything but the weights, at the peak."""
+        return max(self.vision, self.prefill)
+
+    def total(self, context: int = 0) -> int:
+        """Weights and all, with a margin, behind what the device takes for itself."""
+        return with_margin(self.weights + self.working, context)
+
+
+def with_margin(needed: int, context: int = 0) -> int:
+    """What has to be free for so many bytes: a margin more, behind what the device takes itself."""
+    return int(needed * MARGIN) + context
+
+
+def expected_bytes(
+    loaded: LoadedModel, video: VideoPrompt, method: Method, text: int
+) -> ExpectedBytes:
+    """What the answer to one question takes of a loaded model's device.
+
+    Args:
+        loaded: the model.
+        video: what its processor made of the video.
+        method: what is dropped.
+        text: tokens of the prompt that aren't visual.
+    """
+    from dycoke_cli.engine.chunked_prefill import has_own_attention
+    from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+    from dycoke_cli.engine.supported import makes_own_masks, other_caches
+    from dycoke_cli.models.devices import input_device
+
+    model = loaded.model
+    decoder = model.get_decoder()
+    read = method.kept_tokens(video.frames, video.tokens_per_frame)
+    whole = (
+        method.inside() is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
+    )
+    sizes = Sizes.of(model.config)
+    on_cpu = input_device(model).type == "cpu"
+    work = Work(
+        visual=video.visual,
+        kept=read,
+        text=text,
+        chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
+        spare=SPARE_ENTRIES,
+        patches=patches_together(
+            method, sizes.vision, video.frames, video.tokens_per_frame, on_cpu=on_cpu
+        ),
+    )
+    return ExpectedBytes.of(sizes, work, loaded.weights_bytes, model.dtype.itemsize)
+
+
+def patches_together(
+    method: Method, vision: VisionSizes, frames: int, per_frame: int, *, on_cpu: bool
+) -> int:
+    """Patches that go through a vision tower together.
+
+    Args:
+        method: which may need several frames at a time.
+        vision: sizes of the tower.
+        frames: of the video.
+        per_frame: visual tokens of each.
+        on_cpu: whether the tower is.
+    """
+    usual = chunk_numbers(on_cpu) // vision.patch
+    merging = method.before_vision() or method.merge_frames()
+    if merging is None:
+        return usual
+    return max(usual, min(frames, merging.window) * vision.patches_of_frame(per_frame))
+
+
+def memory_warning(
+    loaded: LoadedModel, video: VideoPrompt, method: Method, text: int
+) -> str | None:
+    """A sentence where a question will hardly fit on the device; None where it will, or who knows.
+
+    Args: as of `expected_bytes`.
+    """
+    if loaded.free_bytes is None:
+        return None
+    from dycoke_cli.models.devices import input_device
+
+    on_cuda = input_device(loaded.model).type == "cuda"
+    total = expected_bytes(loaded, video, method, text).total(CUDA_CONTEXT if on_cuda else 0)
+    if total <= loaded.free_bytes:
+        return None
+    return (
+        f"this may not fit: it {in_words(total, loaded.free_bytes)} on {loaded.device}; use fewer "
+        "--frames, a larger --merge-ratio or a smaller --model"
+    )
