@@ -19,6 +19,7 @@
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
+#               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
@@ -101,7 +102,7 @@ test-newest: $(INSTALLED)
 	$(BIN)/python -m tests.installs newest $(foreach python,$(PYTHONS),--python $(python))
 
 test-versions: $(INSTALLED)
-	$(BIN)/python -m tests.installs oldest $(CELLS)
+	$(BIN)/python -m tests.installs oldest $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) $(CELLS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock

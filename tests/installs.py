@@ -1,8 +1,9 @@
 """The package as users install it: its wheel, in fresh environments, from pyproject.toml alone.
 
 `make test-newest` installs the newest release of everything on each Python, `make test-versions`
-the oldest that pyproject.toml allows on the oldest Python. Each environment answers in an empty
-folder, then runs tests against what is installed. uv installs, from where pip would; an environment
+the oldest that pyproject.toml allows on the oldest Python, and with `--transformers 5.19.0` the
+oldest beside that release of transformers. Each environment answers in an empty folder, then runs
+tests against what is installed. uv installs, from where pip would; an environment
 of its making has no pip. One in which something failed stays in runs/installs.
 """
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("which", choices=("newest", "oldest"))
     parser.add_argument("--python", action="append", help="such as 3.12; repeat it for several")
+    parser.add_argument("--transformers", help="with `oldest`: its release, such as 5.19.0")
     options, tests = parser.parse_known_args()
     newest = options.which == "newest"
     wheel = build(PLACE / "wheel")
@@ -63,7 +65,10 @@ def main() -> None:
             continue
         begun = time.monotonic()
         here = Environment(PLACE / f"{options.which}-{version}", python)
-        (here.install_newest if newest else here.install_oldest)(wheel)
+        if newest:
+            here.install_newest(wheel)
+        else:
+            here.install_oldest(wheel, options.transformers)
         here.answer()
         here.test(wheel, tests or FAST)
         shutil.rmtree(here.folder)
@@ -83,17 +88,25 @@ class Environment:
             self._make()
             self._install(wheel)
 
-    def install_oldest(self, wheel: Path) -> None:
+    def install_oldest(self, wheel: Path, transformers: str | None = None) -> None:
         """Install the oldest releases that the package and its extras allow, then the wheel.
+
+        Args:
+            wheel: of the package.
+            transformers: its release, beside which others may have to be newer than the oldest.
 
         Raises:
             SystemExit: pyproject.toml allows one that can't be installed beside the others.
         """
         extras = [word for name in EXTRAS for word in ("--extra", name)]
+        pinned = [f"transformers=={transformers}"] if transformers else []
         with _timed("install"):
             self._make()
-            self._install("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
+            lowest = ("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
+            self._install(*lowest, *pinned)
             self._install("--no-deps", wheel)
+        if pinned:
+            return
         releases = self._releases()
         optional = (text for name in EXTRAS for text in PROJECT["optional-dependencies"][name])
         for requirement in map(Requirement, (*PROJECT["dependencies"], *optional)):

@@ -29,7 +29,7 @@ Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 # One of each kind of positions and masks; what is selected doesn't depend on more of the family.
-KINDS = (*FAMILIES, *(name for name in BOTH_WAYS if name in MAKERS))
+KINDS = (*FAMILIES, *BOTH_WAYS)
 
 
 def with_variants(*variants: Any) -> list[tuple[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
+import pytest
 import torch
-import transformers as tf
 
+from dycoke_cli.models.unsupported import needed_release
 from tests.exactness import in_float64
 
 from .grids import cohere_compass, cosmos3_edge, glm4v, glm4v_moe, glm46v
@@ -24,7 +25,9 @@ from .pictures import (
 )
 from .qwen import cosmos3_omni, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
 
-_MAKERS = {
+Maker = Callable[[], tuple[Any, Any]]
+
+EVERY_MAKER: dict[str, Maker] = {
     maker.__name__: maker
     for maker in (
         llava_onevision, llava_next_video, video_llava, perception_lm, qwen2_vl, qwen2_5_vl,
@@ -35,15 +38,24 @@ _MAKERS = {
 }  # fmt: skip
 
 
-# Not in the oldest transformers that is supported: the class that tells.
-_SINCE = {"molmo2": "Molmo2Config"}
+def _where_it_runs(name: str, maker: Maker) -> Maker:
+    """Skip in place of making a model that the installed transformers can't run."""
+
+    @wraps(maker)
+    def make_or_skip() -> tuple[Any, Any]:
+        if release := needed_release(kind(name)):
+            pytest.skip(f"{name} needs transformers {release} or later")
+        return maker()
+
+    return make_or_skip
 
 
-MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
-    name: maker
-    for name, maker in _MAKERS.items()
-    if name not in _SINCE or hasattr(tf, _SINCE[name])
-}
+MAKERS = {name: _where_it_runs(name, maker) for name, maker in EVERY_MAKER.items()}
+
+
+def kind(family: str) -> str:
+    """The `model_type` of a family of the matrix, which has Gemma 4 twice."""
+    return family.removesuffix("_large")
 
 
 @cache  # some 20 MB in all, and tests that take families in turns build none twice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,45 @@ def test_a_family_that_cannot_be_loaded(
         load(str(folder), device="cpu")
 
 
-def test_a_family_that_came_later_than_this_transformers(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("family", "installed", "needed"),
+    [
+        ("molmo2", "5.19.0", "5.20"),
+        ("cohere_compass", "5.18.0", "5.19"),
+        ("gemma4", "5.19.0", "5.23"),
+        ("gemma4_unified", "5.22.2", "5.23"),
+    ],
+)
+def test_a_family_that_this_transformers_cannot_run(
+    family: str, installed: str, needed: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change_config(folder, model_type="molmo2")
-    older = {name: None for name in transformers.CONFIG_MAPPING if name != "molmo2"}
-    monkeypatch.setattr(unsupported, "CONFIG_MAPPING", older)
-    with pytest.raises(ModelError, match=r"newer than the installed transformers .*; 5.23.0 has i"):
+    change_config(folder, model_type=family)
+    monkeypatch.setattr(transformers, "__version__", installed)
+    sentence = (
+        f"{folder} is of the family '{family}', which needs transformers {needed} or later; "
+        f"{installed} is installed: "
+    )
+    with pytest.raises(ModelError, match=rf"^{re.escape(sentence)}.* --upgrade transformers$"):
         load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("family", "installed"),
+    [
+        ("molmo2", "5.20.0"),
+        ("cohere_compass", "5.17.0"),
+        ("cohere_compass", "5.19.0"),
+        ("gemma4", "5.18.0"),
+        ("gemma4", "5.23.0"),
+        ("qwen2_vl", "5.17.0"),
+        ("frodo", "5.17.0"),
+    ],
+)
+def test_a_family_that_this_transformers_can_run(
+    family: str, installed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers, "__version__", installed)
+    assert unsupported.needed_release(family) is None
 
 
 def test_code_beside_a_stock_family_is_left_alone(folder: Path) -> None:

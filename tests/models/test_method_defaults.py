@@ -72,6 +72,28 @@ def test_the_page_on_families_says_the_same():
         assert set(re.findall(r"`(\w+)`", named)) == expected - {*NONE_ONLY}
 
 
+def test_the_page_on_families_has_the_releases_that_cannot_run_them():
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    listed = {
+        name: releases
+        for names, releases in re.findall(r"^\| (`.+`) \| (.+?) \| .+ \|$", page, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert listed == {
+        name: releases_between(*family.cannot_run_on)
+        for name, family in FAMILIES.items()
+        if family.cannot_run_on != ("0", "0")
+    }
+
+
+def releases_between(first: str, behind: str) -> str:
+    if first == "0":
+        return f"before {behind}"
+    major, minor = behind.split(".")
+    last = f"{major}.{int(minor) - 1}"
+    return first if first == last else f"{first} to {last}"
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copied") / "checkpoint"

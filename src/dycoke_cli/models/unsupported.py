@@ -14,9 +14,6 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
 
-# Families with a layout that came after the oldest transformers that is supported, and a release
-# that was seen to have them.
-_SEEN_IN = {"molmo2": "5.23.0"}
 # Families of repositories that hold code, and where the same models are in stock format.
 _STOCK_REPOSITORIES = {
     "internvl_chat": "the repository of the same name that ends in -hf",
@@ -35,7 +32,8 @@ def check_known(name: str, folder: Path) -> None:
         folder: that holds its config.json.
 
     Raises:
-        ModelError: it has none, or the checkpoint asks for attention kernels from the hub.
+        ModelError: it has none, or can't run it, or the checkpoint asks for attention kernels from
+            the hub.
         ValueError: the file isn't JSON.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -46,17 +44,12 @@ def check_known(name: str, folder: Path) -> None:
             "drop attn_implementation from its config.json"
         )
     kind = config.get("model_type")
+    check_release(name, kind)
     if kind in CONFIG_MAPPING:
         return
     if kind is None:
         raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
     installed = transformers.__version__
-    if kind in FAMILIES:
-        raise ModelError(
-            f"{name} is of the family {kind!r}, which is newer than the installed transformers "
-            f"{installed}; {_SEEN_IN.get(kind, 'the newest release')} has it: "
-            f"{how_to_upgrade('transformers')}"
-        )
     if kind in _STOCK_REPOSITORIES or "auto_map" in config:
         stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
         raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
@@ -70,6 +63,34 @@ def check_known(name: str, folder: Path) -> None:
         f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "
         f"isn't supported (supported: {', '.join(FAMILIES)})"
     )
+
+
+def check_release(name: str, model_type: str | None) -> None:
+    """Check that the installed transformers can run a family; of others nothing is known.
+
+    Args:
+        name: of the model.
+        model_type: of its configuration.
+
+    Raises:
+        ModelError: it can't.
+    """
+    release = needed_release(model_type)
+    if release is not None:
+        raise ModelError(
+            f"{name} is of the family {model_type!r}, which needs transformers {release} or later; "
+            f"{transformers.__version__} is installed: {how_to_upgrade('transformers')}"
+        )
+
+
+def needed_release(model_type: str | None) -> str | None:
+    """The release of transformers that a family needs; None where the installed one can run it."""
+    family = FAMILIES.get(model_type or "")
+    if family is None:
+        return None
+    first, release = family.cannot_run_on
+    below = Version(first) <= Version(transformers.__version__) < Version(release)
+    return release if below else None
 
 
 def check_family_packages(name: str, model_type: str) -> None:

@@ -162,6 +162,8 @@ class Family:
         causal: whether tokens attend to earlier ones only; else frames see each other both ways.
         several_videos: whether a prompt may show several.
         only_none: why no method can be attached; empty where one can.
+        cannot_run_on: releases of transformers that lack the family or fail on it: from the first
+            up to, but not including, the second.
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -178,6 +180,7 @@ class Family:
     causal: bool = True
     several_videos: bool = True
     only_none: str = ""
+    cannot_run_on: tuple[str, str] = ("0", "0")
 
     @property
     def counts_tokens(self) -> bool:

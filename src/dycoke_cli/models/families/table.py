@@ -12,7 +12,12 @@ from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
 if TYPE_CHECKING:
     import torch
 
-_GEMMA = Patched(extra_inputs=("video_position_ids",), counts=("num_frames_per_video",))
+# 5.19 to 5.22 take a video in generate() alone: forward() doesn't pass on its number of frames.
+_GEMMA = Family(
+    pixels=Patched(extra_inputs=("video_position_ids",), counts=("num_frames_per_video",)),
+    keeps_every_token=False,
+    cannot_run_on=("5.19", "5.23"),
+)
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
 # What a frame of a video may have in pixels, by the stock class.
 _QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
@@ -182,17 +187,19 @@ FAMILIES = {
         video_options=_with_metadata,
         packed_tower=PackedTower("visual", "encoder.layers", ("post_layernorm",)),
     ),
-    "cohere_compass": _STACKED,
+    # 5.18 takes no video in generate().
+    "cohere_compass": replace(_STACKED, cannot_run_on=("5.18", "5.19")),
     # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
-    "gemma4": Family(pixels=_GEMMA, keeps_every_token=False),
-    "gemma4_unified": Family(
-        pixels=_GEMMA,
-        keeps_every_token=False,
+    "gemma4": _GEMMA,
+    "gemma4_unified": replace(
+        _GEMMA,
         only_none="its stock class masks a prompt in another way than the function it offers for "
         "making masks, so a shortened prompt can't be given the right one",
     ),
     # All frames see each other both ways.
-    "molmo2": Family(pixels=Pooled(), causal=False, several_videos=False),
+    "molmo2": Family(
+        pixels=Pooled(), causal=False, several_videos=False, cannot_run_on=("0", "5.20")
+    ),
     "glm4v": _GLM,
     "glm4v_moe": _GLM,
     "glm46v": _GLM,
