@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression import registry
@@ -86,11 +87,24 @@ def check_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
                 break
 
 
+def takes_grouped_queries(device: str) -> bool:
+    """Whether the flash kernel does; on a CPU, that of torch 2.8 doesn't."""
+    query, key = (torch.zeros(1, n, 1, 8, dtype=torch.bfloat16, device=device) for n in (2, 1))
+    try:
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            scaled_dot_product_attention(query, key, key, enable_gqa=True)
+    except RuntimeError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -> None:
     """FlashAttention refuses masks, and rows that don't lie as it wants them."""
     loaded, method = on(device, torch.bfloat16), METHODS[name]
+    if not takes_grouped_queries(device):
+        pytest.skip(f"the flash kernel of torch {torch.__version__} takes no groups of queries")
     plain = logits_of(loaded, method, sdpa_kernel(SDPBackend.MATH))
     check_close(logits_of(loaded, method, sdpa_kernel(SDPBackend.FLASH_ATTENTION)), plain)
 
