@@ -9,9 +9,11 @@ from typing import Any
 
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import Predictions, grouped, known_mean, mean_of
-from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.rows import make_row
+from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
 
 OWN = "dycoke-plus"
@@ -109,18 +111,12 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
     for row in header.rows:
         said = raw.answers[row.spec]
         compared = None if row.spec == BASELINE else baseline
-        counted = make_row(
-            row.spec,
-            row.name,
-            header.model["name"],
-            row.parameters,
-            row.frames,
-            items,
-            said,
-            compared,
-            metric=ACCURACY,
-            macro=False,
+        (spec,) = parse_specs(row.spec)
+        setup = Setup(
+            "", header.benchmark, header.edition, header.split, header.model, {}, row.frames
         )
+        kept = KeptRow(spec, row.parameters, setup)
+        counted = make_row(kept, items, said, compared, metric=ACCURACY, macro=False)
         rows.append(to_dict(counted))
         more[row.spec] = more_of(items, said, compared)
     return {

@@ -27,7 +27,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, lines_of
+from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, kept_rows
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import Spec, parse_specs
@@ -240,9 +240,9 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     """
     evaluation = evaluation_of(run, arguments)
     chosen = choose(arguments.model, evaluation.request.loading)
-    lines, _ = lines_of(evaluation, chosen)
+    kept, _ = kept_rows(evaluation, chosen)
     journal = Answers(evaluation.folder / FILE)
-    rows = {line.spec.text: journal.predictions(line.setup) for line in lines}
+    rows = {row.spec.text: journal.predictions(row.setup) for row in kept}
     videos = grouped(
         evaluation.dataset.items(evaluation.split, evaluation.limit_videos),
         lambda item: item.video,
@@ -255,7 +255,7 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     ids = [item.id for items in whole for item in items]
     if not ids:
         raise SystemExit(f"{journal.path} has no video of which {run.name} has all answers")
-    setups = [line.setup for line in lines]
+    setups = [row.setup for row in kept]
     header = Header(
         table=run.name,
         name=arguments.name,
@@ -268,8 +268,8 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
         machine=machine(),
         date=str(datetime.fromtimestamp(journal.path.stat().st_mtime, UTC).date()),
         rows=tuple(
-            RawRow(line.spec.text, line.spec.name, line.method.parameters(), line.setup.frames)
-            for line in lines
+            RawRow(row.spec.text, row.spec.name, dict(row.parameters), row.setup.frames)
+            for row in kept
         ),
     )
     return RawAnswers(header, {text: {i: said[i] for i in ids} for text, said in rows.items()})

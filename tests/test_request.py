@@ -13,7 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.evaluation.lines import Evaluation, lines_of
+from dycoke_cli.evaluation.lines import Evaluation, kept_rows
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
@@ -67,13 +67,16 @@ def later(kind: type, default: object, before: object) -> Any:
 
 def eval_id(request: Request) -> str:
     """Of the setup under which `eval` keeps the answers to a request."""
+    name = request.method.name
     spec = SimpleNamespace(
-        for_model=lambda _: request.method, sampled=lambda _: request.sampling, is_baseline=True
+        for_model=lambda _: request.method, sampled=lambda _: request.sampling, method=name
     )
     evaluation = Evaluation(dataset=Samples(), specs=[spec], request=request)  # type: ignore[list-item]
     model = SimpleNamespace(describe=lambda: {"name": request.model})
-    ((line,), _) = lines_of(evaluation, model)  # type: ignore[arg-type]
-    return line.setup.id
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, name, type(request.method))
+        ((row,), _) = kept_rows(evaluation, model)  # type: ignore[arg-type]
+    return row.setup.id
 
 
 def batch_key(request: Request) -> str:
@@ -185,7 +188,7 @@ def test_the_dtype_is_in_the_key() -> None:
     ]  # fmt: skip
     assert len({plan_of(REQUEST, found).key(JOB, ASKED) for found in chosen}) == 4
     evaluation = Evaluation(dataset=Samples(), specs=parse_specs("none"), request=REQUEST)
-    assert len({lines_of(evaluation, found)[0][0].setup.id for found in chosen}) == 4
+    assert len({kept_rows(evaluation, found)[0][0].setup.id for found in chosen}) == 4
 
 
 @pytest.mark.parametrize(

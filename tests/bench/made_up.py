@@ -11,19 +11,17 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.bench.document import MeanTokens, Memory, Row, Stages
-from dycoke_cli.bench.measuring import Configuration, Measured
+from dycoke_cli.bench.document import MeanTokens, Memory, Stages, TimedRow
+from dycoke_cli.bench.measuring import Measured
+from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.result import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.video import Sampling
 from tests.documents import example
 
 
-def configurations(methods: str) -> list[Configuration]:
-    return [
-        Configuration(spec, spec.create(), spec.sampled(Sampling()))
-        for spec in parse_specs(methods)
-    ]
+def rows_of(methods: str) -> list[MethodRow]:
+    return [MethodRow(spec, spec.create().parameters()) for spec in parse_specs(methods)]
 
 
 def answer(text: str = "a dog runs", generated: int = 4, kv: int = 1000, **given: Any) -> Answer:
@@ -50,8 +48,8 @@ def row(
     kv: float = 1000.0,
     generated: float = 4.0,
     control: bool = False,
-) -> Row:
-    return Row(
+) -> TimedRow:
+    return TimedRow(
         spec=spec,
         method=spec.partition(":")[0],
         parameters={},

@@ -11,9 +11,10 @@ from dycoke_cli.bench.measuring import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.video import Sampling
 from tests.documents import example
 
-from .made_up import PretendedEngine, configurations, measured
+from .made_up import PretendedEngine, measured, rows_of
 
 QUESTIONS = ("Who?", "Where?")
 
@@ -35,12 +36,12 @@ def test_the_warm_up_is_not_counted() -> None:
     seen: list[tuple[str, str]] = []
     counted: list[tuple[int, int]] = []
 
-    def measure(configuration: Any, video: str) -> list[Measured]:
-        seen.append((configuration.spec.text, video))
+    def measure(row: Any, video: str) -> list[Measured]:
+        seen.append((row.spec.text, video))
         return [measured(total=len(seen) + 0.1 * number) for number in range(2)]
 
     results = measure_all(
-        configurations("none,evs"),
+        rows_of("none,evs"),
         ["v"],
         QUESTIONS,
         2,
@@ -71,11 +72,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PretendedEngine:
 
 
 def timer(engine: PretendedEngine) -> Timer:
-    return Timer(None, QUESTIONS, GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
+    return Timer(None, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
 
 
 def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEngine) -> None:
-    [none] = configurations("none")
+    [none] = rows_of("none")
     # decode 1, preprocess 0.5, vision 4, prefill 2, TTFT, decode 0.75 of three tokens, in all
     alone = (1.0, 0.5, 4.0, 2.0, 7.5, 0.75, 0.25, 8.25)
     assert [astuple(each.seconds) for each in timer(engine).run(none, "v")] == [alone, alone]
@@ -85,9 +86,9 @@ def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEng
 
 def test_every_run_begins_with_the_file(engine: PretendedEngine) -> None:
     watch = timer(engine)
-    for configuration in configurations("none,dycoke"):
+    for row in rows_of("none,dycoke"):
         for _ in range(2):
-            watch.run(configuration, "v")
+            watch.run(row, "v")
     one = lambda method: [  # noqa: E731
         ("read", "v", 32),
         ("ask", "v", method, "Who?", 4.0),
@@ -97,7 +98,7 @@ def test_every_run_begins_with_the_file(engine: PretendedEngine) -> None:
 
 
 def test_controls_see_a_frame_or_nothing(engine: PretendedEngine) -> None:
-    blind, frame = configurations("no-video,one-frame")
+    blind, frame = rows_of("no-video,one-frame")
     assert astuple(timer(engine).run(blind, "v")[0].seconds) == (
         0.0, 0.0, 0.0, 2.0, 2.0, 0.75, 0.25, 2.75,
     )  # fmt: skip
@@ -107,7 +108,7 @@ def test_controls_see_a_frame_or_nothing(engine: PretendedEngine) -> None:
 
 def test_a_single_token_has_no_time_per_token(engine: PretendedEngine) -> None:
     engine.generated = 1
-    [none] = configurations("none")
+    [none] = rows_of("none")
     assert timer(engine).run(none, "v")[0].seconds.decode_per_token is None
 
 
@@ -119,7 +120,7 @@ def test_a_question_that_the_model_was_not_asked_is_refused(
         return example(Refusal, question=question, warnings=warnings)
 
     monkeypatch.setattr(engine, "answered", refused)
-    for each in configurations("none,no-video"):
+    for each in rows_of("none,no-video"):
         with pytest.raises(UsageError, match=r"^'Who\?': the model wasn't asked: it only knows"):
             timer(engine).run(each, "v")
 
@@ -129,6 +130,6 @@ def test_errors_name_their_row(engine: PretendedEngine, monkeypatch: pytest.Monk
         raise OutOfMemoryError("memory ran out; use fewer --frames")
 
     monkeypatch.setattr(engine, "answered", fail)
-    [_, evs] = configurations("none,evs:retain=0.5")
+    [_, evs] = rows_of("none,evs:retain=0.5")
     with pytest.raises(OutOfMemoryError, match=r"^--methods evs:retain=0\.5: memory ran out"):
         timer(engine).run(evs, "v")

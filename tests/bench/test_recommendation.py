@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.bench.document import Row
+from dycoke_cli.bench.document import TimedRow
 from dycoke_cli.bench.recommendation import Basis, recommend
 
 from .made_up import row
@@ -37,7 +37,7 @@ BASE = row("none", 4.0, None)
         ([BASE, row("no-video", 0.1, 0, control=True), row("a", 5.0, 0)], "no_gain", "none"),
     ],
 )
-def test_kinds(rows: list[Row], kind: str, spec: str | None) -> None:
+def test_kinds(rows: list[TimedRow], kind: str, spec: str | None) -> None:
     for order in (rows, [rows[0], *reversed(rows[1:])]):
         found = recommend(order, BASIS)
         assert (found.kind, found.spec) == (kind, spec)
@@ -86,7 +86,7 @@ def test_memory_is_told_where_nothing_is_faster() -> None:
     assert "For memory" not in recommend([BASE, row("a", 5.0, 0)], BASIS).text
 
 
-def risks(*rows: Row, basis: Basis = BASIS) -> str:
+def risks(*rows: TimedRow, basis: Basis = BASIS) -> str:
     return "\n".join(recommend([BASE, *rows], basis).risks)
 
 
@@ -95,7 +95,9 @@ def risks(*rows: Row, basis: Basis = BASIS) -> str:
     [(), (row("a", 1.0, 0),), (row("a", 1.0, 2),), (row("a", 9.0, 0),)],
     ids=["nothing_to_compare", "unchanged", "trade_off", "no_gain"],
 )
-def test_it_always_says_what_questions_without_labels_cannot_show(others: tuple[Row, ...]) -> None:
+def test_it_always_says_what_questions_without_labels_cannot_show(
+    others: tuple[TimedRow, ...],
+) -> None:
     told = risks(*others)
     assert "4 questions about 2 videos without reference answers can't show accuracy" in told
 

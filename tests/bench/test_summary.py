@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dycoke_cli.bench.measuring import Measured, Results
-from dycoke_cli.bench.summary import compare_answers, rows_of, unstable
+from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
 
-from .made_up import answer, configurations, measured, stages
+from .made_up import answer, measured, rows_of, stages
 
 WHO, WHERE = ("v", "Who?"), ("w", "Where?")
 
@@ -24,8 +24,8 @@ def results() -> Results:
 
 
 def test_rows_are_means_over_questions_of_medians_over_runs() -> None:
-    both, made = configurations("none,evs"), results()
-    none, evs = rows_of(both, made, compare_answers(both, made))
+    both, made = rows_of("none,evs"), results()
+    none, evs = timed_rows(both, made, compare_answers(both, made))
     # Medians 2 and 6, and 1 and 3.
     assert (none.seconds.total, evs.seconds.total) == (4.0, 2.0)
     # By run: (9+4)/2, (1+6)/2, (2+30)/2, and (1+3)/2, (1+2)/2, (2+5)/2.
@@ -36,16 +36,16 @@ def test_rows_are_means_over_questions_of_medians_over_runs() -> None:
 
 
 def test_the_peak_is_the_highest_or_unknown() -> None:
-    both, made = configurations("none,evs"), results()
-    none, evs = rows_of(both, made, compare_answers(both, made))
+    both, made = rows_of("none,evs"), results()
+    none, evs = timed_rows(both, made, compare_answers(both, made))
     assert (none.bytes.peak_total, evs.bytes.peak_total) == (None, 9)
     # One run without a figure could have had a higher one.
     made["evs"][WHERE][1] = measured("a street")
-    assert rows_of(both, made, compare_answers(both, made))[1].bytes.peak_total is None
+    assert timed_rows(both, made, compare_answers(both, made))[1].bytes.peak_total is None
 
 
 def test_changed_answers_are_counted_against_the_baseline() -> None:
-    both, made = configurations("none,evs"), results()
+    both, made = rows_of("none,evs"), results()
     asked = compare_answers(both, made)
     assert [(each.video, each.question) for each in asked] == [WHO, WHERE]
     assert [[given.same for given in each.answers] for each in asked] == [
@@ -54,7 +54,7 @@ def test_changed_answers_are_counted_against_the_baseline() -> None:
     ]
     assert [given.answer for given in asked[1].answers] == ["a park", "a street"]
     assert [given.seconds.total for given in asked[1].answers] == [6.0, 3.0]
-    none, evs = rows_of(both, made, asked)
+    none, evs = timed_rows(both, made, asked)
     assert (none.changed, none.changed_share) == (None, None)
     assert (evs.changed, evs.changed_share) == (1, 0.5)
 
@@ -65,9 +65,9 @@ def test_stages_have_medians_of_their_own_and_null_is_left_out() -> None:
         stages(3.0, prefill=1.0, decode_per_token=0.4),
         stages(2.0, prefill=3.0, decode_per_token=0.2),
     ]
-    [none] = configurations("none")
+    [none] = rows_of("none")
     made = {"none": {WHO: [Measured(answer(), each) for each in runs]}}
-    [row] = rows_of([none], made, compare_answers([none], made))
+    [row] = timed_rows([none], made, compare_answers([none], made))
     assert (row.seconds.total, row.seconds.prefill) == (2.0, 3.0)
     assert abs((row.seconds.decode_per_token or 0) - 0.3) < 1e-12
 

@@ -23,7 +23,8 @@ from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.lines import Line, lines_of
+from dycoke_cli.evaluation.lines import kept_rows
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
@@ -38,9 +39,9 @@ def arguments(out: Path, name: str = "shipped") -> argparse.Namespace:
     )  # fmt: skip
 
 
-def made_up(line: Line, item: Any, number: int, draw: random.Random) -> Prediction:
+def made_up(row: KeptRow, item: Any, number: int, draw: random.Random) -> Prediction:
     """An answer that is the likelier wrong, the less is kept."""
-    kept = line.method.kept_tokens(32, 16) / 512
+    kept = row.method.kept_tokens(32, 16) / 512
     right = draw.random() < 0.4 + 0.55 * kept
     return Prediction(
         item=item.id,
@@ -62,15 +63,15 @@ def made_up(line: Line, item: Any, number: int, draw: random.Random) -> Predicti
 def fill(run: Run, given: argparse.Namespace, videos: int = VIDEOS) -> None:
     """Put an answer to every question of a run into its journal."""
     evaluation = evaluation_of(run, given)
-    lines, _ = lines_of(evaluation, choose("mini", evaluation.request.loading))
+    rows, _ = kept_rows(evaluation, choose("mini", evaluation.request.loading))
     items = evaluation.dataset.items(run.split, videos)
     with open_answers(given.out / given.name) as journal:
-        for line in lines:
-            draw = random.Random(line.spec.text)
-            there = {*journal.predictions(line.setup)}
+        for row in rows:
+            draw = random.Random(row.spec.text)
+            there = {*journal.predictions(row.setup)}
             for number, item in enumerate(items):
                 if item.id not in there:
-                    journal.add(line.setup, made_up(line, item, number % 8, draw), "abc1234")
+                    journal.add(row.setup, made_up(row, item, number % 8, draw), "abc1234")
 
 
 @pytest.fixture(scope="module")

@@ -19,20 +19,21 @@ from dycoke_cli.cli.eval_plot import accuracy_figure
 from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.combine import report_of
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.record import Record, RecordedRow, write_record
+from dycoke_cli.evaluation.record import Record, write_record
 from dycoke_cli.evaluation.specs import parse_specs
 from tests.evaluation.test_combine import ITEMS, NONE, RIGHT, of_model, written
 
 from .harness import Outcome, run_here
 
 
-def rows_of(text: str, model: str = "m") -> tuple[RecordedRow, ...]:
+def rows_of(text: str, model: str = "m") -> tuple[KeptRow, ...]:
     """The rows that `--methods` names."""
     return tuple(
         of_model(
-            RecordedRow(
-                spec.text, spec.name, spec.create().parameters(), spec.is_baseline,
+            KeptRow(
+                spec, spec.create().parameters(),
                 replace(NONE.setup, method={"name": spec.method, **spec.given},
                         frames=8 if spec.frames is None else spec.frames),
             ),
@@ -45,8 +46,8 @@ def rows_of(text: str, model: str = "m") -> tuple[RecordedRow, ...]:
 def folder_of(path: Path, text: str, model: str = "m", **values: Any) -> Path:
     """A run whose methods answer as `other` of test_combine does."""
     rows = rows_of(text, model)
-    return written(path, rows, names={r.spec: "none" if r.baseline else "other" for r in rows},
-                   **values)  # fmt: skip
+    names = {row.spec.text: "none" if row.spec.is_baseline else "other" for row in rows}
+    return written(path, rows, names=names, **values)
 
 
 def errorbars(axes: Axes) -> dict[str, tuple[list[float], list[float], list[float]]]:

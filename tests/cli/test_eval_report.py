@@ -319,7 +319,10 @@ def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
     """None of the rows is in both."""
     other = copied(done, tmp_path / "other")
     content = head(done)
-    rows = [{**row, "spec": f"{row['spec']}-other"} for row in content["rows"]]
+    rows = [
+        {**row, "spec": {**row["spec"], "text": f"{row['spec']['text']}-other"}}
+        for row in content["rows"]
+    ]
     sampling = {**content["conditions"]["sampling"], "frames": 8}
     rewritten(other, rows=rows, conditions={**content["conditions"], "sampling": sampling})
     assert "can't be in one report: they differ in frames (2 and 8)" in report(done, other).err

@@ -14,8 +14,10 @@ import pytest
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation import answers, record, verdicts
 from dycoke_cli.evaluation.answers import FILE, open_answers
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.record import Record, RecordedRow, write_record
+from dycoke_cli.evaluation.record import Record, write_record
+from dycoke_cli.evaluation.specs import parse_specs
 
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 
@@ -183,7 +185,7 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
 
 
 def write_nothing(folder: Path) -> None:
-    rows = (RecordedRow("none", "none", {}, True, SETUP),)
+    rows = (KeptRow(*parse_specs("none"), {}, SETUP),)
     write_record(folder, Record(rows, (), (), 32, {}, "accuracy", False))
 
 

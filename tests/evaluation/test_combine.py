@@ -13,8 +13,10 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.record import Record, RecordedRow, read_record, write_record
+from dycoke_cli.evaluation.record import Record, read_record, write_record
+from dycoke_cli.evaluation.specs import Spec
 
 MODEL = {"name": "m", "revision": None, "weights": "w", "dtype": "float32", "device": "cpu"}
 # Two questions about each of two videos.
@@ -25,24 +27,29 @@ ITEMS = tuple(
     for n in range(4)
 )
 NONE, OTHER = (
-    RecordedRow(
-        name, name, {}, name == "none", Setup("0", "own", "1", "test", MODEL, {"name": name}, 8)
+    KeptRow(
+        Spec(name, name, name, {}), {}, Setup("0", "own", "1", "test", MODEL, {"name": name}, 8)
     )
     for name in ("none", "other")
 )
 RIGHT = {"none": (True, False, True, True), "other": (True, True, False, False)}
 
 
-def answer(row: RecordedRow, number: int, said: str | None = None) -> Prediction:
-    right = RIGHT[row.name][number]
-    text = said or ("yes" if right else f"no {row.name}")
-    kept = 100 if row.baseline else 25
+def named(row: KeptRow, name: str) -> KeptRow:
+    """A row whose answers are those of another."""
+    return replace(row, spec=replace(row.spec, name=name))
+
+
+def answer(row: KeptRow, number: int, said: str | None = None) -> Prediction:
+    right = RIGHT[row.spec.name][number]
+    text = said or ("yes" if right else f"no {row.spec.name}")
+    kept = 100 if row.spec.is_baseline else 25
     return Prediction(f"q{number}", text, right, {}, 100, kept, kept, 3, 0.5, 10 * kept)
 
 
 def written(
     folder: Path,
-    rows: tuple[RecordedRow, ...] = (NONE, OTHER),
+    rows: tuple[KeptRow, ...] = (NONE, OTHER),
     places: tuple[int, ...] = (0, 1, 2, 3),
     names: Mapping[str, str] | None = None,
     **values: object,
@@ -55,7 +62,7 @@ def written(
     with open_answers(folder) as journal:
         for row in rows:
             for place in places:
-                by = row if names is None else replace(row, name=names[row.spec])
+                by = row if names is None else named(row, names[row.spec.text])
                 journal.add(row.setup, answer(by, place), "abc")
     return folder
 
@@ -137,7 +144,7 @@ def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
     assert [row.failed for row in report_of([failing, whole]).rows] == [0, 0]
 
 
-def refuse(folder: Path, row: RecordedRow, *names: str) -> None:
+def refuse(folder: Path, row: KeptRow, *names: str) -> None:
     with open_answers(folder) as journal:
         for name in names:
             refused = Prediction(name, "I only know.", False, {}, 0, 0, 0, 0, 0, 0, refused=True)
@@ -146,7 +153,7 @@ def refuse(folder: Path, row: RecordedRow, *names: str) -> None:
 
 @pytest.mark.parametrize("by", [(NONE, OTHER), (NONE,), (OTHER,)])
 def test_what_was_refused_is_counted_and_scored_in_no_row(
-    by: tuple[RecordedRow, ...], tmp_path: Path
+    by: tuple[KeptRow, ...], tmp_path: Path
 ) -> None:
     """Pairs stay pairs: what one row wasn't asked is in none of that model."""
     folder = written(tmp_path / "run")
@@ -192,7 +199,7 @@ def test_runs_without_a_common_question(tmp_path: Path) -> None:
         report_of(folders)
 
 
-def of_model(row: RecordedRow, name: str, **facts: object) -> RecordedRow:
+def of_model(row: KeptRow, name: str, **facts: object) -> KeptRow:
     model = {**MODEL, "name": name, **facts}
     return replace(row, setup=replace(row.setup, model=model))
 
@@ -203,7 +210,7 @@ def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
     swapped = [of_model(row, "n", dtype="bfloat16", weights="x") for row in (NONE, OTHER)]
     second = written(
         tmp_path / "2",
-        (replace(swapped[0], name="other"), replace(swapped[1], name="none")),
+        (named(swapped[0], "other"), named(swapped[1], "none")),
     )
     report = report_of([first, second])
     assert report.model is None
@@ -220,7 +227,8 @@ def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {change.model for change in report.changed} == {"m", "n"}
     # As they come: the rows of a model stand together, whatever lies between its runs.
-    third = written(tmp_path / "3", (of_model(replace(OTHER, spec="third"), "m"),))
+    another = replace(OTHER, spec=replace(OTHER.spec, text="third"))
+    third = written(tmp_path / "3", (of_model(another, "m"),))
     mixed = report_of([first, second, third])
     assert [(row.model, row.spec) for row in mixed.rows] == [
         ("m", "none"), ("m", "other"), ("m", "third"), ("n", "none"), ("n", "other"),

@@ -16,9 +16,9 @@ from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.datasets import class_of, open_dataset
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
 from dycoke_cli.evaluation.lines import BUNDLED
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import preset_named, presets
-from dycoke_cli.evaluation.record import RecordedRow
 from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.catalog import CATALOG
@@ -136,7 +136,7 @@ EXACT = {
 ALWAYS = ["software", "chat template", "frame sampling"]
 
 
-def rows_of(name: str, benchmark: str, **changes: Any) -> tuple[RecordedRow, ...]:
+def rows_of(name: str, benchmark: str, **changes: Any) -> tuple[KeptRow, ...]:
     """The rows of a preset as its own model would have them, with changes to their setups."""
     preset = preset_named(name)
     rows = []
@@ -148,19 +148,17 @@ def rows_of(name: str, benchmark: str, **changes: Any) -> tuple[RecordedRow, ...
             "max_new_tokens": preset.tasks[benchmark].max_new_tokens, **changes,
         }  # fmt: skip
         parameters = spec.create().parameters()
-        rows.append(
-            RecordedRow(spec.text, spec.name, parameters, spec.is_baseline, Setup(**values), name)
-        )
+        rows.append(KeptRow(spec, parameters, Setup(**values), name))
     return tuple(rows)
 
 
-def report(tmp_path: Path, rows: tuple[RecordedRow, ...], **values: Any) -> Report:
+def report(tmp_path: Path, rows: tuple[KeptRow, ...], **values: Any) -> Report:
     return report_of([recorded(tmp_path / "run", rows, **values)])
 
 
-def recorded(folder: Path, rows: tuple[RecordedRow, ...], **values: Any) -> Path:
+def recorded(folder: Path, rows: tuple[KeptRow, ...], **values: Any) -> Path:
     """A folder with a run of these rows; answers are those of test_combine."""
-    names = {row.spec: "none" if row.baseline else "other" for row in rows}
+    names = {row.spec.text: "none" if row.spec.is_baseline else "other" for row in rows}
     return written(folder, rows, names=names, **values)
 
 
@@ -221,9 +219,10 @@ def test_parameters_of_a_method_that_differ(tmp_path: Path) -> None:
     assert made.rows[2].published is None
 
 
-def replace_row(row: RecordedRow, spec: str, name: str, parameters: dict[str, Any]) -> RecordedRow:
+def replace_row(row: KeptRow, spec: str, name: str, parameters: dict[str, Any]) -> KeptRow:
     setup = replace(row.setup, method={"name": name, **parameters})
-    return replace(row, spec=spec, name=name, parameters=parameters, setup=setup)
+    named = replace(row.spec, text=spec, name=name)
+    return replace(row, spec=named, parameters=parameters, setup=setup)
 
 
 def test_another_model_is_said(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
 from dycoke_cli.evaluation.report import Report
-from dycoke_cli.evaluation.rows import Row
+from dycoke_cli.evaluation.rows import ScoredRow
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
@@ -76,7 +76,7 @@ def answers(folder: Path) -> list[tuple[str, str]]:
     return [(line["setup"], line["item"]) for line in written if "item" in line]
 
 
-def figures(report: Report) -> list[Row]:
+def figures(report: Report) -> list[ScoredRow]:
     """All rows, without what takes another time each time."""
     none = {"seconds_prefill": None, "seconds_decode": None}
     return [replace(row, seconds=0.0, **none) for row in report.rows]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +13,11 @@ from dycoke_cli.evaluation.changes import list_changes
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
-from dycoke_cli.evaluation.prediction import Prediction, unanswered
+from dycoke_cli.evaluation.method_row import KeptRow, MethodRow
+from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.report import _unchanged as unchanged
-from dycoke_cli.evaluation.rows import Row, make_row
+from dycoke_cli.evaluation.rows import ScoredRow, make_row
+from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.video import Sampling
 
 from . import miniatures
@@ -36,13 +37,14 @@ def row_of(
     items: list[Item],
     predictions: list[Prediction],
     base: list[Prediction] | None = None,
-) -> Row:
+) -> ScoredRow:
     def by_item(these: list[Prediction]) -> dict[str, Prediction]:
         return {one.item: one for one in these}
 
     compared = None if base is None else by_item(base)
+    setup = Setup("0", "own", "1", "test", {"name": "m"}, {"name": "none"}, 2)
     return make_row(
-        "none", "none", "m", {}, 2, items, by_item(predictions), compared,
+        KeptRow(*parse_specs("none"), {}, setup), items, by_item(predictions), compared,
         metric=about.metric, macro=about.macro,
     )  # fmt: skip
 
@@ -200,11 +202,10 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
     """And with it the frames and their encoding, under all methods."""
     _, items = opened("mvbench", tmp_path)
     rows = [
-        SimpleNamespace(method=method, sampling=sampling)
-        for method, sampling in [("a", Sampling(frames=4)), ("b", Sampling(frames=4)), ("a", None)]
+        MethodRow(spec, spec.create().parameters()) for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}
-    jobs = runner._jobs(asked)  # type: ignore[arg-type]
+    jobs = runner._jobs(asked, Sampling(frames=4))  # type: ignore[arg-type]
     assert sorted(one.id for job in jobs for one in job.questions) == sorted(asked)  # type: ignore[type-var]
     of_star = [job for job in jobs if job.video.name == "star/Charades_v1_480/ZS9XR.mp4"]
     assert [(job.sampling, job.blind, len(job.questions)) for job in of_star] == [

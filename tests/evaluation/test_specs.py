@@ -11,7 +11,7 @@ from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.lines import Evaluation, lines_of
+from dycoke_cli.evaluation.lines import Evaluation, kept_rows
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_spec, parse_specs
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
@@ -205,16 +205,18 @@ def test_a_method_that_the_family_cannot_serve_is_refused_before_anything_is_ask
         only("holitom").for_model(qwen)
     evaluation = Evaluation(Samples(), parse_specs("none,holitom"))
     with pytest.raises(UsageError, match=sentence):
-        lines_of(evaluation, qwen)
+        kept_rows(evaluation, qwen)
 
 
 def test_all_leaves_out_what_the_family_cannot_serve_and_says_so() -> None:
     evaluation = Evaluation(Samples(), parse_specs("all", "0.5,0.25"))
-    everything, nothing = lines_of(evaluation, choose("mini", LoadOptions(device="cpu")))
+    everything, nothing = kept_rows(evaluation, choose("mini", LoadOptions(device="cpu")))
     assert nothing == []
-    assert {line.spec.method for line in everything} == {*METHODS}
-    lines, left_out = lines_of(evaluation, of_family("qwen2.5-vl-3b"))
+    assert {row.spec.method for row in everything} == {*METHODS}
+    rows, warnings = kept_rows(evaluation, of_family("qwen2.5-vl-3b"))
     needing = {name for name, method in METHODS.items() if "attention" in method.needs}
-    assert {line.spec.method for line in lines} == {*METHODS} - needing
+    assert {row.spec.method for row in rows} == {*METHODS} - needing
+    (warning,) = warnings
+    left_out = warning.removeprefix("mini can't serve all methods; skipped: ").split(", ")
     assert left_out[:2] == ["prumerge:retain=0.5", "prumerge:retain=0.25"]
     assert len(left_out) == 2 * len(needing)

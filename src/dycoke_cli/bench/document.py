@@ -69,7 +69,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Row:
+class TimedRow:
     """One configuration: an entry of `rows`."""
 
     spec: Annotated[str, Doc("As it was given to --methods.")]
@@ -145,7 +145,7 @@ class Report:
         tuple[str, ...],
         Doc("Stages that a run measures once per video; its questions share them."),
     ] = SHARED
-    rows: Annotated[tuple[Row, ...], Doc("The baseline first.", minItems=1)]
+    rows: Annotated[tuple[TimedRow, ...], Doc("The baseline first.", minItems=1)]
     answers: tuple[Asked, ...]
     recommendation: Recommendation
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from dycoke_cli.bench.document import Stages
-from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.video import Sampling
 
@@ -25,26 +24,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """One row to be.
-
-    Args:
-        spec: as it was given.
-        method: with all its parameters.
-        sampling: which frames the model sees; None is no video at all.
-    """
-
-    spec: Spec
-    method: Method
-    sampling: Sampling | None
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether this is what all others are compared with."""
-        return self.spec.is_baseline
 
 
 @dataclass(frozen=True)
@@ -58,7 +37,7 @@ class Measured:
 Asking = tuple[str, str]
 """A video, and a question about it."""
 Results = dict[str, dict[Asking, list[Measured]]]
-"""By configuration (its text), then by video and question: the runs in order, without warm-up."""
+"""By row (its text), then by video and question: the runs in order, without warm-up."""
 
 
 def turns(items: Sequence[T], videos: Sequence[str], runs: int) -> Iterator[tuple[int, str, T]]:
@@ -75,17 +54,17 @@ def turns(items: Sequence[T], videos: Sequence[str], runs: int) -> Iterator[tupl
 
 
 def measure_all(
-    configurations: Sequence[Configuration],
+    rows: Sequence[MethodRow],
     videos: Sequence[str],
     questions: Sequence[str],
     runs: int,
-    measure: Callable[[Configuration, str], list[Measured]],
+    measure: Callable[[MethodRow, str], list[Measured]],
     on_answers: Callable[[int, int], None],
 ) -> Results:
     """Run all configurations in turns.
 
     Args:
-        configurations: the rows.
+        rows: of the table.
         videos: paths.
         questions: asked about each.
         runs: that are counted.
@@ -94,18 +73,18 @@ def measure_all(
     """
     results: Results = {
         each.spec.text: {(video, question): [] for video in videos for question in questions}
-        for each in configurations
+        for each in rows
     }
-    total = (runs + 1) * len(configurations) * len(videos) * len(questions)
+    total = (runs + 1) * len(rows) * len(videos) * len(questions)
     done = 0
     on_answers(done, total)
-    for round_, video, configuration in turns(configurations, videos, runs):
-        answers = measure(configuration, video)
+    for round_, video, row in turns(rows, videos, runs):
+        answers = measure(row, video)
         done += len(answers)
         on_answers(done, total)
         if round_:
             for question, measured in zip(questions, answers, strict=True):
-                results[configuration.spec.text][video, question].append(measured)
+                results[row.spec.text][video, question].append(measured)
     return results
 
 
@@ -115,6 +94,7 @@ class Timer:
     Args:
         loaded: the model.
         questions: asked about each video.
+        sampling: of rows that don't have their own number of frames.
         generation: how they are answered.
         warn: called with a sentence that can't wait.
         clock: seconds.
@@ -124,17 +104,19 @@ class Timer:
         self,
         loaded: LoadedModel,
         questions: Sequence[str],
+        sampling: Sampling,
         generation: GenerationOptions,
         warn: Callable[[str], None] = lambda sentence: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._loaded = loaded
         self._questions = questions
+        self._sampling = sampling
         self._options = generation
         self._warn = warn
         self._clock = clock
 
-    def run(self, configuration: Configuration, video: str) -> list[Measured]:
+    def run(self, row: MethodRow, video: str) -> list[Measured]:
         """Answer all questions about a video from its file on.
 
         Raises:
@@ -144,20 +126,21 @@ class Timer:
         """
         # Garbage of the run before isn't to be collected in the time of this one.
         gc.collect()
-        if configuration.sampling is None:
-            return self._without_video(configuration.spec.text)
+        sampling = row.spec.sampled(self._sampling)
+        if sampling is None:
+            return self._without_video(row.spec.text)
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.video import read
 
         started = self._clock()
-        clip = read(video, configuration.sampling)
+        clip = read(video, sampling)
         read_at = self._clock()
         session = VideoSession(self._loaded, clip, reuse=False)
         ready_at = self._clock()
-        method = configuration.method
+        method = row.method
         if warning := session.memory_warning(max(self._questions, key=len), method):
             self._warn(warning)
-        with _naming(configuration.spec.text):
+        with _naming(row.spec.text):
             answers = [
                 session.ask(question, method, **asdict(self._options))
                 for question in self._questions
@@ -169,10 +152,10 @@ class Timer:
             for answer in answers
         ]
 
-    def _without_video(self, row: str) -> list[Measured]:
+    def _without_video(self, name: str) -> list[Measured]:
         from dycoke_cli.engine.session import ask_without_video
 
-        with _naming(row):
+        with _naming(name):
             answers = [
                 ask_without_video(self._loaded, question, options=self._options)
                 for question in self._questions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dycoke_cli.bench.document import Recommendation, Row
+from dycoke_cli.bench.document import Recommendation, TimedRow
 
 _NAMED = 3
 
@@ -31,7 +31,7 @@ class Basis:
     random_weights: bool = False
 
 
-def recommend(rows: Sequence[Row], basis: Basis) -> Recommendation:
+def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
     """The fastest configuration that changed no answer; else what there is to weigh.
 
     One counts as faster where its slowest run took less time than the baseline's fastest.
@@ -84,18 +84,18 @@ def recommend(rows: Sequence[Row], basis: Basis) -> Recommendation:
     return Recommendation("no_gain", base.spec, text + saving, tuple(_risks(rows, base, [], basis)))
 
 
-def _named(row: Row, weighed: list[Row]) -> str:
+def _named(row: TimedRow, weighed: list[TimedRow]) -> str:
     if len(weighed) == 1:
         return f"{row.spec}:"
     return f"Fewest changes: {row.spec}," if row is weighed[0] else f"Fastest: {row.spec},"
 
 
-def _speed(row: Row, base: Row) -> str:
+def _speed(row: TimedRow, base: TimedRow) -> str:
     own, plain = row.seconds.total, base.seconds.total
     return f"{plain / own:.2f} times as fast as the baseline ({own:.3g} s instead of {plain:.3g} s)"
 
 
-def _gain(row: Row, base: Row, basis: Basis) -> str:
+def _gain(row: TimedRow, base: TimedRow, basis: Basis) -> str:
     changed = f"{row.changed} of {_counted(basis.questions, 'answer')} changed"
     return f"{base.seconds.total / row.seconds.total:.2f} times as fast as the baseline, {changed}"
 
@@ -106,7 +106,7 @@ def _no_change(basis: Basis) -> str:
     return f"none of {basis.questions} answers changed"
 
 
-def _least_memory(base: Row, unchanged: Iterable[Row]) -> str:
+def _least_memory(base: TimedRow, unchanged: Iterable[TimedRow]) -> str:
     """A sentence about the configuration that saves most memory with the baseline's answers."""
     saving = [row for row in unchanged if row.bytes.kv_cache < base.bytes.kv_cache]
     if not saving:
@@ -116,7 +116,9 @@ def _least_memory(base: Row, unchanged: Iterable[Row]) -> str:
     return f" For memory: {least.spec} changed no answer with {100 * share:.0f} % of the KV cache."
 
 
-def _risks(rows: Sequence[Row], base: Row, weighed: list[Row], basis: Basis) -> Iterator[str]:
+def _risks(
+    rows: Sequence[TimedRow], base: TimedRow, weighed: list[TimedRow], basis: Basis
+) -> Iterator[str]:
     """What these measurements can't show, in order of weight.
 
     Args:

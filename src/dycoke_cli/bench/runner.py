@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.bench.document import Environment, Report
-from dycoke_cli.bench.measuring import Configuration, Results, Timer, measure_all
+from dycoke_cli.bench.measuring import Results, Timer, measure_all
 from dycoke_cli.bench.recommendation import Basis, recommend
-from dycoke_cli.bench.summary import compare_answers, rows_of, unstable
+from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.specs import Spec, parse_specs
 from dycoke_cli.models.families import domain
 from dycoke_cli.request import Request
@@ -97,29 +98,29 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
     listener.stage("load" if local else "fetch")
     request = benchmark.request
     chosen = choose(request.model, request.loading)
-    configurations, left_out = _configurations(benchmark, chosen)
+    rows, left_out = rows_on(chosen, benchmark.rows)
     told = _Warnings(request, listener)
-    if left_out:
-        told.add(f"{chosen.source.name} can't serve all methods; skipped: {', '.join(left_out)}")
+    for sentence in left_out:
+        told.add(sentence)
     loaded = load(request.model, **asdict(request.loading))
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # Else each run would draw anew, and answers would change by that alone.
         generation = replace(generation, seed=0)
-    timer = Timer(loaded, benchmark.questions, generation, told.add)
+    timer = Timer(loaded, benchmark.questions, request.sampling, generation, told.add)
     with _out_of_the_collectors_way():
         results = measure_all(
-            configurations,
+            rows,
             benchmark.videos,
             benchmark.questions,
             benchmark.runs,
             timer.run,
             partial(listener.stage, "answers"),
         )
-    for sentence in _warnings_of(configurations, results):
+    for sentence in _warnings_of(rows, results):
         told.add(sentence)
-    asked = compare_answers(configurations, results)
-    rows = rows_of(configurations, results, asked)
+    asked = compare_answers(rows, results)
+    timed = timed_rows(rows, results, asked)
     basis = Basis(
         videos=len(benchmark.videos),
         questions=len(asked),
@@ -138,9 +139,9 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
         questions=benchmark.questions,
         sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
         generation={k: v for k, v in asdict(generation).items() if k != "trace"},
-        rows=rows,
+        rows=timed,
         answers=asked,
-        recommendation=recommend(rows, basis),
+        recommendation=recommend(timed, basis),
         warnings=tuple(told.sentences),
     )
 
@@ -177,37 +178,16 @@ class _Warnings:
             self._listener.warning(sentence)
 
 
-def _warnings_of(configurations: Iterable[Configuration], results: Results) -> Iterator[str]:
+def _warnings_of(rows: Iterable[MethodRow], results: Results) -> Iterator[str]:
     """Those of the answers, and of answers that differ from run to run.
 
     Not those of controls, about the frames that they aren't shown.
     """
-    for configuration in configurations:
-        if not configuration.spec.is_control:
-            for measured in results[configuration.spec.text].values():
+    for row in rows:
+        if not row.spec.is_control:
+            for measured in results[row.spec.text].values():
                 yield from measured[0].answer.warnings
     yield from unstable(results)
-
-
-def _configurations(
-    benchmark: Benchmark, chosen: ResolvedModel
-) -> tuple[list[Configuration], list[str]]:
-    """The rows on this model; and the others of `all`, which are left out.
-
-    Raises:
-        UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
-    """
-    found, left_out = [], []
-    for spec in benchmark.rows:
-        try:
-            method = spec.for_model(chosen)
-        except UsageError:
-            if not spec.if_possible:
-                raise
-            left_out.append(spec.text)
-            continue
-        found.append(Configuration(spec, method, spec.sampled(benchmark.request.sampling)))
-    return found, left_out
 
 
 def _environment(chosen: ResolvedModel) -> Environment:

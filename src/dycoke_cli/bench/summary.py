@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from statistics import fmean, median
 
-from dycoke_cli.bench.document import Asked, GivenAnswer, MeanTokens, Memory, Row, Stages
-from dycoke_cli.bench.measuring import Asking, Configuration, Measured, Results
+from dycoke_cli.bench.document import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
+from dycoke_cli.bench.measuring import Asking, Measured, Results
+from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.result import Answer
 
 _STAGES = [field.name for field in fields(Stages)]
 
 
-def rows_of(
-    configurations: Sequence[Configuration], results: Results, asked: Sequence[Asked]
-) -> tuple[Row, ...]:
-    """A row per configuration.
+def timed_rows(
+    rows: Sequence[MethodRow], results: Results, asked: Sequence[Asked]
+) -> tuple[TimedRow, ...]:
+    """The rows with what was measured.
 
     Args:
-        configurations: in order.
+        rows: in order.
         results: all runs of each.
         asked: what `compare_answers` made of them.
     """
@@ -30,21 +31,19 @@ def rows_of(
             for given in question.answers
             if given.spec == each.spec.text
         )
-        for each in configurations
+        for each in rows
     }
-    return tuple(
-        _row(each, results[each.spec.text], changed[each.spec.text]) for each in configurations
-    )
+    return tuple(_timed(each, results[each.spec.text], changed[each.spec.text]) for each in rows)
 
 
-def compare_answers(configurations: Sequence[Configuration], results: Results) -> tuple[Asked, ...]:
+def compare_answers(rows: Sequence[MethodRow], results: Results) -> tuple[Asked, ...]:
     """All answers to each question; what counts is the text of the first run.
 
     Args:
-        configurations: in order, one of which is the baseline.
+        rows: in order, one of which is the baseline.
         results: all runs of each.
     """
-    base = results[next(each.spec.text for each in configurations if each.is_baseline)]
+    base = results[next(each.spec.text for each in rows if each.spec.is_baseline)]
     return tuple(
         Asked(
             video=asking[0],
@@ -80,19 +79,19 @@ def _given(text: str, runs: Sequence[Measured], base: Answer) -> GivenAnswer:
     )
 
 
-def _row(configuration: Configuration, runs: dict[Asking, list[Measured]], changed: int) -> Row:
+def _timed(row: MethodRow, runs: dict[Asking, list[Measured]], changed: int) -> TimedRow:
     answers = [each.answer for measured in runs.values() for each in measured]
     totals = [
         fmean(each.seconds.total for each in of_one_run)
         for of_one_run in zip(*runs.values(), strict=True)
     ]
     medians = [_stages(median, [each.seconds for each in measured]) for measured in runs.values()]
-    spec, method, baseline = configuration.spec, configuration.method, configuration.is_baseline
-    return Row(
-        spec=spec.text,
-        method=method.name,
-        parameters=method.parameters(),
-        control=spec.is_control,
+    baseline = row.spec.is_baseline
+    return TimedRow(
+        spec=row.spec.text,
+        method=row.spec.method,
+        parameters=dict(row.parameters),
+        control=row.spec.is_control,
         seconds=_stages(fmean, medians),
         total_least=min(totals),
         total_most=max(totals),

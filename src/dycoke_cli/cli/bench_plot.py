@@ -9,7 +9,7 @@ import math
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from dycoke_cli.bench.document import Report, Row
+from dycoke_cli.bench.document import Report, TimedRow
 from dycoke_cli.cli.text import one_line
 
 STAGES = {
@@ -62,7 +62,7 @@ def stacked(report: Report) -> str:
     return ElementTree.tostring(svg, encoding="unicode") + "\n"
 
 
-def _bar(svg: Element, row: Row, y: float, scale: float) -> None:
+def _bar(svg: Element, row: TimedRow, y: float, scale: float) -> None:
     group = SubElement(svg, "g", role="img")
     SubElement(group, "title").text = one_line(row.spec)
     baseline = y + _BAR / 2 + 5
@@ -103,7 +103,7 @@ def _place(element: Element, **numbers: float) -> None:
         element.set(name, f"{value:.1f}")
 
 
-def _sum(row: Row) -> float:
+def _sum(row: TimedRow) -> float:
     return float(sum(getattr(row.seconds, stage) for stage in STAGES))
 
 

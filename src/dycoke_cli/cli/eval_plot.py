@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from dycoke_cli.cli.plotting import FAINT, TEXT_COLOUR, name_ends, new_figure, retention_axis
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.report import Report, row_name
-from dycoke_cli.evaluation.rows import Row
+from dycoke_cli.evaluation.rows import ScoredRow
 from dycoke_cli.evaluation.specs import ABLATIONS
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#c8553d", "#8a4fbf", "#c98a04", "#0e8aa6", "#b03a7a", "#6b7280")
@@ -32,7 +32,7 @@ class _Line:
     """The rows of a method that differ in how much they keep: what keeps most comes first."""
 
     name: str
-    rows: Sequence[Row]
+    rows: Sequence[ScoredRow]
 
 
 def accuracy_figure(report: Report) -> Figure:
@@ -88,13 +88,13 @@ def undrawn(report: Report) -> list[str]:
     ]
 
 
-def _lines(rows: Iterable[Row]) -> list[_Line]:
+def _lines(rows: Iterable[ScoredRow]) -> list[_Line]:
     """The methods of a model.
 
     Rows of a method are on one line where they differ in shares alone, such as a budget; what else
     differs is told by the name.
     """
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[Row]] = {}
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ScoredRow]] = {}
     for row in rows:
         if row.method == "none" or not _is_placed(row):
             continue
@@ -114,7 +114,7 @@ def _lines(rows: Iterable[Row]) -> list[_Line]:
 
 def _draw(
     axes: Axes,
-    rows: Sequence[Row],
+    rows: Sequence[ScoredRow],
     lines: Sequence[_Line],
     names: list[str],
     decode: bool,
@@ -171,22 +171,22 @@ def _draw(
     return ends, colours
 
 
-def _is_control(row: Row) -> bool:
+def _is_control(row: ScoredRow) -> bool:
     return row.method in ABLATIONS and ABLATIONS[row.method].frames is not None
 
 
-def _is_placed(row: Row) -> bool:
+def _is_placed(row: ScoredRow) -> bool:
     """Whether a row has a place on the axis: it read video, and answered."""
     return None not in (row.kept_before_llm, row.accuracy) and not _is_control(row)
 
 
-def _retention(row: Row, decode: bool) -> float | None:
+def _retention(row: ScoredRow, decode: bool) -> float | None:
     """In percent; None where nothing was answered."""
     kept = row.kept_in_decode if decode else row.kept_before_llm
     return None if kept is None else 100 * kept
 
 
-def _percent(row: Row) -> tuple[float, float]:
+def _percent(row: ScoredRow) -> tuple[float, float]:
     """Accuracy and its error; none of one video."""
     return 100 * (row.accuracy or 0.0), 100 * (row.standard_error or 0.0)
 

@@ -14,9 +14,10 @@ from typing import Any
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.record import FILE as RECORD
-from dycoke_cli.evaluation.record import Record, RecordedRow, read_record
+from dycoke_cli.evaluation.record import Record, read_record
 from dycoke_cli.evaluation.report import Report, make_report
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.unicode import display_name
@@ -117,29 +118,29 @@ def _check_alike(first: _Run, other: _Run) -> None:
             )
 
 
-def _rows(runs: list[_Run]) -> list[RecordedRow]:
+def _rows(runs: list[_Run]) -> list[KeptRow]:
     """The rows of all runs, model by model, each once, in the order in which they first come.
 
     Raises:
         UsageError: two runs mean different things by one of them.
     """
-    rows: dict[tuple[str, str], tuple[_Run, RecordedRow]] = {}
+    rows: dict[tuple[str, str], tuple[_Run, KeptRow]] = {}
     for run in runs:
         for row in run.record.rows:
-            of, known = rows.setdefault((row.model, row.spec), (run, row))
+            of, known = rows.setdefault((row.model, row.spec.text), (run, row))
             if known.setup.id != row.setup.id:
                 raise UsageError(
                     f"{of.shown} and {run.shown} can't be in one report: their answers under "
-                    f"{row.spec} were made with different settings{_different(known, row)}"
+                    f"{row.spec.text} were made with different settings{_different(known, row)}"
                 )
             if row.preset and not known.preset:  # its published figures stand beside it
-                rows[row.model, row.spec] = (of, row)
+                rows[row.model, row.spec.text] = (of, row)
     models = list(dict.fromkeys(model for model, _ in rows))
     # Those of a model together: the order of the others stays.
     return sorted((row for _, row in rows.values()), key=lambda row: models.index(row.model))
 
 
-def _different(one: RecordedRow, other: RecordedRow) -> str:
+def _different(one: KeptRow, other: KeptRow) -> str:
     pairs = [
         {**row.parameters, "frames": row.setup.frames, **row.setup.options} for row in (one, other)
     ]
@@ -150,7 +151,7 @@ def _different(one: RecordedRow, other: RecordedRow) -> str:
     return ""
 
 
-def _record(runs: list[_Run], rows: list[RecordedRow]) -> tuple[Record, list[str]]:
+def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[Record, list[str]]:
     """What all runs asked together: questions that all rows were asked; and a warning of others.
 
     Raises:
@@ -196,7 +197,7 @@ def _record(runs: list[_Run], rows: list[RecordedRow]) -> tuple[Record, list[str
 
 
 def _answers(
-    runs: list[_Run], rows: list[RecordedRow]
+    runs: list[_Run], rows: list[KeptRow]
 ) -> tuple[Mapping[str, Mapping[str, Prediction]], list[str]]:
     """All answers, the newest of each question; and warnings of those that differ."""
     found: dict[str, dict[str, Prediction]] = {}

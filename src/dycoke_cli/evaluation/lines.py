@@ -14,6 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judge_client import Client
+from dycoke_cli.evaluation.method_row import KeptRow, rows_on
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
@@ -90,49 +91,21 @@ class Evaluation:
         return None if self.request.sampling.fps else self.request.sampling.frames
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row to be, on the model that was chosen.
-
-    Args:
-        spec: as it was given.
-        method: with all its parameters.
-        sampling: which frames the model sees; None is no video at all.
-        setup: what its answers depend on.
-    """
-
-    spec: Spec
-    method: Method
-    sampling: Sampling | None
-    setup: Setup
-
-    @property
-    def is_uncompressed(self) -> bool:
-        """Whether this is what all others are compared with."""
-        return self.spec.is_baseline
-
-
-def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line], list[str]]:
-    """The rows of an evaluation, in its order; and the others of `all`, which are left out.
+def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptRow], list[str]]:
+    """The rows of an evaluation on its model; see `rows_on`.
 
     Raises:
-        UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
+        UsageError: likewise.
     """
-    about, request = chosen.describe(), evaluation.request
-    edition = evaluation.dataset.edition(evaluation.split)
-    lines, left_out = [], []
-    for spec in evaluation.specs:
-        try:
-            method = spec.for_model(chosen)
-        except UsageError:
-            if not spec.if_possible:
-                raise
-            left_out.append(spec.text)
-            continue
-        sampling = spec.sampled(request.sampling)
+    request, dataset = evaluation.request, evaluation.dataset
+    about, edition = chosen.describe(), dataset.edition(evaluation.split)
+    rows, warnings = rows_on(chosen, evaluation.specs)
+    kept = []
+    for row in rows:
+        method, sampling = row.method, row.spec.sampled(request.sampling)
         setup = Setup(
             version=__version__,
-            benchmark=evaluation.dataset.name,
+            benchmark=dataset.name,
             edition=edition,
             split=evaluation.split,
             model=about,
@@ -141,8 +114,8 @@ def lines_of(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[Line],
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),
         )
-        lines.append(Line(spec, method, sampling, setup))
-    return lines, left_out
+        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
+    return kept, warnings
 
 
 def _frames(sampling: Sampling | None) -> int | None:

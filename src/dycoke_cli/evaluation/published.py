@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
-from dycoke_cli.evaluation.record import Record, RecordedRow
+from dycoke_cli.evaluation.record import Record
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.video import Sampling
@@ -39,7 +40,7 @@ class Published:
     differs: Annotated[tuple[Condition, ...], Doc("Conditions that differ.")]
 
 
-def published_beside(row: RecordedRow, record: Record) -> Published | None:
+def published_beside(row: KeptRow, record: Record) -> Published | None:
     """The figures that were published for a row; None where it has no preset, or that has no row.
 
     Args:
@@ -49,7 +50,7 @@ def published_beside(row: RecordedRow, record: Record) -> Published | None:
     preset, benchmark = presets().get(row.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
         return None
-    found = next((one for one in preset.rows if one.spec.partition(":")[0] == row.name), None)
+    found = next((one for one in preset.rows if one.spec.partition(":")[0] == row.spec.name), None)
     if found is None:
         return None
     task = preset.tasks[benchmark]
@@ -88,7 +89,7 @@ def preset_warnings(record: Record) -> list[str]:
 
 
 def _conditions(
-    row: RecordedRow, record: Record, preset: Preset, published: PublishedRow, task: Task
+    row: KeptRow, record: Record, preset: Preset, published: PublishedRow, task: Task
 ) -> Iterator[tuple[str, Any, Any]]:
     """All that can be compared: its name, what it is here, what it was there."""
     setup, about = row.setup, class_of(row.setup.benchmark).about

@@ -6,7 +6,7 @@ The first line of the file has all but the questions, which follow, one per line
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,44 +16,20 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.verdicts import Verdicts
 from dycoke_cli.runs.journal import check_own, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
-    from dycoke_cli.evaluation.lines import Evaluation, Line
+    from dycoke_cli.evaluation.lines import Evaluation
 
 FILE = "run.jsonl"
 SCHEMA = "dycoke.run/1"
 _BEGIN = b'{"schema": "dycoke.run/'
-
-
-@dataclass(frozen=True)
-class RecordedRow:
-    """A row of the table.
-
-    Args:
-        spec: as it was given.
-        name: of the method or ablation.
-        parameters: all of the method's.
-        baseline: whether this is what all others are compared with.
-        setup: what its answers depend on.
-        preset: by which it was asked, see `presets`; empty where by none.
-    """
-
-    spec: str
-    name: str
-    parameters: Mapping[str, Any]
-    baseline: bool
-    setup: Setup
-    preset: str = ""
-
-    @property
-    def model(self) -> str:
-        """The name of the model."""
-        return str(self.setup.model["name"])
 
 
 @dataclass(frozen=True)
@@ -77,7 +53,7 @@ class Record:
         rule: by which answers are scored, see `datasets.rule_of`.
     """
 
-    rows: tuple[RecordedRow, ...]
+    rows: tuple[KeptRow, ...]
     items: tuple[Item, ...]
     places: tuple[int, ...]
     frames: int | None
@@ -95,7 +71,7 @@ class Record:
 
 def record_of(
     evaluation: Evaluation,
-    lines: list[Line],
+    rows: Iterable[KeptRow],
     items: Mapping[int, Item],
     warnings: list[str],
 ) -> Record:
@@ -103,23 +79,13 @@ def record_of(
 
     Args:
         evaluation: all that was chosen.
-        lines: its rows.
+        rows: its rows.
         items: its questions, by their places among those of all shards.
         warnings: see `Record`.
     """
     about, request = evaluation.dataset.about, evaluation.request
     return Record(
-        rows=tuple(
-            RecordedRow(
-                line.spec.text,
-                line.spec.name,
-                line.method.parameters(),
-                line.is_uncompressed,
-                line.setup,
-                evaluation.preset,
-            )
-            for line in lines
-        ),
+        rows=tuple(rows),
         items=tuple(items.values()),
         places=tuple(items),
         frames=evaluation.frames,
@@ -197,7 +163,10 @@ def _unread(path: Path) -> str:
 
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
-    rows = [RecordedRow(**{**row, "setup": Setup(**row["setup"])}) for row in values["rows"]]
+    rows = [
+        KeptRow(**{**row, "spec": Spec(**row["spec"]), "setup": Setup(**row["setup"])})
+        for row in values["rows"]
+    ]
     failures = {
         setup: {name: Prediction(**one) for name, one in all_.items()}
         for setup, all_ in values["failures"].items()

@@ -12,11 +12,12 @@ from dycoke_cli.evaluation.changes import Change, list_changes
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judging import Judge, grades_of, judge_of
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import no_answer, rescored
 from dycoke_cli.evaluation.published import preset_warnings, published_beside
-from dycoke_cli.evaluation.record import Record, RecordedRow
-from dycoke_cli.evaluation.rows import Row, make_row
+from dycoke_cli.evaluation.record import Record
+from dycoke_cli.evaluation.rows import ScoredRow, make_row
 from dycoke_cli.evaluation.verdicts import Verdict
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
@@ -84,7 +85,7 @@ class Report:
     judge: Annotated[Judge | None, Doc("What graded open answers; null without one.")]
     journal: Annotated[str, Doc("The file with all answers.")]
     rows: Annotated[
-        tuple[Row, ...],
+        tuple[ScoredRow, ...],
         Doc("One per model and method, in the order given, those of a model together.", minItems=1),
     ]
     unscored: Annotated[
@@ -118,10 +119,10 @@ def make_report(
         answers = {setup: rescored(rule, items, said) for setup, said in answers.items()}
     said = {row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
     put = _put(record, said)
-    bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.baseline}
+    bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.spec.is_baseline}
     models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
     several = len(models) > 1
-    rows: list[Row] = []
+    rows: list[ScoredRow] = []
     changed: list[Change] = []
     unscored: list[Unscored] = []
     judged: list[Verdict] = []
@@ -129,20 +130,16 @@ def make_report(
     for one in record.rows:
         grades, of_row, missing = grades_of(record, answers.get(one.setup.id, {}), verdicts)
         if missing:
-            name = row_name(one.spec, one.model, several)
+            name = row_name(one.spec.text, one.model, several)
             ungraded.append(
                 f"{name}: {missing} of its answers have no verdict of {record.judge}, so that "
                 "the judge's figures are left out; --judge-model has them graded"
             )
         judged += of_row if grades else []
-        own, compared = said[one.setup.id], None if one.baseline else bases.get(one.model)
+        own, compared = said[one.setup.id], None if one.spec.is_baseline else bases.get(one.model)
         asked = put[one.model]
         row = make_row(
-            one.spec,
-            one.name,
-            one.model,
-            one.parameters,
-            one.setup.frames,
+            one,
             asked,
             own,
             compared,
@@ -155,7 +152,7 @@ def make_report(
         rows.append(row)
         unscored += _unscored(one, asked, own)
         if compared is not None:
-            changed += list_changes(one.model, one.spec, asked, own, compared)
+            changed += list_changes(one.model, one.spec.text, asked, own, compared)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return Report(
         benchmark=setup.benchmark,
@@ -247,10 +244,10 @@ def _missing_shards(shards: Sequence[str]) -> list[str]:
     ]
 
 
-def _unscored(row: RecordedRow, items: list[Item], said: Predictions) -> list[Unscored]:
+def _unscored(row: KeptRow, items: list[Item], said: Predictions) -> list[Unscored]:
     """The questions of a row that count as wrong without having been judged."""
     found = []
-    of = (row.model, row.spec)
+    of = (row.model, row.spec.text)
     for item in items:
         prediction = said[item.id]
         if prediction.error is not None:
@@ -265,7 +262,7 @@ def row_name(spec: str, model: str, several: bool) -> str:
     return f"{spec} ({model})" if several else spec
 
 
-def _unchanged(rows: list[Row], several: bool) -> list[str]:
+def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
     """Warnings about rows without a change, where that is unlikely."""
     return [
         f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
@@ -275,7 +272,7 @@ def _unchanged(rows: list[Row], several: bool) -> list[str]:
     ]
 
 
-def _dropped(row: Row) -> float:
+def _dropped(row: ScoredRow) -> float:
     """The share of visual tokens that a row did without; 1 where it had no video."""
     kept = (row.kept_before_llm, row.kept_in_decode)
     return 1 - min((share for share in kept if share is not None), default=0.0)

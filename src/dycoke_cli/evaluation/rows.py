@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.judging import Grades
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import (
     Predictions,
     detectable,
@@ -65,7 +66,7 @@ class PartMean:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredRow:
     """One method: an entry of `rows`."""
 
     method: Annotated[str, Doc("Name of the method or ablation.")]
@@ -136,11 +137,7 @@ class Row:
 
 
 def make_row(
-    spec: str,
-    name: str,
-    model: str,
-    parameters: Mapping[str, Any],
-    frames: int | None,
+    row: KeptRow,
     items: list[Item],
     said: Predictions,
     uncompressed: Predictions | None,
@@ -150,15 +147,11 @@ def make_row(
     refused: int = 0,
     grades: Grades | None = None,
     published: Published | None = None,
-) -> Row:
+) -> ScoredRow:
     """Count the answers of one row.
 
     Args:
-        spec: as it was given.
-        name: of the method or ablation.
-        model: its name.
-        parameters: all of the method's.
-        frames: that the model was given; None where that differs from video to video.
+        row: what was asked.
         items: the questions.
         said: their answers.
         uncompressed: answers of the baseline, or None (also where this is it).
@@ -186,12 +179,12 @@ def make_row(
     overall = accuracy(items)
     error = overall.difference_error
     clusters = len({item.video for item in items if _counts(item, said, uncompressed)})
-    return Row(
-        method=name,
-        spec=spec,
-        model=model,
-        parameters=dict(parameters),
-        frames=frames,
+    return ScoredRow(
+        method=row.spec.name,
+        spec=row.spec.text,
+        model=row.model,
+        parameters=dict(row.parameters),
+        frames=row.setup.frames,
         **vars(overall),
         detectable=detectable(error, clusters) if error else None,
         uncounted=len(items) - overall.questions,

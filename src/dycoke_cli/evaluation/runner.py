@@ -15,7 +15,8 @@ from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.judging import ask_judge
-from dycoke_cli.evaluation.lines import Evaluation, Line, lines_of
+from dycoke_cli.evaluation.lines import Evaluation, kept_rows
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
 from dycoke_cli.evaluation.record import Record, read_record, record_of, write_record
@@ -62,22 +63,22 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report
         )
     wrong = check_there(dataset, items)
     chosen = choose(evaluation.request.model, evaluation.request.loading)
-    lines, left_out = lines_of(evaluation, chosen)
+    rows, left_out = kept_rows(evaluation, chosen)
     _check_understood(chosen, items)
-    wrong += _left_out(left_out, chosen)
+    wrong += left_out
     folder = evaluation.folder
     with open_answers(folder) as journal:
         known = wrong + _repairs(journal)
         for sentence in known:
             listener.warning(sentence)
-        record = record_of(evaluation, lines, dealt, wrong)
+        record = record_of(evaluation, rows, dealt, wrong)
         if record.judge is None:  # verdicts that are there stay in the tables
             record = replace(record, judge=_earlier_judge(folder, record))
         write_record(folder, record)
-        failures = _ask_missing(evaluation, chosen, lines, items, journal, listener)
+        failures = _ask_missing(evaluation, chosen, rows, items, journal, listener)
         record = replace(record, failures=failures)
         write_record(folder, record)
-        setups = [line.setup for line in lines]
+        setups = [row.setup for row in rows]
         answers = {
             setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
             for setup in setups
@@ -129,12 +130,6 @@ def _earlier_judge(folder: Path, record: Record) -> str | None:
     return earlier.judge if earlier is not None and earlier.prompt == record.prompt else None
 
 
-def _left_out(rows: list[str], chosen: ResolvedModel) -> list[str]:
-    if not rows:
-        return []
-    return [f"{chosen.source.name} can't serve all methods; skipped: {', '.join(rows)}"]
-
-
 def _repairs(journal: Answers) -> list[str]:
     if not journal.damaged:
         return []
@@ -165,7 +160,7 @@ class _Scorer:
 
     journal: Answers
     dataset: Dataset
-    asked: dict[str, tuple[Line, Item]]
+    asked: dict[str, tuple[KeptRow, Item]]
     listener: Listener
     commit: str | None
     failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
@@ -179,16 +174,16 @@ class _Scorer:
 
     def add(self, outcome: Outcome) -> None:
         """Score an answer and write it down."""
-        line, item = self.asked[outcome.key]
+        row, item = self.asked[outcome.key]
         if not outcome.failed:
-            self.journal.add(line.setup, scored(self.dataset, item, outcome), self.commit)
+            self.journal.add(row.setup, scored(self.dataset, item, outcome), self.commit)
             return
         error = error_of(**outcome.line["error"])
         self.first = self.first or error
         # What is wrong with one video, or with the part of it that is asked about, keeps no other
         # from being asked about.
         if isinstance(error, (VideoError, UsageError)):
-            of_setup = self.failures.setdefault(line.setup.id, {})
+            of_setup = self.failures.setdefault(row.setup.id, {})
             of_setup[item.id] = unanswered(self.dataset, item, str(error))
         else:
             self.stopped = self.stopped or error
@@ -198,22 +193,22 @@ class _Scorer:
 def _ask_missing(
     evaluation: Evaluation,
     chosen: ResolvedModel,
-    lines: list[Line],
+    rows: list[KeptRow],
     items: list[Item],
     journal: Answers,
     listener: Listener,
 ) -> dict[str, dict[str, Prediction]]:
     """Ask, and return the questions that have no answer, by setup and question."""
     # Two rows of one setup are asked once.
-    rows = list({line.setup.id: line for line in lines}.values())
+    rows = list({row.setup.id: row for row in rows}.values())
     asked = {
-        f"{line.setup.id}/{item.id}": (line, item)
-        for line in rows
+        f"{row.setup.id}/{item.id}": (row, item)
+        for row in rows
         for item in items
-        if item.id not in journal.predictions(line.setup)
+        if item.id not in journal.predictions(row.setup)
     }
     answered = len(rows) * len(items) - len(asked)
-    jobs = _jobs(asked)
+    jobs = _jobs(asked, evaluation.request.sampling)
     plan = _plan(evaluation, chosen, len(asked), len(jobs))
     scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit() or __version__)
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
@@ -225,24 +220,25 @@ def _ask_missing(
     run(jobs, plan, scorer, answer, listener, answered_before=answered)
     if scorer.stopped is not None:
         raise scorer.stopped
-    if scorer.first is not None and not any(journal.predictions(line.setup) for line in rows):
+    if scorer.first is not None and not any(journal.predictions(row.setup) for row in rows):
         raise scorer.first
     return scorer.failures
 
 
-def _jobs(asked: dict[str, tuple[Line, Item]]) -> list[Job]:
+def _jobs(asked: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
     """A job per video and choice of frames, with all its methods: what an interrupted run has can
     be compared."""
     videos = grouped((item for _, item in asked.values()), lambda item: item.video)
     of_video = {video: number for number, video in enumerate(videos)}
     questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
-    for key, (line, item) in asked.items():
-        question = Asked(key, item.question, item.history, line.method)
-        questions.setdefault((item.video, _part(line.sampling, item)), []).append(question)
+    for key, (row, item) in asked.items():
+        question = Asked(key, item.question, item.history, row.method)
+        frames = _part(row.spec.sampled(sampling), item)
+        questions.setdefault((item.video, frames), []).append(question)
     questions = dict(sorted(questions.items(), key=lambda entry: of_video[entry[0][0]]))
     return [
-        Job(Video("", video, video), tuple(all_), sampling=sampling, blind=sampling is None)
-        for (video, sampling), all_ in questions.items()
+        Job(Video("", video, video), tuple(all_), sampling=frames, blind=frames is None)
+        for (video, frames), all_ in questions.items()
     ]
 
 

@@ -10,11 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.bench.document import Asked, Report, Row
+from dycoke_cli.bench.document import Asked, Report, TimedRow
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.text import one_line
 
-_Column = tuple[str, Callable[[Row, Row], str | Quantity]]
+_Column = tuple[str, Callable[[TimedRow, TimedRow], str | Quantity]]
 
 _TIMES: tuple[_Column, ...] = (
     ("Video", lambda row, base: Quantity(row.seconds.video_decode, seconds)),
@@ -68,7 +68,7 @@ def bench(report: Report) -> Group:
     )
 
 
-def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
+def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Method", overflow="fold")
     for heading, _ in columns:
@@ -128,12 +128,12 @@ def _origin(report: Report) -> str:
     )
 
 
-def _kept(row: Row) -> str:
+def _kept(row: TimedRow) -> str:
     visual, kept = row.tokens.visual, row.tokens.visual_kept
     return f"{count(round(visual))} → {count(round(kept))} ({share(kept, visual)})"
 
 
-def _changed(row: Row) -> str:
+def _changed(row: TimedRow) -> str:
     if row.changed is None or row.changed_share is None:
         return "–"
     return f"{count(row.changed)} ({100 * row.changed_share:.0f} %)"

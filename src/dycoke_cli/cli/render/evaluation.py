@@ -16,7 +16,7 @@ from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.judging import Judge
 from dycoke_cli.evaluation.report import Report
-from dycoke_cli.evaluation.rows import Accuracy, PartMean, Row
+from dycoke_cli.evaluation.rows import Accuracy, PartMean, ScoredRow
 
 
 def evaluation(report: Report) -> Group:
@@ -36,7 +36,7 @@ def evaluation(report: Report) -> Group:
     )
 
 
-_Column = tuple[str, Callable[[Row], str | Quantity]]
+_Column = tuple[str, Callable[[ScoredRow], str | Quantity]]
 
 _METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
 _METHOD: _Column = ("Method", lambda row: one_line(row.spec))
@@ -119,7 +119,7 @@ def _power(report: Report) -> str:
     )
 
 
-def _by_group(rows: Sequence[Row]) -> Table:
+def _by_group(rows: Sequence[ScoredRow]) -> Table:
     """A line per group, and a column per row of the table above, by its number."""
     table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
@@ -154,7 +154,7 @@ def _costs(report: Report) -> Table:
     )
 
 
-def _of_columns(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
+def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
     """A table with one line per row of the evaluation, by its number."""
     table = headed("#", *(heading for heading, _ in columns))
     texts = zip(*(column([value(row) for row in rows]) for _, value in columns), strict=True)
@@ -172,7 +172,7 @@ def _title(report: Report) -> str:
     )
 
 
-def _parameters(row: Row) -> str:
+def _parameters(row: ScoredRow) -> str:
     frames = {} if row.frames is None else {"frames": row.frames}
     given = {name: value for name, value in row.parameters.items() if value is not None}
     values = {**frames, **given}
@@ -210,7 +210,7 @@ def _judge(judge: Judge) -> str:
     return one_line(f" Judge: {names}, prompt {judge.prompt}, {days}; score from 0 to 5.")
 
 
-def _difference(row: Row) -> str:
+def _difference(row: ScoredRow) -> str:
     if row.difference is None:
         return "–"
     return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"

@@ -13,7 +13,7 @@ from rich.text import Text
 from dycoke_cli.cli.render.evaluation import evaluation
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.report import Report
-from dycoke_cli.evaluation.rows import Row
+from dycoke_cli.evaluation.rows import ScoredRow
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
@@ -72,7 +72,7 @@ def comma_separated(report: Report) -> str:
     return file.getvalue()
 
 
-def _values(row: Row) -> Mapping[str, Any]:
+def _values(row: ScoredRow) -> Mapping[str, Any]:
     values = to_dict(row)
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])

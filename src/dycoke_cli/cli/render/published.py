@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.evaluation.rows import Row
+from dycoke_cli.evaluation.rows import ScoredRow
 
 _MEASURES = {
     "accuracy": "accuracy, %",
@@ -18,7 +18,7 @@ _MEASURES = {
 }
 
 
-def published(rows: Sequence[Row]) -> list[Table]:
+def published(rows: Sequence[ScoredRow]) -> list[Table]:
     """The figures, and the conditions that differ; nothing where no row has published ones."""
     beside = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
     if not beside:
@@ -53,7 +53,7 @@ def published(rows: Sequence[Row]) -> list[Table]:
     ]
 
 
-def _measured(row: Row, measure: str) -> str:
+def _measured(row: ScoredRow, measure: str) -> str:
     value = getattr(row, measure)
     if value is None:
         return "–"
