@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 
 import pytest
 
-from dycoke_cli.unicode import is_valid, to_json, valid
+from dycoke_cli.unicode import is_valid, shown, to_json, valid
 
 
 @pytest.mark.parametrize("text", ["", "é 🎈", "\\xff", "\x1b\n\u202e"])
@@ -31,6 +32,16 @@ def test_lone_surrogates_are_escaped(text: str, escaped: str) -> None:
     line = to_json({"a": [{"b": (text, 1, None)}]})
     assert line.isascii()
     assert json.loads(line) == {"a": [{"b": [escaped, 1, None]}]}
+
+
+def test_what_unicode_calls_a_control_character_is_escaped() -> None:
+    for code in range(0x110000):
+        character = chr(code)
+        harmful = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+        harmful |= unicodedata.bidirectional(character) in (
+            "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
+        )  # fmt: skip
+        assert (shown(character) != character) == harmful, hex(code)
 
 
 def test_what_is_no_number_is_refused() -> None:

@@ -23,6 +23,17 @@ def cache_folder() -> Path:
     return (Path(users) if users else Path.home() / ".cache") / "dycoke"
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache and what it lies in, shut to others whatever the umask.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 LIMIT = "DYCOKE_CACHE_GB"
 """Names the environment variable with the most that encoded videos may take, in gigabytes."""
 DEFAULT_LIMIT_GB = 10.0
@@ -51,8 +62,7 @@ class CacheFiles:
             OutputError: it belongs to somebody else, or can't be made.
         """
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(self.folder)
             found = self.folder.stat()
             if is_of_another_user(found):
                 raise OutputError(

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from typing import Any
 
 _LONE = re.compile("[\ud800-\udfff]")
 # Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
 _ZERO_WIDTH_JOINER = "\u200d"
-# Explicit directions can make a line read as something that it doesn't say.
-_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters but newline and tab. Explicit directions can make a line read as something that
+# it doesn't say.
+_HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def is_valid(text: str) -> bool:
@@ -34,18 +34,7 @@ def shown(text: str) -> str:
 
     Works character by character, so that the pieces of a stream can be escaped one by one.
     """
-    text = valid(text)
-    return "".join(c if _harmless(c) else _escaped(c) for c in text)
-
-
-def _harmless(character: str) -> bool:
-    if character in "\n\t":
-        return True
-    return unicodedata.category(character) != "Cc" and character not in _DIRECTION_CONTROLS
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), valid(text))
 
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:

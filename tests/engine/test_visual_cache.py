@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -162,10 +163,30 @@ def test_what_is_kept_is_private(tmp_path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700  # made on the way
     assert stat.S_IMODE((place / "k.safetensors").stat().st_mode) == 0o600
     place.chmod(0o777)
     VisualCache(files(place))
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path) -> None:
+    cache = VisualCache(files(tmp_path))
+    os.mkfifo(tmp_path / "k.safetensors")
+    assert cache.get("k", CPU) is None
+    cache.put("k", Encoded(torch.zeros(5, 8)))
+    assert cache.get("k", CPU) is not None
+
+
+def test_threads_with_the_same_video_all_keep_it(tmp_path) -> None:
+    cache, encoded = VisualCache(files(tmp_path)), Encoded(torch.randn(50, 8))
+    with ThreadPoolExecutor(4) as pool:
+        for kept in [pool.submit(cache.put, "k", encoded) for _ in range(200)]:
+            kept.result()
+    found = cache.get("k", CPU)
+    assert found is not None
+    assert torch.equal(found.embeddings, encoded.embeddings)
+    assert [path.name for path in tmp_path.iterdir()] == ["k.safetensors"]
 
 
 def test_the_folder_of_another_user_is_refused(tmp_path, monkeypatch) -> None:

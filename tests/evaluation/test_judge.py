@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from dycoke_cli import judge_answers
 from dycoke_cli.errors import ModelError, OutputError, UsageError
+from dycoke_cli.evaluation import judge_client
 from dycoke_cli.evaluation.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
 from dycoke_cli.evaluation.judge_client import KEY, NoReplyError, OpenAIClient, Reply
 from dycoke_cli.evaluation.verdicts import FILE, open_verdicts, summarized
@@ -230,7 +232,8 @@ class Endpoint:
     """A server that speaks the protocol, or what it is told instead.
 
     Attributes:
-        plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html" or "cut".
+        plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html", "cut",
+            "drip head" or "drip body" (a byte now and then, without end) or "deep".
         seen: headers and bodies of requests.
     """
 
@@ -259,6 +262,13 @@ class Endpoint:
         if what == "stall":
             self.released.wait(20)
             return
+        if what in ("drip head", "drip body"):
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+            handler.wfile.write(head if what == "drip body" else b"HTTP/1.1 200 OK\r\nX: ")
+            with contextlib.suppress(OSError):
+                while not self.released.wait(0.05):
+                    handler.wfile.write(b"{")
+            return
         status = what if isinstance(what, int) else 200
         text = "I can't say" if what == "nonsense" else YES
         message = {"role": "assistant", "content": None if what == "empty" else text}
@@ -267,13 +277,17 @@ class Endpoint:
             "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         }  # fmt: skip
         if status != 200:
-            document = {"error": {"message": "wrong key sk-sec…cret, sk-secret", "code": status}}
+            document = {
+                "error": {"message": "wrong key sk-sec…cret, sk-secret, ab****yz", "code": status}
+            }
         content = json.dumps(document).encode()
         kind = "application/json"
         if what == "html":
             content, kind = b"<html>\x1b[2J</html>", "text/html"
         if what == "choiceless":
             content = b'{"choices": []}'
+        if what == "deep":
+            content = b"[" * 200_000
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(content)))
@@ -331,12 +345,22 @@ def test_trouble_that_stays_is_counted(endpoint: Endpoint) -> None:
     assert "sk-secret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("page", ["html", "choiceless", "empty"])
+@pytest.mark.parametrize("page", ["html", "choiceless", "empty", "deep"])
 def test_another_servers_page_is_nonsense(page: str, endpoint: Endpoint) -> None:
     endpoint.plan = [page] * ATTEMPTS
     [verdict] = judge_answers(items(1), OpenAIClient("judge-1", endpoint.url), ANSWER)
     assert verdict.error == f"no verdict in {ATTEMPTS} replies: it isn't a dictionary"
     assert len(endpoint.seen) == ATTEMPTS
+
+
+@pytest.mark.parametrize("drip", ["drip head", "drip body"])
+def test_a_reply_that_drips_in_has_an_end(drip: str, endpoint: Endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(judge_client, "LONGEST_PAUSE_S", 0.2)
+    endpoint.plan = [drip]
+    client = OpenAIClient("judge-1", endpoint.url, timeout_s=0.3, retries=1)
+    first, second = judge_answers(items(2), client, ANSWER, at_once=1)
+    assert "no reply: no whole reply within 1 s" in (first.error or "")
+    assert second.error is None
 
 
 @pytest.mark.parametrize(
@@ -349,7 +373,7 @@ def test_what_ends_the_run_at_once(status: int, sentence: str, endpoint: Endpoin
         judge_answers(items(1), OpenAIClient("judge-1", endpoint.url), ANSWER)
     assert len(endpoint.seen) == 1
     assert "sk-secret" not in str(failed.value)
-    assert ("sk-sec" in str(failed.value)) is (status == 404)  # what a refusal says has parts of it
+    assert "sk-sec" not in str(failed.value)  # nor a part of it
 
 
 def test_nobody_at_that_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +392,10 @@ def test_the_key_is_nowhere(
     client = OpenAIClient("judge-1", endpoint.url)
     with open_verdicts(tmp_path) as journal:
         judge_answers(items(2), client, ANSWER, journal, at_once=1)
-    assert "sk-secret" not in (tmp_path / FILE).read_text() + caplog.text + repr(client)
+    kept = (tmp_path / FILE).read_text()
+    assert "Error code: 400" in kept
+    assert "sk-secret" not in kept + caplog.text + repr(client)
+    assert not any(part in kept for part in ("sk-sec", "****"))  # nor what hides it in part
 
 
 @pytest.mark.parametrize(

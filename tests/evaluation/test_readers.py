@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.annotations import Row
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
@@ -203,6 +204,9 @@ def test_a_folder_of_frames_is_a_video_of_three_frames_per_second(
     part = read(path, Sampling(frames=100, start_s=0.5, end_s=1.5))
     assert part.timestamps_s == pytest.approx([2 / 3, 1, 4 / 3], abs=0.001)
     assert dataset.file(first.video) == path
+    frames[0].write_bytes(frames[1].read_bytes())  # another picture is another video
+    again = read(dataset.file(first.video), Sampling(frames=100))
+    assert (again.frames[0] == clip.frames[1]).all()
 
 
 def _rgb(picture: Any) -> Any:
@@ -339,6 +343,10 @@ WRONG = [
     ("mvbench_action_sequence", _field("end", 0.2), r"end '0.2' isn't after its start \(0.5\)"),
     ("mvbench_action_sequence", _field("start", "x"), r"start 'x' isn't a number of seconds"),
     ("mvbench_action_sequence", _field("start", -1), r"start '-1' isn't a time from 0 on"),
+    ("mvbench_action_sequence", _field("start", 10**400), r"start '10+…' isn't a time from 0 on"),
+    ("mvbench_action_sequence", _field("end", float("nan")), r"end 'nan' isn't a time from 0 on"),
+    ("nextqa_mc_test", _field("answer", "9" * 5000), r"answer '9+…' isn't a whole number"),
+    ("nextqa_mc_test", _field("a2", "x" * 200_000), r"row 1 can't be read as CSV \(field"),
     ("mvbench_action_count", lambda rows: {"rows": rows}, r"action_count.json isn't a list, as th"),
     ("mvbench_action_count", lambda rows: [], r"action_count.json has no rows"),
     ("mvbench_action_count", lambda rows: [1], r"action_count.json, row 1 isn't an object"),
@@ -357,6 +365,12 @@ def test_annotations_that_are_not_right(
         miniatures.put_json(tmp_path / f"{task}.json", rows)
     with pytest.raises(UsageError, match=sentence):
         items_of(name, tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["-" * 50_000, "{[]}", "~" * 3000, "[" * 5000, "[" + "1" * 5000])
+def test_cells_that_no_list_is_in(cell: str) -> None:
+    with pytest.raises(UsageError, match=r"row 1: options '.*' isn't a list"):
+        Row("a.csv, row 1", {"options": cell}).texts("options")
 
 
 @pytest.mark.parametrize("letter", ["E", "", "AB", "a"])

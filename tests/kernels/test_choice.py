@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -290,6 +291,9 @@ def test_a_damaged_file_is_measured_anew(text: str, timed: dict[str, Any], folde
     assert choose_kernels(given, quantized=False) == kept
     assert {*timed} <= {*json.loads(file.read_text())["times"]}
     file.write_bytes(b"\xff\xfe\x00")
+    assert choose_kernels(given, quantized=False) == kept
+    file.unlink()
+    os.mkfifo(file)  # would be waited for
     assert choose_kernels(given, quantized=False) == kept
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -99,6 +101,52 @@ def test_encodings(encoding: str, warned: int, file) -> None:
     found = read_subtitles(file(SRT.replace("Hello", "Café").encode(encoding)))
     assert found.lines[0].text == "Café there"
     assert [("were read as Latin-1" in warning) for warning in found.warnings] == [True] * warned
+
+
+DIALOGUE = "Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,"
+HEAD = "1\n00:00:00,500 --> 00:00:01,000\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEAD}{'a' * 20_000_000}\n",
+        ASS + DIALOGUE + "{\\p1" * 80_000 + "\n",
+        ASS + DIALOGUE + "{" + "\\p1" * 20_000 + "\n",
+        ASS + DIALOGUE + "{\\p1}" * 12_000 + "\n",
+        HEAD + "<a" * 30_000 + "\n",
+        HEAD + "{\\" * 30_000 + "\n",
+        (HEAD + "\x9b" * 60_000 + "\n\n") * 10,
+    ],
+    ids=["long", "open", "one brace", "drawings", "tags", "braces", "controls"],
+)
+def test_hostile_lines_take_no_time(content: str, file) -> None:
+    path, began = file(content), time.process_time()
+    with contextlib.suppress(UsageError):
+        read_subtitles(path)
+    assert time.process_time() - began < 2
+
+
+def test_a_line_that_is_too_long_is_left_out_and_said(file) -> None:
+    found = read_subtitles(file(f"{SRT}\n3\n00:00:02,000 --> 00:00:03,000\n{'a' * 70_000}\n"))
+    assert found.lines == LINES
+    assert [w.split(" of ")[0] for w in found.warnings] == ["1 line"]
+    assert found.warnings[0].endswith(" with more than 64 KiB is left out")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a{\\p1}m 0 0{\\p0}b", "ab"),
+        ("a{\\p1}m 0 0{\\i1}l 1 1{\\p0\\i0}b", "ab"),
+        ("a{\\p2}m 0 0 l 1 1", "a"),
+        ("a{\\pos(1,2)}b{\\p1\\p0}c", "abc"),
+        ("a{\\p0\\p4}m 0 0", "a"),
+    ],
+)
+def test_drawings_are_no_text(text: str, plain: str, file) -> None:
+    found = read_subtitles(file(ASS.split("Dialogue")[0] + f"{DIALOGUE}{text}\n"))
+    assert [line.text for line in found.lines] == [plain]
 
 
 def test_controls_are_shown_and_nothing_is_lost_behind_them(file) -> None:

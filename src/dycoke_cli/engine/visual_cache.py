@@ -13,8 +13,10 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from dataclasses import fields
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -86,7 +88,8 @@ class VisualCache:
         held = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
         if not _finite(held):
             return
-        partial = self._files.path(f"{key}.{os.getpid()}.part")
+        # Each thread writes its own file; the last one to finish wins, and all are the same.
+        partial = self._files.path(f"{key}.{os.getpid()}-{get_ident()}.part")
         try:
             save_file(held, partial, {"video": key, "digest": _digest(held)})
             partial.chmod(0o600)
@@ -109,8 +112,11 @@ def _sound(path: Path, key: str) -> dict[str, torch.Tensor]:
         ValueError: it is another's file, or not what was written.
         SafetensorError, OSError: it can't be read.
     """
-    if is_of_another_user(path.stat()):
+    found = path.stat()
+    if is_of_another_user(found):
         raise ValueError("another user's file")
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise ValueError("no file")
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
         there = set(file.keys())

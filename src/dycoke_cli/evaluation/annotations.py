@@ -9,7 +9,6 @@ import ast
 import csv
 import io
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
 """Suffixes of the files that `read_rows` reads."""
 _POINTER = b"version https://git-lfs"
 _SHOWN = 40
+_LONGEST_S = 1e9  # thirty years
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Row:
         value = self.fields[name]
         try:
             number = int(str(value))
-        except ValueError:
+        except ValueError:  # of thousands of digits, too
             raise self.wrong(name, "isn't a whole number") from None
         if not 0 <= number < below:
             raise self.wrong(name, f"is out of range (0 to {below - 1})")
@@ -72,7 +72,7 @@ class Row:
         value = self.fields[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong(name, "isn't a number of seconds")
-        if not math.isfinite(value) or value < 0:
+        if not 0 <= value <= _LONGEST_S:  # nor is NaN
             raise self.wrong(name, "isn't a time from 0 on")
         return float(value)
 
@@ -86,7 +86,7 @@ class Row:
         if isinstance(value, str):
             try:
                 value = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                 raise self.wrong(name, "isn't a list") from None
         if not isinstance(value, list) or len(value) < 2 or not all(map(_is_text, value)):
             raise self.wrong(name, "isn't a list of two texts or more")
@@ -126,7 +126,7 @@ def read_rows(path: Path) -> list[Row]:
     if path.suffix == ".parquet":
         found: Iterable[Any] = _parquet(path)
     elif path.suffix == ".csv":
-        found = csv.DictReader(io.StringIO(_text(path), newline=""))
+        found = _csv(path)
     elif path.suffix == ".jsonl":
         found = [
             _json(line, f"{path.name}, line {number}")
@@ -206,6 +206,18 @@ def _json(text: str, where: str) -> Any:
         raise UsageError(
             f"{where} isn't JSON, or is cut off: was its download interrupted?"
         ) from None
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    try:
+        found.extend(csv.DictReader(io.StringIO(_text(path), newline="")))
+    except csv.Error as error:
+        raise UsageError(
+            f"{path.name}, row {len(found) + 1} can't be read as CSV ({error}): is a quotation "
+            "mark missing?"
+        ) from None
+    return found
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

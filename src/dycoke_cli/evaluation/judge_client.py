@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -14,6 +17,10 @@ KEY = "OPENAI_API_KEY"
 """The environment variable with the endpoint's key: it is taken from nowhere else."""
 RETRIES = 6
 TIMEOUT_S = 60.0
+LONGEST_PAUSE_S = 8.0
+"""Between two tries, which is the client's own limit."""
+# A key, or what an endpoint writes in its place: "sk-abcd", "sk-ab**********yz".
+_KEYS = re.compile(r"\S*\*{2}\S*|\bsk-\S+")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class OpenAIClient:
         model: such as gpt-4o-2024-11-20.
         url: of an OpenAI-compatible endpoint, such as http://localhost:8000/v1; None is OpenAI's,
             or what OPENAI_BASE_URL names.
-        timeout_s: without a word from the endpoint.
+        timeout_s: without a word from the endpoint. All tries together have a deadline, too, so
+            that a reply that drips in byte by byte has an end.
         retries: after the first try.
 
     Raises:
@@ -80,15 +88,14 @@ class OpenAIClient:
         self._client: Any = openai.OpenAI(
             api_key=self._key, base_url=url, timeout=timeout_s, max_retries=retries
         )
+        self._deadline_s = (retries + 1) * timeout_s + retries * LONGEST_PAUSE_S
 
     def ask(self, system: str, user: str) -> Reply:
         """See `Client.ask`."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         openai = self._openai
         try:
-            done = self._client.chat.completions.create(
-                model=self.model, messages=messages, temperature=0
-            )
+            done = self._within_deadline(messages)
             return Reply(done.choices[0].message.content or "", str(done.model))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             # The endpoint's own words have parts of the key.
@@ -102,11 +109,35 @@ class OpenAIClient:
             ) from None
         except openai.APIError as error:
             raise NoReplyError(self._said(error)) from None
-        except (AttributeError, IndexError, TypeError, ValueError):
+        except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
             return Reply("", self.model)  # some other server's page
 
+    def _within_deadline(self, messages: list[dict[str, str]]) -> Any:
+        """The reply. A thread that still reads at the deadline is left behind."""
+        replied: SimpleQueue[Any] = SimpleQueue()
+
+        def request() -> None:
+            try:
+                replied.put(
+                    self._client.chat.completions.create(
+                        model=self.model, messages=messages, temperature=0
+                    )
+                )
+            except Exception as error:
+                replied.put(error)
+
+        Thread(target=request, daemon=True).start()
+        try:
+            done = replied.get(timeout=self._deadline_s)
+        except Empty:
+            raise NoReplyError(f"no whole reply within {self._deadline_s:.0f} s") from None
+        if isinstance(done, Exception):
+            raise done
+        return done
+
     def _said(self, error: Exception) -> str:
-        return " ".join(str(error).replace(self._key, "…").split())[:200]
+        said = str(error).replace(self._key, "…")
+        return " ".join(_KEYS.sub("…", said).split())[:200]
 
 
 def _check_url(url: str) -> None:

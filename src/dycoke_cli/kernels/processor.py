@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.kernels.timing import STOCK_KERNEL
 from dycoke_cli.resources import processor_name
 
@@ -48,6 +48,8 @@ class Machine:
     def read(self) -> Times:
         """The times that are kept; what can't be read counts as not measured."""
         try:
+            if not self.file.is_file():  # a pipe would be waited for
+                return {}
             kept = json.loads(self.file.read_text(encoding="utf-8"))
             listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
             return {str(shape): _checked(times) for shape, times in listed}
@@ -56,7 +58,7 @@ class Machine:
 
     def write(self, times: Times) -> None:
         """Keep them in place of what is there, whole or not at all."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.file.parent)
         text = json.dumps({"machine": asdict(self), "times": times}, indent=1)
         handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
         try:

@@ -28,13 +28,15 @@ HEADER = "This video's subtitles are listed below:"
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
 """Of the file beside a video, in the order in which they are looked for."""
 MAX_BYTES = 64 * 1024**2
+MAX_EVENT_BYTES = 64 * 1024
+"""Of one line of a file, or one packet of a stream: what is longer is no text that is shown."""
 _FORMATS = "srt,webvtt,ass"
 _ASS_FIELDS = 8  # before the text of an event, each followed by a comma
-# A drawing is a shape, written where text would be: {\p1}m 0 0 l 100 0{\p0}
-_DRAWING = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}.*?(?:\{[^{}]*\\p0[^{}]*\}|$)", re.DOTALL)
+_BRACES = re.compile(r"(\{[^{}]*\})")
 # In ASS all braces are the format's own; FFmpeg makes such of the tags of other formats, too.
-_STYLE = re.compile(r"\{\\[^{}]*\}")
-_BRACES = re.compile(r"\{[^{}]*\}")
+_STYLE = "{\\"
+# A drawing is a shape, written where text would be: {\p1}m 0 0 l 100 0{\p0}
+_DRAWING = re.compile(r"\\p([0-9])")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _SPACE = re.compile(r"\\[Nnh]")
 
@@ -225,14 +227,17 @@ def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
         return text, (f"{guess} if letters are wrong",)
 
 
-def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line]:
-    """The lines of packets with their times; a packet that can't be decoded has none."""
+def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line | None]:
+    """The lines of packets with their times; None is one too long, a damaged packet has none."""
     import av
 
     context = stream.codec_context
     in_ass = context.name in ("ass", "ssa")
     for packet, start in packets:
         end = start + float((packet.duration or 0) * packet.time_base)
+        if packet.size > MAX_EVENT_BYTES:
+            yield None
+            continue
         try:
             decoded = context.decode2(packet)
         except av.FFmpegError:
@@ -245,15 +250,28 @@ def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line]
 
 def _plain(event: str, in_ass: bool) -> str:
     """The text of an ASS event, which FFmpeg makes of every format, without what styles it."""
-    text = event.split(",", _ASS_FIELDS)[-1]
-    text = _DRAWING.sub("", text)
-    text = (_BRACES if in_ass else _STYLE).sub("", text)
-    text = _SPACE.sub(" ", _TAG.sub("", text))
+    kept, is_drawing = [], False
+    for part in _BRACES.split(event.split(",", _ASS_FIELDS)[-1]):
+        if not _BRACES.fullmatch(part):
+            kept.append("" if is_drawing else part)
+            continue
+        if scales := _DRAWING.findall(part):
+            is_drawing = scales[-1] != "0"
+        elif not (in_ass or is_drawing or part.startswith(_STYLE)):
+            kept.append(part)  # of other formats: somebody's own braces
+    text = _SPACE.sub(" ", _TAG.sub("", "".join(kept)))
     return shown(" ".join(text.split()))
 
 
-def _subtitles(name: str, lines: Iterator[Line], warnings: tuple[str, ...] = ()) -> Subtitles:
-    found = sorted(lines, key=lambda line: line.start_s)
+def _subtitles(
+    name: str, lines: Iterator[Line | None], warnings: tuple[str, ...] = ()
+) -> Subtitles:
+    listed = list(lines)
+    found = sorted(filter(None, listed), key=lambda line: line.start_s)
+    if too_long := listed.count(None):
+        which = "1 line" if too_long == 1 else f"{too_long} lines"
+        long = f"of {name} with more than {MAX_EVENT_BYTES // 1024} KiB"
+        warnings += (f"{which} {long} {'is' if too_long == 1 else 'are'} left out",)
     if not found:
         raise UsageError(f"the subtitles {name} have no line of text")
     if endless := sum(line.end_s <= line.start_s for line in found):

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import ClassVar
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
@@ -170,10 +170,12 @@ def as_video(frames: Path) -> Path:
     pictures = sorted(path for path in frames.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     if not pictures:
         return frames
-    key = hashlib.sha256(f"{frames.resolve()}\0{len(pictures)}".encode()).hexdigest()[:16]
+    # Pictures that are replaced make another video.
+    states = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in pictures]
+    key = hashlib.sha256(f"{frames.resolve()}\0{states}".encode()).hexdigest()[:16]
     folder = cache_folder() / "frames"
     path = folder / f"{key}.mkv"
-    if path.exists():
+    if path.is_file():
         return path
     import av
     from PIL import Image
@@ -183,7 +185,7 @@ def as_video(frames: Path) -> Path:
             size = first.size
     except OSError:  # no picture
         return frames
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Each thread writes its own file; the last one to finish wins, and all are the same.
     partial = folder / f".{os.getpid()}-{get_ident()}-{key}.mkv"
     with av.open(str(partial), "w") as container:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.evaluation.choices import chosen
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
@@ -74,11 +74,11 @@ class Shapes:
         """See `Dataset.file`: in the cache, rendered if need be."""
         folder = cache_folder() / f"{self.name}-{EDITION}"
         path = folder / f"{video}.mp4"
-        if not path.exists():
+        if not path.is_file():
             # Only here: reading questions needs no encoder.
             from dycoke_cli.shapes.recording import Recording, write_clip
 
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             # Each process writes its own file; the last one to finish wins, and all are the same.
             partial = folder / f".{os.getpid()}-{video}.mp4"
             script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
