@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 
 from benchmarks.page import ROOT
 from dycoke_cli import errors
+from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
-from dycoke_cli.cli.main import app
 from dycoke_cli.cli.pages import page_of
 from dycoke_cli.cli.render.page import Page, Panel
 from dycoke_cli.errors import DycokeError

@@ -28,6 +28,7 @@ LAYERS = (
     "json_schema",
     "result",
     "unicode",
+    "plugins",
     "cache",
     "resources",
     "sizes",

@@ -13,13 +13,15 @@ print(session.ask("What happens?", DyCoke()).answer)
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method as Uncompressed
+    from dycoke_cli.compression.budget import Budgeted
     from dycoke_cli.compression.methods.cdpruner import CDPruner
     from dycoke_cli.compression.methods.dart import DART
     from dycoke_cli.compression.methods.dycoke import DyCoke
@@ -37,28 +39,46 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.methods.v_cast import VCast
     from dycoke_cli.compression.methods.vidcom2 import VidCom2
     from dycoke_cli.compression.methods.visionzip import VisionZip
+    from dycoke_cli.compression.selection import Given, Selection
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score
+    from dycoke_cli.evaluation.folder import FolderDataset
     from dycoke_cli.evaluation.judge import judge_answers
+    from dycoke_cli.models.families.family import Family
+    from dycoke_cli.models.families.table import FAMILIES
     from dycoke_cli.models.load import load
+    from dycoke_cli.param import Param
     from dycoke_cli.result import Answer
     from dycoke_cli.video import Sampling, read
 
 __all__ = [
     "DART",
     "EVS",
+    "FAMILIES",
+    "About",
     "Answer",
+    "Budgeted",
     "CDPruner",
+    "Dataset",
     "DyCoke",
     "DyCokePlus",
     "EarlyTom",
+    "Family",
     "FastV",
     "FastVID",
     "FlashVID",
+    "FolderDataset",
+    "Given",
     "HoliTom",
+    "Item",
+    "Method",
+    "Param",
     "PruMerge",
     "PruMergePlus",
     "RandomMerge",
     "Sampling",
+    "Score",
+    "Selection",
     "Uncompressed",
     "UniformFrames",
     "UniformSpatial",
@@ -72,23 +92,35 @@ __all__ = [
     "read",
 ]
 
+Uncompressed = Method
+
 _HOMES = {
+    "About": ("dycoke_cli.evaluation.dataset", "About"),
     "Answer": ("dycoke_cli.result", "Answer"),
+    "Budgeted": ("dycoke_cli.compression.budget", "Budgeted"),
     "CDPruner": ("dycoke_cli.compression.methods.cdpruner", "CDPruner"),
     "DART": ("dycoke_cli.compression.methods.dart", "DART"),
+    "Dataset": ("dycoke_cli.evaluation.dataset", "Dataset"),
     "DyCoke": ("dycoke_cli.compression.methods.dycoke", "DyCoke"),
     "DyCokePlus": ("dycoke_cli.compression.methods.dycoke_plus", "DyCokePlus"),
     "EarlyTom": ("dycoke_cli.compression.methods.earlytom", "EarlyTom"),
     "EVS": ("dycoke_cli.compression.methods.evs", "EVS"),
+    "FAMILIES": ("dycoke_cli.models.families.table", "FAMILIES"),
+    "Family": ("dycoke_cli.models.families.family", "Family"),
     "FastV": ("dycoke_cli.compression.methods.fastv", "FastV"),
     "FastVID": ("dycoke_cli.compression.methods.fastvid", "FastVID"),
     "FlashVID": ("dycoke_cli.compression.methods.flashvid", "FlashVID"),
+    "FolderDataset": ("dycoke_cli.evaluation.folder", "FolderDataset"),
+    "Given": ("dycoke_cli.compression.selection", "Given"),
     "HoliTom": ("dycoke_cli.compression.methods.holitom", "HoliTom"),
+    "Item": ("dycoke_cli.evaluation.dataset", "Item"),
+    "Param": ("dycoke_cli.param", "Param"),
     "PruMerge": ("dycoke_cli.compression.methods.prumerge", "PruMerge"),
     "PruMergePlus": ("dycoke_cli.compression.methods.prumerge", "PruMergePlus"),
     "RandomMerge": ("dycoke_cli.compression.methods.random_merge", "RandomMerge"),
     "Sampling": ("dycoke_cli.video", "Sampling"),
-    "Uncompressed": ("dycoke_cli.compression.base", "Method"),
+    "Score": ("dycoke_cli.evaluation.dataset", "Score"),
+    "Selection": ("dycoke_cli.compression.selection", "Selection"),
     "UniformFrames": ("dycoke_cli.compression.methods.uniform_frames", "UniformFrames"),
     "UniformSpatial": ("dycoke_cli.compression.methods.uniform_spatial", "UniformSpatial"),
     "VCast": ("dycoke_cli.compression.methods.v_cast", "VCast"),
@@ -106,6 +138,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    if module.startswith("dycoke_cli.compression"):
-        import_module("dycoke_cli.engine.attach")  # so that the method can be called on a model
     return getattr(import_module(module), attribute)
+
+
+def _attach(model: Any, method: Method) -> AbstractContextManager[Any]:
+    """Attach a method to a model, which is the engine's work: only now is torch imported."""
+    from dycoke_cli.engine.attach import attach
+
+    return attach(model, method)
+
+
+Method.attach = _attach

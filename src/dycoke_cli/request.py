@@ -39,7 +39,7 @@ class Request:
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""
         return {
-            "method": {"name": self.method.name, **key_part(self.method)},
+            "method": {**self.method.identity(), **key_part(self.method)},
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
         }

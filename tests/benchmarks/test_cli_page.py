@@ -4,7 +4,7 @@ import typer
 from typer.core import TyperOption
 
 from benchmarks import cli_page
-from dycoke_cli.cli.main import app
+from dycoke_cli.cli.app import app
 
 
 def test_the_page_is_what_the_code_says() -> None:

@@ -19,7 +19,14 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "settings" / "settings.json"
     monkeypatch.setenv(settings.ENVIRONMENT, str(path))
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED", "DYCOKE_DEBUG"):
+    for name in (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+        "PYTHONUNBUFFERED",
+        "DYCOKE_DEBUG",
+        "DYCOKE_PLUGINS",
+    ):
         monkeypatch.delenv(name, raising=False)
     return path
 

@@ -1,146 +1,44 @@
-"""The `dycoke` command: its subcommands, and what becomes of errors."""
+"""The `dycoke` program: from its arguments to its exit code, and what becomes of errors.
+
+What it imports at once reads no plug-ins: the command line names them.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli.cli import (
-    ask,
-    batch,
-    bench,
-    cache,
-    demo,
-    doctor,
-    eval,
-    eval_report,
-    failure,
-    methods,
-    models,
-    output,
-    pages,
-    probe,
-    schema,
-    verify,
-)
-from dycoke_cli.cli.words import has_suffix
+from dycoke_cli import plugins
+from dycoke_cli.cli import failure, output
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.version import __version__
-from dycoke_cli.video.stdin import STDIN
 
-
-class _Root(pages.Group):
-    """The command itself."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
-        # `eval` takes the name of a benchmark, so that its own subcommand can't be below it.
-        if args[:2] == ["eval", "report"]:
-            args = ["eval report", *args[2:]]
-        command = _command(args[0])
-        return super().resolve_command(ctx, args if command == args[0] else [command, *args])
-
-
-app = pages.App(_Root)
-app.command("ask", brief=ask.BRIEF)(ask.ask)
-app.command("batch", brief=batch.BRIEF)(batch.batch)
-app.command("probe")(probe.probe)
-app.add_typer(models.app, name="models")
-app.command("methods")(methods.methods)
-app.command("eval", brief=eval.BRIEF)(eval.evaluate)
-app.command("eval report")(eval_report.report)
-app.command("bench", brief=bench.BRIEF)(bench.bench)
-app.add_typer(cache.app, name="cache")
-app.command("verify")(verify.verify)
-app.command("schema")(schema.schema)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-
-_COMMANDS = {each.name for each in app.registered_commands}
-_COMMANDS |= {each.name for each in app.registered_groups}
-
-# The document that each command prints with --json.
-_DOCUMENTS = {"ask": "answer"} | {
-    name: name
-    for name in ("bench", "cache", "doctor", "eval", "methods", "models", "probe", "verify")
-}
-
-
-def _command(word: str) -> str:
-    """The command that the first word chooses.
-
-    What looks like a video, a folder or a question is asked about.
-    """
-    if word in _COMMANDS:
-        return word
-    parts = os.path.dirname(word), os.path.splitext(word)[1]
-    other = word == STDIN or " " in word or any(parts) or os.path.exists(word)
-    return "ask" if other else word
-
-
-def _meant(arguments: list[str]) -> list[str]:
-    """The arguments, with `help` as the flag, and files whose names begin with a dash as files."""
-    arguments = [
-        os.path.join(os.curdir, word)
-        if word.startswith("-") and has_suffix(word) and os.path.isfile(word)
-        else word
-        for word in arguments
-    ]
-    asks_for_help = arguments[:1] == ["help"] or (
-        arguments[1:] == ["help"] and arguments[0] in _COMMANDS
-    )
-    if asks_for_help and not os.path.exists("help"):
-        arguments.remove("help")
-        arguments.append("--help")
-    return arguments
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        output.line(f"dycoke {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
-    """Video question answering with training-free visual token compression (DyCoke).
-
-    Examples:
-        dycoke demo
-        dycoke holiday.mp4 "What happens?"
-        dycoke batch footage "What happens?" --out answers.jsonl
-
-    `dycoke VIDEO QUESTION` is short for `dycoke ask VIDEO QUESTION`.
-    """
-    if context.invoked_subcommand is None:
-        context.get_help()  # prints the page
+_COMPLETE = "_DYCOKE_COMPLETE"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code (README.md has the list)."""
-    arguments = _meant(sys.argv[1:] if arguments is None else arguments)
-    command = typer.main.get_command(app)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
         hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
         if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # which is what nohup asks for
             signal.signal(hang_up, _terminate)
+        files, arguments = plugins.split(arguments)
+        plugins.name_files([*files, *_named_while_typing()])
+        from dycoke_cli.cli.app import app, meant
+
+        arguments = meant(arguments)
+        if _COMPLETE not in os.environ:
+            _show_problems(quiet="--quiet" in arguments)
+        command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer turns Ctrl-C into this code on its own.
         if code == failure.Interrupted.exit_code:
@@ -185,13 +83,36 @@ def run() -> None:
     os._exit(code)
 
 
+def _named_while_typing() -> list[str]:
+    """The plug-ins of a line that the shell completes, as its script hands it over."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    with suppress(ValueError):  # a quote that isn't closed yet
+        return plugins.split(shlex.split(line))[0] if _COMPLETE in os.environ else []
+    return []
+
+
+def _show_problems(quiet: bool) -> None:
+    """Warn of plug-ins that can't be used.
+
+    Raises:
+        UsageError: the command line names one of them.
+    """
+    from dycoke_cli.cli.render import warning
+
+    for problem in plugins.problems:
+        if problem.asked:
+            raise UsageError(problem.sentence) from problem.error
+        if not quiet:
+            warning(problem.sentence)
+
+
 def _report(error: DycokeError, arguments: list[str]) -> int:
     """Say what failed, on stdout too where an object was asked for."""
     if "--json" in arguments and sys.stdout is not None:
-        words = (word for word in arguments if word == STDIN or not word.startswith("-"))
-        document = schema.DOCUMENTS[_DOCUMENTS.get(_command(next(words, "")), "error")]
+        from dycoke_cli.cli.app import schema_of
+
         with suppress(OSError, OutputError):
-            output.write_json(output.error_document(document.schema, error))
+            output.write_json(output.error_document(schema_of(arguments), error))
     failure.say(error)
     return error.exit_code
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli import plugins
 from dycoke_cli.cli import completion
 from dycoke_cli.cli.param_flags import in_flags, option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
@@ -73,12 +74,23 @@ def _panel(parameter: str) -> str:
     return f"{own[0].title} (--method {', '.join(_OWNERS[parameter])})"
 
 
+def _refuse(parameter: str) -> None:
+    """Note that a plug-in's parameter has no flag, for its name is taken.
+
+    Raises:
+        KeyError: the method is none of a plug-in.
+    """
+    for method in _OWNERS[parameter]:
+        sentence = f"its parameter {parameter} gets no flag, for dycoke has one of that name"
+        plugins.add_problem("methods", method, f"{sentence}; rename it")
+
+
 @dataclass(frozen=True)
 class MethodFlags:
     """Which visual tokens are dropped."""
 
     method: MethodName = DEFAULT
-    parameters: Annotated[dict[str, Any], Each(options())] = field(default_factory=dict)
+    parameters: Annotated[dict[str, Any], Each(options(), _refuse)] = field(default_factory=dict)
 
     def chosen(self) -> Method:
         """What they choose; what depends on the model is still None, see `Method.suited`.

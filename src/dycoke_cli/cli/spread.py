@@ -20,9 +20,11 @@ class Each:
 
     Args:
         options: their annotations by name. Where one isn't given, it is None.
+        refuse: called with the name of one that a command can't have, for it has that flag already.
     """
 
     options: Mapping[str, Any]
+    refuse: Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     """
     hints = typing.get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
+    found: list[tuple[inspect.Parameter, Each | None]] = []
     groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
@@ -78,28 +81,31 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         if mark is not None:
             group = get_args(kind)[0]
             groups[name] = group, mark
-            options = [
-                _parameter(
-                    each, option({"": told}, None if each in mark.common else mark.panel), None
-                )
-                for each, told in mark.parameters(group).items()
-            ]
+            for field, told in mark.parameters(group).items():
+                panel = None if field in mark.common else mark.panel
+                found.append((_parameter(field, option({"": told}, panel), None), None))
         elif dataclasses.is_dataclass(kind):
             groups[name] = kind, None
-            options = [*_parameters(kind)]
+            found += _parameters(kind)
         else:
-            parameters[name] = parameter.replace(annotation=kind)
-            continue
-        for each in options:
-            if each.name in parameters:
-                raise TypeError(f"two parameters of {command.__name__} are {each.name}")
-            parameters[each.name] = each
+            found.append((parameter.replace(annotation=kind), None))
+    taken = {"--help", *groups}.union(*(_names(one) for one, each in found if each is None))
+    refused: set[str] = set()
+    for one, each in found:
+        if each is not None and taken & _names(one):
+            each.refuse(one.name)
+            refused.add(one.name)
+        elif one.name in parameters:
+            raise TypeError(f"two parameters of {command.__name__} are {one.name}")
+        else:
+            parameters[one.name] = one
 
     @wraps(command)
     def spread_out(**given: Any) -> None:
         for name, (group, mark) in groups.items():
             if mark is None:
-                given[name] = group(**{f: _taken(f, each, given) for f, each in _fields(group)})
+                fields = _fields(group)
+                given[name] = group(**{f: _taken(f, e, given, refused) for f, e in fields})
             else:
                 given[name] = mark.made(group, given)
         command(**given)
@@ -121,24 +127,32 @@ def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
         yield field.name, next((mark for mark in marks if isinstance(mark, Each)), None)
 
 
-def _taken(field: str, each: Each | None, given: dict[str, Any]) -> Any:
+def _names(parameter: inspect.Parameter) -> set[str]:
+    """The name of a parameter, and its flags."""
+    marks = getattr(parameter.annotation, "__metadata__", ())
+    declared = [word for mark in marks for word in getattr(mark, "param_decls", None) or ()]
+    flags = [one for word in declared for one in word.split("/")]
+    return {parameter.name, *(flags or [flag(parameter.name)])}
+
+
+def _taken(field: str, each: Each | None, given: dict[str, Any], refused: set[str]) -> Any:
     """Take the value of a field out of what was given."""
     if each is None:
         return given.pop(field)
-    return {name: given.pop(name) for name in each.options}
+    return {name: given.pop(name) for name in each.options if name not in refused}
 
 
-def _parameters(group: Any) -> Iterator[inspect.Parameter]:
+def _parameters(group: Any) -> Iterator[tuple[inspect.Parameter, Each | None]]:
     hints = typing.get_type_hints(group, include_extras=True)
     several = dict(_fields(group))
     for field in dataclasses.fields(group):
         if each := several[field.name]:
             for name, annotation in each.options.items():
-                yield _parameter(name, annotation, None)
+                yield _parameter(name, annotation, None), each
             continue
         missing = field.default is dataclasses.MISSING
         default = inspect.Parameter.empty if missing else field.default
-        yield _parameter(field.name, hints[field.name], default)
+        yield _parameter(field.name, hints[field.name], default), None
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from dycoke_cli import plugins
 from dycoke_cli.compression.selection import Given, Need, Selection
-from dycoke_cli.errors import UsageError
 from dycoke_cli.param import check_all, check_layer, parameters_of
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class Method:
         paper: where it was published; None where it wasn't.
         ablations: by their name in `dycoke eval --methods`.
         needs: inputs of `choose` other than the features.
-        attach: applies a method to a model. The engine sets it when it is imported, since methods
-            don't depend on the engine; `dycoke_cli` imports both.
+        attach: applies a method to a model; set by `dycoke_cli`, since methods don't depend on the
+            engine.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -170,7 +170,7 @@ class Method:
     paper: ClassVar[str | None] = None
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     needs: ClassVar[tuple[Need, ...]] = ()
-    attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]] | None] = None
+    attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]]]
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -183,6 +183,12 @@ class Method:
             for place, choices in PLACES.items()
             if any(getattr(cls, name) is not getattr(Method, name) for name in choices)
         ]
+
+    @classmethod
+    def identity(cls) -> dict[str, str]:
+        """What an answer and its key have beside parameters: the name; of a plug-in its code."""
+        code = plugins.version("methods", cls.name)
+        return {"name": cls.name} | ({} if code is None else {"plugin": code})
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
@@ -304,11 +310,6 @@ class Method:
         Raises:
             UsageError: the model or a parameter isn't supported; the sentence says why.
         """
-        if Method.attach is None:
-            name = type(self).__name__
-            raise UsageError(
-                f"nothing here attaches a method to a model: import {name} from dycoke_cli"
-            )
         return Method.attach(model, self)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from dycoke_cli import plugins
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.methods.dart import DART
@@ -53,6 +55,9 @@ METHODS: dict[str, type[Method]] = {
 }
 
 DEFAULT = DyCoke.name
+
+OTHER_ROWS = ("all", "no-video", "one-frame")
+"""Names of `--methods` that are no method's: every method, and the controls of the baseline."""
 
 
 def find(name: str) -> type[Method]:
@@ -115,12 +120,50 @@ def method_schema() -> dict[str, Any]:
         "oneOf": [
             {
                 "properties": {
-                    "name": {"const": name},
+                    **{key: {"const": value} for key, value in method.identity().items()},
                     **{key: p.schema() for key, p in parameters_of(method).items()},
                 },
-                "required": ["name", *parameters_of(method)],
+                "required": [*method.identity(), *parameters_of(method)],
                 "additionalProperties": False,
             }
             for name, method in METHODS.items()
         ],
     }
+
+
+def _check(name: str, method: Any) -> None:
+    """Refuse what a plug-in offers if it can't be a method."""
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise plugins.Unfit("it isn't a class that inherits Method")
+    if method.name != name:
+        raise plugins.Unfit(f"its class has another name, {method.name!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise plugins.Unfit("a name has lower-case letters and digits, with hyphens between words")
+    if "__dataclass_fields__" not in vars(method):
+        raise plugins.Unfit("it isn't a dataclass: put @dataclass(frozen=True) above the class")
+    inherited = [what for what in ("title", "summary") if getattr(method, what) == "baseline"]
+    if inherited:
+        raise plugins.Unfit(f"it has no {' and no '.join(inherited)}")
+    if not method.acts():
+        raise plugins.Unfit("it selects nothing: it needs select, choose, inside or pruning")
+    rows = {*OTHER_ROWS, *METHODS, *(row for one in METHODS.values() for row in one.ablations)}
+    if taken := rows & {name, *method.ablations}:
+        raise plugins.Unfit(f"there is another row {taken.pop()!r} of --methods")
+    for parameter in parameters_of(method).values():
+        _check_parameter(parameter)
+    method()
+    for ablation in method.ablations.values():
+        method(**ablation.parameters)
+
+
+def _check_parameter(parameter: Parameter) -> None:
+    if parameter.name in ("name", "plugin"):
+        raise plugins.Unfit(f"a parameter can't be called {parameter.name}")
+    for other, theirs in owners().get(parameter.name, {}).items():
+        if theirs.kind is not parameter.kind:
+            raise plugins.Unfit(
+                f"its parameter {parameter.name} is of another type than that of {other}"
+            )
+
+
+plugins.extend("methods", METHODS, _check)

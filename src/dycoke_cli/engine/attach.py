@@ -264,4 +264,3 @@ def _before_layer(
 
 
 _switch = AttentionSwitch(scoring_attention, flat_or_stock)
-Method.attach = attach

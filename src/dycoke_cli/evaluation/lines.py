@@ -12,7 +12,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
-from dycoke_cli.evaluation.datasets import rule_of
+from dycoke_cli.evaluation.datasets import plugin_of, rule_of
 from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.method_row import KeptRow, rows_on
 from dycoke_cli.evaluation.prediction import Setup
@@ -99,6 +99,8 @@ def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptR
     """
     request, dataset = evaluation.request, evaluation.dataset
     about, edition = chosen.describe(), dataset.edition(evaluation.split)
+    if code := plugin_of(dataset.name):
+        edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)
     kept = []
     for row in rows:
@@ -109,7 +111,7 @@ def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptR
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={"name": method.name, **key_part(method)},
+            method={**method.identity(), **key_part(method)},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),

@@ -38,6 +38,7 @@ class EvaluatedModel:
     weights: Annotated[str, Doc("A fingerprint.")]
     dtype: str
     device: str
+    plugin: Annotated[str | Absent, Doc("That its family comes from.")] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
 from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
@@ -85,10 +86,11 @@ class ResolvedModel:
         return method_defaults(self.config)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies it: name, revision, weights, dtype and device.
+        """What identifies it: name, revision, weights, dtype, device; the plug-in of its family.
 
         Of a quantized model both: layers that aren't quantized, and activations, have the other.
         """
+        code = plugins.version("families", self.config.model_type)
         dtype, quantize = str(self.dtype).removeprefix("torch."), self.options.quantize
         return {
             "name": self.source.name,
@@ -96,7 +98,7 @@ class ResolvedModel:
             "weights": fingerprint(self.source, self.revision),
             "dtype": f"{quantize}/{dtype}" if quantize else dtype,
             "device": str(self.device),
-        }
+        } | ({} if code is None else {"plugin": code})
 
 
 def find(name: str) -> ModelRef:

@@ -81,5 +81,4 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
 
 def identity(found: ResolvedModel) -> dict[str, Any]:
     """What tells a model from others; the device doesn't, for it may change between two runs."""
-    described = found.describe()
-    return {name: described[name] for name in ("name", "revision", "weights", "dtype")}
+    return {name: value for name, value in found.describe().items() if name != "device"}

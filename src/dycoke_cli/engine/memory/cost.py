@@ -167,7 +167,7 @@ def estimate_cost(
         video=video,
         model=source.name,
         dtype=loading.quantize or answer.dtype,
-        method={"name": method.name, **method.parameters()},
+        method={**method.identity(), **method.parameters()},
         max_new_tokens=max_new_tokens,
         device=target.device,
         tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),

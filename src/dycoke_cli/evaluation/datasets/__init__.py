@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli import plugins
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES
-from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Rule, Split
+from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
 
-DATASETS: dict[str, tuple[str, str]] = {
+DATASETS: dict[str, tuple[str, str] | type] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
     "mvbench": ("dycoke_cli.evaluation.datasets.mvbench", "MVBench"),
     "videomme": ("dycoke_cli.evaluation.datasets.videomme", "VideoMME"),
@@ -22,7 +25,7 @@ DATASETS: dict[str, tuple[str, str]] = {
     "activitynetqa": ("dycoke_cli.evaluation.datasets.activitynetqa", "ActivityNetQA"),
     "video_dc499": ("dycoke_cli.evaluation.datasets.videodc", "VideoDC"),
 }
-"""Module and class; imported when it is asked for. The names are those of lmms-eval."""
+"""Module and class, imported when it is asked for; or the class. The names are lmms-eval's."""
 
 OWN_QUESTIONS = ("dycoke_cli.evaluation.datasets.questions", "Questions")
 """The benchmark that is a file of the user's."""
@@ -62,8 +65,8 @@ def class_of(name: str) -> Any:
     return _class(DATASETS[name])
 
 
-def _class(where: tuple[str, str]) -> Any:
-    return getattr(import_module(where[0]), where[1])
+def _class(where: tuple[str, str] | type) -> Any:
+    return where if isinstance(where, type) else getattr(import_module(where[0]), where[1])
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
@@ -138,3 +141,39 @@ def _named(name: str) -> tuple[str, str | None]:
 def _is_file(name: str) -> bool:
     """Whether a name is that of a file of questions."""
     return name.endswith(ROW_FILES)
+
+
+def plugin_of(name: str) -> str | None:
+    """The code of the plug-in that a benchmark comes from, see `plugins.version`.
+
+    Args:
+        name: of any benchmark, with a task behind it or without.
+    """
+    try:
+        return plugins.version("benchmarks", _named(name)[0])
+    except UsageError:
+        return None
+
+
+def _check(name: str, made_by: Any) -> None:
+    """Refuse what a plug-in offers if it can't be a benchmark."""
+    if not isinstance(made_by, type):
+        raise plugins.Unfit("it isn't a class")
+    needed = [each for each in vars(Dataset) if not each.startswith("_")]
+    missing = [each for each in needed if not hasattr(made_by, each)]
+    missing += sorted(getattr(made_by, "__abstractmethods__", ()))
+    if missing:
+        raise plugins.Unfit(f"its class has no {', '.join(missing)}")
+    if not isinstance(inspect.getattr_static(made_by, "about"), About):
+        raise plugins.Unfit("the `about` of its class isn't an About")
+    called = getattr(made_by, "group", None) or getattr(made_by, "name", None)
+    if isinstance(called, str) and called != name:
+        raise plugins.Unfit(f"its class has another name, {called!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise plugins.Unfit("a name has lower-case letters, digits, underscores and hyphens")
+    known = [other for other in DATASETS if name.startswith(f"{other}_")]
+    if any(name.removeprefix(f"{other}_") in tasks_of(other) for other in known):
+        raise plugins.Unfit("that is a task of another benchmark")
+
+
+plugins.extend("benchmarks", DATASETS, _check)

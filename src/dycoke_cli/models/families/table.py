@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli import plugins
 from dycoke_cli.models.families.family import Family, PackedTower, Tower
 from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
 
@@ -154,7 +155,7 @@ _GLM = Family(
     packed_tower=_MERGER,
 )
 
-FAMILIES = {
+FAMILIES: dict[str, Family] = {
     # One newline behind the last frame.
     "llava_onevision": Family(
         per_frame=_pooled,
@@ -220,3 +221,12 @@ FAMILIES = {
         tower=Tower("vision_model", "encoder.layers", _connected_rows),
     ),
 }
+
+
+def _check(name: str, family: Any) -> None:
+    """Refuse what a plug-in offers if it can't be a family."""
+    if not isinstance(family, Family):
+        raise plugins.Unfit("it isn't a Family")
+
+
+plugins.extend("families", FAMILIES, _check)

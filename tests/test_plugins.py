@@ -1,0 +1,331 @@
+"""Plug-ins in the registries: what is taken in, what is refused and by which sentence."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli import plugins
+from dycoke_cli.compression import registry
+from dycoke_cli.compression.base import Method
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation import datasets, specs
+from dycoke_cli.models.families import table
+
+STRIDE = '''
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+from dycoke_cli import Method, Param
+
+@dataclass(frozen=True)
+class Stride(Method, ABC):
+    """Keep the first frame of every few."""
+
+    name: ClassVar[str] = "stride"
+    title: ClassVar[str] = "Every few frames"
+    summary: ClassVar[str] = "whole frames, evenly spaced"
+
+    stride: Annotated[int, Param("Frames per frame kept.", symbol="S", at_least=1)] = 4
+
+    def select(self, features):
+        import torch
+        frames, per_frame = features.shape[:2]
+        return torch.arange(frames * per_frame).view(frames, -1)[:: self.stride].flatten()
+
+    def kept_tokens(self, frames, per_frame):
+        return -(-frames // self.stride) * per_frame
+
+METHODS = {"stride": Stride}
+'''
+BENCHMARK = """
+from dycoke_cli import About, FolderDataset, Item, Score
+
+class YesNo(FolderDataset):
+    group = "yesno"
+    about = About("Yes or no", ("test",), 1, 1, "nothing", "nowhere")
+
+    def files(self, split):
+        return []
+
+    def read(self, split):
+        return [Item("1", "clip", "Is it?", "yes", "", "")]
+
+    def find(self, video):
+        return self.folder.video(video)
+
+    @staticmethod
+    def score(item, said):
+        return Score(said == item.answer)
+
+BENCHMARKS = {"yesno": YesNo}
+"""
+FAMILY = """
+from dycoke_cli import FAMILIES as BUNDLED
+
+FAMILIES = {"my_vl": BUNDLED["llava_onevision"]}
+"""
+REGISTRIES: dict[plugins.Kind, tuple[Any, str]] = {
+    "methods": (registry, "METHODS"),
+    "benchmarks": (datasets, "DATASETS"),
+    "families": (table, "FAMILIES"),
+}
+
+Load = Callable[..., dict[str, list[str]]]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
+    """Extends copies of the registries by files and packages; returns what each got."""
+    caches = plugins.files, plugins._imported, plugins._installed
+    for name in ("problems", "_used", "_versions", "_asked"):
+        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
+    for module, name in REGISTRIES.values():
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
+    monkeypatch.setenv(plugins.ENVIRONMENT, "")
+
+    def loaded(
+        *files: str, asked: tuple[str, ...] = (), packages: dict[str, dict[str, str]] | None = None
+    ) -> dict[str, list[str]]:
+        for cache in caches:
+            cache.cache_clear()
+        named = []
+        for number, text in enumerate((*asked, *files)):
+            named.append(tmp_path / f"plug-{number}.py")
+            named[-1].write_text(text)
+        monkeypatch.setenv(plugins.ENVIRONMENT, os.pathsep.join(map(str, named[len(asked) :])))
+        plugins.name_files([str(path) for path in named[: len(asked)]])
+        found = [
+            importlib.metadata.EntryPoint(name, value, "dycoke.methods")._for(Package(package))
+            for package, offers in (packages or {}).items()
+            for name, value in offers.items()
+        ]
+        entries = importlib.metadata.EntryPoints(found)
+        monkeypatch.setattr(plugins, "_installed", lambda: entries)
+        got = {}
+        for kind, (module, name) in REGISTRIES.items():
+            all_ = getattr(module, name)
+            before = len(all_)
+            plugins.extend(kind, all_, module._check)
+            got[kind] = [*all_][before:]
+        return got
+
+    yield loaded
+    for cache in caches:
+        cache.cache_clear()
+
+
+class Package:
+    """An installed package, as far as an entry point asks."""
+
+    version = "1.2"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def sentences() -> list[str]:
+    return [problem.sentence for problem in plugins.problems]
+
+
+def test_a_file_offers_all_kinds(load: Load) -> None:
+    # Each imports registries that are only then extended, by the others, too.
+    got = load(STRIDE, BENCHMARK, FAMILY)
+    assert got == {"methods": ["stride"], "benchmarks": ["yesno"], "families": ["my_vl"]}
+    assert plugins.problems == []
+    assert registry.create("stride", stride=2).kept_tokens(5, 10) == 30
+    assert datasets.class_of("yesno").about.title == "Yes or no"
+    assert table.FAMILIES["my_vl"] is table.FAMILIES["llava_onevision"]
+
+
+def test_what_is_recorded_of_a_method_changes_with_its_file(load: Load, tmp_path: Path) -> None:
+    load(STRIDE)
+    first = registry.create("stride").identity()
+    assert first["name"] == "stride"
+    assert first["plugin"].startswith("plug-0.py ")
+    registry.METHODS.pop("stride")
+    load(STRIDE.replace("= 4", "=4"))
+    assert registry.create("stride").identity() != first
+    assert registry.create("dycoke").identity() == {"name": "dycoke"}
+
+
+def test_an_edited_file_of_the_same_second_and_size_is_read_anew(load: Load) -> None:
+    load(STRIDE)
+    registry.METHODS.pop("stride")
+    load(STRIDE.replace("= 4", "= 3"))
+    assert registry.create("stride").parameters() == {"stride": 3}
+
+
+def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
+    load(STRIDE)
+    assert [path.name for path in tmp_path.iterdir()] == ["plug-0.py"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (("@dataclass(frozen=True)\n", ""), "it isn't a dataclass: put @dataclass(frozen=True)"),
+        (('= "stride"\n', '= "strides"\n'), "its class has another name, 'strides'"),
+        (('{"stride"', '{"other"'), "its class has another name, 'stride'"),
+        (('"stride"', '"my_stride"'), "a name has lower-case letters and digits"),
+        (('"stride"', '"one-frame"'), "there is another row 'one-frame' of --methods"),
+        (('"stride"', '"dycoke-once"'), "there is another row 'dycoke-once' of --methods"),
+        (('"stride"', '"evs"'), "the name is taken by one of dycoke"),
+        (("Stride(Method, ABC)", "Stride"), "it isn't a class that inherits Method"),
+        (("title:", "titel:"), "it has no title"),
+        (("def select(", "def selects("), "it selects nothing"),
+        (("] = 4", "] = 0"), "stride must be 1 or more, not 0"),
+        (("] = 4", "]"), "TypeError: Stride.__init__() missing 1 required positional argument"),
+        (("stride: Annotated[int", "stride: Annotated[list"), "TypeError: stride: a parameter"),
+        (("stride: Ann", "window: Ann"), None),
+        (("stride: Annotated[int", "retain: Annotated[int"), "is of another type than that of"),
+        (("stride: Ann", "plugin: Ann"), "a parameter can't be called plugin"),
+        (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instantiate abs"),
+        (("METHODS = ", "METHOD = "), "it has to have METHODS, BENCHMARKS or FAMILIES"),
+        (("METHODS = {", "METHODS = [Stride] # {"), "it has to have METHODS, BENCHMARKS or"),
+        (("import Method", "import Methode"), "ImportError: cannot import name 'Methode'"),
+        (("METHODS = ", "1 / 0\nMETHODS = "), "ZeroDivisionError: division by zero (line 25)"),
+        (("METHODS = ", "raise SystemExit(3)\nMETHODS = "), "SystemExit: 3"),
+        (("METHODS = ", "METHODS == = "), "SyntaxError: invalid syntax"),
+    ],
+)  # fmt: skip
+def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
+    edit: tuple[str, str], why: str | None, load: Load
+) -> None:
+    text = STRIDE.replace(*edit)
+    assert text != STRIDE
+    got = load(text, FAMILY)
+    assert got["families"] == ["my_vl"]
+    if why is None:
+        assert (got["methods"], sentences()) == (["stride"], [])
+        return
+    assert got["methods"] == []
+    (sentence,) = sentences()
+    assert sentence.startswith("plug-in ")
+    assert "plug-0.py" in sentence
+    assert why in sentence
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (("    def find(self, video):", "    def other(self, video):"), "its class has no find"),
+        (("about = About(", "about = dict("), "TypeError: "),
+        (("    about = About(", "    above = About("), "its class has no about"),
+        (('{"yesno": YesNo', '{"yesno": 3'), "it isn't a class"),
+        (('{"yesno"', '{"other"'), "its class has another name, 'yesno'"),
+        (('"yesno"', '"Yes/No"'), "a name has lower-case letters"),
+        (('"yesno"', '"mvbench_action_count"'), "that is a task of another benchmark"),
+        (('"yesno"', '"shapes"'), "the name is taken by one of dycoke"),
+    ],
+)
+def test_a_broken_benchmark(edit: tuple[str, str], why: str, load: Load) -> None:
+    text = BENCHMARK.replace(*edit)
+    assert text != BENCHMARK
+    assert load(text)["benchmarks"] == []
+    (sentence,) = sentences()
+    assert why in sentence
+
+
+def test_a_family_is_a_family(load: Load) -> None:
+    assert load(FAMILY.replace('["llava_onevision"]', ""))["families"] == []
+    assert "the family 'my_vl' isn't used: it isn't a Family" in sentences()[0]
+
+
+def test_of_two_with_one_name_the_first_is_used(load: Load) -> None:
+    packages = {"dycoke-a": {"stride": f"{__name__}:Other"}, "dycoke-b": {"stride": "nowhere:X"}}
+    assert load(STRIDE, STRIDE + "\n", packages=packages)["methods"] == ["stride"]
+    first, *others = sentences()
+    assert "plug-1.py: the method 'stride' isn't used: the name is taken by plug-0.py" in first
+    assert [one[:24] for one in others] == ["plug-in dycoke-a 1.2: th", "plug-in dycoke-b 1.2: th"]
+    assert not any(problem.asked for problem in plugins.problems)
+
+
+class Other(Method):
+    """No dataclass of its own."""
+
+
+def test_a_package_is_named_with_its_version(load: Load) -> None:
+    packages = {"dycoke-a": {"stride": "nowhere:Stride"}, "dycoke-b": {"b": f"{__name__}:Other"}}
+    load(packages=packages)
+    assert sentences() == [
+        "plug-in dycoke-a 1.2: the method 'stride' isn't used: "
+        "ModuleNotFoundError: No module named 'nowhere'",
+        "plug-in dycoke-b 1.2: the method 'b' isn't used: its class has another name, 'none'",
+    ]
+
+
+def test_a_file_of_the_command_line_is_asked_for(load: Load) -> None:
+    assert load("1 / 0", asked=(STRIDE.replace("stride:", "retain:"),))["methods"] == []
+    assert [problem.asked for problem in plugins.problems] == [True, False]
+
+
+def test_names_of_files_come_before_registries(load: Load) -> None:
+    load(STRIDE)
+    plugins.name_files([])
+    plugins.name_files([str(plugins.files()[0])])
+    with pytest.raises(UsageError, match="this process has read its plug-ins; start another"):
+        plugins.name_files(["other.py"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "others"),
+    [
+        (["ask", "--plugin", "a.py", "x"], ["a.py"], ["ask", "x"]),
+        (["--plugin=a.py", "ask", "--plugin", "b.py"], ["a.py", "b.py"], ["ask"]),
+        (["ask", "--", "--plugin", "a.py"], [], ["ask", "--", "--plugin", "a.py"]),
+        (["ask", "--plugins", "x"], [], ["ask", "--plugins", "x"]),
+    ],
+)
+def test_the_flag_stands_anywhere(
+    arguments: list[str], files: list[str], others: list[str]
+) -> None:
+    assert plugins.split(arguments) == (files, others)
+
+
+@pytest.mark.parametrize("arguments", [["ask", "--plugin"], ["--plugin=", "ask"]])
+def test_the_flag_needs_a_file(arguments: list[str]) -> None:
+    with pytest.raises(UsageError, match="--plugin needs the name of a Python file"):
+        plugins.split(arguments)
+
+
+def test_rows_that_are_no_method_are_those_of_the_list() -> None:
+    controls = {name for name, row in specs.ABLATIONS.items() if row.frames is not None}
+    assert {*registry.OTHER_ROWS} == {specs.ALL, *controls}
+
+
+UNPICKLE = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).stride)"
+
+
+def unpickled(file: Path, content: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", UNPICKLE, content],
+        env={**os.environ, plugins.ENVIRONMENT: str(file)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "stride.py"
+    file.write_text(STRIDE)
+    make = (
+        "import pickle; from dycoke_cli.compression.registry import create; "
+        "print(pickle.dumps(create('stride', stride=7)).hex())"
+    )
+    environment = {**os.environ, plugins.ENVIRONMENT: str(file)}
+    made = subprocess.check_output([sys.executable, "-c", make], env=environment, text=True)
+    assert unpickled(file, made.strip()).stdout == "7\n"
+    file.write_text(STRIDE.replace("S", "T"))
+    error = unpickled(file, made.strip()).stderr.splitlines()[-1]
+    assert "the plug-in file stride.py isn't here as it was where the run began" in error
