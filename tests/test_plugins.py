@@ -73,9 +73,9 @@ from dycoke_cli import FAMILIES as BUNDLED
 FAMILIES = {"my_vl": BUNDLED["llava_onevision"]}
 """
 REGISTRIES: dict[plugins.Kind, tuple[Any, str]] = {
-    "methods": (registry, "METHODS"),
-    "benchmarks": (datasets, "DATASETS"),
-    "families": (table, "FAMILIES"),
+    "method": (registry, "METHODS"),
+    "benchmark": (datasets, "DATASETS"),
+    "family": (table, "FAMILIES"),
 }
 
 Load = Callable[..., dict[str, list[str]]]
@@ -138,7 +138,7 @@ def sentences() -> list[str]:
 def test_a_file_offers_all_kinds(load: Load) -> None:
     # Each imports registries that are only then extended, by the others, too.
     got = load(STRIDE, BENCHMARK, FAMILY)
-    assert got == {"methods": ["stride"], "benchmarks": ["yesno"], "families": ["my_vl"]}
+    assert got == {"method": ["stride"], "benchmark": ["yesno"], "family": ["my_vl"]}
     assert plugins.problems == []
     assert registry.create("stride", stride=2).kept_tokens(5, 10) == 30
     assert datasets.class_of("yesno").about.title == "Yes or no"
@@ -187,7 +187,7 @@ def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
         (("stride: Ann", "window: Ann"), None),
         (("stride: Annotated[int", "retain: Annotated[int"), "is of another type than that of"),
         (("stride: Ann", "plugin: Ann"), "a parameter can't be called plugin"),
-        (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instantiate abs"),
+        (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instant"),
         (("METHODS = ", "METHOD = "), "it has to have METHODS, BENCHMARKS or FAMILIES"),
         (("METHODS = {", "METHODS = [Stride] # {"), "it has to have METHODS, BENCHMARKS or"),
         (("import Method", "import Methode"), "ImportError: cannot import name 'Methode'"),
@@ -202,11 +202,11 @@ def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
     text = STRIDE.replace(*edit)
     assert text != STRIDE
     got = load(text, FAMILY)
-    assert got["families"] == ["my_vl"]
+    assert got["family"] == ["my_vl"]
     if why is None:
-        assert (got["methods"], sentences()) == (["stride"], [])
+        assert (got["method"], sentences()) == (["stride"], [])
         return
-    assert got["methods"] == []
+    assert got["method"] == []
     (sentence,) = sentences()
     assert sentence.startswith("plug-in ")
     assert "plug-0.py" in sentence
@@ -229,19 +229,19 @@ def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
 def test_a_broken_benchmark(edit: tuple[str, str], why: str, load: Load) -> None:
     text = BENCHMARK.replace(*edit)
     assert text != BENCHMARK
-    assert load(text)["benchmarks"] == []
+    assert load(text)["benchmark"] == []
     (sentence,) = sentences()
     assert why in sentence
 
 
 def test_a_family_is_a_family(load: Load) -> None:
-    assert load(FAMILY.replace('["llava_onevision"]', ""))["families"] == []
+    assert load(FAMILY.replace('["llava_onevision"]', ""))["family"] == []
     assert "the family 'my_vl' isn't used: it isn't a Family" in sentences()[0]
 
 
 def test_of_two_with_one_name_the_first_is_used(load: Load) -> None:
     packages = {"dycoke-a": {"stride": f"{__name__}:Other"}, "dycoke-b": {"stride": "nowhere:X"}}
-    assert load(STRIDE, STRIDE + "\n", packages=packages)["methods"] == ["stride"]
+    assert load(STRIDE, STRIDE + "\n", packages=packages)["method"] == ["stride"]
     first, *others = sentences()
     assert "plug-1.py: the method 'stride' isn't used: the name is taken by plug-0.py" in first
     assert [one[:24] for one in others] == ["plug-in dycoke-a 1.2: th", "plug-in dycoke-b 1.2: th"]
@@ -263,7 +263,7 @@ def test_a_package_is_named_with_its_version(load: Load) -> None:
 
 
 def test_a_file_of_the_command_line_is_asked_for(load: Load) -> None:
-    assert load("1 / 0", asked=(STRIDE.replace("stride:", "retain:"),))["methods"] == []
+    assert load("1 / 0", asked=(STRIDE.replace("stride:", "retain:"),))["method"] == []
     assert [problem.asked for problem in plugins.problems] == [True, False]
 
 

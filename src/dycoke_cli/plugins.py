@@ -34,13 +34,18 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Kind = Literal["methods", "benchmarks", "families"]
+Kind = Literal["method", "benchmark", "family"]
 
 FLAG = "--plugin"
 ENVIRONMENT = "DYCOKE_PLUGINS"
 """An environment variable: paths of files, separated as in PATH. Worker processes inherit it."""
 
-_ONE: dict[Kind, str] = {"methods": "method", "benchmarks": "benchmark", "families": "family"}
+_DICTIONARIES: dict[Kind, str] = {
+    "method": "METHODS",
+    "benchmark": "BENCHMARKS",
+    "family": "FAMILIES",
+}
+"""Their names in a file."""
 
 
 class Unfit(Exception):
@@ -148,7 +153,7 @@ def add_problem(kind: Kind, name: str, sentence: str) -> None:
         KeyError: it is none of a plug-in.
     """
     offer = _used[kind, name]
-    sentence = f"the {_ONE[kind]} {name!r}: {sentence}"
+    sentence = f"the {kind} {name!r}: {sentence}"
     _note(offer.origin, sentence, Unfit(sentence), offer.asked)
 
 
@@ -185,7 +190,7 @@ def _extend(
             thing, module = offer.load()
             check(offer.name, thing)
         except (Exception, SystemExit) as error:
-            sentence = f"the {_ONE[kind]} {offer.name!r} isn't used: {_why(error)}"
+            sentence = f"the {kind} {offer.name!r} isn't used: {_why(error)}"
             _note(offer.origin, sentence, error, offer.asked)
         else:
             registry[offer.name] = thing
@@ -197,9 +202,9 @@ def _offers(kind: Kind) -> Iterator[_Offer]:
     """Those of files first: who names a file means it."""
     for path in files():
         if (module := _imported(path)) is not None:
-            for name, thing in getattr(module, kind.upper(), {}).items():
+            for name, thing in getattr(module, _DICTIONARIES[kind], {}).items():
                 yield _Offer(name, path.name, partial(_with_module, thing, module), path in _asked)
-    for entry in _installed().select(group=f"dycoke.{kind}"):
+    for entry in _installed().select(group=f"dycoke.{_DICTIONARIES[kind].lower()}"):
         assert entry.dist is not None
         origin = f"{entry.dist.name} {entry.dist.version}"
         yield _Offer(entry.name, origin, partial(_loaded, entry))
@@ -228,7 +233,7 @@ def _imported(path: Path) -> ModuleType | None:
         if path.suffix != ".py":
             raise Unfit("name a Python file, which ends in .py")
         module = import_module(f"{__name__}.{_module_name(path)}")
-        offered = [getattr(module, kind.upper(), None) for kind in _ONE]
+        offered = [getattr(module, name, None) for name in _DICTIONARIES.values()]
         if not all(isinstance(each, dict | None) for each in offered) or not any(offered):
             raise Unfit("it has to have METHODS, BENCHMARKS or FAMILIES: a dictionary by name")
         return module

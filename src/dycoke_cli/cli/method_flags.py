@@ -82,7 +82,7 @@ def _refuse(parameter: str) -> None:
     """
     for method in _OWNERS[parameter]:
         sentence = f"its parameter {parameter} gets no flag, for dycoke has one of that name"
-        plugins.add_problem("methods", method, f"{sentence}; rename it")
+        plugins.add_problem("method", method, f"{sentence}; rename it")
 
 
 @dataclass(frozen=True)

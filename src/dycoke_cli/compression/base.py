@@ -187,7 +187,7 @@ class Method:
     @classmethod
     def identity(cls) -> dict[str, str]:
         """What an answer and its key have beside parameters: the name; of a plug-in its code."""
-        code = plugins.version("methods", cls.name)
+        code = plugins.version("method", cls.name)
         return {"name": cls.name} | ({} if code is None else {"plugin": code})
 
     def parameters(self) -> dict[str, Any]:

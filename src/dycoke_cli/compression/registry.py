@@ -166,4 +166,4 @@ def _check_parameter(parameter: Parameter) -> None:
             )
 
 
-plugins.extend("methods", METHODS, _check)
+plugins.extend("method", METHODS, _check)

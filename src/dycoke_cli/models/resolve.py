@@ -90,7 +90,7 @@ class ResolvedModel:
 
         Of a quantized model both: layers that aren't quantized, and activations, have the other.
         """
-        code = plugins.version("families", self.config.model_type)
+        code = plugins.version("family", self.config.model_type)
         dtype, quantize = str(self.dtype).removeprefix("torch."), self.options.quantize
         return {
             "name": self.source.name,

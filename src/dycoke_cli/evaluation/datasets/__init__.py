@@ -150,7 +150,7 @@ def plugin_of(name: str) -> str | None:
         name: of any benchmark, with a task behind it or without.
     """
     try:
-        return plugins.version("benchmarks", _named(name)[0])
+        return plugins.version("benchmark", _named(name)[0])
     except UsageError:
         return None
 
@@ -176,4 +176,4 @@ def _check(name: str, made_by: Any) -> None:
         raise plugins.Unfit("that is a task of another benchmark")
 
 
-plugins.extend("benchmarks", DATASETS, _check)
+plugins.extend("benchmark", DATASETS, _check)

@@ -229,4 +229,4 @@ def _check(name: str, family: Any) -> None:
         raise plugins.Unfit("it isn't a Family")
 
 
-plugins.extend("families", FAMILIES, _check)
+plugins.extend("family", FAMILIES, _check)
