@@ -23,6 +23,7 @@ from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.rows import ScoredRow
 from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
@@ -118,7 +119,7 @@ def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) 
     assert none.parameters == {}
     assert dycoke.parameters["merge_ratio"] == 0.7
     assert dycoke.parameters.items() >= chosen.method_defaults.items()
-    assert vars(whole.model) == chosen.describe()
+    assert to_dict(whole.model) == chosen.describe()
 
 
 def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, whole: Report) -> None:
