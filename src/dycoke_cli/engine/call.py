@@ -92,6 +92,9 @@ class Call:
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for one decoding step on the shortened sequences."""
         self.in_prefill = False
+        # generate() counts on from the uncompressed prompt. Here a step has the position behind the
+        # last one that was read, and no mask: `KVStore` makes one for each layer, where any is
+        # needed, for layers before and behind the prune layer hold different numbers of keys.
         step = kwargs | {"attention_mask": None, "position_ids": self.next_positions}
         self.next_positions = self.next_positions + 1
         for sequence in self.sequences:
@@ -115,6 +118,8 @@ class Call:
         """The arguments of a decoder layer during prefill."""
         pruning = self.token_pruning
         if self.deepstack is not None:
+            # The prune layer itself still gets all tokens, and drops them on its way in; from the
+            # next one on hidden states are shorter than what DeepStack adds.
             behind = pruning is not None and number > pruning.layer
             tokens = pruning.tokens if pruning is not None and behind else None
             args = (self.deepstack.add(args[0], number, tokens), *args[1:])
@@ -135,6 +140,7 @@ class Call:
             attention: for each sequence `[R - padding]`, float32: of its last query to all its
                 keys.
         """
+        # Attention has no padding, `visual` counts it.
         to_visual = [
             weights[sequence.visual.to(weights.device) - sequence.padding]
             for sequence, weights in zip(self.sequences, attention, strict=True)

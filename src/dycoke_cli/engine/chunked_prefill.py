@@ -97,6 +97,8 @@ class ChunkedPrefill:
             cache.expect_chunks()
         begin = 0
         if prefix is not None:
+            # The text behind the video is never part of the prefix, so that at least one chunk,
+            # with the logits that are wanted, is left for the caller.
             begin, key = visual, _prefix_key(kwargs, visual)
             if not prefix.restore(key, cache):
                 self._run(decoder, kwargs, _bounds(0, visual, decoder))

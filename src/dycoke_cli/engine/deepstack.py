@@ -62,6 +62,7 @@ def without_deepstack(
     stacked, mask = kwargs.get(DEEPSTACK), kwargs.get(VISUAL_MASK)
     if stacked is None or mask is None:
         return kwargs, None
+    # `stacked` has a row for each visual token of the S, not for each token: its number among them.
     number = _numbers(mask).to(at.device)
     places = torch.zeros(at.shape, dtype=torch.bool, device=at.device)
     for sequence, index in enumerate(visual):

@@ -147,8 +147,11 @@ class _Layer:
             query = self.norms[0](query.view(by_head)).flatten(2)
             key = self.norms[1](key.view(by_head)).flatten(2)
         heads = query.shape[2] // width, key.shape[2] // width
+        # Of one token [B, 1, H · W] and [B, H, 1, W] are the same memory, so nothing is transposed.
         both = torch.cat((query, key), 2).view(batch, -1, 1, width)
         cosine, sine = turns
+        # x · cos + rotate_half(x) · sin, where rotate_half([a, b]) is [-b, a]: `roll` by half gives
+        # [b, a], and `_signed` has put the minus into the sine.
         both = (both * cosine).add_(both.roll(width // 2, -1).mul_(sine))
         queries, keys = both.split(heads, 1)
         keys, values = cache.update(keys, value.view(batch, -1, 1, width), self.attention.layer_idx)

@@ -59,6 +59,8 @@ def shorten(
     stays, layouts = prompts.stays, prompts.joined
     kept = [selection.kept.cpu() for selection in selections]
     read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
+    # Each prompt loses as many tokens as its own selection drops, so that the shortest gets the
+    # most padding in front. There it repeats token 0, which `keep` masks.
     length = max(len(tokens) for tokens, _ in read)
     paddings = [length - len(tokens) for tokens, _ in read]
     at = torch.stack(
@@ -146,6 +148,9 @@ def _tokens_to_read(
     is_read[index] = False
     is_read[index[kept]] = True
     tokens = is_read.nonzero().flatten()
+    # Text stays where it stands. The places of kept visual tokens, in reading order, are then given
+    # to them in the order of the selection: of V at 5 … 9 and kept = [4, 0], places 5 and 9 get the
+    # tokens 9 and 5. (The published variant puts them in order of similarity.)
     visual = torch.isin(tokens, index).nonzero().flatten()
     tokens[visual] = index[kept]
     return tokens, visual
@@ -164,6 +169,7 @@ def _positions(
     if positions is None:  # as generate() makes them: padding doesn't count
         positions = (stays.long().cumsum(-1) - 1).clamp(min=0).to(at.device)
     positions = positions.expand(*positions.shape[:-2], batch, stays.shape[1])
+    # What the positions would be if the shortened prompt were all there is: padding doesn't count.
     numbers = torch.arange(length, device=at.device).expand(batch, length)
     if keep is not None:
         numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
@@ -171,6 +177,7 @@ def _positions(
         if positions.dim() != 2:
             raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
         return numbers, numbers[:, -1:] + 1
+    # `at` as often as there are kinds of positions: time, height and width take the same tokens.
     places = at.expand(*positions.shape[:-2], batch, length)
     # The last token of a prompt is text, and generated tokens go on from it.
     kept, upcoming = positions.gather(-1, places), positions[..., -1:] + 1
@@ -199,7 +206,7 @@ def _sequence(
         recorder = Recorder(pruning.layer - 1, layout, kept)
     return ShortenedSequence(
         padding=padding,
-        visual=visual + padding,
+        visual=visual + padding,  # counted with the padding, as the cache's slots are
         stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),
         selector=pruning.selector if pruning else None,
         recorder=recorder,

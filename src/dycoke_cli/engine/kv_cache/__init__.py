@@ -165,6 +165,7 @@ class KVStore(Cache):
         start = self._start if pruned else 0
         if all(first == start for first in firsts):
             return None
+        # All sequences end at the same slot, so what differs is where they begin to read.
         slots = torch.arange(start, start + key.shape[2], device=key.device)
         return slots >= torch.tensor(firsts, device=key.device)[:, None]
 
@@ -179,6 +180,7 @@ class KVStore(Cache):
         # Between its chunks a prompt is masked by the tokens that were read.
         if entries < self._length:
             return entries
+        # generate() cuts its inputs by this number, and has the uncompressed prompt in them.
         return self._uncompressed_length + entries - self._length
 
     def get_max_length(self, layer_idx: int | None = None) -> int:

@@ -58,6 +58,9 @@ class BatchLayout:
         sizes, most = torch.tensor([len(places) for places in visual]), max(counts)
         first, each = torch.tensor(paddings), torch.tensor(counts)
         behind = first + sizes
+        # A step copies `[most selected | from slot `text` on]`. In sequences with more visual
+        # tokens, or more padding, the first of those slots still hold visual tokens: `is_text`
+        # masks them (selected ones are in the first part already).
         text = int(behind.min())
         is_text = torch.arange(text, length) >= behind[:, None]
         is_active = torch.arange(most) < each[:, None]
@@ -70,6 +73,7 @@ class BatchLayout:
             visual=visual,
             order=torch.stack([visual_first(p, places, length) for p, places in pairs]),
             first_slot=first[:, None, None],
+            # In main memory the visual tokens of all sequences stand one behind the other.
             first_token=(sizes.cumsum(0) - sizes)[:, None, None],
             is_visual=_unless_all(torch.arange(int(sizes.max())) < sizes[:, None]),
             is_text=_unless_all(is_text),

@@ -162,7 +162,7 @@ class IndexedLayer(KVLayer):
         assert self._index is not None, "a prompt was read before"
         batch = self._batch
         text = slice(batch.text - self._gone, self.entries)
-        generated = self.entries + self._gone - batch.length
+        generated = self.entries + self._gone - batch.length  # the slots in front may be gone
         selected = self._selector.select(
             self._index,
             query,
@@ -180,10 +180,12 @@ class IndexedLayer(KVLayer):
     def _gathered(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
         """Keys and values `[B, most + T, H, D]` of what is selected, and of text."""
         batch, capacity = len(selected), self.keys.shape[1]
+        # Numbers of visual tokens become slots. Those that fill up a shorter sequence's selection
+        # may point behind it; they are masked, and have to be some slot.
         slots = (selected + self._batch.first_slot).clamp(max=self._batch.length - 1)
         others = torch.arange(text.start, text.stop, device=selected.device)
         slots = torch.cat([slots, others.expand(*slots.shape[:2], -1)], -1)
-        if batch > 1:
+        if batch > 1:  # rows of `held.flatten(0, 1)`, in which each sequence has `capacity`
             slots = slots + capacity * torch.arange(batch, device=slots.device)[:, None, None]
         rows, kept = self._rows(slots), []
         for part, held in enumerate((self.keys, self.values)):
@@ -217,6 +219,8 @@ class IndexedLayer(KVLayer):
         """
         if not self._selector.per_head:
             return entries.flatten()
+        # An entry is `heads` rows: head h of entry e is row e · heads + h. `mT` puts the entries of
+        # all heads side by side, as they stand in the buffer: [n, H], and not [H, n].
         heads = entries.shape[1]
         return (entries.mT * heads + torch.arange(heads, device=entries.device)).flatten()
 

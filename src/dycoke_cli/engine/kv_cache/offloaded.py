@@ -36,7 +36,7 @@ class OffloadedLayer(PrunedLayer):
 
     def _swap(self, swaps: Swaps, start: int) -> None:
         assert self._host is not None
-        if start < self.base:
+        if start < self.base:  # the first selection, or a larger one: room in front for its tokens
             self.keys, self.values = (self._with_room(x, start) for x in (self.keys, self.values))
             self.entries += self.base - start
             self.base = start

@@ -75,11 +75,13 @@ class PrunedLayer(KVLayer):
         # Of a model spread over several devices, the selection may come from another one.
         one, other = self._flat(swaps.source), self._flat(swaps.target)
         for held in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
+            # Only one side has to be copied away: the other is read before it is written.
             moved = held.index_select(0, one)
             held.index_copy_(0, one, held.index_select(0, other))
             held.index_copy_(0, other, moved)
 
     def _flat(self, slots: torch.Tensor) -> torch.Tensor:
+        # (sequence, slot) as a row of `keys.flatten(0, 1)`; slots before `base` aren't held.
         slots = slots.to(self.keys.device)
         return slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base
 

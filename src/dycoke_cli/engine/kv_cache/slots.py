@@ -67,6 +67,10 @@ class Slots:
             active: `[A]`, int64, ascending.
         """
         slot_of = self._slot_of = self._slot_of.to(active.device)
+        # The last A slots before the text are read. An active token in front of them swaps with an
+        # inactive one among them; there are equally many of both, for A slots are to hold A tokens.
+        # Example: V = 5, and slots 0 … 4 hold tokens 0 … 4. Active [0, 3] reads slots 3 and 4, so
+        # tokens 0 and 4 swap.
         self.first = self._padding + len(slot_of) - len(active)
         is_active = torch.zeros_like(slot_of, dtype=torch.bool)
         is_active[active] = True
@@ -75,7 +79,7 @@ class Slots:
         leaving = (~is_active & ~was_evicted).nonzero().flatten()
         source, target = slot_of[entering], slot_of[leaving]
         slot_of[entering], slot_of[leaving] = target, source
-        if not self._filled:
+        if not self._filled:  # in main memory: nothing leaves, and all that is active comes in
             self._filled = True
             entering, source, target = active, slot_of[active], slot_of[active]
         return Swaps(entering + self._tokens_before, self._located(source), self._located(target))

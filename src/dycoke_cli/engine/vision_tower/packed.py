@@ -63,12 +63,16 @@ class PackedVision(TowerInPart):
         grid = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
         _, height, width = grid[0].tolist()
         self._frames = int(grid[:, 0].sum())  # some families give each frame a row of its own
+        # A token is made of a square of patches (2 × 2), which follow each other.
         self._unit = height * width // self._tokens_per_frame
         side = math.isqrt(self._unit)
         self._order = self._order_of(self._config, height // side, width // side)
 
     def _select(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         patches = args[0].unflatten(0, (self._frames, self._tokens_per_frame, self._unit))
+        # The tower may run windows of tokens one behind the other: `order[i]` is the token, in
+        # reading order, that stands at i. A method chooses in reading order (so the inverse,
+        # `order.argsort()`), and what is needed goes back into the tower's.
         order = self._order.to(patches.device)
         self.kept = self._merging.keep(patches.mean(2)[:, order.argsort()])
         is_kept = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
@@ -83,6 +87,7 @@ class PackedVision(TowerInPart):
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         begins = kwargs["cu_seqlens"]
+        # Where the parts of the first frame begin; those of the others repeat them.
         ends = begins.tolist()
         bounds = tuple(end for end in ends if end <= ends[-1] // self._frames)
         if bounds not in self._counts:
@@ -102,6 +107,8 @@ class PackedVision(TowerInPart):
         """Whole frames of what is put out for patches, or for tokens."""
         if self._running is None:  # a layer before the selection
             return None
+        # Behind the merger a row is a token, before it a patch: how many patches are in a row
+        # follows from their numbers. The first patch of each token, divided by that, is the token.
         unit = sum(map(len, self._window.patches)) // len(output)
         of_output = [patches[::unit] // unit for patches in self._window.patches]
         return Window(of_output, self._window.references).widen(output).flatten(0, 1)

@@ -65,6 +65,7 @@ class Window:
         whole: list[torch.Tensor] = []
         parts = patches.split([len(at) for at in self.patches], dim=-2)
         for part, at, reference in zip(parts, self.patches, self.references, strict=True):
+            # The frame that is compared with comes earlier, and is whole by now.
             frame = part if reference is None else whole[reference].index_copy(-2, at, part)
             whole.append(frame)
         return torch.stack(whole)
@@ -75,6 +76,8 @@ class Window:
         Args:
             bounds: the patch with which each part begins, and that behind the last one.
         """
+        # Patches ascend, so how many lie before each bound is a binary search, and a part's count
+        # the difference of two.
         ends = torch.tensor(bounds)
         found = (torch.searchsorted(at.cpu(), ends).diff() for at in self.patches)
         return [counts.tolist() for counts in found]
@@ -170,6 +173,7 @@ class MergedVision(TowerInPart):
         self.kept = self._merging.keep(weights.to(hidden) @ hidden)
         is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
         is_kept.view(-1)[self.kept] = True
+        # A patch goes on if any kept token has a share of it: [F, N] @ [N, P].
         needed = (is_kept.float() @ (weights > 0).float()) > 0
         references = self._merging.references(frames)
         # The class token isn't needed for any visual token, but for whole frames to be whole.
@@ -208,6 +212,8 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
             return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         kwargs = {name: told for name, told in kwargs.items() if name not in _OF_SEQUENCES}
         keys, values = running.window.widen(key[0]), running.window.widen(value[0])
+        # Queries are those of kept patches alone, in order of frames and their parts; keys and
+        # values of whole frames, the rest of them another frame's.
         parts = iter(query.split([n for frame in running.counts for n in frame], dim=2))
         found = []
         for frame in range(len(keys)):
