@@ -169,6 +169,13 @@ def test_markdown_has_the_cells_of_the_tables(done: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
+@pytest.mark.parametrize("name", ["json", "markdown", "csv"])
+def test_each_format_has_a_flag_of_its_own_as_well(name: str, done: Path) -> None:
+    assert report(done, "--format", name) == report(done, f"--{name}")
+    assert report(done, "--format", name) == report(done, "--format", name, f"--{name}")
+    assert report(done, "--format", "text") == report(done)
+
+
 def test_values_separated_by_commas(done: Path) -> None:
     outcome = report(done, "--csv", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
@@ -349,6 +356,8 @@ def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> N
 def test_flags_that_exclude_each_other(done: Path) -> None:
     for flags, sentence in (
         (("--json", "--csv"), "--json and --csv exclude each other; use one of them"),
+        (("--format", "yaml"), "--format must be one of text, json, markdown, csv, not 'yaml'"),
+        (("--csv", "--format", "text"), "--csv and --format text exclude each other"),
         (("--markdown", "--csv"), "--markdown and --csv exclude each other; use one of them"),
         (("--markdown", "--show-changed"), "--show-changed isn't for --markdown: leave it out"),
     ):

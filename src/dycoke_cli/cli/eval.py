@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,29 +15,23 @@ from dycoke_cli.cli import (
     options,
     output,
     pages,
-    render,
 )
 from dycoke_cli.cli.benchmarks import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
+from dycoke_cli.cli.eval_output import write_report
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.evaluation.record import check_folder
-from dycoke_cli.evaluation.report import row_name
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.json_schema import to_dict
 
 if TYPE_CHECKING:
-    from dycoke_cli.evaluation.report import Change, Report
+    pass
 
-UNSCORED = 20
-"""How many of them the text lists; JSON has all."""
 BRIEF = """
     --list --data --check --preset --methods --retain --model --frames --split --limit --shard
     --batch-size --workers --device --quantize --max-new-tokens --judge-model --out --show-changed
@@ -144,36 +137,13 @@ def evaluate(
                 view.note("Answers so far are kept; the same command resumes.")
             raise
         view.stop()
-        write_report(report, as_json, show_changed)
+        write_report(report, "json" if as_json else "text", show_changed)
 
 
 def _given(context: typer.Context) -> set[str]:
     """The names of the parameters that somebody gave, be it with the value of the default."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
-
-
-def write_report(report: Report, as_json: bool, show_changed: bool) -> None:
-    """Write the tables to stdout.
-
-    Args:
-        report: all of it.
-        as_json: as an object.
-        show_changed: with every prediction that a method changed.
-
-    Raises:
-        typer.Exit: with code 1, where questions have no answer.
-    """
-    if as_json:
-        listed = replace(report, changes=report.changed) if show_changed else report
-        output.write_json(to_dict(listed))
-    else:
-        render.evaluation_tables(report)
-        write_unscored(report)
-        if show_changed:
-            write_changes(report)
-    if any(row.failed for row in report.rows):
-        raise typer.Exit(1)
 
 
 def _failures_as_json(
@@ -183,56 +153,3 @@ def _failures_as_json(
         return output.failures_as_json(LIST_SCHEMA, [{}])
     schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
     return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])
-
-
-def write_unscored(report: Report) -> None:
-    """Write what couldn't be scored to stdout, the first of it."""
-    if not report.unscored:
-        return
-    wrong = "Counted as wrong, for nothing could be scored"
-    other = "Not understood, or not answered"
-    output.write(f"\n{wrong if report.rule == OWN_RULE else other}:\n")
-    # What failed may be mended.
-    for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
-        name = row_name(one.spec, one.model, report.model is None)
-        output.line(
-            f"{name}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
-        )
-    if len(report.unscored) > UNSCORED:
-        output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
-
-
-def write_changes(report: Report) -> None:
-    """Write all of them to stdout, row by row."""
-    for row in report.rows:
-        if row.changed is None:
-            continue
-        of = f"{row.changed} of {row.questions} answers"
-        counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
-        name = row_name(row.spec, row.model, report.model is None)
-        output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
-        for change in report.changed:
-            if (change.model, change.spec) == (row.model, row.spec):
-                output.write(_entry(change))
-
-
-_OUTCOMES = {
-    "fixed": "wrong→right",
-    "broken": "right→wrong",
-    "still right": "correct in both",
-    "still wrong": "wrong in both",
-    "graded": "graded, not judged",
-}
-"""By their keys in JSON."""
-
-
-def _entry(change: Change) -> str:
-    question = shown(change.question).replace("\n", "\n                ")
-    return (
-        f"\n  {one_line(change.item)} (video {one_line(change.video)}, {one_line(change.kind)}): "
-        f"{_OUTCOMES[change.outcome]}\n"
-        f"    question    {question}\n"
-        f"    reference   {one_line(change.answer)}\n"
-        f"    baseline    {one_line(change.uncompressed)}\n"
-        f"    compressed  {one_line(change.said)}\n"
-    )

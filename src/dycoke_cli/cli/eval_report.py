@@ -4,23 +4,61 @@ from __future__ import annotations
 
 import contextlib
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from dycoke_cli.cli import options, output, render
-from dycoke_cli.cli.eval import write_report
+from dycoke_cli.cli.eval_output import FORMATS, write_report
 from dycoke_cli.cli.picture_file import check_picture
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
 
+_OUTPUT = "Output"
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN…",
+        help="Folders that `dycoke eval --out` wrote: of one run, of several, or of its shards.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"How the report is printed: {', '.join(FORMATS)}. Default: text.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Markdown = Annotated[
+    bool, typer.Option("--markdown", help="--format markdown.", rich_help_panel=_OUTPUT)
+]
+Csv = Annotated[bool, typer.Option("--csv", help="--format csv.", rich_help_panel=_OUTPUT)]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png|FILE.svg",
+        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
+        "panel for each model (needs the package matplotlib).",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
 
 def report(
     *,
-    runs: options.Runs,
-    markdown: options.Markdown = False,
-    csv: options.Csv = False,
-    plot: options.Plot = None,
+    runs: Runs,
+    form: Format = None,
+    markdown: Markdown = False,
+    csv: Csv = False,
+    plot: Plot = None,
     rule: options.NewRule = None,
     show_changed: options.ShowChanged = False,
     as_json: options.Json = False,
@@ -30,20 +68,26 @@ def report(
 
     Examples:
         dycoke eval report first
-        dycoke eval report shard1 shard2 --markdown
+        dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
 
     Several runs are put together: those of one benchmark, asked under the same conditions, of one
     model or of several. Of an answer that two of them have, the newer counts.
     """
+    aliases = {"json": as_json, "markdown": markdown, "csv": csv}
+    forms = {f"--{name}": name for name, given in aliases.items() if given}
+    if form is not None:
+        forms[f"--format {form}"] = form
     with contextlib.ExitStack() as stack:
-        if as_json:
+        if "json" in forms.values():
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        forms = [
-            f for f, on in (("--json", as_json), ("--markdown", markdown), ("--csv", csv)) if on
-        ]
-        if len(forms) > 1:
+        if form not in (None, *FORMATS):
+            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
+        if len(set(forms.values())) > 1:
             raise UsageError(f"{' and '.join(forms)} exclude each other; use one of them")
+        flag, chosen = next(iter(forms.items()), ("", "text"))
+        if show_changed and chosen not in ("text", "json"):
+            raise UsageError(f"--show-changed isn't for {flag}: leave it out, or use --format json")
         if plot is not None:
             check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
@@ -61,15 +105,4 @@ def report(
             write_figure(accuracy_figure(made), plot)
             for sentence in () if quiet else undrawn(made):
                 render.warning(sentence)
-        if markdown or csv:
-            if show_changed:
-                raise UsageError(
-                    f"--show-changed isn't for {forms[0]}: leave it out, or use --json"
-                )
-            output.write(
-                render.evaluation_markdown(made) if markdown else render.evaluation_csv(made)
-            )
-            if any(row.failed for row in made.rows):
-                raise typer.Exit(1)
-        else:
-            write_report(made, as_json, show_changed)
+        write_report(made, chosen, show_changed)

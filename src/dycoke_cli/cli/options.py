@@ -225,37 +225,6 @@ ShowChanged = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-Runs = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="RUN…",
-        help="Folders that `dycoke eval --out` wrote: of one run, of several, or of its shards.",
-        show_default=False,
-    ),
-]
-Markdown = Annotated[
-    bool,
-    typer.Option("--markdown", help="Print the tables as Markdown.", rich_help_panel=_OUTPUT),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.png|FILE.svg",
-        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
-        "panel for each model (needs the package matplotlib).",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Csv = Annotated[
-    bool,
-    typer.Option(
-        "--csv",
-        help="Print one line of comma-separated values per method.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
 
 Compare = Annotated[
     bool,

@@ -26,7 +26,6 @@ from dycoke_cli.result import Answer, Refusal
 if TYPE_CHECKING:
     from dycoke_cli.bench.document import Report as BenchReport
     from dycoke_cli.cli.model_documents import ModelList
-    from dycoke_cli.evaluation.report import Report
 
 __all__ = [
     "Download",
@@ -34,9 +33,6 @@ __all__ = [
     "bench_tables",
     "check",
     "confirm",
-    "evaluation_csv",
-    "evaluation_markdown",
-    "evaluation_tables",
     "failed",
     "model_table",
     "models_table",
@@ -90,27 +86,6 @@ def model_table(document: ModelList) -> None:
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
-
-
-def evaluation_tables(report: Report) -> None:
-    """Methods compared on a benchmark, on stdout."""
-    from dycoke_cli.cli.render.evaluation import evaluation
-
-    to_stdout(evaluation(report))
-
-
-def evaluation_markdown(report: Report) -> str:
-    """The same tables as Markdown."""
-    from dycoke_cli.cli.render.evaluation_files import markdown
-
-    return markdown(report)
-
-
-def evaluation_csv(report: Report) -> str:
-    """Methods compared on a benchmark, a line of comma-separated values each."""
-    from dycoke_cli.cli.render.evaluation_files import comma_separated
-
-    return comma_separated(report)
 
 
 def bench_tables(report: BenchReport) -> None:
