@@ -17,128 +17,65 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.version import __version__
+from dycoke_cli.compression.base import Method as Method
+from dycoke_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.budget import Budgeted
-    from dycoke_cli.compression.methods.cdpruner import CDPruner
-    from dycoke_cli.compression.methods.dart import DART
-    from dycoke_cli.compression.methods.dycoke import DyCoke
-    from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
-    from dycoke_cli.compression.methods.earlytom import EarlyTom
-    from dycoke_cli.compression.methods.evs import EVS
-    from dycoke_cli.compression.methods.fastv import FastV
-    from dycoke_cli.compression.methods.fastvid import FastVID
-    from dycoke_cli.compression.methods.flashvid import FlashVID
-    from dycoke_cli.compression.methods.holitom import HoliTom
-    from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
-    from dycoke_cli.compression.methods.random_merge import RandomMerge
-    from dycoke_cli.compression.methods.uniform_frames import UniformFrames
-    from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
-    from dycoke_cli.compression.methods.v_cast import VCast
-    from dycoke_cli.compression.methods.vidcom2 import VidCom2
-    from dycoke_cli.compression.methods.visionzip import VisionZip
-    from dycoke_cli.compression.selection import Given, Selection
-    from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score
-    from dycoke_cli.evaluation.folder import FolderDataset
-    from dycoke_cli.evaluation.judge import judge_answers
-    from dycoke_cli.models.families.family import Family
-    from dycoke_cli.models.families.table import FAMILIES
-    from dycoke_cli.models.load import load
-    from dycoke_cli.param import Param
-    from dycoke_cli.result import Answer
-    from dycoke_cli.video import Sampling, read
-
-__all__ = [
-    "DART",
-    "EVS",
-    "FAMILIES",
-    "About",
-    "Answer",
-    "Budgeted",
-    "CDPruner",
-    "Dataset",
-    "DyCoke",
-    "DyCokePlus",
-    "EarlyTom",
-    "Family",
-    "FastV",
-    "FastVID",
-    "FlashVID",
-    "FolderDataset",
-    "Given",
-    "HoliTom",
-    "Item",
-    "Method",
-    "Param",
-    "PruMerge",
-    "PruMergePlus",
-    "RandomMerge",
-    "Sampling",
-    "Score",
-    "Selection",
-    "Uncompressed",
-    "UniformFrames",
-    "UniformSpatial",
-    "VCast",
-    "VidCom2",
-    "VideoSession",
-    "VisionZip",
-    "__version__",
-    "judge_answers",
-    "load",
-    "read",
-]
-
-Uncompressed = Method
+    from dycoke_cli.compression.budget import Budgeted as Budgeted
+    from dycoke_cli.compression.methods import *  # noqa: F403
+    from dycoke_cli.compression.selection import Given as Given
+    from dycoke_cli.compression.selection import Selection as Selection
+    from dycoke_cli.engine.session import VideoSession as VideoSession
+    from dycoke_cli.evaluation.dataset import About as About
+    from dycoke_cli.evaluation.dataset import Dataset as Dataset
+    from dycoke_cli.evaluation.dataset import Item as Item
+    from dycoke_cli.evaluation.dataset import Score as Score
+    from dycoke_cli.evaluation.folder import FolderDataset as FolderDataset
+    from dycoke_cli.evaluation.judge import judge_answers as judge_answers
+    from dycoke_cli.models.families.family import Family as Family
+    from dycoke_cli.models.families.table import FAMILIES as FAMILIES
+    from dycoke_cli.models.load import load as load
+    from dycoke_cli.param import Param as Param
+    from dycoke_cli.result import Answer as Answer
+    from dycoke_cli.video import Sampling as Sampling
+    from dycoke_cli.video import read as read
 
 _HOMES = {
-    "About": ("dycoke_cli.evaluation.dataset", "About"),
-    "Answer": ("dycoke_cli.result", "Answer"),
-    "Budgeted": ("dycoke_cli.compression.budget", "Budgeted"),
-    "CDPruner": ("dycoke_cli.compression.methods.cdpruner", "CDPruner"),
-    "DART": ("dycoke_cli.compression.methods.dart", "DART"),
-    "Dataset": ("dycoke_cli.evaluation.dataset", "Dataset"),
-    "DyCoke": ("dycoke_cli.compression.methods.dycoke", "DyCoke"),
-    "DyCokePlus": ("dycoke_cli.compression.methods.dycoke_plus", "DyCokePlus"),
-    "EarlyTom": ("dycoke_cli.compression.methods.earlytom", "EarlyTom"),
-    "EVS": ("dycoke_cli.compression.methods.evs", "EVS"),
-    "FAMILIES": ("dycoke_cli.models.families.table", "FAMILIES"),
-    "Family": ("dycoke_cli.models.families.family", "Family"),
-    "FastV": ("dycoke_cli.compression.methods.fastv", "FastV"),
-    "FastVID": ("dycoke_cli.compression.methods.fastvid", "FastVID"),
-    "FlashVID": ("dycoke_cli.compression.methods.flashvid", "FlashVID"),
-    "FolderDataset": ("dycoke_cli.evaluation.folder", "FolderDataset"),
-    "Given": ("dycoke_cli.compression.selection", "Given"),
-    "HoliTom": ("dycoke_cli.compression.methods.holitom", "HoliTom"),
-    "Item": ("dycoke_cli.evaluation.dataset", "Item"),
-    "Param": ("dycoke_cli.param", "Param"),
-    "PruMerge": ("dycoke_cli.compression.methods.prumerge", "PruMerge"),
-    "PruMergePlus": ("dycoke_cli.compression.methods.prumerge", "PruMergePlus"),
-    "RandomMerge": ("dycoke_cli.compression.methods.random_merge", "RandomMerge"),
-    "Sampling": ("dycoke_cli.video", "Sampling"),
-    "Score": ("dycoke_cli.evaluation.dataset", "Score"),
-    "Selection": ("dycoke_cli.compression.selection", "Selection"),
-    "UniformFrames": ("dycoke_cli.compression.methods.uniform_frames", "UniformFrames"),
-    "UniformSpatial": ("dycoke_cli.compression.methods.uniform_spatial", "UniformSpatial"),
-    "VCast": ("dycoke_cli.compression.methods.v_cast", "VCast"),
-    "VidCom2": ("dycoke_cli.compression.methods.vidcom2", "VidCom2"),
-    "VideoSession": ("dycoke_cli.engine.session", "VideoSession"),
-    "VisionZip": ("dycoke_cli.compression.methods.visionzip", "VisionZip"),
-    "judge_answers": ("dycoke_cli.evaluation.judge", "judge_answers"),
-    "load": ("dycoke_cli.models.load", "load"),
-    "read": ("dycoke_cli.video", "read"),
+    "About": "dycoke_cli.evaluation.dataset",
+    "Answer": "dycoke_cli.result",
+    "Budgeted": "dycoke_cli.compression.budget",
+    "Dataset": "dycoke_cli.evaluation.dataset",
+    "FAMILIES": "dycoke_cli.models.families.table",
+    "Family": "dycoke_cli.models.families.family",
+    "FolderDataset": "dycoke_cli.evaluation.folder",
+    "Given": "dycoke_cli.compression.selection",
+    "Item": "dycoke_cli.evaluation.dataset",
+    "Param": "dycoke_cli.param",
+    "Sampling": "dycoke_cli.video",
+    "Score": "dycoke_cli.evaluation.dataset",
+    "Selection": "dycoke_cli.compression.selection",
+    "VideoSession": "dycoke_cli.engine.session",
+    "judge_answers": "dycoke_cli.evaluation.judge",
+    "load": "dycoke_cli.models.load",
+    "read": "dycoke_cli.video",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the command line must not wait for torch."""
-    if name not in _HOMES:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    from dycoke_cli.compression import methods
+
+    if name == "__all__":
+        return ["Method", "__version__", *methods.__all__, *_HOMES]
+    if name not in methods.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(methods, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})
 
 
 def _attach(model: Any, method: Method) -> AbstractContextManager[Any]:

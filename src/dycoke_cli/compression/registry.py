@@ -8,53 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from dycoke_cli import plugins
+from dycoke_cli.compression import methods
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.methods.cdpruner import CDPruner
-from dycoke_cli.compression.methods.dart import DART
-from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
-from dycoke_cli.compression.methods.earlytom import EarlyTom
-from dycoke_cli.compression.methods.evs import EVS
-from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.compression.methods.fastvid import FastVID
-from dycoke_cli.compression.methods.flashvid import FlashVID
-from dycoke_cli.compression.methods.holitom import HoliTom
-from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
-from dycoke_cli.compression.methods.random_merge import RandomMerge
-from dycoke_cli.compression.methods.uniform_frames import UniformFrames
-from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
-from dycoke_cli.compression.methods.v_cast import VCast
-from dycoke_cli.compression.methods.vidcom2 import VidCom2
-from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        Method,
-        DyCoke,
-        DyCokePlus,
-        FastV,
-        RandomMerge,
-        UniformFrames,
-        UniformSpatial,
-        EVS,
-        VidCom2,
-        VCast,
-        DART,
-        PruMerge,
-        PruMergePlus,
-        VisionZip,
-        HoliTom,
-        FlashVID,
-        FastVID,
-        CDPruner,
-        EarlyTom,
-    )
-}
+_LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
+METHODS: dict[str, type[Method]] = {method.name: method for method in _LISTED}
 
-DEFAULT = DyCoke.name
+DEFAULT = methods.DyCoke.name
 
 OTHER_ROWS = ("all", "no-video", "one-frame")
 """Names of `--methods` that are no method's: every method, and the controls of the baseline."""
