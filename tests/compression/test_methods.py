@@ -23,8 +23,11 @@ def test_what_is_kept_is_a_choice_of_indices(name, frames):
 
 
 def test_every_method_is_a_public_name():
-    public = {getattr(dycoke_cli, name) for name in dycoke_cli.__all__}
-    assert set(METHODS.values()) <= public
+    public = [getattr(dycoke_cli, name) for name in dycoke_cli.__all__]
+    assert all(method in public for method in METHODS.values())
+    assert {*dycoke_cli.__all__} <= {*dir(dycoke_cli)}
+    with pytest.raises(AttributeError, match="has no attribute 'DyCake'"):
+        _ = dycoke_cli.DyCake
 
 
 def test_none_keeps_everything():
