@@ -105,8 +105,8 @@ test-versions: $(INSTALLED)
 	$(BIN)/python -m tests.installs oldest $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) $(CELLS)
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info results.jsonl .results.jsonl.lock
-	find src tests benchmarks training -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info results.jsonl .results.jsonl.lock
+	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when the dependencies change.
 $(INSTALLED): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
@@ -121,4 +121,5 @@ endif
 	$(PYTHON) -m venv .venv
 	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval
 	@touch $@

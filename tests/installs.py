@@ -35,9 +35,7 @@ PYTHONS = [
     for text in PROJECT["classifiers"]
     if text.startswith(_CLASSIFIER)
 ]
-# That of lmms-eval is of use beside lmms-eval alone, whose range of av is another
-# (docs/lmms-eval.md).
-EXTRAS = [name for name in PROJECT["optional-dependencies"] if name != "lmms-eval"]
+EXTRAS = [*PROJECT["optional-dependencies"]]
 VIDEO = ROOT / "sample_videos" / "move.mp4"
 FAST = ["-p", "tests.quick", "--dist", "loadfile", "-m", "not slow", "tests"]
 # Settings of pip, and the variables that tell uv the same.

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.lmms_eval import reading
-from dycoke_cli.lmms_eval.reading import AHEAD, Reading
 from dycoke_cli.runs.jobs import Job, Video
 from dycoke_cli.runs.read_ahead import Read
 from dycoke_cli.video import Sampling
+from dycoke_lmms_eval import reading
+from dycoke_lmms_eval.reading import AHEAD, Reading
 
 SAMPLING = Sampling(frames=2)
 

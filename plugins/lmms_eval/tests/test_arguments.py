@@ -11,11 +11,11 @@ import pytest
 from dycoke_cli.compression.registry import METHODS, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.lmms_eval.arguments import NAMES, in_arguments, parse, split
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import parameters_of
 from dycoke_cli.video import Sampling
+from dycoke_lmms_eval.arguments import NAMES, in_arguments, parse, split
 
 
 def test_model_method_frames_loading_and_generation() -> None:

@@ -1,13 +1,13 @@
-"""The plugin for lmms-eval: `lmms-eval --model dycoke` finds `manifest` by its entry point.
+"""dycoke in lmms-eval: `lmms-eval --model dycoke` finds `manifest` by its entry point.
 
-Nothing else of this package knows it, and only `model.py` imports lmms-eval.
+Only `model.py` imports lmms-eval.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-MODEL = "dycoke_cli.lmms_eval.model.DycokeChat"
+MODEL = "dycoke_lmms_eval.model.DycokeChat"
 
 
 def manifest() -> Any:

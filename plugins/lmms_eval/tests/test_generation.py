@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.lmms_eval.generation import read_generation, up_to
+from dycoke_lmms_eval.generation import read_generation, up_to
 
 USUAL = GenerationOptions(max_new_tokens=64)
 CHECKPOINT = SimpleNamespace(top_p=0.8, repetition_penalty=1.05, num_beams=None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.lmms_eval.messages import Chat, Shown, read_chat
+from dycoke_lmms_eval.messages import Chat, Shown, read_chat
 
 VIDEO: dict[str, Any] = {"type": "video", "url": "a.mp4"}
 IMAGE: dict[str, Any] = {"type": "image", "url": "a.png"}

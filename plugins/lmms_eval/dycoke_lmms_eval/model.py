@@ -18,13 +18,10 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from loguru import logger
 from tqdm import tqdm
 
+from dycoke_cli import plugins
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
-from dycoke_cli.lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
-from dycoke_cli.lmms_eval.generation import read_generation, up_to
-from dycoke_cli.lmms_eval.messages import Chat, Message, Shown, read_chat
-from dycoke_cli.lmms_eval.reading import AHEAD, Reading
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
@@ -34,6 +31,10 @@ from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import plan_of
 from dycoke_cli.video import Sampling, plan
+from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
+from dycoke_lmms_eval.generation import read_generation, up_to
+from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat
+from dycoke_lmms_eval.reading import AHEAD, Reading
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class DycokeChat(lmms):
         **given: Any,
     ) -> None:
         super().__init__()
+        for problem in plugins.problems:
+            logger.warning(problem.sentence)
         self.accelerator = Accelerator()
         self._rank = self.accelerator.process_index
         self._world_size = self.accelerator.num_processes

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-
-from ..cli.harness import run_here
-from ..evaluation.miniatures import put
+from tests.cli.harness import run_here
+from tests.evaluation.miniatures import put
 
 pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/lmms-eval.md)")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not entry_points(group="lmms_eval.models", name="dycoke"),
+        reason="the plug-in isn't installed: pip install --no-deps --editable plugins/lmms_eval",
+    ),
+]
 
 HERE = Path(__file__).parent
 FRAMES = 8
@@ -61,7 +67,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def source_path() -> str:
-    return os.pathsep.join([str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+    here = [str(HERE.parents[2] / "src"), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(here)
 
 
 class Tasks:
