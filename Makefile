@@ -1,5 +1,7 @@
 # make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
-# make test     lint and all tests
+# make test     lint and the tests, in less than six minutes on two cores
+# make test-all    the same and the extended ones, as CI runs them: Ray, the wheel, training, lmms-eval,
+#               rehearsals of the tools, the longest runs of real models
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
@@ -33,16 +35,19 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 CELLS := tests/families
 
 # One per core, each on one thread: tiny models gain nothing from more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
+TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
 
-test: lint
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+test: $(INSTALLED)
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) -m "not extended"; }'
+
+test-all: $(INSTALLED)
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST); }'
 
 # Each file on one worker: its share of the time is counted there.
 test-quick: $(INSTALLED)

@@ -75,11 +75,14 @@ class _Wide(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.float:
             return args[0].double()
-        if any(value is torch.float32 for value in args):
-            args = [torch.float64 if value is torch.float32 else value for value in args]
-        if kwargs and kwargs.get("dtype") is torch.float32:
+        for value in args:  # written out: half a million calls in the tests of the families
+            if value is torch.float32:
+                args = [torch.float64 if value is torch.float32 else value for value in args]
+        if not kwargs:
+            return func(*args)
+        if kwargs.get("dtype") is torch.float32:
             kwargs = kwargs | {"dtype": torch.float64}
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _wide(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

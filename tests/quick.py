@@ -8,12 +8,13 @@ skipped (tests).
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+from tests.limits import processor_time
 
 SECONDS_PER_FILE = 0.25
 
@@ -36,14 +37,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    begin = _processor_time()
+    begin = processor_time()
     try:
         return (yield)
     finally:
-        _spent[item.path] += _processor_time() - begin
-
-
-def _processor_time() -> float:
-    """Seconds of this process and of those that it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+        _spent[item.path] += processor_time() - begin

@@ -30,6 +30,7 @@ def test_the_tests_that_should_notice_are_there() -> None:
         assert name.partition("[")[0] in (ROOT / path).read_text() if name else True, test
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_cases_that_should_notice_are_collected() -> None:
     """One that isn't there would pass for a test that is red."""

@@ -11,6 +11,7 @@ from tests.soaking.rendered import make_clips
 from tests.soaking.verdict import faults
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_nothing_lost_and_nothing_twice(engine: str, tmp_path: Path) -> None:

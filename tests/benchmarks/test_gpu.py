@@ -66,6 +66,7 @@ def texts(plan: Plan) -> list[str]:
     return [(plan.pages / page).read_text(encoding="utf-8") for page in PAGES]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
     plan: Plan, capfd: pytest.CaptureFixture[str]
@@ -83,6 +84,7 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
     assert capfd.readouterr().err.splitlines() == ["tests: done before", "speed-5: done before"]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_an_interrupted_stage_measures_only_what_is_missing(plan: Plan) -> None:
     prefill(plan, missing=1)
@@ -116,6 +118,7 @@ def test_until_a_stage_is_done_the_pages_stay_as_they_are(plan: Plan) -> None:
     assert all("Not measured on a GPU yet" in text or "NVIDIA" in text for text in before)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "summary"),
@@ -200,6 +203,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_needs_no_package_that_transformers_does_without(plan: Plan) -> None:
     """Neither the decoder nor what the command line is made of is on a machine with a GPU."""

@@ -156,6 +156,7 @@ def test_a_wrong_heat_is_told_before_any_is_run(monkeypatch: pytest.MonkeyPatch)
         main(frames=["8x1"], language_frames=["8"])
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     app = typer.Typer()

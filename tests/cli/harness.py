@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 from dycoke_cli.cli.main import main
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "sample_videos" / "move.mp4"
@@ -64,7 +65,7 @@ def run_process(
     command: Sequence[str], *arguments: str | Path, stdin: bytes = b"", **environment: str
 ) -> Outcome:
     """Run a command as a process, its streams connected to pipes."""
-    done = subprocess.run(
+    done = warm.run(
         [*command, *map(str, arguments)],
         input=stdin,
         capture_output=True,
@@ -94,15 +95,13 @@ def run_in_terminal(
         exit code, what the terminal got, what the pipe got.
     """
     terminal, slave = pty.openpty()
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*command, *map(str, arguments)],
         stdin=slave,
         stdout=slave if streams in ("both", "out") else subprocess.PIPE,
         stderr=slave if streams in ("both", "err") else subprocess.PIPE,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment},
         start_new_session=True,
-        # What runs in the background ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(slave)
     if typed:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.runs.results import open_results
+from tests import warm
 from tests.runs.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
@@ -28,13 +29,11 @@ def clips(tmp_path: Path) -> Path:
 
 
 def start(*arguments: str | Path, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return warm.Popen(
         [*PRETENDING, "batch", *map(str, arguments), *MINI],
         cwd=ROOT,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        # What runs in the background ignores Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -110,7 +109,7 @@ def children(pid: int) -> set[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_ends_the_decoders(number: int) -> None:
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI],
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -217,6 +217,7 @@ def test_a_question_beyond_the_bundled_model_is_refused() -> None:
     assert re.search(r"Error: .*fishmonger.*the model wasn't asked: it only knows", run.err)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_bundled_model_with_two_methods_and_the_controls(tmp_path: Path) -> None:
     flags = ("--methods", "none,dycoke,no-video", "--runs", "2", "--frames", "16", "--json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation.answers import FILE
+from tests import warm
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.runs.clusters import cluster_of
@@ -117,6 +117,7 @@ def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
     assert tables(*folders) == tables(whole)
 
 
+@pytest.mark.extended
 def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any) -> None:
     answered(name, data, tmp_path, "--engine", "ray", "--address", cluster.address)
     assert predictions(tmp_path) == predictions(whole)
@@ -131,7 +132,7 @@ def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.extended)])
 def test_killed_in_mid_run_it_resumes(
     engine: str, data: Path, asked: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -140,11 +141,10 @@ def test_killed_in_mid_run_it_resumes(
         how += ["--address", request.getfixturevalue("cluster").address]
     command = [*map(str, flags("mvbench", data, tmp_path)), *how, "--quiet"]
     journal, enough = tmp_path / FILE, 4
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*REAL, *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
         deadline = time.monotonic() + PATIENCE_S

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 from .harness import CLIP, FAKE, REAL, run_in_terminal, run_process
 
 SLOW = {"FAKE_PAUSE_S": "0.2"}
@@ -141,7 +143,7 @@ def test_interrupt_while_working_is_one_word() -> None:
 
 
 def test_reader_that_leaves_hears_nothing() -> None:
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*FAKE, *map(str, ASK)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -159,7 +161,7 @@ def test_reader_that_leaves_hears_nothing() -> None:
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_full_disk(flags: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
+        done = warm.run(
             [*FAKE, *map(str, ASK), *flags],
             stdout=full,
             stderr=subprocess.PIPE,
@@ -172,7 +174,7 @@ def test_full_disk(flags: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> None:
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*FAKE, "ask", "-", "What?"],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -194,7 +196,7 @@ def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> No
 def of_a_terminal() -> tuple[subprocess.Popen[bytes], int]:
     """The command with a terminal of its own; it has begun to answer."""
     terminal, slave = pty.openpty()
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*FAKE, *map(str, ASK)],
         stdin=slave,
         stdout=slave,

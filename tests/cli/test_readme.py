@@ -46,6 +46,7 @@ def in_shell(block: str, **more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
 @pytest.mark.parametrize("block", blocks("sh"))
@@ -55,6 +56,7 @@ def test_shell_block(block: str) -> None:
     assert done.stdout.strip() or "--out" in block
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
 def test_cluster_block() -> None:
@@ -70,6 +72,7 @@ def test_cluster_block() -> None:
     assert all(line["answer"] for line in lines)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ def documents(*arguments: Any) -> list[dict[str, Any]]:
     return run.objects
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("thing", ["blue star", "green square"])
 def test_the_bundled_model_uses_what_the_subtitles_say(thing: str, video: Path) -> None:
@@ -132,6 +133,7 @@ def test_the_bundled_model_uses_what_the_subtitles_say(thing: str, video: Path) 
     assert "subtitles" not in without
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_batch_finds_those_of_each_video(video: Path, tmp_path: Path) -> None:
     """One has a file, one has none, and that of one is broken."""

@@ -24,6 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_bundled_model_is_verified(here: Path) -> None:
     run = run_here("verify", "mini", "--dtype", "float32")
@@ -42,6 +43,7 @@ def test_the_bundled_model_is_verified(here: Path) -> None:
     assert all(answer["answer"] for answer in report["answers"])
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_as_json_and_quiet(here: Path) -> None:
     run = run_here("verify", "mini", "--json", "--quiet", "--out", "mine.json")
@@ -50,6 +52,7 @@ def test_as_json_and_quiet(here: Path) -> None:
     assert valid(run.object, "verify", "report")["verdict"] == "verified"
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     arrange = Slots.arrange

@@ -14,7 +14,7 @@ from tests.installs import copy_sources
 
 from .harness import PATIENCE_S
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 LARGEST_BYTES = 20_000_000
 NO_NETWORK = """
 import socket

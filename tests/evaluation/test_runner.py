@@ -31,6 +31,7 @@ from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
+from tests import warm
 
 from .samples import Samples
 
@@ -386,14 +387,12 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
 def start(folder: Path, *flags: str, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     """`dycoke eval samples` as a process."""
     small = ("--limit", "3", "--frames", "4", "--out", str(folder), "--json")
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-m", "tests.evaluation.samples", "eval", "samples", *small, *flags],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=start_new_session,
-        # What runs in the background ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -78,6 +78,7 @@ print(json.dumps([needed, int(peak.split()[1]) * 1024 - before, loaded.weights_b
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize(

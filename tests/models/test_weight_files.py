@@ -220,6 +220,7 @@ def loaded_from(hub: Hub, home: Path, *pulled: str) -> str:
     return run.out
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
@@ -237,6 +238,7 @@ def test_a_repository_that_refers_elsewhere(
     assert not any(name.endswith(("safetensors", ".bin")) for _, name, _ in hub.fetched)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"model.safetensors": None, INDEX: "one.safetensors"}])
 def test_a_repository_in_the_cache(changes: dict[str, str | None], tmp_path: Path) -> None:

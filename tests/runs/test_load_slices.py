@@ -19,6 +19,7 @@ from .parts import CLIPS, PLAN, jobs_in
 psutil = pytest.importorskip("psutil")
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_slices_get_the_answers_of_the_local_engine() -> None:
     jobs = [job for job in jobs_in(CLIPS, "What?", "Where?") if "minute" not in job.video.name]

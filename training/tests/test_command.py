@@ -40,6 +40,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return LlavaOnevisionForConditionalGeneration.from_pretrained(folder).state_dict()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
@@ -99,6 +100,7 @@ def test_the_pages_name_every_command_and_no_other(page: str) -> None:
     assert named == [command.callback.__name__ for command in program.app.registered_commands]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_is_a_program() -> None:
     done = subprocess.run(

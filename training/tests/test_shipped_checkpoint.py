@@ -62,6 +62,7 @@ def test_it_is_the_model_that_training_makes():
     assert {n: w.shape for n, w in stored.items()} == {n: w.shape for n, w in fresh.items()}
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_is_right_about_the_demo():
     session = VideoSession(load("mini", device="cpu"), read(DEMO, Sampling(frames=32)))
@@ -71,6 +72,7 @@ def test_it_is_right_about_the_demo():
         assert answer.removesuffix(".")[4:] in told
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_answers_questions_about_videos_that_it_never_saw():
     shapes, loaded, right = Shapes(), load("mini", device="cpu"), []

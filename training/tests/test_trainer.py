@@ -41,6 +41,7 @@ def run(folder, until: int | None = None) -> Trainer:
     return trainer
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
     whole = run(tmp_path / "whole")
@@ -57,6 +58,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_learns(tmp_path) -> None:
     """A few steps of the first stage: what is read off tokens gets better than at the start."""

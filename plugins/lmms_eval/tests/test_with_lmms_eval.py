@@ -22,6 +22,7 @@ from tests.evaluation.miniatures import put
 pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/lmms-eval.md)")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.extended,
     pytest.mark.skipif(
         not entry_points(group="lmms_eval.models", name="dycoke"),
         reason="the plug-in isn't installed: pip install --no-deps --editable plugins/lmms_eval",

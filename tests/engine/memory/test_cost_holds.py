@@ -76,6 +76,7 @@ IN_DTYPES = [
 ]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize("options", IN_DTYPES)

@@ -18,7 +18,7 @@ from tests.cli.harness import REAL, ROOT
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 CLIPS = ("appear.mp4", "move.mp4", "turn.mp4", "vanish.mp4")
 # So that both engines reckon alike to the last digit.

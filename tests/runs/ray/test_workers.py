@@ -22,7 +22,7 @@ from dycoke_cli.runs.ray.workers import OnRay
 from tests.runs.clusters import add_node, cluster_of
 from tests.runs.pretending import PLAN, cannot_load, jobs_named, pretend
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

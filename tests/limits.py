@@ -1,0 +1,72 @@
+"""A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
+
+A test that isn't marked `slow` fails if it takes more than two seconds of processor time, its own
+and that of the processes that it waited for. Fixtures of a module or a session are for all who use
+them, and not counted. On a machine so slow that this fails: PYTEST_ADDOPTS=--cpu-limit=4.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+# Nearly every worker comes to need it: imported before the first test, it is on no test's account.
+ENGINE = ("dycoke_cli.engine.session", "dycoke_cli.models.load", "dycoke_cli.runs.local", "av")
+
+_shared = 0.0
+"""Seconds spent on fixtures that outlive their test."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu-limit", type=float, default=2.0, help="seconds for a test not `slow`")
+
+
+@pytest.hookimpl(trylast=True)  # behind -m and -k
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow ones first, so that workers end together; what is beside each other stays so."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for module in ENGINE if len(items) > 1000 else ():
+        __import__(module)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    item.stash[_BEGIN] = processor_time() - _shared
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    global _shared
+    begin, shared = processor_time(), _shared
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            _shared = shared + processor_time() - begin
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    spent = processor_time() - _shared - item.stash[_BEGIN]
+    limit = item.config.getoption("--cpu-limit")
+    slow = item.get_closest_marker("slow")
+    if call.when == "call" and report.passed and not slow and spent > limit:
+        report.outcome = "failed"
+        report.longrepr = f"{spent:.1f} s of processor time: make it faster, or mark it slow"
+    return report
+
+
+_BEGIN = pytest.StashKey[float]()
+
+
+def processor_time() -> float:
+    """Seconds of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,261 @@
+"""`subprocess` for tests of commands: Python processes that begin with the libraries imported.
+
+`Popen` and `run` start `[sys.executable, "-m", module, …]`, `[sys.executable, "-c", code, …]` and
+`[sys.executable, file, …]` as `subprocess` does, but fork them from a process that has imported
+what every command does, and torch and all else that the engine needs (five seconds of a processor).
+What a fork can't do alike is a process of `subprocess`: other programs, a `preexec_fn`, environment
+variables that are read while a library is imported, another system than Linux.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import io
+import os
+import pickle
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).parents[1]
+# What every command imports, and then all that an answer of the bundled model needs.
+COMMAND = ("dycoke_cli.cli.main",)
+ENGINE = ("av", "dycoke_cli.engine.session", "dycoke_cli.models.load", "dycoke_cli.runs.local")
+OWN = ("dycoke_cli", "tests")
+# Variables that libraries and the interpreter read when they begin.
+READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
+              "PYTHON", "PY_COLORS", "RAY", "TORCH", "TRANSFORMERS", "XDG_")  # fmt: skip
+STREAMS = ("stdin", "stdout", "stderr")
+UNBUFFERED = "PYTHONUNBUFFERED"
+SET_CHILD_SUBREAPER = 36  # of prctl(2)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How a process begins."""
+
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    new_session: bool
+
+
+class Popen(subprocess.Popen[Any]):
+    """A process that is forked where that makes no difference, and its own child all the same."""
+
+    def _execute_child(
+        self, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any,
+        env: Mapping[str, str] | None, startupinfo: Any, creationflags: Any, shell: Any,
+        p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
+        restore_signals: Any, gid: Any, gids: Any, uid: Any, umask: Any, start_new_session: bool,
+        process_group: Any,
+    ) -> None:  # fmt: skip
+        environment = dict(os.environ if env is None else env)
+        # What `subprocess` does itself, for it knows how.
+        others = (preexec_fn, pass_fds, startupinfo, shell, gid, gids, uid, process_group != -1)
+        program, *arguments = [args] if isinstance(args, str) else map(str, args)
+        if (
+            sys.platform != "linux"
+            or any(others)
+            or program != sys.executable
+            or (arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"))
+            or read_early(environment) != _forking().environment
+        ):
+            super()._execute_child(
+                args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo,
+                creationflags, shell, p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite,
+                restore_signals, gid, gids, uid, umask, start_new_session, process_group,
+            )  # type: ignore[misc]  # fmt: skip
+            return
+        start = _Start(arguments, str(cwd or os.getcwd()), environment, start_new_session)
+        given = (p2cread, c2pwrite, errwrite)
+        streams = [own if pipe == -1 else pipe for own, pipe in enumerate(given)]
+        try:
+            self.pid = _forking().start(start, streams)
+        finally:
+            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+        self._child_created = True
+
+
+def run(command: Any, **how: Any) -> subprocess.CompletedProcess[Any]:
+    """`subprocess.run`, by `Popen` of this file."""
+    data, limit, check = how.pop("input", None), how.pop("timeout", None), how.pop("check", False)
+    if how.pop("capture_output", False):
+        how |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if data is not None:
+        how["stdin"] = subprocess.PIPE
+    with Popen(command, **how) as process:
+        try:
+            out, err = process.communicate(data, limit)
+        except BaseException:
+            process.kill()
+            raise
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    if check:
+        done.check_returncode()
+    return done
+
+
+def read_early(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of these variables, those that can't be changed any more once a process has begun."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_EARLY) and name != UNBUFFERED
+    }
+
+
+@cache
+def _forking() -> _Forking:
+    return _Forking()
+
+
+class _Forking:
+    """The process that others are forked from."""
+
+    def __init__(self) -> None:
+        self.environment = read_early(os.environ)
+        self._turn = threading.Lock()
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
+                cwd=ROOT,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        atexit.register(self.close)
+
+    def start(self, start: _Start, streams: list[int]) -> int:
+        """Begin a process, which is a child of this one; its id.
+
+        It is forked twice, and the one between ends at once: then the nearest ancestor that asked
+        for it becomes the parent.
+        """
+        libc = ctypes.CDLL(None)
+        with self._turn:
+            libc.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            try:
+                socket.send_fds(self._channel, [pickle.dumps(start)], streams)
+                pid = int(self._channel.recv(64))
+                assert self._channel.recv(64) == b"ended"
+            finally:
+                libc.prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        return pid
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.wait()
+
+
+def _serve(channel: socket.socket) -> NoReturn:
+    for module in COMMAND:
+        importlib.import_module(module)
+    kept = {*sys.modules}
+    for module in ENGINE:
+        importlib.import_module(module)
+    # Of this package, a process imports the engine itself, or what it puts in its place.
+    for module in {*sys.modules} - kept:
+        package, _, name = module.rpartition(".")
+        if module.partition(".")[0] in OWN:
+            del sys.modules[module]
+            if package in kept:
+                delattr(sys.modules[package], name)
+    gc.collect()
+    gc.freeze()  # else the first collection in a process would copy every page
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        message, streams, _, _ = socket.recv_fds(channel, 2**20, 3)
+        if not message:
+            os._exit(0)
+        between = os.fork()
+        if not between:
+            pid = os.fork()
+            if pid:
+                channel.send(str(pid).encode())
+                os._exit(0)
+            channel.close()
+            _begin(pickle.loads(message), streams)
+        for stream in streams:
+            os.close(stream)
+        os.waitpid(between, 0)
+        channel.send(b"ended")
+
+
+def _begin(start: _Start, streams: list[int]) -> NoReturn:
+    for number, (stream, name) in enumerate(zip(streams, STREAMS, strict=True)):
+        os.dup2(stream, number)
+        os.close(stream)
+        old, written = getattr(sys, name), name != "stdin"
+        buffered = not (written and start.environment.get(UNBUFFERED))
+        mode, size = ("wb" if written else "rb"), (-1 if buffered else 0)
+        pipe = open(number, mode, size, closefd=False)  # noqa: SIM115 (open until the end)
+        how = {"write_through": bool(start.environment.get(UNBUFFERED))}
+        how["line_buffering"] = not how["write_through"] and (name == "stderr" or pipe.isatty())
+        setattr(sys, name, io.TextIOWrapper(pipe, old.encoding, old.errors, **how))
+    if start.new_session:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(start.folder)
+    os.environ.clear()
+    os.environ.update(start.environment)
+    tempfile.tempdir = None
+    os._exit(_run(start.arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run what Python is told to with these arguments; its exit code."""
+    code = 0
+    try:
+        _run_main(arguments)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as Python has it
+    return code
+
+
+def _run_main(arguments: list[str]) -> None:
+    how, *sys.argv = arguments
+    if how == "-m":
+        sys.path[0] = os.getcwd()
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    elif how == "-c":
+        sys.path[0] = ""
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        code, sys.argv[0] = sys.argv[0], "-c"
+        exec(compile(code, "<string>", "exec"), vars(main))
+    else:
+        sys.path[0] = os.path.dirname(os.path.abspath(how))
+        sys.argv.insert(0, how)
+        runpy.run_path(how, run_name="__main__")
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
