@@ -1,0 +1,59 @@
+"""`make test`: what takes too long without saying so fails, and slow tests run first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import subprocess, sys, time, pytest
+
+SPIN = "import time\\nwhile time.process_time() < 0.5: pass"
+
+def spin():
+    begin = time.process_time()
+    while time.process_time() < begin + 0.5:
+        pass
+
+@pytest.fixture(scope="module")
+def shared():
+    spin()
+
+@pytest.fixture
+def own():
+    spin()
+
+def test_for_all(shared): pass
+def test_alone(own): pass
+def test_in_a_process(): subprocess.run([sys.executable, "-c", SPIN], check=True)
+def test_waits(): time.sleep(0.5)
+def test_wrong(): assert spin()
+
+@pytest.mark.slow
+def test_marked(): spin()
+"""
+
+
+def test_two_seconds_of_a_processor(pytester: pytest.Pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers = slow")
+    pytester.makepyfile(TESTS)
+    arguments = ("-p", "tests.limits", "--cpu-limit", "0.4", "-v", "-p", "no:cacheprovider")
+    found = pytester.runpytest_subprocess(*arguments)
+    found.assert_outcomes(passed=3, failed=3)
+    found.stdout.fnmatch_lines(
+        [
+            "*::test_marked PASSED*",
+            "*::test_for_all PASSED*",
+            "*::test_alone FAILED*",
+            "*::test_in_a_process FAILED*",
+            "*::test_waits PASSED*",
+            "*::test_wrong FAILED*",
+            "0.? s of processor time: make it faster, or mark it slow",
+            "*AssertionError*",
+        ]
+    )
