@@ -15,9 +15,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
-from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
+from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.runs.discovery import SUFFIXES
 from dycoke_cli.unicode import display_name
@@ -128,7 +130,7 @@ def without_suffix(name: str) -> str:
     return stem if suffix.lower() in SUFFIXES else name
 
 
-class FolderDataset(ABC):
+class FolderDataset(Dataset, ABC):
     """A benchmark in a folder of the user's; see `Dataset`.
 
     Args:
@@ -142,7 +144,7 @@ class FolderDataset(ABC):
     group: ClassVar[str]
     """Its name on the command line, without a task."""
     about: ClassVar[About]
-    """See `Dataset.about`."""
+    """What it is, as of every `Dataset`."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """Parts that can be asked alone."""
     rules: ClassVar[Mapping[str, Rule]] = {}
@@ -154,8 +156,8 @@ class FolderDataset(ABC):
         self._unknown: dict[str, None] = {}
 
     @property
+    @override
     def name(self) -> str:
-        """See `Dataset.name`."""
         return self.group if self.task is None else f"{self.group}_{self.task}"
 
     @abstractmethod
@@ -180,18 +182,21 @@ class FolderDataset(ABC):
 
     @staticmethod
     @abstractmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`."""
+        """What an answer is worth; each benchmark has its own rule."""
 
+    @override
     def edition(self, split: Split) -> str:
-        """See `Dataset.edition`: a fingerprint of the annotations."""
+        """A fingerprint of the annotations."""
         digest = hashlib.sha256()
         for path in self.files(split):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:12]
 
+    @override
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
-        """See `Dataset.items`; the first videos are those that a hash of their names puts first."""
+        """The first videos are those that a hash of their names puts first."""
         items = self.read(split)
         seen: set[str] = set()
         for item in items:
@@ -202,19 +207,20 @@ class FolderDataset(ABC):
         chosen = set(sorted(videos, key=_shuffled)[:limit_videos])
         return [item for video, all_ in videos.items() if video in chosen for item in all_]
 
+    @override
     def notes(self) -> list[str]:
-        """See `Dataset.notes`: fields that aren't known."""
+        """Fields that aren't known."""
         if not self._unknown:
             return []
         fields = ", ".join(map(display_name, self._unknown))
         return [f"{self.name} has fields in its files that aren't known, and are ignored: {fields}"]
 
+    @override
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """See `Dataset.missing`."""
         return [video for video in videos if self.find(video) is None]
 
+    @override
     def file(self, video: str) -> Path:
-        """See `Dataset.file`."""
         return self.find(video) or self.folder.path / video
 
     def required(self, *patterns: str) -> Path:

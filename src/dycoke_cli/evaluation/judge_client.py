@@ -91,7 +91,7 @@ class OpenAIClient:
         self._deadline_s = (retries + 1) * timeout_s + retries * LONGEST_PAUSE_S
 
     def ask(self, system: str, user: str) -> Reply:
-        """See `Client.ask`."""
+        """Send two messages, and wait for the reply, as every `Client` does."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         openai = self._openai
         try:

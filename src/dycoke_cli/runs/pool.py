@@ -100,7 +100,7 @@ class _Sent:
         self.ended = False
 
     def take(self, timeout_s: float) -> Read | None:
-        """See `Videos.take`; how long it waits is known at the other end."""
+        """The next video, as of every `Videos`; how long it waits is known at the other end."""
         if self.ended:
             return None
         self._connection.send(_Word.WANTS)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
@@ -36,12 +38,12 @@ class ActivityNetQA(FolderDataset):
         judge="answer",
     )
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(f"{_FILES[split]}_{which}.json") for which in ("q", "a")]
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         paths = self.files(split)
         asked = self.checked(read_rows(paths[0]), ("video_name", "question", "question_id"))
         told = self.checked(read_rows(paths[1]), ("answer", "type", "question_id"))
@@ -68,13 +70,14 @@ class ActivityNetQA(FolderDataset):
             )
         return items
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`."""
         return self.folder.video(f"v_{video}") or self.folder.video(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the same words, whatever their case and the punctuation at the ends.
+        """The same words, whatever their case and the punctuation at the ends.
 
         `official` is the published script's own rule: the same text.
         """

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
@@ -80,40 +82,44 @@ class MVBench(FolderDataset):
     tasks: ClassVar[tuple[str, ...]] = tuple(_TASKS)
     rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: mvbench}
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(f"{task}.json") for task in self._asked()]
 
+    @override
     def edition(self, split: Split) -> str:
-        """See `Dataset.edition`: of parts that were cut beforehand other frames are seen."""
+        """Tells parts that were cut beforehand, of which other frames are seen."""
         parts = [item for item in self.read(split) if item.video.startswith((*_CUT,))]
         cut = sum(item.start_s is None for item in parts)
         return super().edition(split) + (f"-cut{cut}" if cut else "")
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         return [
             self._item(task, number, row)
             for task, path in zip(self._asked(), self.files(split), strict=True)
             for number, row in enumerate(self.checked(read_rows(path), _FIELDS, _ALSO))
         ]
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`: the whole video, or else what was cut out of it."""
+        """The whole video, or else what was cut out of it."""
         source = next(folder for folder in _TASKS.values() if video.startswith(f"{folder}/"))
         name = video.removeprefix(f"{source}/")
         return self._whole(source, name) or (
             self.folder.video(name, _CUT[source]) if source in _CUT else None
         )
 
+    @override
     def file(self, video: str) -> Path:
-        """See `Dataset.file`: a folder of frames is made a video, which is kept in the cache."""
+        """The video; of a folder of frames one is made, and kept in the cache."""
         found = super().file(video)
         return as_video(found) if found.is_dir() else found
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the letter."""
+        """By the letter that was chosen."""
         return score_choice(item, said)
 
     def _asked(self) -> tuple[str, ...]:

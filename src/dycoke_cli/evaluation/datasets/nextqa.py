@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.evaluation.annotations import read_json, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
@@ -36,12 +38,12 @@ class NextQA(FolderDataset):
     )
     rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: nextqa}
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(_FILES[split])]
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         rows = self.checked(read_rows(self.files(split)[0]), _FIELDS, _ALSO)
         items = []
         for row in rows:
@@ -60,13 +62,15 @@ class NextQA(FolderDataset):
             )
         return items
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`: by its own name, or by the one that the map gives it."""
+        """By its own name, or by the one that the map gives it."""
         return self.folder.video(video) or self._mapped(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the letter."""
+        """By the letter that was chosen."""
         return score_choice(item, said)
 
     def _mapped(self, video: str) -> Path | None:

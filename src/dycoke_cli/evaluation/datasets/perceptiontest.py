@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_json
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
@@ -35,12 +37,12 @@ class PerceptionTest(FolderDataset):
     )
     rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: perceptiontest}
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(*_FILES)]
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         path = self.files(split)[0]
         items = []
         for video, about in read_json(path, dict).items():
@@ -60,13 +62,14 @@ class PerceptionTest(FolderDataset):
                 )
         return items
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`."""
         return self.folder.video(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the letter."""
+        """By the letter that was chosen."""
         return score_choice(item, said)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
@@ -56,16 +58,17 @@ class Questions(FolderDataset):
         self._items = self._read()
 
     @property
+    @override
     def name(self) -> str:
-        """See `Dataset.name`: that of the file."""
+        """That of the file."""
         return self._file.name
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self._file]
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         return self._items
 
     def _read(self) -> list[Item]:
@@ -91,14 +94,16 @@ class Questions(FolderDataset):
             items[item.id] = item
         return [*items.values()]
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`: below the folder, or by its whole path."""
+        """Below the folder, or by its whole path."""
         path = Path(video)
         return path if path.is_absolute() and path.is_file() else self.folder.video(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the letter, or exact match."""
+        """By the letter that was chosen, or by exact match."""
         return score_choice(item, said) if item.options else exact_match(item, said)
 
     def _item(self, number: int, row: Row) -> Item:

@@ -14,9 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.evaluation.choices import chosen
-from dycoke_cli.evaluation.dataset import About, Item, Score, Split
+from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import share_in_order, share_told
 from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.shapes.script import from_json
@@ -26,7 +28,7 @@ EDITION = "1"
 _LETTERS = 4
 
 
-class Shapes:
+class Shapes(Dataset):
     """The benchmark; see `Dataset`."""
 
     name = "shapes"
@@ -39,12 +41,12 @@ class Shapes:
         source="bundled; clips are rendered when they are first needed",
     )
 
+    @override
     def edition(self, split: Split) -> str:
-        """See `Dataset.edition`."""
         return EDITION
 
+    @override
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
-        """See `Dataset.items`."""
         videos = [v for v in _videos() if v["split"] == split][:limit_videos]
         found = []
         for video in videos:
@@ -62,16 +64,18 @@ class Shapes:
                 )
         return found
 
+    @override
     def notes(self) -> list[str]:
-        """See `Dataset.notes`."""
         return []
 
+    @override
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """See `Dataset.missing`: all can be made."""
+        """None: all can be made."""
         return []
 
+    @override
     def file(self, video: str) -> Path:
-        """See `Dataset.file`: in the cache, rendered if need be."""
+        """In the cache, rendered if need be."""
         folder = cache_folder() / f"{self.name}-{EDITION}"
         path = folder / f"{video}.mp4"
         if not path.is_file():

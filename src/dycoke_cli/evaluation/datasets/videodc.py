@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.evaluation.annotations import ROW_FILES, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.descriptions import rouge_l
@@ -34,12 +36,12 @@ class VideoDC(FolderDataset):
         judge="caption",
     )
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(*(stem + suffix for suffix in ROW_FILES for stem in _STEMS))]
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         rows = self.checked(read_rows(self.files(split)[0]), _FIELDS)
         return [
             Item(
@@ -53,12 +55,13 @@ class VideoDC(FolderDataset):
             for row in rows
         ]
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`."""
         return self.folder.video(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: ROUGE-L F1 against the reference."""
+        """By ROUGE-L F1 against the reference."""
         said = answer_of(said)
         return Score(False, value=rouge_l(item.answer, said), parsed=bool(said.strip()))

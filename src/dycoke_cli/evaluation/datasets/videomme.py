@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, score_choice
@@ -55,27 +57,28 @@ class VideoMME(FolderDataset):
     rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: videomme}
     options_as_list: bool = False
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`."""
         return [self.required(*(stem + suffix for suffix in ROW_FILES for stem in _STEMS))]
 
+    @override
     def edition(self, split: Split) -> str:
-        """See `Dataset.edition`."""
         return super().edition(split) + ("-list" if self.options_as_list else "")
 
+    @override
     def read(self, split: Split) -> list[Item]:
-        """See `FolderDataset`."""
         return [
             self._item(row) for row in self.checked(read_rows(self.files(split)[0]), _FIELDS, _ALSO)
         ]
 
+    @override
     def find(self, video: str) -> Path | None:
-        """See `FolderDataset`."""
         return self.folder.video(video)
 
     @staticmethod
+    @override
     def score(item: Item, said: str) -> Score:
-        """See `Dataset.score`: the letter."""
+        """By the letter that was chosen."""
         return score_choice(item, said)
 
     def prompt(self, video: str, question: str) -> str:
@@ -119,12 +122,14 @@ class VideoMMEWithSubtitles(VideoMME):
         super().__init__(folder, task)
         self._lines: dict[str, str] = {}
 
+    @override
     def files(self, split: Split) -> list[Path]:
-        """See `FolderDataset`: subtitles are part of the questions."""
+        """Subtitles are part of the questions."""
         return [*super().files(split), *self.folder.subtitles.values()]
 
+    @override
     def notes(self) -> list[str]:
-        """See `Dataset.notes`: also where videos have no subtitles, or none of theirs counts."""
+        """Also where videos have no subtitles, or none of theirs counts."""
         notes = super().notes()
         if not self.folder.subtitles:
             notes.append(f"{self.name}: there is no .srt file, so no question has subtitles")
@@ -137,8 +142,8 @@ class VideoMMEWithSubtitles(VideoMME):
             )
         return notes
 
+    @override
     def prompt(self, video: str, question: str) -> str:
-        """See `VideoMME.prompt`."""
         if video not in self._lines:
             self._lines[video] = self._spoken(video)
         return f"{_HEAD}{self._lines[video]}\n{_TASK}\n{question}\nThe best answer is:"
