@@ -33,6 +33,7 @@ LAYERS = (
     "cache",
     "resources",
     "sizes",
+    "importing",
     "processes",
     "video",
     "private_api",

@@ -29,9 +29,16 @@ def serve(connection: Connection, greeting: str) -> None:
         connection.send(f"{greeting} {word}")
 
 
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    one = Worker(serve, "hello")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+STARTS = [
+    pytest.param((), id="fresh"),
+    pytest.param(("dycoke_cli.version",), id="forked", marks=linux),
+]
+
+
+@pytest.fixture(params=STARTS)
+def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    one = Worker(serve, "hello", preload=request.param)
     yield one
     one.stop()
 
@@ -77,14 +84,17 @@ def test_stop_ends_it_whatever_it_does(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("word", ["y", "sleep"])
-def test_it_ends_with_us(word: str) -> None:
-    """A worker whose parent is killed ends, whether it waits for a message or is at work."""
-    import subprocess
+@pytest.mark.parametrize("preload", STARTS)
+def test_it_ends_with_us(word: str, preload: tuple[str, ...]) -> None:
+    """A worker whose parent is killed ends, whether it waits for a message or is at work.
 
+    So does the process that it was forked from: nobody holds the parent's stdout any more.
+    """
     code = (
         "import sys, time; from tests.test_processes import Worker, serve\n"
         "if __name__ == '__main__':\n"
-        "    w = Worker(serve, 'x'); w.send('y'); w.receive(); w.send(sys.argv[1])\n"
+        f"    w = Worker(serve, 'x', preload={preload})\n"
+        "    w.send('y'); w.receive(); w.send(sys.argv[1])\n"
         "    print(w.pid, flush=True); time.sleep(1000)\n"
     )
     command = [sys.executable, "-c", code, word]
@@ -92,7 +102,7 @@ def test_it_ends_with_us(word: str) -> None:
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     parent.kill()
-    parent.wait()
+    parent.communicate(timeout=30)
     deadline = time.monotonic() + 30
     while not ended(pid):
         assert time.monotonic() < deadline
@@ -104,11 +114,13 @@ def tell_mask(connection: Connection) -> None:
     connection.send(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 
 
-def test_ctrl_c_reaches_no_worker_not_even_the_first() -> None:
+@pytest.mark.parametrize("preload", STARTS)
+def test_ctrl_c_reaches_no_worker_not_even_the_first(preload: tuple[str, ...]) -> None:
     """The first start of a process also starts the tracker of `multiprocessing`."""
     code = (
         "from dycoke_cli.processes import Worker; from tests.test_processes import tell_mask\n"
-        "if __name__ == '__main__': print([Worker(tell_mask).receive() for _ in range(2)])"
+        f"start = lambda: Worker(tell_mask, preload={preload})\n"
+        "if __name__ == '__main__': print([start().receive() for _ in range(2)])"
     )
     root = Path(__file__).parents[1]
     run = subprocess.run(
@@ -116,3 +128,50 @@ def test_ctrl_c_reaches_no_worker_not_even_the_first() -> None:
     )
     masked = sorted((signal.SIGINT, signal.SIGHUP))
     assert run.stdout.strip() == str([masked, masked])
+
+
+def tell_surroundings(connection: Connection, name: str) -> None:
+    """Say where this process was started and what it was given."""
+    connection.send((os.getppid(), os.getcwd(), os.environ.get(name), name in sys.modules))
+
+
+@linux
+def test_a_forked_worker_has_todays_surroundings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those in which the process was started that it is forked from."""
+    found = []
+    for value in ("first", "second"):
+        monkeypatch.setenv("DYCOKE_TEST", value)
+        monkeypatch.chdir(tmp_path)
+        worker = Worker(tell_surroundings, "DYCOKE_TEST", preload=("dycoke_cli.version",))
+        found.append(worker.receive())
+        worker.stop()
+    (parent, *first), (same_parent, *second) = found
+    assert parent == same_parent != os.getpid()
+    assert first == [str(tmp_path), "first", False]
+    assert second == [str(tmp_path), "second", False]
+
+
+@linux
+def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
+    """The fork server of Python looks there first; `dycoke` itself doesn't."""
+    (tmp_path / "fractions.py").write_text("raise SystemExit('somebody else's file')")
+    code = (
+        "from dycoke_cli.processes import Worker; from tests.test_processes import *\n"
+        "if __name__ == '__main__':\n"
+        "    print(Worker(tell_surroundings, 'fractions', preload=('fractions',)).receive()[-1])"
+    )
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(code)
+    run = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=with_path(), capture_output=True, text=True
+    )
+    assert (run.stdout.strip(), run.stderr) == ("True", "")
+
+
+def with_path(*first: Path, **more: str) -> dict[str, str]:
+    root = Path(__file__).parents[1]
+    path = map(str, (*first, root, root / "src"))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}

@@ -1,7 +1,8 @@
 """Worker processes, each connected by a pipe.
 
 When the process at one end dies, the other end notices; a worker ends with the process that
-started it.
+started it. Workers that share large imports are forked from one process that has done them (on
+Linux); the others start as fresh interpreters.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
@@ -18,6 +20,9 @@ from typing import Any
 
 HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 """What reading or writing at one end of a pipe raises when nobody is at the other any more."""
+
+# macOS has a fork server as well, but its own libraries may hold threads that a fork breaks.
+_FORKS = sys.platform == "linux"
 
 
 class GoneError(Exception):
@@ -44,14 +49,32 @@ class Worker:
         serve: a function of a module; its end of the pipe comes first, then `arguments`. It may
             read and write there without a care for this process's end: then it ends, too.
         arguments: that can be pickled.
+        preload: modules that are imported once for all workers that name the same, where the
+            platform allows it: see `preload`.
+
+    Raises:
+        GoneError: the process that workers are forked from ended while it imported.
     """
 
-    def __init__(self, serve: Callable[..., None], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(
+        self, serve: Callable[..., None], *arguments: Any, preload: Sequence[str] = ()
+    ) -> None:
+        forked = _FORKS and bool(preload)
+        of = multiprocessing.get_context
+        context = of("forkserver") if forked else of("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs, serve, arguments), daemon=True)
-        with _terminal_signals_blocked():
-            self._process.start()
+        # Forked, it would have the environment in which the server was started.
+        given = theirs, dict(os.environ), serve, arguments
+        self._process = context.Process(target=_run, args=given, daemon=True)
+        if forked:
+            start_preloading(preload)
+            try:
+                self._process.start()  # waits for the imports; Ctrl-C ends that
+            except HUNG_UP as error:
+                raise GoneError(1) from error
+        else:
+            with _terminal_signals_blocked():
+                self._process.start()
         theirs.close()
 
     @property
@@ -111,6 +134,44 @@ def wait(workers: Collection[Worker], timeout_s: float | None = None) -> list[Wo
     return [worker for worker in workers if worker._connection in ready]
 
 
+def start_preloading(modules: Sequence[str]) -> None:
+    """Start the process that workers are forked from, which imports modules; doesn't wait for it.
+
+    There is one at most, so that only the first call has an effect; it ends with this process and
+    its workers. Nowhere but on Linux is there any.
+
+    Args:
+        modules: that start no threads and touch no accelerator when they are imported: a fork has
+            neither. One that can't be imported is left to the workers, which say why.
+    """
+    if not _FORKS:
+        return
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload([*modules])
+    with _terminal_signals_blocked(), _path_of_this_process():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _path_of_this_process() -> Iterator[None]:
+    """Within the block, what is started imports from where this process does.
+
+    By itself the fork server looks into the current folder first, where a `random.py` may be.
+    """
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    ours = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
 @contextmanager
 def _terminal_signals_blocked() -> Iterator[None]:
     """Within the block, processes are started that don't hear Ctrl-C or a hang-up.
@@ -129,7 +190,14 @@ def _terminal_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(theirs: Connection, serve: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _run(
+    theirs: Connection,
+    environment: Mapping[str, str],
+    serve: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from dycoke_cli.runs import local, pool
 from dycoke_cli.runs.listener import Listener
@@ -47,14 +48,14 @@ def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch)
     given: list[int] = []
 
     class Noted:
-        def __init__(self, serve: Any, plan: Any, threads: int) -> None:
+        def __init__(self, serve: Any, plan: Any, threads: int, preload: Any) -> None:
             given.append(threads)
 
         def stop(self) -> None: ...
 
     monkeypatch.setattr(pool, "Worker", Noted)
     monkeypatch.setattr(pool, "_outcomes", lambda *arguments: iter(()))
-    monkeypatch.setattr(pool.torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus, threads in ((4, 2), (1, 1), (100, 32)):
         monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)
         given.clear()

@@ -17,6 +17,7 @@ from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.specs import Spec, parse_specs
+from dycoke_cli.importing import uncollected
 from dycoke_cli.models.families import domain
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
@@ -92,8 +93,9 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
     """
     local = benchmark.check(listener)
     # Only here: they import torch and transformers, which takes a while.
-    from dycoke_cli.models.load import load
-    from dycoke_cli.models.resolve import choose
+    with uncollected():
+        from dycoke_cli.models.load import load
+        from dycoke_cli.models.resolve import choose
 
     listener.stage("load" if local else "fetch")
     request = benchmark.request

@@ -18,6 +18,7 @@ from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
@@ -152,12 +153,14 @@ def batch(
             view.note(sentence)
         # From here on torch is imported, which takes seconds.
         view.stage("start")
-        from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
-        from dycoke_cli.models.quiet import silence_libraries
-        from dycoke_cli.models.resolve import choose
+        engine.start()
+        with uncollected():
+            from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+            from dycoke_cli.models.quiet import silence_libraries
+            from dycoke_cli.models.resolve import choose
 
-        silence_libraries()
-        found = choose(request.model, request.loading)
+            silence_libraries()
+            found = choose(request.model, request.loading)
         workers = engine.workers or 1
         if workers > 1:  # each holds the model; one alone checks this itself
             check_room(found, free_memory(found.device), workers)

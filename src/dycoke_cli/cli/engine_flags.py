@@ -128,8 +128,15 @@ class EngineFlags:
             if given:
                 raise UsageError(f"{flag} is for a cluster: add --engine ray, or leave it out")
 
+    def start(self) -> None:
+        """Let what answers in processes of its own be imported there; doesn't wait for it."""
+        if self.engine == "local" and self.workers is not None and self.workers > 1:
+            from dycoke_cli.runs.pool import start_importing
+
+            start_importing()
+
     def chosen(self) -> Engine:
-        """The engine that they choose; the local one imports torch.
+        """The engine that they choose.
 
         Raises:
             UsageError: a value out of range, or Ray isn't installed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -28,9 +27,7 @@ from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.evaluation.record import check_folder
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
-
-if TYPE_CHECKING:
-    pass
+from dycoke_cli.importing import uncollected
 
 BRIEF = """
     --list --data --check --preset --methods --retain --model --frames --split --limit --shard
@@ -109,9 +106,11 @@ def evaluate(
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.
         view.stage("start")
-        from dycoke_cli.evaluation.lines import Evaluation
-        from dycoke_cli.evaluation.runner import evaluate as run
-        from dycoke_cli.models.quiet import silence_libraries
+        engine.start()
+        with uncollected():
+            from dycoke_cli.evaluation.lines import Evaluation
+            from dycoke_cli.evaluation.runner import evaluate as run
+            from dycoke_cli.models.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,

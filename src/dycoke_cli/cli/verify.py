@@ -13,6 +13,7 @@ import typer
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.spread import FromParams, spread
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.verification import SCHEMA
@@ -57,11 +58,12 @@ def verify(
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
-        from dycoke_cli.engine.session import VideoSession
-        from dycoke_cli.models.load import load
-        from dycoke_cli.models.quiet import silence_libraries
-        from dycoke_cli.verification.report import clip
-        from dycoke_cli.verification.report import verify as run
+        with uncollected():
+            from dycoke_cli.engine.session import VideoSession
+            from dycoke_cli.models.load import load
+            from dycoke_cli.models.quiet import silence_libraries
+            from dycoke_cli.verification.report import clip
+            from dycoke_cli.verification.report import verify as run
 
         silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))

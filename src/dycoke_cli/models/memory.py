@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.importing import uncollected
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
 from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
@@ -121,14 +122,15 @@ def without_weights(resolved: ResolvedModel) -> Any:
     Raises:
         ModelError: its configuration isn't one of a model.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
+    with uncollected():  # the classes of the model are imported where it is built
+        import torch
+        from transformers import AutoModelForImageTextToText
 
-    with explained(resolved.source, "its config.json"), torch.device("meta"):
-        # A copy, for the dtype is noted in the configuration that is given.
-        return AutoModelForImageTextToText.from_config(
-            copy.deepcopy(resolved.config), dtype=resolved.dtype
-        )
+        with explained(resolved.source, "its config.json"), torch.device("meta"):
+            # A copy, for the dtype is noted in the configuration that is given.
+            return AutoModelForImageTextToText.from_config(
+                copy.deepcopy(resolved.config), dtype=resolved.dtype
+            )
 
 
 def needed_bytes(resolved: ResolvedModel) -> int | None:

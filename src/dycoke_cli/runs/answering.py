@@ -19,14 +19,12 @@ from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import Read
+from dycoke_cli.runs.read_ahead import PATIENCE_S, Read
 
 # Above, a CPU answers no faster, and an accelerator hardly so.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
 # Of the memory that is free; the rest is for what the estimate leaves out.
 _SHARE = 0.5
-# What waits for others of its shape waits no longer than this where nothing comes.
-PATIENCE_S = 1.0
 # What waits for others of its shape, in questions for each that is answered together.
 _MOST_WAITING = 4
 _MOST_WAITING_BYTES = 512 * 1024**2

@@ -19,6 +19,7 @@ from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.explaining import explain
+from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
@@ -163,10 +164,11 @@ def _open_session(conversation: Conversation, listener: Listener) -> tuple[Video
 
         with beside(read, readers) as reading:
             # Only here: they import torch and transformers, which takes a while.
-            from dycoke_cli.engine.session import VideoSession
-            from dycoke_cli.engine.visual_cache import VisualCache
-            from dycoke_cli.models.load import load
-            from dycoke_cli.models.quiet import silence_libraries
+            with uncollected():
+                from dycoke_cli.engine.session import VideoSession
+                from dycoke_cli.engine.visual_cache import VisualCache
+                from dycoke_cli.models.load import load
+                from dycoke_cli.models.quiet import silence_libraries
 
             silence_libraries()
             if reading.done():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from dycoke_cli.runs.answering import answer_all, load_answerer
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -31,6 +30,9 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
         if plan.workers > 1:
             yield from answers_of_workers(ahead, plan, listener)
             return
+        # Only here: where there are workers, only they import torch and transformers.
+        from dycoke_cli.runs.answering import answer_all, load_answerer
+
         answerer = load_answerer(plan)
         listener.ready = True
         yield from chain.from_iterable(answer_all(ahead, answerer, listener))

@@ -12,19 +12,16 @@ from collections.abc import Iterator
 from enum import Enum
 from multiprocessing.connection import Connection
 
-import torch
-
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.models.quiet import silence_libraries
-from dycoke_cli.processes import HUNG_UP, GoneError, Worker, wait
+from dycoke_cli.processes import HUNG_UP, GoneError, Worker, start_preloading, wait
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs.answering import PATIENCE_S, answer_all, load_answerer
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.runs.read_ahead import PATIENCE_S, Read, ReadAhead
 
 _POLL_S = 0.05
+_ENGINE = ("dycoke_cli.runs.preloaded",)
 
 
 class _Word(Enum):
@@ -35,16 +32,24 @@ class _Word(Enum):
     END = "nothing more will come"
 
 
+def start_importing() -> None:
+    """Import the engine for all workers, in a process of its own; doesn't wait for it."""
+    start_preloading(_ENGINE)
+
+
 def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iterator[Outcome]:
     """Answer all questions about videos as they are read, in `plan.workers` processes.
 
     Raises:
         DycokeError: what keeps a worker from answering, or that it died.
     """
+    import torch
+
     threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
     started: list[Worker] = []
     try:
-        started += [Worker(_serve, plan, threads) for _ in range(plan.workers)]
+        for _ in range(plan.workers):
+            started.append(Worker(_serve, plan, threads, preload=_ENGINE))
         yield from _outcomes(ahead, started, listener)
     except GoneError as gone:
         raise _explained(gone) from gone
@@ -110,6 +115,12 @@ class _Sent:
 
 
 def _serve(connection: Connection, plan: Plan, threads: int) -> None:
+    # Only here: the process that hands out the videos does without the engine.
+    import torch
+
+    from dycoke_cli.models.quiet import silence_libraries
+    from dycoke_cli.runs.answering import answer_all, load_answerer
+
     torch.set_num_threads(threads)
     silence_libraries()
     try:

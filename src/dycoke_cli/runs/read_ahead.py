@@ -28,6 +28,8 @@ from dycoke_cli.video.subtitles import SubtitleSource
 
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 600.0
+PATIENCE_S = 1.0
+"""How long a question whose video is read waits for others of its shape where none comes."""
 AHEAD_VIDEOS = 64
 AHEAD_BYTES = 512 * 1024**2
 _MOST_DECODERS = 8
