@@ -22,7 +22,7 @@ from dycoke_cli.evaluation.judge_client import KEY
 from dycoke_cli.evaluation.judging import Grades, grades_of, judge_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.verdicts import Verdict
-from dycoke_cli.runs import local
+from dycoke_cli.runs import answering
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.test_judge import Endpoint
@@ -152,7 +152,7 @@ def test_what_is_refused_before_a_model_is_loaded(
     name: str, flags: list[str], key: str, sentence: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(local, "load_answerer", never)
+    monkeypatch.setattr(answering, "load_answerer", never)
     monkeypatch.setenv(KEY, key)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     if len(flags) == 2 and not key:
@@ -163,7 +163,7 @@ def test_what_is_refused_before_a_model_is_loaded(
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "load_answerer", never)
+    monkeypatch.setattr(answering, "load_answerer", never)
     monkeypatch.setitem(sys.modules, "openai", None)
     outcome = evaluate("activitynetqa", tmp_path, "--judge-model", "j")
     assert outcome.code == 2

@@ -18,7 +18,7 @@ from dycoke_cli.evaluation import record, runner
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.shard import Shard
-from dycoke_cli.runs import local
+from dycoke_cli.runs import answering
 from tests.documents import valid
 from tests.evaluation.samples import WHERE, Samples
 
@@ -70,7 +70,7 @@ def no_model(done: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) ->
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(local, "load_answerer", never)
+    monkeypatch.setattr(answering, "load_answerer", never)
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--show-changed",)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item, Split
-from dycoke_cli.runs import local
+from dycoke_cli.runs import answering
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.samples import Samples
@@ -105,7 +105,7 @@ def test_where_all_are_refused_nothing_is_asked(
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(local, "load_answerer", never)
+    monkeypatch.setattr(answering, "load_answerer", never)
     data = miniatures.make("activitynetqa", tmp_path / "data")
     flags = ("--preset", "paper-7b-k0.7", "--model", "mini", *SMALL, "--out", tmp_path / "out")
     run = run_here("eval", "activitynetqa", "--data", data, *flags, "--quiet")

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -142,7 +143,7 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(local, "load_answerer", never)
+    monkeypatch.setattr(answering, "load_answerer", never)
     heard = Heard()
     again = evaluate(plan(tmp_path, limit_videos=1), heard)
     assert (figures(again), again.changed) == (figures(first), first.changed)
@@ -339,7 +340,8 @@ def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_noticed(tmp_path: Path) -> None:
     process = start(tmp_path, "--workers", "2")
     wait_for_answers(tmp_path, 3)
-    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    holding_the_model = max(below(process.pid), key=lambda one: one.memory_full_info().uss)
+    holding_the_model.kill()
     assert process.stderr is not None
     assert process.wait(timeout=60) == 5
     assert b"Error: a worker was killed" in process.stderr.read()
@@ -349,10 +351,10 @@ def test_a_worker_that_is_killed_is_noticed(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
     process = start(tmp_path, "--workers", "2")
     wait_for_answers(tmp_path, 5)
-    below = children(process.pid)
+    started = [one.pid for one in below(process.pid)]
     process.kill()
     process.wait()
-    wait_for_the_end_of(below)
+    wait_for_the_end_of(started)
     known = answers(tmp_path)
     assert len(known) >= 5
     process = start(tmp_path, "--workers", "1")
@@ -369,7 +371,7 @@ def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
 def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
     process = start(tmp_path, "--workers", "2", start_new_session=True)
     wait_for_answers(tmp_path, 5)
-    below = children(process.pid)
+    started = [one.pid for one in below(process.pid)]
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -379,7 +381,7 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
         "Interrupted",
     ]
     assert b"Traceback" not in err
-    wait_for_the_end_of(below)
+    wait_for_the_end_of(started)
     assert len(answers(tmp_path)) >= 5
     assert (tmp_path / FILE).read_text().endswith("}\n")
 
@@ -410,9 +412,6 @@ def wait_for_the_end_of(processes: list[int]) -> None:
         time.sleep(0.05)
 
 
-def children(pid: int) -> list[int]:
-    """Processes below a process, the newest last."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return sorted(found)
+def below(pid: int) -> list[psutil.Process]:
+    """Processes that a process has started, and those that these have."""
+    return psutil.Process(pid).children(recursive=True)

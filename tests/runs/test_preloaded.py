@@ -22,7 +22,10 @@ from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
 from tests.test_processes import with_path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone"),
+    pytest.mark.slow,
+]
 PATIENCE_S = 300.0
 NUMBERS = 4_000_000
 
