@@ -33,7 +33,7 @@ PLAN = Plan(
     loading=LoadOptions(device="cpu"),
     method=Method(),
     sampling=Sampling(),
-    generation=GenerationOptions(8, 0.0, None, False),
+    generation=GenerationOptions(max_new_tokens=8),
     identity={"name": "pretended"},
 )
 DEADLY = "deadly"

@@ -1,0 +1,131 @@
+"""CONTRIBUTING.md's how-tos, done in a copy of the repository with the code of the page itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+COPIED = ("src", "tests", "benchmarks", "docs", "sample_videos", "pyproject.toml", "README.md")
+# A row of "What a change touches", and the section that has its code.
+CHANGES = {
+    "a method with one parameter": "Adding a method",
+    "a flag of `ask`, `batch` and `eval`": "Adding a flag, changing a default",
+    "a JSON key": "Adding a JSON key",
+    "a benchmark": "Adding a benchmark",
+}
+# A new file, or lines to add to one; the first line has its path.
+BLOCK = re.compile(
+    r"^```(?:python\n#|diff\n\+\+\+) (?P<path>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+RUN_ALL = """
+import json, sys
+from tests.cli.harness import run_here
+print(json.dumps([vars(run_here(*line)) for line in json.load(sys.stdin)]))
+"""
+
+
+def section(title: str) -> str:
+    (text,) = re.findall(rf"^## {title}$(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+    return text
+
+
+def files_of(change: str) -> int:
+    """How many files it touches, by the table."""
+    (count,) = re.findall(rf"^\| {change} \| (\d+) \|", PAGE, re.MULTILINE)
+    return int(count)
+
+
+def make_change(title: str, copy: Path) -> set[str]:
+    """Write the files of a section, add its lines to others, and return the paths of both."""
+    touched = set()
+    for block in BLOCK.finditer(section(title)):
+        path, code = copy / block["path"], block["code"]
+        if code.startswith("@@\n"):
+            text = path.read_text(encoding="utf-8")
+            for hunk in code.split("@@\n")[1:]:
+                lines = hunk.splitlines(keepends=True)
+                before = "".join(line[1:] for line in lines if line[0] == " ")
+                assert text.count(before) == 1, f"{path} has these lines not once:\n{before}"
+                text = text.replace(before, "".join(line[1:] for line in lines))
+        else:
+            assert not path.exists()
+            text = code
+        path.write_text(text, encoding="utf-8")
+        touched.add(block["path"])
+    return touched
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """A copy of the repository with all changes made, and how many files each has touched."""
+    copy = tmp_path_factory.mktemp("copy")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "data")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy)
+    return copy, {change: len(make_change(title, copy)) for change, title in CHANGES.items()}
+
+
+def python(copy: Path, *arguments: str, stdin: str = "") -> str:
+    """What Python prints in the copy, with the package that is there."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=copy, env={**os.environ, "PYTHONPATH": str(copy / "src")},
+        input=stdin, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_change_touches_as_many_files_as_the_table_says(changed) -> None:
+    _, touched = changed
+    assert touched == {change: files_of(change) for change in CHANGES}
+
+
+@pytest.mark.slow
+@pytest.mark.extended
+def test_the_tests_that_the_page_names_pass(changed) -> None:
+    copy, _ = changed
+    python(copy, "-m", "benchmarks.cli_page")  # `make docs`
+    commands = re.findall(
+        r"`\.venv/bin/pytest (.+?)`", "".join(map(section, CHANGES.values())), re.DOTALL
+    )
+    assert len(commands) == len(CHANGES)
+    named = [name for command in commands for name in command.split()]
+    python(copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *named)
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_them_is_so(changed) -> None:
+    copy, _ = changed
+    asked = ["ask", "sample_videos/move.mp4", "What does the blue star do?"]
+    refusals = re.findall(r"`(--\S+) (\S+)` is refused\s+\(\"(.+?)\"\)", PAGE)
+    assert len(refusals) == 2
+    commands = [
+        [*asked, "--method", "stride", "--stride", "2", "--json"],
+        [*asked, "--temperature", "1", "--top-p", "0.5", "--json"],
+        ["eval", "shapes", "--methods", "none,stride:stride=2", "--limit", "1", "--json"],
+        *([*asked, "--method", "stride", *flag] for *flag, _ in refusals),
+    ]
+    outcomes = json.loads(python(copy, "-c", RUN_ALL, stdin=json.dumps(commands)))
+    strided, drawn, table, *refused = outcomes
+    answer = json.loads(strided["out"])
+    assert answer["method"] == {"name": "stride", "stride": 2}
+    tokens = answer["tokens"]
+    assert tokens["visual_kept"] == tokens["visual"] / 2
+    assert tokens["prompt"] == tokens["visual"] + tokens["text"]
+    assert drawn["code"] == 0
+    assert [row["parameters"] for row in json.loads(table["out"])["rows"]] == [{}, {"stride": 2}]
+    for outcome, (*_, sentence) in zip(refused, refusals, strict=True):
+        assert outcome["code"] == 2
+        assert sentence in " ".join(outcome["err"].split())
