@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
-ENGINE = ("dycoke_cli.engine.session", "dycoke_cli.models.load", "dycoke_cli.runs.local", "av")
+ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.runs.answering", "dycoke_cli.runs.local")
 
 _shared = 0.0
 """Seconds spent on fixtures that outlive their test."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,15 +76,17 @@ RETIRED = {
 }
 
 
-def texts(path: Path) -> Iterator[str]:
+@functools.cache
+def texts(path: Path) -> list[str]:
     """A page or a table, or the string literals of a module, each on one line."""
     content = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
-        yield " ".join(content.split())
-        return
-    for node in ast.walk(ast.parse(content)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield " ".join(node.value.split())
+        return [" ".join(content.split())]
+    return [
+        " ".join(node.value.split())
+        for node in ast.walk(ast.parse(content))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 @pytest.mark.parametrize("wording", RETIRED)

@@ -51,6 +51,8 @@ def test_a_peak_is_seen_though_it_is_gone() -> None:
     assert resident.peak() - before < 50_000_000
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_clip_is_measured_and_one_too_long_is_not() -> None:
     found = cost_of("mini", "dycoke", 4, None, "float32")

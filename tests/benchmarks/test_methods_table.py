@@ -147,6 +147,7 @@ def test_absent_things_are_told_by_the_answer() -> None:
     assert {item.answer.partition(",")[0] for item in there} == {"Yes"}
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_answers(measured: Path, models: Mapping[str, Any]) -> None:
     document = models["shipped"]["budgets"]
     items = {item.id: item for item in open_dataset("shapes").items("test", VIDEOS)}

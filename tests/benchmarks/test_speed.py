@@ -65,6 +65,7 @@ def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
     assert {config._attn_implementation, config.text_config._attn_implementation} == {"sdpa"}
 
 
+@pytest.mark.slow
 def test_an_answer_that_just_fits_the_context_is_measured(mini: LoadedModel) -> None:
     session = VideoSession(mini, drawn(125), reuse=False)
     session.encode(Stopwatch(mini.input_device), contestants.NONE)

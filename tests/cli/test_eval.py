@@ -14,7 +14,9 @@ from dycoke_cli.evaluation import runner
 from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs import local
 from tests.documents import valid
+from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
 
 from .harness import Outcome, run_here
@@ -40,6 +42,11 @@ def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("done")
     assert run(folder, "--methods", "none,dycoke,no-video", "--quiet").code == 0
     return folder
+
+
+@pytest.fixture
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
 
 
 def test_table_on_stdout(done: Path) -> None:
@@ -76,6 +83,7 @@ def test_object_has_the_keys_of_the_contract(done: Path) -> None:
     assert outcome.object["journal"] == str(done / FILE)
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_a_parameter_that_is_not_used_is_not_in_the_table(tmp_path: Path) -> None:
     """And its null is in the object."""
     flags = ("--methods", "none,earlytom:inner_layer=5", "--limit", "1")
@@ -107,12 +115,14 @@ def test_changed_answers_are_listed(done: Path) -> None:
         assert f"compressed  {change['said']}\n" in entry
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_progress_is_a_plain_line_off_a_terminal(tmp_path: Path) -> None:
     outcome = run(tmp_path, "--methods", "none", "--limit", "1")
     assert outcome.err == "0 of 1 answers are there\n"
     assert run(tmp_path, "--methods", "none", "--limit", "1").err == ""
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_warnings_go_to_stderr_unless_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +135,7 @@ def test_warnings_go_to_stderr_unless_quiet(
     assert quiet.object["warnings"] == ["a note on its files"]
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
     run_here("eval", "samples", *SMALL, "--methods", "none", "--quiet")
     assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
@@ -187,11 +198,12 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     assert "2 videos, as many frames as --fps takes, model" in run_here(*asked, *how, *rows).out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [("--batch-size", "4"), ("--cache",)])
 def test_asked_together_or_from_the_cache_answers_are_the_same(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    flags = ("--methods", "none,dycoke,no-video", "--dtype", "float32", "--limit", "3", "--json")
+    flags = ("--methods", "none,dycoke,no-video", "--dtype", "float32", "--limit", "2", "--json")
     alone = run(tmp_path / "alone", *flags).object["rows"]
     others = [run(tmp_path / f"other{n}", *flags, *more).object["rows"] for n in range(2)]
     for row in (*alone, *others[0], *others[1]):

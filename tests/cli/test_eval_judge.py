@@ -22,9 +22,10 @@ from dycoke_cli.evaluation.judge_client import KEY
 from dycoke_cli.evaluation.judging import Grades, grades_of, judge_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.verdicts import Verdict
-from dycoke_cli.runs import answering
+from dycoke_cli.runs import local
 from tests.documents import valid
 from tests.evaluation import miniatures
+from tests.evaluation.prepared import Prepared
 from tests.evaluation.test_judge import Endpoint
 from tests.unlimited import unlimited_model
 
@@ -43,8 +44,13 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     made.server.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
+
+
 def never(*_: object) -> None:
-    raise AssertionError("a model was loaded")
+    raise AssertionError("a question was asked")
 
 
 def evaluate(name: str, folder: Path, *flags: str) -> Outcome:
@@ -152,7 +158,7 @@ def test_what_is_refused_before_a_model_is_loaded(
     name: str, flags: list[str], key: str, sentence: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(local, "answers", never)
     monkeypatch.setenv(KEY, key)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     if len(flags) == 2 and not key:
@@ -163,7 +169,7 @@ def test_what_is_refused_before_a_model_is_loaded(
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(local, "answers", never)
     monkeypatch.setitem(sys.modules, "openai", None)
     outcome = evaluate("activitynetqa", tmp_path, "--judge-model", "j")
     assert outcome.code == 2

@@ -163,6 +163,8 @@ def test_an_estimate_for_another_machine() -> None:
     assert "Fits the GPU (24 GB)." in run_here(*ask, "--memory", "24GB").out
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
     """Its config.json alone is fetched, in one process; a second one needs no hub."""
     config = json.dumps(published("qwen2.5-vl-3b").config).encode()

@@ -9,6 +9,8 @@ import pytest
 
 from dycoke_cli.evaluation import answers, record, verdicts
 from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.runs import local
+from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE
 
 from .harness import CLIP, Outcome, run_here
@@ -20,6 +22,7 @@ OWN = [answers.FILE, record.FILE, verdicts.FILE]
 def benchmark() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "samples", WHERE)
+        patch.setattr(local, "answers", Prepared())
         yield
 
 

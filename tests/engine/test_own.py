@@ -117,6 +117,7 @@ def test_bytes_by_hand(dp_cache, per_head) -> None:
     assert store.nbytes == ROW * (layers + shared) + 3 * index + store.host_nbytes
 
 
+@pytest.mark.slow
 def test_an_answer_of_many_tokens_outgrows_what_was_spare() -> None:
     model, inputs = make_model(SHAPES[0], seed=1), make_inputs(SHAPES[0], 3)
     steps = SPARE_ENTRIES + 32

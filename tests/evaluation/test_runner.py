@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
 from tests import warm
 
+from .prepared import Prepared
 from .samples import Samples
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +92,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return evaluate(plan(tmp_path_factory.mktemp("whole")))
 
 
+@pytest.fixture
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
+
+
 def test_rows_add_up(whole: Report) -> None:
     items = Samples().items("test", 2)
     none, dycoke = whole.rows
@@ -124,7 +131,10 @@ def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) 
     assert to_dict(whole.model) == chosen.describe()
 
 
-def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, whole: Report) -> None:
+@pytest.mark.usefixtures("known_answers")
+def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = evaluate(plan(tmp_path / "whole"))
+    tmp_path = tmp_path / "in two"
     with pytest.raises(KeyboardInterrupt):
         evaluate(plan(tmp_path), Heard(stop_at=7))
     assert len(answers(tmp_path)) == 7
@@ -138,12 +148,14 @@ def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, whole: Re
 
 
 def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
     first = evaluate(plan(tmp_path, limit_videos=1))
 
-    def never(*_: object) -> None:
-        raise AssertionError("a model was loaded")
+    def never(jobs: Iterable[Job], *_: object) -> Iterator[None]:
+        assert not list(jobs), "something was asked"
+        yield from ()
 
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(local, "answers", never)
     heard = Heard()
     again = evaluate(plan(tmp_path, limit_videos=1), heard)
     assert (figures(again), again.changed) == (figures(first), first.changed)
@@ -154,6 +166,7 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert alone.accuracy == first.rows[1].accuracy
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_a_damaged_line_is_said_and_asked_again(tmp_path: Path) -> None:
     first = evaluate(plan(tmp_path, limit_videos=1))
     path = tmp_path / FILE
@@ -166,6 +179,7 @@ def test_a_damaged_line_is_said_and_asked_again(tmp_path: Path) -> None:
     assert figures(again) == figures(first)
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_all_methods_of_a_video_run_together(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(plan(tmp_path, "none,ttm", split="validation"), Heard(stop_at=2))
@@ -174,6 +188,7 @@ def test_all_methods_of_a_video_run_together(tmp_path: Path) -> None:
     assert first != second
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_rows_of_one_setup_are_asked_once(tmp_path: Path) -> None:
     heard = Heard()
     report = evaluate(plan(tmp_path, "dycoke,dycoke:merge_ratio=0.7", split="validation"), heard)
@@ -208,6 +223,7 @@ def test_answers_of_several_commits_are_named(
     assert "made by several commits (aaa, bbb)" in report.warnings[0]
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_questions_about_a_video_that_cannot_be_read_are_wrong_and_listed(tmp_path: Path) -> None:
     clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
     broken = Samples(broken=clips[1])
@@ -237,6 +253,7 @@ def test_questions_about_a_video_that_cannot_be_read_are_wrong_and_listed(tmp_pa
     assert (whole.unscored, [row.failed for row in whole.rows]) == ((), [0, 0, 0])
 
 
+@pytest.mark.usefixtures("known_answers")
 def test_nothing_but_videos_that_cannot_be_read(tmp_path: Path) -> None:
     (clip,) = dict.fromkeys(item.video for item in Samples().items("test", 1))
     with pytest.raises(VideoError, match=r"no\.mp4 doesn't exist"):

@@ -33,7 +33,7 @@ def same(ours, theirs) -> bool:
     [
         *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
         # The widest padding: with the method that does most.
-        *((f, ("none", *runs(f))[-1], (32, 5, 32)) for f in MAKERS),
+        *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
     ],
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:

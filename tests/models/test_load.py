@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -14,6 +13,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompt import count_tokens
 from dycoke_cli.models.resolve import find
+from tests import warm
 from tests.families.stock import clip
 
 
@@ -129,6 +129,7 @@ def test_a_missing_tokenizer(folder):
         load(str(folder), device="cpu")
 
 
+@pytest.mark.slow
 def test_weights_are_in_memory_before_the_first_question(tmp_path):
     # A big checkpoint is mapped from its file: unread, the first question would pay for it.
     script = f"""
@@ -154,7 +155,7 @@ before = psutil.Process().memory_info().rss
 total = sum(float(p.sum()) for p in loaded.model.parameters())
 print(json.dumps([psutil.Process().memory_info().rss - before, loaded.weights_bytes]))
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = warm.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     risen, weights = json.loads(run.stdout)
     assert weights > 50_000_000
     assert risen < weights / 5

@@ -87,6 +87,7 @@ def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
     }
 
 
+@pytest.mark.slow
 def test_answers_are_those_that_each_question_gets_alone(
     loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         assert isinstance(take_all(ahead)["good.mp4"].clip, UsageError)
 
 
+@pytest.mark.slow
 def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,6 +258,7 @@ def test_a_budget_changes_what_the_bundled_model_says() -> None:
     assert few.tokens.visual_kept == int(0.1 * whole.tokens.visual)
 
 
+@pytest.mark.slow
 def test_several_videos_are_answered_as_alone() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(frames, frames)) for frames in (9, 2, 12)]
