@@ -32,7 +32,7 @@ class Prepared(Pretended):
         frames = 0 if job.blind else (job.sampling or plan.sampling).frames or 3
         kept = method.kept_tokens(frames, PER_FRAME) if frames else 0
         knows = crc32(f"{job.video.name} {asked.text} {method.name} {frames}".encode()) % 3
-        wrong = f"Nothing is known of it: {asked.text}"
+        wrong = f"Nothing is known of {job.video.name}."
         answer = example(
             Answer,
             question=asked.text,
