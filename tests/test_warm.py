@@ -19,7 +19,7 @@ from tests.limits import processor_time
 
 ROOT = Path(__file__).parents[1]
 ABOUT = """
-import os, signal, sys, tempfile, threading
+import os, sys, tempfile, threading
 main = sys.modules["__main__"]
 spec = main.__spec__ and main.__spec__.name
 print(__name__, spec, sys.argv[1:], os.getcwd(), sys.stdin.read())
@@ -27,7 +27,7 @@ print(os.environ.get("ONE"), tempfile.gettempdir(), os.getsid(0) == os.getpid())
 for s in (sys.stdin, sys.stdout, sys.stderr):
     print(s.encoding, s.errors, s.isatty(), s.line_buffering, s.write_through, type(s.buffer))
 print(os.path.realpath(sys.path[0] or os.curdir), [*os.listdir("/proc/self/fd")][3:4])
-print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP), file=sys.stderr)
+print(os.getpgid(0) == os.getpid(), file=sys.stderr)
 threading.Thread(target=lambda: print("a thread")).start()
 import atexit; atexit.register(print, "at exit")
 sys.exit({leaving})
@@ -93,6 +93,17 @@ def test_it_is_a_child_whose_time_is_counted() -> None:
         assert process.stdout is not None
         assert int(process.stdout.read()) == os.getpid()
     assert processor_time() - before > 0.3
+
+
+def test_signals_of_a_terminal_are_heard() -> None:
+    code = "import signal; print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGHUP)])"
+    handlers = [signal.default_int_handler, signal.SIG_DFL]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = warm.run([sys.executable, "-c", code], capture_output=True, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert done.stdout == f"{handlers}\n"
 
 
 def test_signals_reach_it() -> None:

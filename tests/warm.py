@@ -3,6 +3,7 @@
 `Popen` and `run` start `[sys.executable, "-m", module, …]`, `[sys.executable, "-c", code, …]` and
 `[sys.executable, file, …]` as `subprocess` does, but fork them from a process that has imported
 what every command does, and torch and all else that the engine needs (five seconds of a processor).
+Ctrl-C and a hang-up reach them even if the tests run in the background.
 What a fork can't do alike is a process of `subprocess`: other programs, a `preexec_fn`, environment
 variables that are read while a library is imported, another system than Linux.
 """
@@ -209,7 +210,9 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
         setattr(sys, name, io.TextIOWrapper(pipe, old.encoding, old.errors, **how))
     if start.new_session:
         os.setsid()
+    # As at a terminal, also where the tests run in the background, which ignores these.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(start.folder)
     os.environ.clear()
     os.environ.update(start.environment)

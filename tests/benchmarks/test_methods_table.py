@@ -176,6 +176,7 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {row["spec"]: row for row in document["rows"]}
 
 
+@pytest.mark.slow
 def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     pages = method_pages.pages_of(models)
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]

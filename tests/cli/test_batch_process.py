@@ -18,7 +18,6 @@ from tests.runs.pretended import make_clips, valid
 
 from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 
-pytestmark = pytest.mark.slow
 PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")
 
@@ -106,6 +105,7 @@ def children(pid: int) -> set[int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_ends_the_decoders(number: int) -> None:
@@ -175,6 +175,7 @@ def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
     assert seen.replace(b"\r", b"").rstrip().endswith(b"20 of 20 questions answered\x1b[0m")
 
 
+@pytest.mark.slow
 def test_the_whole_way(tmp_path: Path) -> None:
     """With the bundled model, on real and broken files, from the shell."""
     folder = tmp_path / "clips"

@@ -63,14 +63,16 @@ def methods_of(family: str) -> dict[str, Method]:
 
 
 def cells() -> list[tuple[str, str]]:
-    """Each family with its first method and with what its vision encoder does, and one of each kind
-    of positions and masks with all methods; the tensors of the others are made at the same places.
+    """One family of each kind of positions and masks with all methods, the others with the one that
+    begins in their vision encoder, or with their first; the tensors of the rest of their methods
+    are made at the same places.
     """
-    every = [(family, name) for family in MAKERS for name in methods_of(family)]
+    methods = {family: [*methods_of(family)] for family in MAKERS}
     return [
         (family, name)
-        for family, name in every
-        if family in KINDS or name in (next(iter(methods_of(family))), "vision")
+        for family, names in methods.items()
+        for name in names
+        if family in KINDS or name == ("vision" if "vision" in names else names[0])
     ]
 
 

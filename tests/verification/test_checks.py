@@ -66,6 +66,7 @@ def wrong_slots(self: Slots, active: torch.Tensor):
 original_arrange = Slots.arrange
 
 
+@pytest.mark.slow
 def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
     monkeypatch.setattr(Slots, "arrange", wrong_slots)
     report = verify(session_of("llava_onevision", frames=16))
