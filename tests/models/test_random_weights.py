@@ -11,8 +11,9 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
+from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.models import catalog, cpu, random_weights, resolve
+from dycoke_cli.models import catalog, random_weights, resolve
 from dycoke_cli.models.random_weights import SPREAD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
@@ -110,7 +111,7 @@ def test_it_answers_and_says_that_it_means_nothing(small: str) -> None:
 
 
 def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "MIN_INT8_OUTPUTS", 16)
+    monkeypatch.setattr(replacing, "MIN_INT8_OUTPUTS", 16)
     loaded = load(small, device="cpu", random_weights=True, quantize="int8")
     assert (loaded.dtype, loaded.identity) == ("int8", None)
     assert isinstance(loaded.model.lm_head, next(iter(int8_kernels().values())))
