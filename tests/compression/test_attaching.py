@@ -17,7 +17,13 @@ def last_word(code: str) -> str:
     return done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("home", ["dycoke_cli", "dycoke_cli.compression.methods.dycoke"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        "dycoke_cli",
+        pytest.param("dycoke_cli.compression.methods.dycoke", marks=pytest.mark.extended),
+    ],
+)
 def test_a_method_brings_the_engine_when_it_is_called(home: str) -> None:
     # The engine looks at the model, and this is none.
     code = (
