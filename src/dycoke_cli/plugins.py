@@ -138,6 +138,12 @@ def files() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(os.path.abspath(path)) for path in named if path))
 
 
+def offered() -> bool:
+    """Whether there is any plug-in, be it usable or not; imports none."""
+    groups = (f"dycoke.{name.lower()}" for name in _DICTIONARIES.values())
+    return bool(files()) or any(_installed().select(group=group) for group in groups)
+
+
 def version(kind: Kind, name: str) -> str | None:
     """What tells the code of a plug-in from other code of that name; None of what is bundled.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -49,8 +50,8 @@ class Worker:
         serve: a function of a module; its end of the pipe comes first, then `arguments`. It may
             read and write there without a care for this process's end: then it ends, too.
         arguments: that can be pickled.
-        preload: modules that are imported once for all workers that name the same, where the
-            platform allows it: see `preload`.
+        preload: modules that are imported once for all workers, where the platform allows it:
+            see `start_preloading`.
 
     Raises:
         GoneError: the process that workers are forked from ended while it imported.
@@ -63,8 +64,9 @@ class Worker:
         of = multiprocessing.get_context
         context = of("forkserver") if forked else of("spawn")
         self._connection, theirs = context.Pipe()
-        # Forked, it would have the environment in which the server was started.
-        given = theirs, dict(os.environ), serve, arguments
+        # Forked, it would have the environment in which the server was started; what is pickled
+        # here is imported there only when it has this one.
+        given = theirs, dict(os.environ), pickle.dumps((serve, arguments))
         self._process = context.Process(target=_run, args=given, daemon=True)
         if forked:
             start_preloading(preload)
@@ -144,7 +146,7 @@ def start_preloading(modules: Sequence[str]) -> None:
         modules: that start no threads and touch no accelerator when they are imported: a fork has
             neither. One that can't be imported is left to the workers, which say why.
     """
-    if not _FORKS:
+    if not (_FORKS and modules):
         return
     from multiprocessing import forkserver
 
@@ -193,14 +195,14 @@ def _terminal_signals_blocked() -> Iterator[None]:
 def _run(
     theirs: Connection,
     environment: Mapping[str, str],
-    serve: Callable[..., None],
-    arguments: tuple[Any, ...],
+    pickled: bytes,
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):
+        serve, arguments = pickle.loads(pickled)
         serve(theirs, *arguments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from dycoke_cli import plugins
 from dycoke_cli.runs import local, pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -73,3 +75,18 @@ def test_a_run_that_is_to_end_ends(folder: Path) -> None:
                 self.stopping = True
 
     assert len(outcomes(folder, 2, Ending())) < 10
+
+
+def test_where_there_are_plug_ins_workers_import_for_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`torch.cuda.is_available()` in one of them would keep a GPU from all that are forked."""
+    monkeypatch.setattr(plugins, "files", lambda: ())
+    monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints(()))
+    assert pool._preloaded() == ("dycoke_cli.runs.preloaded",)
+    entry = EntryPoint("stride", "dycoke_stride:Stride", "dycoke.methods")
+    monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints((entry,)))
+    assert pool._preloaded() == ()
+    monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints(()))
+    monkeypatch.setattr(plugins, "files", lambda: (Path("stride.py"),))
+    assert pool._preloaded() == ()

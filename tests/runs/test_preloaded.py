@@ -45,7 +45,7 @@ def tell_what_was_forked(connection: Connection) -> None:
 
 
 def print_what_was_forked() -> None:
-    print(Worker(tell_what_was_forked, preload=pool._ENGINE).receive())
+    print(Worker(tell_what_was_forked, preload=pool._preloaded()).receive())
 
 
 def start_importing(first: str) -> None:

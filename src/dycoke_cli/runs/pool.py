@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from enum import Enum
 from multiprocessing.connection import Connection
 
+from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.processes import HUNG_UP, GoneError, Worker, start_preloading, wait
 from dycoke_cli.resources import usable_cpus
@@ -21,7 +22,6 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import PATIENCE_S, Read, ReadAhead
 
 _POLL_S = 0.05
-_ENGINE = ("dycoke_cli.runs.preloaded",)
 
 
 class _Word(Enum):
@@ -34,7 +34,15 @@ class _Word(Enum):
 
 def start_importing() -> None:
     """Import the engine for all workers, in a process of its own; doesn't wait for it."""
-    start_preloading(_ENGINE)
+    start_preloading(_preloaded())
+
+
+def _preloaded() -> tuple[str, ...]:
+    """The module that imports the engine; none where plug-ins would be imported with it.
+
+    Strangers' code may start threads or ask for a GPU as it is imported, which no fork survives.
+    """
+    return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
 
 
 def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iterator[Outcome]:
@@ -49,7 +57,7 @@ def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iter
     started: list[Worker] = []
     try:
         for _ in range(plan.workers):
-            started.append(Worker(_serve, plan, threads, preload=_ENGINE))
+            started.append(Worker(_serve, plan, threads, preload=_preloaded()))
         yield from _outcomes(ahead, started, listener)
     except GoneError as gone:
         raise _explained(gone) from gone
