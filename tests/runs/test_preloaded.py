@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone"),
     pytest.mark.slow,
 ]
-PATIENCE_S = 300.0
+PATIENCE_S = 120.0
 NUMBERS = 4_000_000
 
 
