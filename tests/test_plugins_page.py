@@ -1,0 +1,154 @@
+"""The examples of docs/plugins.md, as they stand there: as files, and as a package of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+
+from .cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome, run_process
+
+pytestmark = pytest.mark.slow
+
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^`([\w.-]+)`:\n\n```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+QUESTION = "What does the blue star do?"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DYCOKE_PLUGINS", raising=False)
+
+
+def put(name: str, folder: Path) -> Path:
+    path = folder / name
+    path.write_text(FILES[name], encoding="utf-8")
+    return path
+
+
+def dycoke(*arguments: str | Path, **environment: str) -> Outcome:
+    return run_process(REAL, *arguments, **environment)
+
+
+def answered(*arguments: str | Path, **environment: str) -> Any:
+    run = dycoke(*arguments, **environment)
+    assert (run.code, run.err) == (0, "")
+    return run.object
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the package was installed from its wheel, without a network."""
+    source, wheels, site = (tmp_path_factory.mktemp(name) for name in ("source", "wheels", "site"))
+    put("pyproject.toml", source)
+    path = put("stride.py", source)
+    path.write_text(path.read_text().replace('\n\nMETHODS = {"stride": Stride}\n', ""))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-index"]
+    for arguments in (
+        ["wheel", *offline, "--no-build-isolation", "-w", wheels, source],
+        ["install", *offline, "--target", site, wheels / "dycoke_stride-0.1.0-py3-none-any.whl"],
+    ):
+        done = subprocess.run(
+            [*pip, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_S
+        )
+        assert done.returncode == 0, done.stderr
+    return site
+
+
+def test_the_first_example_is_as_short_as_the_page_says() -> None:
+    assert sum(bool(line) for line in FILES["stride.py"].splitlines()) <= 20
+
+
+def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(site)])}
+    page = dycoke("methods", "stride", **path).out
+    assert "Frames per frame kept. Range: 1 or more. Default: 4." in page
+    assert "Plug-in: dycoke-stride 0.1.0 " in page
+    refused = dycoke("ask", CLIP, QUESTION, "--method", "stride", "--stride", "0", **path)
+    assert (refused.code, refused.err) == (2, "Error: --stride must be 1 or more, not 0\n")
+
+    answer = answered(
+        "ask", CLIP, QUESTION, "--method", "stride", "--stride", "2", "--json", "--quiet", **path
+    )
+    assert answer["method"].items() >= {"name": "stride", "stride": 2}.items()
+    assert answer["method"]["plugin"].startswith("dycoke-stride 0.1.0 ")
+    assert 2 * answer["tokens"]["visual_kept"] == answer["tokens"]["visual"]
+    schema = json.loads(dycoke("schema", "answer", **path).out)
+    Draft202012Validator(schema).validate(answer)
+
+    rows = answered(
+        "eval", "shapes", "--limit", "2", "--methods", "none,stride:stride=8", "--workers", "2",
+        "--out", tmp_path / "run", "--frames", "8", "--json", "--quiet", **path
+    )["rows"]  # fmt: skip
+    assert [row["spec"] for row in rows] == ["none", "stride:stride=8"]
+    assert rows[1]["kept_before_llm"] == 1 / 8
+    # Its tables need neither the package nor the model.
+    again = answered("eval", "report", tmp_path / "run", "--json", "--quiet")
+    assert [row["spec"] for row in again["rows"]] == ["none", "stride:stride=8"]
+
+
+def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
+    file, out = put("stride.py", tmp_path), tmp_path / "out.jsonl"
+    command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out, "--plugin", file]
+    command += ["--method", "stride:stride=2"]
+    for edit, lines in (("", 1), ("", 1), ("# edited\n", 2)):
+        file.write_text(file.read_text() + edit)
+        assert dycoke(*command).code == 0
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+        assert len(found) == lines
+    assert len({line["method"]["plugin"] for line in found}) == len(found) == 2
+
+
+def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
+    put("stride.py", tmp_path)
+    code = (
+        "from stride import Stride\nfrom dycoke_cli import Sampling, VideoSession, load, read\n"
+        f"clip = read({str(CLIP)!r}, Sampling(frames=8))\n"
+        f"answer = VideoSession(load('mini'), clip).ask({QUESTION!r}, Stride(stride=4))\n"
+        "assert answer.tokens.visual_kept * 4 == answer.tokens.visual"
+    )
+    run = run_process([sys.executable, "-c", code], PYTHONPATH=f"{ROOT / 'src'}:{tmp_path}")
+    assert (run.code, run.err) == (0, "")
+
+
+def test_a_benchmark(tmp_path: Path) -> None:
+    file, data = put("yesno.py", tmp_path), tmp_path / "data"
+    data.mkdir()
+    shutil.copy(CLIP, data)
+    (data / "yesno.csv").write_text(
+        "video,question,answer\nmove,Does the blue star move up?,yes\nmove,What is it?,no\n"
+    )
+    run = ["eval", "yesno", "--plugin", file, "--data", data, "--json", "--quiet"]
+    checked = answered(*run, "--check")
+    assert (checked["questions"], checked["videos"], checked["faults"]) == (2, 1, [])
+    listed = answered("eval", "--list", "--json", "--plugin", file)["benchmarks"]
+    assert listed[-1]["name"] == "yesno"
+    report = answered(*run, "--methods", "none", "--frames", "4")
+    assert report["benchmark"] == "yesno"
+    assert "yesno.py " in report["edition"]
+    assert report["rows"][0]["questions"] + report["rows"][0]["refused"] == 2
+
+
+def test_a_family(tmp_path: Path) -> None:
+    file, model = put("my_vl.py", tmp_path), tmp_path / "model"
+    shutil.copytree(BUNDLED_CHECKPOINT, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "my_vl"}))
+    ask = ["ask", CLIP, QUESTION, "--frames", "8", "--json", "--quiet"]
+    refused = dycoke(*ask, "--model", model)
+    assert refused.code == 4
+    assert "'my_vl'" in refused.object["error"]["message"]
+    answer = answered(*ask, "--model", model, "--plugin", file)
+    assert answer["answer"] == answered(*ask)["answer"]
