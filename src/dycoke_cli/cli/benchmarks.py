@@ -14,7 +14,7 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.dataset import Split
-from dycoke_cli.evaluation.datasets import DATASETS, class_of, open_dataset, tasks_of
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, open_dataset, plugin_of, tasks_of
 from dycoke_cli.evaluation.presets import Preset, presets
 from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.result import Version
@@ -50,6 +50,9 @@ class Benchmark:
     needs: Annotated[str, Doc("What --data must hold; empty where it is bundled.")]
     source: Annotated[str, Doc("Where it is published.")]
     presets: Annotated[tuple[str, ...], Doc("Names of `presets` that have rows of it.")]
+    plugin: Annotated[
+        str | None, Doc("Package or file that it comes from, and a hash; null of bundled ones.")
+    ]
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def _benchmark(name: str) -> Benchmark:
         needs=about.needs,
         source=about.source,
         presets=tuple(preset.name for preset in presets().values() if name in preset.tasks),
+        plugin=plugin_of(name),
     )
 
 

@@ -97,6 +97,9 @@ class ListedMethod:
     title: Annotated[str, Doc("In panels.")]
     summary: Annotated[str, Doc("What it does, in a few words.")]
     paper: str | None
+    plugin: Annotated[
+        str | None, Doc("Package or file that it comes from, and a hash; null of bundled ones.")
+    ]
     acts: Annotated[tuple[str, ...], Doc("Where it selects.")]
     needs: Annotated[
         tuple[Need, ...],
@@ -134,6 +137,7 @@ def _method(method: type[Method]) -> ListedMethod:
         title=method.title,
         summary=method.summary,
         paper=method.paper,
+        plugin=method.identity().get("plugin"),
         acts=tuple(method.acts()),
         needs=tuple(method.needs),
         families={place: _served(method, place) for place in method.acts()},
@@ -222,6 +226,7 @@ def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
         name,
         Text(f"Acts: {acts}.{needs} Paper: {method.paper or 'none'}."),
         Text(f"Families: {_families(method)}."),
+        *([Text(f"Plug-in: {method.plugin}")] if method.plugin else []),
     ]
 
 

@@ -142,7 +142,8 @@ def _rows(runs: list[_Run]) -> list[KeptRow]:
 
 def _different(one: KeptRow, other: KeptRow) -> str:
     pairs = [
-        {**row.parameters, "frames": row.setup.frames, **row.setup.options} for row in (one, other)
+        {**row.setup.method, **row.parameters, "frames": row.setup.frames, **row.setup.options}
+        for row in (one, other)
     ]
     for name in {**pairs[0], **pairs[1]}:
         values = [pair.get(name, "none") for pair in pairs]
