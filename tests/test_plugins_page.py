@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 
-from .cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome, run_process
+from .cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -47,14 +47,32 @@ def put(name: str, folder: Path) -> Path:
     return path
 
 
+def run(*command: str | Path, **environment: str) -> Outcome:
+    """A process that begins with nothing imported, for plug-ins are read when registries are."""
+    done = subprocess.run(
+        [*map(str, command)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def sources_and(folder: Path) -> str:
+    """What is imported: this checkout, and what is in a folder."""
+    return os.pathsep.join([str(ROOT / "src"), str(folder)])
+
+
 def dycoke(*arguments: str | Path, **environment: str) -> Outcome:
-    return run_process(REAL, *arguments, **environment)
+    return run(*REAL, *arguments, **environment)
 
 
 def answered(*arguments: str | Path, **environment: str) -> Any:
-    run = dycoke(*arguments, **environment)
-    assert (run.code, run.err) == (0, "")
-    return run.object
+    outcome = dycoke(*arguments, **environment)
+    assert (outcome.code, outcome.err) == (0, "")
+    return outcome.object
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +88,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["wheel", *offline, "--no-build-isolation", "-w", wheels, source],
         ["install", *offline, "--target", site, wheels / "dycoke_stride-0.1.0-py3-none-any.whl"],
     ):
-        done = subprocess.run(
-            [*pip, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_S
-        )
-        assert done.returncode == 0, done.stderr
+        done = run(*pip, *arguments)
+        assert done.code == 0, done.err
     return site
 
 
@@ -82,7 +98,7 @@ def test_the_first_example_is_as_short_as_the_page_says() -> None:
 
 
 def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
-    path = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(site)])}
+    path = {"PYTHONPATH": sources_and(site)}
     page = dycoke("methods", "stride", **path).out
     assert "Frames per frame kept. Range: 1 or more. Default: 4." in page
     assert "Plug-in: dycoke-stride 0.1.0 " in page
@@ -129,8 +145,8 @@ def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
         f"answer = VideoSession(load('mini'), clip).ask({QUESTION!r}, Stride(stride=4))\n"
         "assert answer.tokens.visual_kept * 4 == answer.tokens.visual"
     )
-    run = run_process([sys.executable, "-c", code], PYTHONPATH=f"{ROOT / 'src'}:{tmp_path}")
-    assert (run.code, run.err) == (0, "")
+    outcome = run(sys.executable, "-c", code, PYTHONPATH=sources_and(tmp_path))
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def test_a_benchmark(tmp_path: Path) -> None:
@@ -140,12 +156,12 @@ def test_a_benchmark(tmp_path: Path) -> None:
     (data / "yesno.csv").write_text(
         "video,question,answer\nmove,Does the blue star move up?,yes\nmove,What is it?,no\n"
     )
-    run = ["eval", "yesno", "--plugin", file, "--data", data, "--json", "--quiet"]
-    checked = answered(*run, "--check")
+    asked = ["eval", "yesno", "--plugin", file, "--data", data, "--json", "--quiet"]
+    checked = answered(*asked, "--check")
     assert (checked["questions"], checked["videos"], checked["faults"]) == (2, 1, [])
     listed = answered("eval", "--list", "--json", "--plugin", file)["benchmarks"]
     assert listed[-1]["name"] == "yesno"
-    report = answered(*run, "--methods", "none", "--frames", "4")
+    report = answered(*asked, "--methods", "none", "--frames", "4")
     assert report["benchmark"] == "yesno"
     assert "yesno.py " in report["edition"]
     assert report["rows"][0]["questions"] + report["rows"][0]["refused"] == 2
@@ -154,8 +170,9 @@ def test_a_benchmark(tmp_path: Path) -> None:
 def test_a_family(tmp_path: Path) -> None:
     file, model = put("my_vl.py", tmp_path), tmp_path / "model"
     shutil.copytree(BUNDLED_CHECKPOINT, model)
-    store = [sys.executable, "-c", STORE, BUNDLED_CHECKPOINT, model]
-    subprocess.run(store, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE_S)
+    path = sources_and(tmp_path)
+    store = run(sys.executable, "-c", STORE, BUNDLED_CHECKPOINT, model, PYTHONPATH=path)
+    assert store.code == 0, store.err
     ask = ["ask", CLIP, QUESTION, "--frames", "8", "--json", "--quiet"]
     refused = dycoke(*ask, "--model", model)
     assert refused.code == 4

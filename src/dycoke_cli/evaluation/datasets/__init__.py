@@ -159,12 +159,14 @@ def _check(name: str, made_by: Any) -> None:
     """Refuse what a plug-in offers if it can't be a benchmark."""
     if not isinstance(made_by, type):
         raise plugins.Unfit("it isn't a class")
-    needed = [each for each in vars(Dataset) if not each.startswith("_")]
-    missing = [each for each in needed if not hasattr(made_by, each)]
-    missing += sorted(getattr(made_by, "__abstractmethods__", ()))
+    needed = {name: stub for name, stub in vars(Dataset).items() if not name.startswith("_")}
+    # What inherits the protocol has its stubs, which do nothing.
+    own = {name: inspect.getattr_static(made_by, name, stub) for name, stub in needed.items()}
+    missing = [name for name, stub in needed.items() if own[name] is stub]
+    missing += sorted(getattr(made_by, "__abstractmethods__", frozenset()) - {*missing})
     if missing:
         raise plugins.Unfit(f"its class has no {', '.join(missing)}")
-    if not isinstance(inspect.getattr_static(made_by, "about"), About):
+    if not isinstance(own["about"], About):
         raise plugins.Unfit("the `about` of its class isn't an About")
     called = getattr(made_by, "group", None) or getattr(made_by, "name", None)
     if isinstance(called, str) and called != name:
