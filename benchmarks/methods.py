@@ -21,15 +21,16 @@ from benchmarks import shapes
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
-from dycoke_cli.cli.view import View
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.lines import BUNDLED, Evaluation, kept_rows
+from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
+from dycoke_cli.evaluation.eval_run import evaluate
+from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.evaluation.metrics import grouped
-from dycoke_cli.evaluation.runner import evaluate
 from dycoke_cli.evaluation.specs import Spec, parse_specs
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of

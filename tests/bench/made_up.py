@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.bench.document import MeanTokens, Memory, Stages, TimedRow
+from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.measuring import Measured
 from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.evaluation.specs import parse_specs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.bench.document import TimedRow
+from dycoke_cli.bench.bench_report import TimedRow
 from dycoke_cli.bench.recommendation import Basis, recommend
 
 from .made_up import row

@@ -23,8 +23,7 @@ from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.lines import kept_rows
-from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of

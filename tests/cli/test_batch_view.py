@@ -7,9 +7,8 @@ from unittest.mock import Mock
 import pytest
 from rich.console import Console
 
-from dycoke_cli.cli.batch import BatchView
-from dycoke_cli.cli.render import batching
-from dycoke_cli.cli.render.batching import batch_summary
+from dycoke_cli.cli.render import batch_view
+from dycoke_cli.cli.render.batch_view import BatchView, batch_summary
 from dycoke_cli.runs.listener import Counts
 
 
@@ -26,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(batching, "time", clock)
+    monkeypatch.setattr(batch_view, "time", clock)
     return clock
 
 
@@ -92,12 +91,12 @@ def test_the_live_view_fits_its_terminal(
     columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rich would cut off what is left of the time, or break the line."""
-    monkeypatch.setattr(batching, "stderr_console", lambda: Console(width=columns))
+    monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=columns))
     counts = Counts(videos=12345, questions=98765, answered=23456, failed=12, tokens=3_000_000)
-    pace = batching._Pace(counts)
+    pace = batch_view._Pace(counts)
     clock.now += 3600
-    shown = str(batching._Live(counts, pace, lambda: False).render(Mock()))
-    assert len(shown) + batching._BAR + 4 <= columns
+    shown = str(batch_view._Live(counts, pace, lambda: False).render(Mock()))
+    assert len(shown) + batch_view._BAR + 4 <= columns
     for figure in ("23,468 of 98,765 questions", "12 failed", " left"):
         assert figure in shown
     assert ("833 tokens/s" in shown) == (columns >= 100)
@@ -108,4 +107,4 @@ def test_the_live_view_fits_its_terminal(
     ("seconds", "shown"), [(0.4, "0:00"), (61, "1:01"), (3599.7, "1:00:00"), (90061, "25:01:01")]
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert batching._duration(seconds) == shown
+    assert batch_view._duration(seconds) == shown

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.load_options import LoadOptions
@@ -225,7 +225,7 @@ def test_how_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         seen.append((name, loading))
         raise ModelError("that is all")
 
-    monkeypatch.setattr(runner, "choose", choose)
+    monkeypatch.setattr(eval_run, "choose", choose)
     flags = ("--model", "mini", "--dtype", "float32", "--device-map", "auto", "--quantize", "int8")
     assert run_here("eval", "samples", *flags, "--out", tmp_path).code == 4
     assert seen == [("mini", LoadOptions(dtype="float32", device_map="auto", quantize="int8"))]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation import record, verdicts
+from dycoke_cli.evaluation import run_record, verdicts
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.judge import ANSWER, key_of
 from dycoke_cli.evaluation.judge import Item as Judged
@@ -186,9 +186,9 @@ def test_two_judges_are_in_no_table_together(endpoint: Endpoint, tmp_path: Path)
     assert "they were graded by different judges (judge-1 and judge-2)" in outcome.err
 
 
-def asked(count: int, judge: str | None) -> record.Record:
+def asked(count: int, judge: str | None) -> run_record.RunRecord:
     items = tuple(Item(f"q{n}", "v", "What?", f"a{n}", "k", "") for n in range(count))
-    return record.Record(
+    return run_record.RunRecord(
         (), items, tuple(range(count)), 2, {}, "accuracy", False, judge=judge, prompt="answer"
     )
 

@@ -21,7 +21,7 @@ from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.record import Record, write_record
+from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.evaluation.specs import parse_specs
 from tests.evaluation.test_combine import ITEMS, NONE, RIGHT, of_model, written
 
@@ -185,7 +185,7 @@ def test_what_has_no_answers_is_said(tmp_path: Path) -> None:
     folder = written(tmp_path / "1", (base,), names={"none": "none"})
     failing = tmp_path / "2"
     failing.mkdir()
-    record = Record(
+    record = RunRecord(
         (other,), ITEMS, (0, 1, 2, 3), 8, {}, "accuracy", False, failures={other.setup.id: gone}
     )
     write_record(failing, record)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation import record, runner
+from dycoke_cli.evaluation import eval_run, run_record
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.shard import Shard
@@ -152,9 +152,9 @@ def test_a_shard_to_which_nothing_falls(tmp_path: Path) -> None:
 def test_shards_have_folders_of_their_own_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_ask_missing", lambda *_: {})
+    monkeypatch.setattr(eval_run, "_ask_missing", lambda *_: {})
     run_here("eval", "samples", *SMALL, *METHODS, "--shard", "2/2")
-    assert (tmp_path / "cache/evaluation/samples-validation-mini-2-of-2" / record.FILE).exists()
+    assert (tmp_path / "cache/evaluation/samples-validation-mini-2-of-2" / run_record.FILE).exists()
 
 
 def test_markdown_has_the_cells_of_the_tables(done: Path) -> None:
@@ -197,7 +197,7 @@ def test_values_separated_by_commas(done: Path) -> None:
 def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
     """A folder like another, each answer changed; a change of None leaves it out."""
     to.mkdir()
-    (to / record.FILE).write_bytes((folder / record.FILE).read_bytes())
+    (to / run_record.FILE).write_bytes((folder / run_record.FILE).read_bytes())
     from dycoke_cli.evaluation import answers
 
     lines = [answers._opened(line) for line in (folder / FILE).read_bytes().splitlines(True)]
@@ -208,12 +208,12 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
 
 def head(folder: Path) -> dict[str, Any]:
     """What a record says beside its questions."""
-    known: dict[str, Any] = json.loads((folder / record.FILE).read_text().splitlines()[0])
+    known: dict[str, Any] = json.loads((folder / run_record.FILE).read_text().splitlines()[0])
     return known
 
 
 def rewritten(folder: Path, **values: Any) -> None:
-    path = folder / record.FILE
+    path = folder / run_record.FILE
     _, *items = path.read_text().splitlines(True)
     path.write_text("".join([json.dumps(head(folder) | values) + "\n", *items]))
 
@@ -351,7 +351,7 @@ def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
 def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / FILE).touch()
-        (tmp_path / record.FILE).write_text(content)
+        (tmp_path / run_record.FILE).write_text(content)
     outcome = report(tmp_path)
     assert (outcome.code, outcome.out) == (2, "")
     assert re.search(sentence, outcome.err)

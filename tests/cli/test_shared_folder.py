@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import answers, record, verdicts
+from dycoke_cli.evaluation import answers, run_record, verdicts
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.runs import local
 from tests.evaluation.prepared import Prepared
@@ -15,7 +15,7 @@ from tests.evaluation.samples import WHERE
 
 from .harness import CLIP, Outcome, run_here
 
-OWN = [answers.FILE, record.FILE, verdicts.FILE]
+OWN = [answers.FILE, run_record.FILE, verdicts.FILE]
 
 
 @pytest.fixture(scope="module", autouse=True)

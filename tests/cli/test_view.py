@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from dycoke_cli.cli.render import progress
-from dycoke_cli.cli.view import View
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import Counts
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.evaluation import answers, record, verdicts
+from dycoke_cli.evaluation import answers, run_record, verdicts
 from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.record import Record, write_record
+from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.evaluation.specs import parse_specs
 
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
@@ -186,7 +186,7 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
 
 def write_nothing(folder: Path) -> None:
     rows = (KeptRow(*parse_specs("none"), {}, SETUP),)
-    write_record(folder, Record(rows, (), (), 32, {}, "accuracy", False))
+    write_record(folder, RunRecord(rows, (), (), 32, {}, "accuracy", False))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def write_nothing(folder: Path) -> None:
     [
         (FILE, fill),
         (verdicts.FILE, lambda folder: verdicts.open_verdicts(folder).__enter__()),
-        (record.FILE, write_nothing),
+        (run_record.FILE, write_nothing),
     ],
 )
 def test_what_writes_a_file_looks_at_it_first(

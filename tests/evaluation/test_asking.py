@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 
 from dycoke_cli import Answer, DyCoke, Uncompressed, load
 from dycoke_cli.compression.base import Method
-from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.lines import BUNDLED
+from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.prediction import Prediction, scored
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs import answering
@@ -38,14 +38,14 @@ def ask(
 ) -> list[Prediction]:
     """The predictions of rows (method, frames, item), as an evaluation makes them."""
     asked = {
-        f"{number}": (SimpleNamespace(method=method, sampling=sampling(frames)), item)
+        f"{number}": (SimpleNamespace(method=method, spec=Spec(frames)), item)
         for number, (method, frames, item) in enumerate(rows)
     }
-    plan = runner._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)
+    plan = eval_run._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)
     answerer = Answerer(loaded, plan)
     outcomes = []
-    for job in runner._jobs(asked):  # type: ignore[arg-type]
-        found = runner._with_file(job, Samples())
+    for job in eval_run._jobs(asked, Sampling()):  # type: ignore[arg-type]
+        found = eval_run._with_file(job, Samples())
         outcomes += answerer.add(read_here(found, Sampling()))
         while answerer.waiting:
             outcomes += answerer.answer()
@@ -53,8 +53,14 @@ def ask(
     return [scored(Samples(), asked[outcome.key][1], outcome) for outcome in outcomes]
 
 
-def sampling(frames: int) -> Sampling | None:
-    return Sampling(frames=frames) if frames else None
+@dataclass(frozen=True)
+class Spec:
+    """A row that has its own number of frames."""
+
+    frames: int
+
+    def sampled(self, _: Sampling) -> Sampling | None:
+        return Sampling(frames=self.frames) if self.frames else None
 
 
 def clip(video: str, frames: int) -> Clip:

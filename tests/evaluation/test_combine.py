@@ -15,7 +15,7 @@ from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.record import Record, read_record, write_record
+from dycoke_cli.evaluation.run_record import RunRecord, read_record, write_record
 from dycoke_cli.evaluation.specs import Spec
 
 MODEL = {"name": "m", "revision": None, "weights": "w", "dtype": "float32", "device": "cpu"}
@@ -57,7 +57,7 @@ def written(
     """A folder with a run; `names` says whose answers in `RIGHT` a row has, by spec."""
     folder.mkdir()
     items = tuple(ITEMS[place] for place in places)
-    record = Record(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
+    record = RunRecord(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
     write_record(folder, record)
     with open_answers(folder) as journal:
         for row in rows:
@@ -69,7 +69,7 @@ def written(
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     failures = {NONE.setup.id: {"q0": answer(NONE, 0)}}
-    record = Record(
+    record = RunRecord(
         (NONE, OTHER), ITEMS, (0, 1, 2, 3), None, {"sampling": {"fps": 2.0}}, "rouge_l_f1", True,
         ("1/2",), "judge", "answer", failures, ("a warning",), "2026-11-22",
     )  # fmt: skip
@@ -278,7 +278,7 @@ def test_kept_answers_are_scored_again_by_another_rule(tmp_path: Path) -> None:
     said = ("A. B is wrong", "a man", "", "walks")
     folder = tmp_path / "run"
     folder.mkdir()
-    write_record(folder, Record((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
+    write_record(folder, RunRecord((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
     with open_answers(folder) as journal:
         for number, text in enumerate(said):
             journal.add(setup, replace(answer(row, number), said=text, right=False), "abc")

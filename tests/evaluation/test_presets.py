@@ -15,11 +15,11 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.datasets import class_of, open_dataset
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
-from dycoke_cli.evaluation.lines import BUNDLED
+from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.evaluation.evaluation_report import EvalReport
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import preset_named, presets
-from dycoke_cli.evaluation.report import Report
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.request import Request
@@ -152,7 +152,7 @@ def rows_of(name: str, benchmark: str, **changes: Any) -> tuple[KeptRow, ...]:
     return tuple(rows)
 
 
-def report(tmp_path: Path, rows: tuple[KeptRow, ...], **values: Any) -> Report:
+def report(tmp_path: Path, rows: tuple[KeptRow, ...], **values: Any) -> EvalReport:
     return report_of([recorded(tmp_path / "run", rows, **values)])
 
 
@@ -162,7 +162,7 @@ def recorded(folder: Path, rows: tuple[KeptRow, ...], **values: Any) -> Path:
     return written(folder, rows, names=names, **values)
 
 
-def differing(made: Report, number: int = 0) -> dict[str, tuple[str, str]]:
+def differing(made: EvalReport, number: int = 0) -> dict[str, tuple[str, str]]:
     known = made.rows[number].published
     assert known is not None
     return {one.name: (one.here, one.published) for one in known.differs}

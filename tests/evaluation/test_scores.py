@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.changes import list_changes
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
+from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.method_row import KeptRow, MethodRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
-from dycoke_cli.evaluation.report import _unchanged as unchanged
-from dycoke_cli.evaluation.rows import ScoredRow, make_row
+from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.video import Sampling
 
@@ -205,7 +205,7 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
         MethodRow(spec, spec.create().parameters()) for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}
-    jobs = runner._jobs(asked, Sampling(frames=4))  # type: ignore[arg-type]
+    jobs = eval_run._jobs(asked, Sampling(frames=4))  # type: ignore[arg-type]
     assert sorted(one.id for job in jobs for one in job.questions) == sorted(asked)  # type: ignore[type-var]
     of_star = [job for job in jobs if job.video.name == "star/Charades_v1_480/ZS9XR.mp4"]
     assert [(job.sampling, job.blind, len(job.questions)) for job in of_star] == [

@@ -11,7 +11,8 @@ from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.lines import Evaluation, kept_rows
+from dycoke_cli.evaluation.eval_request import Evaluation
+from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_spec, parse_specs
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions

@@ -15,7 +15,7 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import checks as checking
 from dycoke_cli.verification.checks import TOLERANCE, checks, compared
 from dycoke_cli.verification.reference import Run
-from dycoke_cli.verification.report import verify
+from dycoke_cli.verification.run_checks import verify
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make

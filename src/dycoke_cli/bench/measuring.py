@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from dycoke_cli.bench.document import Stages
+from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow

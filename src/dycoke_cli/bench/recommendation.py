@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dycoke_cli.bench.document import Recommendation, TimedRow
+from dycoke_cli.bench.bench_report import Recommendation, TimedRow
 
 _NAMED = 3
 

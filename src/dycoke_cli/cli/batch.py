@@ -16,13 +16,11 @@ from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_vide
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.listener import Counts
 from dycoke_cli.unicode import display_name
 
 _RUN = "Run"
@@ -124,9 +122,10 @@ def batch(
     One JSON object per line, in the order in which they finish: to --out, from which the same
     command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
-    # Only now: PyAV and NumPy take their time.
+    # Only now: PyAV, NumPy and rich's bars take their time.
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
+    from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.runs.plan import plan_of
     from dycoke_cli.runs.results import Results, open_results
     from dycoke_cli.runs.run import run
@@ -193,45 +192,6 @@ def batch(
         view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
-
-
-class BatchView(View):
-    """Shows more of a batch: files, failures, speed, and what came of it."""
-
-    def __init__(self, quiet: bool) -> None:
-        super().__init__(quiet)
-        from dycoke_cli.cli.render.batching import BatchProgress  # rich's bars take their time
-
-        self._run = BatchProgress(quiet, lambda: self.stopping)
-
-    def stop(self) -> None:
-        """Take all progress away."""
-        super().stop()
-        self._run.stop()
-
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show how far a stage is."""
-        self._run.stop()
-        super().stage(stage, done, total)
-
-    def progress(self, counts: Counts) -> None:
-        """Show how far the run is."""
-        super().stop()
-        self._run.update(counts)
-
-    def finished(self, counts: Counts, out: Path | None) -> None:
-        """Say what came of it.
-
-        Args:
-            counts: of the run.
-            out: where the lines are; None is stdout.
-        """
-        from dycoke_cli.cli.render.batching import batch_summary
-
-        self.stop()
-        self.note(batch_summary(counts, resumable=out is not None))
-        if out is not None:
-            self.note(f"Results: {display_name(str(out))}")
 
 
 def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:

@@ -9,7 +9,7 @@ import math
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from dycoke_cli.bench.document import Report, TimedRow
+from dycoke_cli.bench.bench_report import BenchReport, TimedRow
 from dycoke_cli.cli.text import one_line
 
 STAGES = {
@@ -29,7 +29,7 @@ _TEXT, _LINES = "#333333", "#dddddd"
 _LONGEST = 29
 
 
-def stacked(report: Report) -> str:
+def stacked(report: BenchReport) -> str:
     """The picture, as SVG."""
     rows = report.rows
     most = max(max(row.seconds.total, _sum(row)) for row in rows) or 1.0

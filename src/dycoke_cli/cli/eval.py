@@ -18,13 +18,13 @@ from dycoke_cli.cli import (
 from dycoke_cli.cli.benchmarks import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.eval_output import write_report
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.cli.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from dycoke_cli.evaluation.presets import preset_named
-from dycoke_cli.evaluation.record import check_folder
+from dycoke_cli.evaluation.run_record import check_folder
 from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.importing import uncollected
@@ -108,8 +108,8 @@ def evaluate(
         view.stage("start")
         engine.start()
         with uncollected():
-            from dycoke_cli.evaluation.lines import Evaluation
-            from dycoke_cli.evaluation.runner import evaluate as run
+            from dycoke_cli.evaluation.eval_request import Evaluation
+            from dycoke_cli.evaluation.eval_run import evaluate as run
             from dycoke_cli.models.quiet import silence_libraries
 
         evaluation = Evaluation(

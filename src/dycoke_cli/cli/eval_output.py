@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from dycoke_cli.cli import output, render
+from dycoke_cli.cli.eval_tables import evaluation
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.evaluation.changes import Change
 from dycoke_cli.evaluation.dataset import OWN_RULE
-from dycoke_cli.evaluation.report import Report, row_name
+from dycoke_cli.evaluation.evaluation_report import EvalReport, row_name
+from dycoke_cli.evaluation.scored_row import ScoredRow
 from dycoke_cli.json_schema import to_dict
+from dycoke_cli.unicode import to_json
 
 UNSCORED = 20
 """How many of them the text lists; JSON has all."""
+_GROUPS = ("by_type", "by_label", "by_part")
 
 
-def write_report(report: Report, form: str, show_changed: bool) -> None:
+def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
     """Write a report to stdout.
 
     Args:
@@ -34,41 +43,27 @@ def write_report(report: Report, form: str, show_changed: bool) -> None:
         raise typer.Exit(1)
 
 
-def _text(report: Report, show_changed: bool) -> None:
-    from dycoke_cli.cli.render.evaluation import evaluation
-
+def _text(report: EvalReport, show_changed: bool) -> None:
     render.to_stdout(evaluation(report))
     _write_unscored(report)
     if show_changed:
         _write_changes(report)
 
 
-def _json(report: Report, show_changed: bool) -> None:
+def _json(report: EvalReport, show_changed: bool) -> None:
     listed = replace(report, changes=report.changed) if show_changed else report
     output.write_json(to_dict(listed))
 
 
-def _markdown(report: Report, _: bool) -> None:
-    from dycoke_cli.cli.render.evaluation_files import markdown
-
-    output.write(markdown(report))
-
-
-def _csv(report: Report, _: bool) -> None:
-    from dycoke_cli.cli.render.evaluation_files import comma_separated
-
-    output.write(comma_separated(report))
-
-
-FORMATS: dict[str, Callable[[Report, bool], None]] = {
+FORMATS: dict[str, Callable[[EvalReport, bool], None]] = {
     "text": _text,
     "json": _json,
-    "markdown": _markdown,
-    "csv": _csv,
+    "markdown": lambda report, _: output.write(_markdown(report)),
+    "csv": lambda report, _: output.write(_comma_separated(report)),
 }
 
 
-def _write_unscored(report: Report) -> None:
+def _write_unscored(report: EvalReport) -> None:
     """Write what couldn't be scored to stdout, the first of it."""
     if not report.unscored:
         return
@@ -85,7 +80,7 @@ def _write_unscored(report: Report) -> None:
         output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
 
 
-def _write_changes(report: Report) -> None:
+def _write_changes(report: EvalReport) -> None:
     """Write all of them to stdout, row by row."""
     for row in report.rows:
         if row.changed is None:
@@ -119,3 +114,74 @@ def _entry(change: Change) -> str:
         f"    baseline    {one_line(change.uncompressed)}\n"
         f"    compressed  {one_line(change.said)}\n"
     )
+
+
+def _markdown(report: EvalReport) -> str:
+    """The tables that stdout shows, as Markdown."""
+    parts = evaluation(report).renderables
+    blocks = [_block(part) for part in parts]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _block(part: Any) -> str:
+    if isinstance(part, Text):
+        return f"**{_escaped(part.plain)}**" if part.style == "bold" else _escaped(part.plain)
+    assert isinstance(part, Table)
+    lines = [
+        [_cell(column.header) for column in part.columns],
+        ["---" if column.justify == "left" else "---:" for column in part.columns],
+        *(
+            [_cell(cell) for cell in row]
+            for row in zip(*(c.cells for c in part.columns), strict=True)
+        ),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{_cell(part.caption)}" if part.caption else table
+
+
+def _cell(content: Any) -> str:
+    return _escaped(content.plain if isinstance(content, Text) else str(content))
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|*_`<[":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _comma_separated(report: EvalReport) -> str:
+    """One line per row, by the keys of the JSON object, and one column per group of questions."""
+    lines = [_values(row) for row in report.rows]
+    # A row says which model it is of.
+    made_by = {
+        "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
+        "rule": report.rule, "model": "",
+    }  # fmt: skip
+    if report.judge is not None:
+        made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
+    columns = dict.fromkeys([*made_by, *(name for line in lines for name in line)])
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [*columns], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _safe(value) for name, value in {**made_by, **line}.items()})
+    return file.getvalue()
+
+
+def _values(row: ScoredRow) -> Mapping[str, Any]:
+    values = to_dict(row)
+    groups = {name: values.pop(name) for name in _GROUPS}
+    values["parameters"] = to_json(values["parameters"])
+    if (known := values.pop("published")) is not None:
+        values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
+        known["differs"] = to_json(known["differs"])
+        values |= {f"published.{name}": value for name, value in known.items()}
+    return values | {
+        f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
+        for group, means in groups.items()
+        for name, mean in means.items()
+    }
+
+
+def _safe(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from dycoke_cli.cli.plotting import FAINT, TEXT_COLOUR, name_ends, new_figure, retention_axis
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.evaluation.report import Report, row_name
-from dycoke_cli.evaluation.rows import ScoredRow
+from dycoke_cli.evaluation.evaluation_report import EvalReport, row_name
+from dycoke_cli.evaluation.scored_row import ScoredRow
 from dycoke_cli.evaluation.specs import ABLATIONS
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#c8553d", "#8a4fbf", "#c98a04", "#0e8aa6", "#b03a7a", "#6b7280")
@@ -35,7 +35,7 @@ class _Line:
     rows: Sequence[ScoredRow]
 
 
-def accuracy_figure(report: Report) -> Figure:
+def accuracy_figure(report: EvalReport) -> Figure:
     """A panel for each model: points with clustered standard errors, the baseline dashed.
 
     Retention is that at decode; at prefill, where a row had no decoding step.
@@ -78,7 +78,7 @@ def accuracy_figure(report: Report) -> Figure:
     return figure
 
 
-def undrawn(report: Report) -> list[str]:
+def undrawn(report: EvalReport) -> list[str]:
     """Sentences about rows that have no point in the picture."""
     several = report.model is None
     return [

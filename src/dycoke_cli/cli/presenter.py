@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.view import View
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer
 

@@ -58,9 +58,9 @@ def _batch() -> Mapping[str, Part]:
 
 
 def _bench() -> Mapping[str, Part]:
-    from dycoke_cli.bench.document import Report
+    from dycoke_cli.bench.bench_report import BenchReport
 
-    return {"report": Part(Report), "error": _failure()}
+    return {"report": Part(BenchReport), "error": _failure()}
 
 
 def _cache() -> Mapping[str, Part]:
@@ -82,9 +82,9 @@ def _estimate() -> Mapping[str, Part]:
 
 
 def _eval() -> Mapping[str, Part]:
-    from dycoke_cli.evaluation.report import Report
+    from dycoke_cli.evaluation.evaluation_report import EvalReport
 
-    return {"report": Part(Report), "error": _failure("benchmark")}
+    return {"report": Part(EvalReport), "error": _failure("benchmark")}
 
 
 def _eval_check() -> Mapping[str, Part]:
@@ -118,9 +118,9 @@ def _probe() -> Mapping[str, Part]:
 
 
 def _verify() -> Mapping[str, Part]:
-    from dycoke_cli.verification.document import Report
+    from dycoke_cli.verification.verification_report import VerificationReport
 
-    return {"report": Part(Report), "error": _failure("model")}
+    return {"report": Part(VerificationReport), "error": _failure("model")}
 
 
 DOCUMENTS = {

@@ -62,8 +62,8 @@ def verify(
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.models.load import load
             from dycoke_cli.models.quiet import silence_libraries
-            from dycoke_cli.verification.report import clip
-            from dycoke_cli.verification.report import verify as run
+            from dycoke_cli.verification.run_checks import clip
+            from dycoke_cli.verification.run_checks import verify as run
 
         silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))

@@ -14,11 +14,11 @@ from typing import Any
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.record import FILE as RECORD
-from dycoke_cli.evaluation.record import Record, read_record
-from dycoke_cli.evaluation.report import Report, make_report
+from dycoke_cli.evaluation.run_record import FILE as RECORD
+from dycoke_cli.evaluation.run_record import RunRecord, read_record
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.unicode import display_name
 
@@ -28,7 +28,7 @@ class _Run:
     """The last run in a folder."""
 
     folder: Path
-    record: Record
+    record: RunRecord
     answers: Answers
 
     @property
@@ -36,7 +36,7 @@ class _Run:
         return display_name(self.folder)
 
 
-def report_of(folders: Sequence[Path], rule: str | None = None) -> Report:
+def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
     """The tables of one or several runs, from their folders alone.
 
     Args:
@@ -87,7 +87,7 @@ def _read(folder: Path) -> _Run:
         raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def _facts(record: RunRecord) -> dict[str, Any]:
     """All that is the same for all rows of a report."""
     setup = record.rows[0].setup
     return {
@@ -152,7 +152,7 @@ def _different(one: KeptRow, other: KeptRow) -> str:
     return ""
 
 
-def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[Record, list[str]]:
+def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
     """What all runs asked together: questions that all rows were asked; and a warning of others.
 
     Raises:

@@ -12,7 +12,7 @@ from dycoke_cli.evaluation.judge import PROMPTS, judge_answers, key_of
 from dycoke_cli.evaluation.judge import Item as Judged
 from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.metrics import Predictions
-from dycoke_cli.evaluation.record import Record
+from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.evaluation.verdicts import Verdict, open_verdicts
 from dycoke_cli.json_schema import Doc
@@ -46,7 +46,7 @@ class Grades:
 
 
 def ask_judge(
-    record: Record,
+    record: RunRecord,
     answers: Mapping[str, Predictions],
     client: Client,
     folder: Path,
@@ -73,7 +73,7 @@ def ask_judge(
 
 
 def grades_of(
-    record: Record, said: Predictions, verdicts: Mapping[str, Verdict]
+    record: RunRecord, said: Predictions, verdicts: Mapping[str, Verdict]
 ) -> tuple[Grades | None, list[Verdict], int]:
     """What a row was graded, None where a verdict is missing; its verdicts; how many are missing.
 
@@ -103,7 +103,7 @@ def grades_of(
     )
 
 
-def judge_of(record: Record, verdicts: list[Verdict]) -> Judge | None:
+def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
     """Who made these verdicts, and when; None where there are none."""
     if record.judge is None or not verdicts:
         return None
@@ -117,7 +117,7 @@ def judge_of(record: Record, verdicts: list[Verdict]) -> Judge | None:
     )
 
 
-def _judged(record: Record, said: Predictions) -> dict[str, Judged]:
+def _judged(record: RunRecord, said: Predictions) -> dict[str, Judged]:
     """What a judge is shown, by question; those without an answer aren't among them."""
     return {
         item.id: Judged(item.question, item.answer, answer_of(said[item.id].said))

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import create
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.datasets import plugin_of
+from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.param import key_part
+from dycoke_cli.version import __version__
+from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
@@ -70,3 +76,45 @@ def rows_on(model: ResolvedModel, specs: Iterable[Spec]) -> tuple[list[MethodRow
         return rows, []
     skipped = ", ".join(left_out)
     return rows, [f"{model.source.name} can't serve all methods; skipped: {skipped}"]
+
+
+def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptRow], list[str]]:
+    """The rows of an evaluation on its model; see `rows_on`.
+
+    Raises:
+        UsageError: likewise.
+    """
+    request, dataset = evaluation.request, evaluation.dataset
+    about, edition = chosen.describe(), dataset.edition(evaluation.split)
+    if code := plugin_of(dataset.name):
+        edition = f"{edition}, {code}"
+    rows, warnings = rows_on(chosen, evaluation.specs)
+    kept = []
+    for row in rows:
+        method, sampling = row.method, row.spec.sampled(request.sampling)
+        setup = Setup(
+            version=__version__,
+            benchmark=dataset.name,
+            edition=edition,
+            split=evaluation.split,
+            model=about,
+            method={**method.identity(), **key_part(method)},
+            frames=_frames(sampling),
+            max_new_tokens=request.generation.max_new_tokens,
+            options=_options(sampling, request.generation),
+        )
+        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
+    return kept, warnings
+
+
+def _frames(sampling: Sampling | None) -> int | None:
+    if sampling is None:
+        return 0
+    return None if sampling.fps else sampling.frames
+
+
+def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
+    """All that the frames and the answers depend on beside their numbers."""
+    options = {} if sampling is None else key_part(sampling)
+    options |= key_part(generation)
+    return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}

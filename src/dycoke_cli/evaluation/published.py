@@ -11,7 +11,7 @@ from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
-from dycoke_cli.evaluation.record import Record
+from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.video import Sampling
@@ -40,7 +40,7 @@ class Published:
     differs: Annotated[tuple[Condition, ...], Doc("Conditions that differ.")]
 
 
-def published_beside(row: KeptRow, record: Record) -> Published | None:
+def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
     """The figures that were published for a row; None where it has no preset, or that has no row.
 
     Args:
@@ -67,7 +67,7 @@ def published_beside(row: KeptRow, record: Record) -> Published | None:
     )
 
 
-def preset_warnings(record: Record) -> list[str]:
+def preset_warnings(record: RunRecord) -> list[str]:
     """What a person should know of the presets of a record."""
     warnings = []
     for name in dict.fromkeys(row.preset for row in record.rows if row.preset):
@@ -89,7 +89,7 @@ def preset_warnings(record: Record) -> list[str]:
 
 
 def _conditions(
-    row: KeptRow, record: Record, preset: Preset, published: PublishedRow, task: Task
+    row: KeptRow, record: RunRecord, preset: Preset, published: PublishedRow, task: Task
 ) -> Iterator[tuple[str, Any, Any]]:
     """All that can be compared: its name, what it is here, what it was there."""
     setup, about = row.setup, class_of(row.setup.benchmark).about

@@ -18,8 +18,8 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompts import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.verification.document import FAILED, OK, SKIPPED, Outcome, Step
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
+from dycoke_cli.verification.verification_report import FAILED, OK, SKIPPED, Outcome, Step
 
 QUESTIONS = (
     "What happens in the video?",

@@ -24,13 +24,11 @@ from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer, Refusal
 
 if TYPE_CHECKING:
-    from dycoke_cli.bench.document import Report as BenchReport
     from dycoke_cli.cli.model_documents import ModelList
 
 __all__ = [
     "Download",
     "Progress",
-    "bench_tables",
     "check",
     "confirm",
     "failed",
@@ -86,10 +84,3 @@ def model_table(document: ModelList) -> None:
     from dycoke_cli.cli.render.catalog import model
 
     to_stdout(model(document))
-
-
-def bench_tables(report: BenchReport) -> None:
-    """Methods compared on given videos, on stdout."""
-    from dycoke_cli.cli.render.bench import bench
-
-    to_stdout(bench(report))

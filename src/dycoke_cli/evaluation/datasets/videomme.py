@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.choices import LETTERS, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, videomme
-from dycoke_cli.evaluation.subtitles import NONE, videomme_subtitles
+from dycoke_cli.evaluation.videomme_subtitles import NONE, videomme_subtitles
 from dycoke_cli.unicode import display_name
 
 _STEMS = ("test-*", "test", "videomme*", "video-mme*", "Video-MME*")

@@ -10,16 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
-from dycoke_cli.cli.render.published import published
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.dataset import OWN_RULE
+from dycoke_cli.evaluation.evaluation_report import EvalReport
 from dycoke_cli.evaluation.judging import Judge
-from dycoke_cli.evaluation.report import Report
-from dycoke_cli.evaluation.rows import Accuracy, PartMean, ScoredRow
+from dycoke_cli.evaluation.scored_row import Accuracy, PartMean, ScoredRow
 
 
-def evaluation(report: Report) -> Group:
+def evaluation(report: EvalReport) -> Group:
     """Accuracy of all rows, the same by group, and what each cost."""
     rows = report.rows
     return Group(
@@ -27,7 +26,7 @@ def evaluation(report: Report) -> Group:
         Text(),
         _overall(report),
         Text(),
-        *(part for table in published(rows) for part in (table, Text())),
+        *(part for table in _published(rows) for part in (table, Text())),
         _by_group(rows),
         Text(),
         _costs(report),
@@ -58,9 +57,14 @@ _MANY = 100
 """Questions from which on a table needn't say what it can show."""
 _MODEL: _Column = ("Model", lambda row: one_line(row.model))
 _TEXTS = ("Model", "Method", "Parameters")
+_MEASURES = {
+    "accuracy": "accuracy, %",
+    "judge_accuracy": "judge, %",
+    "judge_score": "judge score",
+}
 
 
-def _overall(report: Report) -> Table:
+def _overall(report: EvalReport) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
     columns: list[_Column] = [
@@ -98,7 +102,7 @@ def _overall(report: Report) -> Table:
     )
 
 
-def _power(report: Report) -> str:
+def _power(report: EvalReport) -> str:
     """What a table of few questions could show at all."""
     compared = [row for row in report.rows if row.difference is not None]
     questions = report.rows[0].questions
@@ -142,11 +146,11 @@ def _mean(mean: Accuracy | PartMean | None) -> str:
     return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
 
 
-def _told_apart(report: Report) -> Sequence[_Column]:
+def _told_apart(report: EvalReport) -> Sequence[_Column]:
     return (_MODEL,) if report.model is None else ()
 
 
-def _costs(report: Report) -> Table:
+def _costs(report: EvalReport) -> Table:
     return explained(
         _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
@@ -163,7 +167,7 @@ def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
     return with_texts(table, _TEXTS)
 
 
-def _title(report: Report) -> str:
+def _title(report: EvalReport) -> str:
     questions, names = report.rows[0].questions, [model.name for model in report.models]
     return one_line(
         f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
@@ -179,7 +183,7 @@ def _parameters(row: ScoredRow) -> str:
     return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
 
 
-def _origin(report: Report) -> str:
+def _origin(report: EvalReport) -> str:
     several, commits = report.model is None, report.commits
     models = "; ".join(
         f"{f'{model.name}: ' if several else ''}{model.dtype} on {model.device}, weights "
@@ -222,3 +226,50 @@ def _share(value: float | None) -> str:
 
 def _number(value: int | None) -> str:
     return "–" if value is None else count(value)
+
+
+def _published(rows: Sequence[ScoredRow]) -> list[Table]:
+    """The figures, and the conditions that differ; nothing where no row has published ones."""
+    beside = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
+    if not beside:
+        return []
+    figures = headed("#", "Published row", "Measure", "Measured here", "Published")
+    for number, row, known in beside:
+        for measure, value in known.figures.items():
+            figures.add_row(
+                number,
+                Text(one_line(known.row)),
+                _MEASURES[measure],
+                _measured(row, measure),
+                _shown(measure, value),
+            )
+    papers = dict.fromkeys(known.paper for _, _, known in beside)
+    explained(
+        figures,
+        f"Published: by {', '.join(papers)}, under other conditions (below); it isn't a result of "
+        "this run.",
+    )
+    conditions = headed("Condition that differs", "Rows", "Here", "Published")
+    numbers: dict[tuple[str, str, str], list[str]] = {}
+    for number, _, known in beside:
+        for one in known.differs:
+            numbers.setdefault((one.name, one.here, one.published), []).append(number)
+    for (name, here, there), of in numbers.items():
+        which = "all" if len(of) == len(rows) else ", ".join(f"#{number}" for number in of)
+        conditions.add_row(*(Text(one_line(cell)) for cell in (name, which, here, there)))
+    return [
+        with_texts(figures, ("Published row", "Measure")),
+        with_texts(conditions, ("Condition that differs", "Rows", "Here", "Published")),
+    ]
+
+
+def _measured(row: ScoredRow, measure: str) -> str:
+    value = getattr(row, measure)
+    if value is None:
+        return "–"
+    error = f" ± {points(row.standard_error)}" if measure == "accuracy" else ""
+    return _shown(measure, value) + error
+
+
+def _shown(measure: str, value: float) -> str:
+    return score(value) if measure == "judge_score" else points(value)

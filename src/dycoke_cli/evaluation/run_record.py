@@ -25,7 +25,7 @@ from dycoke_cli.runs.journal import check_own, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
-    from dycoke_cli.evaluation.lines import Evaluation
+    from dycoke_cli.evaluation.eval_request import Evaluation
 
 FILE = "run.jsonl"
 SCHEMA = "dycoke.run/1"
@@ -33,7 +33,7 @@ _BEGIN = b'{"schema": "dycoke.run/'
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """What a run asked.
 
     Args:
@@ -74,17 +74,17 @@ def record_of(
     rows: Iterable[KeptRow],
     items: Mapping[int, Item],
     warnings: list[str],
-) -> Record:
+) -> RunRecord:
     """What a run is about to ask.
 
     Args:
         evaluation: all that was chosen.
         rows: its rows.
         items: its questions, by their places among those of all shards.
-        warnings: see `Record`.
+        warnings: see `RunRecord`.
     """
     about, request = evaluation.dataset.about, evaluation.request
-    return Record(
+    return RunRecord(
         rows=tuple(rows),
         items=tuple(items.values()),
         places=tuple(items),
@@ -101,7 +101,7 @@ def record_of(
     )
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: RunRecord) -> None:
     """Put the record into a folder, in place of that of an earlier run.
 
     Raises:
@@ -133,7 +133,7 @@ def _check_record(folder: Path) -> None:
     check_own(folder / FILE, _BEGIN, "a record of dycoke eval")
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> RunRecord | None:
     """The record of a folder; None where there is none.
 
     Raises:
@@ -150,7 +150,7 @@ def read_record(folder: Path) -> Record | None:
         values, *items = map(json.loads, content.splitlines())
         if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
-        return Record(**_read(values), items=tuple(map(_item, items)))
+        return RunRecord(**_read(values), items=tuple(map(_item, items)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error
 

@@ -71,7 +71,7 @@ class MethodAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class VerificationReport:
     """What was checked, what it answered, on what."""
 
     schema: str = SCHEMA

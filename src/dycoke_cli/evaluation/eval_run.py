@@ -14,13 +14,13 @@ from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.evaluation.eval_request import Evaluation
+from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report, nothing_to_ask
 from dycoke_cli.evaluation.judging import ask_judge
-from dycoke_cli.evaluation.lines import Evaluation, kept_rows
-from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
-from dycoke_cli.evaluation.record import Record, read_record, record_of, write_record
-from dycoke_cli.evaluation.report import Report, make_report, nothing_to_ask
+from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
@@ -40,7 +40,7 @@ SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
 
 
-def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> Report:
+def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalReport:
     """Ask what hasn't been asked yet, and count.
 
     Raises:
@@ -121,7 +121,7 @@ def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
         raise nothing_to_ask(chosen.source.name, len(items))
 
 
-def _earlier_judge(folder: Path, record: Record) -> str | None:
+def _earlier_judge(folder: Path, record: RunRecord) -> str | None:
     """The judge of the answers that are there."""
     try:
         earlier = read_record(folder)

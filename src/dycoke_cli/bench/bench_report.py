@@ -128,7 +128,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class BenchReport:
     """All that was measured."""
 
     schema: str = SCHEMA

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from dycoke_cli.cli import render
+from dycoke_cli.cli.render import console
+from dycoke_cli.cli.render.progress import Progress
 from dycoke_cli.runs.listener import Counts, Listener
 
 
@@ -15,7 +16,7 @@ class View(Listener):
     Args:
         quiet: shows nothing.
         note: shown when all was found to be right: before the first answer.
-        hidden: see `render.Progress`.
+        hidden: see `Progress`.
     """
 
     def __init__(self, quiet: bool, note: str | None = None, hidden: tuple[str, ...] = ()) -> None:
@@ -23,7 +24,7 @@ class View(Listener):
         self._quiet = quiet
         self._note = note
         self._told = ""
-        self._line = render.Progress(quiet, hidden)
+        self._line = Progress(quiet, hidden)
 
     def __enter__(self) -> Self:
         return self
@@ -61,17 +62,17 @@ class View(Listener):
         """Show what is good to know."""
         if not self._quiet:
             self.stop()
-            render.note(sentence)
+            console.note(sentence)
 
     def warning(self, sentence: str) -> None:
         """Show what a person should know now."""
         if not self._quiet:
             self.stop()
-            render.warning(sentence)
+            console.warning(sentence)
 
     def failed(self, reason: str) -> None:
         """Show why a question has no answer, once for all questions about a video."""
         if not self._quiet and reason != self._told:
             self.stop()
-            render.failed(reason)
+            console.failed(reason)
         self._told = reason

@@ -17,13 +17,13 @@ from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.result import Answer
 from dycoke_cli.verification.checks import QUESTIONS, checks
-from dycoke_cli.verification.document import (
+from dycoke_cli.verification.verification_report import (
     FAILED,
     Environment,
     LanguageSeconds,
     MethodAnswer,
-    Report,
     Step,
+    VerificationReport,
     VerifiedModel,
 )
 from dycoke_cli.video import Clip, Sampling, read
@@ -37,7 +37,9 @@ def clip(frames: int) -> Clip:
     return read(str(CLIP), Sampling(frames=frames))
 
 
-def verify(session: VideoSession, on_step: Callable[[Step], None] = lambda step: None) -> Report:
+def verify(
+    session: VideoSession, on_step: Callable[[Step], None] = lambda step: None
+) -> VerificationReport:
     """Check a model, and report its answers with and without compression.
 
     Args:
@@ -51,7 +53,7 @@ def verify(session: VideoSession, on_step: Callable[[Step], None] = lambda step:
     for step in checks(session):
         steps.append(step)
         on_step(step)
-    return Report(
+    return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
         frames=len(session.clip.timestamps_s),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.bench.document import Environment, Report
+from dycoke_cli.bench.bench_report import BenchReport, Environment
 from dycoke_cli.bench.measuring import Results, Timer, measure_all
 from dycoke_cli.bench.recommendation import Basis, recommend
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
@@ -81,7 +81,7 @@ class Benchmark:
         return local
 
 
-def run(benchmark: Benchmark, listener: Listener) -> Report:
+def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     """Measure all configurations on all videos and questions.
 
     Raises:
@@ -132,7 +132,7 @@ def run(benchmark: Benchmark, listener: Listener) -> Report:
         random_weights=request.loading.random_weights,
     )
     first = next(iter(next(iter(results.values())).values()))[0]
-    return Report(
+    return BenchReport(
         commit=running_commit(),
         model=first.answer.model,
         environment=_environment(chosen),

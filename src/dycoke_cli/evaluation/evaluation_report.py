@@ -16,8 +16,8 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import no_answer, rescored
 from dycoke_cli.evaluation.published import preset_warnings, published_beside
-from dycoke_cli.evaluation.record import Record
-from dycoke_cli.evaluation.rows import ScoredRow, make_row
+from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.verdicts import Verdict
 from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.result import Version
@@ -57,7 +57,7 @@ class Unscored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class EvalReport:
     """All that came of an evaluation; all fields but `changed` are keys of the JSON object.
 
     Args:
@@ -98,20 +98,20 @@ class Report:
 
 
 def make_report(
-    record: Record,
+    record: RunRecord,
     answers: Mapping[str, Predictions],
     commits: Iterable[str],
     journal: str,
     noticed: Sequence[str],
     verdicts: Mapping[str, Verdict],
-) -> Report:
+) -> EvalReport:
     """Score and count all answers; a question that has none is wrong.
 
     Args:
         record: what was asked.
         answers: by id of their setup, failures included.
         commits: of this program that gave them.
-        journal: see `Report`.
+        journal: see `EvalReport`.
         noticed: warnings there are already.
         verdicts: of the judge that the record names, by key.
     """
@@ -155,7 +155,7 @@ def make_report(
         if compared is not None:
             changed += list_changes(one.model, one.spec.text, asked, own, compared)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
-    return Report(
+    return EvalReport(
         benchmark=setup.benchmark,
         edition=setup.edition,
         split=setup.split,
@@ -193,7 +193,7 @@ def _completed(items: list[Item], said: Predictions) -> Predictions:
     }
 
 
-def _put(record: Record, said: Mapping[str, Predictions]) -> dict[str, list[Item]]:
+def _put(record: RunRecord, said: Mapping[str, Predictions]) -> dict[str, list[Item]]:
     """The questions that were put to each model: those that it refused in no row.
 
     Raises:

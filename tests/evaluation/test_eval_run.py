@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.evaluation import runner
+from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE
-from dycoke_cli.evaluation.lines import BUNDLED, Evaluation
-from dycoke_cli.evaluation.report import Report
-from dycoke_cli.evaluation.rows import ScoredRow
-from dycoke_cli.evaluation.runner import evaluate
+from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
+from dycoke_cli.evaluation.eval_run import evaluate
+from dycoke_cli.evaluation.evaluation_report import EvalReport
+from dycoke_cli.evaluation.scored_row import ScoredRow
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
@@ -81,14 +81,14 @@ def answers(folder: Path) -> list[tuple[str, str]]:
     return [(line["setup"], line["item"]) for line in written if "item" in line]
 
 
-def figures(report: Report) -> list[ScoredRow]:
+def figures(report: EvalReport) -> list[ScoredRow]:
     """All rows, without what takes another time each time."""
     none = {"seconds_prefill": None, "seconds_decode": None}
     return [replace(row, seconds=0.0, **none) for row in report.rows]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> EvalReport:
     return evaluate(plan(tmp_path_factory.mktemp("whole")))
 
 
@@ -97,7 +97,7 @@ def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "answers", Prepared())
 
 
-def test_rows_add_up(whole: Report) -> None:
+def test_rows_add_up(whole: EvalReport) -> None:
     items = Samples().items("test", 2)
     none, dycoke = whole.rows
     assert (whole.videos, whole.frames, whole.split) == (2, 2, "test")
@@ -122,7 +122,7 @@ def test_rows_add_up(whole: Report) -> None:
     assert dycoke.difference == pytest.approx(gained)
 
 
-def test_every_parameter_is_reported_and_the_models_own_are_used(whole: Report) -> None:
+def test_every_parameter_is_reported_and_the_models_own_are_used(whole: EvalReport) -> None:
     chosen = choose("mini", LoadOptions(device="cpu"))
     none, dycoke = whole.rows
     assert none.parameters == {}
@@ -216,7 +216,7 @@ def test_answers_of_several_commits_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for commit in ("aaa", "bbb"):
-        monkeypatch.setattr(runner, "running_commit", lambda commit=commit: commit)
+        monkeypatch.setattr(eval_run, "running_commit", lambda commit=commit: commit)
         limit = 1 if commit == "aaa" else 2
         report = evaluate(plan(tmp_path, "none", split="validation", limit_videos=limit))
     assert report.commits == ("aaa", "bbb")
@@ -294,9 +294,9 @@ def test_the_model_is_loaded_as_it_was_chosen(
 
 def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> None:
     mini = choose("mini", LoadOptions(device="cpu"))
-    assert runner._suitable_workers(mini, cores=4, missing=10) == 1
-    assert runner._suitable_workers(mini, cores=4, missing=10_000) == 4
-    assert runner._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
+    assert eval_run._suitable_workers(mini, cores=4, missing=10) == 1
+    assert eval_run._suitable_workers(mini, cores=4, missing=10_000) == 4
+    assert eval_run._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
 
 
 def test_a_quota_of_cpus_limits_the_workers(
@@ -306,24 +306,24 @@ def test_a_quota_of_cpus_limits_the_workers(
     mini = choose("mini", LoadOptions(device="cpu"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus in (3, 100):
-        monkeypatch.setattr(runner, "usable_cpus", lambda cpus=cpus: cpus)
-        chosen = runner._plan(plan(tmp_path, "none"), mini, missing=100_000, jobs=10)
+        monkeypatch.setattr(eval_run, "usable_cpus", lambda cpus=cpus: cpus)
+        chosen = eval_run._plan(plan(tmp_path, "none"), mini, missing=100_000, jobs=10)
         assert chosen.workers == min(cpus, 10)
 
 
 def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mini = choose("mini", LoadOptions(device="cpu"))
-    needed = runner.needed_bytes(mini)
+    needed = eval_run.needed_bytes(mini)
     assert needed is not None
-    monkeypatch.setattr(runner, "free_memory", lambda device: 2 * needed + 1)
-    assert runner._suitable_workers(mini, cores=4, missing=10_000) == 2
-    monkeypatch.setattr(runner, "free_memory", lambda device: 2 * needed - 1)
+    monkeypatch.setattr(eval_run, "free_memory", lambda device: 2 * needed + 1)
+    assert eval_run._suitable_workers(mini, cores=4, missing=10_000) == 2
+    monkeypatch.setattr(eval_run, "free_memory", lambda device: 2 * needed - 1)
     with pytest.raises(OutOfMemoryError, match=r"mini in 2 processes needs .*use fewer --workers"):
         evaluate(plan(tmp_path, "none", workers=2))
 
 
 @pytest.mark.slow
-def test_workers_give_the_same_answers(tmp_path: Path, whole: Report) -> None:
+def test_workers_give_the_same_answers(tmp_path: Path, whole: EvalReport) -> None:
     heard = Heard()
     report = evaluate(plan(tmp_path, workers=2), heard)
     assert heard.counts[-1] == (58, 58)

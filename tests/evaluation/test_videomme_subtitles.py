@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.subtitles import lines_at, videomme_subtitles
+from dycoke_cli.evaluation.videomme_subtitles import lines_at, videomme_subtitles
 
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"  # 4 s
 

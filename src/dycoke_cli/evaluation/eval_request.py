@@ -1,29 +1,23 @@
-"""All that is chosen for an evaluation, and the rows that it makes on a model."""
+"""All that is chosen for an evaluation."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
-from dycoke_cli.evaluation.datasets import plugin_of, rule_of
+from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judge_client import Client
-from dycoke_cli.evaluation.method_row import KeptRow, rows_on
-from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ResolvedModel
-from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.runs.run import Engine
-from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
@@ -89,45 +83,3 @@ class Evaluation:
     def frames(self) -> int | None:
         """Of each video; None where --fps says how many."""
         return None if self.request.sampling.fps else self.request.sampling.frames
-
-
-def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptRow], list[str]]:
-    """The rows of an evaluation on its model; see `rows_on`.
-
-    Raises:
-        UsageError: likewise.
-    """
-    request, dataset = evaluation.request, evaluation.dataset
-    about, edition = chosen.describe(), dataset.edition(evaluation.split)
-    if code := plugin_of(dataset.name):
-        edition = f"{edition}, {code}"
-    rows, warnings = rows_on(chosen, evaluation.specs)
-    kept = []
-    for row in rows:
-        method, sampling = row.method, row.spec.sampled(request.sampling)
-        setup = Setup(
-            version=__version__,
-            benchmark=dataset.name,
-            edition=edition,
-            split=evaluation.split,
-            model=about,
-            method={**method.identity(), **key_part(method)},
-            frames=_frames(sampling),
-            max_new_tokens=request.generation.max_new_tokens,
-            options=_options(sampling, request.generation),
-        )
-        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
-    return kept, warnings
-
-
-def _frames(sampling: Sampling | None) -> int | None:
-    if sampling is None:
-        return 0
-    return None if sampling.fps else sampling.frames
-
-
-def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
-    """All that the frames and the answers depend on beside their numbers."""
-    options = {} if sampling is None else key_part(sampling)
-    options |= key_part(generation)
-    return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}

@@ -4,59 +4,74 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rich import progress as rich_progress
 from rich.text import Text
 
-from dycoke_cli.cli.render.console import animates, note, stderr_console
+from dycoke_cli.cli.render.console import animates, stderr_console
 from dycoke_cli.cli.render.progress import LINE_EVERY_S
 from dycoke_cli.cli.render.units import count
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import Counts
+from dycoke_cli.unicode import display_name
 
 _BAR = 12
 
 
-class BatchProgress:
-    """Shows the counts of a run.
+class BatchView(View):
+    """Shows more of a batch: files, failures, speed, and what came of it."""
 
-    Args:
-        quiet: show nothing.
-        stopping: says whether the run is about to end.
-    """
-
-    def __init__(self, quiet: bool, stopping: Callable[[], bool]) -> None:
-        self._quiet = quiet
-        self._stopping = stopping
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
         self._bar: rich_progress.Progress | None = None
         self._task = rich_progress.TaskID(0)
         self._pace: _Pace | None = None
         self._said_at = time.monotonic()
 
-    def update(self, counts: Counts) -> None:
-        """Show them."""
+    def stop(self) -> None:
+        """Take all progress away."""
+        super().stop()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Show how far a stage is."""
+        self.stop()
+        super().stage(stage, done, total)
+
+    def progress(self, counts: Counts) -> None:
+        """Show how far the run is."""
+        super().stop()
         if self._quiet:
             return
         if self._pace is None:
             self._pace = _Pace(counts)
         if animates():
-            self._update_bar(counts)
+            self._update_bar(counts, self._pace)
         elif time.monotonic() - self._said_at >= LINE_EVERY_S:
             self._said_at = time.monotonic()
-            note(_line(counts, self._pace))
+            self.note(_line(counts, self._pace))
 
-    def stop(self) -> None:
-        """Take the view away, until the next update."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def finished(self, counts: Counts, out: Path | None) -> None:
+        """Say what came of it.
 
-    def _update_bar(self, counts: Counts) -> None:
-        assert self._pace is not None
+        Args:
+            counts: of the run.
+            out: where the lines are; None is stdout.
+        """
+        self.stop()
+        self.note(batch_summary(counts, resumable=out is not None))
+        if out is not None:
+            self.note(f"Results: {display_name(str(out))}")
+
+    def _update_bar(self, counts: Counts, pace: _Pace) -> None:
         if self._bar is None:
             self._bar = rich_progress.Progress(
                 rich_progress.SpinnerColumn(),
                 rich_progress.BarColumn(bar_width=_BAR),
-                _Live(counts, self._pace, self._stopping),
+                _Live(counts, pace, lambda: self.stopping),
                 console=stderr_console(),
                 transient=True,
                 redirect_stdout=False,
