@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -147,13 +148,13 @@ def test_a_file_offers_all_kinds(load: Load) -> None:
 
 def test_what_is_recorded_of_a_method_changes_with_its_file(load: Load, tmp_path: Path) -> None:
     load(STRIDE)
-    first = registry.create("stride").identity()
+    first = registry.identity(registry.create("stride"))
     assert first["name"] == "stride"
     assert first["plugin"].startswith("plug-0.py ")
     registry.METHODS.pop("stride")
     load(STRIDE.replace("= 4", "=4"))
-    assert registry.create("stride").identity() != first
-    assert registry.create("dycoke").identity() == {"name": "dycoke"}
+    assert registry.identity(registry.create("stride")) != first
+    assert registry.identity(registry.create("dycoke")) == {"name": "dycoke"}
 
 
 def test_an_edited_file_of_the_same_second_and_size_is_read_anew(load: Load) -> None:
@@ -299,6 +300,58 @@ def test_the_flag_needs_a_file(arguments: list[str]) -> None:
 def test_rows_that_are_no_method_are_those_of_the_list() -> None:
     controls = {name for name, row in specs.ABLATIONS.items() if row.frames is not None}
     assert {*registry.OTHER_ROWS} == {specs.ALL, *controls}
+
+
+def dycoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dycoke_cli", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_plug_in_of_the_environment_is_warned_of_once(tmp_path: Path) -> None:
+    file = str(tmp_path / "gone.py")
+    run = dycoke("methods", "none", DYCOKE_PLUGINS=file)
+    sentence = f"plug-in {file}: it isn't used: No such file or directory\n"
+    assert (run.returncode, run.stderr) == (0, f"Warning: {sentence}")
+    run = dycoke("schema", "--quiet", DYCOKE_PLUGINS=file)
+    assert "Warning" not in run.stderr
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_plug_in_of_the_command_line_is_an_error(before: bool, tmp_path: Path) -> None:
+    named, command = ["--plugin", str(tmp_path / "gone.py")], ["methods", "--json"]
+    run = dycoke(*(named + command if before else command + named))
+    assert (run.returncode, run.stderr[:15]) == (2, "Error: plug-in ")
+    assert json.loads(run.stdout)["error"]["code"] == "usage"
+    assert json.loads(run.stdout)["schema"] == "dycoke.methods/1"
+
+
+@pytest.mark.parametrize("name", ["frames", "start", "json", "help", "sampling"])
+def test_a_parameter_whose_flag_is_taken(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "stride.py"
+    file.write_text(STRIDE.replace("stride: Ann", f"{name}: Ann").replace("self.stride", "1"))
+    sentence = (
+        f"plug-in stride.py: the method 'stride': its parameter {name} gets no flag, for dycoke "
+        "has one of that name; rename it\n"
+    )
+    run = dycoke("methods", "stride", DYCOKE_PLUGINS=str(file))
+    assert (run.returncode, run.stderr) == (0, f"Warning: {sentence}")
+    run = dycoke("methods", "stride", "--plugin", str(file))
+    assert (run.returncode, run.stderr) == (2, f"Error: {sentence}")
+
+
+def test_what_is_typed_is_completed(tmp_path: Path) -> None:
+    file = tmp_path / "stride.py"
+    file.write_text(STRIDE)
+    for words, offered in (("--method str", "stride"), ("--strid", "--stride")):
+        line = f"dycoke ask --plugin {file} {words}"
+        typed = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+        run = dycoke(_DYCOKE_COMPLETE="complete_bash", **typed)
+        assert (run.stdout.strip(), run.stderr) == (offered, "")
 
 
 UNPICKLE = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).stride)"

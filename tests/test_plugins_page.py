@@ -128,13 +128,24 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
 def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
     file, out = put("stride.py", tmp_path), tmp_path / "out.jsonl"
     command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out, "--plugin", file]
-    command += ["--method", "stride:stride=2"]
+    command += ["--method", "stride:stride=2", "--workers", "2"]  # which make the keys
     for edit, lines in (("", 1), ("", 1), ("# edited\n", 2)):
         file.write_text(file.read_text() + edit)
         assert dycoke(*command).code == 0
         found = [json.loads(line) for line in out.read_text().splitlines()]
         assert len(found) == lines
     assert len({line["method"]["plugin"] for line in found}) == len(found) == 2
+
+
+@pytest.mark.extended
+def test_a_method_of_a_file_on_ray(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    line = answered(
+        "batch", CLIP, QUESTION, "--frames", "4", "--engine", "ray", "--quiet",
+        "--plugin", put("stride.py", tmp_path), "--method", "stride:stride=2",
+    )  # fmt: skip
+    assert line["method"]["plugin"].startswith("stride.py ")
+    assert 2 * line["tokens"]["visual_kept"] == line["tokens"]["visual"]
 
 
 def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:

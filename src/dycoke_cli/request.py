@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import key_part
@@ -39,7 +40,7 @@ class Request:
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""
         return {
-            "method": {**self.method.identity(), **key_part(self.method)},
+            "method": {**identity(self.method), **key_part(self.method)},
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
         }

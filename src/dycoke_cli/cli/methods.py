@@ -16,7 +16,7 @@ from rich.text import Text
 from dycoke_cli.cli import completion, options, output, render
 from dycoke_cli.cli.param_flags import flag, flags, in_flags
 from dycoke_cli.compression.base import PLACES, Method
-from dycoke_cli.compression.registry import DEFAULT, METHODS, find
+from dycoke_cli.compression.registry import DEFAULT, METHODS, find, identity
 from dycoke_cli.compression.selection import Need
 from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.models.families import FAMILIES
@@ -137,7 +137,7 @@ def _method(method: type[Method]) -> ListedMethod:
         title=method.title,
         summary=method.summary,
         paper=method.paper,
-        plugin=method.identity().get("plugin"),
+        plugin=identity(method).get("plugin"),
         acts=tuple(method.acts()),
         needs=tuple(method.needs),
         families={place: _served(method, place) for place in method.acts()},

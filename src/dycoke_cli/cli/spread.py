@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, get_args
 
+from typer.models import OptionInfo
+
 from dycoke_cli.cli.param_flags import flag, option, speaking_of_flags, value_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
@@ -130,8 +132,10 @@ def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
 def _names(parameter: inspect.Parameter) -> set[str]:
     """The name of a parameter, and its flags."""
     marks = getattr(parameter.annotation, "__metadata__", ())
-    declared = [word for mark in marks for word in getattr(mark, "param_decls", None) or ()]
-    flags = [one for word in declared for one in word.split("/")]
+    infos = [mark for mark in marks if isinstance(mark, OptionInfo)]
+    # In an Annotated, Typer has the first of them where a default would be.
+    declared = [word for info in infos for word in (info.default, *(info.param_decls or ()))]
+    flags = [one for word in declared if isinstance(word, str) for one in word.split("/")]
     return {parameter.name, *(flags or [flag(parameter.name)])}
 
 

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from dycoke_cli import plugins
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.param import check_all, check_layer, parameters_of
 
@@ -183,12 +182,6 @@ class Method:
             for place, choices in PLACES.items()
             if any(getattr(cls, name) is not getattr(Method, name) for name in choices)
         ]
-
-    @classmethod
-    def identity(cls) -> dict[str, str]:
-        """What an answer and its key have beside parameters: the name; of a plug-in its code."""
-        code = plugins.version("method", cls.name)
-        return {"name": cls.name} | ({} if code is None else {"plugin": code})
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""

@@ -63,6 +63,15 @@ def restore(answer: Mapping[str, Any]) -> Method:
     return create(answer["name"], **{name: answer[name] for name in known if name in answer})
 
 
+def identity(method: Method | type[Method]) -> dict[str, str]:
+    """What an answer and its key have beside parameters: the name; of a plug-in its code, too.
+
+    Here, so that who asks has read the plug-ins, be it a worker process.
+    """
+    code = plugins.version("method", method.name)
+    return {"name": method.name} | ({} if code is None else {"plugin": code})
+
+
 def owners() -> dict[str, dict[str, Parameter]]:
     """For each name of a parameter, the methods that have one and what it is there."""
     found: dict[str, dict[str, Parameter]] = {}
@@ -82,10 +91,10 @@ def method_schema() -> dict[str, Any]:
         "oneOf": [
             {
                 "properties": {
-                    **{key: {"const": value} for key, value in method.identity().items()},
+                    **{key: {"const": value} for key, value in identity(method).items()},
                     **{key: p.schema() for key, p in parameters_of(method).items()},
                 },
-                "required": [*method.identity(), *parameters_of(method)],
+                "required": [*identity(method), *parameters_of(method)],
                 "additionalProperties": False,
             }
             for name, method in METHODS.items()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.registry import create
+from dycoke_cli.compression.registry import create, identity
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import plugin_of
@@ -98,7 +98,7 @@ def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptR
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={**method.identity(), **key_part(method)},
+            method={**identity(method), **key_part(method)},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),

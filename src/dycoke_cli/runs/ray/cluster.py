@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.explaining import DEBUG
 from dycoke_cli.extras import how_to_install
@@ -93,7 +94,9 @@ def connected(address: str | None) -> Iterator[None]:
             "include_dashboard": False,
         }
     else:
-        options = {"address": _found(address)}
+        # Its workers don't inherit the environment of this process.
+        files = {plugins.ENVIRONMENT: os.pathsep.join(map(str, plugins.files()))}
+        options = {"address": _found(address), "runtime_env": {"env_vars": files}}
     before = signal.getsignal(signal.SIGTERM)
     try:
         with _stderr_shut():
