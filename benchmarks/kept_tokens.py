@@ -23,7 +23,7 @@ from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompt import make_prompt
+from dycoke_cli.models.video_prompt import make_prompt
 from dycoke_cli.video import Sampling, read
 
 PICTURE = ROOT / "docs" / "kept.png"

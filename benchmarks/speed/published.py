@@ -17,7 +17,7 @@ from transformers.masking_utils import eager_mask
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
 from dycoke_cli.engine.generation import TimedStreamer
-from dycoke_cli.engine.prompts import Prompt
+from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.models.families import method_defaults
 
 NAME = "published_scheme"

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from dycoke_cli import cache
-from dycoke_cli.kernels.processor import Machine
+from dycoke_cli.kernels.processor import Processor
 from tests.documents import valid
 
 from .harness import run_here
@@ -61,7 +61,7 @@ def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
 
 
 def test_kernels_that_were_measured_here() -> None:
-    Machine.here().write(TIMES)
+    Processor.here().write(TIMES)
     document = run_here("doctor", "--json").object
     valid(document, "doctor")
     assert {each["shape"]: each["milliseconds"] for each in document["kernels"]} == TIMES
@@ -73,8 +73,8 @@ def test_kernels_that_were_measured_here() -> None:
 
 
 def test_a_damaged_file_is_as_good_as_none() -> None:
-    Machine.here().write(TIMES)
-    Machine.here().file.write_text("{")
+    Processor.here().write(TIMES)
+    Processor.here().file.write_text("{")
     assert run_here("doctor", "--json").object["kernels"] == []
 
 

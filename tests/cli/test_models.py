@@ -17,13 +17,12 @@ from rich.console import Console
 
 from dycoke_cli.cli import model_documents
 from dycoke_cli.cli.model_documents import all_models
+from dycoke_cli.cli.model_tables import WITH_REPOSITORIES, models_table
 from dycoke_cli.cli.models import _rank
-from dycoke_cli.cli.render import catalog
-from dycoke_cli.cli.render.catalog import WITH_REPOSITORIES
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
-from dycoke_cli.models.memory import Machine
+from dycoke_cli.models.free_memory import FreeMemory
 from tests import documents
 
 from .harness import REAL, run_here, run_in_terminal
@@ -32,7 +31,7 @@ from .harness import REAL, run_here, run_in_terminal
 def table(width: int) -> str:
     """The list as a terminal of so many columns has it."""
     stream = io.StringIO()
-    Console(width=width, file=stream).print(catalog.models(all_models(), width))
+    Console(width=width, file=stream).print(models_table(all_models(), width))
     return stream.getvalue()
 
 
@@ -131,7 +130,7 @@ def test_off_a_terminal_the_list_is_rows_of_values(arguments: tuple[str, ...]) -
 
 def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        model_documents, "this_machine", lambda: Machine(ram_bytes=2_500_000_000, gpu_bytes=())
+        model_documents, "this_machine", lambda: FreeMemory(ram_bytes=2_500_000_000, gpu_bytes=())
     )
     everything = rows_of("list")
     families = {row["family"] for row in everything}

@@ -3,7 +3,7 @@
 import pytest
 
 from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import report
+from dycoke_cli.engine import answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.frame_tokens import ClipTokens
@@ -78,7 +78,7 @@ def test_positions_that_no_training_had():
 
 def test_positions_in_time_height_and_width_are_those_that_the_decoder_got(monkeypatch):
     loaded, given, told = loaded_of("qwen2_5_vl"), [], []
-    monkeypatch.setattr(report, "positions_warning", lambda *known: told.append(known))
+    monkeypatch.setattr(answer_module, "positions_warning", lambda *known: told.append(known))
 
     def note(module, args, kwargs):
         given.append(int(kwargs["position_ids"][-3:].max()))

@@ -15,7 +15,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.prompts import inject_videos, together
+from dycoke_cli.engine.prompt_batch import inject_videos, together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.pixels import Grid

@@ -36,7 +36,7 @@ from dycoke_cli.kernels.choice import (
 )
 from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, onednn_works
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.kernels.processor import Machine
+from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.kernels.replacing import eligible, to_round, use_int8, use_own_attention, use_packed
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
 from dycoke_cli.private_api import attention_implementation
@@ -242,7 +242,7 @@ def test_times_are_kept_and_asked_for_once(
 ) -> None:
     given = model()
     first = choose_kernels(given, quantized=False)
-    kept = json.loads(Machine.here().file.read_text())
+    kept = json.loads(Processor.here().file.read_text())
     assert kept["times"] == timed
     assert kept["machine"]["torch"] == torch.__version__
     asked: list[Shape] = []
@@ -260,7 +260,7 @@ def test_times_are_kept_and_asked_for_once(
 
 
 def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Machine.here().file
+    here = Processor.here().file
     changes: list[tuple[Any, str, Callable[[], Any]]] = [
         (torch, "get_num_threads", lambda: 77),
         (processor, "processor_name", lambda: "another"),
@@ -269,8 +269,8 @@ def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> No
     for where, name, value in changes:
         with monkeypatch.context() as patch:
             patch.setattr(where, name, value)
-            assert Machine.here().file != here
-    assert Machine.here().file == here
+            assert Processor.here().file != here
+    assert Processor.here().file == here
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_measured_anew(text: str, timed: dict[str, Any], folder: Path) -> None:
-    given, file = model(), Machine.here().file
+    given, file = model(), Processor.here().file
     kept = choose_kernels(given, quantized=False)
     if text.startswith("MACHINE "):
         whole = json.loads(file.read_text())
@@ -323,7 +323,7 @@ def test_runs_at_the_same_time_leave_a_whole_file(timed: dict[str, Any], folder:
         run.start()
     for run in runs:
         run.join()
-    assert {*Machine.here().read()} == {str(shape) for shape in shapes}
+    assert {*Processor.here().read()} == {str(shape) for shape in shapes}
     assert [path.suffix for path in folder.iterdir() if path.suffix == ".tmp"] == []
 
 
@@ -337,7 +337,7 @@ def test_what_there_is_no_time_for_stays_as_it_would_be(
     monkeypatch.setenv(cache.ENVIRONMENT, str(folder.parent))
     given = model()
     assert choose_kernels(given, quantized=True) == unmeasured(given, quantized=True)
-    assert Machine.here().read() == {}
+    assert Processor.here().read() == {}
 
 
 def test_an_overloaded_machine_measures_nothing_and_keeps_to_what_it_knows(

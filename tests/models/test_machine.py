@@ -8,7 +8,7 @@ import torch
 
 from dycoke_cli import resources
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.memory import Machine, this_machine
+from dycoke_cli.models.free_memory import FreeMemory, this_machine
 
 GB = 10**9
 
@@ -31,7 +31,7 @@ def system(tmp_path, monkeypatch):
 
 
 def test_main_memory(system):
-    assert this_machine() == Machine(8 * 1024**3, ())
+    assert this_machine() == FreeMemory(8 * 1024**3, ())
 
 
 def test_a_container_that_may_have_less(system):
@@ -44,7 +44,7 @@ def test_a_container_that_may_have_less(system):
 
 def test_no_way_to_ask(system):
     (system / "meminfo").unlink()
-    assert this_machine() == Machine(None, ())
+    assert this_machine() == FreeMemory(None, ())
 
 
 def driver(system):
@@ -91,11 +91,11 @@ SEVEN = replace(CATALOG["llava-onevision-7b"], download_bytes=16 * GB)
     ],
 )
 def test_where_a_model_fits(ram, gpus, place):
-    assert Machine(ram, gpus).holds(SEVEN) == place
+    assert FreeMemory(ram, gpus).holds(SEVEN) == place
 
 
 def test_sixteen_bits_a_parameter_where_the_download_is_unknown():
     unknown = replace(SEVEN, download_bytes=None, parameters=8 * GB)
-    assert Machine(19 * GB, ()).holds(unknown) == "no"
-    assert Machine(20 * GB, ()).holds(unknown) == "ram"
-    assert Machine(20 * GB, ()).holds(replace(unknown, parameters=None)) is None
+    assert FreeMemory(19 * GB, ()).holds(unknown) == "no"
+    assert FreeMemory(20 * GB, ()).holds(unknown) == "ram"
+    assert FreeMemory(20 * GB, ()).holds(replace(unknown, parameters=None)) is None

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.memory import Machine
-from dycoke_cli.models.target import Target, parse_memory
+from dycoke_cli.models.free_memory import FreeMemory, Target, parse_memory
 
 GB = 10**9
 
@@ -34,7 +33,7 @@ def test_what_is_no_size(text: str) -> None:
         parse_memory(text)
 
 
-HERE = Machine(16 * GB, (24 * GB, 80 * GB))
+HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))
 
 
 @pytest.mark.parametrize(
@@ -42,10 +41,10 @@ HERE = Machine(16 * GB, (24 * GB, 80 * GB))
     [
         ("auto", None, HERE, Target("cuda", 80 * GB, 16 * GB)),
         ("auto", 8 * GB, HERE, Target("cuda", 8 * GB)),
-        ("auto", None, Machine(16 * GB, ()), Target("cpu", 16 * GB)),
-        ("auto", 8 * GB, Machine(16 * GB, ()), Target("cpu", 8 * GB)),
-        ("cuda", None, Machine(16 * GB, ()), Target("cuda", None)),
-        ("cuda", 8 * GB, Machine(16 * GB, ()), Target("cuda", 8 * GB)),
+        ("auto", None, FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
+        ("auto", 8 * GB, FreeMemory(16 * GB, ()), Target("cpu", 8 * GB)),
+        ("cuda", None, FreeMemory(16 * GB, ()), Target("cuda", None)),
+        ("cuda", 8 * GB, FreeMemory(16 * GB, ()), Target("cuda", 8 * GB)),
         ("cuda:0", None, HERE, Target("cuda", 24 * GB)),
         ("cuda:7", None, HERE, Target("cuda", None)),
         ("mps", None, HERE, Target("mps", None)),
@@ -53,7 +52,7 @@ HERE = Machine(16 * GB, (24 * GB, 80 * GB))
     ],
 )
 def test_devices(
-    device: str, memory: int | None, machine: Machine, target: Target,
+    device: str, memory: int | None, machine: FreeMemory, target: Target,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(sys, "platform", "linux")

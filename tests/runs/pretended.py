@@ -98,9 +98,9 @@ if __name__ == "__main__":
     ):
         sys.modules[module.__name__] = module
     from dycoke_cli.cli.main import main
-    from dycoke_cli.models import memory, resolve
+    from dycoke_cli.models import load_memory, resolve
 
     resolve.choose = lambda name, options: PretendedModel(name)  # type: ignore[assignment]
-    memory.needed_bytes = lambda model: None
+    load_memory.needed_bytes = lambda model: None
 
     sys.exit(main())

@@ -16,7 +16,7 @@ from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.kernels import processor
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.processor import Machine
+from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -44,12 +44,12 @@ def loaded(name: str = "llava-onevision-0.5b", **more: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Processor:
     """A machine with neither AMX nor bfloat16, where nothing was timed yet."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
     monkeypatch.setattr(private_api, "has_amx", lambda: False)
     monkeypatch.setattr(processor, "instructions", lambda: ["avx2"])
-    return Machine.here()
+    return Processor.here()
 
 
 def advice(answer: Answer = SLOW, request: Request = REQUEST, model: Any = None) -> str | None:
@@ -107,7 +107,7 @@ def test_what_is_said_of_other_machines_is_what_was_measured(
     assert published_there.machine == heading
 
 
-def test_what_was_timed_here_decides(machine: Machine) -> None:
+def test_what_was_timed_here_decides(machine: Processor) -> None:
     # 8 bits take half of a prompt's time, and a third of a token's.
     machine.write(
         {

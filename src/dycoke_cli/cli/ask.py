@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from dycoke_cli.cli import flags, options, output, pages, questions
+from dycoke_cli.cli import flags, options, output, pages, question_input
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video, show_cost
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
@@ -73,7 +73,7 @@ def ask(
         if estimate:
             show_cost(cost_of_video(videos[0], request, memory), as_json)
             return
-        asked = questions.collect(question, more, *videos)
+        asked = question_input.collect(question, more, *videos)
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         waiting[:] = [{"video": videos[0], "question": text} for text in asked]

@@ -154,7 +154,8 @@ def batch(
         view.stage("start")
         engine.start()
         with uncollected():
-            from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+            from dycoke_cli.models.free_memory import free_memory
+            from dycoke_cli.models.load_memory import check_room, needed_bytes
             from dycoke_cli.models.quiet import silence_libraries
             from dycoke_cli.models.resolve import choose
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.cli import questions
+from dycoke_cli.cli import question_input
 from dycoke_cli.cli.words import apart
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.discovery import Found, find, find_several, listed
@@ -57,7 +57,7 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
         )
     if STDIN in videos and len(videos) > 1:
         raise UsageError("- reads the list of videos from stdin: leave out the others")
-    texts = questions.collect(question, more, videos[0])
+    texts = question_input.collect(question, more, videos[0])
     asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
     if len(videos) > 1:
         found = find_several(videos)

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.bench.bench_report import Asked, BenchReport, TimedRow
-from dycoke_cli.cli import flags, method_flags, options, output, pages, questions, render
+from dycoke_cli.cli import flags, method_flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.picture_file import check_picture, write_picture
+from dycoke_cli.cli.question_input import collect
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
@@ -142,7 +143,7 @@ def bench(
             check_picture(plot, [_PLOT_SUFFIX])
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
-            questions=tuple(dict.fromkeys(questions.collect(None, question or [QUESTION], ""))),
+            questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(parse_specs(methods, retain)),
             request=flags.request(model, loading, sampling, generation),
             runs=runs,

@@ -106,10 +106,10 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
-    from dycoke_cli.kernels.processor import Machine
+    from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
 
-    machine = Machine.here()
+    machine = Processor.here()
     process = psutil.Process()
     # macOS has no such lists.
     affinity = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []

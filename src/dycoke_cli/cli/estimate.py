@@ -109,8 +109,7 @@ def cost_of_frames(
         UsageError: something doesn't fit the model.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
-    from dycoke_cli.models.memory import this_machine
-    from dycoke_cli.models.target import Target, parse_memory
+    from dycoke_cli.models.free_memory import Target, parse_memory, this_machine
 
     source, loading = find(request.model), request.loading
     given = None if memory is None else parse_memory(memory)

@@ -17,8 +17,8 @@ from dycoke_cli.models.catalog import (
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.free_memory import FreeMemory, this_machine
 from dycoke_cli.models.hub import CachedModel, cached_models
-from dycoke_cli.models.memory import Machine, this_machine
 from dycoke_cli.models.on_disk import StoredConfig, config_in
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
@@ -149,7 +149,7 @@ def one_model(source: ModelRef) -> ModelList:
     return _document(machine, [model])
 
 
-def _document(machine: Machine, models: list[ListedModel]) -> ModelList:
+def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     return ModelList(
         default=settings.default_model() or settings.BUNDLED,
         machine=Memory(machine.ram_bytes, machine.gpu_bytes),
@@ -158,7 +158,7 @@ def _document(machine: Machine, models: list[ListedModel]) -> ModelList:
     )
 
 
-def _of_entry(entry: Entry, machine: Machine, cached: dict[str, CachedModel]) -> ListedModel:
+def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel]) -> ListedModel:
     on_disk = (
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dycoke_cli.cli import completion, options, output, pages, render
 from dycoke_cli.cli.estimate import Memory, cost_of_frames, show_cost
+from dycoke_cli.cli.model_documents import ListedModel, ModelList, all_models, one_model, table_of
+from dycoke_cli.cli.model_tables import model_table, models_table
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
@@ -24,9 +26,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from dycoke_cli.cli.model_documents import ListedModel, ModelList
 
 SHOWN = 16
 """Models on the short list, which a terminal of 24 lines holds with all that is below it."""
@@ -113,8 +112,6 @@ def list_models(
     On a terminal a table, which begins with the bundled model, the default, those that are
     downloaded and those that fit; elsewhere tab-separated values of all, with a header.
     """
-    from dycoke_cli.cli.model_documents import all_models, table_of
-
     document = all_models()
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
@@ -135,7 +132,9 @@ def list_models(
     elif sys.stdout.isatty():
         ranked = sorted(chosen, key=lambda model: _rank(model, document))
         shown = ranked if everything else ranked[:SHOWN]
-        render.models_table(replace(document, models=tuple(shown)), len(ranked) - len(shown))
+        document = replace(document, models=tuple(shown))
+        width = render.stdout_console().width
+        render.to_stdout(models_table(document, width, len(ranked) - len(shown)))
     else:
         for row in table_of(replace(document, models=tuple(chosen))):
             output.write("\t".join(map(one_line, row)) + "\n")
@@ -194,8 +193,6 @@ def default(
 
 def _still_missing(source: ModelRef) -> str:
     """That a model isn't on this machine, and what to do; empty of one that is."""
-    from dycoke_cli.cli.model_documents import one_model
-
     (model,) = one_model(source).models
     if model.on_disk is not None and model.on_disk.complete:
         return ""
@@ -227,8 +224,6 @@ def info(
         dycoke models info qwen2.5-vl-3b --frames 64 --device cuda --memory 24GB
         dycoke models info ./my-checkpoint --json
     """
-    from dycoke_cli.cli.model_documents import one_model
-
     if frames is not None:
         loading = LoadOptions(device=device)
         request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
@@ -242,7 +237,7 @@ def info(
     if as_json:
         output.write_json(to_dict(document))
     else:
-        render.model_table(document)
+        render.to_stdout(model_table(document))
 
 
 @app.command("pull")

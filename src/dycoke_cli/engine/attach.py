@@ -19,13 +19,13 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
+from dycoke_cli.engine.scoring_attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.selecting import Prompts, kept_of_each, select
 from dycoke_cli.engine.supported import (
     check_cache,

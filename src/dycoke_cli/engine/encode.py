@@ -31,7 +31,7 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import normalised
-from dycoke_cli.models.prompt import VideoPrompt
+from dycoke_cli.models.video_prompt import VideoPrompt
 
 
 @dataclass(frozen=True)

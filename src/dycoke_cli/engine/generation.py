@@ -13,7 +13,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
-from dycoke_cli.engine.prompts import Batch
+from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device

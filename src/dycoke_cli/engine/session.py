@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.answer import make_answer, refusal
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.context import check_context, check_several
@@ -19,14 +20,13 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
-from dycoke_cli.engine.prompts import Batch, Prompt, inject_videos, together, without_video
-from dycoke_cli.engine.report import make_answer, refusal
+from dycoke_cli.engine.prompt_batch import Batch, Prompt, inject_videos, together, without_video
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompt import (
+from dycoke_cli.models.video_prompt import (
     Frames,
     Turns,
     VideoPrompt,

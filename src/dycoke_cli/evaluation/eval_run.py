@@ -23,7 +23,8 @@ from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
-from dycoke_cli.models.memory import check_room, free_memory, needed_bytes
+from dycoke_cli.models.free_memory import free_memory
+from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.resources import usable_cpus

@@ -22,7 +22,7 @@ from dycoke_cli.kernels.attention import REGISTER
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import PackedLinear
-from dycoke_cli.kernels.processor import BFLOAT16, Machine, Times, instructions
+from dycoke_cli.kernels.processor import BFLOAT16, Processor, Times, instructions
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
     MOST_INPUTS,
@@ -132,7 +132,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     compared = [] if quantized else linear.get(_to_compare(model, most), [])
     as_float32 = [replace(shape, dtype="float32") for shape in compared]
     shapes = dict.fromkeys([*wanted, *as_float32])
-    times = measured(shapes, quantized) if measuring else Machine.here().read()
+    times = measured(shapes, quantized) if measuring else Processor.here().read()
 
     own = set(usual.attention)
     for shape in attention:
@@ -213,7 +213,7 @@ def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
         shapes: what to time, the most important first.
         quantized: whether linear layers in 8 bits are timed, too.
     """
-    machine, wanted = Machine.here(), list(shapes)
+    machine, wanted = Processor.here(), list(shapes)
     times = machine.read()
     if not _missing(wanted, times, quantized) or is_overloaded():
         return times
@@ -237,7 +237,7 @@ def int8_shares(dtype: str) -> tuple[float, float] | None:
     Returns:
         of a prompt, and of one token, over all shapes that were ever timed; None where none was.
     """
-    kept, eight = Machine.here().read(), [*int8_kernels()]
+    kept, eight = Processor.here().read(), [*int8_kernels()]
     shares = []
     for tokens in (PROMPT_TOKENS, 1):
         timed = [
@@ -289,7 +289,7 @@ def _missing(shapes: Iterable[Shape], times: Times, quantized: bool) -> list[Sha
 
 
 @contextlib.contextmanager
-def _alone(machine: Machine) -> Iterator[None]:
+def _alone(machine: Processor) -> Iterator[None]:
     """Hold other runs off while this one measures, as far as the folder allows that."""
     with contextlib.ExitStack() as stack:
         # Where it can't be written, or another run takes very long, this one measures beside it.

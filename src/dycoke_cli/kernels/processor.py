@@ -25,7 +25,7 @@ Times = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Machine:
+class Processor:
     """What times depend on beside the shape."""
 
     processor: str
@@ -34,10 +34,10 @@ class Machine:
     threads: int
 
     @staticmethod
-    def here() -> Machine:
+    def here() -> Processor:
         """This process's."""
         found = instructions()
-        return Machine(processor_name(), found, torch.__version__, torch.get_num_threads())
+        return Processor(processor_name(), found, torch.__version__, torch.get_num_threads())
 
     @property
     def file(self) -> Path:

@@ -29,8 +29,9 @@ from dycoke_cli.kernels.replacing import (
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
 from dycoke_cli.models.families import Family, domain, method_defaults
+from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
+from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.memory import check_room, free_memory, free_memory_of_all
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained

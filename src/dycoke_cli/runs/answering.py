@@ -12,8 +12,8 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
-from dycoke_cli.models.memory import free_memory
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener

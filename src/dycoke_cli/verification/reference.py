@@ -20,7 +20,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.model_inputs import take
-from dycoke_cli.engine.prompts import Prompt, inject_videos
+from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.families.family import TYPES

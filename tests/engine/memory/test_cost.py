@@ -22,9 +22,9 @@ from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
 from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
-from dycoke_cli.models.target import Target
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
@@ -193,7 +193,7 @@ def test_time_is_that_of_the_measured_kernels(
     for layer in eligible(model).values():
         for linear in linear_shapes(layer, generating=True):
             shapes[str(linear)] = {"stock": 1.0}
-    monkeypatch.setattr(processor.Machine, "read", lambda self: shapes)
+    monkeypatch.setattr(processor.Processor, "read", lambda self: shapes)
     found = cost(name, Method(), **options)
     d, m, kv, vocabulary = 896, 4864, 128, 152_000
 

@@ -1,12 +1,10 @@
-"""Output for people; the only package that uses Rich.
+"""Output for people; the only package that writes with Rich.
 
 Text from models, files and users arrives as plain `Text` with its control characters escaped:
 nothing in it is taken for markup.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.render.console import (
     check,
@@ -23,20 +21,16 @@ from dycoke_cli.cli.render.progress import Download, Progress
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.result import Answer, Refusal
 
-if TYPE_CHECKING:
-    from dycoke_cli.cli.model_documents import ModelList
-
 __all__ = [
     "Download",
     "Progress",
     "check",
     "confirm",
     "failed",
-    "model_table",
-    "models_table",
     "note",
     "question",
     "statistics",
+    "stdout_console",
     "to_stdout",
     "warning",
 ]
@@ -64,23 +58,3 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -
     to_stderr(panel(answer, waited_s, warm_up_s))
     if answer.compared_to is not ABSENT:
         to_stderr(comparison(answer, answer.compared_to))
-
-
-def models_table(document: ModelList, hidden: int) -> None:
-    """Models, on stdout.
-
-    Args:
-        document: those that are shown.
-        hidden: how many more there are.
-    """
-    from dycoke_cli.cli.render.catalog import models
-
-    console = stdout_console()
-    console.print(models(document, console.width, hidden))
-
-
-def model_table(document: ModelList) -> None:
-    """The details of one model, on stdout."""
-    from dycoke_cli.cli.render.catalog import model
-
-    to_stdout(model(document))

@@ -23,11 +23,11 @@ from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.hub import pull_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.models.target import Target
 from dycoke_cli.result import Amount, Count, Version
 from dycoke_cli.version import __version__
 
@@ -212,7 +212,7 @@ def clip_tokens(
     known = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if known is not None:
         return known
-    from dycoke_cli.models.prompt import BlankFrames, count_tokens
+    from dycoke_cli.models.video_prompt import BlankFrames, count_tokens
 
     return count_tokens(source, BlankFrames.of(frames, height, width), revision)
 

@@ -22,11 +22,11 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.free_memory import HEADROOM, Target
+from dycoke_cli.models.load_memory import WeightBytes, weight_bytes, without_weights
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.memory import HEADROOM, WeightBytes, weight_bytes, without_weights
 from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, family_in, read_config, weights_dtype
-from dycoke_cli.models.target import Target
 from dycoke_cli.result import Count
 from dycoke_cli.sizes import Sizes
 

@@ -17,7 +17,7 @@ from dycoke_cli.kernels.choice import (
     linear_shapes,
 )
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.processor import Machine, Times
+from dycoke_cli.kernels.processor import Processor, Times
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, STOCK_KERNEL, LinearShape
 from dycoke_cli.sizes import Sizes
@@ -33,7 +33,7 @@ class ExpectedTime:
     """
 
     def __init__(self, model: Any, quantized: bool, times: Times | None = None) -> None:
-        self._times = Machine.here().read() if times is None else times
+        self._times = Processor.here().read() if times is None else times
         self._choice = choose_kernels(model, quantized, measuring=False)
         self._attention = {shape.shape: shape for shape in attention_shapes(model)}
         layers, output = eligible(model), model.get_output_embeddings()

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.attention import Attention, AttentionSwitch, register_attention
+from dycoke_cli.engine.scoring_attention import Attention, AttentionSwitch, register_attention
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 

@@ -1,16 +1,14 @@
-"""Memory: what a device has free, what loading a model takes, and whether it fits.
+"""What loading a model takes of memory, and whether it fits.
 
 `needed_bytes` knows before anything is allocated: the stock class is built on the meta device,
 where weights have shapes and take no memory. So the answer is the same for weights that are stored,
-downloaded later, or random. `Machine.holds` is the estimate of `dycoke models`, which needs no
-torch.
+downloaded later, or random.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,86 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.importing import uncollected
-from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
 from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
-from dycoke_cli.resources import free_main_memory, in_words
+from dycoke_cli.resources import in_words
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from dycoke_cli.kernels.linear import PackedLinear
-
-HEADROOM = 1.2
-"""Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
-
-BYTES_PER_PARAMETER = 2
 
 _FLOAT32 = 4
 # bitsandbytes' NF4: half a byte a weight; a byte for the scale of each 64 weights, and 4 for the
 # scale of each 256 of those.
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 _OTHER_DEVICES = ["--device-map auto", "--device cpu"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Memory that is free.
-
-    Args:
-        ram_bytes: main memory, or None where it can't be asked.
-        gpu_bytes: of each CUDA device; empty where there is none, or one can't be asked.
-    """
-
-    ram_bytes: int | None
-    gpu_bytes: tuple[int, ...]
-
-    def holds(self, entry: Entry) -> str | None:
-        """Where a model would fit as it is stored: "gpu", "ram" or "no"; None if that isn't known.
-
-        A question of size alone: a large model in main memory is slow.
-        """
-        if entry.parameters is None:
-            return None
-        weights = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
-        return self.fits(int(HEADROOM * weights))
-
-    def fits(self, needed: int) -> str | None:
-        """Where so many bytes fit: "gpu", "ram" or "no"; None if that isn't known."""
-        if needed <= max(self.gpu_bytes, default=0):
-            return "gpu"
-        if self.ram_bytes is None:
-            return None
-        return "ram" if needed <= self.ram_bytes else "no"
-
-
-def this_machine() -> Machine:
-    """Ask the system."""
-    return Machine(free_main_memory(), _gpus())
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free, or None where the system doesn't say.
-
-    On a CPU what the system can give without swapping, or what the limit of a container leaves.
-    """
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return free_main_memory()
-
-
-def free_memory_of_all() -> int | None:
-    """Bytes that are free on all CUDA devices and in main memory, which a spread model shares."""
-    import torch
-
-    main = free_main_memory()
-    gpus = range(torch.cuda.device_count())
-    return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
 
 
 @dataclass(frozen=True)
@@ -213,17 +145,6 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
         f"the model {resolved.source.name}{several} {in_words(copies * needed, free)} on {where}; "
         f"use {' or '.join(flags)}"
     )
-
-
-def _gpus() -> tuple[int, ...]:
-    if shutil.which("nvidia-smi") is None:
-        return ()  # without a driver there is nothing to ask, nor to wait for torch's import
-    import torch
-
-    try:
-        return tuple(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
-    except RuntimeError:  # a device that another process has for itself, or that is broken
-        return ()
 
 
 def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:

@@ -33,7 +33,7 @@ BILLION = 1e9
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
-def models(document: ModelList, width: int, hidden: int = 0) -> Group:
+def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
     """A list of models; the default is marked.
 
     Args:
@@ -73,7 +73,7 @@ def models(document: ModelList, width: int, hidden: int = 0) -> Group:
     return Group(table, *(Text(line, style="dim") for line in lines))
 
 
-def model(document: ModelList) -> Table:
+def model_table(document: ModelList) -> Table:
     """The details of one model."""
     return named((name, one_line(value)) for name, value in _rows(document))
 

@@ -15,7 +15,7 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.json_schema import ABSENT, Absent
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompt import Frames
+from dycoke_cli.models.video_prompt import Frames
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.result import (
     Answer,

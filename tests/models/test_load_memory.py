@@ -18,8 +18,8 @@ from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models import devices
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
+from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.memory import check_room, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from tests.cli.harness import ROOT, run_here, run_process
 
@@ -57,7 +57,7 @@ from dycoke_cli.models import load as load_module
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.random_weights import random_model
-from dycoke_cli.models.memory import needed_bytes
+from dycoke_cli.models.load_memory import needed_bytes
 options = json.loads(sys.argv[1])
 load_module.load("mini", device="cpu", quantize=options["quantize"])  # libraries
 name, options = "llava-onevision-0.5b", {"device": "cpu", "random_weights": True, **options}
