@@ -97,6 +97,7 @@ def test_the_first_example_is_as_short_as_the_page_says() -> None:
     assert sum(bool(line) for line in FILES["stride.py"].splitlines()) <= 20
 
 
+@pytest.mark.extended
 def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
     path = {"PYTHONPATH": sources_and(site)}
     page = dycoke("methods", "stride", **path).out
@@ -178,6 +179,7 @@ def test_a_benchmark(tmp_path: Path) -> None:
     assert report["rows"][0]["questions"] + report["rows"][0]["refused"] == 2
 
 
+@pytest.mark.extended
 def test_a_family(tmp_path: Path) -> None:
     file, model = put("my_vl.py", tmp_path), tmp_path / "model"
     shutil.copytree(BUNDLED_CHECKPOINT, model)
