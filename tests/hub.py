@@ -23,6 +23,9 @@ class Repo:
         cut: names whose connection breaks once, half way.
         slow: names that come to a halt half way, until the hub closes.
         status: of every answer about it, in place of what was asked.
+        headers: of every file, in place of its own.
+        commit: that the hub names in documents.
+        names: of files in documents, in place of their own.
     """
 
     files: dict[str, bytes]
@@ -30,6 +33,9 @@ class Repo:
     cut: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    commit: str = COMMIT
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class Hub:
@@ -93,7 +99,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif len(rest) > 1 and rest[1] not in ("main", COMMIT):
                 self._error(404, "RevisionNotFound")
             elif api:
-                self._document(_info(name, repo))
+                self._document(_tree(repo) if rest[:1] == ["tree"] else _info(name, repo))
             elif repo.gated:
                 self._error(403, "GatedRepo")
             elif rest[2] not in repo.files:
@@ -123,8 +129,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_header(
                     "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
                 )
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
+            own = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            for header, value in (own | repo.headers).items():
+                self.send_header(header, value)
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
@@ -150,12 +157,24 @@ def _info(name: str, repo: Repo) -> dict[str, Any]:
     return {
         "id": name,
         "modelId": name,
-        "sha": COMMIT,
+        "sha": repo.commit,
         "gated": "manual" if repo.gated else False,
         "private": False,
         "tags": [],
         "siblings": [
-            {"rfilename": file, "size": len(content), "blobId": hashlib.sha1(content).hexdigest()}
-            for file, content in repo.files.items()
+            {"rfilename": entry["path"], "size": entry["size"], "blobId": entry["oid"]}
+            for entry in _tree(repo)
         ],
     }
+
+
+def _tree(repo: Repo) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "file",
+            "path": repo.names.get(file, file),
+            "size": len(content),
+            "oid": hashlib.sha1(content).hexdigest(),
+        }
+        for file, content in repo.files.items()
+    ]

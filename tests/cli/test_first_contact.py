@@ -195,11 +195,14 @@ def test_estimates_of_a_folder(tmp_path: object) -> None:
 def test_a_download_is_told_before_the_video_is_decoded(
     fake: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dycoke_cli.models.hub import File, Plan
+    from huggingface_hub import DryRunFileInfo
+
+    from dycoke_cli.models.hub import Plan
     from dycoke_cli.runs import conversation
 
     source = find("llava-onevision-0.5b")
-    planned = Plan(source, None, "c0ffee", (File("model.safetensors", 1_800_000_000, False),), CLIP)
+    weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
+    planned = Plan(source, None, "c0ffee", (weights,), CLIP)
     monkeypatch.setattr(conversation, "is_here", lambda source: False)
     monkeypatch.setattr(conversation, "first_download", lambda source: planned)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")

@@ -160,6 +160,32 @@ def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
         assert sentence in run.err
 
 
+def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> None:
+    away = f"{tmp_path}/away"
+    ill: dict[str, dict[str, Any]] = {
+        "absolute": {"headers": {"ETag": away}},
+        "quoted": {"headers": {"ETag": f'W/"{away}"'}},
+        "upwards": {"headers": {"ETag": '"../../../../away"'}},
+        "linked": {"headers": {"X-Linked-Etag": away}},
+        "commit": {"headers": {"X-Repo-Commit": away}},
+        "parent": {"headers": {"X-Repo-Commit": ".."}},
+        "document": {"commit": "../../../../away"},
+        "name": {"names": {"tokenizer.json": "../../../../../away.json"}},
+        "whole": {"names": {"tokenizer.json": f"{away}.json"}},
+    }
+    hub.repos |= {f"ill/{name}": Repo(dict(FILES), **how) for name, how in ill.items()}
+    home = tmp_path / "home"
+    home.mkdir()
+    commands = [["pull", name, "--quiet"] for name in hub.repos if name.startswith("ill/")]
+    commands += [["info", name, "--frames", "4"] for name in ("ill/absolute", "ill/upwards")]
+    for run in models(hub, home, *commands):
+        assert (run.code, run.out) == (4, "")
+        assert "Error: the hub names a file outside its cache ('" in run.err
+        assert "which is never written; check HF_ENDPOINT" in run.err
+    assert hub.fetched == []
+    assert list(tmp_path.iterdir()) == [home]
+
+
 @pytest.mark.parametrize(
     "environment", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}]
 )

@@ -4,16 +4,28 @@ import errno
 import shutil
 
 import pytest
+from huggingface_hub import DryRunFileInfo
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models import hub
-from dycoke_cli.models.hub import File, Plan, check_space, pull
+from dycoke_cli.models.hub import Plan, check_space, pull
 from dycoke_cli.models.resolve import find
+
+
+def file(name, size, here):
+    return DryRunFileInfo(
+        commit_hash="c" * 40,
+        file_size=size,
+        filename=name,
+        local_path="",
+        is_cached=here,
+        will_download=not here,
+    )
 
 
 @pytest.fixture
 def planned(tmp_path):
-    files = (File("config.json", 100, True), File("model.safetensors", 3 * 10**9, False))
+    files = (file("config.json", 100, True), file("model.safetensors", 3 * 10**9, False))
     return Plan(find("me/mine"), None, "c" * 40, files, tmp_path / "not" / "yet" / "there")
 
 
@@ -58,7 +70,7 @@ def test_bytes_are_counted_over_all_files(planned, monkeypatch):
         planned.source,
         "v1",
         planned.commit,
-        (File("a.json", 10, False), File("b.json", 5, True), File("c.safetensors", 30, False)),
+        (file("a.json", 10, False), file("b.json", 5, True), file("c.safetensors", 30, False)),
         planned.folder,
     )
     fetched, seen = [], []

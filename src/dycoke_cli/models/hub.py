@@ -23,7 +23,7 @@ from dycoke_cli.models.resolve import ModelRef, explained, unreachable
 from dycoke_cli.models.weight_files import READ_SUFFIXES, missing_parts
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo
+    from huggingface_hub import CachedRepoInfo, DryRunFileInfo
 
 _CONFIG = "config.json"
 
@@ -98,21 +98,6 @@ def _cached_model(repo: CachedRepoInfo) -> CachedModel:
 
 
 @dataclass(frozen=True)
-class File:
-    """A file of a repository.
-
-    Args:
-        name: at the top of the repository.
-        bytes: its size.
-        here: whether it is in the cache already.
-    """
-
-    name: str
-    bytes: int
-    here: bool
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a download would fetch.
 
@@ -127,18 +112,18 @@ class Plan:
     source: ModelRef
     revision: str | None
     commit: str
-    files: tuple[File, ...]
+    files: tuple[DryRunFileInfo, ...]
     folder: Path
 
     @property
-    def missing(self) -> tuple[File, ...]:
+    def missing(self) -> tuple[DryRunFileInfo, ...]:
         """The files that have to be fetched."""
-        return tuple(file for file in self.files if not file.here)
+        return tuple(file for file in self.files if file.will_download)
 
     @property
     def missing_bytes(self) -> int:
         """Their size."""
-        return sum(file.bytes for file in self.missing)
+        return sum(file.file_size or 0 for file in self.missing)
 
 
 def plan(source: ModelRef, revision: str | None = None) -> Plan:
@@ -172,25 +157,29 @@ def first_download(source: ModelRef) -> Plan:
 
 
 def _plan(source: ModelRef, revision: str | None) -> Plan:
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import DryRunError
 
-    repo = source.location
-    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    files = tuple(
-        File(
-            sibling.rfilename,
-            sibling.size or 0,
-            isinstance(try_to_load_from_cache(repo, sibling.rfilename, revision=info.sha), str),
-        )
-        for sibling in info.siblings or []
-        if "/" not in sibling.rfilename and sibling.rfilename.endswith(READ_SUFFIXES)
-    )
-    if not any(file.name.endswith(".safetensors") for file in files):
+    with _quiet(), open(os.devnull, "w") as nowhere:
+        try:
+            files = snapshot_download(
+                source.location,
+                revision=revision,
+                allow_patterns=[f"*{suffix}" for suffix in READ_SUFFIXES],
+                ignore_patterns="*/*",
+                dry_run=True,
+                tqdm_class=_counting(lambda come: None, nowhere),
+            )
+        except DryRunError as error:
+            raise error.__cause__ or error from None
+    if not any(file.filename.endswith(".safetensors") for file in files):
         raise ModelError(
-            f"{repo} has no weights as safetensors, the only format that is loaded; choose another "
-            "repository"
+            f"{source.location} has no weights as safetensors, the only format that is loaded; "
+            "choose another repository"
         )
-    return Plan(source, revision, str(info.sha), files, Path(constants.HF_HUB_CACHE))
+    in_order = sorted(files, key=lambda file: file.filename)
+    folder = Path(constants.HF_HUB_CACHE)
+    return Plan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
 
 
 def check_space(planned: Plan) -> None:
@@ -247,8 +236,8 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
     with _pull_explained(planned.source), _quiet(), open(os.devnull, "w") as nowhere:
         for file in planned.missing:
             bar = _counting(partial(_add, on_bytes, done), nowhere)
-            hf_hub_download(repo, file.name, revision=planned.commit, tqdm_class=bar)
-            done += file.bytes
+            hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
+            done += file.file_size or 0
             on_bytes(done)
         # By the name that was asked for: from now on it is found without the hub, too.
         hf_hub_download(repo, _CONFIG, revision=planned.revision)

@@ -21,6 +21,7 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
 from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.hub_client import check_hub_answers
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.weight_files import READ_SUFFIXES, check_folder, check_references, hub_reader
 
@@ -270,7 +271,7 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
 
 @contextmanager
 def explained(source: ModelRef, part: str) -> Iterator[None]:
-    """Turn what the hub and the loaders raise into one sentence.
+    """Turn what the hub and the loaders raise into one sentence; check what the hub answers.
 
     Args:
         source: the model.
@@ -279,6 +280,8 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
     Raises:
         ModelError: in place of any of their errors.
     """
+    if not source.local:
+        check_hub_answers()
     try:
         yield
     except DycokeError:
