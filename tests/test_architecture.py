@@ -34,6 +34,8 @@ LAYERS = (
     "resources",
     "sizes",
     "importing",
+    "process_limits",
+    "fork_server",
     "processes",
     "video",
     "private_api",

@@ -1,8 +1,8 @@
 """Worker processes, each connected by a pipe.
 
 When the process at one end dies, the other end notices; a worker ends with the process that
-started it. Workers that share large imports are forked from one process that has done them (on
-Linux); the others start as fresh interpreters.
+started it. On Linux they are forked from one process, which has done the imports that they share;
+elsewhere they start as fresh interpreters.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from dycoke_cli.fork_server import PARENT
+
+T = TypeVar("T")
 
 HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 """What reading or writing at one end of a pipe raises when nobody is at the other any more."""
@@ -60,23 +67,18 @@ class Worker:
     def __init__(
         self, serve: Callable[..., None], *arguments: Any, preload: Sequence[str] = ()
     ) -> None:
-        forked = _FORKS and bool(preload)
-        of = multiprocessing.get_context
-        context = of("forkserver") if forked else of("spawn")
+        context: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
         self._connection, theirs = context.Pipe()
         # Forked, it would have the environment in which the server was started; what is pickled
         # here is imported there only when it has this one.
         given = theirs, dict(os.environ), pickle.dumps((serve, arguments))
         self._process = context.Process(target=_run, args=given, daemon=True)
-        if forked:
-            start_preloading(preload)
-            try:
-                self._process.start()  # waits for the imports; Ctrl-C ends that
-            except HUNG_UP as error:
-                raise GoneError(1) from error
-        else:
-            with _terminal_signals_blocked():
-                self._process.start()
+        start_preloading(preload)
+        try:
+            # It waits for the imports; Ctrl-C ends that.
+            started_for_good(self._process.start)
+        except HUNG_UP as error:
+            raise GoneError(1) from error
         theirs.close()
 
     @property
@@ -146,23 +148,61 @@ def start_preloading(modules: Sequence[str]) -> None:
         modules: that start no threads and touch no accelerator when they are imported: a fork has
             neither. One that can't be imported is left to the workers, which say why.
     """
-    if not (_FORKS and modules):
+    if not _FORKS:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload([*modules])
-    with _terminal_signals_blocked(), _path_of_this_process():
-        forkserver.ensure_running()
+    forkserver.set_forkserver_preload(["dycoke_cli.fork_server", *modules])
+    with _surroundings():
+        started_for_good(forkserver.ensure_running)
+
+
+def started_for_good(start: Callable[[], T]) -> T:
+    """Start a process in a thread that lasts as long as this process does, and hears no Ctrl-C.
+
+    Linux ends a child with the thread that started it (`process_limits.end_with`). What is started
+    inherits that Ctrl-C and a hang-up are kept from it: they reach every process of a terminal, and
+    the one that started the others deals with them.
+    """
+    future: Future[T] = Future()
+    _starter(os.getpid()).put((future, start))
+    return future.result()
+
+
+@cache
+def _starter(pid: int) -> SimpleQueue[tuple[Future[Any], Callable[[], Any]]]:
+    """What the thread of a process starts; a fork, which has no threads, makes its own."""
+    tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+    threading.Thread(target=_start_each, args=(tasks,), daemon=True, name="starter").start()
+    return tasks
+
+
+def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # Windows; what is started ignores Ctrl-C (`_run`)
+        # Starting the tracker unblocks them, and would do so in the midst of the first start.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    while True:
+        future, start = tasks.get()
+        try:
+            future.set_result(start())
+        except BaseException as error:
+            future.set_exception(error)
+
+
+def import_path() -> dict[str, str]:
+    """The environment variables by which a process imports from where this one does.
+
+    By itself it looks into the current folder first, where a `random.py` may be.
+    """
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
-def _path_of_this_process() -> Iterator[None]:
-    """Within the block, what is started imports from where this process does.
-
-    By itself the fork server looks into the current folder first, where a `random.py` may be.
-    """
-    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    ours = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+def _surroundings() -> Iterator[None]:
+    """Within the block, the fork server is started: with our path, and to end with this process."""
+    ours = {**import_path(), PARENT: str(os.getpid())}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
@@ -174,24 +214,6 @@ def _path_of_this_process() -> Iterator[None]:
                 os.environ[name] = value
 
 
-@contextmanager
-def _terminal_signals_blocked() -> Iterator[None]:
-    """Within the block, processes are started that don't hear Ctrl-C or a hang-up.
-
-    They reach every process of a terminal; the one that started the others deals with them.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows; what is started ignores Ctrl-C (`_run`)
-        yield
-        return
-    # Starting the tracker unblocks them, and would do so in the midst of the first start.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _run(
     theirs: Connection,
     environment: Mapping[str, str],
@@ -200,17 +222,17 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if not _FORKS:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):
         serve, arguments = pickle.loads(pickled)
         serve(theirs, *arguments)
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent does, whatever it is doing then.
+    """End this process when its parent does, where the system doesn't (`fork_server`).
 
-    The end of the pipe alone is noticed by who reads it, not by who decodes. (Linux could send a
-    signal, but does so when the thread ends that started the process.)
+    The end of the pipe alone is noticed by who reads it, not by who decodes.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
