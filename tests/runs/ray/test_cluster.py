@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
@@ -129,3 +131,32 @@ def test_flags_of_a_cluster_without_one(flags: tuple[str, ...]) -> None:
     done = run_here("batch", "nowhere", "What?", *flags)
     assert done.code == 2
     assert f"{flags[0]} is for a cluster: add --engine ray" in done.err
+
+
+@pytest.mark.slow
+def test_a_cluster_of_our_own_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens to this machine alone, and other users read nothing of it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with connected(None):
+        ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
+        ours = psutil.Process()
+        processes = [ours, *ours.children(recursive=True)]
+        listening = {
+            one.laddr.ip.removeprefix("::ffff:")
+            for process in processes
+            for one in process.net_connections("inet")
+            if one.status == psutil.CONN_LISTEN
+        }
+        session = Path(ray._private.worker._global_node.get_session_dir_path())
+        assert listening == {"127.0.0.1"}
+        assert session.parents[1].stat().st_mode & 0o077 == 0
+        files = [path for path in session.rglob("*") if path.is_file()]
+        assert files
+        assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    token = tmp_path / ".ray" / "auth_token"
+    assert not token.exists() or token.stat().st_mode & 0o077 == 0
+    assert not session.parents[1].exists()
+    (tmp_path / "later").touch()
+    assert (tmp_path / "later").stat().st_mode & 0o044  # the run's own files are the user's matter

@@ -17,7 +17,7 @@ def test_copy_is_the_file_and_goes(size: int, tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(transfer, "PIECE_BYTES", 8)
     path = tmp_path / "a clip.h264"
     path.write_bytes(os.urandom(size))
-    with received(str(path), Sender().piece) as copy:
+    with received(str(path), Sender({str(path)}).piece) as copy:
         assert copy != str(path)
         assert Path(copy).read_bytes() == path.read_bytes()
     assert not Path(copy).exists()
@@ -33,7 +33,7 @@ def test_what_cant_be_sent_is_said_as_elsewhere(tmp_path: Path) -> None:
         (".", "is a folder"),
     ):
         path = str(tmp_path / name)
-        with pytest.raises(VideoError, match=sentence), received(path, Sender().piece):
+        with pytest.raises(VideoError, match=sentence), received(path, Sender({path}).piece):
             pass
 
 
@@ -45,7 +45,19 @@ def test_file_that_goes_while_it_is_sent(tmp_path: Path, monkeypatch) -> None:
     def piece(name: str, offset: int) -> object:
         if offset:
             path.unlink(missing_ok=True)
-        return Sender().piece(name, offset)
+        return Sender({name}).piece(name, offset)
 
-    with pytest.raises(VideoError, match="can't be read"), received(str(path), piece):
+    with pytest.raises(VideoError, match="doesn't exist"), received(str(path), piece):
         pass
+
+
+def test_no_file_is_sent_but_those_of_the_run(tmp_path: Path) -> None:
+    for name in ("clip.mp4", "secret"):
+        (tmp_path / name).write_bytes(b"x" * 20)
+    sender = Sender({str(tmp_path / "clip.mp4")})
+    assert sender.piece(f"{tmp_path}/clip.mp4", 0) == b"x" * 20
+    for path in (f"{tmp_path}/secret", f"{tmp_path}/clip.mp4/../secret", "/etc/passwd"):
+        for offset in (0, 1):
+            refused = sender.piece(path, offset)
+            assert isinstance(refused, VideoError)
+            assert "isn't a file of this run" in str(refused)

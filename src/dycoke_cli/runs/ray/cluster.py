@@ -2,7 +2,9 @@
 
 What is used of Ray that no page of its documentation tells of, checked on 2.60.0:
 `ray._private.services.canonicalize_bootstrap_address`, which finds the cluster of "auto": joining
-one that isn't there takes Ray two minutes.
+one that isn't there takes Ray two minutes; `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read
+off the environment when Ray is imported: whether other machines can join a cluster, which then
+listens to all of them; `ray.init(_temp_dir=…)`.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import logging
 import os
 import signal
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
@@ -82,33 +87,62 @@ def connected(address: str | None) -> Iterator[None]:
         DycokeError: there is no cluster, or none that this machine can join.
     """
     ray = import_ray()
+    options: dict[str, Any]
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {}
-    if address is None:
-        options = {
-            "address": "local",
-            "num_cpus": usable_cpus(),
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-        }
-    else:
-        # Its workers don't inherit the environment of this process.
-        files = {plugins.ENVIRONMENT: os.pathsep.join(map(str, plugins.files()))}
-        options = {"address": _found(address), "runtime_env": {"env_vars": files}}
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with _stderr_shut():
-            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except Exception as error:  # a bare one where its processes don't start in time
-        raise DycokeError(f"{_where(address)}: {_first_line(error)}") from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    # Sockets lie in it, whose paths may have about a hundred characters; macOS' own has fifty.
+    place = "/tmp" if sys.platform == "darwin" else None
+    with tempfile.TemporaryDirectory("", "ray-", place, ignore_cleanup_errors=True) as folder:
+        if address is None:
+            options = {
+                "address": "local",
+                "num_cpus": usable_cpus(),
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                # What it logs goes with it, unless somebody is to read that. The folder that Ray is
+                # given it opens to everybody, so that one is inside of ours.
+                **({} if os.environ.get(DEBUG) else {"_temp_dir": f"{folder}/r"}),
+            }
+        else:
+            # Its workers don't inherit the environment of this process.
+            files = {plugins.ENVIRONMENT: os.pathsep.join(map(str, plugins.files()))}
+            options = {"address": _found(address), "runtime_env": {"env_vars": files}}
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with _stderr_shut(), _private(address is None):
+                ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+        except Exception as error:  # a bare one where its processes don't start in time
+            raise DycokeError(f"{_where(address)}: {_first_line(error)}") from error
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _private(ours: bool) -> Iterator[None]:
+    """A cluster of our own that is started within the block is out of other users' reach.
+
+    It listens on the loopback interface alone, and only this user can read what it writes, the
+    token that it is joined with included.
+    """
+    if not ours:
+        yield
+        return
+    from ray._private import ray_constants
+
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)  # which an earlier Ray made
+    joinable, umask = ray_constants.ENABLE_RAY_CLUSTER, os.umask(0o077)
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = joinable
+        os.umask(umask)
 
 
 def room(cpus: float, gpus: float | None, device: str, model_bytes: int = 0) -> Workers:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.files import check_file
+from dycoke_cli.video.files import open_file
 
 PIECE_BYTES = 8 * 1024**2
 
 
 class Sender:
-    """Reads videos where they are; it knows nothing of Ray."""
+    """Reads the files of a run where they are, and no others; it knows nothing of Ray.
+
+    Args:
+        paths: of its videos and subtitles.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        self._paths = frozenset(paths)
 
     def piece(self, path: str, offset: int) -> bytes | DycokeError:
         """The bytes of a file from an offset on; none where it ends.
 
         An error is returned, not raised: on its way to another machine it would lose its kind.
         """
+        if path not in self._paths:
+            return VideoError(f"{display_name(path)} isn't a file of this run, so it isn't sent")
         try:
-            if offset == 0:
-                check_file(path)
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 file.seek(offset)
                 return file.read(PIECE_BYTES)
         except DycokeError as error:

@@ -88,11 +88,12 @@ class OnRay:
         from dycoke_cli.runs.worker import RayWorker, Slice, Task, load_slices
 
         silence_data()
-        sender = _here(Sender) if self.ship else None
+        folder = os.getcwd()
+        sender = _here(Sender, _files(jobs.values(), folder)) if self.ship else None
         task = Task(plan, workers.threads, self.make or load_slices, attempts, sender)
         together = plan.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
         together = max(1, min(together, len(jobs) // (_TURNS * workers.count)))
-        numbers, folder = list(jobs), os.getcwd()
+        numbers = list(jobs)
         slices = [
             Slice({number: jobs[number] for number in numbers[i : i + together]}, folder)
             for i in range(0, len(numbers), together)
@@ -190,14 +191,21 @@ def _for_workers(plan: Plan, workers: Workers) -> Plan:
     return replace(plan, loading=loading, model=model)
 
 
-def _here(kind: type) -> Any:
+def _files(jobs: Iterable[Job], folder: str) -> set[str]:
+    """The files that a run reads, by the names that workers have for them."""
+    paths = {job.video.path for job in jobs}
+    paths |= {job.subtitles.path for job in jobs if job.subtitles and job.subtitles.path}
+    return {os.path.join(folder, path) for path in paths}
+
+
+def _here(kind: type, *arguments: Any) -> Any:
     """An actor on this machine."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     node = ray.get_runtime_context().get_node_id()
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=strategy).remote()
+    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=strategy).remote(*arguments)
 
 
 def _broken(error: BaseException) -> DycokeError:
