@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 
 import pytest
@@ -34,14 +35,21 @@ def test_lone_surrogates_are_escaped(text: str, escaped: str) -> None:
     assert json.loads(line) == {"a": [{"b": [escaped, 1, None]}]}
 
 
-def test_what_unicode_calls_a_control_character_is_escaped() -> None:
+# Format characters that are seen: Arabic and other number signs, hieroglyphs' layout.
+SEEN = re.compile(
+    "[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001343f]"
+)
+JOINERS = "\u200c\u200d"
+
+
+def test_what_is_invisible_is_escaped() -> None:
     for code in range(0x110000):
         character = chr(code)
-        harmful = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-        harmful |= unicodedata.bidirectional(character) in (
-            "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
-        )  # fmt: skip
-        assert (shown(character) != character) == harmful, hex(code)
+        category = unicodedata.category(character)
+        harmful = category in ("Cc", "Cs", "Zl", "Zp") and character not in "\n\t"
+        harmful |= category == "Cf" and not SEEN.match(character) and character not in JOINERS
+        if category != "Cn":
+            assert (shown(character) != character) == harmful, hex(code)
 
 
 def test_what_is_no_number_is_refused() -> None:

@@ -14,9 +14,12 @@ from typing import Any
 _LONE = re.compile("[\ud800-\udfff]")
 # Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
 _ZERO_WIDTH_JOINER = "\u200d"
-# Control characters but newline and tab. Explicit directions can make a line read as something that
-# it doesn't say.
-_HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Control characters but newline and tab, and what is invisible: directions, which can make a line
+# read as something that it doesn't say, line separators, tags, marks. What joins letters stays.
+_HARMFUL = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
 
 
 def is_valid(text: str) -> bool:
@@ -30,7 +33,7 @@ def valid(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Escape control characters other than newline and tab, and bytes that aren't UTF-8.
+    """Escape invisible characters other than newline and tab, and bytes that aren't UTF-8.
 
     Works character by character, so that the pieces of a stream can be escaped one by one.
     """

@@ -9,15 +9,24 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+
+from dycoke_cli.cli import render
+from dycoke_cli.cli.render.figures import named
 
 from .fake_engine import FakeSession
 from .harness import CLIP, FAKE, run_here, run_process
 
 pytestmark = pytest.mark.usefixtures("fake")
-# Bytes that aren't UTF-8, a terminal's commands in both forms, a forged line, a turned direction.
-NAME = os.fsdecode(b"a\xff\x1b]0;x\x07\n\rb\xc2\x9b31m\xe2\x80\xae.mp4")
+# Bytes that aren't UTF-8, a terminal's commands in both forms, a forged line, a turned direction,
+# and what isn't seen: a mark, a byte order, a tag, a line separator.
+UNSEEN = "\u200e\ufeff\U000e0041\u2028"
+NAME = os.fsdecode(b"a\xff\x1b]0;x\x07\n\rb\xc2\x9b31m\xe2\x80\xae") + f"{UNSEEN}.mp4"
 SHOWN = "a\\xff\\x1b]0;x\\x07"
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 @pytest.fixture
@@ -104,3 +113,22 @@ def test_a_traceback_is_shown_too() -> None:
     run = run_process(FAKE, "ask", "\x1b[2J.mp4", "What?", DYCOKE_DEBUG="1")
     assert "Traceback" in run.err
     assert "\x1b" not in run.err
+
+
+def test_an_answer_is_escaped_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_ANSWER", f"a{UNSEEN}b \x1b[2J")
+    run = run_here("ask", CLIP, "What?", "--stats")
+    assert run.code == 0
+    assert "a\\u200e\\ufeff\\U000e0041\\u2028b" in run.out
+    assert not CONTROLS.search(run.out + run.err)
+
+
+def test_a_cell_of_a_table_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(f"head{UNSEEN}", title=f"title{UNSEEN}")
+    table.add_row(f"{UNSEEN}\x1b]0;x\x07")
+    render.to_stdout(table)
+    render.to_stderr(named([("name", f"value{UNSEEN}")]))
+    printed = "".join(capsys.readouterr())
+    assert "title\\u200e\\ufeff\\U000e0041" in printed
+    assert "value\\u200e\\ufeff\\U000e0041\\u2028" in printed
+    assert not CONTROLS.search(printed)

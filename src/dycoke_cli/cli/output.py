@@ -21,12 +21,14 @@ from dycoke_cli.unicode import to_json
 def write(text: str) -> None:
     """Write to stdout at once, so that what was streamed survives an interrupt.
 
+    What a terminal would interpret is escaped; JSON has none of it.
+
     Raises:
         BrokenPipeError: the reader has gone.
         OutputError: nothing can be written there.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(shown(text))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -100,7 +102,7 @@ class AnswerText:
             return
         if self._single_line:
             piece = piece.replace("\r", " ").replace("\n", " ")
-        write(shown(piece))
+        write(piece)
         self._open = True
         self._at_line_start = piece.endswith("\n")
 

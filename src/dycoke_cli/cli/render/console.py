@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+from typing_extensions import override
 
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.cli.text import one_line, shown
 
 
 def stderr_console() -> Console:
@@ -73,8 +76,19 @@ def _line(text: Text) -> None:
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())
 
 
+class _Console(Console):
+    """A console that escapes what a terminal would interpret, whoever the text is of."""
+
+    @override
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+
 def _console(*, to_terminal: bool, stderr: bool) -> Console:
-    return Console(
+    return _Console(
         stderr=stderr,
         markup=False,
         highlight=False,

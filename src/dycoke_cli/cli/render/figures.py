@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.text import shown
+
 
 def headed(*headings: str) -> Table:
     """An empty table with these columns, their numbers one below the other."""
@@ -37,7 +39,7 @@ def named(rows: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(shown(value)))
     return table
 
 
