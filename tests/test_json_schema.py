@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc, Part, schema_of, to_dict
+from dycoke_cli.json_schema import (
+    ABSENT,
+    NOT_A_KEY,
+    Absent,
+    Doc,
+    Part,
+    from_dict,
+    schema_of,
+    to_dict,
+)
 
 from .documents import example
 
@@ -119,3 +129,46 @@ def test_examples_are_made_up_from_types() -> None:
     made = example(Outer, flags=(False,))
     assert made == Outer(count=1, least=None, inner=None, flags=(False,), by_name={}, open={})
     assert example(Inner, word="b") == Inner(1.0, "b", 1)
+
+
+WHOLE = Outer(
+    count=3,
+    least=None,
+    inner=Inner(0.5, "a", "x"),
+    flags=(True, False),
+    by_name={"b": Inner(1, None, 2)},
+    open={"any": [1, {"a": None}]},
+)
+
+
+def test_an_object_comes_back() -> None:
+    read = from_dict(Outer, json.loads(json.dumps(to_dict(WHOLE))))
+    assert read == WHOLE
+    assert type(read.inner) is Inner
+    assert from_dict(tuple[tuple[str, int], ...], [["a", 1]]) == (("a", 1),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": "3"},
+        {"count": None},
+        {"count": 10**400},
+        {"least": 1.5},
+        {"inner": []},
+        {"inner": {"share": 1}},
+        {"inner": {"share": float("nan"), "word": None, "either": 1}},
+        {"inner": {"share": 1, "word": "c", "either": 1}},
+        {"inner": {"share": 1, "word": ["a"], "either": 1}},
+        {"flags": [1]},
+        {"flags": "x"},
+        {"by_name": [1]},
+        {"by_name": {"b": 1}},
+        {"unknown": 1},
+    ],
+)
+def test_an_object_of_another_type_is_none(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not "):
+        from_dict(Outer, to_dict(WHOLE) | change)
+    with pytest.raises(ValueError, match="not a Outer"):
+        from_dict(Outer, {"count": 3})

@@ -1,4 +1,4 @@
-"""JSON objects as frozen dataclasses: the objects themselves, and their JSON Schema.
+"""JSON objects as frozen dataclasses: to and from objects, and their JSON Schema.
 
 A field is a key and its type is the schema of the value: `str`, `int`, `float`, `bool`, `None`,
 `Literal`, `tuple[X, ...]`, `dict[str, X]`, dataclasses and unions of these. `Annotated[X, Doc(…)]`
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
+_MOST = 2**63
 
 
 class Absent(Enum):
@@ -69,6 +71,57 @@ def to_dict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: to_dict(one) for name, one in value.items()}
     return [to_dict(one) for one in value] if isinstance(value, (tuple, list)) else value
+
+
+def from_dict(hint: Any, value: Any) -> Any:
+    """What `to_dict` made an object of: a dataclass, or what else the type says.
+
+    Args:
+        hint: the type.
+        value: as `json.loads` gives it.
+
+    Raises:
+        ValueError: it isn't of that type: a key is missing or unknown, or a value is another kind.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Annotated:
+        return from_dict(arguments[0], value)
+    if origin in (Union, UnionType):
+        for one in arguments:
+            with suppress(ValueError):
+                return from_dict(one, value)
+    elif origin is Literal:
+        if isinstance(value, str) and value in arguments:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list):
+            kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+            return tuple(from_dict(*pair) for pair in zip(kinds, value, strict=True))
+    elif origin in (dict, Mapping):
+        if isinstance(value, dict):
+            return {name: from_dict(arguments[1], one) for name, one in value.items()}
+    elif is_dataclass(hint):
+        return _object_of(hint, value)
+    elif hint is float or hint is int:
+        # Whatever is counted with them stays finite.
+        if isinstance(value, (int, hint)) and abs(value) < _MOST:
+            return value
+    elif isinstance(value, hint):
+        return value
+    raise ValueError(f"not of the type {hint}")
+
+
+def _object_of(kind: Any, value: Any) -> Any:
+    hints = keys(kind)
+    if not isinstance(value, dict) or not value.keys() <= hints.keys():
+        raise ValueError(f"not a {kind.__name__}")
+    given = {name: from_dict(hints[name], one) for name, one in value.items()}
+    try:
+        return kind(**given)
+    except TypeError as error:  # a key is missing
+        raise ValueError(f"not a {kind.__name__}") from error
 
 
 def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,35 @@ def test_half_a_line_is_cut_off_where_a_copy_has_no_room(
         assert path.read_bytes() == whole
         add(journal, 1)
     assert path.read_bytes().startswith(whole)
+
+
+# What may stand where a line has something else: each of another kind, or too large.
+OTHERS = (None, [], {}, "x", -1, 10**400, 1e999, [[]] * 3, True, {"a": [1]}, "\ud800", "=1")
+
+
+def lines_of_others(line: bytes) -> list[bytes]:
+    """A line with each value replaced by each other one; the checksum fits, if it has one."""
+    found = [b"[" * 50_000, b"3", b"[]", b'"x"', b"null", line + b"}", line[: len(line) // 2]]
+    whole = json.loads(line)
+    for key in whole:
+        for other in OTHERS:
+            changed = whole | {key: other}
+            if "check" in changed and key != "check":
+                del changed["check"]
+                changed["check"] = zlib.crc32(json.dumps(changed, sort_keys=True).encode())
+            found.append(json.dumps(changed).encode())
+        found.append(json.dumps({k: v for k, v in whole.items() if k != key}).encode())
+    return found
+
+
+def test_a_line_that_is_none_is_dropped_or_named(kind: Kind) -> None:
+    opened, add = kind
+    with opened() as journal:
+        add(journal, 0)
+        add(journal, 1)
+    lines = journal.path.read_bytes().splitlines()
+    for other in lines_of_others(lines[-1]):
+        journal.path.write_bytes(b"\n".join([*lines[:-1], other, lines[-1]]) + b"\n")
+        with suppress(OutputError), opened() as again:
+            whole = len(lines) + (not again.damaged)
+            assert journal.path.read_bytes().count(b"\n") == whole

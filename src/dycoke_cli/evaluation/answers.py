@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.json_schema import from_dict, keys
 from dycoke_cli.runs.journal import Journal, open_journal
 
 FILE = "answers.jsonl"
@@ -65,17 +66,20 @@ class Answers(Journal):
 
     def _note(self, line: dict[str, Any]) -> None:
         if "about" in line:
-            about = {k: v for k, v in line["about"].items() if k in Setup.__dataclass_fields__}
-            self.setups[line["setup"]] = Setup(**about)
+            self.setups[line["setup"]] = from_dict(Setup, _known(line["about"], Setup))
             return
         setup = line["setup"]
         if setup in self.setups:  # what a setup has got since then is part of its id, too
             setup = self.setups[setup].id
-        # A field that was added later has its default.
-        fields = {name: line[name] for name in Prediction.__dataclass_fields__ if name in line}
-        self._predictions.setdefault(setup, {})[line["item"]] = Prediction(**fields)
+        prediction = from_dict(Prediction, _known(line, Prediction))
+        self._predictions.setdefault(setup, {})[prediction.item] = prediction
         if line["commit"] is not None:
-            self._commits.setdefault(setup, set()).add(line["commit"])
+            self._commits.setdefault(setup, set()).add(str(line["commit"]))
+
+
+def _known(line: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The fields of a line that a dataclass has; one that was added later has its default."""
+    return {name: value for name, value in line.items() if name in keys(kind)}
 
 
 def open_answers(folder: Path) -> AbstractContextManager[Answers]:

@@ -55,7 +55,7 @@ class KeptRow(MethodRow):
     @property
     def model(self) -> str:
         """The name of the model."""
-        return str(self.setup.model["name"])
+        return str(self.setup.model.get("name"))
 
 
 def rows_on(model: ResolvedModel, specs: Iterable[Spec]) -> tuple[list[MethodRow], list[str]]:

@@ -17,10 +17,10 @@ from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.verdicts import Verdicts
+from dycoke_cli.json_schema import from_dict
 from dycoke_cli.runs.journal import check_own, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
@@ -150,7 +150,8 @@ def read_record(folder: Path) -> RunRecord | None:
         values, *items = map(json.loads, content.splitlines())
         if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
-        return RunRecord(**_read(values), items=tuple(map(_item, items)))
+        record: RunRecord = from_dict(RunRecord, {**values, "items": items})
+        return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error
 
@@ -160,22 +161,3 @@ def _unread(path: Path) -> str:
         f"{display_name(path)} is damaged, or another release wrote it: run the same `dycoke eval` "
         "with this --out again, which asks only what is missing"
     )
-
-
-def _read(values: dict[str, Any]) -> dict[str, Any]:
-    rows = [
-        KeptRow(**{**row, "spec": Spec(**row["spec"]), "setup": Setup(**row["setup"])})
-        for row in values["rows"]
-    ]
-    failures = {
-        setup: {name: Prediction(**one) for name, one in all_.items()}
-        for setup, all_ in values["failures"].items()
-    }
-    for name in ("places", "shards", "warnings"):
-        values[name] = tuple(values[name])
-    return {**values, "rows": tuple(rows), "failures": failures}
-
-
-def _item(values: dict[str, Any]) -> Item:
-    history = tuple((asked, said) for asked, said in values["history"])
-    return Item(**{**values, "history": history, "options": tuple(values["options"])})

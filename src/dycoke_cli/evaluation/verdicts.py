@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError
+from dycoke_cli.json_schema import from_dict
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.unicode import to_json
 
@@ -101,7 +102,7 @@ class Verdicts(Journal):
 
     def take(self, line: bytes) -> None:
         """Take in a line that is in the file."""
-        verdict = Verdict(**json.loads(line))
+        verdict: Verdict = from_dict(Verdict, json.loads(line))
         self.verdicts[verdict.key] = verdict
 
 

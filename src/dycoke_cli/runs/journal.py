@@ -53,7 +53,8 @@ class Journal:
         """Take in a line that is in the file.
 
         Raises:
-            ValueError, KeyError, TypeError, RecursionError: it is none, or no longer whole.
+            ValueError, KeyError, TypeError, AttributeError, RecursionError: it is none, or no
+                longer whole.
         """
         raise NotImplementedError
 
@@ -102,7 +103,7 @@ class Journal:
                     if not line.endswith(b"\n"):
                         raise ValueError("half a line")
                     self.take(line)
-                except (ValueError, KeyError, TypeError, RecursionError):
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     if not (self.drops_damaged or (self._is_begun(line) and not file.read(1))):
                         raise OutputError(
                             f"{self.path}, line {number}: that isn't {self.what}; give another "

@@ -63,7 +63,7 @@ def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
 
 def reason(line: dict[str, Any]) -> str:
     """What failed and why, of the line of a question that has no answer."""
-    message: str = line["error"]["message"]
+    message = str(line["error"]["message"])
     return message if line["video"] in message else f"{line['video']}: {message}"
 
 

@@ -111,8 +111,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _keep_last_lines(path: Path) -> None:
     """Put a file in place of this one that has the last line of each key."""
     last: dict[str, bytes] = {}
-    for line in path.read_bytes().splitlines(keepends=True):
-        key = _parsed(line)["key"]
-        last.pop(key, None)
-        last[key] = line
+    with path.open("rb") as file:
+        for line in file:  # not `splitlines`, for which a carriage return ends one, too
+            key = _parsed(line)["key"]
+            last.pop(key, None)
+            last[key] = line
     replace_content(path, b"".join(last.values()))

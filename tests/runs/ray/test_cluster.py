@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.runs.ray import cluster
 from dycoke_cli.runs.ray.cluster import Workers, connected, room
 from dycoke_cli.runs.ray.workers import OnRay
-from tests.cli.harness import run_here
+from tests.cli.harness import run_here, run_process
 
 ray = pytest.importorskip("ray")
 
@@ -134,29 +134,37 @@ def test_flags_of_a_cluster_without_one(flags: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_of_our_own_is_out_of_reach(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_of_our_own_is_out_of_reach(tmp_path: Path) -> None:
     """It listens to this machine alone, and other users read nothing of it."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with connected(None):
-        ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
-        ours = psutil.Process()
-        processes = [ours, *ours.children(recursive=True)]
-        listening = {
-            one.laddr.ip.removeprefix("::ffff:")
-            for process in processes
-            for one in process.net_connections("inet")
-            if one.status == psutil.CONN_LISTEN
-        }
-        session = Path(ray._private.worker._global_node.get_session_dir_path())
-        assert listening == {"127.0.0.1"}
-        assert session.parents[1].stat().st_mode & 0o077 == 0
-        files = [path for path in session.rglob("*") if path.is_file()]
-        assert files
-        assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    # A process of its own, for Ray keeps the token of its first cluster.
+    run = run_process([sys.executable, "-c", CLUSTER], HOME=str(tmp_path))
+    assert run.code == 0, run.err
+    assert run.object["listening"] == ["127.0.0.1"]
+    assert run.object["files"] > 3
+    assert run.object["open"] == []
+    assert not Path(run.object["folder"]).exists()
     token = tmp_path / ".ray" / "auth_token"
     assert not token.exists() or token.stat().st_mode & 0o077 == 0
-    assert not session.parents[1].exists()
-    (tmp_path / "later").touch()
-    assert (tmp_path / "later").stat().st_mode & 0o044  # the run's own files are the user's matter
+
+
+CLUSTER = """
+import json, os, pathlib, psutil, ray
+from dycoke_cli.runs.ray.cluster import connected
+umask = os.umask(0o022)
+with connected(None):
+    assert os.umask(0o022) == 0o022  # what the run itself writes is as the user wants it
+    ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
+    ours = psutil.Process()
+    listening = {
+        one.laddr.ip.removeprefix("::ffff:")
+        for process in [ours, *ours.children(recursive=True)]
+        for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    }
+    session = pathlib.Path(ray._private.worker._global_node.get_session_dir_path())
+    folder = session.parents[1]
+    files = [path for path in session.rglob("*") if path.is_file()]
+    is_open = [str(path) for path in [folder, *files] if path.stat().st_mode & 0o077]
+found = {"listening": sorted(listening), "files": len(files), "open": is_open}
+print(json.dumps(found | {"folder": str(folder)}))
+"""
