@@ -40,6 +40,21 @@ METRICS = ("tests/evaluation/test_metrics.py",)
 PROCESSORS = ("tests/kernels/test_processor.py",)
 CHOICE = ("tests/kernels/test_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
+SAMPLING = (
+    "tests/video/test_sampling.py",
+    "tests/video/test_any_sampling.py",
+    "tests/video/test_containers.py",
+)
+CHOICES = ("tests/evaluation/test_choices.py",)
+SCORES = ("tests/evaluation/test_scores.py",)
+KEYS = ("tests/test_request.py",)
+ENCODED = ("tests/engine/test_visual_cache.py",)
+JOURNALS = (
+    "tests/runs/test_journal.py",
+    "tests/runs/test_results.py",
+    "tests/evaluation/test_answers.py",
+)
+LAYOUTS = ("tests/engine/test_any_layout.py", "tests/engine/test_kv_store.py")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -785,6 +800,209 @@ MUTATIONS = (
         "A = A.to(B.device)",
         "A = A.cpu()",
         ELSEWHERE,
+    ),
+    Mutation(
+        "a hair less than a step makes another frame",
+        "wanted_times",
+        "math.ceil(A * B - 1e-6)",
+        "math.ceil(A * B)",
+        SAMPLING,
+    ),
+    Mutation(
+        "a frame at the end of the part belongs to it",
+        "nearest_frames",
+        "A - B <= C < D",
+        "A - B <= C <= D",
+        SAMPLING,
+    ),
+    Mutation(
+        "a frame at the end of the part belongs to it where frames are few",
+        "frame_times",
+        "A <= B < C",
+        "A <= B <= C",
+        SAMPLING,
+    ),
+    Mutation(
+        "of two frames that are equally near the later one is taken",
+        "nearest_frames",
+        "min(A, key=B)",
+        "min(reversed(A), key=B)",
+        SAMPLING,
+    ),
+    Mutation(
+        "a frame that serves two moments is read twice",
+        "nearest_frames",
+        "A is None or B.time_s > A",
+        "A is None or B.time_s >= A",
+        SAMPLING,
+    ),
+    Mutation(
+        "as many frames as are wanted are too many",
+        "frame_times",
+        "0 < len(A) <= B",
+        "0 < len(A) < B",
+        SAMPLING,
+    ),
+    Mutation(
+        "time stamps in a prompt are cut off at a millisecond",
+        "video_prompt._metadata",
+        "round(FRAMES_PER_SECOND * A)",
+        "int(FRAMES_PER_SECOND * A)",
+        ("tests/models/test_video_prompt.py",),
+    ),
+    Mutation(
+        "time stamps in a prompt aren't rounded",
+        "video_prompt._metadata",
+        "round(FRAMES_PER_SECOND * A)",
+        "FRAMES_PER_SECOND * A",
+        ("tests/models/test_video_prompt.py",),
+    ),
+    Mutation(
+        "macro accuracy is the mean over labels",
+        "make_row",
+        "_mean_of_kinds(A) if B else None",
+        "_mean_of_kinds(by(lambda item: item.label)) if B else None",
+        SCORES,
+    ),
+    Mutation(
+        "videos whose questions don't count decide what is detectable",
+        "make_row",
+        "{A.video for A in B if _counts(A, C, D)}",
+        "{A.video for A in B}",
+        SCORES,
+    ),
+    Mutation(
+        "of several announced letters the first counts",
+        "choices._decided",
+        "A = B.letters",
+        "A = others[0].letters",
+        CHOICES,
+    ),
+    Mutation(
+        "a letter behind the last option falls through to its text",
+        "choices.chosen",
+        "return A[1].upper() if A[1].upper() in B else None",
+        "if A[1].upper() in B: return A[1].upper()",
+        CHOICES,
+    ),
+    Mutation(
+        "punctuation inside a short answer doesn't count",
+        "exact._bare",
+        "A.strip(B)",
+        "''.join(one for one in A if one not in B[1:]).strip()",
+        SCORES,
+    ),
+    Mutation(
+        "a similarity equal to the recall threshold selects anew",
+        "VisualSelector._moved",
+        "A < self.recall_threshold",
+        "A <= self.recall_threshold",
+        METHODS,
+    ),
+    Mutation(
+        "an end token at the limit of length is none",
+        "generation.generate",
+        "int(A[-1]) in B",
+        "int(A[-1]) in B and len(A) < options.max_new_tokens",
+        ("tests/engine/test_session.py",),
+    ),
+    Mutation(
+        "the key of a batch forgets the dtype",
+        "plan.identity",
+        "A != 'device'",
+        "A not in ('device', 'dtype')",
+        KEYS,
+    ),
+    Mutation(
+        "the key of a batch forgets the id of a question",
+        "Plan.key",
+        "A.id",
+        "None",
+        KEYS,
+    ),
+    Mutation(
+        "the setup of an evaluation forgets the temperature",
+        "method_row._options",
+        "('frames', 'max_new_tokens')",
+        "('frames', 'max_new_tokens', 'temperature')",
+        KEYS,
+    ),
+    Mutation(
+        "an encoded video of another dtype is the same",
+        "visual_cache.key_of",
+        "A.dtype",
+        "''",
+        ENCODED,
+    ),
+    Mutation(
+        "an encoded video of another shape is the same",
+        "visual_cache.key_of",
+        "tuple(A.shape)",
+        "''",
+        ENCODED,
+    ),
+    Mutation(
+        "an encoded video of another release is the same",
+        "visual_cache.key_of",
+        "{'release': A, 'model': B}",
+        "{'model': B}",
+        ENCODED,
+    ),
+    Mutation(
+        "what a full disk left half written stays",
+        "Journal.write",
+        "os.ftruncate(A, B)",
+        "None",
+        JOURNALS,
+    ),
+    Mutation(
+        "a full disk takes back a line that was whole",
+        "Journal.write",
+        "self._size += len(A)",
+        "pass",
+        JOURNALS,
+    ),
+    Mutation(
+        "a last line without its end counts",
+        "Journal._read",
+        "not A.endswith(B)",
+        "False",
+        JOURNALS,
+    ),
+    Mutation(
+        "damaged lines are cut out from the first one on",
+        "Journal._repair",
+        "reversed(A)",
+        "A",
+        JOURNALS,
+    ),
+    Mutation(
+        "of two lines with one key the first one stays",
+        "results._keep_last_lines",
+        "A.pop(B, None); A[B] = C",
+        "A[B] = A.get(B, C)",
+        JOURNALS,
+    ),
+    Mutation(
+        "before each sequence stand the visual tokens of the first alone",
+        "BatchLayout.of",
+        "A.cumsum(0) - A",
+        "A[0] * torch.arange(len(A)).clamp(max=1)",
+        LAYOUTS,
+    ),
+    Mutation(
+        "a step selects as many of each sequence as of the first",
+        "BatchLayout.of",
+        "max(A)",
+        "A[0]",
+        LAYOUTS,
+    ),
+    Mutation(
+        "the first slot that a step reads counts as evicted",
+        "Slots.arrange",
+        "A < self.first",
+        "A <= self.first",
+        LAYOUTS,
     ),
 )
 

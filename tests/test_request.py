@@ -52,6 +52,12 @@ def test_subtitles_are_in_the_key_by_their_content() -> None:
     assert PLAN.key(moved, ASKED) == one
 
 
+def test_questions_are_told_apart_by_their_text_and_their_id() -> None:
+    """Two lines of a file that ask the same under two ids get an answer each."""
+    others = [Asked(None, "Why?"), Asked("1", "What?"), Asked("2", "What?")]
+    assert len({PLAN.key(JOB, asked) for asked in (ASKED, *others)}) == 4
+
+
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
     own = Asked(None, "What?", method=create("fastv"))
     assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)

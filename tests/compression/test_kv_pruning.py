@@ -96,3 +96,16 @@ def test_published_leaves_the_last_token_out_of_the_comparison():
     selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
     with_last = [0.4, 0.3, 0.2, 0.1, 9.0]
     assert steps(selector, A, with_last) == [[0, 1, 4], [0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("variant", ["paper", "published"])
+def test_a_similarity_equal_to_the_threshold_is_none_below_it(variant):
+    # (3, 4) and (4, 3), of length 5: their cosine is 24 / 25.
+    first, second = [3.0, 4.0, 0.0], [4.0, 3.0, 0.0]
+    cosine = torch.nn.functional.cosine_similarity
+    similarity = float(cosine(torch.tensor(second[:2]), torch.tensor(first[:2]), dim=0))
+    assert similarity == pytest.approx(24 / 25)
+    for threshold, moved in ((similarity, 0), (similarity + 1e-3, 1)):
+        selector = VisualSelector(0.5, threshold, variant=variant)
+        steps(selector, first, second)
+        assert selector.reselections == moved

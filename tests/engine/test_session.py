@@ -297,3 +297,15 @@ def test_a_selection_is_made_once_for_all_questions(loaded, monkeypatch):
     session.ask(QUESTION, EVS(retain=0.7), max_new_tokens=2)
     assert made.count("evs") == 2
     assert made.count("cdpruner") == 3
+
+
+def test_an_end_token_at_the_limit_of_length_ends_the_answer(session):
+    """As many tokens as are allowed, and the last of them says that there are no more."""
+    whole = session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
+    assert whole.finish_reason == "stop"
+    exact = session.ask(QUESTION, Uncompressed(), max_new_tokens=whole.tokens.generated)
+    assert (exact.answer, exact.finish_reason) == (whole.answer, "stop")
+    cut = session.ask(QUESTION, Uncompressed(), max_new_tokens=whole.tokens.generated - 1)
+    assert cut.finish_reason == "length"
+    assert not [warning for warning in exact.warnings if "--max-new-tokens" in warning]
+    assert [warning for warning in cut.warnings if "--max-new-tokens" in warning]

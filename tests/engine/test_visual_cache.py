@@ -232,12 +232,18 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
         VisualCache(files(tmp_path / "file")).put("k", Encoded(torch.zeros(1)))
 
 
-def test_keys_follow_pixels_shapes_and_model() -> None:
+def test_keys_follow_pixels_shapes_dtypes_model_and_release(monkeypatch) -> None:
     pixels = torch.arange(12, dtype=torch.uint8)
+    other_shapes = (pixels.view(4, 3), pixels.view(2, 6), pixels)
     keys = [
         key_of({"weights": "a"}, {"pixels": pixels.view(3, 4)}),
         key_of({"weights": "b"}, {"pixels": pixels.view(3, 4)}),
-        key_of({"weights": "a"}, {"pixels": pixels.view(4, 3)}),
         key_of({"weights": "a"}, {"pixels": pixels.view(3, 4) + 1}),
+        *(key_of({"weights": "a"}, {"pixels": other}) for other in other_shapes),
+        # The same bytes.
+        key_of({"weights": "a"}, {"pixels": pixels.view(3, 4).view(torch.int8)}),
+        key_of({"weights": "a"}, {"images": pixels.view(3, 4)}),
     ]
-    assert len(set(keys)) == 4
+    monkeypatch.setattr(visual_cache, "__version__", "0.0.0")
+    keys.append(key_of({"weights": "a"}, {"pixels": pixels.view(3, 4)}))
+    assert len(set(keys)) == len(keys)

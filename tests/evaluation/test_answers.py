@@ -162,6 +162,19 @@ def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path: Path, damage: o
         assert journal.damaged == 0
 
 
+def test_several_damaged_lines_are_cut_out_of_the_others(tmp_path: Path) -> None:
+    """Of different lengths, one of them the first."""
+    fill(tmp_path, 6)
+    content = lines(tmp_path)
+    kept = [content[n] for n in (0, 1, 3, 5, 6)]
+    content[2], content[4] = b"?" * 90 + b"\n", content[4][:40] + b"\n"
+    (tmp_path / FILE).write_bytes(b"".join(content))
+    with open_answers(tmp_path) as journal:
+        assert journal.damaged == 2
+        assert sorted(journal.predictions(SETUP)) == ["i0", "i2", "i4", "i5"]
+    assert lines(tmp_path) == kept
+
+
 def test_every_single_byte_that_changes_is_noticed(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     sound = (tmp_path / FILE).read_bytes()

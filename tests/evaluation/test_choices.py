@@ -120,6 +120,24 @@ def test_what_is_not_understood_is_wrong(said: str, right: bool, parsed: bool) -
     assert (score.right, score.parsed) == (right, parsed)
 
 
+@pytest.mark.parametrize(
+    ("said", "options", "letter"),
+    [
+        # What concludes decides, of however many.
+        ("The answer is A. Wait, the answer is B. No, the answer is C.", OPTIONS, "C"),
+        ("The answer is A. Actually, the answer is D.", OPTIONS, "D"),
+        ("The answer is A. The answer is D.", OPTIONS, None),
+        # A letter behind the last option is none, even where an option's text looks like one.
+        ("E", ("F", "E", "G"), None),
+        ("The answer is E, a red star", OPTIONS, None),
+    ],
+)
+def test_letters_that_are_announced_one_after_another(
+    said: str, options: tuple[str, ...], letter: str | None
+) -> None:
+    assert chosen(said, options) == letter
+
+
 EXPLAINED = {
     "B. Option A is wrong because there is no car.": "B",
     "The answer is B. Option A shows a car instead.": "B",

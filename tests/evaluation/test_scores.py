@@ -15,12 +15,14 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
 from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.method_row import KeptRow, MethodRow
+from dycoke_cli.evaluation.metrics import detectable
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.video import Sampling
 
 from . import miniatures
+from .samples import Samples
 
 
 def predicted(dataset: Dataset, item: Item, said: str) -> Prediction:
@@ -64,6 +66,8 @@ def opened(name: str, folder: Path) -> tuple[Dataset, list[Item]]:
         ("yes", "Yes, it is", False, 0),
         ("play  the guitar", "Play the guitar!", True, 0),
         ("no.3", "no.3", True, 1),
+        ("no.3", "no3", False, 0),
+        ("t-shirt, blue", "t-shirt blue", False, 0),
         ("2", "two", False, 0),
         ("blue", "", False, 0),
     ],
@@ -269,3 +273,21 @@ def test_a_method_that_changes_a_failure_is_counted(tmp_path: Path) -> None:
     same = row_of(dataset.about, items, base, base)
     assert (same.changed, same.seconds, same.failed) == (0, 0, 3)
     assert replace(base[0], error=None).score == 0
+
+
+def test_what_is_detectable_follows_from_the_videos_that_count() -> None:
+    """A video all of whose questions leave the denominator gives no degree of freedom."""
+    items = [
+        Item(str(n), video, "", "A", "k", "", options=("x", "y")) for n, video in enumerate("aabc")
+    ]
+
+    def said(rights: str, counted: str) -> list[Prediction]:
+        return [
+            Prediction(str(n), "", right == "1", {}, 1, 1, 1, 1, 1, 1, counted=counts == "1")
+            for n, (right, counts) in enumerate(zip(rights, counted, strict=True))
+        ]
+
+    row = row_of(Samples().about, items, said("1010", "1110"), said("0000", "1111"))
+    assert row.difference_error is not None
+    assert row.detectable == pytest.approx(detectable(row.difference_error, 2))
+    assert row.uncounted == 1

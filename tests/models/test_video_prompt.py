@@ -128,3 +128,28 @@ def test_special_tokens_in_earlier_turns_are_refused(loaded, turn):
         prompt.input_ids("And?", [turn])
     with pytest.raises(UsageError, match="has a meaning of its own"):
         text_ids(loaded.processor, "And?", [turn])
+
+
+class Noting:
+    """A processor that notes what it is told of a video."""
+
+    def __init__(self, processor):
+        self._processor = processor
+
+    def __getattr__(self, name):
+        return getattr(self._processor, name)
+
+    def __call__(self, **given):
+        [self.told] = given["videos_kwargs"]["video_metadata"]
+        return self._processor(**given)
+
+
+def test_a_processor_is_told_times_to_the_nearest_millisecond(loaded):
+    processor = Noting(loaded.processor)
+    clip = replace(
+        Pictures.of(np.zeros((3, 8, 8, 3), np.uint8)), timestamps_s=(0.0, 0.0667, 0.1333)
+    )
+    make_prompt(processor, loaded.family, loaded.model.config, clip)
+    indices, fps = processor.told["frames_indices"], processor.told["fps"]
+    assert [index / fps for index in indices] == [0.0, 0.067, 0.133]
+    assert all(type(index) is int for index in indices)

@@ -121,3 +121,18 @@ def test_program_stream_is_right_to_a_frame(make_clip: MakeClip) -> None:
         numbers = numbers_in(read(coded.path, Sampling(frames=frames)).frames)
         assert numbers == pytest.approx(np.linspace(0, 49, frames), abs=1.01)
     assert numbers_in(read(coded.path, Sampling(frames=60)).frames) == list(range(50))
+
+
+SLOW = Recipe(frames=5, rate=4)  # at 0, 0.25, 0.5, 0.75 and 1 s, which a float holds
+
+
+def test_a_frame_at_the_end_of_the_part_is_not_of_it(make_clip: MakeClip) -> None:
+    """Where it is the nearest, and where all frames of the part are taken."""
+    coded = make_clip(SLOW)
+    between = Sampling(frames=1, start_s=0.7, end_s=0.75)
+    assert numbers_in(read(coded.path, between).frames) == [2]  # which is shown then
+    few = Sampling(frames=8, start_s=0.25, end_s=0.75)
+    assert plan(coded.path, few).times_s == (0.25, 0.5)
+    assert numbers_in(read(coded.path, few).frames) == [1, 2]
+    by_rate = Sampling(fps=8, start_s=0.25, end_s=0.75)
+    assert numbers_in(read(coded.path, by_rate).frames) == [1, 2]

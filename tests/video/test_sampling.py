@@ -28,6 +28,13 @@ def test_fps_takes_one_frame_each_step_and_none_at_the_end() -> None:
     assert warning is None
 
 
+@pytest.mark.parametrize(("end_s", "frames"), [(2 - 1e-8, 4), (2.0, 4), (2 + 1e-8, 4), (2.01, 5)])
+def test_a_hair_more_than_a_step_makes_no_frame(end_s: float, frames: int) -> None:
+    """An end is a sum of floating-point numbers."""
+    times, _ = wanted_times(Sampling(fps=2), Window(0.0, 1.96, end_s))
+    assert times == (0.0, 0.5, 1.0, 1.5, 2.0)[:frames]
+
+
 def test_fps_starts_at_the_part() -> None:
     times, _ = wanted_times(Sampling(fps=1), Window(3.5, 6.0, 6.2))
     np.testing.assert_allclose(times, [3.5, 4.5, 5.5])
