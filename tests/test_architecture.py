@@ -29,6 +29,7 @@ LAYERS = (
     "json_schema",
     "result",
     "unicode",
+    "output_file",
     "plugins",
     "cache",
     "resources",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -158,11 +159,11 @@ def test_the_picture_has_a_bar_of_stages_per_row(fake: list[FakeSession], tmp_pa
 def test_a_picture_that_cannot_be_written_costs_no_result(
     fake: list[FakeSession], tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    (tmp_path / "a.svg.part").mkdir()
+    (tmp_path / f".a.svg.{os.getpid()}.part").mkdir()
     run = run_here("bench", CLIP, *SMALL, "--runs", "1", "--plot", tmp_path / "a.svg", *flags)
     assert run.code == 6
     assert re.search(
-        r"Error: .*a\.svg can't be written \(Is a directory\); name another file", run.err
+        r"Error: .*a\.svg can't be written \(File exists\); give another --plot", run.err
     )
     if flags:
         valid(run.object, "bench", "report")

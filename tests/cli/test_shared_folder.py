@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
     assert evaluate(tmp_path).code == 0
     assert b"torn" not in (tmp_path / answers.FILE).read_bytes()
     assert contents(tmp_path).items() >= mine.items()
-    assert set(contents(tmp_path)) == {*mine, *OWN[:2], f".{answers.FILE}.lock"}
+    assert set(contents(tmp_path)) == {*mine, *OWN[:2]}
 
 
 @pytest.mark.parametrize("left", [0, 1, 9, 15])
@@ -117,3 +118,44 @@ def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: P
     path.write_bytes(whole[:left] + b"\0" * 9)
     assert evaluate(tmp_path).code == 0
     assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
+
+
+PLOT = ["bench", CLIP, "--plot"]
+VERIFY = ["verify", "mini", "--out"]
+BATCH = ["batch", CLIP, "What?", "--out"]
+EVAL = ["eval", "samples", "--methods", "none", "--model", "mini", "--out"]
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("command", [PLOT, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
+@pytest.mark.parametrize("out", [LONG, f"{LONG}/a", f"a/{LONG}", "loop", "pipe", "/dev/null"])
+def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
+    command: list[str | Path], out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.symlink("loop", "loop")
+    if command is PLOT:
+        os.symlink(out, "link.svg")
+        out = "link.svg" if out in ("loop", "pipe", "/dev/null") else f"{out}.svg"
+    before = set(os.listdir())
+    outcome = run_here(*command, out)
+    assert (outcome.code, outcome.out) == (6, "")
+    assert len(outcome.err.splitlines()) == 1
+    assert LONG not in outcome.err
+    assert set(os.listdir()) - {"a"} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is shut to root")
+@pytest.mark.parametrize("command", [PLOT, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
+def test_a_folder_that_is_shut_is_refused(command: list[str | Path], tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    outcome = run_here(*command, tmp_path / "new.svg")
+    assert (outcome.code, outcome.out) == (6, "")
+    assert "can't be written" in outcome.err
+
+
+def test_no_lock_stays(tmp_path: Path) -> None:
+    assert batch(tmp_path / "mine.jsonl").code == 0
+    assert evaluate(tmp_path).code == 0
+    assert sorted(contents(tmp_path)) == ["answers.jsonl", "mine.jsonl", "run.jsonl"]

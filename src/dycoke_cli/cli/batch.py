@@ -127,7 +127,7 @@ def batch(
     from dycoke_cli.cli.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.runs.plan import plan_of
-    from dycoke_cli.runs.results import Results, open_results
+    from dycoke_cli.runs.results import Results, check_place, open_results
     from dycoke_cli.runs.run import run
 
     engine.check()
@@ -143,6 +143,8 @@ def batch(
     if estimate:
         _estimate(given.jobs, request, memory)
         return
+    if out is not None:
+        check_place(out)
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))

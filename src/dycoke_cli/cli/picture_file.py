@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 
@@ -28,14 +28,7 @@ def check_picture(path: Path, suffixes: Sequence[str]) -> None:
             f"--plot {name}: the picture is {formats}; name a file that ends in "
             f"{' or '.join(suffixes)}"
         )
-    if path.is_dir():
-        raise UsageError(f"--plot {name} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"--plot {name} isn't a file; the picture would take its place")
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"--plot {name}: there is no folder {display_name(path.parent)}; make it first"
-        )
+    check_output_file(path, "--plot", "the picture would take its place")
 
 
 def write_picture(path: Path, content: bytes) -> None:
@@ -44,13 +37,7 @@ def write_picture(path: Path, content: bytes) -> None:
     Raises:
         OutputError: it can't be written.
     """
-    partial = path.with_name(path.name + ".part")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        replace_content(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{display_name(path)} can't be written ({error.strerror}); name another file"
-        ) from error
+        raise OutputError(unwritable(path, error, "--plot")) from error

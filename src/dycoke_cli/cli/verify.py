@@ -12,10 +12,11 @@ import typer
 
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.spread import FromParams, spread
-from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.errors import OutputError
 from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.verification import SCHEMA
 
 FRAMES = 8
@@ -47,12 +48,7 @@ def verify(
     masked reference. Nothing is sent anywhere.
     """
     path = out or Path(f"verify-{_file_name(model)}.json")
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"--out {path} isn't a file; the report would take its place")
-    if not path.parent.is_dir():
-        raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    check_output_file(path, "--out", "the report would take its place")
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
@@ -88,11 +84,7 @@ def _file_name(model: str) -> str:
 
 
 def _write(path: Path, report: dict[str, object]) -> None:
-    partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        replace_content(path, (json.dumps(report, indent=2) + "\n").encode())
     except OSError as error:
-        raise OutputError(
-            f"{path} can't be written ({error.strerror}); give another --out"
-        ) from error
+        raise OutputError(unwritable(path, error)) from error

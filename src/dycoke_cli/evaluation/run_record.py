@@ -21,7 +21,8 @@ from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.verdicts import Verdicts
 from dycoke_cli.json_schema import from_dict
-from dycoke_cli.runs.journal import check_own, replace_content, unwritable
+from dycoke_cli.output_file import replace_content, unwritable
+from dycoke_cli.runs.journal import check_own
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:

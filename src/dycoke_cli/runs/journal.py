@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
+from dycoke_cli.output_file import replace_content, short_name, unwritable
 
 
 class Journal:
@@ -156,6 +157,8 @@ def open_journal(kind: type[J], path: Path) -> Iterator[J]:
 def locked(path: Path) -> Iterator[None]:
     """Within the block, no other run writes to a file; the system frees a killed run's lock.
 
+    The lock is a file beside it, which goes when the block ends.
+
     Raises:
         OutputError: another run is writing to it, or nothing can be written there.
     """
@@ -170,23 +173,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
     with held:
-        yield
-
-
-def replace_content(path: Path, content: bytes | bytearray) -> None:
-    """Put a file with this content in place of `path`, at once.
-
-    Raises:
-        OSError: it can't be written; `path` is as it was.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.touch(exist_ok=False)  # never over somebody else's
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink()
-        raise
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows deletes it by itself, once nobody has it open
+                lock.unlink()
 
 
 def check_own(path: Path, begin: bytes, what: str) -> None:
@@ -208,13 +199,10 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
                 if begin.startswith(file.read(len(begin)).rstrip(b"\0")):
                     return
     except OSError as error:
-        raise OutputError(f"{path} can't be read ({error.strerror}); give another --out") from error
+        raise OutputError(
+            f"{short_name(path)} can't be read ({error.strerror}); give another --out"
+        ) from error
     raise OutputError(_foreign(path, what))
-
-
-def unwritable(path: Path, error: OSError) -> str:
-    """The sentence about a file that can't be written."""
-    return f"{path} can't be written ({error.strerror}); give another --out"
 
 
 def _check_lock(lock: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dycoke_cli.errors import OutputError
+from dycoke_cli.output_file import check_output_file, replace_content
 from dycoke_cli.result import SCHEMA
-from dycoke_cli.runs.journal import Journal, open_journal, replace_content
+from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.unicode import to_json
 
@@ -84,18 +85,23 @@ class ResultsFile(Journal):
             self.reasons[key] = reason(line)
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place for a file of results where none can be.
+
+    Raises:
+        OutputError: it is a folder or a device, or no file can be made there.
+    """
+    why = "leave out --out, and the lines go to stdout"
+    check_output_file(path, "--out", why, folder=OutputError)
+
+
 def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
     """Open a file of results, which is made where it isn't there, and lock it.
 
     Raises:
         OutputError: another run is writing to it, it is something else, or it can't be written.
     """
-    if path.is_dir():
-        raise OutputError(f"--out {path} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path} isn't a file; leave out --out, and the lines go to stdout")
-    if not path.parent.is_dir():
-        raise OutputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    check_place(path)
     return open_journal(ResultsFile, path)
 
 
