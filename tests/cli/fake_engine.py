@@ -55,6 +55,10 @@ class FakeLoaded:
     tokens_per_frame: int = FRAMES_TOKENS
     config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
 
+    @property
+    def model(self) -> Any:
+        return types.SimpleNamespace(config=self.config)
+
 
 def load(name: str, **options: Any) -> FakeLoaded:
     if os.environ.get("FAKE_FAILURE") == "model":

@@ -53,7 +53,7 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
-SHORTENED = ("ask", "batch", "eval", "bench")
+SHORTENED = ("ask", "batch", "bench", "chat", "eval")
 """The commands whose whole page is shown by --help-all."""
 
 

@@ -14,6 +14,7 @@ from dycoke_cli.cli import (
     batch,
     bench,
     cache,
+    chat,
     demo,
     doctor,
     eval,
@@ -45,6 +46,7 @@ class _Root(pages.Group):
 
 app = pages.App(_Root)
 app.command("ask", brief=ask.BRIEF)(ask.ask)
+app.command("chat", brief=chat.BRIEF)(chat.chat)
 app.command("batch", brief=batch.BRIEF)(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")

@@ -22,7 +22,12 @@ class AsText(View):
         quiet: leave stderr to errors.
         note: see `View`.
         stats: show the panel with all figures in place of one line.
+
+    Attributes:
+        more: what shows the panel after that line.
     """
+
+    more = "--stats"
 
     def __init__(
         self, questions: int, quiet: bool, note: str | None = None, stats: bool = False
@@ -111,7 +116,7 @@ class AsText(View):
         for warning in answer.warnings:
             self.warning(warning)
         assert self._waited_s is not None
-        render.statistics(answer, self._waited_s, self._warm_up_s, self._stats)
+        render.statistics(answer, self._waited_s, self._warm_up_s, self._stats, self.more)
         self._warm_up_s = 0.0
 
     def advise(self, sentence: str) -> None:

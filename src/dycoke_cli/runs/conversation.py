@@ -34,6 +34,7 @@ from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video import Clip, Reader
 
 T = TypeVar("T")
@@ -63,14 +64,25 @@ class Conversation:
     follow_up: bool = False
 
 
-def converse(conversation: Conversation, listener: Listener) -> None:
-    """Answer all questions; each answer goes to `listener` as it comes and when it is done."""
-    with _advising(conversation.request):
-        _converse(conversation, listener)
+def converse(
+    conversation: Conversation, listener: Listener, loaded: LoadedModel | None = None
+) -> None:
+    """Answer all questions; each answer goes to `listener` as it comes and when it is done.
+
+    Args:
+        conversation: what is asked.
+        listener: hears of it.
+        loaded: its model, where that is loaded already.
+    """
+    with advising(conversation.request):
+        session, request = open_session(
+            conversation, listener, loaded, reuse=len(conversation.questions) > 1
+        )
+        _converse(session, replace(conversation, request=request), listener)
 
 
 @contextmanager
-def _advising(request: Request) -> Iterator[None]:
+def advising(request: Request) -> Iterator[None]:
     """Errors within the block advise in terms of the flags that were given."""
     try:
         yield
@@ -82,8 +94,8 @@ def _advising(request: Request) -> Iterator[None]:
         raise type(reason)(told) from error
 
 
-def _converse(conversation: Conversation, listener: Listener) -> None:
-    session, request = _open_session(conversation, listener)
+def _converse(session: VideoSession, conversation: Conversation, listener: Listener) -> None:
+    request = conversation.request
     # Before anything runs: a system that has no memory left may kill us without a word.
     if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
         listener.warning(request.advise(warning))
@@ -93,22 +105,42 @@ def _converse(conversation: Conversation, listener: Listener) -> None:
     history: list[tuple[str, str]] = []
     advice = None
     for question in conversation.questions:
-        listener.begin(question)
-        answer = _ask(session, question, request, listener.on_text, history)
-        answer = _named(answer, conversation.videos)
-        if conversation.compare:
-            listener.begin_comparison()
-            # The same draws, so that all that differs is the compression.
-            generation = replace(request.generation, seed=answer.seed)
-            plain = replace(request, method=Method(), generation=generation)
-            # The same history as well: that of the answers which were shown.
-            other = _ask(session, question, plain, None, history)
-            answer = replace(answer, compared_to=_named(other, conversation.videos))
-        listener.finish(answer)
+        answer = answer_one(session, question, conversation, listener, history)
         if advice is None and (advice := faster_flags(answer, request, session.loaded)):
             listener.advise(advice)
         if conversation.follow_up:
             history.append((question, answer.answer))
+
+
+def answer_one(
+    session: VideoSession,
+    question: str,
+    conversation: Conversation,
+    listener: Listener,
+    history: Sequence[tuple[str, str]],
+) -> Answer:
+    """Answer a question, and again without compression where that is compared.
+
+    Args:
+        session: the videos.
+        question: plain text.
+        conversation: with a method that suits the model.
+        listener: hears of it.
+        history: what the model reads before the question.
+    """
+    request, videos = conversation.request, conversation.videos
+    listener.begin(question)
+    answer = _named(_ask(session, question, request, listener.on_text, history), videos)
+    if conversation.compare:
+        listener.begin_comparison()
+        # The same draws, so that all that differs is the compression.
+        generation = replace(request.generation, seed=answer.seed)
+        plain = replace(request, method=Method(), generation=generation)
+        # The same history as well: that of the answers which were shown.
+        other = _ask(session, question, plain, None, history)
+        answer = replace(answer, compared_to=_named(other, videos))
+    listener.finish(answer)
+    return answer
 
 
 def _named(answer: Answer, videos: Sequence[str]) -> Answer:
@@ -133,16 +165,27 @@ def _warm_up(session: VideoSession, request: Request) -> None:
         _ask(unmeasured, "?", replace(request, method=method, generation=generation), None)
 
 
-def _open_session(conversation: Conversation, listener: Listener) -> tuple[VideoSession, Request]:
+def open_session(
+    conversation: Conversation,
+    listener: Listener,
+    loaded: LoadedModel | None = None,
+    *,
+    reuse: bool,
+) -> tuple[VideoSession, Request]:
+    """Read the videos, and load the model meanwhile.
+
+    Args:
+        conversation: which videos, and how they are asked about; its questions don't matter.
+        listener: hears of it.
+        loaded: the model, where it is loaded already.
+        reuse: see `VideoSession`.
+
+    Returns:
+        The videos with the model, and the request with a method that suits it.
+    """
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local, stored = known_of(request, listener.warning)
-    if stored is not None and stored.family is not None:
-        check_family(stored.values["model_type"], stored.family, request.method)
-    if stored is not None and stored.method_defaults is not None:
-        request.method.suited(stored.method_defaults, stored.layers, request.model)
-    if len(conversation.videos) > 1 and stored is not None and stored.family is not None:
-        check_several(request.model, stored.family, stored.domain)
+    local = loaded is not None or _check(conversation, listener)
     wanted = request.subtitles
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -174,7 +217,8 @@ def _open_session(conversation: Conversation, listener: Listener) -> tuple[Video
             if reading.done():
                 reading.result()  # a video that is known by now to be broken costs no loading
             cache = VisualCache() if conversation.cache else None
-            loaded = load(request.model, **asdict(request.loading))
+            if loaded is None:
+                loaded = load(request.model, **asdict(request.loading))
             # A layer that the model doesn't have ends it before the frames are waited for.
             method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
             (clip, *others), seconds_video_decode = reading.result()
@@ -185,10 +229,23 @@ def _open_session(conversation: Conversation, listener: Listener) -> tuple[Video
         others=others,
         seconds_load=loaded.seconds_load,
         seconds_video_decode=seconds_video_decode,
-        reuse=len(conversation.questions) > 1,
+        reuse=reuse,
         cache=cache,
     )
     return session, replace(request, method=method)
+
+
+def _check(conversation: Conversation, listener: Listener) -> bool:
+    """Refuse what the model can't be asked, before it is loaded; whether it is on this machine."""
+    request = conversation.request
+    local, stored = known_of(request, listener.warning)
+    if stored is not None and stored.family is not None:
+        check_family(stored.values["model_type"], stored.family, request.method)
+    if stored is not None and stored.method_defaults is not None:
+        request.method.suited(stored.method_defaults, stored.layers, request.model)
+    if len(conversation.videos) > 1 and stored is not None and stored.family is not None:
+        check_several(request.model, stored.family, stored.domain)
+    return local
 
 
 @contextmanager

@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 
-def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -> None:
+def statistics(
+    answer: Answer, waited_s: float, warm_up_s: float, whole: bool, more: str = "--stats"
+) -> None:
     """The figures of one answer: a line, or the panel, and the comparison where there is one.
 
     Nothing for a question that wasn't put to the model: it has no figures.
@@ -46,6 +48,7 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -
         waited_s: see `panel`.
         warm_up_s: likewise.
         whole: the panel in place of the line; what is compared has it in any case.
+        more: see `summary`.
     """
     if isinstance(answer, Refusal):
         return
@@ -53,7 +56,7 @@ def statistics(answer: Answer, waited_s: float, warm_up_s: float, whole: bool) -
     from dycoke_cli.cli.render.panel import panel, summary
 
     if answer.compared_to is ABSENT and not whole:
-        note(summary(answer, waited_s))
+        note(summary(answer, waited_s, more))
         return
     to_stderr(panel(answer, waited_s, warm_up_s))
     if answer.compared_to is not ABSENT:

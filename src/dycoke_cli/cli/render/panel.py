@@ -32,12 +32,13 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
     return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
 
 
-def summary(answer: Answer, waited_s: float) -> str:
+def summary(answer: Answer, waited_s: float, more: str = "--stats") -> str:
     """The one line below an answer: how long it took, and what was dropped.
 
     Args:
         answer: and what was measured.
         waited_s: see `panel`.
+        more: what shows the panel.
     """
     tokens = answer.tokens
     visual, kept, read = tokens.visual, tokens.visual_kept, tokens.visual_read_per_step
@@ -48,7 +49,7 @@ def summary(answer: Answer, waited_s: float) -> str:
         did = f"decode attends to {share(read, visual)} {of_them}"
     else:
         did = "no visual tokens dropped"
-    return f"{seconds(waited_s)} · {did} · --stats shows more"
+    return f"{seconds(waited_s)} · {did} · {more} shows more"
 
 
 def saving(answer: Answer) -> str:

@@ -1,0 +1,84 @@
+"""A chat about one video, or several together: the model stays, and so does what it read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.errors import UsageError
+from dycoke_cli.result import Answer
+from dycoke_cli.runs.conversation import Conversation, advising, answer_one, converse, open_session
+from dycoke_cli.runs.listener import Listener
+
+
+class Chat:
+    """Questions that follow up on each other.
+
+    Args:
+        conversation: the videos, and how they are asked about; it has no questions.
+        listener: hears of the loading.
+
+    Attributes:
+        conversation: as it is now.
+        answers: of the questions, in order; those that were stopped have none.
+
+    Raises:
+        DycokeError: the videos can't be read, or the model can't be loaded or asked.
+    """
+
+    def __init__(self, conversation: Conversation, listener: Listener) -> None:
+        with advising(conversation.request):
+            session, request = open_session(conversation, listener, reuse=True)
+        self.conversation = replace(conversation, request=request)
+        self.answers: list[Answer] = []
+        self._session = session
+
+    @property
+    def timestamps_s(self) -> list[tuple[float, ...]]:
+        """Of the frames that were read, for each video."""
+        return [tuple(clip.timestamps_s) for clip in self._session.clips]
+
+    def ask(self, question: str, listener: Listener) -> Answer:
+        """Answer a question, which sees the earlier ones and their answers."""
+        self._session.on_progress = listener.stage
+        history = [(answer.question, answer.answer) for answer in self.answers]
+        with advising(self.conversation.request):
+            answer = answer_one(self._session, question, self.conversation, listener, history)
+        self.answers.append(answer)
+        return answer
+
+    def compare(self, question: str, listener: Listener) -> None:
+        """Ask by itself, with and without compression; it isn't part of the conversation.
+
+        Raises:
+            UsageError: the method is the baseline.
+        """
+        if self.conversation.request.method.name == "none":
+            raise UsageError("the baseline is what others are compared with: choose a /method")
+        alone = replace(self.conversation, questions=[question], compare=True)
+        converse(alone, listener, self._session.loaded)
+
+    def use(self, method: Method) -> Method:
+        """Ask by another method from now on; what it is with the model's defaults.
+
+        Raises:
+            UsageError: the model can't be asked with it.
+        """
+        loaded = self._session.loaded
+        check_tower(loaded.model.config, method)
+        method = method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+        request = replace(self.conversation.request, method=method)
+        self.conversation = replace(self.conversation, request=request)
+        return method
+
+    def show(self, videos: tuple[str, ...], listener: Listener) -> None:
+        """Go on with other videos, in a new conversation; the old one stays where that fails."""
+        conversation = replace(self.conversation, videos=videos)
+        with advising(conversation.request):
+            session, _ = open_session(conversation, listener, self._session.loaded, reuse=True)
+        self._session, self.conversation, self.answers = session, conversation, []
+
+    def forget(self) -> None:
+        """Begin a new conversation about the same videos, which stay encoded."""
+        self.answers = []
