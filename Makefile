@@ -22,6 +22,8 @@
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
 #               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
+# make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB);
+#               skipped, saying so, where that build can't be had
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
@@ -38,7 +40,7 @@ CELLS := tests/families
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions test-vllm clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -109,6 +111,9 @@ test-newest: $(INSTALLED)
 test-versions: $(INSTALLED)
 	$(BIN)/python -m tests.installs oldest $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) $(CELLS)
 
+test-vllm: $(INSTALLED)
+	$(BIN)/python plugins/vllm/tests/environment.py runs/vllm
+
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -126,5 +131,5 @@ endif
 	$(PYTHON) -m venv .venv
 	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval
+	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval --editable plugins/vllm
 	@touch $@

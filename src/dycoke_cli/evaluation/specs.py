@@ -165,13 +165,14 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
     return specs
 
 
-def parse_spec(text: str) -> Spec:
+def parse_spec(text: str, flag: str = "--method") -> Spec:
     """Read one method, such as `dycoke:merge_ratio=0.3,positions=kept`; an ablation is one, too.
 
     Parameters are checked one by one: what they make together, flags may change.
 
     Args:
         text: of `--method`.
+        flag: what errors call it.
 
     Raises:
         UsageError: no such method or parameter, a value that doesn't fit, or several methods.
@@ -179,13 +180,13 @@ def parse_spec(text: str) -> Spec:
     rows = _rows(text)
     if len(rows) > 1 or rows == [ALL]:
         raise UsageError(
-            f"--method takes one method, not {text}; `dycoke bench` and `dycoke eval` compare "
+            f"{flag} takes one method, not {text}; `dycoke bench` and `dycoke eval` compare "
             "several (--methods)"
         )
-    spec = _parse(rows[0], "--method")
+    spec = _parse(rows[0], flag)
     if spec.is_control:
         raise UsageError(
-            f"--method: {spec.name} is a row of `dycoke eval` and `dycoke bench` (--methods), not "
+            f"{flag}: {spec.name} is a row of `dycoke eval` and `dycoke bench` (--methods), not "
             "a method"
         )
     return spec

@@ -1,0 +1,89 @@
+"""Which methods can run inside vLLM: those that select by features, before the language model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import create
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.specs import parse_spec
+from dycoke_cli.param import parameters_of
+
+KEY = "dycoke"
+"""Of `mm_processor_kwargs`: the method of a request, or of a server, as `--method` takes it."""
+
+_FLAG = f"mm_processor_kwargs.{KEY}"
+
+Positions = Literal["renumbered", "kept"]
+
+
+@lru_cache(maxsize=256)
+def admitted(spec: str, positions: Positions) -> Method:
+    """The method of a spec, if an engine can serve it.
+
+    Args:
+        spec: such as `evs:retain=0.25`.
+        positions: those that remaining tokens have in the model: "renumbered" where positions are
+            those of the sequence, "kept" where they are time, height and width.
+
+    Raises:
+        UsageError: (a ValueError) no such method or parameter, or one that can't run there; the
+            sentence says why.
+    """
+    given = parse_spec(spec, _FLAG)
+    try:
+        method = create(given.method, **given.given)
+        # A layer has to be named, for methods that are refused for having one.
+        method = method.suited({"positions": positions, "prune_layer": 1})
+        reason = _reason(method, positions)
+    except UsageError as error:
+        raise UsageError(f"{_FLAG} {spec}: {error}") from error
+    if reason is not None:
+        raise UsageError(f"{_FLAG}: {spec} can't run in vLLM: {reason}")
+    return method
+
+
+def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) -> int:
+    """How many tokens of a video the language model gets; known before anything is encoded.
+
+    Args:
+        spec: see `admitted`.
+        positions: likewise.
+        frames: F.
+        per_frame: N, tokens per frame.
+
+    Raises:
+        UsageError: see `admitted`; or so many tokens that decode would be pruned.
+    """
+    method = admitted(spec, positions)
+    kept = method.kept_tokens(frames, per_frame)
+    pruning = method.pruning()
+    if pruning is not None and kept >= pruning.least:
+        raise UsageError(
+            f"{_FLAG}: {spec} can't run in vLLM: of this video it keeps {kept} tokens, and from "
+            f"{pruning.least} on it prunes the KV cache in decode, which paged attention can't; "
+            f"add kv_prune=false"
+        )
+    return kept
+
+
+def _reason(method: Method, positions: Positions) -> str | None:
+    """Why a method can't run there; None where it can."""
+    if method.inside() is not None:
+        return "it drops tokens between the layers of the language model, which are vLLM's own"
+    pruning = method.pruning()
+    if pruning is not None and not pruning.least:
+        return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"
+    if method.before_vision() is not None or method.merge_frames() is not None:
+        way_out = "; drop merge_stage" if "merge_stage" in parameters_of(type(method)) else ""
+        return f"it drops tokens inside the vision tower, which is vLLM's own{way_out}"
+    if "attention" in method.needs:
+        return "it needs the attention of the vision tower, which vLLM's doesn't return"
+    if "question" in method.needs:
+        return "it needs the question, and vLLM encodes a video once for all questions about it"
+    asked = "renumbered" if method.renumbers() else "kept"
+    if "positions" in parameters_of(type(method)) and asked != positions:
+        return f"its remaining tokens have {asked} positions, and this model's are {positions}"
+    return None

@@ -1,0 +1,174 @@
+"""The bundled model in vLLM: the answers of dycoke, by every method that an engine can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` installs it")
+
+import mini_engine as engine
+from mini_engine import Asked
+
+from dycoke_cli import Sampling, VideoSession, load, read
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.errors import UsageError
+from dycoke_vllm.admission import admitted
+
+QUESTIONS = 40
+FRAMES, PER_FRAME = 32, 16
+
+
+def specs() -> Iterator[str]:
+    """Every method of the registry that is served, and what of the others is."""
+    for name in METHODS:
+        for spec in (name, f"{name}:kv_prune=false"):
+            try:
+                admitted(spec, "renumbered")
+            except UsageError:
+                continue
+            yield spec
+    yield "coverage:merge_dropped=false,retain=0.1"
+    yield "dycoke:variant=published,kv_prune=false"
+
+
+class Served:
+    """An engine, the sample clips, and dycoke's own answers to the same questions."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoProcessor
+
+        self.engine = engine.start(engine.export(folder))
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.questions = list(engine.sample_questions())
+        self.clips = {
+            video: read(video, Sampling(frames=FRAMES))
+            for video in sorted({video for video, _ in self.questions})
+        }
+        self.loaded = load("mini", dtype="float32")
+        self.sessions = {
+            video: VideoSession(self.loaded, clip, reuse=True) for video, clip in self.clips.items()
+        }
+
+    def answers(self, asked: list[Asked], **sampling: Any) -> list[tuple[str, int]]:
+        frames = {video: clip.frames for video, clip in self.clips.items()}
+        return engine.answers(self.engine, self.processor, frames, asked, **sampling)
+
+    def expected(self, asked: Asked) -> tuple[str, int]:
+        method = admitted(asked.method, "renumbered")
+        answer = self.sessions[asked.video].ask(asked.question, method, max_new_tokens=48)
+        return answer.answer, answer.tokens.text + answer.tokens.visual_kept
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return Served(tmp_path_factory.mktemp("model") / "mini")
+
+
+def test_answers_of_every_method_in_mixed_batches(served: Served) -> None:
+    every = [*specs()]
+    assert len(every) >= 12
+    asked = [Asked(*one, spec) for one in served.questions[:QUESTIONS] for spec in every]
+    answered = dict(zip(asked, served.answers(asked), strict=True))
+    wrong = {one: got for one, got in answered.items() if got != served.expected(one)}
+    assert not wrong
+    lengths = {one.method: got[1] for one, got in answered.items() if one.video == asked[0].video}
+    assert len(set(lengths.values())) > 3, "the methods keep different numbers of tokens"
+
+
+def test_caches_keep_the_methods_apart(served: Served) -> None:
+    """Prefixes and encoded videos are cached by what is in a request."""
+    video, question = served.questions[0]
+    asked = [Asked(video, question, spec) for spec in ("none", "evs", "coverage", "evs", "none")]
+    # One by one, so that each finds what those before it have left.
+    found = [served.answers([one])[0] for one in (*asked, *asked)]
+    assert found == [served.expected(one) for one in (*asked, *asked)]
+
+
+def test_an_identifier_of_the_client_keeps_them_apart_too(served: Served) -> None:
+    from vllm import SamplingParams
+
+    video, question = served.questions[0]
+    counts = {}
+    for spec in ("none", "evs"):
+        [output] = served.engine.generate(
+            {
+                "prompt_token_ids": engine.token_ids(served.processor, question),
+                "multi_modal_data": {"video": served.clips[video].frames},
+                "multi_modal_uuids": {"video": ["clip"]},
+                "mm_processor_kwargs": {"dycoke": spec},
+            },
+            SamplingParams(temperature=0, max_tokens=48),
+            use_tqdm=False,
+        )
+        text = served.processor.tokenizer.decode(
+            output.outputs[0].token_ids, skip_special_tokens=True
+        )
+        assert text == served.expected(Asked(video, question, spec))[0]
+        counts[spec] = len(output.prompt_token_ids)
+    assert counts["none"] - counts["evs"] == FRAMES * PER_FRAME * 3 // 4
+
+
+def test_without_a_method_nothing_is_dropped(served: Served) -> None:
+    from vllm import SamplingParams
+
+    video, question = served.questions[0]
+    [output] = served.engine.generate(
+        {
+            "prompt_token_ids": engine.token_ids(served.processor, question),
+            "multi_modal_data": {"video": served.clips[video].frames},
+        },
+        SamplingParams(temperature=0, max_tokens=1),
+        use_tqdm=False,
+    )
+    assert len(output.prompt_token_ids) == served.expected(Asked(video, question, "none"))[1]
+
+
+def test_videos_of_other_lengths_and_several_in_one_prompt(served: Served) -> None:
+    """Each is compressed by itself, as a session does; a newline is behind each."""
+    from vllm import SamplingParams
+
+    first, second = (served.clips[video].frames for video in sorted(served.clips)[:2])
+    asked = [([first[:1]], 4 + 1), ([first[:5]], 20 + 1), ([first[:5], second], 20 + 1 + 128 + 1)]
+    prompt = engine.token_ids(served.processor, "What happens?")
+    place = prompt.index(served.loaded.model.config.video_token_id)
+    outputs = served.engine.generate(
+        [
+            {
+                "prompt_token_ids": prompt[:place]
+                + [prompt[place]] * (len(videos) - 1)
+                + prompt[place:],
+                "multi_modal_data": {"video": videos},
+                "mm_processor_kwargs": {"dycoke": "dart:retain=0.25"},
+            }
+            for videos, _ in asked
+        ],
+        SamplingParams(temperature=0, max_tokens=4),
+        use_tqdm=False,
+    )
+    for output, (_, visual) in zip(outputs, asked, strict=True):
+        assert len(output.prompt_token_ids) == len(prompt) - 1 + visual
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("efs", "did you mean evs?"),
+        ("evs:retain=2", "retain must be above 0"),
+        ("fastv", "drops tokens between the layers"),
+        (5, "must be a text"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_the_engine_lives(
+    served: Served, spec: Any, sentence: str
+) -> None:
+    video, question = served.questions[0]
+    with pytest.raises(ValueError, match=r"mm_processor_kwargs\.dycoke") as refused:
+        served.answers([Asked(video, question, spec)])
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+    asked = Asked(video, question, "evs")
+    assert served.answers([asked]) == [served.expected(asked)]
