@@ -131,5 +131,5 @@ endif
 	$(PYTHON) -m venv .venv
 	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval --editable plugins/vllm
+	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval
 	@touch $@

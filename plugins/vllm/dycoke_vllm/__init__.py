@@ -1,8 +1,8 @@
 """dycoke in vLLM: models whose visual tokens are compressed by the method that a request names.
 
 vLLM calls `register` in each of its processes, by its entry point. `admission.py` says which
-methods an engine can serve and imports no vLLM; a model's module has its processor, which counts the
-tokens that a method will keep, and its class, which selects them behind the vision tower.
+methods an engine can serve and imports no vLLM; a model's module has its processor, which counts
+the tokens that a method will keep, and its class, which selects them behind the vision tower.
 """
 
 from __future__ import annotations
