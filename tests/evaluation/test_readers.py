@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import Row
+from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
@@ -528,3 +528,12 @@ def test_the_real_row_of_videomme(tmp_path: Path) -> None:
         "001-1", "fFjv93ACGo8", "C", "Counting Problem", "short",
     )  # fmt: skip
     assert "\nA. Apples.\nB. Candles.\nC. Berries.\nD. The three kinds are" in item.question
+
+
+def test_parquet_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
+    """Its reader hands out the names of columns without looking at them."""
+    path = tmp_path / "test.parquet"
+    miniatures.put_parquet(path, miniatures.videomme_rows())
+    path.write_bytes(path.read_bytes().replace(b"video_id", b"\xffideo_id"))
+    with pytest.raises(UsageError, match=r"test.parquet can't be read as Parquet"):
+        read_rows(path)

@@ -231,7 +231,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         ) from None
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # the last of a column's name
         raise UsageError(
             f"{path.name} can't be read as Parquet: is it cut off, or only a Git LFS pointer?"
         ) from None
