@@ -17,6 +17,8 @@
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
+# make fuzz     give 50,000 broken files and texts to the code that reads them; an interrupted run resumes,
+#               and what other code was tried with is tried again (half an hour); writes docs/fuzz.md
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
@@ -40,7 +42,7 @@ CELLS := tests/families
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants soak test-newest test-versions test-vllm clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants fuzz soak test-newest test-versions test-vllm clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -101,6 +103,9 @@ runs/second/model.safetensors:
 
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutations
+
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --write
 
 soak: $(INSTALLED)
 	$(BIN)/python tests/soak.py

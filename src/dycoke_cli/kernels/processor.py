@@ -53,7 +53,10 @@ class Processor:
             kept = json.loads(self.file.read_text(encoding="utf-8"))
             listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
             return {str(shape): _checked(times) for shape, times in listed}
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+        # RecursionError is a RuntimeError; an OverflowError is a number that no float holds.
+        except (
+            OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError
+        ):  # fmt: skip
             return {}
 
     def write(self, times: Times) -> None:

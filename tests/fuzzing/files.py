@@ -1,0 +1,162 @@
+"""Files of our own that were damaged, or put there by somebody else: caches, journals, records."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dycoke_cli.cache import CacheFiles
+from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation.answers import open_answers
+from dycoke_cli.evaluation.run_record import FILE as RECORD
+from dycoke_cli.evaluation.run_record import check_folder, read_record
+from dycoke_cli.evaluation.verdicts import open_verdicts
+from dycoke_cli.kernels.processor import Processor
+from dycoke_cli.runs.journal import Journal
+from dycoke_cli.runs.results import open_results
+from tests.evaluation.test_answers import write_nothing
+from tests.runs.test_journal import add_answer, add_verdict
+
+from .mutators import bytes_of, json_lines_of, json_of
+from .subject import Subject
+
+KEY = "0" * 40
+ENCODED = Encoded(torch.arange(24, dtype=torch.float32).view(2, 3, 4), (torch.ones(2, 3),))
+RESULT = (
+    '{"schema": "dycoke.answer/1", "key": "%032x", "id": null, "video": "a.mp4", '
+    '"question": "What?", "error": {"code": "video_unreadable", "message": "it is torn"}}\n'
+)
+
+Opened = Callable[[Path], AbstractContextManager[Any]]
+
+
+def _visual(folder: Path) -> VisualCache:
+    return VisualCache(CacheFiles(folder, ".safetensors", 10**9))
+
+
+def _encoded() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        _visual(Path(folder)).put(KEY, ENCODED)
+        return [Path(folder, f"{KEY}.safetensors").read_bytes()]
+
+
+def _take_encoded(content: bytes, folder: Path) -> object:
+    """It is what was kept, to the bit, or it isn't there."""
+    (folder / f"{KEY}.safetensors").write_bytes(content)
+    found = _visual(folder).get(KEY, torch.device("cpu"))
+    if found is not None:
+        assert torch.equal(found.embeddings, ENCODED.embeddings), "other embeddings"
+        assert len(found.deepstack) == 1, "more or fewer of DeepStack"
+        assert torch.equal(found.deepstack[0], ENCODED.deepstack[0]), "others of DeepStack"
+    return found
+
+
+def _times() -> list[bytes]:
+    about = {"processor": "x", "instructions": ["avx2"], "torch": "2", "threads": 1}
+    times = {"attention of 8 heads": {"stock": 1.5, "own": 0.7}, "linear": {"stock": 2}}
+    return [json.dumps({"machine": about, "times": times}).encode()]
+
+
+def _take_times(content: bytes, folder: Path) -> object:
+    machine = Processor("x", ["avx2"], "2", 1)
+    with _cache_in(folder):
+        machine.file.parent.mkdir(parents=True)
+        machine.file.write_bytes(content)
+        found = machine.read()
+    assert all(0 < t < float("inf") for each in found.values() for t in each.values()), found
+    return found
+
+
+def _cache_in(folder: Path) -> AbstractContextManager[object]:
+    from unittest.mock import patch
+
+    return patch.dict("os.environ", DYCOKE_CACHE=str(folder))
+
+
+def _journal(opened: Opened, add: Callable[[Any, int], None]) -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        with opened(Path(folder)) as journal:
+            for number in range(4):
+                add(journal, number)
+        return [journal.path.read_bytes()]
+
+
+def _resume(
+    opened: Opened, add: Callable[[Any, int], None], name: str, content: bytes, folder: Path
+) -> object:
+    """It goes on from whole lines, or the file stays as it is, whoever wrote it."""
+    path = folder / name
+    path.write_bytes(content)
+    try:
+        with opened(folder) as journal:
+            assert isinstance(journal, Journal)
+            add(journal, 9)
+            _check_lines(path)
+    except OutputError:
+        assert path.read_bytes() == content, "a file that was refused has changed"
+        raise
+    _check_lines(path)
+    with opened(folder) as again:
+        assert again.damaged == 0, "what was repaired is damaged"
+    return None
+
+
+def _check_lines(path: Path) -> None:
+    written = path.read_bytes()
+    assert written.endswith(b"\n"), "half a line"
+
+
+def _record() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        write_nothing(Path(folder))
+        return [Path(folder, RECORD).read_bytes()]
+
+
+def _take_record(content: bytes, folder: Path) -> object:
+    (folder / RECORD).write_bytes(content)
+    check_folder(folder)
+    return read_record(folder)
+
+
+def _add_result(results: Any, number: int) -> None:
+    results.write((RESULT % number).encode())
+
+
+JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
+    "results of batch": (
+        lambda folder: open_results(folder / "results.jsonl"), _add_result, "results.jsonl"
+    ),
+    "answers of eval": (open_answers, add_answer, "answers.jsonl"),
+    "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),
+}  # fmt: skip
+
+_CACHE = ("engine/visual_cache.py", "cache.py")
+_RUNS = ("runs/journal.py", "runs/results.py", "evaluation/answers.py", "evaluation/verdicts.py")
+
+SUBJECTS = [
+    Subject("encoded videos", "caches", 2000, _CACHE, (), _encoded, bytes_of, _take_encoded),
+    Subject(
+        "times of kernels", "caches", 1000, ("kernels/processor.py",), (), _times, json_of,
+        _take_times,
+    ),
+    *(
+        Subject(
+            name, "journals", 1750, _RUNS, (), partial(_journal, opened, add), json_lines_of,
+            partial(_resume, opened, add, file),
+        )
+        for name, (opened, add, file) in JOURNALS.items()
+    ),
+    Subject(
+        "record of eval", "journals", 1250, ("evaluation/run_record.py",), (), _record,
+        json_lines_of, _take_record,
+    ),
+]  # fmt: skip

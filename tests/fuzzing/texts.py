@@ -1,0 +1,228 @@
+"""Texts of others: subtitles, files of questions, annotations, what models and judges say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.evaluation.datasets import DATASETS
+from tests.evaluation import miniatures
+
+from .mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
+from .subject import Subject
+
+SRT = (
+    miniatures.SRT + "\n4\n00:00:02,000 --> 00:00:03,000 X1:40 X2:600\n{\\an8}<i>Ünï {b}</i> 漢字\n"
+)
+VTT = """\
+WEBVTT - a title
+
+STYLE
+::cue { color: lime }
+
+NOTE what is said
+
+1
+00:00.000 --> 00:01.500 align:start line:0%
+<v Ann>It <b>begins</b>.</v>
+
+00:00:01.500 --> 00:00:02.000
+- And <c.loud>goes</c> on &amp; on.
+"""
+ASS = """\
+[Script Info]
+ScriptType: v4.00+
+PlayResX: 384
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, Alignment
+Style: Default,Arial,16,&Hffffff,2
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:00.00,0:00:01.00,Default,,0,0,0,,It {\\b1}begins{\\b0}.\\NHere.
+Dialogue: 0,0:00:01.00,0:00:02.00,Default,Ann,0,0,0,,{\\p1}m 0 0 l 100 0 100 100{\\p0} and on
+Comment: 0,0:00:02.00,0:00:03.00,Default,,0,0,0,,not shown
+"""
+
+QUESTIONS_JSONL = """\
+{"video": "a.mp4", "question": "What happens?", "id": "1"}
+{"video": "b/c.mp4", "question": "Is it \\"blue\\"? 漢字", "id": 2}
+{"video": "a.mp4", "question": "How many?"}
+"""
+QUESTIONS_CSV = """\
+video,question,id
+a.mp4,What happens?,1
+"b, c.mp4","Is it ""blue""?
+Or not?",2
+a.mp4,How many?,
+"""
+
+SAID = (
+    "The answer is (B), because option A is a red star.",
+    "<think>A? Or C.</think>\n**Answer:** \\boxed{D}",
+    "It could be A or B. Wait, no: C is correct, and D isn't.",
+    "a blue star moves to the right",
+    "",
+)
+JUDGED = (
+    '{"pred": "yes", "score": 4}',
+    "```json\n{'pred': 'no', 'score': 1.5, 'why': ['it', {'is': None}]}\n```",
+    '{"score": 3}',
+)
+
+
+def _csv(rows: miniatures.Rows) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _json_lines(rows: miniatures.Rows) -> bytes:
+    return b"".join(_json(row) + b"\n" for row in rows)
+
+
+def _parquet() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.parquet")
+        miniatures.put_parquet(path, miniatures.videomme_rows())
+        return [path.read_bytes()]
+
+
+_ASKED, _TOLD = miniatures.activitynet_rows()
+
+BENCHMARKS: dict[str, tuple[str, str, bytes, Mutator]] = {
+    "ActivityNet-QA": ("activitynetqa", "test_a.json", _json(_TOLD), json_of),
+    "MVBench": (
+        "mvbench_action_sequence", "action_sequence.json",
+        _json(miniatures.mvbench_rows("action_sequence")), json_of,
+    ),
+    "NExT-QA": ("nextqa_mc_test", "test.csv", _csv(miniatures.nextqa_rows()), text_of),
+    "Perception Test": (
+        "perceptiontest_val_mc", "mc_question_valid.json", _json(miniatures.perception_videos()),
+        json_of,
+    ),
+    "Video-MME": (
+        "videomme", "test.jsonl", _json_lines(miniatures.videomme_rows()), json_lines_of
+    ),
+    "VideoDetailCaption": ("video_dc499", "test.csv", _csv(miniatures.videodc_rows()), text_of),
+}  # fmt: skip
+"""Of each its name, the file that is broken, what is in it, and how it is broken."""
+
+
+def _texts(*texts: str) -> list[bytes]:
+    return [text.encode() for text in texts]
+
+
+def _subtitles(suffix: str, content: bytes, folder: Path) -> object:
+    from dycoke_cli.video.subtitles import read_subtitles
+
+    path = folder / f"case{suffix}"
+    path.write_bytes(content)
+    return read_subtitles(path).at((0.0, 1.0, 2.0)).text
+
+
+def _questions(content: bytes, folder: Path) -> object:
+    from dycoke_cli.runs.question_files import read_questions
+
+    return read_questions(content, str(folder), "questions")
+
+
+def _items(name: str, file: str, content: bytes, folder: Path) -> object:
+    from dycoke_cli.evaluation.datasets import open_dataset
+
+    (folder / file).write_bytes(content)
+    if name == "activitynetqa":
+        (folder / "test_q.json").write_bytes(_json(_ASKED))
+    dataset = open_dataset(name, folder)
+    items = dataset.items(dataset.about.splits[0], None)
+    assert len({item.id for item in items}) == len(items), "two questions have one id"
+    return [dataset.score(item, item.answer) for item in items], dataset.notes()
+
+
+_LONGEST_ANSWER = 20_000  # some 5,000 tokens
+
+
+def _said(content: bytes, _: Path) -> object:
+    from dycoke_cli.evaluation.choices import chosen
+    from dycoke_cli.evaluation.dataset import Item
+    from dycoke_cli.evaluation.datasets import class_of
+
+    options = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
+    said = content.decode("utf-8", "replace")[:_LONGEST_ANSWER]
+    letter = chosen(said, options)
+    assert letter is None or letter in "ABCDE"
+    scores = []
+    for name in DATASETS:
+        one = class_of(name)
+        item = Item("1", "v", "What?", "B", "", "", options=options)
+        rules = (one.score, *getattr(one, "rules", {}).values())
+        scores += [rule(item, said) for rule in rules]
+    return scores
+
+
+def _judged(content: bytes, _: Path) -> object:
+    from dycoke_cli.evaluation.judge import PROMPTS
+
+    for prompt in PROMPTS.values():
+        try:
+            prompt.parse(content.decode("utf-8", "replace"))
+        except ValueError:  # which becomes a verdict that failed
+            continue
+    return None
+
+
+_EVALUATION, _QUESTIONS = ("evaluation",), ("runs/question_files.py", "runs/discovery.py")
+_MODULES = ("dycoke_cli.evaluation.judge", "dycoke_cli.video.subtitles", "pyarrow.parquet", "av")
+
+SUBJECTS = [
+    *(
+        Subject(
+            name, "subtitles", 2000, ("video/subtitles.py",), _MODULES, partial(_texts, *texts),
+            text_of, partial(_subtitles, suffix),
+        )
+        for name, suffix, texts in (
+            ("SubRip", ".srt", (SRT, miniatures.SRT)),
+            ("WebVTT", ".vtt", (VTT,)),
+            ("ASS", ".ass", (ASS,)),
+        )
+    ),
+    Subject(
+        "JSON Lines", "questions", 2000, _QUESTIONS, _MODULES, partial(_texts, QUESTIONS_JSONL),
+        json_lines_of, _questions,
+    ),
+    Subject(
+        "CSV", "questions", 2000, _QUESTIONS, _MODULES, partial(_texts, QUESTIONS_CSV), text_of,
+        _questions,
+    ),
+    *(
+        Subject(
+            title, "annotations", 1250, _EVALUATION, _MODULES, partial(list, [content]), mutate,
+            partial(_items, name, file),
+        )
+        for title, (name, file, content, mutate) in BENCHMARKS.items()
+    ),
+    Subject(
+        "Parquet", "annotations", 1000, _EVALUATION, _MODULES, _parquet, bytes_of,
+        partial(_items, "videomme", "test.parquet"),
+    ),
+    Subject(
+        "of a model, scored", "answers", 2000, _EVALUATION, _MODULES, partial(_texts, *SAID),
+        text_of, _said,
+    ),
+    Subject(
+        "of a judge", "answers", 1500, _EVALUATION, _MODULES, partial(_texts, *JUDGED),
+        text_of, _judged,
+    ),
+]  # fmt: skip

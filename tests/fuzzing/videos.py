@@ -1,0 +1,99 @@
+"""Videos: ten containers with a codec each, read as `probe` and `ask` read them."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from tests.video.clips import Recipe, coded_picture, write_coded
+
+from .mutators import bytes_of
+from .subject import Subject
+
+FRAMES = 4
+
+RECIPES: dict[str, Recipe] = {
+    "MP4, H.264": Recipe(frames=12, gop=5, sound_s=0.3),
+    "MP4 in fragments, H.264": Recipe(
+        frames=8, gop=4, container_options=(("movflags", "frag_keyframe+empty_moov"),)
+    ),
+    "Matroska, H.265": Recipe(
+        suffix=".mkv", codec="libx265", frames=6, options=(("x265-params", "log-level=none"),)
+    ),
+    "WebM, VP9": Recipe(suffix=".webm", codec="libvpx-vp9", frames=8),
+    "AVI, MPEG-4": Recipe(suffix=".avi", codec="mpeg4", frames=8),
+    "GIF": Recipe(suffix=".gif", codec="gif", pix_fmt="rgb8", frames=6, rate=5),
+    "MPEG-TS, MPEG-2": Recipe(suffix=".ts", codec="mpeg2video", frames=8),
+    "QuickTime, PNG": Recipe(suffix=".mov", codec="png", pix_fmt="rgb24", frames=5),
+    "FLV, Sorenson": Recipe(suffix=".flv", codec="flv", frames=8),
+    "Ogg, VP8": Recipe(suffix=".ogv", codec="libvpx", frames=8),
+}  # fmt: skip
+"""How the first seed of each is written."""
+_SUFFIXES = {name: recipe.suffix for name, recipe in RECIPES.items()} | {"WebP, animated": ".webp"}
+
+
+def _seeds(name: str) -> list[bytes]:
+    """Two videos of a kind: short ones, for a mutation is to hit what is read."""
+    if name not in RECIPES:
+        return [_webp(3), _webp(1)]
+    recipe = RECIPES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for number, one in enumerate((recipe, replace(recipe, frames=2, sound_s=0.0))):
+            path = Path(folder, f"{number}{recipe.suffix}")
+            write_coded(path, one)
+            found.append(path.read_bytes())
+        return found
+
+
+def _webp(frames: int) -> bytes:
+    from PIL import Image
+
+    first, *others = [Image.fromarray(coded_picture(number)) for number in range(frames)]
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=others, duration=200, quality=50)
+    return file.getvalue()
+
+
+def _attempt(suffix: str, content: bytes, folder: Path) -> object:
+    from dycoke_cli.video import Sampling, SubtitleSource, read
+    from dycoke_cli.video.probe import probe
+
+    path = folder / f"case{suffix}"
+    path.write_bytes(content)
+    probe(path)
+    clip = read(path, Sampling(frames=FRAMES), subtitles=SubtitleSource(None, required=False))
+    check(clip.frames, clip.timestamps_s)
+    return clip.warnings
+
+
+def check(frames: np.ndarray, times_s: Sequence[float]) -> None:
+    """What holds of all frames that are read, whatever the file."""
+    assert frames.dtype == np.uint8, frames.dtype
+    assert frames.ndim == 4, frames.shape
+    assert frames.shape[3] == 3, frames.shape
+    assert 1 <= len(frames) == len(times_s) <= FRAMES, (len(frames), times_s)
+    assert np.isfinite(times_s).all(), times_s
+    assert all(one < other for one, other in pairwise(times_s)), times_s
+
+
+SUBJECTS = [
+    Subject(
+        name=name,
+        group="video",
+        cases=2500,
+        parts=("video",),
+        modules=("dycoke_cli.video.decode", "dycoke_cli.video.probe"),
+        seeds=partial(_seeds, name),
+        mutate=bytes_of,
+        attempt=partial(_attempt, suffix),
+    )
+    for name, suffix in _SUFFIXES.items()
+]
