@@ -279,6 +279,7 @@ def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch) -> No
         "", "{", "[]", "null", '{"times": 3}', '{"machine": 1, "times": {}}',
         "MACHINE {}", 'MACHINE {"x": 3}', 'MACHINE {"x": {"stock": "fast"}}',
         'MACHINE {"x": {"stock": NaN}}', 'MACHINE {"x": {"stock": -1}}', 'MACHINE {"x": {}}',
+        f'MACHINE {{"x": {{"stock": 1{"0" * 400}}}}}', "[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_measured_anew(text: str, timed: dict[str, Any], folder: Path) -> None:
