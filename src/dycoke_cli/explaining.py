@@ -29,6 +29,6 @@ def explain(error: BaseException) -> DycokeError:
 def _is_torch_out_of_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:
         return False
-    from dycoke_cli.engine.memory.out_of_memory import is_out_of_memory
+    from dycoke_cli.models.devices import is_out_of_memory
 
     return is_out_of_memory(error)

@@ -9,7 +9,8 @@ import ctypes
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2), as the next one is
 _SET_NO_NEW_PRIVILEGES = 38
@@ -55,6 +56,26 @@ def limit_memory(pid: int, more_bytes: int) -> None:
         with open(f"/proc/{pid or 'self'}/statm", "rb") as statm:
             has = int(statm.read().split()[0]) * resource.getpagesize()
         _set_soft(pid, "RLIMIT_AS", has + more_bytes)
+
+
+@contextmanager
+def memory_limited(more_bytes: int) -> Iterator[None]:
+    """Within the block, this process isn't given much more memory, in any of its threads.
+
+    Args:
+        more_bytes: as of `limit_memory`.
+    """
+    if not _LINUX:
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit_memory(0, more_bytes)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def limit_cpu(pid: int, more_seconds: float) -> None:

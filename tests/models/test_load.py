@@ -96,7 +96,7 @@ def test_a_truncated_weight_file(folder):
 
 def test_a_config_that_is_not_json(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"its config.json can't be read"):
+    with pytest.raises(ModelError, match=r"its config.json isn't JSON"):
         load(str(folder), device="cpu")
 
 

@@ -117,7 +117,7 @@ def test_what_is_no_regular_file(name: str, folder: Path) -> None:
     (folder / name).unlink(missing_ok=True)
     (folder / "beside.safetensors").touch()
     os.mkfifo(folder / name)
-    with pytest.raises(ModelError, match=rf"{name} in the folder .* isn't a regular file"):
+    with pytest.raises(ModelError, match=rf"{name} .*isn't a regular file"):
         find(str(folder))
 
 
@@ -178,7 +178,7 @@ def test_weights_of_an_audio_tokenizer(file: str, folder: Path) -> None:
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
 def test_attention_kernels_of_the_hub(key: str, value: Any, folder: Path) -> None:
     change(folder / "config.json", **{key: value})
-    with pytest.raises(ModelError, match=r"kernels from the hub \(me/kernel.*never run; drop"):
+    with pytest.raises(ModelError, match=r"'me/kernel.*never run; take"):
         load(str(folder), device="cpu")
 
 

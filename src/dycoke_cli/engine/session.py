@@ -15,6 +15,7 @@ from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded, encode_video
+from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import memory_warning
@@ -84,10 +85,11 @@ class VideoSession:
         self.on_progress = on_progress or (lambda stage, done, total: None)
         if others:
             check_several(loaded.name, loaded.family, loaded.domain)
-        self.videos = [
-            make_prompt(loaded.processor, loaded.family, loaded.model.config, one)
-            for one in self.clips
-        ]
+        with faults_of(loaded):
+            self.videos = [
+                make_prompt(loaded.processor, loaded.family, loaded.model.config, one)
+                for one in self.clips
+            ]
         self.video: VideoPrompt = self.videos[0]
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._prefix = PrefixCache() if reuse else None
@@ -204,9 +206,10 @@ class VideoSession:
         Args: as of `ask`.
         """
         # What is read of other videos counts as text does.
-        read = input_ids(self.videos, question, history).shape[1] - self.video.visual
-        method = method.suited(self.loaded.method_defaults)
-        return memory_warning(self.loaded, self.video, method, read)
+        with faults_of(self.loaded):
+            read = input_ids(self.videos, question, history).shape[1] - self.video.visual
+            method = method.suited(self.loaded.method_defaults)
+            return memory_warning(self.loaded, self.video, method, read)
 
 
 @dataclass(frozen=True)
@@ -249,12 +252,13 @@ def ask_together(
     loaded = questions[0].session.loaded
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
-    method = method.suited(loaded.method_defaults)
-    check_tower(loaded.model.config, method)
-    if options.trace:
-        check_traceable(method)
     watch = Stopwatch(loaded.input_device)
-    prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
+    with faults_of(loaded):
+        method = method.suited(loaded.method_defaults)
+        check_tower(loaded.model.config, method)
+        if options.trace:
+            check_traceable(method)
+        prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
     ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
         rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
@@ -264,7 +268,7 @@ def ask_together(
         return [next(asked) if answer is None else answer for answer in ready]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage = Stage()
-    with explained(stage, method, loaded.model):
+    with faults_of(loaded), explained(stage, method, loaded.model):
         seconds = [item.session.encode(watch, method) for item in questions]
         pad = loaded.processor.tokenizer.pad_token_id or 0
         batch = together([make() for make in prompts], pad)
@@ -314,16 +318,17 @@ def ask_without_video(
         return refused
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
-    ids = text_ids(loaded.processor, question, history)
-    [generated] = generate(
-        loaded.model,
-        loaded.processor.tokenizer,
-        without_video(ids),
-        options or GenerationOptions(),
-        watch,
-        on_text=None,
-        on_token=None,
-    )
+    with faults_of(loaded):
+        ids = text_ids(loaded.processor, question, history)
+        [generated] = generate(
+            loaded.model,
+            loaded.processor.tokenizer,
+            without_video(ids),
+            options or GenerationOptions(),
+            watch,
+            on_text=None,
+            on_token=None,
+        )
     return make_answer(
         question,
         loaded,

@@ -1,4 +1,4 @@
-"""Devices: the one that `--device` names, and those that a loaded model is on."""
+"""Devices: the one that `--device` names, those that a model is on, and how their memory ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import torch
 from dycoke_cli.errors import UsageError
 
 _OFFLOADED = ("cpu", "disk")
+# Where torch raises a plain RuntimeError, its text is all there is to go by: the CPU's allocator on
+# Linux and macOS, on Windows, that of MPS, and CUDA's own calls (pinned memory, cuBLAS).
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory: you tried to allocate",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def named_device(name: str) -> torch.device:
@@ -84,3 +93,10 @@ def _spread_over(model: Any) -> list[str]:
     places = getattr(model, "hf_device_map", {}).values()
     named = [f"cuda:{place}" if isinstance(place, int) else str(place) for place in places]
     return list(dict.fromkeys(named))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    )

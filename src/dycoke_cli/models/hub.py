@@ -219,6 +219,30 @@ def pull_config(source: ModelRef, revision: str | None = None) -> Path:
         return Path(hf_hub_download(source.location, _CONFIG, revision=revision)).parent
 
 
+def small_files(source: ModelRef, revision: str | None) -> Path:
+    """Download all files of a model that loading reads but its weights, unless they are here.
+
+    Args:
+        source: a model of the hub.
+        revision: its commit.
+
+    Returns:
+        The folder that they are in.
+
+    Raises:
+        ModelError: they aren't all here and the hub can't be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"*{suffix}" for suffix in READ_SUFFIXES if suffix != ".safetensors"]
+    with explained(source, "its files"), _quiet():
+        return Path(
+            snapshot_download(
+                source.location, revision=revision, allow_patterns=patterns, ignore_patterns="*/*"
+            )
+        )
+
+
 def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
     """Download what is missing.
 

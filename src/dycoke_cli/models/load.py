@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels.choice import (
@@ -35,10 +35,26 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
+from dycoke_cli.models.stock_processor import load_processor
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
 _DISK_OFFLOAD = "offloaded to the disk"
+# Of a checkpoint's generation configuration: how it wants to be run, which isn't its business (one
+# starts a compiler).
+_OF_RUNNING = (
+    "cache_implementation",
+    "cache_config",
+    "compile_config",
+    "continuous_batching_config",
+    "max_time",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "prefill_chunk_size",
+    "use_cache",
+)
 
 
 @dataclass(frozen=True)
@@ -206,8 +222,7 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
         file_options |= {"revision": resolved.revision}
-    with explained(source, "its tokenizer and processor"):
-        processor = AutoProcessor.from_pretrained(source.location, **file_options)
+    processor = load_processor(source, resolved.revision)
     weight_options = placement(
         options.device_map, options.quantize, resolved.config, resolved.device
     )
@@ -225,6 +240,8 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
         )
     model, info = loaded
     _check_complete(source, info)
+    for name in _OF_RUNNING:
+        setattr(model.generation_config, name, None)
     model = model.eval()
     if "device_map" not in weight_options:
         model = model.to(resolved.device)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.errors import ModelError, OutOfMemoryError
 from dycoke_cli.importing import uncollected
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
 from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
@@ -29,6 +29,9 @@ _FLOAT32 = 4
 # bitsandbytes' NF4: half a byte a weight; a byte for the scale of each 64 weights, and 4 for the
 # scale of each 256 of those.
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+# Weights of 8 bits that are loaded as float32 and packed take 8 times their file.
+_MOST_OVER_STORED = 16
+_SMALL = 256 << 20
 _OTHER_DEVICES = ["--device-map auto", "--device cpu"]
 
 
@@ -122,12 +125,22 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
 
     Raises:
         OutOfMemoryError: with the flags that help.
+        ModelError: its configuration is of another model than its files, a far larger one.
     """
     import torch
 
     from dycoke_cli.kernels.quantize import stored_quantized
 
     needed = needed_bytes(resolved)
+    source = resolved.source
+    if needed is not None and source.local and not resolved.options.random_weights:
+        stored = _stored_bytes(source, None) or 0
+        if needed > _MOST_OVER_STORED * stored + _SMALL:
+            raise ModelError(
+                f"{source.name} can't be loaded: by its config.json it would take "
+                f"{needed / 1e9:.3g} GB, and its weight files have {stored / 1e9:.2g} GB; download "
+                "it again"
+            )
     if needed is None or free is None or copies * needed <= free:
         return
     spread = resolved.options.device_map is not None

@@ -6,7 +6,6 @@ its configuration in the package. Nothing is downloaded.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from dycoke_cli.models.catalog import published, published_names
 from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN, FAMILIES, Family, defaults_of
 from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.small_files import CONFIG, UnreadableError, check_settings, read_json
 from dycoke_cli.models.weight_files import loaded_files
 
 # The sizes in a configuration that are told of a model.
@@ -113,10 +113,9 @@ class StoredConfig:
 def config_in(folder: Path) -> StoredConfig | None:
     """The configuration in a folder; None where it can't be read."""
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(values, dict):
+        values = read_json(folder / CONFIG)
+        check_settings(CONFIG, values)
+    except UnreadableError:
         return None
     parts = [values.get(name) for name in ("text_config", "vision_config")]
     if any(part is not None and not isinstance(part, dict) for part in parts):

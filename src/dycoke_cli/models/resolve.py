@@ -23,6 +23,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATION
 from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
 from dycoke_cli.models.hub_client import check_hub_answers
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.small_files import check_small_files
 from dycoke_cli.models.weight_files import READ_SUFFIXES, check_folder, check_references, hub_reader
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
             check_known(source.name, Path(source.location))
             return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
+        check_small_files(source.name, path.parent)
         check_known(source.name, path.parent)
         check_references(source.name, hub_reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
@@ -186,10 +188,11 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
     options = options or LoadOptions()
     device = named_device(options.device)
     source, config, commit = _resolve_config(name, options)
-    family = family_in(source, config)
-    dtype = weights_dtype(options.dtype, config, device)
-    check_family_packages(source.name, config.model_type)
-    check_quantize(options.quantize, source.name, config, device, options.random_weights)
+    with explained(source, "its config.json"):
+        family = family_in(source, config)
+        dtype = weights_dtype(options.dtype, config, device)
+        check_family_packages(source.name, config.model_type)
+        check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
     return ResolvedModel(name, source, config, commit, family, device, dtype, options)
 
@@ -284,9 +287,9 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
         check_hub_answers()
     try:
         yield
-    except DycokeError:
+    except (DycokeError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         raise ModelError(_sentence(source, part, error)) from error
 
 

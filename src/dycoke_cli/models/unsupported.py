@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import transformers
 from packaging.version import InvalidVersion, Version
@@ -13,6 +11,7 @@ from transformers import CONFIG_MAPPING
 from dycoke_cli.errors import ModelError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.small_files import CONFIG, read_json
 
 # Families of repositories that hold code, and where the same models are in stock format.
 _STOCK_REPOSITORIES = {
@@ -32,18 +31,13 @@ def check_known(name: str, folder: Path) -> None:
         folder: that holds its config.json.
 
     Raises:
-        ModelError: it has none, or can't run it, or the checkpoint asks for attention kernels from
-            the hub.
-        ValueError: the file isn't JSON.
+        ModelError: it has none, or can't run it.
+        UnreadableError: the file can't be read.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kernels = _hub_kernels(config)
-    if kernels is not None:
-        raise ModelError(
-            f"{name} asks for attention kernels from the hub ({kernels}), whose code is never run; "
-            "drop attn_implementation from its config.json"
-        )
+    config = read_json(folder / CONFIG)
     kind = config.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise ModelError(f"the config.json of {name} names a model_type that isn't text")
     check_release(name, kind)
     if kind in CONFIG_MAPPING:
         return
@@ -106,19 +100,6 @@ def check_family_packages(name: str, model_type: str) -> None:
     if model_type in _EXTRAS:
         package, extra = _EXTRAS[model_type]
         need(package, extra, name)
-
-
-def _hub_kernels(config: dict[str, Any]) -> str | None:
-    """The repository that a configuration, or one inside it, names as its attention."""
-    for key, value in config.items():
-        if key in ("attn_implementation", "_attn_implementation"):
-            named = value.values() if isinstance(value, dict) else [value]
-            repo = next((str(one) for one in named if "/" in str(one)), None)
-        else:
-            repo = _hub_kernels(value) if isinstance(value, dict) else None
-        if repo is not None:
-            return repo
-    return None
 
 
 def _newer(version: str, other: str) -> bool:

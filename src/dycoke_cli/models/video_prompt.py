@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from transformers import AutoProcessor
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.chat_template import render
+from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
+from dycoke_cli.models.stock_processor import load_processor
+from dycoke_cli.process_limits import memory_limited
 
 if TYPE_CHECKING:
     from dycoke_cli.video.subtitles import Subtitles
@@ -24,6 +28,11 @@ Turns = Sequence[tuple[str, str]]
 
 # Time stamps go to the processor as frame numbers of a video with this rate.
 FRAMES_PER_SECOND = 1000
+
+# 32 frames that become as large as the largest of published processors; and those that are larger
+# than that are copied some times, as float32 as well.
+_PROCESSOR_BYTES = 1 << 30
+_PROCESSOR_BYTES_PER_BYTE = 16
 
 ONE_VIDEO = "the model's chat template shows one video at a time; `dycoke batch` asks about each"
 
@@ -175,21 +184,23 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     frames, times = _at_least(clip, family.least_frames)
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     chat = _chat(processor, "")
-    outputs = dict(
-        processor(
-            text=[chat],
-            videos=[[video]],
-            return_text_replacement_offsets=True,
-            videos_kwargs={
-                "return_tensors": "pt",
-                "do_sample_frames": False,
-                "video_metadata": [_metadata(frames, times)],
-                "do_rescale": False,
-                "do_normalize": False,
-                **family.video_options(config, processor.video_processor),
-            },
+    options = {
+        "return_tensors": "pt",
+        "do_sample_frames": False,
+        "video_metadata": [_metadata(frames, times)],
+        "do_rescale": False,
+        "do_normalize": False,
+        **family.video_options(config, processor.video_processor),
+    }
+    with _memory_of_processor(video):
+        outputs = dict(
+            processor(
+                text=[chat],
+                videos=[[video]],
+                return_text_replacement_offsets=True,
+                videos_kwargs=options,
+            )
         )
-    )
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
         outputs.pop(name, None)
@@ -244,14 +255,27 @@ def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) ->
     """
     config, commit = read_config(source, revision)
     family = family_in(source, config)
-    file_options = {} if source.local else {"revision": commit}
-    with quiet_libraries():
-        with explained(source, "its tokenizer and processor"):
-            processor = AutoProcessor.from_pretrained(
-                source.location, trust_remote_code=False, **file_options
-            )
-        prompt = make_prompt(processor, family, config, clip)
-    return prompt.tokens
+    with quiet_libraries(), explained(source, "its processor"):
+        return make_prompt(load_processor(source, commit), family, config, clip).tokens
+
+
+@contextmanager
+def _memory_of_processor(video: torch.Tensor) -> Iterator[None]:
+    """Limit what a processor makes of a video: its files say how large frames become.
+
+    Raises:
+        ModelError: they become too large.
+    """
+    try:
+        with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * video.nbytes):
+            yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            "the model's processor makes more of the frames than this machine should give it; its "
+            "processor_config.json is damaged, or use fewer --frames"
+        ) from error
 
 
 def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
@@ -318,7 +342,7 @@ def _chat(
     conversation.append(_turn("user", question))
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     conversation[0]["content"][:0] = [{"type": "video"}] * videos
-    return processor.apply_chat_template(conversation, add_generation_prompt=True)
+    return render(processor, conversation)
 
 
 def _turn(role: str, text: str) -> dict[str, Any]:

@@ -7,23 +7,23 @@ anywhere else is checked here, before anything is loaded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.small_files import CONFIG, check_small_files, is_inside, read_json
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 """Of the files that loading reads."""
 
-_CONFIG = "config.json"
 _PROCESSOR = "processor_config.json"
 # What makes transformers load more weights, from wherever these files say, in any format.
 _ADAPTER = "adapter_config.json"
 _AUDIO_TOKENIZER = "audio_tokenizer_config.json"
+_LONGEST_NAME = 200
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 ReadJson = Callable[[str], Any]
@@ -37,11 +37,11 @@ def check_folder(folder: Path) -> None:
         ModelError: it isn't, or a file is missing.
     """
     shown = f"the folder {str(folder)!r}"
-    if not (folder / _CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         raise ModelError(f"{shown} has no config.json, so it isn't a model")
-    for path in sorted(folder.iterdir()):
-        # Reading a pipe or a device may never end.
-        if path.suffix in READ_SUFFIXES and path.exists() and not path.is_file():
+    check_small_files(shown, folder)
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.exists() and not path.is_file():
             raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
     files = [folder / name for name in check_references(shown, _folder_reader(folder))]
     if not files and not any(folder.glob("*.safetensors")):
@@ -54,7 +54,7 @@ def check_folder(folder: Path) -> None:
     _check_present(shown, folder, files)
     whole = folder / WHOLE
     for file in [*files, *([whole] if whole.exists() else [])]:
-        if not _is_inside(file, folder):
+        if not is_inside(file, folder):
             raise ModelError(
                 f"{shown} has a weight file that is a link out of it, {file.name}; replace the "
                 "link by the file"
@@ -85,11 +85,11 @@ def check_references(shown: str, read: ReadJson) -> list[str]:
         isinstance(processor, dict) and "audio_tokenizer" in processor
     ):
         raise ModelError(f"{shown} needs an audio tokenizer, which isn't supported")
-    config = read(_CONFIG)
+    config = read(CONFIG)
     first = config.get("transformers_weights") if isinstance(config, dict) else None
     if first is not None and not str(first).endswith(".index.json"):
-        return [_checked(shown, _CONFIG, first)]
-    return shards(shown, read, INDEX if first is None else _checked(shown, _CONFIG, first))
+        return [_checked(shown, CONFIG, first)]
+    return shards(shown, read, INDEX if first is None else _checked(shown, CONFIG, first))
 
 
 def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
@@ -120,7 +120,7 @@ def loaded_files(folder: Path) -> list[Path]:
         ModelError: as of `check_references`.
     """
     named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
-    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    config = read_json(folder / CONFIG)
     if "transformers_weights" not in config and (folder / WHOLE).exists():
         return [folder / WHOLE]  # it comes before an index
     return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
@@ -128,14 +128,13 @@ def loaded_files(folder: Path) -> list[Path]:
 
 def missing_parts(folder: Path) -> list[str]:
     """Names of files without which the model in a folder can't be loaded."""
-    wanted = [_CONFIG, WHOLE]
+    wanted = [CONFIG, WHOLE]
     index = folder / INDEX
     if index.exists():
         try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            wanted[1:] = shards(str(folder), lambda name: read_json(folder / name))
+        except ModelError:
             return [INDEX]
-        wanted[1:] = sorted(shards)
     return [name for name in wanted if not (folder / name).exists()]
 
 
@@ -157,13 +156,18 @@ def hub_reader(repo: str, commit: str) -> ReadJson:
             except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
                 return None
         # What isn't a path says that the repository is known to have no such file.
-        return json.loads(Path(path).read_text("utf-8")) if isinstance(path, str) else None
+        return read_json(Path(path)) if isinstance(path, str) else None
 
     return read
 
 
 def _checked(shown: str, where: str, name: Any) -> str:
     path = PurePosixPath(str(name))
+    if len(str(name)) > _LONGEST_NAME or not str(name).isprintable():
+        raise ModelError(
+            f"{shown} has a weight file with a name that no real one has ({where} names "
+            f"{str(name)[:40]!r}…); download it again"
+        )
     if path.is_absolute() or ".." in path.parts or any(sign in str(name) for sign in "\\:"):
         raise ModelError(
             f"{shown} has weights outside its folder ({where} names {str(name)!r}), which are "
@@ -187,26 +191,16 @@ def _check_present(shown: str, folder: Path, files: list[Path]) -> None:
             raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")
 
 
-def _is_inside(file: Path, folder: Path) -> bool:
-    """Whether a file is in the folder once links are followed.
-
-    In the hub client's cache a snapshot is a folder of links to the blobs beside it.
-    """
-    root, place = folder.resolve(), file.resolve()
-    cached = root.parent.name == "snapshots" and place.parent == root.parent.parent / "blobs"
-    return cached or place.is_relative_to(root)
-
-
 def _folder_reader(folder: Path) -> ReadJson:
     def read(name: str) -> Any:
         path = folder / name
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return read_json(path)
+        except ValueError:
             if name.endswith(".index.json"):
-                raise ValueError(str(error)) from error
+                raise
             return {}  # whoever loads it says what is wrong
 
     return read

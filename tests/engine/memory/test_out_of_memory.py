@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine.memory.out_of_memory import Stage, explained, is_out_of_memory
+from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.models.devices import is_out_of_memory
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
 

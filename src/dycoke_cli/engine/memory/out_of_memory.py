@@ -9,27 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycoke_cli.errors import OutOfMemoryError
-from dycoke_cli.models.devices import input_device
+from dycoke_cli.models.devices import input_device, is_out_of_memory
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-
-# Where torch raises a plain RuntimeError, its text is all there is to go by: the CPU's allocator on
-# Linux and macOS, on Windows, that of MPS, and CUDA's own calls (pinned memory, cuBLAS).
-_TEXTS = (
-    "can't allocate memory",
-    "not enough memory: you tried to allocate",
-    "MPS backend out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
-    )
 
 
 class Stage:

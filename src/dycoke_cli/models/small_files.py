@@ -1,0 +1,253 @@
+"""The small files of a model are checked before a library reads them: they are data of strangers.
+
+transformers believes what a configuration says: it builds a billion layers, compiles an attention
+function or fetches kernels if it is told to. So each file is checked for its kind and size, and
+each JSON document for its depth, its numbers, and for what would run code. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.errors import ModelError
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+GENERATION = "generation_config.json"
+
+_MIB = 1 << 20
+# The largest that are known: a tokenizer of 33 MB, an index of 9 MB, settings of 1.2 MB.
+_MOST_BYTES = 64 * _MIB
+_MOST_BYTES_OF_INDEX = 16 * _MIB
+_MOST_BYTES_OF_SETTINGS = 4 * _MIB
+_SETTINGS = (
+    CONFIG,
+    GENERATION,
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.json",
+    "adapter_config.json",
+)
+_TEMPLATES = "additional_chat_templates"
+
+# Published configurations are 6 deep, and have some hundred values; quantized ones have thousands.
+_MOST_DEPTH = 32
+_MOST_VALUES = 200_000
+# Above the longest context, the largest vocabulary and the most pixels of published ones.
+_MOST = 1 << 27
+_MOST_SIDE = 1 << 12
+# Each is a module, or an entry that the stock class makes.
+_MOST_MODULES = 1024
+_MODULES = re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$")
+_SIDES = re.compile(r"(height|width|.*(patch|merge|window|kernel)_size|num_frames|max_frames)$")
+# Numbers without a size: the base of rotary positions, and a length that says "none".
+_ANY_NUMBER = re.compile(r".*(theta|model_max_length|_id|seed)$")
+
+_ATTENTION = re.compile(r"_?(attn|experts)_implementation(_internal)?$")
+_ATTENTIONS = ("eager", "sdpa", "grouped_mm", "batched_mm")
+_FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+# Quantizers whose kernels come with a package that the user installs, none from the hub.
+_QUANTIZERS = ("awq", "bitsandbytes", "compressed-tensors", "gptq")
+_DTYPES = ("float32", "bfloat16", "float16", "float64", "auto")
+# Of a generation configuration: with any other value, an answer isn't one greedy or sampled
+# sequence.
+_ONE_ANSWER: Mapping[str, tuple[Any, ...]] = {
+    "num_beams": (1,),
+    "num_beam_groups": (1,),
+    "num_return_sequences": (1,),
+    "guidance_scale": (1,),
+    "penalty_alpha": (0,),
+    "prompt_lookup_num_tokens": (0,),
+    "dola_layers": (),
+    "constraints": (),
+    "force_words_ids": (),
+    "stop_strings": (),
+    "watermarking_config": (),
+    "assistant_early_exit": (),
+    "speculation_type": (),
+    "token_healing": (),
+    "use_mtp": (),
+}
+
+
+class UnreadableError(ValueError):
+    """A JSON file can't be read; the text says why, behind the name of the file."""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a small JSON file.
+
+    Raises:
+        UnreadableError: it isn't a regular file, too large, no JSON, or deeper than any real one.
+    """
+    try:
+        _check_kind(path)
+        content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise UnreadableError("is nested deeper than any real one") from error
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"can't be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UnreadableError(f"isn't JSON ({_brief(error)})") from error
+    if path.name in _SETTINGS and not isinstance(content, dict):
+        raise UnreadableError("isn't a JSON object")
+    return content
+
+
+def check_small_files(shown: str, folder: Path) -> None:
+    """Check all files in a folder that loading reads, but for the weights.
+
+    Args:
+        shown: the model, as sentences begin with.
+        folder: of the model.
+
+    Raises:
+        ModelError: with the file, and what is wrong.
+    """
+    for path in _read_files(folder):
+        name = str(path.relative_to(folder))
+        try:
+            if not is_inside(path, folder):
+                raise UnreadableError("is a link out of it; replace the link by the file")
+            _check_kind(path)
+            if path.name in _SETTINGS:
+                check_settings(name, read_json(path))
+        except UnreadableError as error:
+            raise ModelError(f"{shown} can't be loaded: its {name} {error}") from error
+
+
+def check_settings(name: str, content: Mapping[str, Any]) -> None:
+    """Check what a configuration says.
+
+    Args:
+        name: of its file.
+        content: of the file.
+
+    Raises:
+        UnreadableError: a value that no model has, or that would run code.
+    """
+    for key, value, depth in _values(content):
+        if depth > _MOST_DEPTH:
+            raise UnreadableError("is nested deeper than any real one")
+        _check_number(key, value)
+        if name == CONFIG:
+            _check_code(key, value)
+    if name == GENERATION:
+        for key, allowed in _ONE_ANSWER.items():
+            if (asked := content.get(key)) not in (None, False, *allowed):
+                raise UnreadableError(
+                    f"asks for {key} {_brief(asked)}, which isn't supported; take that out"
+                )
+
+
+def is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is in the folder once links are followed.
+
+    In the hub client's cache a snapshot is a folder of links to the blobs beside it.
+    """
+    root, place = folder.resolve(), file.resolve()
+    cached = root.parent.name == "snapshots" and place.parent == root.parent.parent / "blobs"
+    return cached or place.is_relative_to(root)
+
+
+def _read_files(folder: Path) -> Iterator[Path]:
+    for place in (folder, folder / _TEMPLATES):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.suffix in (".json", ".jinja", ".txt", ".model") and path.exists():
+                yield path
+
+
+def _check_kind(path: Path) -> None:
+    """Check that a file is a regular one, for reading a pipe may never end, and of a real size."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableError("isn't a regular file; replace it by one")
+    most = _MOST_BYTES
+    if path.name in _SETTINGS or path.suffix == ".jinja":
+        most = _MOST_BYTES_OF_SETTINGS
+    elif path.name.endswith(".index.json"):
+        most = _MOST_BYTES_OF_INDEX
+    if found.st_size > most:
+        raise UnreadableError(f"has {found.st_size / 1e6:.0f} MB, more than any real one")
+
+
+def _values(content: Any) -> Iterator[tuple[str, Any, int]]:
+    """All values of a document, each with its key (that of its list) and its depth."""
+    left: list[tuple[str, Any, int]] = [("", content, 0)]
+    seen = 0
+    while left:
+        key, value, depth = left.pop()
+        yield key, value, depth
+        inner = value.items() if isinstance(value, dict) else ()
+        left += [(str(name), one, depth + 1) for name, one in inner]
+        left += [(key, one, depth + 1) for one in value] if isinstance(value, list) else []
+        seen += 1
+        if seen + len(left) > _MOST_VALUES:
+            raise UnreadableError("has more values than any real one")
+
+
+def _check_number(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if _ANY_NUMBER.match(key) and abs(value) <= 1e38:
+        return
+    most = _MOST
+    if _MODULES.match(key):
+        most = _MOST_MODULES
+    elif _SIDES.match(key):
+        most = _MOST_SIDE
+    if not (math.isfinite(value) and abs(value) <= most):
+        raise UnreadableError(f"says {_brief(key)} = {_brief(value)}, which no real model has")
+
+
+def _check_code(key: str, value: Any) -> None:
+    """Refuse what would fetch or compile code, or take any attribute of torch for a dtype."""
+    if _ATTENTION.match(key):
+        for named in value.values() if isinstance(value, dict) else [value]:
+            package = _FLASH.get(str(named))
+            there = package is not None and find_spec(package) is not None
+            if named is not None and named not in _ATTENTIONS and not there:
+                raise UnreadableError(
+                    f"asks for {key} {_brief(named)}, which is never run; take {key} out of it"
+                )
+    elif key in ("use_kernels", "kernel_config") and value:
+        raise UnreadableError(f"asks for kernels from the hub, which are never run; take {key} out")
+    elif key == "quantization_config" and value is not None:
+        method = value.get("quant_method") if isinstance(value, dict) else value
+        if isinstance(value, dict) and method is None and value.get("load_in_4bit"):
+            return
+        if method not in _QUANTIZERS:
+            raise UnreadableError(
+                f"says that its weights are quantized by {_brief(method)}, which isn't supported "
+                f"({', '.join(_QUANTIZERS)} are); use the model's whole weights"
+            )
+    elif key in ("dtype", "torch_dtype") and value is not None:
+        for named in value.values() if isinstance(value, dict) else [value]:
+            if str(named).removeprefix("torch.") not in _DTYPES:
+                raise UnreadableError(
+                    f"names the dtype {_brief(named)}; it must be one of {', '.join(_DTYPES)}"
+                )
+
+
+def _brief(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else _digits(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _digits(value: Any) -> str:
+    """Of whatever a document holds; integers of any length have no digits to show."""
+    if isinstance(value, int) and abs(value) >= 1 << 128:
+        return f"a number of {value.bit_length()} bits"
+    return " ".join(str(value).split())

@@ -1,0 +1,44 @@
+"""Loads the stock processor of a model: its tokenizer, its chat template, what it makes of frames.
+
+All of it is read from files of strangers, which are checked before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoProcessor
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.chat_template import check_template
+from dycoke_cli.models.hub import small_files
+from dycoke_cli.models.resolve import ModelRef, explained
+from dycoke_cli.models.small_files import check_small_files
+
+_PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
+
+
+def load_processor(source: ModelRef, revision: str | None) -> Any:
+    """The stock processor of a model; of a hub model, its files are downloaded if need be.
+
+    Args:
+        source: the model.
+        revision: its commit, where it is on the hub.
+
+    Raises:
+        ModelError: it can't be read, or isn't one that shows videos.
+    """
+    with explained(source, "its tokenizer and processor"):
+        folder = Path(source.location) if source.local else small_files(source, revision)
+        if not source.local:
+            check_small_files(source.name, folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        missing = next((part for part in _PARTS if getattr(processor, part, None) is None), None)
+        if missing is not None:
+            raise ModelError(
+                f"{source.name} can't be loaded: its processor ({type(processor).__name__}) has no "
+                f"{missing}; download it again"
+            )
+        check_template(processor)
+    return processor

@@ -1,0 +1,140 @@
+"""A model folder of a stranger ends in an answer or one sentence, soon and in little memory.
+
+What isn't refused at once is asked in a fork of this process, which has imported all that an answer
+needs, and which the system ends where it takes too much.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.resolve import find
+
+from .harness import CLIP, REAL, Outcome, run_here, run_process
+from .hostile_folders import FOLDERS, WROTE, copy_of_bundled
+
+# An answer of the bundled model takes less than a second and 200 MB.
+MOST_CPU_S, MOST_BYTES = 10, 1 << 30
+# Odd, and without harm: there is an answer, as stock transformers has one.
+HARMLESS = {
+    "processor-mean-short",
+    "processor-token-empty",
+    "processor-token-missing",
+    "tokenizer-class",
+    "tokenizer-padding",
+    "tokenizer-padding-large",
+}
+QUESTION = "What does the blue square do before the video ends, and where is it then?"
+FOLDER = "FOLDER"
+ASK = ("ask", str(CLIP), QUESTION, "--frames", "2", "--quiet", "--model", FOLDER)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, and what it took."""
+
+    run: Outcome
+    cpu_s: float
+    peak_bytes: int
+
+
+def run_in_a_fork(arguments: list[str], noise: Path) -> Ended:
+    """Run a command; what libraries write past Python's streams goes to `noise`."""
+    __import__("dycoke_cli.runs.answering")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * MOST_CPU_S, 2 * MOST_CPU_S))
+        for descriptor in (1, 2):
+            os.dup2(os.open(noise, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = peak_bytes()
+        run = run_here(*arguments)
+        with os.fdopen(writing, "w") as pipe:
+            json.dump([asdict(run), sum(os.times()[:4]), peak_bytes() - before], pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert text, f"it hangs, or crashes: status {status}, {noise.read_text()[-500:]}"
+    run, cpu_s, peak = json.loads(text)
+    return Ended(Outcome(**run), cpu_s, peak)
+
+
+def peak_bytes() -> int:
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(peak) << 10
+
+
+def assert_is_a_sentence(text: str) -> None:
+    assert len(text.splitlines()) == 1
+    assert "unexpected" not in text
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_hostile_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = copy_of_bundled(tmp_path / "model")
+    FOLDERS[name](folder)
+    try:
+        find(str(folder))
+    except ModelError as error:  # before anything is imported
+        assert_is_a_sentence(str(error))
+        return
+    noise = tmp_path / "noise"
+    ended = run_in_a_fork([str(folder) if part == FOLDER else part for part in ASK], noise)
+    run = ended.run
+    assert run.code == (0 if name in HARMLESS else 4), run.err
+    assert (run.out == "") == (run.code != 0)
+    if run.code:
+        assert_is_a_sentence(run.err.removeprefix("Error: ").rstrip("\n"))
+    assert noise.read_text() == ""
+    assert ended.cpu_s < MOST_CPU_S
+    assert ended.peak_bytes < MOST_BYTES
+    assert not [*tmp_path.rglob(WROTE)]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("batch", str(CLIP), "What happens?", "--model", FOLDER), 1),
+        (("ask", str(CLIP), "What happens?", "--estimate", "--model", FOLDER), 4),
+        (("bench", str(CLIP), "--model", FOLDER, "--frames", "2"), 4),
+        (("eval", "shapes", "--limit", "1", "--model", FOLDER, "--workers", "1"), 4),
+        (("verify", FOLDER), 4),
+    ],
+    ids=["batch", "estimate", "bench", "eval", "verify"],
+)
+@pytest.mark.parametrize("name", ["config-flex", "template-ranges"])
+def test_other_commands(
+    name: str,
+    command: tuple[str, ...],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = copy_of_bundled(tmp_path / "model")
+    FOLDERS[name](folder)
+    run = run_process(REAL, *(str(folder) if part == FOLDER else part for part in command))
+    assert run.code == (4 if name == "config-flex" else code), run.err
+    assert "Traceback" not in run.err
+    assert_is_a_sentence(run.err.splitlines()[-1])
+
+
+def test_models_info(tmp_path: Path) -> None:
+    folder = copy_of_bundled(tmp_path / "model")
+    FOLDERS["config-deep"](folder)
+    run = run_here("models", "info", folder)
+    assert run.code == 4
+    assert_is_a_sentence(run.err)
