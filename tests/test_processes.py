@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes import GoneError, Worker, wait
+from dycoke_cli.processes import GoneError, Worker, start_preloading, wait
 
 
 def serve(connection: Connection, greeting: str) -> None:
@@ -175,3 +176,12 @@ def with_path(*first: Path, **more: str) -> dict[str, str]:
     root = Path(__file__).parents[1]
     path = map(str, (*first, root, root / "src"))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
+
+
+def test_threads_that_start_workers_at_one_time_keep_the_environment() -> None:
+    """The fork server is started with variables of its own, once."""
+    before = dict(os.environ)
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(20):
+            list(threads.map(start_preloading, [()] * 8))
+            assert dict(os.environ) == before

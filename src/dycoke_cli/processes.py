@@ -31,6 +31,8 @@ HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 
 # macOS has a fork server as well, but its own libraries may hold threads that a fork breaks.
 _FORKS = sys.platform == "linux"
+# Threads start workers at one time, and the fork server is started with variables of its own.
+_environment = threading.Lock()
 
 
 class GoneError(Exception):
@@ -71,7 +73,8 @@ class Worker:
         self._connection, theirs = context.Pipe()
         # Forked, it would have the environment in which the server was started; what is pickled
         # here is imported there only when it has this one.
-        given = theirs, dict(os.environ), pickle.dumps((serve, arguments))
+        with _environment:
+            given = theirs, dict(os.environ), pickle.dumps((serve, arguments))
         self._process = context.Process(target=_run, args=given, daemon=True)
         start_preloading(preload)
         try:
@@ -153,7 +156,7 @@ def start_preloading(modules: Sequence[str]) -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(["dycoke_cli.fork_server", *modules])
-    with _surroundings():
+    with _environment, _surroundings():
         started_for_good(forkserver.ensure_running)
 
 

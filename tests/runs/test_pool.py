@@ -56,7 +56,7 @@ def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch)
         def stop(self) -> None: ...
 
     monkeypatch.setattr(pool, "Worker", Noted)
-    monkeypatch.setattr(pool, "_outcomes", lambda *arguments: iter(()))
+    monkeypatch.setattr(pool._Pool, "outcomes", lambda self, ahead: self.at_work.clear() or ())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus, threads in ((4, 2), (1, 1), (100, 32)):
         monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)

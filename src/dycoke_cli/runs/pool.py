@@ -1,7 +1,8 @@
 """Processes that answer, each with the model: on a CPU several small ones are faster than one.
 
 Each asks for a video when it has none that waits, and sends what came of it. The videos are read
-ahead by the process that began the run.
+ahead by the process that began the run. One that dies costs no answer: the others go on without it,
+and what it had is asked again at the end, one question at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import Connection
 
@@ -16,10 +18,12 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.processes import HUNG_UP, GoneError, Worker, start_preloading, wait
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.outcome import Outcome, failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import PATIENCE_S, Read, ReadAhead
+from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05
 
@@ -45,64 +49,151 @@ def _preloaded() -> tuple[str, ...]:
     return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
 
 
+@dataclass(frozen=True)
+class _Lost:
+    """A question whose worker died before it had answered it."""
+
+    job: Job
+    asked: Asked
+    gone: GoneError
+
+    @property
+    def alone(self) -> Job:
+        """Its video with this question only."""
+        return replace(self.job, questions=(self.asked,))
+
+
 def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iterator[Outcome]:
     """Answer all questions about videos as they are read, in `plan.workers` processes.
 
     Raises:
-        DycokeError: what keeps a worker from answering, or that it died.
+        DycokeError: what keeps a worker from answering, or that none lived to ask for a video.
     """
-    import torch
+    lost: list[_Lost] = []
+    yield from _answers(ahead, plan, listener, lost)
+    if listener.stopping or not lost:
+        return
+    # One worker, which has all memory, and never more than one question.
+    alone, jobs = replace(plan, workers=1, batch_size=1), [one.alone for one in lost]
+    lost_again: list[_Lost] = []
+    with ReadAhead(jobs, plan.sampling, 1) as again:
+        yield from _answers(again, alone, listener, lost_again)
+    for one in lost_again:
+        yield failed(one.job, one.asked, plan, _deadly(one))
 
-    threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
-    started: list[Worker] = []
+
+def _answers(
+    ahead: ReadAhead, plan: Plan, listener: Listener, lost: list[_Lost]
+) -> Iterator[Outcome]:
+    """What workers answer; `lost` gets the questions of those that died."""
+    pool = _Pool(plan, listener, lost)
     try:
-        for _ in range(plan.workers):
-            started.append(Worker(_serve, plan, threads, preload=_preloaded()))
-        yield from _outcomes(ahead, started, listener)
+        pool.start(plan.workers)
+        while pool.at_work or not (ahead.ended or listener.stopping):
+            if not pool.at_work:  # all have died
+                pool.start(1)
+            yield from pool.outcomes(ahead)
     except GoneError as gone:
-        raise _explained(gone) from gone
+        raise _unusable(gone) from gone
     finally:
-        for worker in started:
+        pool.stop()
+
+
+class _Pool:
+    """Workers, and the questions that each has.
+
+    Args:
+        plan: of the run.
+        listener: hears of workers that died.
+        lost: gets their questions.
+
+    Attributes:
+        at_work: workers that may still want videos, with the questions that they have, by key.
+    """
+
+    def __init__(self, plan: Plan, listener: Listener, lost: list[_Lost]) -> None:
+        import torch
+
+        self._plan, self._listener, self._lost = plan, listener, lost
+        self._threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
+        self._started: list[Worker] = []
+        self._idle: dict[Worker, float] = {}  # since when
+        self._used: set[Worker] = set()
+        self.at_work: dict[Worker, dict[str, tuple[Job, Asked]]] = {}
+
+    def start(self, count: int) -> None:
+        """Start so many more."""
+        for _ in range(count):
+            worker = Worker(_serve, self._plan, self._threads, preload=_preloaded())
+            self._started.append(worker)
+            self.at_work[worker] = {}
+
+    def stop(self) -> None:
+        """End them all."""
+        for worker in self._started:
             worker.stop()
 
+    def outcomes(self, ahead: ReadAhead) -> Iterator[Outcome]:
+        """What came of questions in the next moment.
 
-def _outcomes(ahead: ReadAhead, workers: list[Worker], listener: Listener) -> Iterator[Outcome]:
-    at_work = set(workers)
-    idle: dict[Worker, float] = {}  # since when
-    while at_work:
-        _hand_out(ahead, idle, listener)
-        busy = at_work - idle.keys()
+        Raises:
+            GoneError: the last worker died before it had asked for a video.
+            DycokeError: what keeps a worker from answering.
+        """
+        self._hand_out(ahead)
+        busy = self.at_work.keys() - self._idle.keys()
         if not busy:
             time.sleep(_POLL_S)
         for worker in wait(busy, _POLL_S) if busy else ():
-            message = worker.receive()
+            try:
+                message = worker.receive()
+            except GoneError as gone:
+                self._lose(worker, gone)
+                continue
             if isinstance(message, BaseException):
                 raise message
-            listener.ready = True
+            self._listener.ready = True
             if isinstance(message, list):
+                for outcome in message:
+                    self.at_work[worker].pop(outcome.key, None)
                 yield from message
-            if message is _Word.END or listener.stopping:
-                at_work.remove(worker)
+            if message is _Word.END or self._listener.stopping:
+                del self.at_work[worker]
             elif message is _Word.WANTS:
-                idle[worker] = time.monotonic()
-        if listener.stopping:
-            at_work -= idle.keys()
+                self._idle[worker] = time.monotonic()
+        if self._listener.stopping:
+            for worker in self._idle:
+                self.at_work.pop(worker, None)
 
+    def _hand_out(self, ahead: ReadAhead) -> None:
+        """Give each worker that has nothing to do a video, or word that there is none."""
+        for worker, since in list(self._idle.items()):
+            if self._listener.stopping:
+                return
+            message: Read | _Word | None = ahead.take(0.0)
+            if message is None and ahead.ended:
+                message = _Word.END
+            elif message is None and time.monotonic() - since > PATIENCE_S:
+                message = _Word.NONE_YET
+            if message is None:
+                return
+            del self._idle[worker]
+            if isinstance(message, Read):
+                self._used.add(worker)
+                job = message.job
+                asked = {self._plan.key(job, one): (job, one) for one in job.questions}
+                self.at_work[worker].update(asked)
+            try:
+                worker.send(message)
+            except GoneError as gone:
+                self._lose(worker, gone)
 
-def _hand_out(ahead: ReadAhead, idle: dict[Worker, float], listener: Listener) -> None:
-    """Give each worker that has nothing to do a video, or word that there is none."""
-    for worker, since in list(idle.items()):
-        if listener.stopping:
-            return
-        message: Read | _Word | None = ahead.take(0.0)
-        if message is None and ahead.ended:
-            message = _Word.END
-        elif message is None and time.monotonic() - since > PATIENCE_S:
-            message = _Word.NONE_YET
-        if message is None:
-            return
-        del idle[worker]
-        worker.send(message)
+    def _lose(self, worker: Worker, gone: GoneError) -> None:
+        left = self.at_work.pop(worker)
+        if not self.at_work and worker not in self._used:
+            raise gone  # so would the next one
+        self._lost += [_Lost(job, asked, gone) for job, asked in left.values()]
+        self._listener.warning(f"{_ended(gone)}; the run goes on without it")
 
 
 class _Sent:
@@ -143,12 +234,26 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
         connection.send(error)
 
 
-def _explained(gone: GoneError) -> DycokeError:
+def _ended(gone: GoneError) -> str:
     if gone.killed:
+        return "a worker was killed, most likely because memory ran out"
+    return f"a worker ended with exit code {gone.exit_code}"
+
+
+def _unusable(gone: GoneError) -> DycokeError:
+    if gone.killed:
+        return OutOfMemoryError(f"{_ended(gone)}; use fewer --workers and run it again: it resumes")
+    return DycokeError(f"{_ended(gone)}; run it again with --workers 1 to see why")
+
+
+def _deadly(lost: _Lost) -> DycokeError:
+    name = display_name(lost.job.video.shown)
+    if lost.gone.killed:
         return OutOfMemoryError(
-            "a worker was killed, most likely because memory ran out; use fewer --workers and "
-            "run it again: it resumes"
+            f"the worker that had {name} was killed twice, most likely because memory ran out; "
+            "use fewer --frames or a smaller --model"
         )
     return DycokeError(
-        f"a worker ended with exit code {gone.exit_code}; run it again with --workers 1 to see why"
+        f"{name} ended the worker that had it twice (exit code {lost.gone.exit_code}); run it "
+        "again with --workers 1 to see why"
     )

@@ -1,0 +1,182 @@
+"""Workers of this machine that die, at every stage: no answer is lost, and the run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.runs import pool
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.pool import answers_of_workers
+from dycoke_cli.runs.read_ahead import Read, ReadAhead
+
+from .pretending import PLAN, jobs_named
+
+WORKERS = 2
+
+
+def die_once(path: Path) -> None:
+    """Die as the system kills a process, unless one has died over this file before."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def serve(connection: Connection, plan: Plan, threads: int) -> None:
+    """A worker that answers two videos at a time, and dies of those named so."""
+    folder = Path(os.environ["DIARY"])
+    if plan.workers == WORKERS:
+        with (folder / "started").open("a") as started:
+            started.write("x")
+        for number in range(int(os.environ["DIE_LOADING"])):
+            die_once(folder / f"loading{number}")
+    sent = pool._Sent(connection)
+    held: list[Read] = []
+    while not sent.ended:
+        read = sent.take(1)
+        if read is not None:
+            held.append(read)
+        if held and (read is None or len(held) == (plan.batch_size or 2)):
+            connection.send([outcome for one in held for outcome in answered(one.job, plan)])
+            held = []
+    if "DIE_ENDING" in os.environ:
+        die_once(folder / "ending")
+    connection.send(pool._Word.END)
+
+
+def answered(job: Job, plan: Plan) -> list[Outcome]:
+    path = Path(job.video.path)
+    if path.name.startswith("once"):
+        die_once(path)
+    found = []
+    for asked in job.questions:
+        if path.name.startswith("deadly") and asked.text == "Where?":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if path.name.startswith("crashing"):
+            os._exit(3)
+        line = {"video": job.video.shown, "question": asked.text, "alone": plan.batch_size == 1}
+        found.append(Outcome(plan.key(job, asked), line))
+    return found
+
+
+class Warned(Listener):
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
+
+    def warning(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+Run = Callable[..., tuple[list[Outcome], list[str]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Answers two questions about each of some videos; outcomes, and what was warned of."""
+    monkeypatch.setattr(pool, "_serve", serve)
+    monkeypatch.setattr(pool, "_preloaded", tuple)
+    monkeypatch.setenv("DIARY", str(tmp_path))
+
+    def run_them(*names: str, die_loading: int = 0) -> tuple[list[Outcome], list[str]]:
+        monkeypatch.setenv("DIE_LOADING", str(die_loading))
+        listener = Warned()
+        jobs = [replace(job, blind=True) for job in jobs_named(tmp_path, *names)]
+        with ReadAhead(jobs, PLAN.sampling, 1) as ahead:
+            plan = replace(PLAN, workers=WORKERS)
+            found = list(answers_of_workers(ahead, plan, listener))
+        asked = [(one.line["video"], one.line["question"]) for one in found]
+        assert sorted(asked) == sorted((name, text) for name in names for text in QUESTIONS)
+        return found, listener.warnings
+
+    return run_them
+
+
+QUESTIONS = ("What?", "Where?")
+CLIPS = [f"clip{number}.mp4" for number in range(8)]
+KILLED = "a worker was killed, most likely because memory ran out; the run goes on without it"
+
+
+def test_what_a_killed_worker_had_is_asked_again(run: Run) -> None:
+    found, warnings = run(*CLIPS, "once.mp4")
+    assert not any(one.failed for one in found)
+    assert warnings == [KILLED]
+    again = {one.line["video"] for one in found if one.line["alone"]}
+    assert "once.mp4" in again
+    assert len(again) <= 2  # what was in one batch with it
+
+
+def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
+    found, warnings = run(*CLIPS[:4], "deadly.mp4", *CLIPS[4:], "once.mp4")
+    (failed,) = [one for one in found if one.failed]
+    assert (failed.line["video"], failed.line["question"]) == ("deadly.mp4", "Where?")
+    assert failed.line["error"] == {
+        "code": "out_of_memory",
+        "message": "the worker that had deadly.mp4 was killed twice, most likely because memory "
+        "ran out; use fewer --frames or a smaller --model",
+    }
+    assert warnings == [KILLED] * len(warnings)
+    assert len(warnings) == 3
+
+
+def test_where_all_workers_die_others_take_their_place(run: Run) -> None:
+    found, _ = run(*(f"deadly{number}.mp4" for number in range(3)), *CLIPS)
+    assert sum(one.failed for one in found) == 3
+
+
+def test_a_worker_that_ends_by_itself_is_no_other_matter(run: Run) -> None:
+    found, warnings = run("crashing.mp4", *CLIPS)
+    failures = [one for one in found if one.failed]
+    assert [one.line["video"] for one in failures] == ["crashing.mp4"] * 2
+    assert (
+        "ended the worker that had it twice (exit code 3)" in failures[0].line["error"]["message"]
+    )
+    assert warnings[0] == "a worker ended with exit code 3; the run goes on without it"
+
+
+def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) -> None:
+    found, warnings = run(*CLIPS, die_loading=1)
+    assert not any(one.failed for one in found)
+    assert warnings == [KILLED]
+    assert (tmp_path / "started").read_text() == "xx"
+
+
+def test_none_that_lives_ends_the_run(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(OutOfMemoryError, match="use fewer --workers and run it again: it resumes"):
+        run(*CLIPS, die_loading=WORKERS)
+    assert (tmp_path / "started").read_text() == "xx"
+
+
+def test_one_that_dies_when_all_is_answered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIE_ENDING", "1")
+    found, warnings = run(*CLIPS)
+    assert not any(one.failed for one in found)
+    assert warnings == [KILLED]
+
+
+def test_a_run_that_is_to_end_asks_nothing_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Warned, sentence: str) -> None:
+        self.stopping = True
+
+    monkeypatch.setattr(Warned, "warning", stop)
+    with pytest.raises(AssertionError):  # not all of them have a line
+        run("deadly.mp4", "deadlier.mp4")
+
+
+def test_errors_are_for_people() -> None:
+    assert isinstance(pool._unusable(pool.GoneError(-9)), OutOfMemoryError)
+    assert type(pool._unusable(pool.GoneError(1))) is DycokeError
