@@ -103,7 +103,9 @@ def _changed(rng: Random, content: Any) -> Any:
     elif kind < 0.2 and isinstance(content, dict):
         content[rng.choice((f"{key}x", key.upper(), "", "x" * 300))] = content.pop(key)
     elif kind < 0.25 and isinstance(content, list):
-        content *= rng.choice((2, 300))
+        # Lists in lists, each made so long, would fill the memory of the fuzzer itself.
+        is_flat = len(content) < 50 and not isinstance(content[0], (dict, list))
+        content *= rng.choice((2, 300)) if is_flat else 2
     else:
         content[key] = _changed(rng, content[key])
     return content
