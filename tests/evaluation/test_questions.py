@@ -92,6 +92,7 @@ def test_without_options_an_answer_is_the_same_words(tmp_path: Path, videos: Pat
         ({"answer": "x", "options": ["x", "X"]}, "answer 'x' is several of the options"),
         ({"options": None}, "mine.jsonl, row 2 has more or fewer values|row 2 has no options"),
         ({"options": ["a"]}, "row 2: options .* isn't a list of two texts or more"),
+        ({"options": [*map(str, range(27))]}, "has 27 texts, and there are 26 letters"),
         ({"options": "a|"}, "row 2: options 'a|' aren't 2 to 26 texts"),
         ({"options": ""}, "row 2 has no options, unlike row 1: put questions with options and"),
         ({"id": "1"}, None),

@@ -22,6 +22,7 @@ ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
 """Suffixes of the files that `read_rows` reads."""
 _POINTER = b"version https://git-lfs"
 _SHOWN = 40
+_MOST_TEXTS = 26  # options have a letter each
 _LONGEST_S = 1e9  # thirty years
 
 
@@ -77,7 +78,7 @@ class Row:
         return float(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Two texts or more; where the file has only text, a list as Python or JSON writes it.
+        """From 2 to 26 texts; where the file has only text, a list as Python or JSON writes it.
 
         Raises:
             UsageError: it is no such list.
@@ -90,6 +91,8 @@ class Row:
                 raise self.wrong(name, "isn't a list") from None
         if not isinstance(value, list) or len(value) < 2 or not all(map(_is_text, value)):
             raise self.wrong(name, "isn't a list of two texts or more")
+        if len(value) > _MOST_TEXTS:
+            raise self.wrong(name, f"has {len(value)} texts, and there are {_MOST_TEXTS} letters")
         return tuple(value)
 
     def one_of(self, name: str, known: Collection[Any]) -> Any:
