@@ -60,7 +60,7 @@ def is_flat(samples: Sequence[Sample], total: int) -> bool:
 
 
 def draw(runs: dict[str, Sequence[Sample]], path: Path) -> None:
-    """Draw the memory of runs, by their names."""
+    """Draw the memory of runs, by their names, over the share of them that is done."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -68,10 +68,12 @@ def draw(runs: dict[str, Sequence[Sample]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
     for name, samples in runs.items():
-        axes.plot([s.lines for s in samples], [s.bytes / 1e9 for s in samples], label=name)
-    axes.set(xlabel="clips with a line", ylabel="memory, GB", ylim=(0, None))
-    axes.set_title("Memory of dycoke batch, all processes")
-    axes.legend(title="--engine")
+        of_all = max((s.lines for s in samples), default=0) or 1
+        done = [100 * s.lines / of_all for s in samples]
+        axes.plot(done, [s.bytes / 1e9 for s in samples], label=name)
+    axes.set(xlabel="answered, %", ylabel="memory, GB", ylim=(0, None))
+    axes.set_title("Memory of all processes of a run")
+    axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

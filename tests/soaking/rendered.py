@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ _RECORDINGS = (
     Recording(fps=6, side=96, uneven=True),
 )
 _DONE = ".done"
+_RENDERED = 1000
+"""Of more clips, the others are these again, under names of their own."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ def make_clips(folder: Path, count: int, broken: int) -> Clips:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         with multiprocessing.get_context("spawn").Pool() as pool:
-            pool.starmap(_render, [(folder, number) for number in range(len(plain))], chunksize=8)
+            numbers = range(min(len(plain), _RENDERED))
+            pool.starmap(_render, [(folder, number) for number in numbers], chunksize=8)
+        for number in range(_RENDERED, len(plain)):
+            os.link(folder / _name(number % _RENDERED), folder / _name(number))
         for name in odd:
             ODD[name](folder / name)
         for name in bad:
