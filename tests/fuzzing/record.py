@@ -50,7 +50,7 @@ class Block:
         return cls(
             subject.name, tried[0].case, tried[-1].case + 1, subject.code, commit,
             kinds[ANSWER], kinds[REFUSED],
-            round(sum(outcome.seconds for outcome in tried), 2),
+            round(sum(outcome.seconds for outcome in tried), 3),
             max(outcome.seconds for outcome in tried), max(outcome.mib for outcome in tried),
             [(one.case, one.kind, one.detail) for one in tried if one.is_finding],
         )  # fmt: skip

@@ -142,7 +142,7 @@ def _outcome(subject: Subject, case: int, content: bytes, place: Path) -> Outcom
     mib = max(0.0, _memory_mib("VmHWM") - before)
     if mib > MEMORY_MIB:
         kind, detail = "memory", f"{mib:.0f} MiB ({kind}: {detail[:200]})"
-    return Outcome(case, kind, detail, round(seconds, 3), round(mib, 1))
+    return Outcome(case, kind, detail, round(seconds, 6), round(mib, 1))
 
 
 def _end(subject: Subject, content: bytes, place: Path) -> tuple[str, str]:
