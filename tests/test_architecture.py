@@ -51,6 +51,7 @@ LAYERS = (
     "evaluation",
     "bench",
     "verification",
+    "server",
     "cli",
     "__main__",
 )

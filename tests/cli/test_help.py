@@ -53,7 +53,7 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
-SHORTENED = ("ask", "batch", "bench", "chat", "eval")
+SHORTENED = ("ask", "batch", "bench", "chat", "eval", "serve")
 """The commands whose whole page is shown by --help-all."""
 
 

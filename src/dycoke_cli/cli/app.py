@@ -25,6 +25,7 @@ from dycoke_cli.cli import (
     pages,
     probe,
     schema,
+    serve,
     verify,
 )
 from dycoke_cli.cli.words import has_suffix
@@ -47,6 +48,7 @@ class _Root(pages.Group):
 app = pages.App(_Root)
 app.command("ask", brief=ask.BRIEF)(ask.ask)
 app.command("chat", brief=chat.BRIEF)(chat.chat)
+app.command("serve", brief=serve.BRIEF)(serve.serve)
 app.command("batch", brief=batch.BRIEF)(batch.batch)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")

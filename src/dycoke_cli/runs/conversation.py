@@ -185,7 +185,7 @@ def open_session(
     """
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local = loaded is not None or _check(conversation, listener)
+    local = loaded is not None or check_request(request, len(conversation.videos), listener)
     wanted = request.subtitles
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -235,15 +235,20 @@ def open_session(
     return session, replace(request, method=method)
 
 
-def _check(conversation: Conversation, listener: Listener) -> bool:
-    """Refuse what the model can't be asked, before it is loaded; whether it is on this machine."""
-    request = conversation.request
+def check_request(request: Request, videos: int, listener: Listener) -> bool:
+    """Refuse what the model can't be asked, before it is loaded; whether it is on this machine.
+
+    Args:
+        request: names the model, and how it is asked.
+        videos: how many are shown together.
+        listener: is told where the model has to be downloaded.
+    """
     local, stored = known_of(request, listener.warning)
     if stored is not None and stored.family is not None:
         check_family(stored.values["model_type"], stored.family, request.method)
     if stored is not None and stored.method_defaults is not None:
         request.method.suited(stored.method_defaults, stored.layers, request.model)
-    if len(conversation.videos) > 1 and stored is not None and stored.family is not None:
+    if videos > 1 and stored is not None and stored.family is not None:
         check_several(request.model, stored.family, stored.domain)
     return local
 

@@ -1,0 +1,228 @@
+"""`dycoke serve`: an OpenAI-compatible server on this machine."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.cli import flags, options, pages, render
+from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.method_flags import MethodFlags
+from dycoke_cli.cli.param_flags import speaking_of_flags
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.spread import spread
+from dycoke_cli.errors import UsageError
+from dycoke_cli.extras import need
+
+if TYPE_CHECKING:
+    from dycoke_cli.request import Request
+    from dycoke_cli.server.media import Media, MediaFile
+    from dycoke_cli.server.routes import Service
+    from dycoke_cli.video import Clip, Sampling
+
+_SERVER = "Server"
+_LIMITS = "Limits"
+_MIB = 1024**2
+_BODIES = 4  # as many of the largest as may be in memory at once
+_CONNECTIONS = 4  # for each request that is taken on: those that are only open cost little
+
+Host = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST",
+        help="Where to listen. Other machines can ask only if it isn't this machine alone, which "
+        "needs an API key in the environment variable DYCOKE_API_KEY.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, max=65535, help="0: any that is free.", rich_help_panel=_SERVER
+    ),
+]
+MediaRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Requests may name files below this folder (file:///…). Default: none.",
+        show_default=False,
+        rich_help_panel=_SERVER,
+    ),
+]
+AllowHttp = Annotated[
+    bool,
+    typer.Option(
+        "--allow-http",
+        help="Fetch videos that requests name by http or https, from public addresses only.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Idle = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="Unload the model when nobody has asked for so long; the next request loads it again. "
+        "Default: never.",
+        show_default=False,
+        rich_help_panel=_SERVER,
+    ),
+]
+Hold = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Encoded videos kept in memory, with what was prefilled of them.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+Queue = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Requests that may wait or be answered at once; more are told to come back (429).",
+        rich_help_panel=_LIMITS,
+    ),
+]
+FrameLimit = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Frames per video, whatever a request says.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+BodyLimit = Annotated[
+    int,
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        help="Size of a request, and of a video that is fetched, in MiB.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+BRIEF = """
+    --host --port --media-root --allow-http --idle --model --frames --fps --device --quantize
+    --method --max-new-tokens --frame-limit --queue --quiet
+"""
+
+
+@spread
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    media_root: MediaRoot = None,
+    allow_http: AllowHttp = False,
+    idle: Idle = None,
+    queue: Queue = 64,
+    frame_limit: FrameLimit = 256,
+    body_limit: BodyLimit = 256,
+    hold: Hold = 8,
+    model: flags.Model,
+    sampling: flags.Frames,
+    loading: flags.Loading,
+    method: MethodFlags,
+    generation: flags.Generation,
+    cache: options.Cache = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+) -> None:
+    """Answer OpenAI-compatible requests about videos, with compression chosen per request.
+
+    Examples:
+        dycoke serve
+        dycoke serve --model qwen2.5-vl-3b --port 9000 --media-root /data/videos
+        dycoke serve --method dycoke-plus:retain=0.25 --idle 600
+
+    The flags of model, frames, method and generation are what a request gets that says nothing
+    else. docs/serve.md has the requests. Ctrl-C ends it.
+    """
+    need("fastapi", "serve", "dycoke serve")
+    need("uvicorn", "serve", "dycoke serve")
+    from dycoke_cli.server.guard import KEY
+
+    if media_root is not None and not media_root.is_dir():
+        raise UsageError(f"--media-root {media_root} isn't a folder")
+    request = flags.request(model, loading, sampling, generation, method.chosen())
+    note = BUNDLED_NOTE if model.named is None else None
+    with View(quiet, note) as view, speaking_of_flags():
+        view.stage("start")
+        from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+        from dycoke_cli.server.media import Media
+
+        address = Address(host, port, os.environ.get(KEY) or None)
+        media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
+        with address.bind() as listening:
+            service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
+            server = make_server(service, address, queue * _CONNECTIONS)
+            bound = listening.getsockname()[1]
+            where = f"[{host}]" if ":" in host else host
+            view.announce()
+            view.stop()
+            if not quiet:
+                render.note(f"Serving {request.model} at http://{where}:{bound}/v1")
+            with suppress(KeyboardInterrupt):
+                run(server, service, listening, Idling(idle))
+
+
+def _service(
+    request: Request,
+    media: Media,
+    view: View,
+    queue: int,
+    frame_limit: int,
+    body_limit: int,
+    hold: int,
+    cache: bool,
+) -> Service:
+    """Load the model, and put together what answers."""
+    from dycoke_cli.importing import uncollected
+    from dycoke_cli.runs.conversation import check_request
+
+    local = check_request(request, 1, view)
+    with uncollected():
+        from dycoke_cli.engine.visual_cache import VisualCache
+        from dycoke_cli.models.load import load
+        from dycoke_cli.models.quiet import silence_libraries
+        from dycoke_cli.server.admission import Admission
+        from dycoke_cli.server.engine_thread import EngineThread
+        from dycoke_cli.server.held_videos import HeldVideos
+        from dycoke_cli.server.metrics import Metrics
+        from dycoke_cli.server.routes import Service
+
+    silence_libraries()
+    view.stage("load" if local else "fetch")
+    loading = partial(load, request.model, **asdict(request.loading))
+    loaded = loading()
+    request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+    metrics = Metrics()
+    held = HeldVideos(hold, metrics)
+    kept = VisualCache() if cache else None
+    return Service(
+        defaults=request,
+        engine=EngineThread(loading, loaded, held, metrics, kept),
+        held=held,
+        media=media,
+        read=_read,
+        admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
+        metrics=metrics,
+        most_frames=frame_limit,
+        most_body_bytes=body_limit * _MIB,
+    )
+
+
+def _read(file: MediaFile, sampling: Sampling) -> Clip:
+    from dycoke_cli.video import read
+
+    return read(file.path, sampling, shown_as=file.shown)

@@ -1,0 +1,273 @@
+"""The one thread that asks the model: it takes what waits, several together where that goes.
+
+What doesn't stream, by the same method and settings, about new videos of equal shape, is one batch.
+A stream is answered alone, and so is a question about a video that was prefilled before.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video import Clip
+
+_MOST_TOGETHER = 8
+_LOOK_EVERY_S = 1.0
+
+Event = str | Answer | BaseException
+"""A piece of an answer; or what ends it."""
+
+
+class _LeftError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A request whose videos are read.
+
+    Args:
+        request: what is asked.
+        key: of its videos among those held.
+        clips: of its videos; none where `session` has them, or there are none.
+        session: of its videos, where it was held.
+        send: called in the engine's thread with each piece of the answer, and with what ends it.
+        seconds_read: that reading the videos took.
+        left: set when the client has gone.
+    """
+
+    request: ChatRequest
+    key: Hashable
+    clips: tuple[Clip, ...]
+    session: VideoSession | None
+    send: Callable[[Event], None]
+    seconds_read: float = 0.0
+    left: threading.Event = field(default_factory=threading.Event)
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def group(self) -> Hashable | None:
+        """What it has in common with those that it can be answered with; None of one by itself."""
+        request = self.request
+        alone = (
+            request.stream
+            or len(self.clips) != 1
+            or request.generation.temperature > 0
+            or request.method.inside() is not None
+        )
+        if alone:
+            return None
+        return self.clips[0].frames.shape, request.method, request.generation
+
+
+class EngineThread:
+    """Answers tasks, one batch after the other.
+
+    Args:
+        load: loads the model; called anew once it was unloaded.
+        loaded: the model, which was loaded to see that it can be.
+        held: encoded videos.
+        metrics: counts.
+        cache: of encoded videos on disk, or None.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], LoadedModel],
+        loaded: LoadedModel,
+        held: HeldVideos,
+        metrics: Metrics,
+        cache: VisualCache | None = None,
+    ) -> None:
+        self._load, self._loaded = load, loaded
+        self._held, self._metrics, self._cache = held, metrics, cache
+        self._waiting: deque[Task | Callable[[LoadedModel], None]] = deque()
+        self._news = threading.Condition()
+        self._stopping = False
+        self._busy_since = time.monotonic()
+        self._current: Sequence[Task] = ()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        metrics.set("model_loaded", 1)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def submit(self, task: Task | Callable[[LoadedModel], None]) -> None:
+        """Let a task wait for its turn; or a function, which is called with the model."""
+        with self._news:
+            self._waiting.append(task)
+            self._news.notify()
+
+    def stop(self) -> None:
+        """End what is under way, and the thread."""
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        for task in self._current:
+            task.left.set()
+        self._thread.join(timeout=10)
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it last had something to do; 0 while it has."""
+        with self._news:
+            if self._waiting or self._current:
+                return 0.0
+            return time.monotonic() - self._busy_since
+
+    def unload(self) -> None:
+        """Let the model and all videos go, until the next task."""
+
+        def release(_: LoadedModel) -> None:
+            self._loaded = None  # type: ignore[assignment]
+            self._held.clear()
+            gc.collect()
+            self._metrics.set("model_loaded", 0)
+
+        if self._loaded is not None:
+            self.submit(release)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._news:
+                if not self._waiting:
+                    self._news.wait(_LOOK_EVERY_S)
+                    continue
+                batch = self._take()
+            try:
+                self._do(batch)
+            except BaseException as error:  # of one request; the thread goes on
+                for task in batch if isinstance(batch, list) else ():
+                    task.send(error)
+            finally:
+                self._current = ()
+                self._busy_since = time.monotonic()
+
+    def _take(self) -> list[Task] | Callable[[LoadedModel], None]:
+        first = self._waiting.popleft()
+        if not isinstance(first, Task):
+            return first
+        batch = [first]
+        if (group := first.group) is not None:
+            for other in [*self._waiting]:
+                if len(batch) == _MOST_TOGETHER:
+                    break
+                if isinstance(other, Task) and other.group == group:
+                    self._waiting.remove(other)
+                    batch.append(other)
+        self._current = batch
+        return batch
+
+    def _do(self, batch: list[Task] | Callable[[LoadedModel], None]) -> None:
+        if not isinstance(batch, list):
+            batch(self._model())
+            return
+        for task in batch:
+            self._metrics.observe("wait_seconds", time.monotonic() - task.since)
+        began = time.monotonic()
+        try:
+            self._answer([task for task in batch if not task.left.is_set()])
+        finally:
+            for _ in batch:
+                self._metrics.observe("answer_seconds", (time.monotonic() - began) / len(batch))
+
+    def _model(self) -> LoadedModel:
+        if self._loaded is None:
+            self._loaded = self._load()
+            self._metrics.set("model_loaded", 1)
+        return self._loaded
+
+    def _answer(self, batch: list[Task]) -> None:
+        if not batch:
+            return
+        try:
+            answers = self._ask(batch)
+        except _LeftError:
+            return
+        except OutOfMemoryError as error:
+            if not (self._held.clear() or len(batch) > 1):
+                batch[0].send(error)
+                return
+            self._answer_each(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].send(error)
+                return
+            self._answer_each(batch)
+        else:
+            for task, answer in zip(batch, answers, strict=True):
+                self._count(answer)
+                task.send(answer)
+
+    def _answer_each(self, batch: list[Task]) -> None:
+        for task in batch:
+            self._answer([task])
+
+    def _ask(self, batch: list[Task]) -> list[Answer]:
+        from dycoke_cli.engine.session import Question, ask_together, ask_without_video
+
+        loaded, request = self._model(), batch[0].request
+        self._metrics.add("batches_total")
+        if not batch[0].clips and batch[0].session is None:
+            return [
+                ask_without_video(loaded, request.question, request.history, request.generation)
+            ]
+        method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+        sessions = [self._session(task, loaded) for task in batch]
+
+        def look(*_: Any) -> None:
+            if all(task.left.is_set() for task in batch):
+                raise _LeftError
+
+        for session in sessions:
+            session.on_progress = look
+        questions = [
+            Question(session, task.request.question, task.request.history)
+            for session, task in zip(sessions, batch, strict=True)
+        ]
+        answers = ask_together(
+            questions, method, request.generation, batch[0].send if request.stream else None
+        )
+        for session, task in zip(sessions, batch, strict=True):
+            self._held.keep(task.key, session)
+        return answers
+
+    def _session(self, task: Task, loaded: LoadedModel) -> VideoSession:
+        from dycoke_cli.engine.session import VideoSession
+
+        # Another task may have been about the same video meanwhile.
+        session = task.session or self._held.find(task.key)
+        if session is not None and session.loaded is loaded:
+            self._metrics.add("videos_reused_total")
+            return session
+        clip, *others = task.clips if session is None else session.clips
+        return VideoSession(
+            loaded,
+            clip,
+            others=others,
+            seconds_video_decode=task.seconds_read,
+            cache=self._cache,
+        )
+
+    def _count(self, answer: Answer) -> None:
+        self._metrics.add("answers_total", method=answer.method["name"])
+        if not isinstance(answer, Refusal):
+            self._metrics.add("tokens_generated_total", answer.tokens.generated)
+            self._metrics.add("visual_tokens_total", answer.tokens.visual)
+            self._metrics.add("visual_tokens_kept_total", answer.tokens.visual_kept)

@@ -1,0 +1,105 @@
+"""Who may ask: whoever has the key; without one programs of this machine, and no web page."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.unicode import to_json
+
+KEY = "DYCOKE_API_KEY"
+"""The environment variable with the key that requests must bring: it is taken from nowhere else."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+HEALTH = "/health"
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Checks the headers of every request before anything reads it.
+
+    Args:
+        app: that gets what is allowed.
+        key: None for none; then only hosts of this machine may be named.
+        count: called with the status of every reply.
+    """
+
+    app: _App
+    key: str | None
+    count: Callable[[int], None]
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """One request, as of ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def counted(message: _Message) -> None:
+            if message["type"] == "http.response.start":
+                self.count(message["status"])
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"cache-control", b"no-store"),
+                ]
+            await send(message)
+
+        headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
+        try:
+            check(headers, self.key, needs_key=scope["path"] != HEALTH)
+        except Refused as reason:
+            await reply(counted, reason)
+            return
+        await self.app(scope, receive, counted)
+
+
+def check(headers: list[tuple[str, bytes]], key: str | None, needs_key: bool = True) -> None:
+    """Check who asks.
+
+    Args:
+        headers: of the request, names in lower case.
+        key: that it must bring; None for none.
+        needs_key: whether this must be known to ask for that at all.
+
+    Raises:
+        Refused: another host than this machine (a page in a browser may have made its own name
+            mean this address), another origin, or not the key.
+    """
+    given = {name: value.decode("latin-1") for name, value in headers}
+    if key is None:
+        for name in ("host", "origin"):
+            if name in given and _host(given[name]) not in LOOPBACK:
+                raise Refused(403, f"without a key ({KEY}) only this machine may ask", "forbidden")
+        if "host" not in given:
+            raise Refused(400, "the request has no Host")
+        return
+    scheme, _, brought = given.get("authorization", "").partition(" ")
+    right = hmac.compare_digest(brought.strip().encode("latin-1"), key.encode())
+    if needs_key and not (right and scheme.lower() == "bearer"):
+        raise Refused(
+            401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
+        )
+
+
+async def reply(send: _Send, reason: Refused) -> None:
+    """Send why a request isn't answered."""
+    headers = {"content-type": "application/json", **reason.headers}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": reason.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": to_json(reason.document).encode()})
+
+
+def _host(value: str) -> str | None:
+    """The name in a `Host` or `Origin` header; None of what has none."""
+    try:
+        return urlsplit(value if "://" in value else f"//{value}").hostname
+    except ValueError:
+        return None

@@ -1,0 +1,67 @@
+"""Encoded videos in memory, of which the least recently used go."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from dycoke_cli.server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
+
+_MOST_HANDLES = 10_000
+
+
+class HeldVideos:
+    """Sessions by what was read, and digests by the handles that clients gave them.
+
+    Args:
+        most: sessions; each holds its encoded frames, and what was prefilled of them.
+        metrics: where their number is shown.
+    """
+
+    def __init__(self, most: int, metrics: Metrics) -> None:
+        self._most, self._metrics = most, metrics
+        self._sessions: OrderedDict[Hashable, VideoSession] = OrderedDict()
+        self._handles: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, key: Hashable) -> VideoSession | None:
+        """A session; None where it isn't held."""
+        with self._lock:
+            if key in self._sessions:
+                self._sessions.move_to_end(key)
+            return self._sessions.get(key)
+
+    def keep(self, key: Hashable, session: VideoSession) -> None:
+        """Hold a session."""
+        with self._lock:
+            self._sessions[key] = session
+            self._sessions.move_to_end(key)
+            while len(self._sessions) > self._most:
+                self._sessions.popitem(last=False)
+            self._metrics.set("videos_held", len(self._sessions))
+
+    def clear(self) -> bool:
+        """Let all sessions go; whether there were any."""
+        with self._lock:
+            any_held = bool(self._sessions)
+            self._sessions.clear()
+            self._metrics.set("videos_held", 0)
+            return any_held
+
+    def name(self, handle: str, digest: str) -> None:
+        """Remember what a client calls a video."""
+        with self._lock:
+            self._handles[handle] = digest
+            self._handles.move_to_end(handle)
+            while len(self._handles) > _MOST_HANDLES:
+                self._handles.popitem(last=False)
+
+    def named(self, handle: str) -> str | None:
+        """The digest of the video that a client calls so."""
+        with self._lock:
+            return self._handles.get(handle)

@@ -1,0 +1,140 @@
+"""The server's life: its address, its thread, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from dataclasses import dataclass
+
+import uvicorn
+
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.server.guard import KEY, LOOPBACK, Guard
+from dycoke_cli.server.routes import Service, make_app
+
+_BACKLOG = 128
+_IDLE_LOOK_S = 1.0
+_GRACE_S = 3
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 for any that is free.
+        key: that requests must bring, or None.
+
+    Raises:
+        UsageError: others could reach it, and there is no key.
+    """
+
+    host: str
+    port: int
+    key: str | None
+
+    def __post_init__(self) -> None:
+        if self.key is None and self.host not in LOOPBACK:
+            raise UsageError(
+                f"--host {self.host} lets other machines ask: set an API key in {KEY}, or leave it "
+                "out"
+            )
+
+    def bind(self) -> socket.socket:
+        """The socket, listening.
+
+        Raises:
+            OutputError: the address isn't free, or isn't of this machine.
+        """
+        try:
+            family, kind, _, _, where = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM
+            )[0]
+            listening = socket.socket(family, kind)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(_BACKLOG)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(
+                f"{self.host}:{self.port} can't be listened at ({reason}); choose another --port"
+            ) from error
+        return listening
+
+
+@dataclass(frozen=True)
+class Idling:
+    """What becomes of a server that nobody asks.
+
+    Args:
+        after_s: seconds; None for never.
+        ends: whether the server ends; else its model is unloaded.
+    """
+
+    after_s: float | None = None
+    ends: bool = False
+
+
+def make_server(service: Service, address: Address, most_connections: int) -> uvicorn.Server:
+    """The server, which doesn't listen yet.
+
+    Args:
+        service: what answers.
+        address: where it will listen.
+        most_connections: more are turned away.
+    """
+    config = uvicorn.Config(
+        Guard(
+            make_app(service),
+            address.key,
+            lambda status: service.metrics.add("requests_total", status=str(status)),
+        ),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=most_connections,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    return uvicorn.Server(config)
+
+
+def run(server: uvicorn.Server, service: Service, listening: socket.socket, idling: Idling) -> None:
+    """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough.
+
+    Args:
+        server: of the service.
+        service: what answers.
+        listening: see `Address.bind`.
+        idling: what becomes of it when nobody asks.
+    """
+    over = threading.Event()
+    looking = threading.Thread(
+        target=_look, args=(service, server, idling, over), name="idle", daemon=True
+    )
+    service.engine.start()
+    looking.start()
+    try:
+        asyncio.run(server.serve([listening]))
+    finally:
+        over.set()
+        service.engine.stop()
+
+
+def _look(service: Service, server: uvicorn.Server, idling: Idling, over: threading.Event) -> None:
+    """End the server, or unload its model, once nobody has asked for long enough."""
+    while idling.after_s is not None and not over.wait(min(_IDLE_LOOK_S, idling.after_s)):
+        if service.admission.active or service.engine.idle_s < idling.after_s:
+            continue
+        if idling.ends:
+            server.should_exit = True
+            return
+        service.engine.unload()

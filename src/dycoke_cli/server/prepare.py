@@ -1,0 +1,91 @@
+"""From a request to a task: its videos are opened and read, unless they are held in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dycoke_cli.server.chat_request import ChatRequest, VideoPart
+from dycoke_cli.server.engine_thread import Event, Task
+from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.video import Clip
+
+Read = Callable[[MediaFile, Sampling], "Clip"]
+
+
+def prepare(
+    request: ChatRequest,
+    media: Media,
+    held: HeldVideos,
+    read: Read,
+    send: Callable[[Event], None],
+) -> Task:
+    """Open a request's videos, and read those that aren't held.
+
+    Args:
+        request: what is asked.
+        media: where videos may come from.
+        held: encoded videos.
+        read: reads the frames of a file.
+        send: of the task.
+
+    Raises:
+        Refused: a video may not be opened, or its handle is none that is known.
+        VideoError: it can't be read.
+    """
+    with ExitStack() as stack:
+        files = [
+            None if part.url is None else stack.enter_context(opened(part.url, media))
+            for part in request.videos
+        ]
+        pairs = [*zip(request.videos, files, strict=True)]
+        digests = tuple(_digest(part, file, held) for part, file in pairs)
+        key: Hashable = (digests, request.sampling)
+        session = held.find(key) if digests else None
+        clips: tuple[Clip, ...] = ()
+        began = time.perf_counter()
+        if session is None:
+            clips = tuple(_clip(part, file, request.sampling, read) for part, file in pairs)
+        seconds_read = time.perf_counter() - began
+        for part, digest in zip(request.videos, digests, strict=True):
+            if part.uuid is not None:
+                held.name(part.uuid, digest)
+    return Task(request, key, clips, session, send, seconds_read)
+
+
+def _digest(part: VideoPart, file: MediaFile | None, held: HeldVideos) -> str:
+    if file is not None:
+        return file.digest
+    digest = None if part.uuid is None else held.named(part.uuid)
+    if digest is None:
+        raise _unknown(part)
+    return digest
+
+
+def _unknown(part: VideoPart) -> Refused:
+    if part.uuid is None:
+        return Refused(400, "a video has no url")
+    return Refused(
+        404, "no video of this uuid is held with these frames: send it again", "video_not_held"
+    )
+
+
+def _clip(part: VideoPart, file: MediaFile | None, sampling: Sampling, read: Read) -> Clip:
+    if file is None:
+        raise _unknown(part)
+    if file.frames is None:
+        return read(file, sampling)
+    # All of them, or evenly as many as may be; without a rate they are a second apart.
+    most = sampling.max_frames if sampling.fps is not None else sampling.frames
+    chosen = Sampling(frames=min(file.frames, most or file.frames))
+    clip = read(file, chosen)
+    scale = FRAMES_PER_SECOND / (sampling.fps or 1.0)
+    return replace(clip, timestamps_s=tuple(time_s * scale for time_s in clip.timestamps_s))

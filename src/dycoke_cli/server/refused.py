@@ -1,0 +1,52 @@
+"""A request that isn't answered, and why: a status and a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.explaining import explain
+
+_STATUS: dict[type[DycokeError], int] = {
+    UsageError: 400,
+    VideoError: 400,
+    ModelError: 503,
+    OutOfMemoryError: 503,
+}
+
+
+class Refused(Exception):
+    """What the client is told.
+
+    Args:
+        status: of HTTP.
+        message: a sentence for a person.
+        code: a word for a program.
+        headers: of the reply.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str = "usage", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, headers or {}
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The object that OpenAI's clients read."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {
+            "error": {"message": str(self), "type": kind, "param": None, "code": self.code},
+        }
+
+
+def refused(error: BaseException) -> Refused:
+    """What a client is told of an error; of one that nobody expected, no more than that."""
+    if isinstance(error, Refused):
+        return error
+    reason = explain(error)
+    if (status := _STATUS.get(type(reason))) is not None:
+        return Refused(status, str(reason), reason.code)
+    logging.getLogger(__name__).error("a request failed", exc_info=error)
+    return Refused(500, "something went wrong; the server's log has it", "failed")

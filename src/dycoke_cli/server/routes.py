@@ -1,0 +1,231 @@
+"""The addresses of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from dycoke_cli import request as requests
+from dycoke_cli.result import Answer
+from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.engine_thread import EngineThread, Event, Task
+from dycoke_cli.server.guard import HEALTH
+from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.media import Media
+from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.prepare import Read, prepare
+from dycoke_cli.server.refused import Refused, refused
+from dycoke_cli.server.replies import STILL_HERE, Reply, event, models
+from dycoke_cli.unicode import to_json
+
+_LOOK_EVERY_S = 1.0
+_READERS = 2
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the addresses need.
+
+    Args:
+        defaults: for all that a request doesn't say.
+        engine: answers.
+        held: encoded videos.
+        media: where videos may come from.
+        read: reads the frames of a file.
+        admission: how much is taken on.
+        metrics: counts.
+        most_frames: of a video.
+        most_body_bytes: of a request.
+        body_timeout_s: for all of a body to come.
+    """
+
+    defaults: requests.Request
+    engine: EngineThread
+    held: HeldVideos
+    media: Media
+    read: Read
+    admission: Admission
+    metrics: Metrics
+    most_frames: int
+    most_body_bytes: int
+    body_timeout_s: float = 60.0
+    started: int = field(default_factory=lambda: int(time.time()))
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application; who may ask it is for `guard`."""
+    # No pages of its own: they would load scripts from elsewhere.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    readers = CapacityLimiter(_READERS)
+
+    @app.post("/v1/chat/completions")
+    async def chat(http: Request) -> Response:
+        with ExitStack() as stack:
+            try:
+                length = _declared(http, service.most_body_bytes)
+                stack.enter_context(service.admission.admitted(length))
+                body = await _body(http, service.most_body_bytes, service.body_timeout_s)
+                request = parse(body, service.defaults, service.most_frames)
+                del body
+                answering = _Answering(service, request, http)
+                stack.callback(answering.leave)
+                await answering.begin(readers)
+                if not request.stream:
+                    return _json(await answering.whole())
+                return _Stream(answering.chunks(), stack.pop_all())
+            except Exception as error:
+                reason = refused(error)
+                return _json(reason.document, reason.status, reason.headers)
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return models(service.defaults.model, service.started)
+
+    @app.get(HEALTH)
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(
+            service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    @app.exception_handler(HTTPException)
+    async def no_route(_: Request, error: HTTPException) -> Response:
+        reason = Refused(error.status_code, str(error.detail).lower(), "not_found")
+        return _json(reason.document, reason.status)
+
+    return app
+
+
+class _Stream(StreamingResponse):
+    """A stream of events; `leaving` is closed when it has ended, or its client has gone."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], leaving: ExitStack) -> None:
+        super().__init__(chunks, media_type="text/event-stream")
+        self._leaving = leaving
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        with self._leaving:
+            await super().__call__(scope, receive, send)
+
+
+class _Answering:
+    """One request on its way through the engine."""
+
+    def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
+        self._service, self._request, self._http = service, request, http
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._task: Task | None = None
+        self._ended = False
+        self._reply = Reply(service.defaults.model)
+
+    async def begin(self, readers: CapacityLimiter) -> None:
+        """Read the videos, and let the engine have the task."""
+        service = self._service
+        given = (self._request, service.media, service.held, service.read, self._send)
+        self._task = await run_sync(prepare, *given, limiter=readers)
+        if await self._http.is_disconnected():
+            raise _gone()
+        service.engine.submit(self._task)
+
+    async def whole(self) -> dict[str, Any]:
+        """The object of the answer; the client may leave meanwhile."""
+        while True:
+            found = await self._next()
+            if isinstance(found, BaseException):
+                raise found
+            if isinstance(found, Answer):
+                return self._reply.whole(found)
+            if await self._http.is_disconnected():
+                raise _gone()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The chunks of the answer; one that fails ends with the error."""
+        yield self._reply.first()
+        while not self._ended:
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, str):
+                yield self._reply.text(found)
+            elif isinstance(found, Answer):
+                yield self._reply.last(found, self._request.include_usage)
+            else:
+                yield event(refused(found).document)
+
+    def leave(self) -> None:
+        """End what is under way, if nobody has seen the end of it."""
+        if self._task is not None and not self._ended:
+            self._service.metrics.add("cancelled_total")
+            self._task.left.set()
+
+    async def _next(self) -> Event | None:
+        """The next event; None where none comes for a while."""
+        try:
+            found = await asyncio.wait_for(self._events.get(), _LOOK_EVERY_S)
+        except TimeoutError:
+            return None
+        self._ended = not isinstance(found, str)
+        return found
+
+    def _send(self, found: Event) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server ends
+            self._loop.call_soon_threadsafe(self._events.put_nowait, found)
+
+
+def _gone() -> Refused:
+    return Refused(499, "the client has gone", "gone")
+
+
+def _declared(http: Request, most: int) -> int:
+    """How many bytes a body has, as far as that is said; as many as there may be where it isn't.
+
+    Raises:
+        Refused: it is no JSON, which a page of another site could send without asking, or too long.
+    """
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "the body must be JSON (Content-Type: application/json)")
+    length = http.headers.get("content-length", "")
+    if not length.isdecimal():
+        return most
+    if len(length) > 18 or int(length) > most:
+        raise _too_long(most)
+    return int(length)
+
+
+async def _body(http: Request, most: int, timeout_s: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in http.stream():
+                body += chunk
+                if len(body) > most:
+                    raise _too_long(most)
+    except TimeoutError as error:
+        raise Refused(408, f"the body didn't come within {timeout_s:.0f} s", "timeout") from error
+    return bytes(body)
+
+
+def _too_long(most: int) -> Refused:
+    return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")
+
+
+def _json(
+    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(to_json(document), status, headers, "application/json")

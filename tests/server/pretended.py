@@ -1,0 +1,220 @@
+"""A server in this process whose model only pretends: no torch, and answers as slow as wanted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.result import Answer, Frames, Model, Tokens
+from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+from dycoke_cli.server.media import Media, MediaFile
+from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.routes import Service
+from dycoke_cli.video.sampling import Sampling
+from tests.documents import example
+
+PATIENCE_S = 20.0
+BODY_LIMIT = 200_000
+VIDEO = "data:video/mp4;base64,AAAA"
+
+
+@dataclass
+class Clip:
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    content: bytes
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Pretended:
+    """What the model does, and what it was asked.
+
+    Args:
+        pause_s: before each word.
+        words: of each answer: the question's.
+        batches: the questions of each call.
+        read: frames of each video that was read.
+    """
+
+    pause_s: float = 0.0
+    batches: list[list[str]] = field(default_factory=list)
+    histories: list[Any] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+    loads: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def load(self) -> Any:
+        self.loads += 1
+        return SimpleNamespace(name="mini", layers=12, method_defaults={})
+
+    def read_file(self, file: MediaFile, sampling: Sampling) -> Clip:
+        self.read.append(sampling.frames)
+        content = Path(file.path).read_bytes()
+        times = tuple(n / 25 for n in range(sampling.frames))
+        return Clip(np.zeros((sampling.frames, 2, 2, 3), np.uint8), times, content)
+
+    def modules(self) -> dict[str, types.ModuleType]:
+        session = types.ModuleType("dycoke_cli.engine.session")
+        pretended = self
+
+        class VideoSession:
+            def __init__(self, loaded: Any, clip: Clip, **options: Any) -> None:
+                self.loaded, self.clips = loaded, (clip, *options["others"])
+                self.on_progress: Any = None
+
+        @dataclass
+        class Question:
+            session: Any
+            question: str
+            history: Any
+
+        def ask_together(
+            questions: Sequence[Question], method: Method, options: Any, on_text: Any = None
+        ) -> list[Answer]:
+            pretended.gate.wait(PATIENCE_S)
+            pretended.batches.append([one.question for one in questions])
+            pretended.histories.append(questions[0].history)
+            if any("too much" in one.question for one in questions):
+                raise OutOfMemoryError("memory ran out")
+            if any("bug" in one.question for one in questions):
+                raise KeyError("/secret/path")
+            for number, word in enumerate(questions[0].question.split()):
+                time.sleep(pretended.pause_s)
+                questions[0].session.on_progress("decode", number, 9)
+                if on_text is not None:
+                    on_text(f"{word} ")
+            return [pretended.answer(one.question, method, one.session.clips) for one in questions]
+
+        def ask_without_video(loaded: Any, question: str, *_: Any) -> Answer:
+            return pretended.answer(question, Method(), ())
+
+        session.VideoSession = VideoSession  # type: ignore[attr-defined]
+        session.Question = Question  # type: ignore[attr-defined]
+        session.ask_together = ask_together  # type: ignore[attr-defined]
+        session.ask_without_video = ask_without_video  # type: ignore[attr-defined]
+        return {session.__name__: session}
+
+    @staticmethod
+    def answer(question: str, method: Method, clips: Sequence[Clip]) -> Answer:
+        count = sum(len(clip.timestamps_s) for clip in clips)
+        return example(
+            Answer,
+            question=question,
+            answer=f"{question} ",
+            finish_reason="stop",
+            model=example(Model, name="mini"),
+            method={"name": method.name, **method.parameters()},
+            frames=Frames(max(1, count), tuple(t for clip in clips for t in clip.timestamps_s)),
+            tokens=example(Tokens, visual=16 * count, visual_kept=4 * count, text=5, generated=3),
+            warnings=(),
+        )
+
+
+@dataclass
+class Running:
+    """The server, and how to talk to it."""
+
+    port: int
+    pretended: Pretended
+    service: Service
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json", **headers})
+            reply = connection.getresponse()
+            return reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read()
+        finally:
+            connection.close()
+
+    def ask(self, question: str, url: str | None = VIDEO, **more: Any) -> tuple[int, Any]:
+        status, _, body = self.request(
+            "POST", "/v1/chat/completions", body_of(question, url, **more)
+        )
+        return status, json.loads(body)
+
+    def metric(self, name: str) -> float:
+        lines = self.request("GET", "/metrics")[2].decode().splitlines()
+        return float(next(line for line in lines if line.startswith(f"dycoke_{name} ")).split()[1])
+
+    def wait_for(self, name: str, value: float) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.metric(name) != value:
+            assert time.monotonic() < deadline, (name, value, self.metric(name))
+            time.sleep(0.05)
+
+
+def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if url is not None:
+        content.insert(0, {"type": "video_url", "video_url": {"url": url}})
+    return json.dumps({"messages": [{"role": "user", "content": content}], **more}).encode()
+
+
+@contextmanager
+def running(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    queue: int = 64,
+    key: str | None = None,
+    idle_s: float | None = None,
+    body_timeout_s: float = 60.0,
+) -> Iterator[Running]:
+    pretended = Pretended()
+    for name, module in pretended.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    metrics = Metrics()
+    held = HeldVideos(4, metrics)
+    defaults = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
+    service = Service(
+        defaults=defaults,
+        engine=EngineThread(pretended.load, pretended.load(), held, metrics),
+        held=held,
+        media=Media(),
+        read=pretended.read_file,  # type: ignore[arg-type]
+        admission=Admission(queue, 4 * BODY_LIMIT, metrics),
+        metrics=metrics,
+        most_frames=32,
+        most_body_bytes=BODY_LIMIT,
+        body_timeout_s=body_timeout_s,
+    )
+    address = Address("127.0.0.1", 0, key)
+    idling = Idling(idle_s)
+    server = make_server(service, address, 256)
+    with address.bind() as listening:
+        thread = threading.Thread(target=run, args=(server, service, listening, idling))
+        thread.start()
+        try:
+            yield Running(listening.getsockname()[1], pretended, service)
+        finally:
+            pretended.gate.set()
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()

@@ -1,0 +1,167 @@
+"""What a body asks: read by hand, and what isn't such a body."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.server.chat_request import ChatRequest, VideoPart, parse
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.video.sampling import Sampling
+
+DEFAULTS = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
+MOST = 100
+URL = "data:video/mp4;base64,AAAA"
+
+
+def read(messages: Any, **more: Any) -> ChatRequest:
+    return parse(json.dumps({"messages": messages, **more}).encode(), DEFAULTS, MOST)
+
+
+def about(*parts: dict[str, Any], **more: Any) -> ChatRequest:
+    text = {"type": "text", "text": "What?"}
+    return read([{"role": "user", "content": [*parts, text]}], **more)
+
+
+def test_a_question_alone() -> None:
+    request = read([{"role": "user", "content": "What?"}], model="mini")
+    assert request == ChatRequest(
+        (), "What?", (), DEFAULTS.sampling, DEFAULTS.method, DEFAULTS.generation, False, False
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "video"),
+    [
+        ({"type": "video_url", "video_url": URL}, VideoPart(URL)),
+        ({"type": "video_url", "video_url": {"url": URL}}, VideoPart(URL)),
+        ({"type": "video_url", "video_url": {"url": URL}, "uuid": "v1"}, VideoPart(URL, "v1")),
+        ({"type": "video_url", "video_url": None, "uuid": "v1"}, VideoPart(None, "v1")),
+        ({"type": "input_video", "input_video": {"data": "AAAA"}}, VideoPart(URL)),
+        ({"type": "input_video", "input_video": {"url": URL}}, VideoPart(URL)),
+    ],
+)
+def test_a_video_as_vllm_and_llama_cpp_take_it(part: dict[str, Any], video: VideoPart) -> None:
+    assert about(part).videos == (video,)
+
+
+def test_several_turns() -> None:
+    request = read(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "video_url", "video_url": URL}]},
+            {"role": "user", "content": "What?"},
+            {"role": "assistant", "content": "A star."},
+            {"role": "user", "content": [{"type": "text", "text": "Which colour?"}]},
+        ]
+    )
+    assert request.videos == (VideoPart(URL),)
+    assert request.history == (("Be brief.\n\n\nWhat?", "A star."),)
+    assert request.question == "Which colour?"
+
+
+@pytest.mark.parametrize(
+    ("video", "frames", "fps", "most"),
+    [
+        ({}, 8, None, None),
+        ({"num_frames": 16}, 16, None, None),
+        ({"num_frames": 10**9}, MOST, None, None),
+        ({"num_frames": -1}, MOST, None, None),
+        ({"fps": 2}, 8, 2.0, MOST),
+        ({"fps": 1e300, "num_frames": 10**9}, 8, 1000.0, MOST),
+        ({"fps": 2, "num_frames": 10}, 8, 2.0, 10),
+    ],
+)
+def test_frames_have_a_ceiling(video: Any, frames: int, fps: Any, most: Any) -> None:
+    sampling = about(media_io_kwargs={"video": video}).sampling
+    assert (sampling.frames, sampling.fps, sampling.max_frames) == (frames, fps, most)
+
+
+def test_frames_that_the_client_chose_are_all_read() -> None:
+    jpegs = {"type": "video_url", "video_url": "data:video/jpeg;base64,/9j/,/9j/"}
+    assert about(jpegs).sampling.frames == MOST
+    assert about(jpegs, media_io_kwargs={"video": {"num_frames": 3}}).sampling.frames == 3
+
+
+def test_compression_and_generation_of_one_request() -> None:
+    request = about(
+        dycoke={"method": "dycoke-plus:retain=0.25"},
+        max_completion_tokens=7,
+        temperature=0.5,
+        seed=3,
+        stream=True,
+        stream_options={"include_usage": True},
+        stop=None,
+        n=1,
+        top_p=1.0,
+        user="somebody",
+    )
+    assert (request.method.name, request.method.parameters()["retain"]) == ("dycoke-plus", 0.25)
+    assert request.generation == GenerationOptions(max_new_tokens=7, temperature=0.5, seed=3)
+    assert (request.stream, request.include_usage) == (True, True)
+    assert about(max_tokens=5).generation.max_new_tokens == 5
+
+
+USER = {"role": "user", "content": "What?"}
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    ("messages", {}, "messages must be a list"),
+    ([], {}, "messages must be from 1 to 1000"),
+    ([USER] * 1001, {}, "messages must be from 1 to 1000"),
+    ([7], {}, "a message must be an object"),
+    ([{"role": "tool", "content": "x"}], {}, "must be system, user or assistant"),
+    ([{"role": "assistant", "content": "x"}], {}, "must follow one of the user"),
+    ([USER, {"role": "assistant", "content": "x"}], {}, "the last message must be of the user"),
+    ([{"role": "user", "content": "  "}], {}, "the last message has no text"),
+    ([{"role": "user", "content": [{"type": "image_url"}]}], {}, "video_url or input_video"),
+    ([{"role": "user", "content": "\ud800"}], {}, "content must be a text"),
+    ([{"role": "system", "content": [{"type": "video_url", "video_url": URL}]}, USER], {},
+     "only messages of the user have videos"),
+    ([USER], {"n": 2}, "n isn't supported"),
+    ([USER], {"stop": ["x"]}, "stop isn't supported"),
+    ([USER], {"tools": [{}]}, "tools isn't supported"),
+    ([USER], {"response_format": {"type": "json_object"}}, "response_format isn't supported"),
+    ([USER], {"stream": "yes"}, "stream must be true or false"),
+    ([USER], {"dycoke": {"metod": "evs"}}, "dycoke takes method, not metod"),
+    ([USER], {"dycoke": {"method": "nosuch"}}, "there is no method 'nosuch'"),
+    ([USER], {"dycoke": {"method": "evs:retain=2"}}, "retain must be"),
+    ([USER], {"max_tokens": 0}, "max_tokens must be"),
+    ([USER], {"temperature": float("nan")}, "temperature must be"),
+    ([USER], {"temperature": "hot"}, "temperature must be"),
+    ([USER], {"media_io_kwargs": {"video": {"num_frames": "9"}}}, "num_frames must be a number"),
+    ([USER], {"media_io_kwargs": {"video": {"num_frames": True}}}, "num_frames must be a number"),
+    ([USER], {"media_io_kwargs": {"video": {"num_frames": 0}}}, "frames must be 1 or more"),
+    ([USER], {"media_io_kwargs": {"video": {"fps": -1}}}, "fps must be above 0"),
+    ([USER], {"media_io_kwargs": {"video": {"fps": float("nan")}}}, "fps must be above 0"),
+    ([USER], {"media_io_kwargs": 3}, "media_io_kwargs must be an object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("messages", "more", "sentence"), WRONG)
+def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: str) -> None:
+    with pytest.raises((Refused, UsageError), match=sentence):
+        read(messages, **more)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"9" * 5000])
+def test_no_body(body: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        parse(body, DEFAULTS, MOST)
+    assert caught.value.status == 400
+
+
+def test_another_model() -> None:
+    with pytest.raises(Refused, match="has the model mini alone") as caught:
+        read([USER], model="gpt-4o")
+    assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+
+
+def test_too_many_videos() -> None:
+    with pytest.raises(Refused, match="16 videos, not 17"):
+        about(*[{"type": "video_url", "video_url": URL}] * 17)

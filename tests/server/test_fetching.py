@@ -1,0 +1,157 @@
+"""Addresses in requests: public ones, within a size and a time, and no redirect to another."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from dycoke_cli.server import fetching
+from dycoke_cli.server.fetching import fetch, is_public
+from dycoke_cli.server.refused import Refused
+
+MOST, PATIENCE_S = 1000, 5.0
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0",
+     "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1",
+     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"],
+)  # fmt: skip
+def test_addresses_that_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111"])
+def test_public_addresses(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/x", "http://localhost:1/x", "http://[::1]/x", "http://2130706433/",
+     "http://0x7f.1/", "http://0/", "http://169.254.169.254/latest/meta-data/",
+     "http://[::ffff:127.0.0.1]/"],
+)  # fmt: skip
+def test_private_addresses_however_they_are_written(url: str) -> None:
+    with pytest.raises(Refused, match=r"private|can't be fetched"):
+        fetch(url, MOST, PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://user:secret@example.org/", "no user and no password"),
+        ("http:///x", "must be http or https"),
+        ("http://example.org:99999/", "can't be fetched"),
+        ("http://exa mple.org/\r\nX: y", "can't be fetched"),
+    ],
+)
+def test_no_addresses(url: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        fetch(url, MOST, PATIENCE_S)
+
+
+class Site:
+    """Sends what it is told to, to everybody who connects."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.pause_s = 0.0
+        self.asked: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                with connection, suppress(OSError):
+                    self.asked.append(connection.recv(4096))
+                    for piece in self.pieces:
+                        connection.sendall(piece)
+                        time.sleep(self.pause_s)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site at an address that passes for public, named public.test; private.test isn't."""
+    site = Site()
+    monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
+
+    names = {"public.test": "127.0.0.1", "private.test": "127.0.0.2"}
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *more: Any, **options: Any) -> Any:
+        return real(names.get(host, host), port, *more, **options)
+
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        fetching.socket, "create_connection", lambda where, t: connect((where[0], site.port), t)
+    )
+    yield site
+    site.close()
+
+
+def head(status: str, *headers: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode()
+
+
+def test_a_video(site: Site) -> None:
+    site.pieces = [head("200 OK", "Content-Length: 5"), b"video"]
+    assert fetch("http://public.test/a?b=c", MOST, PATIENCE_S) == b"video"
+    assert site.asked[0].startswith(b"GET /a?b=c HTTP/1.1\r\nHost: public.test\r\n")
+
+
+def test_too_much(site: Site) -> None:
+    site.pieces = [head("200 OK"), b"x" * (MOST + 1)]
+    with pytest.raises(Refused, match="larger than") as caught:
+        fetch("http://public.test/", MOST, PATIENCE_S)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("pieces", [[b"x"] * 100, [head("200 OK"), *[b"x"] * 100]])
+def test_a_site_that_sends_a_byte_now_and_then(site: Site, pieces: list[bytes]) -> None:
+    site.pieces, site.pause_s = pieces, 0.1
+    if len(pieces) == 101:
+        site.pieces = [head("200 OK", "Content-Length: 100"), *pieces[1:]]
+    began = time.monotonic()
+    with pytest.raises(Refused):
+        fetch("http://public.test/", MOST, 0.5)
+    assert time.monotonic() - began < 3
+
+
+def test_only_a_part(site: Site) -> None:
+    site.pieces = [head("200 OK", "Content-Length: 5"), b"vid"]
+    with pytest.raises(Refused):
+        fetch("http://public.test/", MOST, PATIENCE_S)
+
+
+def test_redirects_are_checked(site: Site) -> None:
+    site.pieces = [head("302 Found", "Location: http://private.test/", "Content-Length: 0")]
+    with pytest.raises(Refused, match="private"):
+        fetch("http://public.test/", MOST, PATIENCE_S)
+    site.pieces = [head("302 Found", "Location: file:///etc/passwd", "Content-Length: 0")]
+    with pytest.raises(Refused, match="must be http"):
+        fetch("http://public.test/", MOST, PATIENCE_S)
+    site.pieces = [head("302 Found", "Location: /again", "Content-Length: 0")]
+    with pytest.raises(Refused, match="redirects more than 3 times"):
+        fetch("http://public.test/", MOST, PATIENCE_S)
+    assert len(site.asked) == 6
+
+
+def test_a_site_that_has_none(site: Site) -> None:
+    site.pieces = [head("404 Not Found", "Content-Length: 0")]
+    with pytest.raises(Refused, match="answers 404"):
+        fetch("http://public.test/", MOST, PATIENCE_S)

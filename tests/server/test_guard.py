@@ -1,0 +1,65 @@
+"""Who may ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.server.guard import check
+from dycoke_cli.server.lifetime import Address
+from dycoke_cli.server.refused import Refused
+
+
+def status(key: str | None = None, needs_key: bool = True, **headers: str) -> int:
+    try:
+        check([(name, value.encode()) for name, value in headers.items()], key, needs_key)
+    except Refused as reason:
+        return reason.status
+    return 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000"])
+def test_this_machine_may_ask_without_a_key(host: str) -> None:
+    assert status(host=host) == 200
+    assert status(host=host, origin="http://localhost:3000") == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:8000", "", "[", "10.0.0.1"]
+)
+def test_a_name_that_was_made_to_mean_this_machine(host: str) -> None:
+    assert status(host=host) == 403
+
+
+def test_no_host_and_another_origin() -> None:
+    assert status() == 400
+    assert status(host="localhost", origin="https://evil.example") == 403
+    assert status(host="localhost", origin="null") == 403
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [None, "Bearer", "Bearer ", "Bearer wrong", "Basic secret", "secret", "Bearer secret2"],
+)
+def test_not_the_key(brought: str | None) -> None:
+    headers = {} if brought is None else {"authorization": brought}
+    assert status("secret", host="any.example", **headers) == 401
+    assert status("secret", needs_key=False, host="any.example", **headers) == 200
+
+
+def test_the_key() -> None:
+    assert status("secret", host="any.example", authorization="Bearer secret") == 200
+    assert status("secret", host="any.example", authorization="bearer  secret") == 200
+
+
+def test_other_machines_need_a_key() -> None:
+    with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 lets other machines ask"):
+        Address("0.0.0.0", 0, None)
+    Address("0.0.0.0", 0, "secret")
+
+
+def test_an_address_that_is_taken() -> None:
+    with Address("127.0.0.1", 0, None).bind() as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(OutputError, match=f"127.0.0.1:{port} can't be listened at"):
+            Address("127.0.0.1", port, None).bind()

@@ -1,0 +1,130 @@
+"""docs/serve.md: its commands run, in one server with the bundled model; answers equal `ask`'s."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import warm
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+QUESTION = "What does the blue star do?"
+PATIENCE_S = 240
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no signals")]
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("serve")
+    [command] = blocks("sh server")
+    arguments = shlex.split(command.replace("--port 8000", "--port 0"))[1:]
+    process = warm.Popen(
+        [sys.executable, "-m", "dycoke_cli", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={
+            **os.environ,
+            "DYCOKE_CACHE": str(folder),
+            "DYCOKE_SETTINGS": str(folder / "settings.json"),
+            "XDG_RUNTIME_DIR": str(folder),
+        },
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, b"")
+    found = (re.search(rb"Serving mini at (http://127\.0\.0\.1:\d+)/v1", line) for line in lines)
+    yield next(match[1].decode() for match in found if match)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 0
+    assert process.stderr.read() == b""
+
+
+def ask_cold(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "dycoke_cli", "ask", *arguments, "--json", "--quiet"]
+    return json.loads(warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+def shell(script: str, address: str) -> bytes:
+    script = script.replace("http://127.0.0.1:8000", address)
+    return subprocess.run(
+        ["bash", "-ec", script], cwd=ROOT, capture_output=True, check=True, timeout=PATIENCE_S
+    ).stdout
+
+
+def test_curl(address: str) -> None:
+    asking, others = blocks("sh request")
+    reply = json.loads(shell(asking, address))
+    cold = ask_cold("sample_videos/move.mp4", QUESTION, "--method", "dycoke-plus:retain=0.25")
+    assert reply["choices"][0]["message"]["content"] == cold["answer"]
+    assert reply["usage"]["dycoke"]["method"] == cold["method"]
+    assert reply["usage"]["dycoke"]["tokens"] == cold["tokens"]
+    got = shell(others, address).decode()
+    assert '"id": "mini"' in got or '"id":"mini"' in got
+    assert 'dycoke_answers_total{method="dycoke-plus"} 1' in got
+
+
+def test_the_client_of_openai(address: str) -> None:
+    [script] = blocks("python request")
+    script = script.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    expected = ""
+    for method in ("none", "dycoke-plus:retain=0.25"):
+        cold = ask_cold("sample_videos/move.mp4", QUESTION, "--method", method, "--frames", "16")
+        dropped = cold["tokens"]["visual"] - cold["tokens"]["visual_kept"]
+        expected += f"{cold['answer']}{dropped} visual tokens dropped\n"
+    assert done.stdout.decode() == expected
+
+
+def test_many_clients_get_the_answers_of_ask(address: str) -> None:
+    """Eight questions about five videos at once, some streamed, some alone, some in a batch."""
+    videos = ["move.mp4", "turn.mp4", "three.mp4", "appear.mp4", "vanish.mp4"]
+    questions = [QUESTION, "What happens?"]
+
+    def ask(video: str, question: str) -> str:
+        content = b64encode((ROOT / "sample_videos" / video).read_bytes()).decode()
+        part = {"type": "input_video", "input_video": {"data": content}}
+        message = {"role": "user", "content": [part, {"type": "text", "text": question}]}
+        body = json.dumps({"messages": [message], "media_io_kwargs": {"video": {"num_frames": 8}}})
+        json_kind = "-H 'Content-Type: application/json'"
+        script = f"curl -s http://127.0.0.1:8000/v1/chat/completions {json_kind} -d @-"
+        got = subprocess.run(
+            ["bash", "-ec", script.replace("http://127.0.0.1:8000", address)],
+            input=body.encode(),
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE_S,
+        )
+        return json.loads(got.stdout)["choices"][0]["message"]["content"]
+
+    with ThreadPoolExecutor(10) as pool:
+        asked = {(v, q): pool.submit(ask, v, q) for v in videos for q in questions}
+        got = {pair: one.result() for pair, one in asked.items()}
+    lines = warm.run(
+        [sys.executable, "-m", "dycoke_cli", "batch", *(f"sample_videos/{v}" for v in videos),
+         *(flag for q in questions for flag in ("-q", q)), "--frames", "8", "--quiet"],
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout.decode().splitlines()  # fmt: skip
+    cold = {
+        (Path(one["video"]).name, one["question"]): one["answer"] for one in map(json.loads, lines)
+    }
+    assert got == cold

@@ -1,0 +1,295 @@
+"""The server over its socket, its model pretended: replies, limits, and clients that misbehave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from .pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    with running(monkeypatch) as server:
+        yield server
+
+
+def events(body: bytes) -> list[Any]:
+    lines = [line[6:] for line in body.decode().split("\n\n") if line.startswith("data: ")]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+def test_an_answer(server: Running) -> None:
+    status, reply = server.ask("What happens?", dycoke={"method": "evs:retain=0.5"})
+    assert status == 200
+    assert reply["object"] == "chat.completion"
+    assert reply["choices"][0]["message"]["content"] == "What happens? "
+    assert reply["choices"][0]["finish_reason"] == "stop"
+    usage = reply["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (8 * 4 + 5, 3)
+    assert usage["dycoke"]["visual_dropped"] == 8 * 12
+    assert usage["dycoke"]["method"]["name"] == "evs"
+    assert server.ask("Hello?", url=None)[1]["choices"][0]["message"]["content"] == "Hello? "
+
+
+def test_a_stream(server: Running) -> None:
+    body = body_of("one two three", stream=True, stream_options={"include_usage": True})
+    status, headers, reply = server.request("POST", CHAT, body)
+    assert status == 200
+    assert headers["content-type"].startswith("text/event-stream")
+    first, *middle, last, figures = events(reply)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert [one["choices"][0]["delta"]["content"] for one in middle] == ["one ", "two ", "three "]
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert (figures["choices"], figures["usage"]["completion_tokens"]) == ([], 3)
+    assert len({one["id"] for one in (first, *middle, last, figures)}) == 1
+    assert "usage" not in str(events(server.request("POST", CHAT, body_of("one", stream=True))[2]))
+
+
+def test_models_health_and_what_is_not_there(server: Running) -> None:
+    listed = json.loads(server.request("GET", "/v1/models")[2])
+    assert [one["id"] for one in listed["data"]] == ["mini"]
+    assert server.request("GET", "/health")[0] == 200
+    for method, path, status in (
+        ("GET", "/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/openapi.json", 404),
+        ("GET", "/v1/../../etc/passwd", 404),
+        ("GET", CHAT, 405),
+        ("OPTIONS", CHAT, 405),
+    ):
+        got, headers, body = server.request(method, path)
+        assert got == status, path
+        assert json.loads(body)["error"]["message"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_errors_say_nothing_of_the_inside(server: Running) -> None:
+    assert server.ask("bug") == (
+        500,
+        {"error": {"message": "something went wrong; the server's log has it",
+                   "type": "server_error", "param": None, "code": "failed"}},
+    )  # fmt: skip
+    body = server.request("POST", CHAT, body_of("bug", stream=True))[2].decode()
+    assert "something went wrong" in body
+    assert "secret" not in body
+    assert server.ask("What?")[0] == 200
+
+
+def test_no_memory_for_one(server: Running) -> None:
+    status, reply = server.ask("too much")
+    assert (status, reply["error"]["code"]) == (503, "out_of_memory")
+    assert server.ask("What?")[0] == 200
+
+
+def test_turns_about_one_video_reuse_it(server: Running) -> None:
+    for question in ("What?", "Why?"):
+        assert server.ask(question)[0] == 200
+    assert len(server.pretended.read) == 1
+    assert server.metric("videos_reused_total") == 1
+    assert server.ask("What?", media_io_kwargs={"video": {"num_frames": 4}})[0] == 200
+    assert server.pretended.read == [8, 4]
+
+
+def test_a_handle_of_a_video(server: Running) -> None:
+    def ask(url: str | None, uuid: str) -> int:
+        part = {"type": "video_url", "video_url": url, "uuid": uuid}
+        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+        return server.request("POST", CHAT, json.dumps({"messages": [message]}).encode())[0]
+
+    assert ask(None, "v1") == 404
+    assert ask("data:video/mp4;base64,AAAA", "v1") == 200
+    assert ask(None, "v1") == 200
+    assert ask(None, "v2") == 404
+    assert len(server.pretended.read) == 1
+
+
+def test_frames_have_a_ceiling_whatever_is_asked(server: Running) -> None:
+    assert server.ask("What?", media_io_kwargs={"video": {"num_frames": 10**9}})[0] == 200
+    jpeg = b64encode(b"\xff\xd8\xff").decode()
+    assert server.ask("What?", f"data:video/jpeg;base64,{','.join([jpeg] * 5000)}")[0] == 200
+    assert server.pretended.read == [32, 32]
+
+
+def test_bodies_that_are_too_large(server: Running) -> None:
+    status, _, body = server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
+    for length in ("9" * 30, str(10**15)):
+        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        reply = raw(server, f"{sent}Content-Length: {length}\r\n\r\n".encode())
+        assert reply.split()[1] in (b"400", b"413")
+    # Without a length, it is counted as it comes.
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    head = f"{sent}Transfer-Encoding: chunked\r\n\r\n".encode()
+    assert b" 413 " in raw(server, head + chunk * 20)
+    assert server.metric("requests_active") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("text/plain", 415), ("", 415), ("application/json; charset=utf-8", 200)]
+)
+def test_what_a_page_in_a_browser_may_send_is_not_taken(
+    server: Running, kind: str, status: int
+) -> None:
+    headers = {"Content-Type": kind}
+    assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == status
+
+
+def test_headers_without_end(server: Running) -> None:
+    reply = raw(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
+    assert b" 400 " in reply.splitlines()[0]
+
+
+def test_no_traceback_for_what_is_no_http(server: Running) -> None:
+    for sent in (b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"):
+        assert b"Traceback" not in raw(server, sent)
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch, body_timeout_s=0.3) as server:
+        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        assert b" 408 " in raw(server, f"{sent}Content-Length: 100\r\n\r\n{{".encode())
+        assert server.metric("requests_active") == 0
+
+
+def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch, queue=2) as server, ThreadPoolExecutor(2) as pool:
+        server.pretended.gate.clear()
+        waiting = [pool.submit(server.ask, f"question {n}") for n in range(2)]
+        server.wait_for("requests_active", 2)
+        status, headers, body = server.request("POST", CHAT, body_of("one more"))
+        assert (status, json.loads(body)["error"]["code"]) == (429, "too_many_requests")
+        assert int(headers["retry-after"]) >= 1
+        server.pretended.gate.set()
+        assert [one.result()[0] for one in waiting] == [200, 200]
+        assert server.ask("one more")[0] == 200
+
+
+def test_many_at_once_are_answered_together(server: Running) -> None:
+    server.pretended.gate.clear()
+    with ThreadPoolExecutor(32) as pool:
+        asked = {
+            f"question {n}": pool.submit(
+                server.ask,
+                f"question {n}",
+                f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}",
+            )
+            for n in range(32)
+        }
+        server.wait_for("requests_active", 32)
+        time.sleep(0.2)
+        server.pretended.gate.set()
+        for question, reply in asked.items():
+            status, document = reply.result()
+            assert (status, document["choices"][0]["message"]["content"]) == (200, f"{question} ")
+    sizes = [len(batch) for batch in server.pretended.batches]
+    assert sum(sizes) == 32
+    assert max(sizes) == 8
+    assert server.metric("requests_active") == 0
+    assert server.metric("videos_held") == 4
+
+
+def test_one_that_fails_does_not_spoil_the_others(server: Running) -> None:
+    server.pretended.gate.clear()
+    urls = [f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in range(4)]
+    questions = ["first", "a bug", "good", "fine"]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(server.ask, *pair) for pair in zip(questions, urls, strict=True)]
+        server.wait_for("requests_active", 4)
+        server.pretended.gate.set()
+        assert [one.result()[0] for one in asked] == [200, 500, 200, 200]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
+    server.pretended.pause_s = 0.1
+    body = body_of(" ".join(["word"] * 600), stream=stream)
+    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
+    connection.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    server.wait_for("requests_active", 1)
+    if stream:
+        assert b"word" in connection.recv(4096) + connection.recv(4096) + connection.recv(4096)
+    connection.close()
+    server.wait_for("cancelled_total", 1)
+    server.wait_for("requests_active", 0)
+    began = time.monotonic()
+    assert server.ask("What?")[0] == 200
+    assert time.monotonic() - began < 10  # the other would have taken a minute
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up(server: Running) -> None:
+    body = body_of(" ".join(["word" * 50] * 400), stream=True)
+    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        slow.connect(("127.0.0.1", server.port))
+        slow.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        server.wait_for("requests_active", 1)
+        for _ in range(3):
+            assert server.ask("What?")[0] == 200
+    server.wait_for("requests_active", 0)
+
+
+def test_streams_that_are_cut_at_any_point_leave_nothing(server: Running) -> None:
+    server.pretended.pause_s = 0.005
+    body = body_of("one two three four five six", stream=True)
+    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    message = f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def cut(number: int) -> None:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+            connection.sendall(message[: len(message) if number % 3 else 50 * number])
+            time.sleep(0.004 * number)
+
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(cut, range(24))]
+    server.wait_for("requests_active", 0)
+    assert server.ask("What?")[0] == 200
+
+
+def test_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch, key="secret") as server:
+        for path in ("/v1/models", "/metrics", "/nothing"):
+            assert server.request("GET", path)[0] == 401
+        assert server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))[0] == 401
+        assert server.request("GET", "/health", Host="any.example")[0] == 200
+        assert server.request("GET", "/v1/models", Authorization="Bearer secret")[0] == 200
+
+
+def test_dns_rebinding(server: Running) -> None:
+    assert server.request("POST", CHAT, body_of("What?"), Host="evil.example")[0] == 403
+
+
+def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch, idle_s=0.3) as server:
+        assert server.ask("What?")[0] == 200
+        server.wait_for("model_loaded", 0)
+        assert server.metric("videos_held") == 0
+        assert server.ask("Why?")[0] == 200
+        assert server.pretended.loads == 2
+        assert server.metric("model_loaded") == 1
+
+
+def raw(server: Running, sent: bytes) -> bytes:
+    """What comes back for bytes that no client would send."""
+    got = b""
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+        try:
+            connection.sendall(sent)
+            while piece := connection.recv(65536):
+                got += piece
+        except OSError:
+            pass
+    return got
