@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -230,6 +232,25 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="leave out --cache"):
         VisualCache(files(tmp_path / "file")).put("k", Encoded(torch.zeros(1)))
+
+
+def test_a_full_disk_costs_no_answer(tmp_path, monkeypatch) -> None:
+    loaded, cache = identified("llava_onevision"), VisualCache(files(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    session = VideoSession(loaded, clip(4), cache=cache)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        answer = session.ask("what happens", Uncompressed(), max_new_tokens=6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert answer.answer == ask(loaded, None)
+    (warning,) = [one for one in answer.warnings if "isn't kept" in one]
+    assert re.search(
+        r"^the encoded video isn't kept: .* can't be written .*leave out --cache", warning
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert ask(loaded, cache) == answer.answer
+    assert len(files(tmp_path).listed()) == 1
 
 
 def test_keys_follow_pixels_shapes_dtypes_model_and_release(monkeypatch) -> None:

@@ -46,7 +46,7 @@ def make_answer(
     seconds: dict[str, float],
     total: float,
     peak: tuple[int | None, int | None],
-    memory_warning: str | None = None,
+    session_warnings: Sequence[str] = (),
 ) -> Answer:
     """Make the answer object from what the stages measured.
 
@@ -61,7 +61,7 @@ def make_answer(
         seconds: by stage, those before the prefill; keys of `result.Seconds`.
         total: seconds since the question was asked.
         peak: bytes (working, total).
-        memory_warning: that memory might not be enough, or None.
+        session_warnings: see `VideoSession.warnings`.
     """
     clip, shown = clips[0], sum(visual)
     stats = generated.stats or DecodeStats(
@@ -71,7 +71,7 @@ def make_answer(
     choice = method.inside() or method.pruning()
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
-    warnings = [*_input_warnings(loaded, clips), *([memory_warning] if memory_warning else ())]
+    warnings = [*_input_warnings(loaded, clips), *session_warnings]
     renumbers = method.renumbers() if loaded.family.counts_tokens else None
     if beyond := positions_warning(
         stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers

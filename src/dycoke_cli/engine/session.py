@@ -25,7 +25,7 @@ from dycoke_cli.engine.prompt_batch import Batch, Prompt, inject_videos, togethe
 from dycoke_cli.engine.trace import check_traceable, text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.video_prompt import (
     Frames,
@@ -94,6 +94,7 @@ class VideoSession:
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._prefix = PrefixCache() if reuse else None
         self._cache = cache if loaded.identity else None
+        self._unkept: str | None = None
 
     def ask(
         self,
@@ -192,13 +193,22 @@ class VideoSession:
         found = self._cache.get(key, loaded.input_device, with_attention)
         if found is None:
             found = encode()
-            self._cache.put(key, found)
+            try:
+                self._cache.put(key, found)
+                self._unkept = None
+            except OutputError as error:  # the answer doesn't depend on it
+                self._unkept = f"the encoded video isn't kept: {error}"
         return found
 
     def prefix_for(self, method: Method) -> PrefixCache | None:
         """What was prefilled of the video; None where a method wants that off the device."""
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
+
+    def warnings(self, question: str, method: Method, history: Turns = ()) -> list[str]:
+        """What an answer is to say of memory, and of the disk that `cache` is on."""
+        found = (self.memory_warning(question, method, history), self._unkept)
+        return [sentence for sentence in found if sentence]
 
     def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
@@ -286,7 +296,7 @@ def ask_together(
             seconds={"load": item.session.seconds_load, **stages},
             total=total,
             peak=most,
-            memory_warning=item.session.memory_warning(item.question, method, item.history),
+            session_warnings=item.session.warnings(item.question, method, item.history),
         )
         for item, generated, mask, stages in zip(
             questions, outputs, batch.mask, seconds, strict=True
