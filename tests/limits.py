@@ -16,6 +16,8 @@ import pytest
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.runs.answering", "dycoke_cli.runs.local")
 
+TIERS = ("extended", "slow")
+
 _shared = 0.0
 """Seconds spent on fixtures that outlive their test."""
 
@@ -26,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # behind -m and -k
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow ones first, so that workers end together; what is beside each other stays so."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The longest first, so that workers end together; what is beside each other stays so."""
+    items.sort(key=lambda item: [item.get_closest_marker(tier) is None for tier in TIERS])
     for module in ENGINE if len(items) > 1000 else ():
         __import__(module)
 

@@ -176,6 +176,7 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
     assert kept.object["rows"] == whole.object["rows"]
 
 
+@pytest.mark.slow
 def test_shards_and_limits(tmp_path: Path) -> None:
     clips = ("move", "appear", "vanish", "turn", "three")
     rows = [{"video": clip, "question": "What happens?", "answer": "much"} for clip in clips]

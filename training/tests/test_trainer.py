@@ -93,6 +93,7 @@ def test_learning_rate_rises_and_falls_to_nothing() -> None:
     assert recipe.rate(100) == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned(
     tmp_path, monkeypatch
 ) -> None:
