@@ -176,3 +176,12 @@ def test_a_repository_with_weights_in_another_format(
         ModelError, match="has no safetensors weights, the only format that is loaded"
     ):
         load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("more", [{}, {"transformers_version": "99." * 2000 + "0"}])
+def test_a_family_with_a_long_name_is_named_in_brief(tmp_path: Path, more: dict[str, str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "[" * 5000, **more}))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=r"is of the family '\[{20,}\.\.\.") as error:
+        load(str(tmp_path), device="cpu")
+    assert len(str(error.value)) < 1200

@@ -67,6 +67,8 @@ def test_flash_attention_is_for_those_who_installed_it(
         ({"a": {"size": {"height": 4096}}}, True),
         ({"a": {"size": {"height": 4097}}}, False),
         ({"scale": float("inf")}, False),
+        ({"scale": -(10**400)}, False),
+        ({"rope_theta": 10**400}, False),
         ({"scale": [1.0, float("nan")]}, False),
         ({"deep": [[[[]]]]}, True),
     ],

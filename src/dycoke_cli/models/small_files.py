@@ -8,7 +8,6 @@ each JSON document for its depth, its numbers, and for what would run code. Need
 from __future__ import annotations
 
 import json
-import math
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -100,7 +99,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UnreadableError(f"can't be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise UnreadableError(f"isn't JSON ({_brief(error)})") from error
+        raise UnreadableError(f"isn't JSON ({brief(error)})") from error
     if path.name in _SETTINGS and not isinstance(content, dict):
         raise UnreadableError("isn't a JSON object")
     return content
@@ -148,7 +147,7 @@ def check_settings(name: str, content: Mapping[str, Any]) -> None:
         for key, allowed in _ONE_ANSWER.items():
             if (asked := content.get(key)) not in (None, False, *allowed):
                 raise UnreadableError(
-                    f"asks for {key} {_brief(asked)}, which isn't supported; take that out"
+                    f"asks for {key} {brief(asked)}, which isn't supported; take that out"
                 )
 
 
@@ -208,8 +207,8 @@ def _check_number(key: str, value: Any) -> None:
         most = _MOST_MODULES
     elif _SIDES.match(key):
         most = _MOST_SIDE
-    if not (math.isfinite(value) and abs(value) <= most):
-        raise UnreadableError(f"says {_brief(key)} = {_brief(value)}, which no real model has")
+    if not abs(value) <= most:  # nor is NaN; `math` takes no integer of any length
+        raise UnreadableError(f"says {brief(key)} = {brief(value)}, which no real model has")
 
 
 def _check_code(key: str, value: Any) -> None:
@@ -220,7 +219,7 @@ def _check_code(key: str, value: Any) -> None:
             there = package is not None and find_spec(package) is not None
             if named is not None and named not in _ATTENTIONS and not there:
                 raise UnreadableError(
-                    f"asks for {key} {_brief(named)}, which is never run; take {key} out of it"
+                    f"asks for {key} {brief(named)}, which is never run; take {key} out of it"
                 )
     elif key in ("use_kernels", "kernel_config") and value:
         raise UnreadableError(f"asks for kernels from the hub, which are never run; take {key} out")
@@ -230,18 +229,19 @@ def _check_code(key: str, value: Any) -> None:
             return
         if method not in _QUANTIZERS:
             raise UnreadableError(
-                f"says that its weights are quantized by {_brief(method)}, which isn't supported "
+                f"says that its weights are quantized by {brief(method)}, which isn't supported "
                 f"({', '.join(_QUANTIZERS)} are); use the model's whole weights"
             )
     elif key in ("dtype", "torch_dtype") and value is not None:
         for named in value.values() if isinstance(value, dict) else [value]:
             if str(named).removeprefix("torch.") not in _DTYPES:
                 raise UnreadableError(
-                    f"names the dtype {_brief(named)}; it must be one of {', '.join(_DTYPES)}"
+                    f"names the dtype {brief(named)}; it must be one of {', '.join(_DTYPES)}"
                 )
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A value of a document as a sentence has it: on one line, and never long."""
     text = repr(value) if isinstance(value, str) else _digits(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

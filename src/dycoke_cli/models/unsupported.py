@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING
 from dycoke_cli.errors import ModelError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.small_files import CONFIG, read_json
+from dycoke_cli.models.small_files import CONFIG, brief, read_json
 
 # Families of repositories that hold code, and where the same models are in stock format.
 _STOCK_REPOSITORIES = {
@@ -50,12 +50,13 @@ def check_known(name: str, folder: Path) -> None:
     stored_by = config.get("transformers_version")
     if stored_by is not None and _newer(str(stored_by), installed):
         raise ModelError(
-            f"{name} is of the family {kind!r} and was stored by transformers {stored_by}; "
-            f"{installed} is installed and doesn't know it: {how_to_upgrade('transformers')}"
+            f"{name} is of the family {brief(kind)} and was stored by transformers "
+            f"{str(stored_by)[:60]}; {installed} is installed and doesn't know it: "
+            f"{how_to_upgrade('transformers')}"
         )
     raise ModelError(
-        f"{name} is of the family {kind!r}, which transformers {installed} doesn't know and which "
-        f"isn't supported (supported: {', '.join(FAMILIES)})"
+        f"{name} is of the family {brief(kind)}, which transformers {installed} doesn't know and "
+        f"which isn't supported (supported: {', '.join(FAMILIES)})"
     )
 
 
