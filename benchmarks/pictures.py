@@ -1,6 +1,7 @@
 """Draws the README's pictures: commands that ran in a real terminal, as they looked there.
 
-`python -m benchmarks.pictures` runs all of them and writes docs/pictures/NAME.svg.
+`python -m benchmarks.pictures` runs all of them and writes docs/pictures/NAME.svg, and inspect.png,
+which `dycoke inspect --png` draws itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -76,6 +78,13 @@ PICTURES = (
         while_it_runs=" left",
     ),
 )
+
+
+DRAWN = (
+    *("inspect", "sample_videos/turn.mp4", "What happens in the video?", "--frames", "8"),
+    *("--png", "inspect.png"),
+)
+"""The command that draws a picture of its own."""
 
 
 class Screen:
@@ -191,7 +200,8 @@ def _new(before: Text, after: Text) -> list[Text]:
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(p.name for p in PICTURES)}.")
+        list[str] | None,
+        typer.Argument(help=f"Of {', '.join([*(p.name for p in PICTURES), DRAWN[0]])}."),
     ] = None,
 ) -> None:
     """Draw the pictures; without names all of them."""
@@ -202,6 +212,9 @@ def main(
         for picture in PICTURES:
             if not names or picture.name in names:
                 (FOLDER / f"{picture.name}.svg").write_text(draw(picture, folder), encoding="utf-8")
+        if not names or DRAWN[0] in names:
+            run([sys.executable, "-m", "dycoke_cli", *DRAWN], folder, lambda _: None)
+            shutil.copyfile(folder / DRAWN[-1], FOLDER / DRAWN[-1])
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ LAYERS = (
     "models",
     "compression",
     "engine",
+    "inspect",
     "explaining",
     "request",
     "runs",

@@ -14,7 +14,6 @@ from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc, to_dict
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.answer/1"
-TRACE_SCHEMA = "dycoke.trace/1"
 
 Count = Annotated[int, Doc(minimum=0)]
 Amount = Annotated[float, Doc(minimum=0)]
@@ -172,50 +171,53 @@ class Bytes:
 
 @dataclass(frozen=True)
 class TraceStep:
-    """One decoding step.
+    """A generated token, and what the forward that generated it attended to.
 
-    Args:
-        text: what the token that the step generated added to the answer; empty for an end token.
-        attention: a number per frame: the attention of the step's query to the frame's tokens that
-            the language model read, after softmax over all keys, averaged over heads.
-        active: a number per frame: tokens that layers from the prune layer on attended to.
-        evicted: tokens that left the active set, by `frame*N + position`, ascending. The first
-            step evicts all that the first selection drops.
-        recalled: tokens that came back into it.
-        renewed: whether the step reselected (the first selection isn't counted).
+    Tokens are flat indices `frame*N + position`, ascending.
     """
 
-    text: str
-    attention: tuple[float, ...]
-    active: tuple[int, ...]
-    evicted: tuple[int, ...]
-    recalled: tuple[int, ...]
-    renewed: bool
+    text: Annotated[str, Doc("What the token added to the answer; empty for an end token.")]
+    attention: Annotated[
+        tuple[float, ...],
+        Doc(
+            "Attention of the query that generated the token to each token of `kept`: after "
+            "softmax over all keys (those of evicted tokens too), averaged over heads."
+        ),
+    ]
+    active: Annotated[
+        tuple[int, ...],
+        Doc(
+            "Visual tokens that the layers behind the selection attended to; where each layer "
+            "selects for itself, those that any of them did."
+        ),
+    ]
+    evicted: Annotated[
+        tuple[int, ...],
+        Doc("Tokens that left the active set; none where each layer selects for itself."),
+    ]
+    recalled: Annotated[tuple[int, ...], Doc("Tokens that came back into it.")]
+    reselected: Annotated[bool, Doc("The first selection isn't counted.")]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """All decoding steps of one answer.
+    """Which visual tokens an answer came from.
 
-    Args:
-        layer: whose attention this is: the one before the prune layer.
-        frames: F.
-        tokens_per_frame: N, before any compression.
-        kept: a number per frame: tokens that the language model read.
-        first_text: what the first token added; it comes from the prompt, before any step.
-        steps: in order.
+    Tokens are flat indices `frame*N + position`, ascending.
     """
 
-    layer: int
-    frames: int
-    tokens_per_frame: int
-    kept: tuple[int, ...]
-    first_text: str
-    steps: tuple[TraceStep, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As an object for JSON."""
-        return {"schema": TRACE_SCHEMA, **to_dict(self)}
+    layer: Annotated[int, Doc("Whose attention is recorded, from 0.", minimum=0)]
+    kept: Annotated[tuple[int, ...], Doc("Visual tokens that the language model read.")]
+    merged_into: Annotated[
+        tuple[int, ...] | None,
+        Doc(
+            "For each visual token the kept one that represents it: itself where it is kept, -1 "
+            "where it was dropped. Null of a method that doesn't merge, or doesn't tell."
+        ),
+    ]
+    steps: Annotated[
+        tuple[TraceStep, ...], Doc("The generated tokens; the first comes from the prefill.")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +225,7 @@ class Answer:
     """One answered question about a video; all fields but `trace` are keys of the JSON object.
 
     Args:
-        trace: what each decoding step attended to, where that was asked for.
+        trace: what each generated token attended to, where that was asked for.
     """
 
     schema: str = SCHEMA

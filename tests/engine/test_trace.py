@@ -1,13 +1,14 @@
 """A trace says what the masked reference attended to, and what came and went."""
 
-import json
+from types import SimpleNamespace
 
 import pytest
 
-from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, load
+from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.trace import check_traceable, text_pieces
+from dycoke_cli.engine.trace import text_pieces, traced_layer
 from dycoke_cli.errors import UsageError
+from dycoke_cli.verification.reference import stock_inputs
 from tests.exactness import EPS
 from tests.natural import CLIPS
 
@@ -26,13 +27,6 @@ CASES = [
     {"ttm": False, "prune_ratio": 0.5, "prune_layer": 3},
     {"variant": "published", "recall_threshold": 0.7},
 ]
-
-
-def test_a_trace_of_what_may_be_left_off_is_refused():
-    with pytest.raises(
-        UsageError, match="a trace needs decode pruning at any length: set prune_from to 0"
-    ):
-        check_traceable(DyCoke(prune_layer=2, prune_from=1))
 
 
 @pytest.mark.parametrize("clip", [None, *CLIPS])
@@ -55,31 +49,27 @@ def test_it_is_what_the_reference_did(clip, parameters):
         recall=method.recall,
         published=method.variant == "published",
     )
-    with attach(model, method, trace=True) as attachment:
+    with attach(model, method, trace=method.prune_layer - 1) as attachment:
         model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
     trace = attachment.recorder.trace([str(i) for i in range(NEW_TOKENS)])
 
-    def by_frame(tokens, numbers):
-        sums = [0.0] * frames
-        for token, number in zip(tokens, numbers, strict=True):
-            sums[choice.kept[token] // shape.tokens_per_frame] += number
-        return sums
-
-    read = range(len(choice.kept))
-    assert (trace.layer, trace.frames) == (method.prune_layer - 1, frames)
-    assert trace.tokens_per_frame == shape.tokens_per_frame
-    assert list(trace.kept) == by_frame(read, [1] * len(read))
-    assert (trace.first_text, [step.text for step in trace.steps]) == ("0", [*"12345678"])
-    before = set(read)
-    for step, attention, active in zip(trace.steps, choice.attention, choice.active, strict=True):
-        assert step.attention == pytest.approx(by_frame(read, attention), abs=EPS)
-        assert list(step.active) == by_frame(active, [1] * len(active))
-        now = set(active)
-        assert list(step.evicted) == sorted(choice.kept[token] for token in before - now)
-        assert list(step.recalled) == sorted(choice.kept[token] for token in now - before)
+    assert trace.layer == method.prune_layer - 1
+    assert trace.kept == tuple(sorted(choice.kept))
+    prefill, *steps = trace.steps
+    assert (prefill.active, prefill.evicted, prefill.recalled) == (trace.kept, (), ())
+    assert "".join(step.text for step in trace.steps) == "012345678"
+    before = set(choice.kept)
+    for step, attention, active in zip(steps, choice.attention, choice.active, strict=True):
+        by_token = dict(zip(choice.kept, attention, strict=True))
+        expected = [float(by_token[token]) for token in trace.kept]
+        assert list(step.attention) == pytest.approx(expected, abs=EPS)
+        now = {choice.kept[token] for token in active}
+        assert list(step.active) == sorted(now)
+        assert list(step.evicted) == sorted(before - now)
+        assert list(step.recalled) == sorted(now - before)
         before = now
     stats = attachment.stats[0]
-    assert sum(step.renewed for step in trace.steps) == stats.choices_renewed
+    assert sum(step.reselected for step in trace.steps) == stats.choices_renewed
     assert sum(len(step.evicted) for step in trace.steps) == stats.tokens_evicted
     assert sum(len(step.recalled) for step in trace.steps) == stats.tokens_recalled
 
@@ -99,29 +89,103 @@ def session():
     return VideoSession(loaded, Pictures(CLIPS["cut"](8), tuple(range(8))))
 
 
-def test_of_a_session(session):
-    method = DyCoke(prune_layer=2, recall_threshold=1.0)
-    traced = session.ask("What happens?", method, max_new_tokens=12, trace=True)
-    plain = session.ask("What happens?", method, max_new_tokens=12)
+METHODS = [
+    Uncompressed(),
+    DyCoke(recall_threshold=1.0),
+    DyCoke(prune_layer=2, variant="published"),
+    FastV(),
+    DyCokePlus(retain=0.4),
+    DyCokePlus(retain=0.4, prune_from=0),
+    DyCokePlus(retain=0.4, prune_from=0, per_head=True, prune_layer=5),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: str(method.name))
+def test_of_a_session(session, method):
+    method = method.suited(session.loaded.method_defaults)
+    layer = traced_layer(session.loaded.model.get_decoder().config, 9, method)
+    traced = session.ask("What happens?", method, max_new_tokens=6, trace=layer)
+    plain = session.ask("What happens?", method, max_new_tokens=6)
     trace = traced.trace
     assert plain.trace is None
     assert traced.answer == plain.answer
     assert traced.to_dict().keys() == plain.to_dict().keys()
     assert "trace" not in plain.to_dict()
-    texts = [trace.first_text, *(step.text for step in trace.steps)]
-    assert "".join(texts).strip() == traced.answer
-    assert len(trace.steps) == traced.decode.steps > 2
-    assert sum(trace.kept) == traced.tokens.visual_kept
-    assert sum(len(step.evicted) for step in trace.steps) == traced.decode.tokens_evicted
-    document = json.loads(json.dumps(trace.to_dict()))
-    assert document["schema"] == "dycoke.trace/1"
-    assert document["steps"][0]["attention"] == list(trace.steps[0].attention)
+    assert traced.tokens == plain.tokens
+    assert "".join(step.text for step in trace.steps).strip() == traced.answer
+    assert len(trace.steps) == traced.tokens.generated > 2
+    assert len(trace.kept) == traced.tokens.visual_kept
+    assert all(len(step.attention) == len(trace.kept) for step in trace.steps)
+    steps = trace.steps[1:]
+    if method.inside() is None:
+        assert sum(len(step.evicted) for step in steps) == traced.decode.tokens_evicted
+        assert sum(len(step.recalled) for step in steps) == traced.decode.tokens_recalled
+    else:
+        assert len(trace.steps[0].evicted) == len(trace.kept) - len(steps[0].active) > 0
+    attended = method.attended_tokens(len(trace.kept))
+    for step in steps:  # each layer of its own selects as many, and not the same ones
+        assert attended <= len(step.active) <= len(trace.kept)
 
 
-@pytest.mark.parametrize("method", [Uncompressed(), FastV(), DyCoke(kv_prune=False)])
-def test_of_a_method_without_decode_pruning(session, method):
-    with pytest.raises(UsageError, match=f"the method {method.name} doesn't do as it is set"):
-        session.ask("What happens?", method, trace=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [Uncompressed(), DyCokePlus(retain=1.0, prune_from=0)])
+def test_attention_is_that_of_stock_eager(session, method):
+    """All keys are there, so it is what `output_attentions` gives, token by token."""
+    model, layer = session.loaded.model, 8
+    answer = session.ask("What happens?", method, max_new_tokens=5, trace=layer)
+    inputs = stock_inputs(session, "What happens?")
+    visual = (inputs["input_ids"][0] == model.config.video_token_id).nonzero().flatten()
+    visual = visual[: session.video.visual]
+    stock = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        out = model.generate(
+            **inputs,
+            max_new_tokens=5,
+            do_sample=False,
+            output_attentions=True,
+            return_dict_in_generate=True,
+        )
+    finally:
+        model.set_attn_implementation(stock)
+    if method.name == "dycoke-plus":  # its answer goes other ways behind the prompt
+        out.attentions = out.attentions[:1]
+    for step, layers in zip(answer.trace.steps, out.attentions, strict=False):
+        expected = layers[layer][0, :, -1, visual].mean(0)
+        assert list(step.attention) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_where_tokens_went(session):
+    """Of DyCoke into the same place of an earlier frame; of coverage into its window."""
+    frames, per_frame = session.video.frames, session.video.tokens_per_frame
+    for method, window in ((DyCoke(), 4), (DyCokePlus(retain=0.3), 8)):
+        trace = session.ask("What happens?", method, max_new_tokens=2, trace=1).trace
+        into = trace.merged_into
+        assert len(into) == frames * per_frame
+        for token, target in enumerate(into):
+            assert target in trace.kept
+            assert (target == token) == (token in trace.kept)
+            assert token // per_frame // window == target // per_frame // window
+            if method.name == "dycoke":
+                assert target % per_frame == token % per_frame
+                assert target <= token
+    plain = session.ask("What happens?", Uncompressed(), max_new_tokens=2, trace=1).trace
+    assert plain.merged_into is None
+
+
+def test_the_traced_layer_is_before_any_selection(session):
+    config = session.loaded.model.get_decoder().config
+    assert traced_layer(config, 9) == 8
+    assert traced_layer(config, 9, DyCoke(prune_layer=4), FastV(prune_layer=2)) == 1
+    assert traced_layer(config, 9, DyCokePlus(prune_from=0)) == 8
+    with pytest.raises(UsageError, match="dp_cache device, not host"):
+        traced_layer(config, 9, DyCokePlus(dp_cache="host"))
+    sliding = SimpleNamespace(
+        num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2
+    )
+    assert traced_layer(sliding, 3) == 1
+    with pytest.raises(UsageError, match="none of the model's first 1 layers attends to every"):
+        traced_layer(sliding, 1)
 
 
 def test_pieces_of_characters_wait_for_the_rest():

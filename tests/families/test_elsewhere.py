@@ -101,7 +101,7 @@ def told(loaded: LoadedModel, method: Method) -> Told:
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
         answers += ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     pruning = method.pruning()
-    traced = pruning is not None and pruning.own is None
+    traced = pruning.layer - 1 if pruning is not None and pruning.selector else None
     more = QUESTIONS[2:] if answers else QUESTIONS[:2]
     for question in more:
         answers.append(sessions[1].ask(question, method, max_new_tokens=NEW_TOKENS, trace=traced))
@@ -110,7 +110,9 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     for answer in answers:
         told.exact.append((answer.answer, answer.tokens, answer.decode))
         for step in answer.trace.steps if answer.trace else ():
-            told.exact.append((step.text, step.active, step.evicted, step.recalled, step.renewed))
+            told.exact.append(
+                (step.text, step.active, step.evicted, step.recalled, step.reselected)
+            )
             told.rounded.append(torch.tensor(step.attention))
     return told
 

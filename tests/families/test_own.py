@@ -224,5 +224,3 @@ def test_what_is_reported_is_what_was_read() -> None:
     every = session.ask(QUESTION, Stage2(prune_ratio=0.6), max_new_tokens=6)
     assert every.tokens.visual_read_per_step == int(kept * 0.4)
     assert every.flops.decode < found.flops.decode < every.flops.uncompressed
-    with pytest.raises(UsageError, match="a trace shows the selection of one layer"):
-        session.ask(QUESTION, Stage2(), trace=True)

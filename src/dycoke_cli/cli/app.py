@@ -19,6 +19,7 @@ from dycoke_cli.cli import (
     doctor,
     eval,
     eval_report,
+    inspect,
     methods,
     models,
     output,
@@ -50,6 +51,7 @@ app.command("ask", brief=ask.BRIEF)(ask.ask)
 app.command("chat", brief=chat.BRIEF)(chat.chat)
 app.command("serve", brief=serve.BRIEF)(serve.serve)
 app.command("batch", brief=batch.BRIEF)(batch.batch)
+app.command("inspect", brief=inspect.BRIEF)(inspect.inspect)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("methods")(methods.methods)
@@ -68,7 +70,17 @@ _COMMANDS |= {each.name for each in app.registered_groups}
 # The document that each command prints with --json.
 _DOCUMENTS = {"ask": "answer"} | {
     name: name
-    for name in ("bench", "cache", "doctor", "eval", "methods", "models", "probe", "verify")
+    for name in (
+        "bench",
+        "cache",
+        "doctor",
+        "eval",
+        "inspect",
+        "methods",
+        "models",
+        "probe",
+        "verify",
+    )
 }
 
 

@@ -99,6 +99,12 @@ def _eval_list() -> Mapping[str, Part]:
     return {"list": Part(BenchmarkList), "error": _failure()}
 
 
+def _inspect() -> Mapping[str, Part]:
+    from dycoke_cli.inspect.inspection import Inspection
+
+    return {"inspection": Part(Inspection), "error": _failure("video", "question")}
+
+
 def _methods() -> Mapping[str, Part]:
     from dycoke_cli.cli.methods import MethodList
 
@@ -152,6 +158,12 @@ DOCUMENTS = {
     ),
     "eval-list": Document(
         "dycoke.eval-list/1", "The benchmarks of `dycoke eval --list`.", _eval_list
+    ),
+    "inspect": Document(
+        "dycoke.inspect/1",
+        "What each method kept of a video, and what each token of the answer attended to: "
+        "`dycoke inspect`.",
+        _inspect,
     ),
     "methods": Document(
         "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods

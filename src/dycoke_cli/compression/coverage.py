@@ -6,6 +6,7 @@ its best value (Nemhauser, Wolsey and Fisher 1978).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -155,20 +156,37 @@ def cover_and_merge(
 
     alike = similarities(tokens, frames, window)
     kept = most_covering(alike, count).sort().values.to(tokens.device)
-    is_kept = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    is_kept[kept] = True
     exact = torch.promote_types(tokens.dtype, torch.float32)
     means = [tokens[:0].to(exact)]
-    lengths = [len(matrix) for matrix in alike]
-    for matrix, inside, of_window in zip(
-        alike, is_kept.split(lengths), tokens.split(lengths), strict=True
-    ):
-        own = inside.nonzero()[:, 0]
-        numbers = torch.arange(len(own), device=own.device)
-        if len(own):
-            owner = matrix[own].max(0).indices
-            owner[own] = numbers  # a copy of it may be kept as well
-            # A product, since adding by index has no fixed order on an accelerator.
-            belongs = (owner == numbers[:, None]).to(exact)
-            means.append(belongs @ of_window.to(exact) / belongs.sum(1, keepdim=True))
+    first = 0
+    for owner in owners(alike, kept):
+        of_window = tokens[first : first + len(owner)].to(exact)
+        own = kept[(kept >= first) & (kept < first + len(owner))]
+        # A product, since adding by index has no fixed order on an accelerator.
+        belongs = (owner == own[:, None]).to(exact)
+        means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
+        first += len(owner)
     return kept, torch.cat(means)
+
+
+def owners(alike: list[torch.Tensor], kept: torch.Tensor) -> Iterator[torch.Tensor]:
+    """For each token the kept one that represents it best, window by window.
+
+    Args:
+        alike: of `similarities`.
+        kept: `[M]`, int64, ascending.
+
+    Yields:
+        For each window `[n]`, int64; -1 where nothing of the window is kept. Ties go to the lower
+        index.
+    """
+    first = 0
+    for matrix in alike:
+        own = kept[(kept >= first) & (kept < first + len(matrix))] - first
+        if len(own):
+            owner = own[matrix[own].max(0).indices]
+            owner[own] = own  # a copy of it may be kept as well
+            yield owner + first
+        else:
+            yield own.new_full((len(matrix),), -1)
+        first += len(matrix)

@@ -72,6 +72,35 @@ def kept_tokens(
     )
 
 
+def merged_into(
+    kept: torch.Tensor, frames: int, per_frame: int, window: int = 4, variant: str = "paper"
+) -> torch.Tensor:
+    """For each token the kept one that represents it: that at its position in an earlier frame.
+
+    Args:
+        kept: `[M]`, int64: of `keep_indices`.
+        frames: F.
+        per_frame: N.
+        window: as of `keep_indices`.
+        variant: likewise.
+
+    Returns:
+        `[F*N]`, int64; -1 in a frame that the published code drops whole.
+    """
+    import torch
+
+    is_kept = torch.zeros(frames * per_frame, dtype=torch.bool)
+    is_kept[kept.cpu()] = True
+    is_kept = is_kept.view(frames, per_frame)
+    into = torch.arange(frames * per_frame).view(frames, per_frame)
+    into[~is_kept] = -1
+    for frame, reference in comparisons(frames, window, variant):
+        if reference is not None:
+            # What it was compared with may have been dropped for an even earlier one.
+            into[frame] = torch.where(is_kept[frame], into[frame], into[reference])
+    return into.flatten()
+
+
 def comparisons(frames: int, window: int, variant: str) -> Iterator[tuple[int, int | None]]:
     """Yield (frame, the frame it is compared with, or None to keep it whole), in reading order."""
     if variant == "published":

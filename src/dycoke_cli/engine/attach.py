@@ -49,7 +49,7 @@ def attach(
     model: Any,
     method: Method,
     *,
-    trace: bool = False,
+    trace: int | None = None,
     prefix: PrefixCache | None = None,
     videos: Sequence[Sequence[Encoded]] = (),
     flat: bool = True,
@@ -60,7 +60,8 @@ def attach(
         model: a stock model of a family that has a layout.
         method: its selections are made for each sequence of a batch alone; a parameter that is None
             takes the model's default.
-        trace: record each decoding step of a method with decode pruning.
+        trace: the layer whose attention is recorded, of the first sequence, with what is active;
+            see `trace.traced_layer`. None records nothing.
         prefix: of the video that every prompt is about: what it holds isn't computed again, and
             only the last position's logits are wanted.
         videos: those of each sequence, where they were encoded before; else one is encoded while
@@ -95,14 +96,14 @@ class Attachment:
     Attributes:
         stats: counts of the newest `generate()` call, for each sequence of its batch; empty before
             the first call.
-        recorder: the steps of that call, or None where they aren't recorded.
+        recorder: what that call attended to, or None where it isn't recorded.
     """
 
     def __init__(
         self,
         model: Any,
         method: Method,
-        trace: bool,
+        trace: int | None,
         prefix: PrefixCache | None,
         videos: Sequence[Sequence[Encoded]],
         flat: bool,
@@ -186,8 +187,8 @@ class Attachment:
             return None  # a prompt without a video: nothing to compress
         check_prefill(kwargs, self._method, module)
         check_mask(inputs.mask)
-        if self._trace and sum(map(len, layouts)) > 1:
-            raise UsageError("a trace is of one video, not of several")
+        if self._trace is not None and (len(layouts) > 1 or len(layouts[0]) > 1):
+            raise UsageError("a trace is of one question about one video, not of several")
         tail = family_of(self._model.config).tail
         prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
         selections = select(self._method, prompts, self._videos, recorded, merged)
@@ -198,9 +199,13 @@ class Attachment:
             self._method,
             module.config,
             make_mask=self._own_mask(inputs),
-            trace=self._trace,
         )
         call.flat = self._flat
+        self.recorder = None
+        if self._trace is not None:
+            features = layouts[0][0].grid(prompts.embeddings[0])
+            into = self._method.merged_into(features, selections[0].kept)
+            self.recorder = call.recorder = Recorder(self._trace, selections[0].kept, into)
         for sequence, shown, chosen in zip(call.sequences, layouts, selections, strict=True):
             sequence.stats.kept_by_video = kept_of_each(chosen.kept, shown)
         last_only = inputs.last_logits_only or self._chunks.prefix is not None
@@ -208,7 +213,6 @@ class Attachment:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
         self._calls[kwargs["past_key_values"]] = call
         self.stats = [sequence.stats for sequence in call.sequences]
-        self.recorder = call.sequences[0].recorder
         return args, kwargs
 
     def _own_mask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,6 @@ class ShortenedSequence:
             counted; empty in a sequence without a video.
         stats: counts the selections.
         selector: the selection of each decoding step, or None.
-        recorder: records each step, or None.
         selected: visual tokens that each pruned layer selects for itself at each step, or None.
     """
 
@@ -35,7 +35,6 @@ class ShortenedSequence:
     visual: torch.Tensor
     stats: DecodeStats
     selector: Selector | None = None
-    recorder: Recorder | None = None
     selected: int | None = None
 
     @property
@@ -52,8 +51,6 @@ class ShortenedSequence:
         assert self.selector is not None
         active = self.selector.step(attention)
         self.stats.step(active, self.selector.reselections)
-        if self.recorder is not None:
-            self.recorder.step(attention, active, self.selector.reselections)
         return active
 
 
@@ -72,6 +69,7 @@ class Call:
         deepstack: what is added behind the first layers during prefill, or None.
         in_prefill: whether no decoding step was made yet.
         flat: whether decoding steps may be made by `flat_decode`.
+        recorder: records what the first sequence attends to, or None.
     """
 
     sequences: list[ShortenedSequence]
@@ -83,6 +81,7 @@ class Call:
     deepstack: DeepStack | None = None
     in_prefill: bool = True
     flat: bool = True
+    recorder: Recorder | None = None
 
     @property
     def store(self) -> KVStore | None:
@@ -100,6 +99,8 @@ class Call:
         for sequence in self.sequences:
             if sequence.selected is not None:
                 sequence.stats.own_step(sequence.selected)
+        if self.recorder is not None:
+            self.recorder.begin_step()
         if self.store is not None:
             self.store.begin_step()
             return step | {CALL_ARGUMENT: self}
@@ -127,6 +128,26 @@ class Call:
             return pruning.pruned(args, kwargs, number)
         return args, kwargs
 
+    def record(self, layer_idx: int, attention: Callable[[], torch.Tensor]) -> None:
+        """Record what the first sequence's last query attends to in a layer, where that is wanted.
+
+        Args:
+            layer_idx: the layer.
+            attention: computes `[K]`, float32: to all keys that its cache handed out.
+        """
+        if self.recorder is not None and layer_idx == self.recorder.layer:
+            places = self.sequences[0].visual
+            if self.store is not None and not self.in_prefill:
+                places = self.store.visual_places(layer_idx, places)
+            self.recorder.attend(attention(), places)
+
+    def record_selected(self, layer_idx: int) -> None:
+        """Record what a layer selected for itself in this step, where that is wanted."""
+        if self.recorder is not None and self.store is not None:
+            selected = self.store.selected(layer_idx)
+            if selected is not None:
+                self.recorder.select_in_layer(selected)
+
     def scores_at(self, layer_idx: int) -> bool:
         """Whether this forward's selection is made from the attention of this layer."""
         if self.in_prefill:
@@ -148,12 +169,15 @@ class Call:
         if self.in_prefill:
             assert self.token_pruning is not None
             kept = self.token_pruning.select(to_visual[0])
-            self.sequences[0].stats.visual_after_pruning = kept
+            self.sequences[0].stats.visual_after_pruning = len(kept)
+            if self.recorder is not None:
+                self.recorder.select(kept)
             return
         assert self.store is not None
-        self.store.arrange(
-            [
-                None if sequence.selector is None else sequence.select(weights)
-                for sequence, weights in zip(self.sequences, to_visual, strict=True)
-            ]
-        )
+        active = [
+            None if sequence.selector is None else sequence.select(weights)
+            for sequence, weights in zip(self.sequences, to_visual, strict=True)
+        ]
+        if self.recorder is not None and active[0] is not None:
+            self.recorder.select(active[0], self.sequences[0].stats.choices_renewed)
+        self.store.arrange(active)

@@ -16,7 +16,7 @@ class GenerationOptions:
     """How an answer is generated.
 
     Args:
-        trace: record decode attention, for `Answer.trace`.
+        trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
 
     Raises:
         UsageError: a value out of range.
@@ -27,7 +27,7 @@ class GenerationOptions:
     seed: Annotated[
         int | None, Param("Sampling seed, to repeat an answer.", default="a new one each time")
     ] = None
-    trace: bool = False
+    trace: int | None = None
 
     def __post_init__(self) -> None:
         check_all(self)

@@ -19,7 +19,7 @@ from dycoke_cli.engine.model_inputs import arguments_at
 from dycoke_cli.engine.selecting import Prompts
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.token_pruning import TokenPruning
-from dycoke_cli.engine.trace import DecodeStats, Recorder
+from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 
@@ -32,7 +32,6 @@ def shorten(
     config: Any,
     *,
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
-    trace: bool = False,
 ) -> tuple[dict[str, Any], Call]:
     """Drop what the method doesn't keep from everything that has one value per token.
 
@@ -46,7 +45,6 @@ def shorten(
         config: of the text decoder.
         make_mask: makes the decoder's attention mask from its other arguments and the tokens
             `[B, R]` that are read; None where the decoder makes its own from the padding.
-        trace: whether each decoding step is recorded.
 
     Returns:
         The arguments of the shortened prefill, and what its decoding steps need. Sequences that
@@ -73,7 +71,7 @@ def shorten(
     positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
 
     sequences = [
-        _sequence(padding, visual, layout, chosen, method, trace)
+        _sequence(padding, visual, layout, chosen, method)
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
     # Not the count of tokens that may stand in front of time, height and width.
@@ -195,20 +193,15 @@ def _sequence(
     layout: Layout | None,
     kept: torch.Tensor,
     method: Method,
-    trace: bool,
 ) -> ShortenedSequence:
     pruning = method.pruning()
     # A sequence without a video has nothing to choose from.
     if pruning is not None and len(kept) < max(1, pruning.least):
         pruning = None
-    recorder = None
-    if trace and pruning is not None and pruning.selector is not None and layout is not None:
-        recorder = Recorder(pruning.layer - 1, layout, kept)
     return ShortenedSequence(
         padding=padding,
         visual=visual + padding,  # counted with the padding, as the cache's slots are
         stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),
         selector=pruning.selector if pruning else None,
-        recorder=recorder,
         selected=method.attended_tokens(len(kept)) if pruning and pruning.own else None,
     )

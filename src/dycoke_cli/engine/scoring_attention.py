@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -115,6 +116,10 @@ def _scoring(stock: Attention, name: str) -> Attention:
     ) -> Any:
         call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
         if call is not None:
+            call.record(
+                module.layer_idx,
+                partial(attention_to_keys, query[:1, :, -1:], key[:1], kwargs["scaling"]),
+            )
             if call.store is not None and not call.in_prefill:
                 # A mask made for layer 0 has the wrong length for a pruned layer.
                 key, value, attention_mask = call.store.attended(
@@ -122,6 +127,7 @@ def _scoring(stock: Attention, name: str) -> Attention:
                 )
                 if attention_mask is not None and "flash" not in name:
                     attention_mask = attention_mask[:, None, None]
+                call.record_selected(module.layer_idx)
             if call.scores_at(module.layer_idx):
                 # The last query of a prompt sees every key, too.
                 last = query[:, :, -1:]

@@ -22,7 +22,7 @@ from dycoke_cli.engine.memory.expected_bytes import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, Prompt, inject_videos, together, without_video
-from dycoke_cli.engine.trace import check_traceable, text_pieces
+from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
@@ -116,9 +116,8 @@ class VideoSession:
             generation: fields of `GenerationOptions`, such as `max_new_tokens=64`.
 
         Raises:
-            UsageError: a combination that isn't supported (a trace of a method without decode
-                pruning, too), or a prompt longer than the model's context (with the number of
-                frames that fits).
+            UsageError: a combination that isn't supported, or a prompt longer than the model's
+                context (with the number of frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
         options = GenerationOptions(**generation)
@@ -266,8 +265,6 @@ def ask_together(
     with faults_of(loaded):
         method = method.suited(loaded.method_defaults)
         check_tower(loaded.model.config, method)
-        if options.trace:
-            check_traceable(method)
         prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
     ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
@@ -373,8 +370,10 @@ def _generate(
     prefix = session.prefix_for(method) if len(questions) == 1 else None
     fast = session.loaded.kernels == "fast"
     attached: Any = chunked_prefill(model, prefix, batch.placeholders)
-    decoding = nullcontext() if method.name != "none" or not fast else flat_without_method(model)
-    if method.name != "none":
+    # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
+    stock = method.name == "none" and options.trace is None
+    decoding = flat_without_method(model) if stock and fast else nullcontext()
+    if not stock:
         attached = attach(
             model,
             method,
@@ -397,7 +396,7 @@ def _generate(
         for generated, stats in zip(outputs, attachment.stats, strict=True):
             # A batch goes on until its longest answer ends.
             generated.stats = stats.until(len(generated.tokens) - 1)
-    if options.trace:
+    if options.trace is not None:
         pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
         outputs[0].trace = attachment.recorder.trace(pieces)
     return outputs

@@ -29,8 +29,8 @@ class TokenPruning:
         self._kept = torch.arange(len(visual))
         self.tokens = torch.arange(length)
 
-    def select(self, attention: torch.Tensor) -> int:
-        """Make the selection; return how many visual tokens it keeps.
+    def select(self, attention: torch.Tensor) -> torch.Tensor:
+        """Make the selection; return the visual tokens `[A]`, int64, ascending, that it keeps.
 
         Args:
             attention: `[V]`, float32: of the prompt's last token to each visual token, in the
@@ -42,7 +42,7 @@ class TokenPruning:
         stays[visual] = False
         stays[visual[kept]] = True
         self.tokens, self._kept = stays.nonzero().flatten(), kept
-        return len(kept)
+        return kept
 
     def pruned(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int

@@ -1,6 +1,6 @@
-"""Statistics of the decoding steps of a sequence, and on request a trace of each step.
+"""Statistics of the decoding steps of a sequence, and on request a trace of each token.
 
-A trace has the attention to each frame, and which tokens were evicted and recalled.
+A trace has the attention to each visual token, and which were active, evicted and recalled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import Layout
 from dycoke_cli.result import Trace, TraceStep
 
 
@@ -110,94 +109,148 @@ class DecodeStats:
         )
 
 
-class Recorder:
-    """Records the steps of one sequence, to be evaluated at the end.
-
-    Attributes:
-        kept: `[V]`, int64: the visual tokens that the language model read.
+@dataclass
+class _Record:
+    """What the forward that generates a token attends to.
 
     Args:
-        layer: that gives the attention.
-        layout: of the prompt.
-        kept: `[V]`, int64: the visual tokens that the language model read, by `frame*N + position`.
+        active: which of the tokens that were read, `[A]`, int64, ascending.
+        reselections: by then.
+        attention: `[V]`, float32, to each of the tokens that were read.
+        by_layer: of each layer that selects for itself `[n]`, int64, in any order.
     """
 
-    def __init__(self, layer: int, layout: Layout, kept: torch.Tensor) -> None:
-        self._layer = layer
-        self._frames, self._per_frame = layout.frames, layout.tokens_per_frame
-        self.kept = kept.cpu()
-        self._steps: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+    active: torch.Tensor
+    reselections: int = 0
+    attention: torch.Tensor | None = None
+    by_layer: list[torch.Tensor] = field(default_factory=list)
 
-    def step(self, attention: torch.Tensor, active: torch.Tensor, reselections: int) -> None:
-        """Note one step.
+
+class Recorder:
+    """Records what each forward of one sequence attends to, to be evaluated at the end.
+
+    Attributes:
+        layer: whose attention is recorded.
+        kept: `[V]`, int64: the visual tokens that the language model read, in reading order.
+
+    Args:
+        layer: a layer that no other one's selection prunes.
+        kept: `[V]`, int64: the visual tokens that the language model read, by `frame*N + position`.
+        merged_into: see `Method.merged_into`.
+    """
+
+    def __init__(
+        self, layer: int, kept: torch.Tensor, merged_into: torch.Tensor | None = None
+    ) -> None:
+        self.layer = layer
+        self.kept = kept.cpu()
+        self._merged_into = merged_into
+        self._records = [_Record(torch.arange(len(self.kept)))]
+
+    def begin_step(self) -> None:
+        """A decoding step begins; what is active stays so until something else is selected."""
+        last = self._records[-1]
+        self._records.append(_Record(last.active, last.reselections))
+
+    def attend(self, attention: torch.Tensor, places: torch.Tensor) -> None:
+        """Note the attention of the forward's last query.
 
         Args:
-            attention: `[V]`, float32, of the step's query to each token that was read.
-            active: `[A]`, int64, ascending: those of them that are active.
+            attention: `[K]`, float32, to all keys; of a chunk of the prompt before its last one
+                perhaps not yet to all visual tokens, which counts for nothing.
+            places: `[V]`, int64: where the visual tokens are among them.
+        """
+        if int(places.max()) < len(attention):
+            self._records[-1].attention = attention[places.to(attention.device)]
+
+    def select(self, active: torch.Tensor, reselections: int = 0) -> None:
+        """Note a selection.
+
+        Args:
+            active: `[A]`, int64, ascending: those of the tokens that were read that are active.
             reselections: reselections so far, the first selection not counted.
         """
-        self._steps.append((attention, active, reselections))
+        self._records[-1].active, self._records[-1].reselections = active, reselections
+
+    def select_in_layer(self, selected: torch.Tensor) -> None:
+        """Note what a layer selected for itself, `[n]`, int64, in any order."""
+        self._records[-1].by_layer.append(selected)
 
     @property
     def active(self) -> tuple[torch.Tensor, ...]:
-        """For each step `[A]`, int64, ascending: which of the tokens that were read are active."""
-        return tuple(active for _, active, _ in self._steps)
+        """For each decoding step `[A]`, int64, ascending: which of the tokens read are active."""
+        return tuple(record.active for record in self._records[1:])
 
     def trace(self, pieces: list[str]) -> Trace:
         """What happened; `pieces` has the text of each token, the first of them from the prompt."""
+        order = self.kept.argsort()
         was_active = torch.ones(len(self.kept), dtype=torch.bool)
-        renewals_before = 0
-        steps = []
-        for text, (attention, active, reselections) in zip(pieces[1:], self._steps, strict=True):
+        reselections, steps = 0, []
+        # Of an answer that was ended at a token which isn't part of it, there may be one more.
+        for text, record in zip(pieces, self._records, strict=False):
+            assert record.attention is not None, "the layer is one of the decoder's"
             is_active = torch.zeros_like(was_active)
-            is_active[active.cpu()] = True
+            is_active[record.active.cpu()] = True
+            of_layers = torch.zeros_like(was_active)
+            for selected in record.by_layer:
+                of_layers[selected.cpu()] = True
             steps.append(
                 TraceStep(
                     text=text,
-                    attention=tuple(self._by_frame(attention.cpu()).tolist()),
-                    active=tuple(self._by_frame(is_active.long()).tolist()),
+                    attention=tuple(record.attention.cpu()[order].tolist()),
+                    active=self._tokens(of_layers if record.by_layer else is_active),
                     evicted=self._tokens(was_active & ~is_active),
                     recalled=self._tokens(is_active & ~was_active),
-                    renewed=reselections > renewals_before,
+                    reselected=record.reselections > reselections,
                 )
             )
-            was_active, renewals_before = is_active, reselections
-        kept = self._by_frame(torch.ones_like(self.kept))
+            was_active, reselections = is_active, record.reselections
         return Trace(
-            layer=self._layer,
-            frames=self._frames,
-            tokens_per_frame=self._per_frame,
-            kept=tuple(kept.tolist()),
-            first_text=pieces[0],
+            layer=self.layer,
+            kept=tuple(self.kept[order].tolist()),
+            merged_into=None if self._merged_into is None else tuple(self._merged_into.tolist()),
             steps=tuple(steps),
         )
-
-    def _by_frame(self, numbers: torch.Tensor) -> torch.Tensor:
-        return numbers.new_zeros(self._frames).index_add(0, self.kept // self._per_frame, numbers)
 
     def _tokens(self, which: torch.Tensor) -> tuple[int, ...]:
         return tuple(self.kept[which].sort().values.tolist())
 
 
-def check_traceable(method: Method) -> None:
-    """Refuse a method without decode pruning by the attention of one layer.
+def traced_layer(config: Any, default: int, *methods: Method) -> int:
+    """A layer whose attention to all visual tokens that were read can be recorded.
+
+    It is the one before the first layer that any of the methods prunes by the selection of another
+    layer, or the one before `default`.
+
+    Args:
+        config: of the text decoder.
+        default: the model's own prune layer.
+        methods: suited to the model.
 
     Raises:
-        UsageError: such a method.
+        UsageError: none of the layers so far attends to every token; or visual keys are in main
+            memory, where each layer selects for itself.
     """
-    pruning = method.pruning()
-    if pruning is not None and pruning.own is not None:
+    before = default
+    for method in methods:
+        pruning, inside = method.pruning(), method.inside()
+        if pruning is not None and pruning.own is not None and pruning.dp_cache != "device":
+            raise UsageError(
+                f"what the method {method.name} attends to can be shown with dp_cache device, not "
+                f"{pruning.dp_cache}: keys that are in main memory have no attention"
+            )
+        if pruning is not None and pruning.selector is not None:
+            before = min(before, pruning.layer)
+        if inside is not None:
+            before = min(before, inside.layer)
+    types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    whole = [layer for layer in range(before) if types[layer] == "full_attention"]
+    if not whole:
         raise UsageError(
-            "a trace shows the selection of one layer, and here each selects for itself; take "
-            "scorer=layer, or dycoke"
+            f"none of the model's first {before} layers attends to every token, so there is no "
+            "attention to show"
         )
-    if pruning is not None and pruning.least:
-        raise UsageError("a trace needs decode pruning at any length: set prune_from to 0")
-    if pruning is None:
-        raise UsageError(
-            f"a trace shows decode pruning, which the method {method.name} doesn't do as it is "
-            "set; take dycoke (with a prune_ratio of 0 all tokens stay active)"
-        )
+    return whole[-1]
 
 
 def text_pieces(tokenizer: Any, tokens: list[int]) -> list[str]:

@@ -66,7 +66,7 @@ def attached_run(session: VideoSession, prompt: Prompt, method: Method, new_toke
     model = session.loaded.model
     around: Any = nullcontext()
     if method.name != "none":
-        around = attach(model, method, trace=method.pruning() is not None)
+        around = attach(model, method, trace=None if method.pruning() is None else 0)
     with inject_videos(model, [prompt.videos], prompt.placeholders), around as attachment:
         run = generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, new_tokens)
     recorder = None if attachment is None else attachment.recorder

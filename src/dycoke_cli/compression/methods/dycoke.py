@@ -158,6 +158,13 @@ class DyCoke(Method):
             return super().select(features)
         return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
 
+    def merged_into(self, features: torch.Tensor, kept: torch.Tensor) -> torch.Tensor | None:
+        """The token at the same place in the frame that it was compared with."""
+        if not self.ttm:
+            return None
+        frames, per_frame = features.shape[:2]
+        return ttm.merged_into(kept, frames, per_frame, self.window, self.variant)
+
     def merging(self) -> str | None:
         """TTM, where it is on."""
         return "TTM" if self.ttm else None

@@ -150,6 +150,23 @@ class KVStore(Cache):
         """
         return key, value, self.mask(layer_idx, key)
 
+    def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
+        """Where the first sequence's visual tokens are among the keys of a layer, in a step.
+
+        Args:
+            layer_idx: a layer that isn't pruned by the selection of another one.
+            visual: `[V]`, int64: where they are in the prompt, padding counted.
+        """
+        return visual
+
+    def selected(self, layer_idx: int) -> torch.Tensor | None:
+        """The visual tokens of the first sequence that a layer selected for itself in this step.
+
+        Returns:
+            `[n]`, int64, by number, in any order, perhaps repeated; None where it selects none.
+        """
+        return None
+
     def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
         """Which of the keys that `update` handed out each sequence attends to in a decoding step.
 

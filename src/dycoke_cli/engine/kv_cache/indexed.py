@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from typing_extensions import override
 
 from dycoke_cli.engine.kv_cache import KVStore, with_sequence
 from dycoke_cli.engine.kv_cache.batch_layout import BatchLayout
@@ -94,6 +95,21 @@ class IndexedStore(KVStore):
             return layer.read(query, scaling)
         return super().attended(layer_idx, query, key, value, scaling)
 
+    @override
+    def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
+        layer = self.layers[layer_idx]
+        if not isinstance(layer, IndexedLayer):
+            return visual
+        # Visual tokens stand behind the padding, and text behind them.
+        return self._paddings[0] + torch.arange(len(visual), device=visual.device)
+
+    @override
+    def selected(self, layer_idx: int) -> torch.Tensor | None:
+        layer = self.layers[layer_idx]
+        if not isinstance(layer, IndexedLayer):
+            return None
+        return layer.selected[0].flatten()
+
     @property
     def nbytes(self) -> int:
         """Bytes held on all devices and in main memory, indexes and the shared buffer included."""
@@ -106,6 +122,9 @@ class IndexedLayer(KVLayer):
     Until then entries are in reading order, which later chunks of a prompt attend to. Offloaded,
     visual tokens are in main memory, where each step fetches those that it selects; the index, and
     text, are on the device.
+
+    Attributes:
+        selected: of the newest step; see `KeySelection.select`.
 
     Args:
         batch: where the tokens are.
@@ -172,6 +191,7 @@ class IndexedLayer(KVLayer):
             batch.is_visual,
             _with_generated(batch.is_text, generated),
         )
+        self.selected = selected
         kept = self._fetched(selected, text) if self._host else self._gathered(selected, text)
         self._read_bytes = sum(part.nbytes for part in kept) + self._index.nbytes
         keys, values = (part.transpose(1, 2) for part in kept)

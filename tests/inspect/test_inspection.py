@@ -1,0 +1,110 @@
+"""What an inspection says is what the methods and the model do, computed without it."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
+from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.selection import Given
+from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_question, pictures
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.video import Sampling, read
+from tests.cli.harness import ROOT
+
+QUESTION = "What happens?"
+METHODS = [DyCoke(recall_threshold=1.0), Uncompressed(), DyCokePlus(retain=0.3), FastV()]
+
+
+@pytest.fixture(scope="module")
+def session() -> VideoSession:
+    clip = read(ROOT / "sample_videos" / "move.mp4", Sampling(frames=6))
+    return VideoSession(load("mini", device="cpu", dtype="float32"), clip)
+
+
+@pytest.fixture(scope="module")
+def found(session: VideoSession) -> Inspection:
+    options = GenerationOptions(max_new_tokens=6)
+    return inspect_question(session, "move.mp4", QUESTION, METHODS, options)
+
+
+def test_the_document_fits_its_schema(found: Inspection) -> None:
+    document = to_dict(found)
+    jsonschema.validate(document, read_schema("inspect"))
+    assert [each["method"]["name"] for each in document["methods"]] == [
+        method.name for method in METHODS
+    ]
+
+
+def test_kept_tokens_are_those_of_the_method_called_directly(
+    session: VideoSession, found: Inspection
+) -> None:
+    encoded = encode_video(session.loaded.model, session.loaded.family, session.video)
+    frames, count = session.video.frames, session.video.tokens_per_frame
+    features = encoded.embeddings[: frames * count].view(frames, count, -1)
+    for method, each in zip(METHODS, found.methods, strict=True):
+        expected = method.choose(Given(features)).kept
+        assert each.trace.kept == tuple(sorted(expected.tolist())), method.name
+
+
+def test_evicted_and_recalled_are_those_of_a_brute_force(session: VideoSession) -> None:
+    """The rule of the paper in so many words, from the attention that was recorded."""
+    method = DyCoke(recall_threshold=0.97, prune_ratio=0.6)
+    trace = session.ask(QUESTION, method, max_new_tokens=12, trace=8).trace
+    assert trace is not None
+    before, active, reference = set(trace.kept), None, None
+    moved = 0
+    for step in trace.steps[1:]:
+        attention = torch.tensor(step.attention, dtype=torch.float64)
+        if active is None or attention @ reference / attention.norm() / reference.norm() < 0.97:
+            ranked = sorted(range(len(attention)), key=lambda i: (-step.attention[i], i))
+            active = {trace.kept[i] for i in ranked[: int(len(ranked) * 0.4)]}
+            reference = attention
+        assert set(step.active) == active
+        assert step.evicted == tuple(sorted(before - active))
+        assert step.recalled == tuple(sorted(active - before))
+        moved += len(step.recalled)
+        before = active
+    assert moved, "else nothing was recalled, and half of this proves nothing"
+
+
+def test_all_are_recorded_in_one_layer(found: Inspection) -> None:
+    assert {each.trace.layer for each in found.methods} == {1}  # before FastV's layer
+
+
+def test_a_question_that_the_model_cannot_understand(session: VideoSession) -> None:
+    with pytest.raises(UsageError, match="the model wasn't asked: it only knows"):
+        inspect_question(
+            session, "v", "Why did the senator resign?", [Method()], GenerationOptions()
+        )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "grid", "aspect", "expected"),
+    [
+        (196, None, 0.5, (14, 14)),
+        (180, [8, 24, 30], 1.0, (12, 15)),  # patches, of which 2 × 2 are a token
+        (720, [8, 24, 30], 1.0, (24, 30)),
+        (24, None, 0.6, (4, 6)),
+        (24, None, 1.7, (6, 4)),
+        (7, None, 0.9, (1, 7)),
+    ],
+)
+def test_the_grid(
+    tokens: int, grid: list[int] | None, aspect: float, expected: tuple[int, int]
+) -> None:
+    inputs = {} if grid is None else {"video_grid_thw": torch.tensor([grid])}
+    assert grid_shape(tokens, inputs, aspect) == expected
+
+
+def test_pictures_are_the_frames(session: VideoSession, found: Inspection) -> None:
+    shown = pictures(session, 48)
+    assert len(shown) == found.grid.frames == 6
+    assert all(max(picture.size) == 48 for picture in shown)
+    assert found.grid.timestamps_s == session.clip.timestamps_s
