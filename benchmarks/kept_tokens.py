@@ -24,7 +24,7 @@ from dycoke_cli.models.load import load
 from dycoke_cli.video import Sampling, read
 
 PICTURE = ROOT / "docs" / "kept.png"
-FRAMES, COLOURS, FRAME_PX = 16, 64, 320
+FRAMES, COLOURS, FRAME_PX = 16, 128, 320
 # As much as DyCoke can drop: each frame but every fourth.
 ROWS: tuple[tuple[str, Method], ...] = (
     ("DyCoke", DyCoke(merge_ratio=0.99)),

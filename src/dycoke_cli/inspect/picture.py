@@ -156,7 +156,7 @@ def _draw_moves(
         draw.rectangle((at[0], middle, at[1], bottom), fill=_EVICTED if down else None)
         if down > reach:
             centre = (sum(at) / 2, middle - 12)
-            draw.text(centre, f"−{len(step.evicted):,}", _EVICTED, font, anchor="mm")
+            draw.text(centre, f"-{len(step.evicted):,}", _EVICTED, font, anchor="mm")
     draw.line((left, middle, left + wide * len(steps), middle), _FAINT)
 
 
