@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +14,9 @@ from vllm.model_executor.models.llava_onevision import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalKwargsItems
 from vllm.multimodal.parse import MultiModalDataItems, VideoProcessorItems
-from vllm.multimodal.processing import PromptReplacement, PromptUpdate
 
-from dycoke_vllm.admission import KEY, kept_tokens
-from dycoke_vllm.processing import CompressingInfo, CompressingProcessor, compress
+from dycoke_vllm.admission import KEY
+from dycoke_vllm.processing import CompressingInfo, CompressingProcessor, choose
 
 
 class Info(CompressingInfo, LlavaOnevisionProcessingInfo):
@@ -26,36 +24,26 @@ class Info(CompressingInfo, LlavaOnevisionProcessingInfo):
 
 
 class Processor(CompressingProcessor, LlavaOnevisionMultiModalProcessor):
-    """Counts the tokens of a video by the method of its request."""
+    """Counts the tokens of a video by the method of its request, and the newline."""
 
     info: Info
     per_video = "pixel_values_videos"
+    tail = 1
 
-    def _get_prompt_updates(
-        self,
-        mm_items: MultiModalDataItems,
-        hf_processor_mm_kwargs: Mapping[str, object],
-        out_mm_kwargs: MultiModalKwargsItems,
-    ) -> Sequence[PromptUpdate]:
-        updates = super()._get_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs)
-        token = self.info.get_hf_config().video_token_index
+    def video_token(self) -> int:
+        """See `CompressingProcessor`."""
+        return int(self.info.get_hf_config().video_token_index)
 
-        def placeholders(item: int) -> list[int]:
-            videos = mm_items.get_items("video", VideoProcessorItems)
-            size, frames = videos.get_frame_size(item), videos.get_num_frames(item)
-            per_frame = self.info._get_num_frame_tokens(
-                image_width=size.width, image_height=size.height
-            )
-            spec = self.info.spec(hf_processor_mm_kwargs)
-            kept = kept_tokens(spec, self.info.positions, frames, per_frame)
-            return [token] * (kept + 1)  # the newline
-
-        return [
-            PromptReplacement("video", target=[token], replacement=placeholders)
-            if update.modality == "video"
-            else update
-            for update in updates
-        ]
+    def size(
+        self, mm_items: MultiModalDataItems, outputs: MultiModalKwargsItems, video: int
+    ) -> tuple[int, int]:
+        """See `CompressingProcessor`."""
+        videos = mm_items.get_items("video", VideoProcessorItems)
+        picture, frames = videos.get_frame_size(video), videos.get_num_frames(video)
+        tokens = self.info.get_num_video_tokens(
+            image_width=picture.width, image_height=picture.height, num_frames=frames
+        )
+        return frames, (tokens - self.tail) // frames
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -72,11 +60,13 @@ class CompressingLlavaOnevision(LlavaOnevisionForConditionalGeneration):
             return embedded
         pixels = kwargs["pixel_values_videos"]
         return tuple(
-            self._compressed(tokens.flatten(0, -2), len(frames), spec)
+            _compressed(tokens.flatten(0, -2), len(frames), spec)
             for tokens, frames, spec in zip(embedded, pixels, specs, strict=True)
         )
 
-    def _compressed(self, tokens: torch.Tensor, frames: int, spec: torch.Tensor) -> torch.Tensor:
-        video, newline = tokens[:-1], tokens[-1:]
-        features = video.view(frames, -1, video.shape[-1])
-        return torch.cat([compress(features, spec, Info.positions), newline])
+
+def _compressed(tokens: torch.Tensor, frames: int, spec: torch.Tensor) -> torch.Tensor:
+    video, newline = tokens[:-1], tokens[-1:]
+    selection = choose(video.view(frames, -1, video.shape[-1]), spec, Info.positions)
+    assert selection.features is not None
+    return torch.cat([selection.features, newline])

