@@ -7,6 +7,9 @@ import sys
 
 from dycoke_cli.errors import DEBUG, DycokeError, OutOfMemoryError, OutputError
 
+# What `tempfile` says, which torch asks when it is imported.
+_NO_TEMPORARY_FOLDER = "No usable temporary directory"
+
 
 def explain(error: BaseException) -> DycokeError:
     """The error for a person that `error` amounts to."""
@@ -19,6 +22,10 @@ def explain(error: BaseException) -> DycokeError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" at {error.filename}" if error.filename else ""
         return OutputError(f"the disk is full{where}; free some space and run it again")
+    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY_FOLDER in str(error):
+        return OutputError(
+            "there is no folder for temporary files; set TMPDIR to a folder that can be written"
+        )
     said = " ".join(str(error).split())[:300]
     return DycokeError(
         f"something unexpected went wrong ({type(error).__name__}: {said}); "

@@ -26,6 +26,8 @@ def settings_file() -> Path:
         return Path(named)
     import typer
 
+    if os.environ.get("XDG_CONFIG_HOME") == "":
+        del os.environ["XDG_CONFIG_HOME"]  # which Typer would take for the current folder
     return Path(typer.get_app_dir("dycoke")) / "settings.json"
 
 

@@ -1,0 +1,179 @@
+"""Machines that fail: no room, no folder, no stream, another clock. One sentence, and nothing half.
+
+Elsewhere: memory (test_failure.py, tests/engine/memory), workers (tests/runs/test_lost_workers.py,
+tests/runs/ray), journals (tests/runs/test_journal.py), two runs on one file (tests/runs,
+tests/evaluation/test_answers.py), the hub (test_pull.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.cli import verify
+from dycoke_cli.cli.picture_file import write_picture
+from dycoke_cli.errors import OutputError
+from dycoke_cli.evaluation.run_record import RunRecord, write_record
+from dycoke_cli.explaining import explain
+from dycoke_cli.models import settings
+from dycoke_cli.runs import local
+from dycoke_cli.video.stdin import spool
+from tests.runs.pretended import Pretended
+
+from .fake_engine import FakeSession
+from .harness import CLIP, FAKE, ROOT, run_here, run_process
+
+ASK = ("ask", CLIP, "What?", "--frames", "2")
+
+
+@pytest.fixture(autouse=True)
+def _pretend(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Pretended())
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Within the block, no file gets larger than so many bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def spooled(path: Path) -> None:
+    with CLIP.open("rb") as video, spool(video):
+        raise AssertionError("it has no room")
+
+
+WRITES: dict[str, Callable[[Path], object]] = {
+    "report of verify": lambda path: verify._write(path, {"verdict": "x" * 999}),
+    "picture": lambda path: write_picture(path, b"x" * 999),
+    "settings": lambda path: settings.choose_default_model("x" * 999),
+    "record": lambda path: write_record(
+        path.parent, RunRecord((), (), (), 2, {"x": "x" * 999}, "accuracy", False)
+    ),
+    "video from stdin": spooled,
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_full_disk_leaves_what_was_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / {"record": "run.jsonl"}.get(name, "settings.json")
+    path.write_text('{"schema": "dycoke.run/1"}' if name == "record" else "{}")
+    before = path.read_bytes()
+    monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with room_for(100), pytest.raises(OutputError) as error:
+        WRITES[name](path)
+    assert len(str(error.value).splitlines()) == 1
+    assert [*folder.iterdir()] == [path]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/dev/null/none"])
+def test_a_home_that_is_none(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but what is to be kept there goes on."""
+    for name in ("DYCOKE_SETTINGS", "DYCOKE_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", home)
+    assert run_here(*ASK).code == 0
+    assert run_here("batch", CLIP, "What?").code == 0
+    for command in (("models",), ("methods",), ("probe", CLIP)):
+        assert run_here(*command).code == 0, command
+    for command in (("models", "default", "mini"), (*ASK, "--cache")):
+        run = run_here(*command)
+        assert (run.code, run.out) == (6, "")
+        assert "can't be written" in run.err.splitlines()[-1]
+
+
+def test_an_empty_name_of_a_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else settings would lie in whatever folder the command is run in."""
+    for name in ("DYCOKE_SETTINGS", "DYCOKE_CACHE"):
+        monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert run_here("models", "default", "mini").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/none"])
+    run = run_here("ask", "-", "What?", stdin=CLIP.read_bytes())
+    assert (run.code, run.out) == (6, "")
+    assert "set TMPDIR to another folder" in run.err
+    # torch asks for it when it is imported, and so does whatever starts workers.
+    with pytest.raises(FileNotFoundError) as error:
+        tempfile.gettempdir()
+    assert explain(error.value).exit_code == 6
+    assert "set TMPDIR to a folder that can be written" in str(explain(error.value))
+
+
+@pytest.mark.parametrize("step", [-1e9, 1e9])
+def test_a_clock_that_jumps(step: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = time.time, count()
+    monkeypatch.setattr(time, "time", lambda: real() + step * next(calls))
+    out = tmp_path / "out.jsonl"
+    run = run_here(*ASK, "--json", "--cache")
+    assert run.code == 0
+    assert all(0 <= value < 600 for value in run.object["seconds"].values() if value is not None)
+    for _ in range(2):
+        assert run_here("batch", CLIP, "What?", "--out", out).code == 0
+    assert len(out.read_bytes().splitlines()) == 1
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("locale", [PLAIN, {"LC_ALL": "xx_YY.koi8"}], ids=["C", "unknown"])
+def test_a_name_with_accents_in_another_locale(locale: dict[str, str], tmp_path: Path) -> None:
+    path = shutil.copy(CLIP, tmp_path / "été ★.mp4")
+    run = run_process(FAKE, "ask", path, "What?", "--json", **locale)
+    assert run.code == 0
+    assert json.loads(run.out)["answer"]
+
+
+ENGINES = {"ask": FAKE, "batch": [sys.executable, "-m", "tests.runs.pretended"]}
+
+
+@pytest.mark.parametrize(
+    ("closed", "code"), [("<&-", 0), ("2>&-", 0), (">&-", 6), ("<&- >&- 2>&-", 6)]
+)
+@pytest.mark.parametrize("command", ENGINES)
+def test_streams_that_are_closed(command: str, closed: str, code: int, tmp_path: Path) -> None:
+    run = run_process(
+        ["bash", "-c", f'"$@" {closed}', "bash", *ENGINES[command], command],
+        CLIP,
+        "What?",
+        TMPDIR=str(tmp_path),
+        PYTHONPATH=f"{ROOT / 'src'}:{ROOT}",
+    )
+    assert run.code == code
+    assert "Traceback" not in run.err
+    assert run.out.endswith("\n") == (code == 0)
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("dycoke-")]
+
+
+def test_a_video_from_a_stdin_that_is_closed() -> None:
+    run = run_process(["bash", "-c", '"$@" <&-', "bash", *FAKE], "ask", "-", "What?")
+    assert (run.code, run.out) == (2, "")
+    assert run.err.endswith("stdin is closed; name a video file, or pipe one in\n")
