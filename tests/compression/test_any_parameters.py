@@ -1,0 +1,136 @@
+"""Every method with any parameters, of any number of frames and tokens: what holds of all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
+from tests.properties import QUICK
+
+from .clips import random_given
+
+DEFAULTS = {"prune_layer": 3, "positions": "kept"}
+LAYERS = 12
+
+
+def values(parameter: Parameter) -> st.SearchStrategy[Any]:
+    """What a parameter may be: the ends of its range, too."""
+    told = parameter.told
+    if parameter.kind is bool:
+        found: st.SearchStrategy[Any] = st.booleans()
+    elif parameter.choices:
+        found = st.sampled_from(parameter.choices)
+    elif told.layer:
+        found = st.integers(told.least_layer, LAYERS - 1)
+    elif parameter.kind is int:
+        found = st.integers(int(told.at_least or 0), 12)
+    elif parameter.kind is float:
+        low = told.at_least if told.at_least is not None else told.above
+        high = told.to if told.to is not None else told.below if told.below is not None else 2.0
+        assert low is not None
+        found = st.floats(
+            low, high, exclude_min=told.at_least is None, exclude_max=told.below is not None
+        )
+    else:
+        return st.just(parameter.default)
+    return st.none() | found if parameter.optional else found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_kept_is_what_was_said(name: str) -> None:
+    parameters = parameters_of(METHODS[name])
+
+    @settings(QUICK, max_examples=40)
+    @given(st.data(), st.integers(1, 9), st.integers(1, 12), st.integers(0, 3))
+    def holds(data: st.DataObject, frames: int, per_frame: int, seed: int) -> None:
+        chosen = {
+            key: data.draw(values(parameter), label=key)
+            for key, parameter in parameters.items()
+            if data.draw(st.booleans(), label=f"{key} is given")
+        }
+        generator = torch.Generator().manual_seed(seed)
+        features = torch.randn(frames, per_frame, 4, generator=generator)
+        if seed == 0:  # all alike
+            features = torch.ones(frames, per_frame, 4)
+        try:
+            method = create(name, **chosen).suited(DEFAULTS, LAYERS)
+            selection = method.choose(random_given(features))
+        except UsageError:  # some don't go together, or with so few frames, and say so
+            assume(False)
+        kept = selection.kept.tolist()
+        assert len(set(kept)) == len(kept)
+        if chosen.get("variant") != "published":  # which reads them in its own order
+            assert kept == sorted(kept)
+        assert set(kept) <= set(range(frames * per_frame))
+        assert len(kept) == method.kept_tokens(frames, per_frame)
+        if selection.features is not None:
+            assert selection.features.shape == (len(kept), 4)
+            assert bool(selection.features.isfinite().all())
+        assert 0 <= method.attended_tokens(len(kept)) <= len(kept)
+        again = method.choose(random_given(features))
+        assert torch.equal(again.kept, selection.kept)
+        inside = method.inside()
+        if inside is not None:
+            left = inside.keep(torch.rand(len(kept), generator=generator)).tolist()
+            assert left == sorted(set(left))
+            assert len(left) == method.attended_tokens(len(kept))
+
+    holds()
+
+
+class Plainly:
+    """The selector of the paper, on lists of numbers."""
+
+    def __init__(self, ratio: float, threshold: float, recall: bool) -> None:
+        self.ratio, self.threshold, self.recall = ratio, threshold, recall
+        self.reference: list[float] = []
+        self.active: list[int] | None = None
+        self.reselections = 0
+
+    def similarity(self, attention: list[float]) -> float:
+        dot = math.fsum(a * b for a, b in zip(attention, self.reference, strict=True))
+        return dot / (math.hypot(*attention) * math.hypot(*self.reference))
+
+    def step(self, attention: list[float]) -> list[int]:
+        if self.active is not None:
+            if not self.recall:
+                return self.active
+            if self.threshold < 1 and self.similarity(attention) >= self.threshold:
+                return self.active
+            self.reselections += 1
+        self.reference = attention
+        order = sorted(range(len(attention)), key=lambda token: -attention[token])
+        self.active = sorted(order[: int(len(attention) * (1 - self.ratio))])
+        return self.active
+
+
+@QUICK
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0, 1.2),
+    st.booleans(),
+    st.integers(1, 9).flatmap(
+        lambda tokens: st.lists(
+            st.lists(st.integers(1, 64), min_size=tokens, max_size=tokens), min_size=1, max_size=8
+        )
+    ),
+)
+def test_any_steps_are_selected_as_on_paper(
+    ratio: float, threshold: float, recall: bool, steps: list[list[int]]
+) -> None:
+    selector, plainly = VisualSelector(ratio, threshold, recall), Plainly(ratio, threshold, recall)
+    for step in steps:
+        attention = [weight / 64 for weight in step]
+        if plainly.active is not None:  # what is equal to the threshold, rounding decides
+            assume(abs(plainly.similarity(attention) - threshold) > 1e-5)
+        assert selector.step(torch.tensor(attention)).tolist() == plainly.step(attention)
+        assert selector.reselections == plainly.reselections
