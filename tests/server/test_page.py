@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             **os.environ,
             "DYCOKE_CACHE": str(folder),
             "DYCOKE_SETTINGS": str(folder / "settings.json"),
-            "XDG_RUNTIME_DIR": str(folder),
+            "DYCOKE_RUNTIME": str(folder / "run"),
         },
     )
     assert process.stderr is not None
@@ -128,3 +129,37 @@ def test_many_clients_get_the_answers_of_ask(address: str) -> None:
         (Path(one["video"]).name, one["question"]): one["answer"] for one in map(json.loads, lines)
     }
     assert got == cold
+
+
+def test_a_warm_ask() -> None:
+    [commands] = blocks("sh warm")
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            **os.environ,
+            "DYCOKE_CACHE": folder,
+            "DYCOKE_SETTINGS": f"{folder}/settings.json",
+            "DYCOKE_RUNTIME": f"{folder}/run",
+        }
+        done = []
+        for command in commands.splitlines():
+            arguments = shlex.split(command)[1:]
+            done.append(
+                subprocess.run(
+                    [sys.executable, "-m", "dycoke_cli", *arguments],
+                    cwd=ROOT,
+                    env=environment,
+                    capture_output=True,
+                    timeout=PATIENCE_S,
+                )
+            )
+        began, asked, ended = done
+        assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+        assert re.search(rb"Serving mini at http://127\.0\.0\.1:\d+/v1\n$", began.stderr)
+        assert asked.stdout == b"The blue star moves up.\n"
+        assert b"without your server" not in asked.stderr
+        assert ended.stdout + ended.stderr == b""
+        assert not os.path.exists(f"{folder}/run/serve.sock")
+        again = subprocess.run(
+            [sys.executable, "-m", "dycoke_cli", "serve", "stop"], env=environment, cwd=ROOT
+        )
+        assert again.returncode == 1

@@ -6,7 +6,9 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from dycoke_cli.cli import flags, options, output, pages, question_input
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video, show_cost
@@ -22,6 +24,14 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
+NoServer = Annotated[
+    bool,
+    typer.Option(
+        "--no-server",
+        help="Load the model here, even if a server of yours (`dycoke serve`) has it in memory.",
+        rich_help_panel="Model",
+    ),
+]
 BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
 
 
@@ -38,6 +48,7 @@ def ask(
     method: MethodFlags,
     generation: flags.Generation,
     cache: options.Cache = False,
+    no_server: NoServer = False,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
@@ -87,11 +98,17 @@ def ask(
         # From here on torch is imported, which takes seconds.
         presenter.stage("start")
         from dycoke_cli.runs.conversation import Conversation, converse
+        from dycoke_cli.server.door import ask_running
 
         conversation = Conversation(
             tuple(videos), asked, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
+            cold = "" if no_server else ask_running(conversation, presenter)
+            if cold is None:
+                return
+            if cold:
+                presenter.note(f"Asking without your server: {cold}")
             converse(conversation, presenter)
 
 

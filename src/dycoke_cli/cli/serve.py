@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dycoke_cli.cli import flags, options, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
+from dycoke_cli.cli.detach import detached
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
 
 if TYPE_CHECKING:
@@ -29,9 +31,25 @@ if TYPE_CHECKING:
 _SERVER = "Server"
 _LIMITS = "Limits"
 _MIB = 1024**2
+_BACKGROUND_IDLE_S = 900.0
 _BODIES = 4  # as many of the largest as may be in memory at once
 _CONNECTIONS = 4  # for each request that is taken on: those that are only open cost little
 
+Action = Annotated[
+    Literal["stop"] | None,
+    typer.Argument(
+        metavar="[stop]", help="stop: end your server that is running.", show_default=False
+    ),
+]
+Background = Annotated[
+    bool,
+    typer.Option(
+        "--background",
+        help="Return when the server answers; it goes on until `dycoke serve stop`, or until "
+        "nobody has asked for --idle seconds (default: 900). `dycoke ask` uses it.",
+        rich_help_panel=_SERVER,
+    ),
+]
 Host = Annotated[
     str,
     typer.Option(
@@ -70,7 +88,7 @@ Idle = Annotated[
         metavar="SECONDS",
         min=1,
         help="Unload the model when nobody has asked for so long; the next request loads it again. "
-        "Default: never.",
+        "With --background the server ends. Default: never.",
         show_default=False,
         rich_help_panel=_SERVER,
     ),
@@ -112,14 +130,16 @@ BodyLimit = Annotated[
     ),
 ]
 BRIEF = """
-    --host --port --media-root --allow-http --idle --model --frames --fps --device --quantize
-    --method --max-new-tokens --frame-limit --queue --quiet
+    --background --host --port --media-root --allow-http --idle --model --frames --fps --device
+    --quantize --method --max-new-tokens --frame-limit --queue --quiet
 """
 
 
 @spread
 def serve(
     *,
+    action: Action = None,
+    background: Background = False,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     media_root: MediaRoot = None,
@@ -143,37 +163,51 @@ def serve(
     Examples:
         dycoke serve
         dycoke serve --model qwen2.5-vl-3b --port 9000 --media-root /data/videos
-        dycoke serve --method dycoke-plus:retain=0.25 --idle 600
+        dycoke serve --background --idle 600
 
     The flags of model, frames, method and generation are what a request gets that says nothing
     else. docs/serve.md has the requests. Ctrl-C ends it.
     """
+    if action == "stop":
+        from dycoke_cli.server.door import stop_running
+
+        if not stop_running():
+            raise DycokeError("no server of yours is running")
+        return
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.server.guard import KEY
+    from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
     request = flags.request(model, loading, sampling, generation, method.chosen())
     note = BUNDLED_NOTE if model.named is None else None
-    with View(quiet, note) as view, speaking_of_flags():
+    key = os.environ.get(KEY) or None
+    media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
+    begun: Callable[[str], None] = (lambda text: None) if quiet else render.note
+    with detached(begun, background) as begun, View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
+        from dycoke_cli.server.doorkeeper import Doorkeeper
         from dycoke_cli.server.lifetime import Address, Idling, make_server, run
-        from dycoke_cli.server.media import Media
 
-        address = Address(host, port, os.environ.get(KEY) or None)
-        media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
-        with address.bind() as listening:
+        address = Address(host, port, key)
+        with address.bind() as listening, suppress(KeyboardInterrupt):
             service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
             server = make_server(service, address, queue * _CONNECTIONS)
-            bound = listening.getsockname()[1]
-            where = f"[{host}]" if ":" in host else host
-            view.announce()
-            view.stop()
-            if not quiet:
-                render.note(f"Serving {request.model} at http://{where}:{bound}/v1")
-            with suppress(KeyboardInterrupt):
-                run(server, service, listening, Idling(idle))
+            keeper = Doorkeeper(
+                service.engine, request, lambda: setattr(server, "should_exit", True)
+            )
+            with closing(keeper):
+                if background and not keeper.listens:
+                    raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
+                keeper.start()
+                view.announce()
+                view.stop()
+                where = f"[{host}]" if ":" in host else host
+                begun(f"Serving {request.model} at http://{where}:{listening.getsockname()[1]}/v1")
+                idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
+                run(server, service, listening, idling)
 
 
 def _service(

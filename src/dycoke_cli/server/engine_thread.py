@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.held_videos import HeldVideos
@@ -33,7 +33,7 @@ Event = str | Answer | BaseException
 """A piece of an answer; or what ends it."""
 
 
-class _LeftError(Exception):
+class _LeftError(DycokeError):
     """Nobody waits for the answer any more."""
 
 
@@ -99,7 +99,7 @@ class EngineThread:
         self._waiting: deque[Task | Callable[[LoadedModel], None]] = deque()
         self._news = threading.Condition()
         self._stopping = False
-        self._busy_since = time.monotonic()
+        self._busy, self._busy_since = False, time.monotonic()
         self._current: Sequence[Task] = ()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         metrics.set("model_loaded", 1)
@@ -127,7 +127,7 @@ class EngineThread:
     def idle_s(self) -> float:
         """Seconds since it last had something to do; 0 while it has."""
         with self._news:
-            if self._waiting or self._current:
+            if self._waiting or self._busy:
                 return 0.0
             return time.monotonic() - self._busy_since
 
@@ -156,11 +156,11 @@ class EngineThread:
                 for task in batch if isinstance(batch, list) else ():
                     task.send(error)
             finally:
-                self._current = ()
+                self._current, self._busy = (), False
                 self._busy_since = time.monotonic()
 
     def _take(self) -> list[Task] | Callable[[LoadedModel], None]:
-        first = self._waiting.popleft()
+        first, self._busy = self._waiting.popleft(), True
         if not isinstance(first, Task):
             return first
         batch = [first]
