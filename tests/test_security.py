@@ -1,0 +1,26 @@
+"""SECURITY.md: whatever it promises has a test, and each test that it names is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "SECURITY.md").read_text("utf-8")
+PROMISES = re.findall(r"^\| (?!promised)([^|-][^|]*) \| ([^|]*) \|$", PAGE, re.MULTILINE)
+TESTS = sorted(set(re.findall(r"`(tests/[^`]+)`", "".join(tests for _, tests in PROMISES))))
+
+
+def test_every_promise_names_a_test() -> None:
+    assert len(PROMISES) == PAGE.count("\n| ") - PAGE.count("\n| promised |")
+    assert all(re.fullmatch(r"(`tests/[\w/]+\.py::\w+`(, |$))+", tests) for _, tests in PROMISES)
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_that_is_named_is_there(name: str) -> None:
+    file, function = name.split("::")
+    module = ast.parse((ROOT / file).read_text("utf-8"))
+    assert function in {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
