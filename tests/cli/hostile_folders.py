@@ -304,6 +304,14 @@ TEMPLATES: dict[str, Spoil] = {
 }
 
 TOKENIZERS: dict[str, Spoil] = {
+    "expression": splits_by("([a-z ?]+)+[0-9]{9}"),
+    "expression-for-letters": splits_by("(a+)+$"),
+    "grows": normalizes_by(*[_REPLACE] * 60),
+    "grows-by-a-rare-letter": normalizes_by(
+        *[{"type": "Replace", "pattern": {"String": "Ж"}, "content": "ЖЖ"}] * 60
+    ),
+    "prepends": normalizes_by(*[{"type": "Prepend", "prepend": "a" * 100_000}] * 100),
+    "charsmap": normalizes_by({"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}),
     "expression-broken": splits_by("(["),
     "expression-deep": splits_by("(" * 5_000 + "a" + ")" * 5_000),
     "padding": says(

@@ -32,6 +32,13 @@ HARMLESS = {
     "tokenizer-padding",
     "tokenizer-padding-large",
 }
+# They are ended by a limit of seconds, or of memory that takes as long to fill.
+SLOW = {
+    "tokenizer-expression",
+    "tokenizer-grows",
+    "tokenizer-grows-by-a-rare-letter",
+    "tokenizer-prepends",
+}
 QUESTION = "What does the blue square do before the video ends, and where is it then?"
 FOLDER = "FOLDER"
 ASK = ("ask", str(CLIP), QUESTION, "--frames", "2", "--quiet", "--model", FOLDER)
@@ -48,7 +55,6 @@ class Ended:
 
 def run_in_a_fork(arguments: list[str], noise: Path) -> Ended:
     """Run a command; what libraries write past Python's streams goes to `noise`."""
-    __import__("dycoke_cli.runs.answering")
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -81,7 +87,16 @@ def assert_is_a_sentence(text: str) -> None:
     assert len(text) < 1000
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """Once for all forks."""
+    __import__("dycoke_cli.runs.answering")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FOLDERS],
+)
 def test_a_hostile_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = copy_of_bundled(tmp_path / "model")

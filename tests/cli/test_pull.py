@@ -67,6 +67,17 @@ def only(outcome: Outcome) -> dict[str, Any]:
     return model
 
 
+def test_what_is_pulled_and_can_never_be_loaded_is_told(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["me/mine"].files["config.json"] = b'{"use_kernels": true, "model_type": "qwen2_vl"}'
+    pulled, shown = models(hub, tmp_path, PULL, ["info", "me/mine"])
+    assert pulled.code == 4
+    assert pulled.err == (
+        "Error: me/mine can't be loaded: its config.json asks for kernels from the hub, which are "
+        "never run; take use_kernels out\n"
+    )
+    assert shown.code == 0
+
+
 def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
     info = ["info", NAME, "--json"]
     run, shown, listed, again = models(

@@ -274,6 +274,7 @@ def pull(
             hub.pull(planned, download.update)
     else:
         hub.pull(planned, lambda come: None)
+    hub.check_pulled(planned)
     if not quiet:
         render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
     output.line(planned.commit)

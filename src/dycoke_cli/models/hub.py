@@ -20,6 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.resolve import ModelRef, explained, unreachable
+from dycoke_cli.models.small_files import TOKENIZER, check_small_files
+from dycoke_cli.models.tokenizer_trial import check_tokenizer
 from dycoke_cli.models.weight_files import READ_SUFFIXES, missing_parts
 
 if TYPE_CHECKING:
@@ -265,6 +267,21 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
             on_bytes(done)
         # By the name that was asked for: from now on it is found without the hub, too.
         hf_hub_download(repo, _CONFIG, revision=planned.revision)
+
+
+def check_pulled(planned: Plan) -> None:
+    """Check what was pulled, as loading does, so that nothing of it waits for the first question.
+
+    Raises:
+        ModelError: a file of it can't be loaded; see `small_files` and `tokenizer_trial`.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(planned.source.location, _CONFIG, revision=planned.commit)
+    if isinstance(config, str):
+        folder = Path(config).parent
+        check_small_files(planned.source.name, folder)
+        check_tokenizer(planned.source.name, folder / TOKENIZER)
 
 
 def _add(on_bytes: Callable[[int], None], before: int, come: int) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 from transformers import AutoProcessor
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.chat_template import check_template
 from dycoke_cli.models.hub import small_files
 from dycoke_cli.models.resolve import ModelRef, explained
-from dycoke_cli.models.small_files import check_small_files
+from dycoke_cli.models.small_files import TOKENIZER, check_small_files
+from dycoke_cli.models.tokenizer_trial import check_tokenizer
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
 
@@ -33,6 +35,8 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         folder = Path(source.location) if source.local else small_files(source, revision)
         if not source.local:
             check_small_files(source.name, folder)
+        if folder != BUNDLED_CHECKPOINT:
+            check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         missing = next((part for part in _PARTS if getattr(processor, part, None) is None), None)
         if missing is not None:
