@@ -29,8 +29,6 @@ HARMLESS = {
     "processor-token-empty",
     "processor-token-missing",
     "tokenizer-class",
-    "tokenizer-padding",
-    "tokenizer-padding-large",
 }
 # They are ended by a limit of seconds, or of memory that takes as long to fill.
 SLOW = {
