@@ -11,6 +11,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
+from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
@@ -28,6 +29,7 @@ class Request:
         generation: how answers are generated.
         subtitles: a file, or `video.subtitles.AUTO`; None for none. In a key they are part of what
             tells the video.
+        limits: that reading a video is held to; no answer depends on them.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Request:
     method: Method
     generation: GenerationOptions
     subtitles: str | None = field(default=None, kw_only=True)
+    limits: Limits = field(default=Limits(), kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from dycoke_cli.errors import UsageError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)b", re.IGNORECASE | re.ASCII)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _PROCESSOR = Path("/proc/cpuinfo")
 # Control groups of Linux, whose limits psutil doesn't know.
 _CGROUP = Path("/proc/self/cgroup")
@@ -66,6 +71,19 @@ def processor_name() -> str:
 def in_words(needed: int, free: int) -> str:
     """As a person reads it: "needs about 19 GB, 24 GB free"."""
     return f"needs about {_gigabytes(needed)}, {_gigabytes(free)} free"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `8GB` or `24 GiB`.
+
+    Raises:
+        UsageError: the text isn't such a size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(f"{text[:40]!r} isn't a size of memory: write 8GB or 24GiB")
+    number, unit = match.groups()
+    return int(float(number) * (1024 if len(unit) > 1 else 1000) ** _POWERS[unit[0].lower()])
 
 
 def _listed_cpus() -> int | None:

@@ -72,7 +72,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PretendedEngine:
 
 
 def timer(engine: PretendedEngine) -> Timer:
-    return Timer(None, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
+    return Timer(None, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
 
 
 def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEngine) -> None:

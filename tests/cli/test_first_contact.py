@@ -62,7 +62,7 @@ WRONG = [
     (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
-    (["ask", str(CLIP), "--estimate", "--memory", "8"], 2, "--memory must be a size such as 8GB"),
+    (["ask", str(CLIP), "--estimate", "--memory", "8"], 2, "'8' isn't a size of memory: write 8GB"),
     (["ask", str(CLIP), "--estimate", "--device", "gpu"], 2, "--device must be auto, cpu, cuda"),
     (
         ["ask", str(CLIP), "What?", "--memory", "8GB"],

@@ -25,11 +25,12 @@ MISSING = {
 }
 # PyAV asks what system it is on while it is imported.
 PROGRAM = """
-import json, os, signal, sys
+import json, os, signal, subprocess, sys
 import av, dycoke_cli.cli.main
 for module, names in json.loads(sys.argv.pop(1)).items():
     for name in names:
         delattr(sys.modules[module], name)
+subprocess.Popen.kill = lambda self: os.kill(self.pid, 9)  # it has no need of the name there
 sys.exit(dycoke_cli.cli.main.main())
 """
 

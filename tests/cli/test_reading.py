@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -15,10 +17,12 @@ import numpy as np
 import pytest
 
 from dycoke_cli.cli import render
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.runs import conversation
 from dycoke_cli.runs.conversation import beside
-from dycoke_cli.video import Sampling, decode, read
+from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video.decoder import OpenClip
+from tests.test_processes import ended
 
 from .fake_engine import FakeSession
 from .fake_engine import load as fake_load
@@ -52,19 +56,17 @@ def test_frames_are_those_that_are_read_alone(fake: list[FakeSession]) -> None:
 def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each waits for the other to have begun.
     both = threading.Barrier(2, timeout=PATIENCE_S)
-    to_rgb = decode.to_rgb
-    first = iter([True])
+    usual = OpenClip.read
 
-    def meeting(*picture: Any) -> np.ndarray:
-        if next(first, False):
-            both.wait()
-        return to_rgb(*picture)
+    def meeting(clip: OpenClip, *more: Any) -> Clip:
+        both.wait()
+        return usual(clip, *more)
 
     def load(name: str, **options: Any) -> Any:
         both.wait()
         return fake_load(name, **options)
 
-    monkeypatch.setattr(decode, "to_rgb", meeting)
+    monkeypatch.setattr(OpenClip, "read", meeting)
     load_with(monkeypatch, load)
     assert ask().code == 0
 
@@ -75,14 +77,17 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     broken: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = {"video": threading.Event(), "model": threading.Event()}
-    nearest = decode.nearest_frames
+    usual = OpenClip.read
 
-    def pictures(*wanted: Any) -> Iterator[Any]:
+    def reading(clip: OpenClip, *more: Any) -> Clip:
         if first == "model":
             assert done["model"].wait(PATIENCE_S)
-        if "video" not in broken:
-            yield from nearest(*wanted)
-        done["video"].set()
+        try:
+            if "video" in broken:
+                raise VideoError("no picture can be decoded")
+            return usual(clip, *more)
+        finally:
+            done["video"].set()
 
     def load(name: str, **options: Any) -> Any:
         if first == "video":
@@ -92,14 +97,14 @@ def test_the_videos_error_comes_first_whichever_was_faster(
             raise ModelError("no such model")
         return fake_load(name, **options)
 
-    monkeypatch.setattr(decode, "nearest_frames", pictures)
+    monkeypatch.setattr(OpenClip, "read", reading)
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.
         monkeypatch.setattr(conversation, "beside", beside_when_read)
     run = ask()
     assert (run.code, run.out) == (3 if "video" in broken else 4, "")
-    sentence = "has no picture that can be decoded" if "video" in broken else "no such model"
+    sentence = "no picture can be decoded" if "video" in broken else "no such model"
     assert sentence in run.err
     assert len(run.err.splitlines()) == 1
     # What is known to be broken costs no loading.
@@ -113,27 +118,29 @@ def beside_when_read(work: Callable[[], Any], reader: Any) -> Iterator[futures.F
         yield reading
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="signals stop no process on Windows")
 def test_interrupt_ends_the_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, interrupted = threading.Event(), threading.Event()
-    to_rgb, pictures = decode.to_rgb, []
+    """Even of a process that does nothing any more."""
+    begun, pids = threading.Event(), list[int]()
+    usual = OpenClip.read
 
-    def slowly(*picture: Any) -> np.ndarray:
+    def stopped(clip: OpenClip, *more: Any) -> Clip:
+        pids.append(clip._process.pid)
+        os.kill(pids[0], signal.SIGSTOP)
         begun.set()
-        assert interrupted.wait(PATIENCE_S)
-        pictures.append(picture)
-        time.sleep(0.1)
-        return to_rgb(*picture)
+        return usual(clip, *more)
 
     def load(name: str, **options: Any) -> Any:
         assert begun.wait(PATIENCE_S)
-        interrupted.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decode, "to_rgb", slowly)
+    monkeypatch.setattr(OpenClip, "read", stopped)
     load_with(monkeypatch, load)
+    started = time.monotonic()
     run = ask()
     assert (run.code, run.out, run.err) == (130, "", "Interrupted\n")
-    assert len(pictures) < 16
+    assert time.monotonic() - started < PATIENCE_S
+    assert ended(pids[0])
 
 
 def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.free_memory import FreeMemory, Target, parse_memory
+from dycoke_cli.models.free_memory import FreeMemory, Target
+from dycoke_cli.resources import parse_size
 
 GB = 10**9
 
@@ -24,13 +25,13 @@ GB = 10**9
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert parse_memory(text) == size
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["8", "GB", "8G", "-8GB", "0GB", "8 GB free", "1e3GB", "8,5GB"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="--memory must be a size such as 8GB or 24GiB, not"):
-        parse_memory(text)
+    with pytest.raises(UsageError, match="isn't a size of memory: write 8GB or 24GiB"):
+        parse_size(text)
 
 
 HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))

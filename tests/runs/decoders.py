@@ -1,4 +1,4 @@
-"""In place of the function of `read_ahead` that decodes in a process: some videos bring it down."""
+"""In place of the process that decodes: some videos bring it down."""
 
 from __future__ import annotations
 
@@ -6,43 +6,68 @@ import os
 import signal
 import sys
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from dycoke_cli.runs import read_ahead
-from dycoke_cli.video import read
+from dycoke_cli.isolated import Channel
+from dycoke_cli.video import decoder_process
 
 SLOW_S = 1.0
+NOTES = Path(os.environ.get("LC_NOTES", "."))  # of those variables that the process is given
 
 
-def slow(connection: Connection) -> None:
+def slow(channel: Channel) -> None:
     """Take a second for each video, and note when."""
-    while True:
-        path, sampling, subtitles = connection.recv()
-        connection.send(10**9)
-        connection.recv()
-        begun = time.monotonic()
-        time.sleep(SLOW_S)
-        clip = read(path, sampling, subtitles=subtitles)
-        Path(path).with_suffix(".times").write_text(f"{begun} {time.monotonic()}")
-        read_ahead.send(connection, clip)
+    _before_each(channel, _slowly)
 
 
-def decode(connection: Connection) -> None:
+def decode(channel: Channel) -> None:
     """Obey the name of the video: crash, crash once, exit, hang, or be read."""
-    while True:
-        path, sampling, subtitles = connection.recv()
-        name = Path(path).stem.rstrip("0123456789")
-        note = Path(path).with_suffix(".attempts")
-        with note.open("a") as file:
-            file.write("x")
-        if name == "crash" or (name == "once" and note.read_text() == "x"):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if name == "exit":
-            sys.exit(7)
-        if name == "hang":
-            time.sleep(1000)
-        if name == "asks":
-            connection.send(1000)
-            sys.exit(5)
-        read_ahead.serve(connection, path, sampling, subtitles)
+    _before_each(channel, _obey)
+
+
+def _before_each(channel: Channel, act: Any) -> None:
+    """Serve as the decoder does, and act when a video comes; without its seal."""
+    receive = channel.receive
+
+    def acting() -> Any:
+        message, files = receive()
+        if "name" in message:
+            act(channel, Path(message["name"]).stem)
+        return message, files
+
+    channel.receive = acting  # type: ignore[method-assign]
+    decoder_process.seal = tuple  # type: ignore[assignment]
+    decoder_process.serve(channel)
+
+
+def _slowly(channel: Channel, name: str) -> None:
+    send, begun = channel.send, time.monotonic()
+
+    def noting(message: dict[str, Any], raw: Any = b"") -> None:
+        nonlocal begun
+        if "needs" in message:
+            message["needs"] = 10**9
+        if "plan" in message:
+            begun = time.monotonic()
+            time.sleep(SLOW_S)
+            (NOTES / f"{name}.times").write_text(f"{begun} {time.monotonic()}")
+            channel.send = send  # type: ignore[method-assign]
+        send(message, raw)
+
+    channel.send = noting  # type: ignore[method-assign]
+
+
+def _obey(channel: Channel, name: str) -> None:
+    kind = name.rstrip("0123456789")
+    with (NOTES / f"{name}.attempts").open("a") as file:
+        file.write("x")
+    if kind == "crash" or (kind == "once" and (NOTES / f"{name}.attempts").read_text() == "x"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if kind == "exit":
+        sys.exit(7)
+    if kind == "hang":
+        time.sleep(1000)
+    if kind == "asks":
+        channel.send({"needs": 1000, "size": [1, 1]})
+        os._exit(5)

@@ -94,7 +94,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setenv("DIE_LOADING", str(die_loading))
         listener = Warned()
         jobs = [replace(job, blind=True) for job in jobs_named(tmp_path, *names)]
-        with ReadAhead(jobs, PLAN.sampling, 1) as ahead:
+        with ReadAhead(jobs, PLAN.sampling, decoders=1) as ahead:
             plan = replace(PLAN, workers=WORKERS)
             found = list(answers_of_workers(ahead, plan, listener))
         asked = [(one.line["video"], one.line["question"]) for one in found]

@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli import resources
+from dycoke_cli import isolated, resources
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.processes import Worker
 from dycoke_cli.runs import read_ahead
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.read_ahead import Read, ReadAhead
-from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video import Clip, Sampling, decoder, read
+from dycoke_cli.video.limits import Limits
 
 from . import decoders
 from .parts import CLIPS, jobs_in
 
 TWO = Sampling(frames=2)
+UNLIMITED = "; import dycoke_cli.isolated as i; i.give_up_privileges = int; serve"
 
 
 def take_all(ahead: ReadAhead, patience_s: float = 90.0) -> dict[str, Read]:
@@ -43,6 +44,14 @@ def folder_of(folder: Path, *names: str) -> list[Job]:
     for name in names:
         shutil.copy(CLIPS / "move.mp4", folder / name)
     return jobs_in(folder)
+
+
+def decoding_by(monkeypatch: pytest.MonkeyPatch, name: str, notes: Path) -> None:
+    """Decode by a function of `decoders`, which notes what it did in a folder."""
+    monkeypatch.setattr(decoder, "PROCESS", f"{decoders.__name__}:{name}")
+    monkeypatch.setenv("LC_NOTES", str(notes))
+    # It writes a file.
+    monkeypatch.setattr(isolated, "_START", isolated._START.replace("; serve", UNLIMITED))
 
 
 def error_of(read: Read) -> str:
@@ -78,7 +87,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "_decode", decoders.decode)
+    decoding_by(monkeypatch, "decode", tmp_path)
     names = ["crash.mp4", "exit.mp4", "good1.mp4", "good2.mp4", "good3.mp4", "once.mp4"]
     with ReadAhead(folder_of(tmp_path, *names), TWO, decoders=2) as ahead:
         taken = take_all(ahead)
@@ -94,10 +103,10 @@ def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
 def test_a_video_that_hangs_its_decoder_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "_decode", decoders.decode)
+    decoding_by(monkeypatch, "decode", tmp_path)
     jobs = folder_of(tmp_path, "good1.mp4", "hang.mp4", "good2.mp4")
     # Long enough for a process to start on a machine that is busy.
-    with ReadAhead(jobs, TWO, decoders=1, max_seconds=20.0) as ahead:
+    with ReadAhead(jobs, TWO, Limits(time_limit=20.0), decoders=1) as ahead:
         taken = take_all(ahead)
     assert "isn't decoded after 20 s" in error_of(taken["hang.mp4"])
     assert isinstance(taken["good1.mp4"].clip, Clip)
@@ -131,7 +140,7 @@ def test_as_many_read_at_once_as_there_is_memory_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, at_once: int
 ) -> None:
     monkeypatch.setattr(read_ahead, "free_main_memory", lambda: free)
-    monkeypatch.setattr(read_ahead, "_decode", decoders.slow)
+    decoding_by(monkeypatch, "slow", tmp_path)
     jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(6)))
     with ReadAhead(jobs, TWO, decoders=4) as ahead:
         taken = take_all(ahead)
@@ -144,31 +153,24 @@ def test_as_many_read_at_once_as_there_is_memory_for(
     assert (most == 1) == (at_once == 1)
 
 
-def test_time_to_wait_for_memory_is_not_that_to_read(tmp_path: Path) -> None:
-    ahead = ReadAhead([], TWO, decoders=1, max_seconds=20.0)
-    worker = Worker(decoders.slow)
-    (job,) = folder_of(tmp_path, "1.mp4")
-    now = time.monotonic()
-    attempt = read_ahead._Attempt(job, 1, started=now - 1000, needs=10**9, asked=now - 995)
-    ahead._busy[worker] = attempt
-    worker.send((job.video.path, TWO, None))
-    assert worker.receive() == 10**9
-    ahead._end_what_hangs()
-    assert ahead._busy == {worker: attempt}
-    ahead._let_read()
-    assert attempt.reads
-    assert time.monotonic() - attempt.started == pytest.approx(5, abs=1)
-    ahead._end_what_hangs()
-    assert ahead._busy == {worker: attempt}
-    attempt.started -= 100
-    ahead._end_what_hangs()
-    assert ahead._busy == {}
+@pytest.mark.slow
+def test_time_to_wait_for_memory_is_not_that_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of seven that are read one after the other, the last waits for longer than it may take."""
+    monkeypatch.setattr(read_ahead, "free_main_memory", lambda: 10**6)
+    decoding_by(monkeypatch, "slow", tmp_path)
+    jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(7)))
+    patient = Limits(time_limit=5 * decoders.SLOW_S, memory_limit=10**10)
+    with ReadAhead(jobs, TWO, patient, decoders=7) as ahead:
+        taken = take_all(ahead)
+    assert all(isinstance(found.clip, Clip) for found in taken.values())
 
 
 def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "_decode", decoders.decode)
+    decoding_by(monkeypatch, "decode", tmp_path)
     with ReadAhead(folder_of(tmp_path, "asks.mp4", "good.mp4"), TWO, decoders=2) as ahead:
         taken = take_all(ahead)
     assert "ends the process that decodes it (exit code 5)" in error_of(taken["asks.mp4"])
@@ -192,8 +194,10 @@ def test_decoders_are_as_many_as_there_are_cpus_and_memory(
 
 
 @pytest.mark.slow
-def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(tmp_path: Path) -> None:
-    """273 bytes of GIF are 2 GB of frames; four of them aren't read at the same time."""
+def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """273 bytes of GIF are pictures of 256 MB each; four aren't decoded at the same time."""
     screen = (7999).to_bytes(2, "little")
     frame = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x4c\x01\0"
     gif = b"GIF89a" + 2 * screen + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + 6 * frame + b"\x3b"
@@ -202,16 +206,15 @@ def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(tmp_path: Pa
     before = resources.free_main_memory()
     if before is None or before < 8 * 1024**3:
         pytest.skip("less than 8 GiB of memory are free on this machine")
+    monkeypatch.setattr(read_ahead, "_room_to_read", lambda: 0.0)
     peak = 0
     with ReadAhead(jobs_in(tmp_path), TWO, decoders=4) as ahead:
         for _ in range(4):
             while (found := ahead.take(0.05)) is None:
-                workers = (*list(ahead._busy), *list(ahead._idle))
-                peak = max(peak, sum(resident_bytes(worker.pid) for worker in workers))
+                pids = [one._process.pid for one in list(ahead._busy) if one._process]
+                peak = max(peak, sum(map(resident_bytes, pids)))
             assert isinstance(found.clip, Clip), found.clip
-    one = 7999 * 7999 * 3
-    # One that reads; of the other three, each holds the pictures that it has decoded to plan.
-    assert peak < (2 + 8 + 3 * 4) * one
+    assert peak < 2 * 10**9
 
 
 def resident_bytes(pid: int) -> int:
@@ -235,7 +238,7 @@ def test_what_is_wrong_with_the_jobs_is_raised() -> None:
 def test_leaving_early_leaves_no_process() -> None:
     with ReadAhead(jobs_in(CLIPS), TWO, decoders=2) as ahead:
         assert ahead.take(60) is not None
-        pids = [worker.pid for worker in (*ahead._idle, *ahead._busy)]
+        pids = [one._process.pid for one in ahead._busy if one._process]
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.video import Sampling, plan, planning, read, source
+from dycoke_cli.video import Sampling, limits, plan, read
 from dycoke_cli.video.probe import probe
 
 from .clips import Recipe, numbers_in, write_pictures
@@ -19,14 +19,14 @@ def test_picture_above_the_pixel_limit(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_clip(Recipe()).path
-    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(limits, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
     for look in (probe, plan, read):
         with pytest.raises(VideoError, match="has pictures of 64×48, above the limit of 0 megapix"):
             look(path)  # type: ignore[operator]
 
 
 def test_picture_at_the_pixel_limit(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 64 * 48)
+    monkeypatch.setattr(limits, "MAX_PICTURE_PIXELS", 64 * 48)
     assert len(read(make_clip(Recipe()).path, Sampling(frames=2)).frames) == 2
 
 
@@ -38,7 +38,7 @@ def test_picture_that_grows_beyond_the_limit_is_left_out(
     large = write_pictures(tmp_path / "b.h264", [picture] * 5, codec="libx264", pix_fmt="yuv420p")
     path = tmp_path / "both.h264"
     path.write_bytes(small.read_bytes() + large.read_bytes())
-    monkeypatch.setattr(source, "MAX_PICTURE_PIXELS", 200 * 200)
+    monkeypatch.setattr(limits, "MAX_PICTURE_PIXELS", 200 * 200)
     clip = read(path, Sampling(frames=100))
     assert numbers_in(clip.frames) == list(range(10))
     assert any("is damaged" in warning for warning in clip.warnings)
@@ -55,7 +55,7 @@ def test_clip_above_the_memory_limit(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, advice: str
 ) -> None:
     path = make_clip(Recipe()).path
-    monkeypatch.setattr(planning, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
+    monkeypatch.setattr(limits, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
     for look in (plan, read):
         with pytest.raises(VideoError) as error:
             look(path, sampling)  # type: ignore[operator]
@@ -66,7 +66,7 @@ def test_clip_above_the_memory_limit(
 def test_memory_counts_the_frames_that_are_there(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
+    monkeypatch.setattr(limits, "MAX_CLIP_BYTES", 50 * 64 * 48 * 3)
     assert len(read(make_clip(Recipe()).path, Sampling(frames=1000)).frames) == 50
 
 
@@ -76,9 +76,9 @@ def test_more_than_the_memory_that_is_free(
     path = make_clip(Recipe()).path
     needed = plan(path, Sampling(frames=2)).memory_bytes
     assert needed > 2 * 64 * 48 * 3
-    monkeypatch.setattr(planning, "free_main_memory", lambda: needed)
+    monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed)
     assert len(read(path, Sampling(frames=2)).frames) == 2
-    monkeypatch.setattr(planning, "free_main_memory", lambda: needed - 1)
+    monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed - 2)
     with pytest.raises(OutOfMemoryError) as error:
         read(path, Sampling(frames=2))
     assert error.value.exit_code == 5
@@ -86,8 +86,11 @@ def test_more_than_the_memory_that_is_free(
         f"to read 2 frames of {path} (64×48) takes 0.0 GiB of memory"
     )
     assert plan(path, Sampling(frames=2)).times_s  # what would be read can still be said
+    monkeypatch.setattr(limits, "free_main_memory", lambda: 64 * 48)
+    with pytest.raises(OutOfMemoryError, match="to read a frame of"):
+        plan(path)
 
 
 def test_limits_allow_8k() -> None:
-    assert 7680 * 4320 < source.MAX_PICTURE_PIXELS < 100_000_000
-    assert planning.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64
+    assert 7680 * 4320 < limits.MAX_PICTURE_PIXELS < 100_000_000
+    assert limits.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64

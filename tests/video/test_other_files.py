@@ -16,9 +16,9 @@ from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.discovery import SUFFIXES
-from dycoke_cli.video import Sampling, files, open_clip, read
+from dycoke_cli.video import Sampling, containers, open_clip, open_file, read
 from dycoke_cli.video.probe import probe
-from dycoke_cli.video.stdin import spool
+from dycoke_cli.video.stdin import spooled
 
 from .clips import Recipe, numbers_in
 from .conftest import MakeClip
@@ -70,8 +70,8 @@ def test_list_of_files_is_refused(
         path = tmp_path / f"{number}.mp4"
         path.write_text(LISTS[kind](prefix + name))
         refused(path)
-        with path.open("rb") as stdin, spool(stdin) as spooled:
-            refused(spooled)
+        with path.open("rb") as stdin, spooled(stdin) as file:
+            refused(f"/proc/self/fd/{file.fileno()}")
 
 
 @pytest.mark.parametrize("kind", list(LISTS))
@@ -79,7 +79,7 @@ def test_even_an_open_list_opens_no_file(
     tmp_path: Path, secret: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second fence: were the format allowed, its files would be out of reach."""
-    monkeypatch.setattr(files, "_FORMATS", f"{files._FORMATS},{kind}")
+    monkeypatch.setattr(containers, "_FORMATS", f"{containers._FORMATS},{kind}")
     path = tmp_path / "list.mp4"
     for name in (secret.name, str(secret), f"file:{secret}"):
         path.write_text(LISTS[kind](name))
@@ -148,7 +148,7 @@ def test_pipe_that_takes_a_files_place_is_not_waited_for(
 ) -> None:
     os.mkfifo(tmp_path / "clip.mp4")
     regular = os.stat(make_clip(Recipe()).path)
-    monkeypatch.setattr(files.os, "stat", lambda path: regular)
+    monkeypatch.setattr(open_file.os, "stat", lambda path: regular)
     with pytest.raises(VideoError, match="is a pipe"):
         read(tmp_path / "clip.mp4")
 
@@ -172,7 +172,7 @@ def test_no_file_stays_open(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_every_ending_that_a_batch_looks_for_is_of_an_open_format() -> None:
-    formats = set(files._FORMATS.split(","))
+    formats = set(containers._FORMATS.split(","))
     # By FFmpeg's own lists of endings; those that it has none for, by hand.
     of_ending = {".asf": "asf", ".wmv": "asf", ".mxf": "mxf", ".ogv": "ogg", ".y4m": "yuv4mpegpipe"}
     of_ending |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
@@ -185,5 +185,5 @@ def test_every_ending_that_a_batch_looks_for_is_of_an_open_format() -> None:
 
 
 def test_formats_are_known_to_ffmpeg() -> None:
-    for name in files._FORMATS.split(","):
+    for name in containers._FORMATS.split(","):
         assert av.format.ContainerFormat(name, "r").is_input, name

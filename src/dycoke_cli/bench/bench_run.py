@@ -24,6 +24,7 @@ from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.conversation import known_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.version import running_commit
+from dycoke_cli.video import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
@@ -60,7 +61,7 @@ class Benchmark:
         base = [spec for spec in self.specs if spec.is_baseline] or parse_specs("none")
         return [*base, *(spec for spec in self.specs if not spec.is_baseline)]
 
-    def check(self, listener: Listener) -> bool:
+    def check(self, listener: Listener, decoder: Decoder) -> bool:
         """Check all that can be known without torch; whether no model has to be fetched.
 
         Raises:
@@ -69,10 +70,9 @@ class Benchmark:
             OutputError: it has to be downloaded, and there is no room for it.
             UsageError: the sampling doesn't fit a video, or a parameter the model.
         """
-        from dycoke_cli.video import plan
-
         for video in self.videos:
-            plan(video, self.request.sampling)
+            with decoder.open(video, self.request.sampling):
+                pass
         local, stored = known_of(self.request, listener.warning)
         if stored is not None and stored.method_defaults is not None:
             for spec in self.rows:
@@ -91,7 +91,12 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
         ModelError: the model can't be loaded.
         OutOfMemoryError: with the flag that helps.
     """
-    local = benchmark.check(listener)
+    with Decoder(benchmark.request.limits) as decoder:
+        return _run(benchmark, listener, decoder)
+
+
+def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
+    local = benchmark.check(listener, decoder)
     # Only here: they import torch and transformers, which takes a while.
     with uncollected():
         from dycoke_cli.models.load import load
@@ -109,7 +114,7 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     if generation.temperature > 0 and generation.seed is None:
         # Else each run would draw anew, and answers would change by that alone.
         generation = replace(generation, seed=0)
-    timer = Timer(loaded, benchmark.questions, request.sampling, generation, told.add)
+    timer = Timer(loaded, decoder.read, benchmark.questions, request.sampling, generation, told.add)
     with _out_of_the_collectors_way():
         results = measure_all(
             rows,

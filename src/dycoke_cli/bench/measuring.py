@@ -22,6 +22,7 @@ from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
@@ -93,6 +94,7 @@ class Timer:
 
     Args:
         loaded: the model.
+        read: reads the frames of a video.
         questions: asked about each video.
         sampling: of rows that don't have their own number of frames.
         generation: how they are answered.
@@ -103,6 +105,7 @@ class Timer:
     def __init__(
         self,
         loaded: LoadedModel,
+        read: Callable[[str, Sampling], Clip],
         questions: Sequence[str],
         sampling: Sampling,
         generation: GenerationOptions,
@@ -110,6 +113,7 @@ class Timer:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._loaded = loaded
+        self._read = read
         self._questions = questions
         self._sampling = sampling
         self._options = generation
@@ -130,10 +134,9 @@ class Timer:
         if sampling is None:
             return self._without_video(row.spec.text)
         from dycoke_cli.engine.session import VideoSession
-        from dycoke_cli.video import read
 
         started = self._clock()
-        clip = read(video, sampling)
+        clip = self._read(video, sampling)
         read_at = self._clock()
         session = VideoSession(self._loaded, clip, reuse=False)
         ready_at = self._clock()

@@ -19,6 +19,7 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
+from dycoke_cli.video.decoder import Decoder
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -44,6 +45,7 @@ def ask(
     model: flags.Model,
     sampling: flags.Frames,
     subtitles: options.Subtitles = None,
+    limits: flags.Limiting,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
@@ -79,11 +81,17 @@ def ask(
         chosen = method.chosen()
         if compare and chosen.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
-        request = flags.request(model, loading, sampling, generation, chosen, subtitles)
+        request = flags.request(
+            model, loading, sampling, generation, chosen, subtitles, limits=limits
+        )
         check_memory(memory, estimate)
         if estimate:
             show_cost(cost_of_video(videos[0], request, memory), as_json)
             return
+        # They import PyAV while this process imports torch.
+        decoders = [stack.enter_context(Decoder(limits)) for _ in videos]
+        for decoder in decoders:
+            decoder.start()
         asked = question_input.collect(question, more, *videos)
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
@@ -109,7 +117,7 @@ def ask(
                 return
             if cold:
                 presenter.note(f"Asking without your server: {cold}")
-            converse(conversation, presenter)
+            converse(conversation, presenter, decoders=decoders)
 
 
 def _check(videos: Sequence[str], asked: Sequence[str]) -> str:

@@ -100,6 +100,7 @@ def batch(
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
     batch_size: engine_flags.BatchSize = "auto",
+    limits: flags.Limiting,
     loading: flags.Loading,
     cache: options.Cache = False,
     method: MethodFlags,
@@ -132,7 +133,9 @@ def batch(
 
     engine.check()
     together = engine_flags.batch_size(batch_size)
-    request = flags.request(model, loading, sampling, generation, method.chosen(), subtitles)
+    request = flags.request(
+        model, loading, sampling, generation, method.chosen(), subtitles, limits=limits
+    )
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):

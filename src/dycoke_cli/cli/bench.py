@@ -111,6 +111,7 @@ def bench(
     model: flags.Model,
     sampling: flags.Frames,
     runs: Runs = 3,
+    limits: flags.Limiting,
     loading: flags.Loading,
     generation: flags.Generation,
     plot: Plot = None,
@@ -145,7 +146,7 @@ def bench(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(parse_specs(methods, retain)),
-            request=flags.request(model, loading, sampling, generation),
+            request=flags.request(model, loading, sampling, generation, limits=limits),
             runs=runs,
         )
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if model.named is None else None))

@@ -19,6 +19,7 @@ from dycoke_cli.evaluation.presets import Preset, presets
 from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
+from dycoke_cli.video.limits import Limits
 
 SCHEMA = "dycoke.eval-list/1"
 
@@ -144,6 +145,7 @@ def check_benchmark(
     data: Path | None,
     split: Split | None,
     limit: int | None,
+    limits: Limits,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -154,6 +156,7 @@ def check_benchmark(
         data: its folder.
         split: None is its first.
         limit: only the first so many videos.
+        limits: that reading a video is held to.
         as_json: as an object.
         quiet: without progress.
 
@@ -171,6 +174,7 @@ def check_benchmark(
             dataset,
             split or dataset.about.splits[0],
             limit,
+            limits,
             lambda done, total: progress.update("check", done, total),
         )
     finally:

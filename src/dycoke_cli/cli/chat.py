@@ -51,6 +51,7 @@ def chat(
     model: flags.Model,
     sampling: flags.Frames,
     subtitles: options.Subtitles = None,
+    limits: flags.Limiting,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
@@ -70,7 +71,9 @@ def chat(
     """
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
-    request = flags.request(model, loading, sampling, generation, method.chosen(), subtitles)
+    request = flags.request(
+        model, loading, sampling, generation, method.chosen(), subtitles, limits=limits
+    )
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     by_hand = sys.stdin is not None and sys.stdin.isatty()
     with _Turns(quiet, note, several=not by_hand) as turns:

@@ -20,6 +20,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
+from dycoke_cli.resources import parse_size
+from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
@@ -71,16 +73,13 @@ def cost_of_video(video: str, request: Request, memory: str | None = None) -> Co
         ModelError: there is no such model, or nothing is known of it here.
         UsageError: something doesn't fit the model or the video.
     """
-    from dycoke_cli.video.stdin import open_given
-
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
     find(request.model)
-    with open_given(video, request.sampling) as reader:
-        plan = reader.plan
-    info = plan.info
+    with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
+        plan = opened.plan
     return cost_of_frames(
-        request, len(plan.times_s), info.height, info.width, video, memory, plan.times_s
+        request, len(plan.times_s), plan.height, plan.width, video, memory, plan.times_s
     )
 
 
@@ -109,10 +108,10 @@ def cost_of_frames(
         UsageError: something doesn't fit the model.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
-    from dycoke_cli.models.free_memory import Target, parse_memory, this_machine
+    from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    given = None if memory is None else parse_memory(memory)
+    given = None if memory is None else parse_size(memory)
     target = Target.of(loading.device, given, this_machine())
     with speaking_of_flags():
         return estimate_cost(

@@ -54,6 +54,7 @@ def evaluate(
     rule: options.RuleName = "dycoke",
     shard: options.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
+    limits: flags.Limiting,
     loading: flags.Loading,
     cache: options.Cache = False,
     generation: flags.Generation,
@@ -86,7 +87,7 @@ def evaluate(
         if chosen is not None:
             chosen.for_benchmark(name)
         if check:
-            check_benchmark(name, data, split, limit, as_json, quiet)
+            check_benchmark(name, data, split, limit, limits, as_json, quiet)
             return
         if out is not None:
             check_folder(out)
@@ -94,7 +95,7 @@ def evaluate(
         rule_of(dataset.name, rule)
         engine.check()
         together = engine_flags.batch_size(batch_size)
-        request = flags.request(model, loading, sampling, generation)
+        request = flags.request(model, loading, sampling, generation, limits=limits)
         if chosen is not None:
             given = _given(context)
             chosen.prepare(dataset)

@@ -12,11 +12,13 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 
 Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
 ]
+Limiting = Annotated[Limits, FromParams("Limits")]
 Loading = Annotated[LoadOptions, FromParams("Model")]
 Generation = Annotated[GenerationOptions, FromParams("Generation")]
 
@@ -52,6 +54,8 @@ def request(
     generation: GenerationOptions,
     method: Method | None = None,
     subtitles: str | None = None,
+    *,
+    limits: Limits,
 ) -> Request:
     """What the flags of a command choose.
 
@@ -65,4 +69,5 @@ def request(
         method=method or Method(),
         generation=generation,
         subtitles=subtitles,
+        limits=limits,
     )

@@ -82,6 +82,7 @@ def inspect(
     model: flags.Model,
     sampling: flags.Frames,
     subtitles: options.Subtitles = None,
+    limits: flags.Limiting,
     loading: flags.Loading,
     method: MethodFlags,
     against: Against = "none",
@@ -111,7 +112,9 @@ def inspect(
             chosen.append(other)
         _check_file(out, "--out", (".html", ".htm"))
         _check_file(png, "--png", (".png",))
-        request = flags.request(model, loading, sampling, generation, chosen[0], subtitles)
+        request = flags.request(
+            model, loading, sampling, generation, chosen[0], subtitles, limits=limits
+        )
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")

@@ -17,6 +17,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import Parameter, parameters_of
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 
 
@@ -33,7 +34,7 @@ def flags(parameter: Parameter) -> list[str]:
 
 _SHARED = {
     name: parameter
-    for group in (Sampling, LoadOptions, GenerationOptions)
+    for group in (Sampling, Limits, LoadOptions, GenerationOptions)
     for name, parameter in parameters_of(group).items()
 }
 _SHORT = {name: p.told.flag for name, p in _SHARED.items() if p.told.flag is not None}

@@ -21,7 +21,7 @@ from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.result import Count, Frames, Version
 from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
-from dycoke_cli.video.stdin import open_given
+from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.models.frame_tokens import ClipTokens
@@ -35,6 +35,7 @@ def probe(
     video: options.VideoArgument,
     sampling: flags.Frames,
     model: flags.Model,
+    limits: flags.Limiting,
     as_json: options.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, and how many visual tokens they make.
@@ -51,8 +52,8 @@ def probe(
             stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
         name = model.named or settings.BUNDLED
         source = find(name)
-        with open_given(video, sampling) as reader:
-            clip = reader.read()
+        with Decoder(limits) as decoder:
+            clip = decoder.read(video, sampling)
         probed = _probed(video, name, clip, _clip_tokens(source, clip))
         if as_json:
             output.write_json(to_dict(probed))

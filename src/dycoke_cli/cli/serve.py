@@ -21,10 +21,13 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
+from dycoke_cli.video.decoder import Decoders
+from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
+    from dycoke_cli.server.prepare import Read
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
 
@@ -151,6 +154,7 @@ def serve(
     hold: Hold = 8,
     model: flags.Model,
     sampling: flags.Frames,
+    limits: flags.Limiting,
     loading: flags.Loading,
     method: MethodFlags,
     generation: flags.Generation,
@@ -181,7 +185,7 @@ def serve(
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
-    request = flags.request(model, loading, sampling, generation, method.chosen())
+    request = flags.request(model, loading, sampling, generation, method.chosen(), limits=limits)
     note = BUNDLED_NOTE if model.named is None else None
     key = os.environ.get(KEY) or None
     media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
@@ -248,7 +252,7 @@ def _service(
         engine=EngineThread(loading, loaded, held, metrics, kept),
         held=held,
         media=media,
-        read=_read,
+        read=_reading(request.limits),
         admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
         metrics=metrics,
         most_frames=frame_limit,
@@ -256,7 +260,11 @@ def _service(
     )
 
 
-def _read(file: MediaFile, sampling: Sampling) -> Clip:
-    from dycoke_cli.video import read
+def _reading(limits: Limits) -> Read:
+    """What reads the videos of requests, in processes of their own."""
+    decoders = Decoders(limits)
 
-    return read(file.path, sampling, shown_as=file.shown)
+    def read(file: MediaFile, sampling: Sampling) -> Clip:
+        return decoders.read(file.path, sampling, shown_as=file.shown)
+
+    return read

@@ -16,6 +16,8 @@ from dycoke_cli.result import Version
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
+from dycoke_cli.video.decoder import Decoders
+from dycoke_cli.video.limits import Limits
 
 SCHEMA = "dycoke.eval-check/1"
 _NAMED = 3
@@ -98,6 +100,7 @@ def check(
     dataset: Dataset,
     split: Split,
     limit_videos: int | None,
+    limits: Limits,
     on_progress: Callable[[int, int], None],
 ) -> Checked:
     """Read all annotations, and the first and last frame of every video.
@@ -106,6 +109,7 @@ def check(
         dataset: the benchmark.
         split: of it.
         limit_videos: see `Dataset.items`.
+        limits: that reading a video is held to.
         on_progress: called with the number of videos that are checked, and of all.
 
     Raises:
@@ -116,10 +120,10 @@ def check(
     missing = set(dataset.missing({video for video, _, _ in parts}))
 
     def faults_of(part: tuple[str, float | None, float | None]) -> list[Fault]:
-        return _faults(dataset, *part, missing=part[0] in missing)
+        return _faults(dataset, *part, decoders, missing=part[0] in missing)
 
     faults: dict[Fault, None] = {}
-    with ThreadPoolExecutor(usable_cpus()) as threads:
+    with Decoders(limits) as decoders, ThreadPoolExecutor(usable_cpus()) as threads:
         for done, found in enumerate(threads.map(faults_of, parts), 1):
             faults |= dict.fromkeys(found)
             on_progress(done, len(parts))
@@ -134,17 +138,21 @@ def check(
 
 
 def _faults(
-    dataset: Dataset, video: str, start_s: float | None, end_s: float | None, *, missing: bool
+    dataset: Dataset,
+    video: str,
+    start_s: float | None,
+    end_s: float | None,
+    decoders: Decoders,
+    *,
+    missing: bool,
 ) -> list[Fault]:
     name = display_name(video)
     if missing:
         return [Fault(video, "missing", f"{name} isn't below --data")]
-    from dycoke_cli.video import read
-
     try:
         path = dataset.file(video)
         sampling = Sampling(frames=_FRAMES, start_s=start_s, end_s=end_s)
-        clip = read(path, sampling, shown_as=name)
+        clip = decoders.read(str(path), sampling, shown_as=name)
     except UsageError as error:  # of the part that is asked about
         return [Fault(video, "unreadable", f"{name}: {error}")]
     except (DycokeError, OSError) as error:

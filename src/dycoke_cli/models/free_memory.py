@@ -25,8 +25,6 @@ HEADROOM = 1.2
 BYTES_PER_PARAMETER = 2
 
 _DEVICE = re.compile(r"(cpu|mps|cuda)(?::(\d+))?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)b", re.IGNORECASE)
-_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True)
@@ -148,16 +146,3 @@ class Target:
         if needed <= self.free:
             return "ram" if self.device == "cpu" else "gpu"
         return "ram" if self.other is not None and needed <= self.other else "no"
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of a size such as `8GB` or `24 GiB`.
-
-    Raises:
-        UsageError: the text isn't such a size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or not float(match[1]):
-        raise UsageError(f"--memory must be a size such as 8GB or 24GiB, not {text!r}")
-    number, unit = match.groups()
-    return int(float(number) * (1024 if len(unit) > 1 else 1000) ** _POWERS[unit[0].lower()])

@@ -29,13 +29,13 @@ from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video.stdin import open_given
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip, Reader
+    from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
@@ -65,7 +65,10 @@ class Conversation:
 
 
 def converse(
-    conversation: Conversation, listener: Listener, loaded: LoadedModel | None = None
+    conversation: Conversation,
+    listener: Listener,
+    loaded: LoadedModel | None = None,
+    decoders: Sequence[Decoder] = (),
 ) -> None:
     """Answer all questions; each answer goes to `listener` as it comes and when it is done.
 
@@ -73,10 +76,11 @@ def converse(
         conversation: what is asked.
         listener: hears of it.
         loaded: its model, where that is loaded already.
+        decoders: see `open_session`.
     """
     with advising(conversation.request):
         session, request = open_session(
-            conversation, listener, loaded, reuse=len(conversation.questions) > 1
+            conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
         )
         _converse(session, replace(conversation, request=request), listener)
 
@@ -169,6 +173,7 @@ def open_session(
     conversation: Conversation,
     listener: Listener,
     loaded: LoadedModel | None = None,
+    decoders: Sequence[Decoder] = (),
     *,
     reuse: bool,
 ) -> tuple[VideoSession, Request]:
@@ -178,6 +183,7 @@ def open_session(
         conversation: which videos, and how they are asked about; its questions don't matter.
         listener: hears of it.
         loaded: the model, where it is loaded already.
+        decoders: one for each video, where they were started before; they are ended here.
         reuse: see `VideoSession`.
 
     Returns:
@@ -187,25 +193,24 @@ def open_session(
     request = conversation.request
     local = loaded is not None or check_request(request, len(conversation.videos), listener)
     wanted = request.subtitles
+    decoders = decoders or [Decoder(request.limits) for _ in conversation.videos]
     started = time.perf_counter()
     with ExitStack() as stack:
-        readers = [
-            stack.enter_context(
-                open_given(
-                    video, request.sampling, None if wanted is None else find_source(video, wanted)
-                )
-            )
-            for video in conversation.videos
-        ]
+        opened = []
+        for video, decoder in zip(conversation.videos, decoders, strict=True):
+            stack.callback(decoder.stop)
+            subtitles = None if wanted is None else find_source(video, wanted)
+            one = decoder.open(video, request.sampling, subtitles=subtitles)
+            opened.append(stack.enter_context(one))
 
         def read() -> tuple[list[Clip], float]:
-            clips = [reader.read(partial(listener.stage, "video")) for reader in readers]
+            clips = [one.read(partial(listener.stage, "video")) for one in opened]
             seconds = time.perf_counter() - started
             # From here, for until now the line on the terminal was the video's.
             listener.stage("load" if local else "fetch")
             return clips, seconds
 
-        with beside(read, readers) as reading:
+        with beside(read, decoders) as reading:
             # Only here: they import torch and transformers, which takes a while.
             with uncollected():
                 from dycoke_cli.engine.session import VideoSession
@@ -254,15 +259,15 @@ def check_request(request: Request, videos: int, listener: Listener) -> bool:
 
 
 @contextmanager
-def beside(read: Callable[[], T], readers: Sequence[Reader]) -> Iterator[Future[T]]:
+def beside(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Future[T]]:
     """Run `read` in a thread of its own; no thread is left behind the block.
 
     Where the block fails, the video has the first word, as if it had been read before: what is
     wrong with it is raised in place of the block's own error. An interrupt doesn't wait for that.
 
     Args:
-        read: what is to be run; reads from `readers`.
-        readers: are stopped at the block's end, if they still read.
+        read: what is to be run; reads from `decoders`.
+        decoders: are ended with the block.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
         try:
@@ -273,8 +278,8 @@ def beside(read: Callable[[], T], readers: Sequence[Reader]) -> Iterator[Future[
                 future.result()
                 raise
         finally:
-            for reader in readers:
-                reader.stop()
+            for decoder in decoders:
+                decoder.stop()
 
 
 def known_of(request: Request, warn: Callable[[str], None]) -> tuple[bool, StoredConfig | None]:

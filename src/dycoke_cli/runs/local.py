@@ -25,7 +25,7 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
     first = next(jobs, None)
     if first is None:
         return
-    with ReadAhead(chain([first], jobs), plan.sampling) as ahead:
+    with ReadAhead(chain([first], jobs), plan.sampling, plan.limits) as ahead:
         listener.stage("load")
         if plan.workers > 1:
             yield from answers_of_workers(ahead, plan, listener)

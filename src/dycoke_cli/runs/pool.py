@@ -76,7 +76,7 @@ def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iter
     # One worker, which has all memory, and never more than one question.
     alone, jobs = replace(plan, workers=1, batch_size=1), [one.alone for one in lost]
     lost_again: list[_Lost] = []
-    with ReadAhead(jobs, plan.sampling, 1) as again:
+    with ReadAhead(jobs, plan.sampling, plan.limits, 1) as again:
         yield from _answers(again, alone, listener, lost_again)
     for one in lost_again:
         yield failed(one.job, one.asked, plan, _deadly(one))

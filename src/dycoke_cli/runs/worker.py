@@ -17,7 +17,6 @@ import ray
 
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.explaining import explain
-from dycoke_cli.processes import Worker
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed
@@ -26,6 +25,7 @@ from dycoke_cli.runs.ray.transfer import received
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
+from dycoke_cli.video import Decoder
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
@@ -199,11 +199,11 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     torch.set_num_threads(threads)
     silence_libraries()
     answerer = load_answerer(plan)
-    idle: list[Worker] = []
+    idle: list[Decoder] = []
     decoders = max(1, threads - 1)
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
-        with ReadAhead(jobs, plan.sampling, decoders, idle=idle) as ahead:
+        with ReadAhead(jobs, plan.sampling, plan.limits, decoders, idle=idle) as ahead:
             return list(chain.from_iterable(answer_all(ahead, answerer, Listener())))
 
     return answer_slice

@@ -12,17 +12,18 @@ from dycoke_cli.video.info import StreamInfo, VideoInfo
 from dycoke_cli.video.sampling import Sampling, parse_time
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.decode import Clip, Reader, open_clip, plan, read
-    from dycoke_cli.video.planning import Plan
-    from dycoke_cli.video.stdin import STDIN, STDIN_NAME, open_given
+    from dycoke_cli.video.clip import Clip, Plan
+    from dycoke_cli.video.decode import open_clip, plan, read
+    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.stdin import STDIN, STDIN_NAME
     from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 
 __all__ = [
     "STDIN",
     "STDIN_NAME",
     "Clip",
+    "Decoder",
     "Plan",
-    "Reader",
     "Sampling",
     "StreamInfo",
     "SubtitleSource",
@@ -30,7 +31,6 @@ __all__ = [
     "VideoInfo",
     "find_source",
     "open_clip",
-    "open_given",
     "parse_time",
     "plan",
     "read",
@@ -38,9 +38,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "decode": ("Clip", "Reader", "open_clip", "plan", "read"),
-    "planning": ("Plan",),
-    "stdin": ("STDIN", "STDIN_NAME", "open_given"),
+    "clip": ("Clip", "Plan"),
+    "decode": ("open_clip", "plan", "read"),
+    "decoder": ("Decoder",),
+    "stdin": ("STDIN", "STDIN_NAME"),
     "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }
 

@@ -8,7 +8,8 @@ is: exchange rows and columns or not, then mirror each axis or not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import cast
 
@@ -64,8 +65,24 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
 
     An alpha channel is left out, as FFmpeg does; HDR is not tone-mapped.
     """
+    return _rgb_frame(frame, width, height).to_ndarray()
+
+
+def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
+    """The frame, or where it has more pixels, one in RGB that is scaled down to at most so many."""
+    if frame.width * frame.height <= pixels:
+        return frame
+    return _rgb_frame(frame, *_within(frame.width, frame.height, pixels))
+
+
+def _within(width: int, height: int, pixels: int) -> tuple[int, int]:
+    scale = math.sqrt(pixels / (width * height))
+    return max(1, int(scale * width)), max(1, int(scale * height))
+
+
+def _rgb_frame(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     same_size = (frame.width, frame.height) == (width, height)
-    picture = frame.reformat(
+    return frame.reformat(
         width=width,
         height=height,
         format="rgb24",
@@ -74,7 +91,6 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
         dst_color_range="JPEG",
         interpolation="BILINEAR" if same_size else "BICUBIC",
     )
-    return picture.to_ndarray()
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,13 @@ class Geometry:
     def shown_size(self) -> tuple[int, int]:
         """Width and height as shown."""
         return self.orientation.shown_size(self.width, self.height)
+
+    def within(self, pixels: int) -> Geometry:
+        """The same, scaled down to at most so many pixels."""
+        if self.width * self.height <= pixels:
+            return self
+        width, height = _within(self.width, self.height, pixels)
+        return replace(self, width=width, height=height)
 
 
 def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:

@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video.color import Geometry, to_rgb
-from dycoke_cli.video.info import VideoInfo
-from dycoke_cli.video.planning import Plan, check_free_memory, picture_size, plan_of
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video import limits
+from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.color import Geometry, shrunk, to_rgb
+from dycoke_cli.video.limits import Limits, picture_size
+from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.planning import plan_of
 from dycoke_cli.video.sampling import Sampling, Window
-from dycoke_cli.video.source import Picture, VideoSource, open_video
+from dycoke_cli.video.source import Picture, VideoSource, video_in
 from dycoke_cli.video.subtitles import (
     Subtitles,
     SubtitleSource,
+    open_subtitles,
+    parse_subtitles,
     read_stream,
-    read_subtitles,
     text_stream,
 )
 
@@ -36,49 +42,37 @@ _SHORT_GAP_S = 0.5
 _ROUNDING_S = 0.001
 
 
-@dataclass(frozen=True)
-class Clip:
-    """The frames that were read.
-
-    Attributes:
-        frames: RGB as shown, uint8 [F, H, W, 3], at least one frame.
-        timestamps_s: the frames' own time stamps in seconds from the video's first frame, [F],
-            ascending.
-        info: what is known of the video, its `duration_s` measured.
-        warnings: one sentence each.
-        subtitles: the lines that are shown at these frames; None where none were asked for, or the
-            video has none.
-    """
-
-    frames: np.ndarray
-    timestamps_s: tuple[float, ...]
-    info: VideoInfo
-    warnings: tuple[str, ...]
-    subtitles: Subtitles | None = None
-
-
 class Reader:
     """An open video whose frames are found, and not yet read. Made by `open_clip`.
+
+    Args:
+        source: an open video.
+        sampling: which frames.
+        subtitles: that come with them, or None for none.
+        subtitle_file: the open file of `subtitles`, if they are in one.
 
     Attributes:
         plan: which frames would be read.
     """
 
     def __init__(
-        self, source: VideoSource, sampling: Sampling, subtitles: SubtitleSource | None = None
+        self,
+        source: VideoSource,
+        sampling: Sampling,
+        subtitles: SubtitleSource | None = None,
+        subtitle_file: BinaryIO | None = None,
     ) -> None:
         self._source = source
         self.plan, self._geometry, self._part = plan_of(source, sampling)
         self._subtitles: Subtitles | int | None = None
         self._without: tuple[str, ...] = ()
-        if subtitles is not None:
-            self._find(subtitles)
+        if subtitle_file is not None and subtitles is not None:
+            self._subtitles = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+        elif subtitles is not None:
+            self._find_stream(subtitles)
 
-    def _find(self, subtitles: SubtitleSource) -> None:
-        """Read a file of subtitles, or find their stream, whose lines come with the frames."""
-        if subtitles.path is not None:
-            self._subtitles = read_subtitles(subtitles.path)
-            return
+    def _find_stream(self, subtitles: SubtitleSource) -> None:
+        """Find the stream of subtitles, whose lines come with the frames."""
         found = text_stream(self._source)
         if isinstance(found, int):
             self._subtitles = found
@@ -87,48 +81,51 @@ class Reader:
         else:
             self._without = (f"{found}; answered without them",)
 
-    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
-        """Read the frames; once, and in whichever thread.
-
-        Args:
-            on_progress: as of `read`.
+    def frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Read the frames, once; each with its time. `rest` is known when all are read.
 
         Raises:
             VideoError: none of them can be decoded.
-            UsageError: the stream of subtitles has no line.
-            OutOfMemoryError: there isn't enough memory for them.
-            StoppedError: `stop` was called.
         """
-        source, planned, geometry = self._source, self.plan, self._geometry
-        check_free_memory(source.name, planned)
-        width, height = geometry.shown_size
-        frames = np.empty((len(planned.times_s), height, width, 3), np.uint8)
-        times: list[float] = []
-        changes: list[str] = []
+        source, geometry = self._source, self._geometry
+        self._times = list[float]()
+        self._changes = list[str]()
         source.rewind()
-        for picture in nearest_frames(source, planned.times_s, self._part):
-            changes = changes or _size_change(source.name, geometry, picture)
+        for picture in nearest_frames(source, self.plan.times_s, self._part):
+            self._changes = self._changes or _size_change(source.name, geometry, picture)
             rgb = to_rgb(picture.frame, geometry.width, geometry.height)
-            frames[len(times)] = geometry.orientation.apply(rgb)
-            times.append(picture.time_s)
-            if on_progress is not None:
-                on_progress(len(times), len(planned.times_s))
-        if not times:
+            self._times.append(picture.time_s)
+            yield picture.time_s, geometry.orientation.apply(rgb)
+        if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
-        lines = self._lines(times)
-        of_lines = self._without if lines is None else lines.warnings
-        warnings = (*planned.warnings, *changes, *_damage(source), *of_lines)
-        return Clip(frames[: len(times)], tuple(times), planned.info, warnings, lines)
 
-    def _lines(self, times_s: Sequence[float]) -> Subtitles | None:
+    def rest(self) -> tuple[tuple[str, ...], Subtitles | None]:
+        """The warnings, and the subtitles that are shown at the frames that were read.
+
+        Raises:
+            UsageError: the stream of subtitles has no line.
+        """
         found = self._subtitles
         if isinstance(found, int):
-            found = read_stream(self._source, found, times_s[-1])
-        return None if found is None else found.at(times_s)
+            found = read_stream(self._source, found, self._times[-1])
+        lines = None if found is None else found.at(self._times)
+        of_lines = self._without if lines is None else lines.warnings
+        return (*self.plan.warnings, *self._changes, *_damage(self._source), *of_lines), lines
 
-    def stop(self) -> None:
-        """End `read` at its next packet, wherever it runs."""
-        self._source.stopped = True
+    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
+        """Read the frames, once. Arguments and errors are those of `read`."""
+        plan = self.plan
+        count = len(plan.times_s)
+        size = (plan.info.width, plan.info.height)
+        Limits().check_memory(self._source.name, size, plan.memory_bytes, count)
+        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
+        times: list[float] = []
+        for time, frame in self.frames():
+            frames[len(times)] = frame
+            times.append(time)
+            if on_progress is not None:
+                on_progress(len(times), count)
+        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest())
 
 
 @contextmanager
@@ -143,8 +140,14 @@ def open_clip(
 
     Arguments and errors are those of `read`.
     """
-    with open_video(path, sampling.stream, shown_as) as source:
-        yield Reader(source, sampling, subtitles)
+    name = shown_as or display_name(path)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_file(path, name))]
+        if subtitles is not None and subtitles.path is not None:
+            files.append(stack.enter_context(open_subtitles(subtitles.path)))
+        source = stack.enter_context(video_in(files[0], sampling.stream, name))
+        Limits().check_memory(name, source.stored_size, source.decoding_bytes)
+        yield Reader(source, sampling, subtitles, *files[1:])
 
 
 def plan(
@@ -166,9 +169,9 @@ def read(
     subtitles: SubtitleSource | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Clip:
-    """Read the frames of a video that `sampling` asks for.
+    """Read the frames of a video that `sampling` asks for, in this process.
 
-    Memory holds the wanted frames only, whatever the video's length.
+    Commands read in a process of its own (`decoder.Decoder`), for files of strangers.
 
     Args:
         path: the file.
@@ -276,15 +279,25 @@ class _Seeker:
     def _advance(self, time_s: float) -> None:
         while not self._ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
-            self._after = next(self._pictures, None)
+            self._after = None  # nobody holds a third one while the next is decoded
+            self._after = _scaled(next(self._pictures, None))
             self._ended = self._after is None
 
 
+def _scaled(picture: Picture | None) -> Picture | None:
+    """A picture, scaled down as soon as it is there if it is huge: a few of those fill memory.
+
+    Up to 8K only those that are chosen are scaled, for that takes longer than to decode them.
+    """
+    if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
+        return picture
+    return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+
+
 def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
-    stored = (picture.frame.width, picture.frame.height)
-    if stored == geometry.stored_size:
+    if picture.size == geometry.stored_size:
         return []
-    first, other = picture_size(geometry.stored_size), picture_size(stored)
+    first, other = picture_size(geometry.stored_size), picture_size(picture.size)
     return [
         f"{name} changes its picture size from {first} to {other} at or before "
         f"{picture.time_s:.1f} s: pictures are scaled to the first size"

@@ -12,38 +12,17 @@ from fractions import Fraction
 
 import av
 
-from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.resources import free_main_memory
+from dycoke_cli.errors import VideoError
+from dycoke_cli.video import limits
+from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry
-from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
 
-MAX_CLIP_BYTES = 2 * 1024**3
-# Beside the frames: those that the decoder refers to, the pictures before and after a wanted time,
-# and the one that is converted. Measured: 7.5 of the size of a frame for GIF.
-_WORKING_PICTURES = 8
 # A container's duration is rounded, and its streams needn't end together.
 _TOLERANCE_S = Fraction(3, 10)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which frames would be read, found without decoding more than the first.
-
-    Attributes:
-        times_s: wanted times in seconds from the first frame, ascending; the frames nearest to
-            them are read, each once, so there may be fewer frames.
-        info: what is known of the video, its `duration_s` measured.
-        warnings: one sentence each.
-        memory_bytes: that reading them takes, about: the frames, and what is needed to decode them.
-    """
-
-    times_s: tuple[float, ...]
-    info: VideoInfo
-    warnings: tuple[str, ...]
-    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +66,8 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
         UsageError: the sampling doesn't fit the video.
     """
     info, geometry = describe(source)
+    decoding_bytes = source.decoding_bytes  # by now of what the first picture is like
+    width, height = geometry.shown_size
     duration = measure_duration(source)
     part = window(sampling, duration.last_s, duration.end_s, float(source.interval))
     times, warning = wanted_times(sampling, part)
@@ -105,46 +86,28 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
             "on a screen"
         )
+    if (width, height) != (info.width, info.height):
+        warnings.append(
+            f"{source.name} has pictures of {picture_size((info.width, info.height))}: they are "
+            f"scaled down to {picture_size((width, height))}"
+        )
     info = replace(info, duration_s=duration.end_s, frame_count=info.frame_count or duration.frames)
-    width, height = geometry.shown_size
-    memory_bytes = (len(times) + _WORKING_PICTURES) * width * height * 3
-    return Plan(times, info, tuple(warnings), memory_bytes), geometry, part
-
-
-def check_free_memory(name: str, plan: Plan) -> None:
-    """Make sure that the frames of a plan can be read without memory running out.
-
-    Raises:
-        OutOfMemoryError: less is free than reading them takes.
-    """
-    free = free_main_memory()
-    if free is None or plan.memory_bytes <= free:
-        return
-    size = picture_size((plan.info.width, plan.info.height))
-    count = "1 frame" if len(plan.times_s) == 1 else f"{len(plan.times_s)} frames"
-    raise OutOfMemoryError(
-        f"to read {count} of {name} ({size}) takes {plan.memory_bytes / 1024**3:.1f} GiB of "
-        f"memory, and {free / 1024**3:.1f} GiB are free: use fewer frames, or scale it down first"
-    )
+    memory_bytes = len(times) * width * height * 3 + decoding_bytes
+    return Plan(times, width, height, info, tuple(warnings), memory_bytes), geometry, part
 
 
 def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampling) -> None:
     width, height = size
     picture_bytes = width * height * 3
-    if count * picture_bytes <= MAX_CLIP_BYTES:
+    if count * picture_bytes <= limits.MAX_CLIP_BYTES:
         return
-    most = MAX_CLIP_BYTES // picture_bytes
+    most = limits.MAX_CLIP_BYTES // picture_bytes
     advice = f"--frames to {most}" if sampling.fps is None else f"--fps, or --max-frames to {most}"
-    needed, limit = count * picture_bytes / 1024**3, MAX_CLIP_BYTES / 1024**3
+    needed, limit = count * picture_bytes / 1024**3, limits.MAX_CLIP_BYTES / 1024**3
     raise VideoError(
         f"{count} frames of {name} ({picture_size(size)}) take {needed:.1f} GiB, above the limit "
         f"of {limit:g} GiB: lower {advice}"
     )
-
-
-def picture_size(size: tuple[int, int]) -> str:
-    """Width and height in pixels, as people write them."""
-    return f"{size[0]}×{size[1]}"
 
 
 def measure_duration(source: VideoSource) -> Duration:

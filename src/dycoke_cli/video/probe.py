@@ -8,10 +8,12 @@ from itertools import pairwise
 import av
 
 from dycoke_cli.errors import VideoError
+from dycoke_cli.video import limits
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
-from dycoke_cli.video.files import video_streams
+from dycoke_cli.video.containers import video_streams
 from dycoke_cli.video.info import StreamInfo, VideoInfo
-from dycoke_cli.video.source import VideoSource, check_size, open_video
+from dycoke_cli.video.limits import check_size
+from dycoke_cli.video.source import VideoSource, open_video
 
 # Enough to see whether the rate varies; the index of a day-long video has millions.
 _INDEX_ENTRIES = 1000
@@ -36,7 +38,7 @@ def probe(
 
 
 def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
-    """Describe an open video and how its pictures are shown; sets the source's `origin`.
+    """Describe an open video, and how its pictures are read; sets the source's `origin`.
 
     Raises:
         VideoError: no picture can be decoded, or pictures are too large.
@@ -76,7 +78,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         audio_streams=len(streams.audio),
         subtitle_streams=len(streams.subtitles),
     )
-    return info, geometry
+    return info, geometry.within(limits.MAX_KEPT_PIXELS)
 
 
 def _varies(stream: av.VideoStream) -> bool | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -18,10 +18,11 @@ import av.logging
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.files import choose_stream, open_container, open_file
+from dycoke_cli.video import limits
+from dycoke_cli.video.containers import choose_stream, open_container
+from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
+from dycoke_cli.video.open_file import open_file
 
-MAX_PICTURE_PIXELS = 64_000_000
-_LARGE_PIXELS = 1_000_000
 _SEEK_ATTEMPTS = 4
 # Seen with streams that carry no rate at all; only used where time stamps are missing too.
 _ASSUMED_RATE = Fraction(25)
@@ -32,14 +33,11 @@ _BY_DECODING_TIME = ("avi",)
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded frame and its time, in seconds from the video's first frame."""
+    """A decoded frame, its time in seconds from the video's first frame, and its size as stored."""
 
     time_s: float
     frame: av.VideoFrame
-
-
-class StoppedError(Exception):
-    """Reading was stopped by another thread."""
+    size: tuple[int, int]
 
 
 class VideoSource:
@@ -54,7 +52,6 @@ class VideoSource:
         damaged: time stamps of the bad packets and pictures met so far.
         packets_decoded: packets given to the decoder so far.
         seekable: False once seeking has failed.
-        stopped: set by another thread: reading ends at the next packet, with `StoppedError`.
     """
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
@@ -63,9 +60,8 @@ class VideoSource:
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self.seekable = True
-        self.stopped = False
         self._file = file
-        self.container = open_container(file, name, MAX_PICTURE_PIXELS)
+        self.container = open_container(file, name, limits.MAX_PICTURE_PIXELS)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
@@ -83,13 +79,25 @@ class VideoSource:
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
             )
-        check_size(self.name, context.width, context.height)
-        # Decoding several frames at once pays off when they are large; otherwise it only decodes
-        # more of them than needed, and blurs which packet was the bad one.
-        large = context.width * context.height > _LARGE_PIXELS
-        context.thread_type = "AUTO" if large and not self._by_decoding_time else "SLICE"
+        limits.check_size(self.name, context.width, context.height)
+        # By decoding time, frames and packets must come one by one.
+        threads = 1 if self._by_decoding_time else threads_for(context)
+        context.thread_type = "AUTO" if threads > 1 else "SLICE"
+        if threads > 1:
+            context.thread_count = threads
         # A picture that grows in mid-stream is refused by the decoder before it takes memory.
-        context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
+        context.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height of a picture, as the container says."""
+        return self.stream.codec_context.width, self.stream.codec_context.height
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Of memory that decoding takes, by what the container says of the stream."""
+        context = self.stream.codec_context
+        return decoding_bytes(context, threads_for(context))
 
     def close(self) -> None:
         """Close the container; the file is the caller's."""
@@ -101,7 +109,7 @@ class VideoSource:
         """Go back to the beginning by opening the file again: works where seeking doesn't."""
         index = self.stream.index
         self.container.close()
-        self.container = open_container(self._file, self.name, MAX_PICTURE_PIXELS)
+        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
         self.stream = choose_stream(self.container, index, self.name)
         self._prepare_decoder()
         self._packets = self.demux()
@@ -114,14 +122,14 @@ class VideoSource:
             streams: of `container`; the video stream that is read, if none is given.
 
         Raises:
-            StoppedError: another thread wants it to end.
+            MemoryError: there isn't enough of it for a packet.
         """
         try:
             for packet in self.container.demux(*(streams or (self.stream,))):
-                if self.stopped:
-                    raise StoppedError
                 if packet.size:  # an empty one only asks the decoder for what it still holds
                     yield packet
+        except MemoryError:
+            raise
         except (av.FFmpegError, OSError):
             return
         except IndexError:
@@ -171,7 +179,7 @@ class VideoSource:
         picture = next(self.pictures(), None)
         if picture is not None and self._last is not None:
             self.origin, self._last = self._last, Fraction(0)
-            return Picture(0.0, picture.frame)
+            return replace(picture, time_s=0.0)
         return None
 
     def pictures(self) -> Iterator[Picture]:
@@ -184,6 +192,8 @@ class VideoSource:
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         try:
             frames = self.stream.codec_context.decode(packet)
+        except MemoryError:
+            raise
         except (av.FFmpegError, OSError):
             self.damaged.add(packet.pts if packet else None)
             return
@@ -192,7 +202,7 @@ class VideoSource:
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
             else:
-                yield Picture(float(time), frame)
+                yield Picture(float(time), frame, (frame.width, frame.height))
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction:
         # Raw streams have no time stamps: frames then follow each other at the usual interval.
@@ -242,27 +252,20 @@ def open_video(
         UsageError: `stream` isn't the index of a video stream.
     """
     name = shown_as or display_name(path)
+    with open_file(path, name) as file, video_in(file, stream, name) as source:
+        yield source
+
+
+@contextmanager
+def video_in(file: BinaryIO, stream: int | None, name: str) -> Iterator[VideoSource]:
+    """The video stream of an open file, which stays the caller's. Otherwise as `open_video`."""
     # FFmpeg's own lines on stderr say nothing that our errors and warnings don't say better.
     av.logging.set_level(None)
-    with open_file(path, name) as file:
-        source = VideoSource(file, stream, name)
-        try:
-            yield source
-        finally:
-            source.close()
-
-
-def check_size(name: str, width: int, height: int) -> None:
-    """Refuse pictures above the pixel limit.
-
-    Raises:
-        VideoError: the sentence that says so, and what to do.
-    """
-    if width * height > MAX_PICTURE_PIXELS:
-        raise VideoError(
-            f"{name} has pictures of {width}×{height}, above the limit of "
-            f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels: scale it down first"
-        )
+    source = VideoSource(file, stream, name)
+    try:
+        yield source
+    finally:
+        source.close()
 
 
 def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:

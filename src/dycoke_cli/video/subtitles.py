@@ -12,8 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name, shown
@@ -30,6 +29,9 @@ SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
 MAX_BYTES = 64 * 1024**2
 MAX_EVENT_BYTES = 64 * 1024
 """Of one line of a file, or one packet of a stream: what is longer is no text that is shown."""
+# The last one is Windows' Latin-1, which has letters and quotes where ISO 8859-1 has control
+# characters.
+ENCODINGS = ("utf-16", "utf-8-sig", "cp1252")
 _FORMATS = "srt,webvtt,ass"
 _ASS_FIELDS = 8  # before the text of an event, each followed by a comma
 _BRACES = re.compile(r"(\{[^{}]*\})")
@@ -127,10 +129,39 @@ def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
     Raises:
         UsageError: it can't be read, is none of these, or has no line.
     """
+    with open_subtitles(path) as file:
+        return parse_subtitles(file, display_name(path))
+
+
+def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file of subtitles, for the caller to close.
+
+    Raises:
+        UsageError: it can't be opened, or is larger than subtitles are.
+    """
+    name = display_name(path)
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise UsageError(f"the subtitles {name} aren't a file")
+        if os.path.getsize(path) > MAX_BYTES:
+            raise UsageError(
+                f"the subtitles {name} have more than {MAX_BYTES // 1024**2} MiB: is that a "
+                "subtitle file?"
+            )
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
+    """The lines of an open file, of whose name errors speak. Otherwise as `read_subtitles`."""
     import av
 
-    name = display_name(path)
-    text, warnings = _decoded(_content(path, name), name)
+    try:
+        content = file.read(MAX_BYTES)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    text, warnings = _decoded(content, name)
     try:
         # A copy in memory, in UTF-8: whatever it says, FFmpeg can open no other file. It stops at a
         # NUL.
@@ -200,29 +231,19 @@ def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
     return _subtitles(f"stream {index} of {source.name}", _events(stream, packets()))
 
 
-def _content(path: str | os.PathLike[str], name: str) -> bytes:
-    try:
-        if not os.path.isfile(path):  # a pipe would be waited for
-            raise UsageError(f"the subtitles {name} aren't a file")
-        if os.path.getsize(path) > MAX_BYTES:
-            raise UsageError(
-                f"the subtitles {name} have more than {MAX_BYTES // 1024**2} MiB: is that a "
-                "subtitle file?"
-            )
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"the subtitles {name} can't be read ({error.strerror})") from error
+def _unreadable(name: str, error: OSError) -> UsageError:
+    return UsageError(f"the subtitles {name} can't be read ({error.strerror})")
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     """Text, and a warning where its encoding is a guess."""
+    wide, usual, latin = ENCODINGS
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace"), ()
+        return content.decode(wide, "replace"), ()
     try:
-        return content.decode("utf-8-sig"), ()
+        return content.decode(usual), ()
     except UnicodeDecodeError:
-        # Windows' Latin-1, which has letters and quotes where ISO 8859-1 has control characters.
-        text = content.decode("cp1252", "replace")
+        text = content.decode(latin, "replace")
         guess = f"the subtitles {name} aren't UTF-8 text, and were read as Latin-1: convert them"
         return text, (f"{guess} if letters are wrong",)
 

@@ -1,26 +1,14 @@
-"""From a path to an open container: its name as shown, the checks of the file, its video streams.
-
-Each way in which a file can't be read has its own sentence.
-"""
+"""From an open file to an open container and its video streams."""
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import stat
 from typing import Any, BinaryIO
 
 import av
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.unicode import display_name
 
-# Two letters at least: C:/ is a drive. One slash is enough: pathlib folds http:// into http:/.
-_ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
-)
 _SNIFFED_BYTES = 4096
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
@@ -45,73 +33,6 @@ _WITHOUT_VIDEO = (
     "webvtt", "srt", "ass",
 )  # fmt: skip
 _FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
-
-
-def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
-    """Open a regular file with bytes in it; nothing else is opened, and nothing is waited for.
-
-    Args:
-        path: where it lies.
-        name: what to call it in the error, already fit for a terminal; the escaped path if None.
-
-    Returns:
-        The file, without a buffer, for the caller to close.
-
-    Raises:
-        VideoError: one sentence that says what is wrong with it and what to do.
-    """
-    shown = name or display_name(path)
-    try:
-        # Asked before it is opened, for a device may do something when it is.
-        _check_kind(os.stat(path), shown)
-        file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
-    except (OSError, ValueError) as error:
-        raise VideoError(_why_unreachable(path, shown, error)) from error
-    try:
-        _check_kind(os.fstat(file.fileno()), shown)  # another may have taken its place
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Make sure that `open_file` can open a file. Errors are its own."""
-    open_file(path).close()
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # To open a pipe would wait for its writer. (Windows has none among its files.)
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _check_kind(status: os.stat_result, shown: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise VideoError(f"{shown} is a folder: name a video file in it")
-    if stat.S_ISFIFO(status.st_mode):
-        raise VideoError(f"{shown} is a pipe: give its content on stdin, with - as the video")
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError(f"{shown} is a device or a socket: name a video file")
-    if status.st_size == 0:
-        raise VideoError(f"{shown} is empty (0 bytes): was its download or recording interrupted?")
-
-
-def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception) -> str:
-    if isinstance(error, ValueError):  # a NUL in the name
-        return f"{shown} can't be the name of a file: check the spelling"
-    if isinstance(error, PermissionError):
-        return f"{shown} may not be read: ask for permission, or copy it as its owner"
-    if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return f"{shown} is a link that leads back to itself: name the file that it should lead to"
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return f"{shown[:60]}… is too long for the name of a file: check the spelling"
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        if _ADDRESS.match(os.fsdecode(path)):
-            return f"{shown} is an address, not a file: download it first"
-        if os.path.islink(path):
-            return f"{shown} is a link to a file that isn't there: name the file itself"
-        return f"{shown} doesn't exist: check the spelling and the folder"
-    return f"{shown} can't be read ({display_name(str(error))}): check the disk it lies on"
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:

@@ -1,0 +1,121 @@
+"""Takes from this process what it needs no more once it has imported all and its files are open.
+
+Linux has two means, which it may lack alone or both: Landlock (no file is opened, made or run, no
+connection made) and seccomp, on two architectures (no call of the kernel but those of a process
+that computes, reads and writes what is open, and has threads; every other is answered as an old
+kernel would that doesn't know it). Neither can be undone. Whether a file exists can still be seen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+
+_SET_SECCOMP = 22  # of prctl(2)
+_FILTER_MODE = 2
+_ALLOW = 0x7FFF0000
+_NOT_IMPLEMENTED = 0x00050000 | 38  # ENOSYS: libraries fall back to what they did before
+_KILL = 0x80000000
+# Of classic BPF: load a word, compare, give back.
+_LOAD, _EQUAL, _BITS_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_CLONE_THREAD = 0x00010000
+# By architecture: how the kernel marks it, clone(2), and the calls that are allowed.
+_CALLS: dict[str, tuple[int, int, dict[str, int]]] = {
+    "x86_64": (0xC000003E, 56, {
+        "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9,
+        "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14,
+        "rt_sigreturn": 15, "pread64": 17, "readv": 19, "writev": 20, "sched_yield": 24,
+        "mremap": 25, "madvise": 28, "dup": 32, "nanosleep": 35, "getpid": 39, "sendto": 44,
+        "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "exit": 60, "fcntl": 72, "gettimeofday": 96,
+        "getrusage": 98, "sigaltstack": 131, "gettid": 186, "futex": 202, "sched_getaffinity": 204,
+        "restart_syscall": 219, "clock_gettime": 228, "clock_nanosleep": 230, "exit_group": 231,
+        "tgkill": 234, "newfstatat": 262, "set_robust_list": 273, "dup3": 292, "getrandom": 318,
+        "membarrier": 324, "rseq": 334,
+    }),
+    "aarch64": (0xC00000B7, 220, {
+        "dup": 23, "dup3": 24, "fcntl": 25, "close": 57, "lseek": 62, "read": 63, "write": 64,
+        "readv": 65, "writev": 66, "pread64": 67, "ppoll": 73, "newfstatat": 79,
+        "fstat": 80, "exit": 93,
+        "exit_group": 94, "futex": 98, "set_robust_list": 99, "nanosleep": 101,
+        "clock_gettime": 113, "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124,
+        "restart_syscall": 128, "tgkill": 131, "sigaltstack": 132, "rt_sigaction": 134,
+        "rt_sigprocmask": 135, "rt_sigreturn": 139, "getrusage": 165, "gettimeofday": 169,
+        "getpid": 172, "gettid": 178, "sendto": 206, "recvfrom": 207, "sendmsg": 211,
+        "recvmsg": 212, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226,
+        "madvise": 233, "getrandom": 278, "membarrier": 283, "rseq": 293,
+    }),
+}  # fmt: skip
+# Landlock's calls have one number on every architecture.
+_CREATE_RULESET, _RESTRICT_SELF = 444, 446
+_VERSION = 1
+# Rights over files that its versions knew, and from which version on TCP and signals are covered.
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
+_TCP_FROM, _SCOPES_FROM = 4, 6
+
+
+def seal() -> tuple[str, ...]:
+    """Give up all but computing and what is open; call it before there are threads.
+
+    Returns:
+        What this kernel has of "landlock" and "seccomp".
+    """
+    if sys.platform != "linux":
+        return ()
+    libc = ctypes.CDLL(None, use_errno=True)
+    means = {"landlock": _landlock, "seccomp": _seccomp}
+    return tuple(name for name, forbid in means.items() if forbid(libc))
+
+
+def _landlock(libc: ctypes.CDLL) -> bool:
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
+    if version < 1:
+        return False
+    rights = _FILE_RIGHTS[max(one for one in _FILE_RIGHTS if one <= version)]
+    handled = [(1 << rights) - 1]
+    if version >= _TCP_FROM:
+        handled.append(0b11)
+    if version >= _SCOPES_FROM:
+        handled.append(0b11)
+    # Handled, and allowed by no rule.
+    attributes = struct.pack(f"{len(handled)}Q", *handled)
+    ruleset = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    if ruleset < 0:
+        return False
+    try:
+        return bool(libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
+    finally:
+        os.close(ruleset)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _seccomp(libc: ctypes.CDLL) -> bool:
+    if platform.machine() not in _CALLS:
+        return False
+    code = _program(*_CALLS[platform.machine()])
+    program = _Program(len(code) // 8, code)
+    return bool(libc.prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0) == 0)
+
+
+def _program(architecture: int, clone: int, calls: dict[str, int]) -> bytes:
+    """The filter; it sees a call's number at 0, the architecture at 4, the arguments at 16."""
+
+    def one(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+        return struct.pack("HBBI", code, yes, no, value)
+
+    lines = [
+        one(_LOAD, 4), one(_EQUAL, architecture, 1, 0), one(_RETURN, _KILL), one(_LOAD, 0),
+    ]  # fmt: skip
+    for number in calls.values():
+        lines += [one(_EQUAL, number, 0, 1), one(_RETURN, _ALLOW)]
+    # A thread may be made, a process may not.
+    lines += [
+        one(_EQUAL, clone, 1, 0), one(_RETURN, _NOT_IMPLEMENTED), one(_LOAD, 16),
+        one(_BITS_SET, _CLONE_THREAD, 0, 1), one(_RETURN, _ALLOW), one(_RETURN, _NOT_IMPLEMENTED),
+    ]  # fmt: skip
+    return b"".join(lines)

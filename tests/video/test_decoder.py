@@ -1,0 +1,197 @@
+"""A process that decodes: it reads what this one would, and is believed nothing unchecked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.isolated import Channel
+from dycoke_cli.video import Decoder, Sampling, decoder, plan, read
+from dycoke_cli.video.decoder import CrashedError
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.subtitles import find_source
+from tests.test_processes import ended
+
+from .clips import REAL_VIDEOS, write_pictures
+
+CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
+TWO = Sampling(frames=2)
+
+
+def test_the_frames_are_those_that_are_read_here() -> None:
+    sampling = Sampling(frames=8)
+    progress: list[tuple[int, int]] = []
+    with Decoder() as child, child.open(CLIP, sampling) as opened:
+        here = plan(CLIP, sampling)
+        assert opened.plan == here
+        clip = opened.read(lambda *done: progress.append(done))
+    alone = read(CLIP, sampling)
+    assert np.array_equal(clip.frames, alone.frames)
+    assert (clip.timestamps_s, clip.info) == (alone.timestamps_s, alone.info)
+    assert progress == [(done, 8) for done in range(1, 9)]
+
+
+@pytest.mark.slow
+def test_real_files_are_read_as_here() -> None:
+    """Sealed, a decoder can import nothing any more, and needs nothing."""
+    if not REAL_VIDEOS.exists():
+        pytest.skip("the sample footage isn't on this machine")
+    with Decoder() as child:
+        for path in sorted(map(str, REAL_VIDEOS.iterdir())):
+            found = find_source(path, "auto", required=False)
+
+            def outcome(reading: Callable[..., Any], path: str = path, found: Any = found) -> Any:
+                try:
+                    clip = reading(path, Sampling(frames=4), subtitles=found)
+                except DycokeError as error:
+                    return type(error), str(error)
+                return clip.frames.tobytes(), clip.timestamps_s, clip.warnings, clip.subtitles
+
+            assert outcome(child.read) == outcome(read), path
+
+
+def test_one_process_reads_one_after_the_other_whatever_came_between(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    with Decoder() as child:
+        pid = child.start().pid
+        with pytest.raises(VideoError, match="is a text file"):
+            child.read(str(text), TWO)
+        with pytest.raises(UsageError, match="lies beyond the end"):
+            child.read(CLIP, Sampling(start_s=1000.0))
+        with child.open(CLIP, TWO):
+            pass  # its plan was all that was wanted
+        with pytest.raises(KeyError), child.open(CLIP, TWO):
+            raise KeyError
+        assert len(child.read(CLIP, TWO).frames) == 2
+        assert child.start().pid == pid
+    assert ended(pid)
+
+
+def test_reading_that_is_left_in_its_midst_spoils_nothing() -> None:
+    def leave(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with Decoder() as child:
+        with pytest.raises(KeyboardInterrupt), child.open(CLIP, TWO) as opened:
+            opened.read(leave)
+        assert len(child.read(CLIP, TWO).frames) == 2
+
+
+def test_a_limit_of_memory() -> None:
+    refused = pytest.raises(OutOfMemoryError, match=r"and 0.0 GiB may be taken: scale it down")
+    with Decoder(Limits(memory_limit=10**5)) as child, refused:
+        child.read(CLIP, TWO)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals stop no process on Windows")
+def test_a_limit_of_time() -> None:
+    with Decoder(Limits(time_limit=1.0)) as child:
+        with child.open(CLIP, TWO) as opened:
+            os.kill(child.start().pid, signal.SIGSTOP)
+            started = time.monotonic()
+            with pytest.raises(
+                VideoError, match="isn't decoded after 1 s: convert it, or raise --ti"
+            ):
+                opened.read()
+        assert time.monotonic() - started < 10
+        assert len(child.read(CLIP, TWO).frames) == 2  # by another process
+
+
+def crash(channel: Channel) -> None:
+    """End, as a decoder may at a damaged video."""
+    channel.send({})
+    channel.receive()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], None]:
+    """A decoder that somebody has taken over: its plan is changed before it is sent."""
+
+    def serve(channel: Channel) -> None:
+        from dycoke_cli.video import decoder_process
+
+        send = channel.send
+
+        def changed(message: dict[str, Any], raw: Any = b"") -> None:
+            if "plan" in message:
+                change(message["plan"])
+            send(message, raw)
+
+        channel.send = changed  # type: ignore[method-assign]
+        decoder_process.serve(channel)
+
+    return serve
+
+
+huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
+flat = answering(lambda plan: plan.update(width=0))
+many = answering(lambda plan: plan.update(times_s=[0.0] * 10**5))
+endless = answering(lambda plan: plan.update(times_s=[float("inf")]))
+keyed = answering(lambda plan: plan.update(more=1))
+odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
+deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
+
+
+def nonsense(channel: Channel) -> None:
+    """Claim a message of 16 EB."""
+    os.write(0, b"\xff" * 64)
+    time.sleep(1000)
+
+
+def escape(channel: Channel) -> None:
+    """Send what a terminal would obey."""
+    channel.send({})
+    channel.receive()
+    channel.send({"error": {"code": "video_unreadable", "message": "\x1b[2J\u202eevil\nline"}})
+    channel.receive()
+
+
+def by(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(decoder, "PROCESS", f"{__name__}:{name}")
+
+
+def test_a_crash_is_an_error_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    by(monkeypatch, "crash")
+    with (
+        Decoder() as child,
+        pytest.raises(CrashedError, match=r"decodes it \(signal 11\): convert"),
+    ):
+        child.read(CLIP, TWO)
+
+
+@pytest.mark.parametrize(
+    "name", ["huge", "flat", "many", "endless", "keyed", "odd", "deep", "nonsense"]
+)
+def test_what_no_video_has_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Before memory is taken for it."""
+    by(monkeypatch, name)
+    with Decoder() as child:
+        with pytest.raises(VideoError, match="send what no video has: leave it out"):
+            child.read(CLIP, TWO)
+        assert child._process is None
+
+
+def test_what_it_says_is_shown_and_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    by(monkeypatch, "escape")
+    with Decoder() as child, pytest.raises(VideoError) as error:
+        child.read(CLIP, TWO)
+    assert str(error.value) == "\\x1b[2J\\u202eevil\\nline"
+
+
+def test_a_picture_above_4k_is_scaled_as_it_is_read(tmp_path: Path) -> None:
+    pictures = [np.zeros((2200, 4400, 3), np.uint8)] * 2
+    large = write_pictures(tmp_path / "a.mkv", pictures, codec="mjpeg", pix_fmt="yuvj420p")
+    clip = read(large, TWO)
+    assert clip.frames.shape[1:3] == (2103, 4206)
+    assert (clip.info.width, clip.info.height) == (4400, 2200)
+    assert f"{large} has pictures of 4400×2200: they are scaled down to 4206×2103" in clip.warnings
