@@ -49,7 +49,7 @@ def values(parameter: Parameter) -> st.SearchStrategy[Any]:
 def test_what_is_kept_is_what_was_said(name: str) -> None:
     parameters = parameters_of(METHODS[name])
 
-    @settings(QUICK, max_examples=40)
+    @settings(QUICK, max_examples=30)
     @given(st.data(), st.integers(1, 9), st.integers(1, 12), st.integers(0, 3))
     def holds(data: st.DataObject, frames: int, per_frame: int, seed: int) -> None:
         chosen = {

@@ -59,7 +59,8 @@ def text_of(rng: Random, seed: bytes, seeds: Sequence[bytes]) -> bytes:
         else:
             words = re.split(r"(\W+)", lines[at])
             times = 100_000 if rng.random() < 0.02 else 1
-            words[rng.randrange(len(words))] = (rng.choice(_WORDS) * times)[:_LONGEST]
+            word, place = rng.choice(_WORDS), rng.randrange(len(words))
+            words[place] = (word * min(times, _LONGEST // max(1, len(word)) + 1))[:_LONGEST]
             lines[at] = "".join(words)
         lines = lines or [""]
     text = rng.choice(("\n", "\n", "\n", "\r\n", "\r", "")).join(lines)
