@@ -19,7 +19,8 @@
 # make mutants  break the engine on purpose and see which test goes red
 # make fuzz     give 50,000 broken files and texts to the code that reads them; an interrupted run resumes,
 #               and what other code was tried with is tried again (half an hour); writes docs/fuzz.md
-# make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times (minutes)
+# make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times; then 500
+#               questions in one process (minutes; docs/batch.md has the long run)
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
