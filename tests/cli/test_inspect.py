@@ -55,8 +55,16 @@ def test_any_two_methods_and_one_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--out", "page.txt"], 2, "--out page.txt: name a file that ends in .html"),
-        (["--png", "kept.jpg"], 2, "--png kept.jpg: name a file that ends in .png"),
+        (
+            ["--out", "page.txt"],
+            2,
+            "--out page.txt: the file is HTML; name a file that ends in .html",
+        ),
+        (
+            ["--png", "kept.jpg"],
+            2,
+            "--png kept.jpg: the file is PNG; name a file that ends in .png",
+        ),
         (["--out", "nosuch/page.html"], 6, "there is no folder nosuch; make it first"),
         (["--against", "dycok"], 2, "dycok"),
     ],

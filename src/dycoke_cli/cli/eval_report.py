@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,11 @@ import typer
 
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.eval_output import FORMATS, write_report
-from dycoke_cli.cli.picture_file import check_picture
+from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.json_schema import to_dict
 
 _OUTPUT = "Output"
 Runs = Annotated[
@@ -50,6 +52,16 @@ Plot = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE.html",
+        help="With --show-changed: also write a page of these answers, which needs no network.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
 
 
 def report(
@@ -61,6 +73,7 @@ def report(
     plot: Plot = None,
     rule: options.NewRule = None,
     show_changed: options.ShowChanged = False,
+    html: Html = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -70,6 +83,7 @@ def report(
         dycoke eval report first
         dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
+        dycoke eval report first --show-changed --html changes.html
 
     Several runs are put together: those of one benchmark, asked under the same conditions, of one
     model or of several. Of an answer that two of them have, the newer counts.
@@ -88,6 +102,12 @@ def report(
         flag, chosen = next(iter(forms.items()), ("", "text"))
         if show_changed and chosen not in ("text", "json"):
             raise UsageError(f"--show-changed isn't for {flag}: leave it out, or use --format json")
+        if html is not None:
+            if not show_changed:
+                raise UsageError(
+                    "--html shows the answers that a method changed: add --show-changed"
+                )
+            check_picture(html, (".html",), "--html")
         if plot is not None:
             check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
@@ -105,4 +125,9 @@ def report(
             write_figure(accuracy_figure(made), plot)
             for sentence in () if quiet else undrawn(made):
                 render.warning(sentence)
+        if html is not None:
+            from dycoke_cli.inspect.page import page
+
+            listed = to_dict(replace(made, changes=made.changed))
+            write_picture(html, page({"report": listed}).encode(), "--html")
         write_report(made, chosen, show_changed)

@@ -13,13 +13,13 @@ from dycoke_cli.cli import flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.method_flags import PANEL, MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
+from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.output_file import check_output_file, replace_content, short_name, unwritable
+from dycoke_cli.output_file import short_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,8 +110,10 @@ def inspect(
         other = MethodFlags(against).chosen()
         if other != chosen[0]:
             chosen.append(other)
-        _check_file(out, "--out", (".html", ".htm"))
-        _check_file(png, "--png", (".png",))
+        if out is not None:
+            check_picture(out, (".html",), "--out")
+        if png is not None:
+            check_picture(png, (".png",), "--png")
         request = flags.request(
             model, loading, sampling, generation, chosen[0], subtitles, limits=limits
         )
@@ -121,11 +123,11 @@ def inspect(
             shown = _inspected(video, question, request, chosen, view)
             view.announce()
         if out is not None:
-            _write(out, "--out", _page(shown).encode())
+            write_picture(out, _page(shown).encode(), "--out")
         if png is not None:
             from dycoke_cli.inspect.picture import drawn
 
-            _write(png, "--png", drawn(shown.inspection, shown.frames))
+            write_picture(png, drawn(shown.inspection, shown.frames), "--png")
         if as_json:
             output.write_json(to_dict(shown.inspection))
             return
@@ -167,18 +169,3 @@ def _print(shown: _Shown) -> None:
         output.line(f"{each.title}: {len(kept):,} of {visual:,} visual tokens kept")
         render.to_stdout(KeptStrip(grid, kept, shown.frames))
         output.write(f"{one_line(each.answer)}\n\n")
-
-
-def _check_file(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
-    if path is None:
-        return
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{flag} {short_name(path)}: name a file that ends in {suffixes[0]}")
-    check_output_file(path, flag, "the file would take its place")
-
-
-def _write(path: Path, flag: str, content: bytes) -> None:
-    try:
-        replace_content(path, content)
-    except OSError as error:
-        raise OutputError(unwritable(path, error, flag)) from error

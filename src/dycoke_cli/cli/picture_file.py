@@ -1,4 +1,4 @@
-"""The file of `--plot`: refused before anything takes time, and written whole or not at all."""
+"""A picture or page that a flag names: refused at once, or written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dycoke_cli.output_file import check_output_file, replace_content, unwritabl
 from dycoke_cli.unicode import display_name
 
 
-def check_picture(path: Path, suffixes: Sequence[str]) -> None:
+def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> None:
     """Refuse what can't be written.
 
     Args:
-        path: of `--plot`.
+        path: of the file.
         suffixes: of the formats that there are, such as ".svg".
+        flag: that named it.
 
     Raises:
         UsageError: another format, or a folder.
@@ -25,14 +26,19 @@ def check_picture(path: Path, suffixes: Sequence[str]) -> None:
     if path.suffix.lower() not in suffixes:
         formats = " or ".join(suffix[1:].upper() for suffix in suffixes)
         raise UsageError(
-            f"--plot {name}: the picture is {formats}; name a file that ends in "
+            f"{flag} {name}: the file is {formats}; name a file that ends in "
             f"{' or '.join(suffixes)}"
         )
-    check_output_file(path, "--plot", "the picture would take its place")
+    check_output_file(path, flag, "the new file would take its place")
 
 
-def write_picture(path: Path, content: bytes) -> None:
+def write_picture(path: Path, content: bytes, flag: str = "--plot") -> None:
     """Write a file, in place of what has its name.
+
+    Args:
+        path: of the file.
+        content: of it.
+        flag: that named it.
 
     Raises:
         OutputError: it can't be written.
@@ -40,4 +46,4 @@ def write_picture(path: Path, content: bytes) -> None:
     try:
         replace_content(path, content)
     except OSError as error:
-        raise OutputError(unwritable(path, error, "--plot")) from error
+        raise OutputError(unwritable(path, error, flag)) from error
