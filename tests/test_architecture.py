@@ -202,6 +202,17 @@ def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
         assert not tops & {"training", "benchmarks", "tests", *PLUGINS}, module
 
 
+def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Graph) -> None:
+    """They take seconds: torchvision, and what torch and transformers have them for."""
+    for module in whole:
+        path = SRC.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in getattr(node, "names", ()) if hasattr(alias, "asname")]
+            tops = {name.partition(".")[0] for name in [getattr(node, "module", "") or "", *names]}
+            assert not tops & {"torchvision", "scipy", "sympy", "pandas", "sklearn"}, module
+
+
 # The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.
 PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),

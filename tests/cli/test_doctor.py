@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,16 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_here("doctor", "--json").object["extras"]
     assert found == dict.fromkeys(found, True) | {"perception": False}
     assert "perception (no)" in run_here("doctor").out
+
+
+@pytest.mark.slow
+def test_it_imports_torch_and_no_other_library_of_models() -> None:
+    """Releases are read from metadata."""
+    code = (
+        "import sys; from dycoke_cli.cli.main import main; main(['doctor', '--json']); "
+        "heavy = {'transformers', 'torchvision', 'sympy', 'scipy', 'av'}; "
+        "print(sorted(heavy & {*sys.modules}), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr.splitlines()[-1] == "[]"
+    assert json.loads(run.stdout)["packages"]["transformers"]

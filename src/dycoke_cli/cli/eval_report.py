@@ -80,10 +80,9 @@ def report(
     """Print the tables of finished runs again, without a model.
 
     Examples:
-        dycoke eval report first
+        dycoke eval report first --show-changed --html changes.html
         dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
-        dycoke eval report first --show-changed --html changes.html
 
     Several runs are put together: those of one benchmark, asked under the same conditions, of one
     model or of several. Of an answer that two of them have, the newer counts.

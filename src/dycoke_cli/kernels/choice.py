@@ -22,7 +22,7 @@ from dycoke_cli.kernels.attention import REGISTER
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import PackedLinear
-from dycoke_cli.kernels.processor import BFLOAT16, Processor, Times, instructions
+from dycoke_cli.kernels.processor import BFLOAT16, STOCK_KERNEL, Processor, Times, instructions
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
     MOST_INPUTS,
@@ -30,7 +30,6 @@ from dycoke_cli.kernels.timing import (
     OWN,
     PACKED,
     PROMPT_TOKENS,
-    STOCK_KERNEL,
     AttentionShape,
     LinearShape,
     Shape,

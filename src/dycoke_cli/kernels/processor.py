@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from dycoke_cli.cache import cache_folder, make_folder
-from dycoke_cli.kernels.timing import STOCK_KERNEL
 from dycoke_cli.resources import processor_name
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """Instructions of x86 that compute it; without them it takes longer than float32."""
+STOCK_KERNEL = "stock"
+"""Of which each shape has a time, beside those of other kernels."""
 Times = dict[str, dict[str, float]]
 """Milliseconds by shape and kernel."""
 

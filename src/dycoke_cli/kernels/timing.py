@@ -16,8 +16,9 @@ from torch import nn
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, attention
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
+from dycoke_cli.kernels.processor import STOCK_KERNEL
 
-STOCK_KERNEL, OWN, PACKED = "stock", "own", "packed"
+OWN, PACKED = "own", "packed"
 ROUNDS, FEWEST_ROUNDS = 7, 3
 LONGEST_S = 0.3
 """After so long no further round of a shape begins, but for the fewest."""

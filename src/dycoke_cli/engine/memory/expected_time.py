@@ -17,9 +17,9 @@ from dycoke_cli.kernels.choice import (
     linear_shapes,
 )
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.processor import Processor, Times
+from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import eligible
-from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, STOCK_KERNEL, LinearShape
+from dycoke_cli.kernels.timing import ATTENDED, OWN, PACKED, LinearShape
 from dycoke_cli.sizes import Sizes
 
 
