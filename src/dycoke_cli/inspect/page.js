@@ -14,7 +14,14 @@ const made = (name, text = "", kind = "") => {
 const template = (name) => document.getElementById(name).content.cloneNode(true);
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 && share > 0 ? 1 : 0)} %`;
 const sum = (numbers) => numbers.reduce((whole, one) => whole + one, 0);
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Asked for at each cell of a drawing, and the same until the system changes between light and dark.
+const colours = new Map();
+function colour(name) {
+  if (!colours.has(name)) {
+    colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  }
+  return colours.get(name);
+}
 
 // A canvas as sharp as the screen; what is drawn on it has the size that the page gives it.
 function context(canvas, width, height) {
@@ -246,11 +253,11 @@ function showInspection({ grid, methods, model, question, video }, uris) {
     const active = now ? byFrame(now.active) : null;
     for (const one of panel.figures) {
       const { frame } = one;
-      const counts = [`${seconds(frame)} · ${panel.kept[frame]}/${perFrame}`];
+      const counts = [`${panel.kept[frame]}/${perFrame}`];
       if (now && view === "attention") counts.push(percent(now.frames[frame]));
       if (now && view === "active") counts.push(`${active[frame]} active`);
-      one.caption.textContent = counts.join("\n");
-      one.canvas.setAttribute("aria-label", `Frame ${frame + 1}: ${counts.join(", ")}`);
+      one.caption.textContent = `${seconds(frame)}\n${counts.join(" · ")}`;
+      one.canvas.setAttribute("aria-label", `Frame ${frame + 1}, ${seconds(frame)}: ${counts.join(", ")}`);
       one.figure.classList.toggle("chosen", frame === chosen);
       drawFrame(panel, one);
     }
@@ -446,7 +453,10 @@ function showInspection({ grid, methods, model, question, video }, uris) {
   };
   onKeys(keys);
   window.addEventListener("resize", draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    colours.clear();
+    draw();
+  });
   Promise.all(pictures.map((picture) => picture.decode())).finally(draw);
 }
 
