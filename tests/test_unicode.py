@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dycoke_cli.unicode import is_valid, shown, to_json, valid
+from dycoke_cli.unicode import for_model, is_valid, shown, to_json, valid
 
 
 @pytest.mark.parametrize("text", ["", "é 🎈", "\\xff", "\x1b\n\u202e"])
@@ -50,6 +50,12 @@ def test_what_is_invisible_is_escaped() -> None:
         harmful |= category == "Cf" and not SEEN.match(character) and character not in JOINERS
         if category != "Cn":
             assert (shown(character) != character) == harmful, hex(code)
+
+
+def test_a_model_reads_the_marks_that_scripts_are_written_with() -> None:
+    hebrew, thai = "\u200f\u05e9\u05dc\u05d5\u05dd!\u200e", "\u0e01\u200b\u0e02"
+    assert for_model(hebrew + thai) == hebrew + thai
+    assert for_model("a\x1b[2J\u202eb\0\n\t") == "a\\x1b[2J\\u202eb\\x00\n\t"
 
 
 def test_what_is_no_number_is_refused() -> None:

@@ -14,12 +14,15 @@ from typing import Any
 _LONE = re.compile("[\ud800-\udfff]")
 # Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
 _ZERO_WIDTH_JOINER = "\u200d"
-# Control characters but newline and tab, and what is invisible: directions, which can make a line
-# read as something that it doesn't say, line separators, tags, marks. What joins letters stays.
-_HARMFUL = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+# Control characters but newline and tab. Explicit directions can make a line read as something that
+# it doesn't say.
+_CONTROLS = "\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+# Spaces of no width, marks of direction, line separators, tags. What joins letters stays.
+_INVISIBLE = (
+    "\xad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u2060-\u2065\u206a-\u206f"
+    "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
+_HARMFUL, _UNSPOKEN = re.compile(f"[{_CONTROLS}{_INVISIBLE}]"), re.compile(f"[{_CONTROLS}]")
 
 
 def is_valid(text: str) -> bool:
@@ -37,7 +40,19 @@ def shown(text: str) -> str:
 
     Works character by character, so that the pieces of a stream can be escaped one by one.
     """
-    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), valid(text))
+    return _HARMFUL.sub(_as_code, valid(text))
+
+
+def for_model(text: str) -> str:
+    """Escape what `shown` does but invisible marks, which Arabic, Hebrew and Thai are written with.
+
+    Where the text is printed later, `shown` escapes these too.
+    """
+    return _UNSPOKEN.sub(_as_code, valid(text))
+
+
+def _as_code(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:

@@ -100,7 +100,7 @@ def test_model_that_cant_be_loaded_is_a_failure_not_an_outcome(tmp_path: Path) -
 def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "a.mp4").write_bytes(b"x")
-    sender = Actor(Sender()) if ship else None
+    sender = Actor(Sender([str(tmp_path / "here" / "a.mp4")])) if ship else None
     worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
     # A path that means something in the folder of the run alone.
     (job,) = jobs_named(Path("here"), "a.mp4")
@@ -135,7 +135,7 @@ def spell(plan: Any, threads: int) -> Callable[[Any], Any]:
 def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "a.srt").write_text("what was said")
-    sender = Actor(Sender()) if ship else None
+    sender = Actor(Sender([str(tmp_path / "a.mp4"), str(tmp_path / "a.srt")])) if ship else None
     worker = RayWorker(Task(PLAN, 1, spell, Actor(Attempts()), sender))
     (job,) = jobs_named(Path("."), "a.mp4")
     job = replace(job, subtitles=SubtitleSource("a.srt"))
@@ -147,7 +147,8 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
 
 def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"x")
-    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), Actor(Sender())))
+    sender = Actor(Sender([str(tmp_path / name) for name in ("a.mp4", "b.mp4")]))
+    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
     jobs = dict(enumerate(jobs_named(Path("."), "a.mp4", "b.mp4")))
     said = [o.line["error"]["message"] for o in sent(worker, jobs, tmp_path).outcomes]
     assert said[0] == "a.mp4 doesn't exist: check the spelling and the folder"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.unicode import display_name, shown
+from dycoke_cli.unicode import display_name, for_model
 
 if TYPE_CHECKING:
     from dycoke_cli.video.source import VideoSource
@@ -166,7 +166,7 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
         # A copy in memory, in UTF-8: whatever it says, FFmpeg can open no other file. It stops at a
         # NUL.
         container = av.open(
-            io.BytesIO(text.replace("\0", shown("\0")).encode()),
+            io.BytesIO(text.replace("\0", for_model("\0")).encode()),
             mode="r",
             options={"format_whitelist": _FORMATS},
         )
@@ -281,7 +281,7 @@ def _plain(event: str, in_ass: bool) -> str:
         elif not (in_ass or is_drawing or part.startswith(_STYLE)):
             kept.append(part)  # of other formats: somebody's own braces
     text = _SPACE.sub(" ", _TAG.sub("", "".join(kept)))
-    return shown(" ".join(text.split()))
+    return for_model(" ".join(text.split()))
 
 
 def _subtitles(
