@@ -341,6 +341,7 @@ TOKENIZERS: dict[str, Spoil] = {
         truncation={"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
     ),
     "deep": holds(TOKENIZER, '{"a":' * 100_000 + "1" + "}" * 100_000),
+    "wide": holds(TOKENIZER, '{"added_tokens":[' + "{}," * 5_000_000 + "{}]}"),
     "not-json": holds(TOKENIZER, "{"),
     "empty": holds(TOKENIZER, "{}"),
     "no-model": says(TOKENIZER, model=None),

@@ -34,6 +34,7 @@ _SETTINGS = (
     "video_preprocessor_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.json",
     "adapter_config.json",
 )
@@ -48,7 +49,7 @@ _MOST_SIDE = 1 << 12
 # Each is a module, or an entry that the stock class makes.
 _MOST_MODULES = 1024
 _MODULES = re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$")
-_SIDES = re.compile(r"(height|width|.*(patch|merge|window|kernel)_size|num_frames|max_frames)$")
+_SIDES = re.compile(r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames)$")
 # Numbers without a size: the base of rotary positions, and a length that says "none".
 _ANY_NUMBER = re.compile(r".*(theta|model_max_length|_id|seed)$")
 

@@ -24,6 +24,8 @@ from dycoke_cli.processes import import_path
 _CPU_S = 8
 _DEADLINE_S = 120
 _BYTES, _BYTES_PER_BYTE = 512 << 20, 32
+# A vocabulary of 262,144 tokens has half a million, most of them pairs that are merged.
+_MOST_PARTS = 4_000_000
 # What an interpreter needs to begin; tokens and keys aren't among it.
 _ENVIRONMENT = ("DYLD_", "LD_", "PYTHON", "SYSTEMROOT")
 _START = "from dycoke_cli.models.tokenizer_trial import try_tokenizer; try_tokenizer()"
@@ -41,11 +43,16 @@ def check_tokenizer(name: str, file: Path) -> None:
     """
     if not file.is_file():
         return
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     tried = cache_folder() / "tokenizers" / f"{digest}-{importlib.metadata.version('tokenizers')}"
     if _is_ours(tried):
         return
+    # transformers reads it, too, where each list and object takes 20 times its bytes and more.
+    if content.count(b"[") + content.count(b"{") > _MOST_PARTS:
+        raise ModelError(
+            f"{name} can't be loaded: its {file.name} has more parts than any real one"
+        )
     inherited = {key: value for key, value in os.environ.items() if key.startswith(_ENVIRONMENT)}
     command = [sys.executable, "-c", _START, str(file.absolute()), str(os.getpid())]
     try:
