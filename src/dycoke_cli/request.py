@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import identity
@@ -15,6 +15,8 @@ from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.guard.ladder import Guard
+    from dycoke_cli.result import Answer, Tuned
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Request:
         subtitles: a file, or `video.subtitles.AUTO`; None for none. In a key they are part of what
             tells the video.
         limits: that reading a video is held to; no answer depends on them.
+        tuned: what `dycoke tune` chose the method by; None where a user did.
+        guard: budgets that are tried before the answer counts; None asks once.
+        cautions: warnings about both.
     """
 
     model: str
@@ -39,6 +44,9 @@ class Request:
     generation: GenerationOptions
     subtitles: str | None = field(default=None, kw_only=True)
     limits: Limits = field(default=Limits(), kw_only=True)
+    tuned: Tuned | None = field(default=None, kw_only=True)
+    guard: Guard | None = field(default=None, kw_only=True)
+    cautions: tuple[str, ...] = field(default=(), kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
         """What an answer depends on beside its video, its question and the model, for a key."""
@@ -46,7 +54,14 @@ class Request:
             "method": {**identity(self.method), **key_part(self.method)},
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
+            **({} if self.guard is None else {"guard": self.guard.key_part()}),
         }
+
+    def noted(self, answer: Answer) -> Answer:
+        """An answer with what chose its method, and all warnings in terms of the flags given."""
+        warnings = (*map(self.advise, answer.warnings), *self.cautions)
+        answer = replace(answer, warnings=warnings)
+        return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
     def advise(self, sentence: str) -> str:
         """A sentence that advises other flags, in terms of those that were given."""

@@ -220,6 +220,54 @@ class Trace:
     ]
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What `dycoke tune` chose a method by."""
+
+    videos: Annotated[Count, Doc("That it was chosen and tested on.")]
+    questions: Count
+    date: Annotated[str, Doc("When, in UTC.")]
+    target: Annotated[float, Doc("Agreement that was asked for.")]
+    agreement: Annotated[
+        float | None,
+        Doc(
+            "Share of answers that are the uncompressed model's, on videos that it wasn't chosen "
+            "by; null where nothing was left to test on. Not accuracy."
+        ),
+    ]
+    interval: Annotated[
+        tuple[float, ...], Doc("Of the agreement, with 95 % confidence; empty where it is null.")
+    ]
+
+
+@dataclass(frozen=True)
+class GuardStep:
+    """A budget that a guard asked with."""
+
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    certainty: Annotated[
+        float | None,
+        Doc("The smallest probability of the answer's tokens; null of all tokens, the last."),
+    ]
+    seconds: Annotated[Amount, Doc("Prefill and decode.")]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """With --guard: how the answer was found."""
+
+    alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
+    on_average: Annotated[
+        bool, Doc("Whether it holds on average only (--guard-mean), or with 95 % confidence.")
+    ]
+    threshold: Annotated[
+        float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
+    ]
+    videos: Annotated[Count, Doc("That the threshold rests on.")]
+    path: Annotated[tuple[GuardStep, ...], Doc("The budgets taken, in order; the last answered.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """One answered question about a video; all fields but `trace` are keys of the JSON object.
@@ -266,6 +314,8 @@ class Answer:
     ]
     bytes: Bytes
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
+    tuned: Annotated[Tuned | Absent, Doc("Where the method is what `dycoke tune` chose.")] = ABSENT
+    guard: Annotated[Guarded | Absent, Doc("With --guard or --guard-mean.")] = ABSENT
     compared_to: Annotated[
         Answer | Absent,
         Doc(

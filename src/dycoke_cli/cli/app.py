@@ -27,6 +27,7 @@ from dycoke_cli.cli import (
     probe,
     schema,
     serve,
+    tune,
     verify,
 )
 from dycoke_cli.cli.words import has_suffix
@@ -58,6 +59,7 @@ app.command("methods")(methods.methods)
 app.command("eval", brief=eval.BRIEF)(eval.evaluate)
 app.command("eval report")(eval_report.report)
 app.command("bench", brief=bench.BRIEF)(bench.bench)
+app.command("tune", brief=tune.BRIEF)(tune.tune)
 app.add_typer(cache.app, name="cache")
 app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)

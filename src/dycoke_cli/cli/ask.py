@@ -78,12 +78,11 @@ def ask(
         each = _check(videos, [*([question] if question else []), *(more or [])])
         if len(videos) > 1 and (estimate or subtitles is not None):
             raise UsageError(f"{'--estimate' if estimate else '--subtitles'} takes one video")
-        chosen = method.chosen()
-        if compare and chosen.name == "none":
-            raise UsageError("--compare compares with --method none; choose another method")
-        request = flags.request(
-            model, loading, sampling, generation, chosen, subtitles, limits=limits
+        request = method.applied(
+            flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
         )
+        if compare and request.method.name == "none":
+            raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
         if estimate:
             show_cost(cost_of_video(videos[0], request, memory), as_json)
@@ -112,7 +111,9 @@ def ask(
             tuple(videos), asked, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
-            cold = "" if no_server else ask_running(conversation, presenter)
+            # What was tuned, and a guard, are known here alone.
+            alone = no_server or request.tuned is not None
+            cold = "" if alone else ask_running(conversation, presenter)
             if cold is None:
                 return
             if cold:

@@ -133,8 +133,8 @@ def batch(
 
     engine.check()
     together = engine_flags.batch_size(batch_size)
-    request = flags.request(
-        model, loading, sampling, generation, method.chosen(), subtitles, limits=limits
+    request = method.applied(
+        flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
     )
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")

@@ -25,8 +25,8 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.json_schema import to_dict
+from dycoke_cli.models.settings import BUNDLED
 from dycoke_cli.video.stdin import STDIN
 
 QUESTION = "What happens in the video?"
@@ -145,7 +145,7 @@ def bench(
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
-            specs=tuple(parse_specs(methods, retain)),
+            specs=tuple(method_flags.rows_of(methods, retain, model.named or BUNDLED)),
             request=flags.request(model, loading, sampling, generation, limits=limits),
             runs=runs,
         )

@@ -71,8 +71,8 @@ def chat(
     """
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
-    request = flags.request(
-        model, loading, sampling, generation, method.chosen(), subtitles, limits=limits
+    request = method.applied(
+        flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
     )
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     by_hand = sys.stdin is not None and sys.stdin.isatty()

@@ -26,7 +26,6 @@ from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.evaluation.run_record import check_folder
 from dycoke_cli.evaluation.shard import parse_shard
-from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.importing import uncollected
 
 BRIEF = """
@@ -101,7 +100,7 @@ def evaluate(
             chosen.prepare(dataset)
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
-        specs = parse_specs(methods, retain)
+        specs = method_flags.rows_of(methods, retain, request.model)
         client = judge.client(dataset)
         part = None if shard is None else parse_shard(shard)
         view = stack.enter_context(View(quiet))

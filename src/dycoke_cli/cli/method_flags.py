@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import typer
@@ -15,21 +15,51 @@ from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import ABLATIONS, ALL, parse_spec
-from dycoke_cli.param import Parameter
+from dycoke_cli.evaluation.specs import ABLATIONS, ALL, Spec, parse_spec, parse_specs
+from dycoke_cli.guard.ladder import guard_of
+from dycoke_cli.guard.tuned import Tuning, saved_as_default, tuning_of
+from dycoke_cli.param import Parameter, key_part
+from dycoke_cli.request import Request
 
 PANEL = "Compression"
 _OWNERS = owners()
 
+AUTO = "auto"
+"""What `dycoke tune` chose, in place of a method."""
+
 MethodName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--method",
         metavar="NAME[:PARAMETER=X,…]",
         autocompletion=completion.methods,
         help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
-        f"`dycoke methods` lists them. There are {', '.join(METHODS)}.",
+        f"`dycoke methods` lists them. There are {', '.join(METHODS)}, and {AUTO}: what `dycoke "
+        f"tune` chose. Default: {DEFAULT}, or {AUTO} after `dycoke tune --save`.",
         rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+GuardBound = Annotated[
+    float | None,
+    typer.Option(
+        "--guard",
+        metavar="RISK",
+        help="Ask with few tokens, and again with more where the answer isn't certain, so that "
+        "P(answer differs from the uncompressed one) is at most this, with 95 % confidence. Needs "
+        "`dycoke tune`.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+GuardMean = Annotated[
+    float | None,
+    typer.Option(
+        "--guard-mean",
+        metavar="RISK",
+        help="The weaker promise, for fewer videos: --guard on average only.",
+        rich_help_panel=PANEL,
+        show_default=False,
     ),
 ]
 Methods = Annotated[
@@ -38,7 +68,8 @@ Methods = Annotated[
         metavar="NAME[:PARAMETER=X,…],…",
         autocompletion=completion.rows,
         help="The rows of the table, as in none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke "
-        f"methods` lists them. There are {', '.join(METHODS)}, {ALL} (every method), and "
+        f"methods` lists them. There are {', '.join(METHODS)}, {ALL} (every method), {AUTO} (what "
+        "`dycoke tune` chose), and "
         + ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
         + ".",
     ),
@@ -89,8 +120,45 @@ def _refuse(parameter: str) -> None:
 class MethodFlags:
     """Which visual tokens are dropped."""
 
-    method: MethodName = DEFAULT
+    method: MethodName = None
+    guard: GuardBound = None
+    guard_mean: GuardMean = None
     parameters: Annotated[dict[str, Any], Each(options(), _refuse)] = field(default_factory=dict)
+
+    def applied(self, request: Request) -> Request:
+        """A request with the method that they choose.
+
+        Raises:
+            UsageError: see `chosen`; or what `dycoke tune` found is asked for, and there is none
+                for the model, or it is of another version.
+            ModelError: likewise, and the model isn't on this machine.
+        """
+        given = [name for name, value in self.parameters.items() if value is not None]
+        asked = self.method == AUTO or self.guard is not None or self.guard_mean is not None
+        if not asked:
+            if self.method is None and not given and not request.loading.random_weights:
+                tuning = saved_as_default(request.model)
+                if tuning is not None:
+                    return _tuned(request, tuning)
+            return replace(request, method=self.chosen())
+        flag = f"--method {AUTO}" if self.method == AUTO else "--guard"
+        if given or self.method not in (None, AUTO):
+            other = f"--{given[0].replace('_', '-')}" if given else f"--method {self.method}"
+            raise UsageError(f"{flag} takes what `dycoke tune` chose; leave {other} out")
+        if self.guard is not None and self.guard_mean is not None:
+            raise UsageError("--guard and --guard-mean are two promises; give one of them")
+        if request.loading.random_weights:
+            raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
+        tuning = tuning_of(request.model)
+        request = _tuned(request, tuning)
+        alpha = self.guard if self.guard is not None else self.guard_mean
+        if alpha is None:
+            return request
+        if request.generation.temperature > 0:
+            raise UsageError("--guard is for greedy answers; leave --temperature out")
+        guard, caution = guard_of(tuning, alpha, self.guard is None)
+        cautions = (*request.cautions, *([caution] if caution else ()))
+        return replace(request, guard=guard, cautions=cautions)
 
     def chosen(self) -> Method:
         """What they choose; what depends on the model is still None, see `Method.suited`.
@@ -99,7 +167,10 @@ class MethodFlags:
             UsageError: no such method, a parameter that it doesn't have, one out of range, two
                 values for one, or a combination without meaning.
         """
-        spec = parse_spec(self.method)
+        if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
+            flag = f"--method {AUTO}" if self.method == AUTO else "--guard"
+            raise UsageError(f"{flag} is for ask, chat, batch and serve; name a method here")
+        spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
         for name, flagged in self.parameters.items():
             if flagged is None:
@@ -119,3 +190,25 @@ class MethodFlags:
         """The method's own, whose words may mean another number than those of others."""
         owners = _OWNERS[name]
         return owners.get(method, next(iter(owners.values())))
+
+
+def _tuned(request: Request, tuning: Tuning) -> Request:
+    cautions = tuning.differences(request.loading.dtype, key_part(request.sampling))
+    return replace(request, method=tuning.chosen(), tuned=tuning.tuned, cautions=tuple(cautions))
+
+
+def rows_of(methods: str, budgets: str | None, model: str) -> list[Spec]:
+    """The rows of `--methods`, with what `dycoke tune` chose for the model in place of auto.
+
+    Raises:
+        UsageError: see `parse_specs` and `tuning_of`.
+        ModelError: auto is a row, and the model isn't on this machine.
+    """
+    pieces = [piece.strip() for piece in methods.split(",")]
+    if AUTO in pieces:
+        chosen = tuning_of(model).chosen()
+        given = (f"{k}={v}" for k, v in chosen.parameters().items() if v is not None)
+        tuned = ":".join([chosen.name, *(one.replace("=True", "=true") for one in given)])
+        tuned = tuned.replace("=False", "=false")
+        pieces = [tuned if piece == AUTO else piece for piece in pieces]
+    return parse_specs(",".join(pieces), budgets)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dycoke_cli.guard.tuned import stored as stored_tuning
 from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
@@ -19,10 +20,10 @@ from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.free_memory import FreeMemory, this_machine
 from dycoke_cli.models.hub import CachedModel, cached_models
-from dycoke_cli.models.on_disk import StoredConfig, config_in
+from dycoke_cli.models.on_disk import StoredConfig, config_in, is_here
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
-from dycoke_cli.result import Count, Version
+from dycoke_cli.result import Count, Tuned, Version
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.models/1"
@@ -65,6 +66,15 @@ class Configuration:
     vision: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TunedMethod:
+    """What `dycoke tune` chose for a model."""
+
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    default: Annotated[bool, Doc("Whether it is used where no method is named.")]
+    tuned: Tuned
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
     """A model; null where a value isn't known before it is loaded."""
@@ -90,6 +100,9 @@ class ListedModel:
     prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
     positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
     configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
+    tuned: Annotated[TunedMethod | Absent | None, Doc("Of `models info`: by `dycoke tune`.")] = (
+        ABSENT
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +146,8 @@ def one_model(source: ModelRef) -> ModelList:
     if source.entry is not None:
         model = _of_entry(source.entry, machine, cached)
         stored = _stored(model.on_disk)
-        return _document(machine, [replace(model, configuration=_configuration(stored))])
+        details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
+        return _document(machine, [details])
     known: dict[str, Any] = {field.name: None for field in fields(Entry)}
     known |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
@@ -144,6 +158,7 @@ def one_model(source: ModelRef) -> ModelList:
         fits=None,
         on_disk=on_disk,
         configuration=_configuration(stored),
+        tuned=_tuned(source),
         **_method_defaults(None, stored),
     )
     return _document(machine, [model])
@@ -168,6 +183,13 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
         on_disk=on_disk,
         **_method_defaults(entry.family, _stored(on_disk)),
     )
+
+
+def _tuned(source: ModelRef) -> TunedMethod | None:
+    if not is_here(source):
+        return None
+    tuning = stored_tuning(source.name)
+    return None if tuning is None else TunedMethod(tuning.method, tuning.default, tuning.tuned)
 
 
 def _configuration(stored: StoredConfig | None) -> Configuration | None:

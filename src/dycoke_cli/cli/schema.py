@@ -123,6 +123,12 @@ def _probe() -> Mapping[str, Part]:
     return {"video": Part(Probed), "error": _failure("video")}
 
 
+def _tune() -> Mapping[str, Part]:
+    from dycoke_cli.tuning.tune_report import TuneReport
+
+    return {"report": Part(TuneReport), "error": _failure()}
+
+
 def _verify() -> Mapping[str, Part]:
     from dycoke_cli.verification.verification_report import VerificationReport
 
@@ -170,6 +176,7 @@ DOCUMENTS = {
     ),
     "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
     "probe": Document("dycoke.probe/1", "The result of `dycoke probe`.", _probe),
+    "tune": Document("dycoke.tune/1", "What `dycoke tune` found.", _tune),
     "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
 }
 

@@ -185,7 +185,11 @@ def serve(
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
-    request = flags.request(model, loading, sampling, generation, method.chosen(), limits=limits)
+    if method.guard is not None or method.guard_mean is not None:
+        raise UsageError(
+            "--guard is for ask, chat and batch; a server answers as each request says"
+        )
+    request = method.applied(flags.request(model, loading, sampling, generation, limits=limits))
     note = BUNDLED_NOTE if model.named is None else None
     key = os.environ.get(KEY) or None
     media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)

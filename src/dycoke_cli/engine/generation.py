@@ -119,6 +119,7 @@ def generate(
     *,
     on_text: Callable[[str], None] | None,
     on_token: Callable[[int], None] | None,
+    observer: LogitsProcessor | None = None,
 ) -> list[Generated]:
     """Generate from prompts whose videos come with `prompts.inject_videos`.
 
@@ -130,6 +131,7 @@ def generate(
         watch: the clock of the answers.
         on_text: called with finished words of a single prompt's answer.
         on_token: called with the number of tokens so far.
+        observer: sees the logits of each step (`observing`), or None.
 
     Raises:
         ModelError: the model's logits aren't finite.
@@ -156,7 +158,7 @@ def generate(
             **{name: tensor.to(device) for name, tensor in inputs.items()},
             max_new_tokens=options.max_new_tokens,
             streamer=streamer,
-            logits_processor=LogitsProcessorList([finite]),
+            logits_processor=LogitsProcessorList([finite, *([observer] if observer else [])]),
             remove_invalid_values=False,  # which a checkpoint may ask for, and which hides them
             return_dict_in_generate=True,
             **sampling,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from transformers import LogitsProcessor
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import make_answer, refusal
@@ -103,6 +104,7 @@ class VideoSession:
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
+        observer: LogitsProcessor | None = None,
         **generation: Any,
     ) -> Answer:
         """Answer a question.
@@ -113,6 +115,7 @@ class VideoSession:
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
+            observer: sees the logits of each step (`observing`), or None.
             generation: fields of `GenerationOptions`, such as `max_new_tokens=64`.
 
         Raises:
@@ -121,7 +124,8 @@ class VideoSession:
             OutOfMemoryError: with the flag that helps.
         """
         options = GenerationOptions(**generation)
-        return ask_together([Question(self, question, history)], method, options, on_text)[0]
+        questions = [Question(self, question, history)]
+        return ask_together(questions, method, options, on_text, observer)[0]
 
     def prompt(
         self, question: str, history: Turns, method: Method, options: GenerationOptions
@@ -241,6 +245,7 @@ def ask_together(
     method: Method,
     options: GenerationOptions | None = None,
     on_text: Callable[[str], None] | None = None,
+    observer: LogitsProcessor | None = None,
 ) -> list[Answer]:
     """Answer questions in one batch, each with its own selection of tokens.
 
@@ -252,6 +257,7 @@ def ask_together(
         method: the compression method.
         options: how to generate; None for the defaults.
         on_text: called with each stretch of a single answer as it is generated.
+        observer: sees the logits of each step, of the questions that are put to the model.
 
     Raises:
         UsageError: a combination that isn't supported, or a prompt longer than the context.
@@ -269,7 +275,7 @@ def ask_together(
     ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
         rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
-        asked = iter(ask_together(rest, method, options, on_text) if rest else ())
+        asked = iter(ask_together(rest, method, options, on_text, observer) if rest else ())
         if on_text is not None and ready[0] is not None:
             on_text(ready[0].answer)
         return [next(asked) if answer is None else answer for answer in ready]
@@ -279,7 +285,7 @@ def ask_together(
         seconds = [item.session.encode(watch, method) for item in questions]
         pad = loaded.processor.tokenizer.pad_token_id or 0
         batch = together([make() for make in prompts], pad)
-        outputs = _generate(questions, batch, method, options, watch, stage, on_text)
+        outputs = _generate(questions, batch, method, options, watch, stage, on_text, observer)
     total, most = watch.read(), peak.read()
     return [
         make_answer(
@@ -358,6 +364,7 @@ def _generate(
     watch: Stopwatch,
     stage: Stage,
     on_text: Callable[[str], None] | None,
+    observer: LogitsProcessor | None,
 ) -> list[Generated]:
     session = questions[0].session
     model, tokenizer = session.loaded.model, session.loaded.processor.tokenizer
@@ -391,6 +398,7 @@ def _generate(
             watch,
             on_text=on_text,
             on_token=lambda n: report("decode", n, options.max_new_tokens),
+            observer=observer,
         )
     if attachment is not None:
         for generated, stats in zip(outputs, attachment.stats, strict=True):

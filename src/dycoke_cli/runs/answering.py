@@ -12,6 +12,7 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.result import Answer
@@ -164,6 +165,8 @@ class Answerer:
             for item in batch
             if item.session is not None
         ]
+        if shown and self._plan.guard is not None:
+            return ask_guarded(shown, self._plan.guard, generation)
         if shown:
             return ask_together(shown, method, generation)
         return [

@@ -139,7 +139,7 @@ def answer_one(
         listener.begin_comparison()
         # The same draws, so that all that differs is the compression.
         generation = replace(request.generation, seed=answer.seed)
-        plain = replace(request, method=Method(), generation=generation)
+        plain = _without_method(replace(request, generation=generation))
         # The same history as well: that of the answers which were shown.
         other = _ask(session, question, plain, None, history)
         answer = replace(answer, compared_to=_named(other, videos))
@@ -165,8 +165,13 @@ def _warm_up(session: VideoSession, request: Request) -> None:
     short = replace(clip, frames=clip.frames[:_WARM_UP], timestamps_s=clip.timestamps_s[:_WARM_UP])
     unmeasured = type(session)(session.loaded, short, reuse=False)
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
-    for method in (request.method, Method()):
-        _ask(unmeasured, "?", replace(request, method=method, generation=generation), None)
+    short_one = replace(request, generation=generation)
+    for each in (short_one, _without_method(short_one)):
+        _ask(unmeasured, "?", each, None)
+
+
+def _without_method(request: Request) -> Request:
+    return replace(request, method=Method(), tuned=None, guard=None, cautions=())
 
 
 def open_session(
@@ -318,7 +323,13 @@ def _ask(
     history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
     options = asdict(request.generation)
+    if request.guard is not None:
+        from dycoke_cli.engine.session import Question
+        from dycoke_cli.guard.asking import ask_guarded
+
+        asked = [Question(session, question, tuple(history))]
+        return request.noted(ask_guarded(asked, request.guard, request.generation, on_text)[0])
     answer = session.ask(
         question, request.method, on_text=on_text, history=tuple(history), **options
     )
-    return replace(answer, warnings=tuple(map(request.advise, answer.warnings)))
+    return request.noted(answer)

@@ -44,8 +44,7 @@ class Outcome:
 def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""
     about = _about(job, asked, plan)
-    warnings = tuple(map(plan.advise, answer.warnings))
-    return Outcome(about["key"], replace(answer, **about, warnings=warnings).to_dict())
+    return Outcome(about["key"], replace(plan.noted(answer), **about).to_dict())
 
 
 def failed(job: Job, asked: Asked, plan: Plan, error: BaseException) -> Outcome:

@@ -11,7 +11,7 @@ from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.json_schema import Absent
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
+from dycoke_cli.result import Answer, Bytes, Decode, Flops, Guarded, Seconds
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:
@@ -87,6 +87,11 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
         found = answer.subtitles
         lines = _counted(found.lines, "line")
         rows.append(("Subtitles", one_line(f"{lines} of {found.source}, in the prompt")))
+    if not isinstance(answer.tuned, Absent):
+        on = answer.tuned
+        rows.append(("Tuned", f"on {_counted(on.videos, 'video')}, {one_line(on.date)}"))
+    if not isinstance(answer.guard, Absent):
+        rows.append(("Guard", _guard(answer.guard)))
     pruning = restore(answer.method).pruning()
     if pruning is not None:
         if answer.tokens.visual_kept < pruning.least:
@@ -112,6 +117,12 @@ def _tokens(answer: Answer) -> str:
     merging = restore(answer.method).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
+
+
+def _guard(guard: Guarded) -> str:
+    read = " → ".join(count(step.visual_kept) for step in guard.path)
+    kind = "on average" if guard.on_average else "95 % confidence"
+    return f"{read} tokens; differs in ≤ {100 * guard.alpha:g} % ({kind})"
 
 
 def _attended(answer: Answer) -> str:

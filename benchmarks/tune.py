@@ -1,0 +1,135 @@
+"""The evidence of docs/tune.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
+
+`python -m benchmarks.tune` asks what isn't answered yet (an interrupted run resumes) and writes
+`docs/data/MODEL/tune.jsonl.xz`; `--export` writes what an interrupted run has. `--model` and
+`--name` measure another checkpoint of that world.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.raw_answers import DATA, SUFFIX
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.evaluation.metrics import grouped
+from dycoke_cli.evaluation.specs import Spec, parse_specs
+from dycoke_cli.json_schema import to_dict
+from dycoke_cli.runs.journal import open_journal
+from dycoke_cli.tuning.tune_journal import FILE, TuneJournal, key_of
+from dycoke_cli.version import running_commit
+
+OUT = Path("runs/tune")
+TABLE = "tune"
+DTYPE = "float32"
+LADDERS = {
+    "dycoke": ("dycoke",),
+    "dycoke-plus": ("dycoke-plus:retain=0.1", "dycoke-plus:retain=0.25"),
+    "flashvid": ("flashvid:retain=0.1", "flashvid:retain=0.25"),
+}
+"""The budgets of each guard, smallest first; all tokens come last."""
+GUARDED = ("none", *(spec for ladder in LADDERS.values() for spec in ladder))
+OTHERS = ("dycoke:prune_layer=3", "evs:retain=0.25", "evs:retain=0.1", "random:retain=0.25")
+"""With those of the guards, the rows of the table `whole`, so that their test accuracy is known."""
+TUNED = 24
+"""Videos that all settings are measured on; the guards' alone on those behind them."""
+
+
+def specs_of(number: int) -> list[Spec]:
+    """The settings that a video is asked with, the baseline first."""
+    return parse_specs(",".join((*GUARDED, *OTHERS) if number < TUNED else GUARDED))
+
+
+def questions() -> dict[str, list[Item]]:
+    """The questions of the validation split by video, without follow-up questions."""
+    items = open_dataset("shapes").items("validation")
+    return grouped((item for item in items if not item.history), lambda item: item.video)
+
+
+def ask(arguments: argparse.Namespace) -> None:
+    """Ask what isn't answered yet."""
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.load import load
+    from dycoke_cli.tuning.measuring import Baseline
+    from dycoke_cli.video import read
+
+    loading = replace(BUNDLED.loading, dtype=arguments.dtype)
+    loaded = load(arguments.model, **asdict(loading))
+    dataset = open_dataset("shapes")
+    with open_journal(TuneJournal, arguments.out / arguments.name / FILE) as journal:
+        for number, (video, items) in enumerate(questions().items()):
+            if number >= arguments.videos:
+                return
+            specs = specs_of(number)
+            if all(journal.get(key_of({"video": video, "row": s.text})) for s in specs):
+                continue
+            print(f"{arguments.name}: {video}, {number + 1}", file=sys.stderr)
+            session = VideoSession(loaded, read(str(dataset.file(video)), BUNDLED.sampling))
+            base = Baseline(session, [item.question for item in items], BUNDLED.generation)
+            for spec in specs:
+                key = key_of({"video": video, "row": spec.text})
+                if journal.get(key) is None:
+                    journal.add(
+                        key,
+                        base.observations if spec.is_baseline else base.compare(spec.create()),
+                    )
+
+
+def export(arguments: argparse.Namespace) -> Path:
+    """Write the answers of all videos whose settings are all answered."""
+    journal = TuneJournal(arguments.out / arguments.name / FILE)
+    path = arguments.data / arguments.name / f"{TABLE}{SUFFIX}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _lines(journal))
+    path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    return path
+
+
+def _lines(journal: TuneJournal) -> Iterator[dict[str, Any]]:
+    yield {"table": TABLE, "benchmark": "shapes", "split": "validation", "commit": running_commit()}
+    for number, (video, items) in enumerate(questions().items()):
+        rows = {
+            spec.text: journal.get(key_of({"video": video, "row": spec.text}))
+            for spec in specs_of(number)
+        }
+        if not all(rows.values()):
+            continue
+        for row, observations in rows.items():
+            for item, observation in zip(items, observations or (), strict=True):
+                line = {"video": video, "item": item.id, "row": row, **to_dict(observation)}
+                del line["question"]
+                yield line
+
+
+def main() -> None:
+    """Ask, and write the answers into docs/data."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
+    parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
+    parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
+    parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
+    parser.add_argument("--videos", type=int, default=200, help="of the split (200)")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of exported answers")
+    parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
+    arguments = parser.parse_args()
+    try:
+        if not arguments.export:
+            ask(arguments)
+        print(f"wrote {export(arguments)}", file=sys.stderr)
+    except DycokeError as error:
+        raise SystemExit(f"Error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A bound on changed answers: where an answer isn't certain, more of the video is read."""

@@ -1,0 +1,1 @@
+"""Chooses a compression setting for a model from unlabelled videos."""

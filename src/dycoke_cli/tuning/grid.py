@@ -1,0 +1,91 @@
+"""The settings that are tried: a grid of every method of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.resolve import ResolvedModel
+
+BUDGETS = {"retain": (0.1, 0.25, 0.5), "merge_ratio": (0.9, 0.7, 0.5)}
+"""Parameters that say how much is kept, smallest budget first; a guard's ladder varies these."""
+_VARIED: dict[str, tuple[Any, ...]] = {
+    "prune_ratio": (0.9,),
+    "positions": ("kept", "renumbered"),
+    "merge_stage": ("vision",),
+}
+"""Each varied alone, from the default."""
+
+
+def grid(model: ResolvedModel) -> list[Method]:
+    """Every setting that the model can serve, each once.
+
+    Of each method: its budgets by the layers that it can prune from; then, at each budget, one
+    other parameter at a time.
+    """
+    found: dict[str, Method] = {}
+    for kind in METHODS.values():
+        if not kind.acts():
+            continue
+        for parameters in _settings(kind, model.layers):
+            method = _served(kind, parameters, model)
+            if method is not None:
+                found.setdefault(name_of(method), method)
+    return list(found.values())
+
+
+def ladder_of(method: Method, among: Mapping[str, Method]) -> list[str]:
+    """The settings that differ from a method in its budget alone, smallest first, itself too."""
+
+    def rest(each: Method) -> dict[str, Any]:
+        return {k: v for k, v in each.parameters().items() if k not in BUDGETS}
+
+    alike = {
+        name: each
+        for name, each in among.items()
+        if type(each) is type(method) and rest(each) == rest(method)
+    }
+    return sorted(alike, key=lambda name: alike[name].kept_tokens(64, 196))
+
+
+def name_of(method: Method) -> str:
+    """A method with what isn't its default, as `--method` takes it; one name a setting."""
+    default = type(method)().parameters()
+    changed = [f"{k}={v}" for k, v in method.parameters().items() if v != default[k]]
+    return ":".join([method.name, *(one.lower() if one.endswith("e") else one for one in changed)])
+
+
+def _settings(kind: type[Method], layers: int) -> Iterator[dict[str, Any]]:
+    having = parameters_of(kind)
+    budgets: list[dict[str, Any]] = next(
+        ([{name: value} for value in values] for name, values in BUDGETS.items() if name in having),
+        [{}],
+    )
+    at_layers: list[dict[str, Any]] = [{}]
+    if "prune_layer" in having:
+        places = {3, layers // 3, layers // 2, 3 * layers // 4}
+        at_layers += [{"prune_layer": n} for n in sorted(places) if 1 <= n < layers]
+    for budget, layer in product(budgets, at_layers):
+        yield budget | layer
+    for budget in budgets:
+        for name, values in _VARIED.items():
+            yield from (budget | {name: value} for value in values if name in having)
+
+
+def _served(kind: type[Method], parameters: dict[str, Any], model: ResolvedModel) -> Method | None:
+    if parameters.get("positions") == "renumbered" and not model.family.counts_tokens:
+        return None
+    try:
+        method = kind(**parameters).suited(model.method_defaults, model.layers)
+        check_tower(model.config, method)
+    except UsageError:
+        return None
+    return method

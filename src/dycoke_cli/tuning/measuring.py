@@ -1,0 +1,93 @@
+"""Measures candidates against the uncompressed model's own answers: no labels are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.observing import (
+    CertaintyObserver,
+    ForcingObserver,
+    Reference,
+    ReferenceObserver,
+)
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.tuning.observation import Observation
+
+
+class Baseline:
+    """The uncompressed answers about a video, which is encoded once.
+
+    Args:
+        session: the video with its model.
+        questions: about it.
+        options: of generation; greedy.
+
+    Attributes:
+        observations: of the uncompressed model; none of questions that weren't put to it.
+    """
+
+    def __init__(
+        self, session: VideoSession, questions: Sequence[str], options: GenerationOptions
+    ) -> None:
+        self._session, self._options = session, options
+        self._references: dict[str, Reference] = {}
+        self.observations: list[Observation] = []
+        for question in questions:
+            observer = ReferenceObserver()
+            answer = session.ask(question, Method(), observer=observer, **asdict(options))
+            if isinstance(answer, Refusal):
+                continue
+            self._references[question] = observer.reference()
+            self.observations.append(_observed(answer, answer.answer, observer, 0.0))
+
+    def compare(self, method: Method) -> list[Observation]:
+        """The observations of a setting, a question each.
+
+        One pass generates the uncompressed answer's tokens; where the free answer would have
+        others, it is generated as well.
+
+        Raises:
+            UsageError: the model can't serve the method.
+            OutOfMemoryError: with the flag that helps.
+        """
+        return [self._compare(base, method) for base in self.observations]
+
+    def _compare(self, base: Observation, method: Method) -> Observation:
+        reference = self._references[base.question]
+        forcing = ForcingObserver(reference)
+        options = replace(self._options, max_new_tokens=len(reference.tokens))
+        answer = self._session.ask(base.question, method, observer=forcing, **asdict(options))
+        observer: CertaintyObserver = forcing
+        if not forcing.agrees:
+            observer = CertaintyObserver()
+            answer = self._session.ask(
+                base.question, method, observer=observer, **asdict(self._options)
+            )
+        return _observed(answer, base.answer, observer, forcing.divergence)
+
+
+def _observed(
+    answer: Answer, base: str, observer: CertaintyObserver, divergence: float
+) -> Observation:
+    tokens = answer.tokens
+    in_decode = tokens.visual_read_per_step
+    return Observation(
+        question=answer.question,
+        answer=answer.answer,
+        same=bare(answer.answer) == bare(base),
+        divergence=divergence,
+        certainty=observer.certainty(0, tokens.generated),
+        visual=tokens.visual,
+        read=tokens.visual_kept,
+        read_in_decode=tokens.visual_active_in_decode if in_decode is None else in_decode,
+        seconds=answer.seconds.prefill + answer.seconds.decode,
+    )
+
+
+def bare(text: str) -> str:
+    """A text in lower case, without white space and punctuation at its ends."""
+    return " ".join(text.lower().split()).strip(" .,;:!?\"'`*")

@@ -1,0 +1,52 @@
+"""What `dycoke tune` has measured, a line for each video and setting, so that a run resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.json_schema import from_dict, to_dict
+from dycoke_cli.runs.journal import Journal
+from dycoke_cli.tuning.observation import Observation
+
+FILE = "observations.jsonl"
+
+
+class TuneJournal(Journal):
+    """Observations by key; see `key_of`."""
+
+    what = "a journal of dycoke tune"
+    begin = b'{"observed": "'
+
+    def __init__(self, path: Path) -> None:
+        self._held: dict[str, list[Observation]] = {}
+        super().__init__(path)
+
+    def get(self, key: str) -> list[Observation] | None:
+        """What was measured under a key; None where nothing was."""
+        return self._held.get(key)
+
+    def add(self, key: str, observations: Sequence[Observation]) -> None:
+        """Write down what was measured.
+
+        Raises:
+            OutputError: it can't be written; the file is as it was.
+        """
+        line = {"observed": key, "answers": [to_dict(each) for each in observations]}
+        self.write((json.dumps(line) + "\n").encode("ascii"))
+        self._held[key] = list(observations)
+
+    def take(self, line: bytes) -> None:
+        """Take in a line that is in the file."""
+        content = json.loads(line)
+        self._held[content["observed"]] = [
+            from_dict(Observation, each) for each in content["answers"]
+        ]
+
+
+def key_of(about: Mapping[str, Any]) -> str:
+    """A hash of all that observations depend on."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,61 @@
+"""The document of `dycoke tune --json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from dycoke_cli.json_schema import Doc
+from dycoke_cli.result import Count, Model, Tuned, Version
+from dycoke_cli.version import __version__
+
+SCHEMA = "dycoke.tune/1"
+
+
+@dataclass(frozen=True)
+class TunedRow:
+    """A setting that was left at the end."""
+
+    setting: Annotated[str, Doc("As --method takes it.")]
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    tokens: Annotated[float, Doc("Share of visual tokens read, mean of prefill and decode.")]
+    seconds: Annotated[float, Doc("Per question: prefill and decode.")]
+    divergence: Annotated[float, Doc("From the uncompressed answers, in nats per token.")]
+    agreement: Annotated[float, Doc("Share of unchanged answers, on the videos chosen by.")]
+    tested: Annotated[float | None, Doc("The same on the other videos; null where not measured.")]
+    interval: Annotated[tuple[float, ...], Doc("Of it, with 95 % confidence.")]
+    on_frontier: Annotated[bool, Doc("Whether no other reads less and diverges less.")]
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class GuardPromise:
+    """What a guard at this bound would do."""
+
+    alpha: float
+    on_average: bool
+    threshold: Annotated[float | None, Doc("Null keeps all tokens.")]
+    videos: Count
+    missing: Annotated[Count, Doc("Videos that are needed beside these, at least.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneReport:
+    """What was found."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    model: Model
+    target: float
+    videos: Annotated[tuple[str, ...], Doc("That were measured.")]
+    questions: tuple[str, ...]
+    general_questions: Annotated[bool, Doc("Whether they are the built-in ones.")]
+    settings: Annotated[Count, Doc("Of the grid.")]
+    complete: Annotated[bool, Doc("Whether the time was enough for all videos.")]
+    baseline_seconds: float
+    rows: tuple[TunedRow, ...]
+    choice: Annotated[str, Doc("The setting that was chosen; none is the baseline.")]
+    tuned: Tuned
+    guard: Annotated[tuple[GuardPromise, ...], Doc("By bound.")]
+    ladder: Annotated[tuple[str, ...], Doc("Settings by which a guard asks, smallest first.")]
+    warnings: tuple[str, ...]

@@ -1,0 +1,97 @@
+"""The promised bounds, by simulation, and against the closed forms there are."""
+
+import random
+
+import pytest
+
+from dycoke_cli.guard.bounds import (
+    interval,
+    last_safe,
+    last_safe_on_average,
+    p_value,
+    videos_needed,
+)
+
+
+@pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29), (0.01, 299)])
+def test_videos_needed_without_a_loss(alpha: float, videos: int) -> None:
+    assert videos_needed(alpha) == videos
+    assert (1 - alpha) ** videos <= 0.05 < (1 - alpha) ** (videos - 1)
+
+
+@pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29)])
+def test_that_many_pass_and_one_fewer_does_not(alpha: float, videos: int) -> None:
+    assert p_value([0.0] * videos, alpha) <= 0.05
+    assert p_value([0.0] * (videos - 1), alpha) > 0.05
+
+
+def draws(rng: random.Random, risk: float, videos: int, questions: int) -> list[float]:
+    """Losses of videos of which some are harder than others, so that questions go together."""
+    losses = []
+    for _ in range(videos):
+        own = rng.choice((0.2, 1.8)) * risk
+        losses.append(sum(rng.random() < own for _ in range(questions)) / questions)
+    return losses
+
+
+@pytest.mark.parametrize("questions", [1, 4, 8])
+def test_a_risk_at_the_bound_is_rarely_rejected(questions: int) -> None:
+    rng = random.Random(questions)
+    rejected = sum(p_value(draws(rng, 0.05, 120, questions), 0.05) <= 0.05 for _ in range(1500))
+    assert rejected / 1500 <= 0.05 + 0.012
+
+
+def test_a_small_risk_is_found_small() -> None:
+    rng = random.Random(0)
+    found = sum(p_value(draws(rng, 0.01, 120, 8), 0.05) <= 0.05 for _ in range(300))
+    assert found / 300 > 0.9
+
+
+def rules(rng: random.Random, videos: int) -> list[list[float]]:
+    """Losses under 20 rules whose risks are .005, .01, …; a video's hardness is the same in all."""
+    hardness = [[rng.random() for _ in range(6)] for _ in range(videos)]
+    return [
+        [sum(one < 0.005 * rule for one in each) / 6 for each in hardness] for rule in range(1, 21)
+    ]
+
+
+def test_the_last_safe_rule_holds_with_confidence() -> None:
+    rng = random.Random(1)
+    broken = 0
+    for _ in range(600):
+        last = last_safe(rules(rng, 100), 0.05)
+        broken += last is not None and 0.005 * (last + 1) > 0.05
+    assert broken / 600 <= 0.05 + 0.015
+
+
+def test_on_average_the_risk_holds_but_single_samples_pass_it() -> None:
+    rng = random.Random(2)
+    risks = []
+    for _ in range(600):
+        last = last_safe_on_average(rules(rng, 60), 0.05)
+        risks.append(0.0 if last is None else 0.005 * (last + 1))
+    assert sum(risks) / 600 <= 0.05
+    assert any(risk > 0.05 for risk in risks)
+
+
+def test_on_average_by_hand() -> None:
+    assert last_safe_on_average([[0.0] * 19], 0.05) == 0
+    assert last_safe_on_average([[0.0] * 18], 0.05) is None
+    # A loss that an earlier rule had counts under the later ones.
+    assert last_safe_on_average([[0.0] * 30, [1.0] + [0.0] * 29, [0.0] * 30], 0.05) == 0
+
+
+def test_an_interval_holds_the_mean() -> None:
+    rng = random.Random(3)
+    held = 0
+    for _ in range(300):
+        low, high = interval(draws(rng, 0.1, 40, 4))
+        assert 0 <= low <= high <= 1
+        held += low <= 0.1 <= high
+    assert held / 300 >= 0.94
+
+
+def test_the_first_rule_that_fails_ends_the_sequence() -> None:
+    safe, unsafe = [0.0] * 60, [0.5] * 60
+    assert last_safe([safe, safe, unsafe, safe], 0.05) == 1
+    assert last_safe([unsafe, safe], 0.05) is None

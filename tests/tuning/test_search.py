@@ -1,0 +1,81 @@
+"""Successive halving on made-up observations."""
+
+import random
+
+from dycoke_cli.engine.certainty import Certainty
+from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.search import best_half, choose, front, guard_base, halve, standing
+
+
+def observed(read, divergence, same=True):
+    return Observation("?", "!", same, divergence, Certainty(0.9, 0.8, -0.1), 100, read, read, 1.0)
+
+
+def world(seed=0):
+    """Settings that read 10 to 90 tokens of 100, the more the closer; every other one is worse."""
+    rng = random.Random(seed)
+    settings = {}
+    for read in range(10, 100, 10):
+        settings[f"good-{read}"] = (read, (100 - read) / 1000)
+        settings[f"bad-{read}"] = (read, (100 - read) / 200)
+
+    def measure(video, names):
+        return {
+            name: [
+                observed(read, much * rng.uniform(0.8, 1.2), rng.random() > 4 * much)
+                for read, much in [settings[name]] * 4
+            ]
+            for name in names
+        }
+
+    return list(settings), measure
+
+
+def test_halving_keeps_what_nothing_beats():
+    settings, measure = world()
+    left, measured = halve(settings, [f"v{n}" for n in range(16)], measure, target=0.9)
+    assert len(left) < len(settings) / 2
+    assert all(name.startswith("good") for name in left)
+    assert len(measured) == 16
+    found = choose([standing(name, measured) for name in left], 0.9)
+    assert found is not None
+    assert found.cost < 1
+
+
+def test_time_that_is_up_ends_the_search_with_whole_videos():
+    settings, measure = world()
+    calls = iter(range(100))
+    left, measured = halve(
+        settings, "abcdefgh", lambda v, names: None if next(calls) == 3 else measure(v, names), 0.9
+    )
+    assert len(measured) == 3
+    assert all(set(left) <= set(video) for video in measured)
+
+
+def test_a_video_that_cant_be_read_doesnt_count():
+    settings, measure = world()
+    _, measured = halve(
+        settings, "abc", lambda v, names: {} if v == "b" else measure(v, names), 0.9
+    )
+    assert len(measured) == 2
+
+
+def test_the_front_by_hand():
+    videos = [{"a": [observed(10, 0.5)], "b": [observed(20, 0.6)], "c": [observed(30, 0.1)]}]
+    standings = [standing(name, videos) for name in "abc"]
+    assert [one.setting for one in front(standings)] == ["a", "c"]
+    assert best_half("abc", videos, 0.0, least=1) == ["a", "c"]
+
+
+def test_what_cant_reach_the_target_goes_first():
+    videos = [{"cheap": [observed(1, 0.1, same=False)] * 4, "dear": [observed(90, 0.2)] * 4}] * 40
+    assert best_half(["cheap", "dear"], videos, 0.9, least=1) == ["dear"]
+
+
+def test_none_is_chosen_where_none_agrees():
+    videos = [{"a": [observed(10, 0.5, same=False), observed(10, 0.5)]}]
+    only = standing("a", videos)
+    assert only.agreement == 0.5
+    assert choose([only], 0.98) is None
+    assert choose([only], 0.5) == only
+    assert guard_base([only]) == only
