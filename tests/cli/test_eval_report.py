@@ -380,3 +380,41 @@ def test_flags_that_exclude_each_other(done: Path) -> None:
         outcome = report(done, *flags)
         assert (outcome.code, sentence in outcome.err) == (2, True)
     assert report().code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": []},
+        {"rows": None},
+        {"judge": "gpt", "prompt": "none"},
+        {"places": [None]},
+        {"model": {"name": True}},
+        {"model": {"device": None}},
+        {"model": {"weights": []}},
+        {"model": {"unknown": "x"}},
+    ],
+)
+def test_a_record_whose_values_are_of_another_kind(
+    done: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    folder = copied(done, tmp_path / "copy")
+    rows = head(folder)["rows"]
+    for row in rows:
+        row["setup"]["model"] |= change.get("model", {})
+    rewritten(folder, **{"rows": rows, **{k: v for k, v in change.items() if k != "model"}})
+    outcome = report(folder)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "run.jsonl is damaged, or another release wrote it" in outcome.err
+
+
+def test_a_row_without_any_answer_counts_as_wrong(done: Path, tmp_path: Path) -> None:
+    """Its answers were lost; those of the others are compared with it all the same."""
+    folder = copied(done, tmp_path / "copy")
+    rows = head(folder)["rows"]
+    rows[0]["setup"]["max_new_tokens"] += 1
+    rewritten(folder, rows=rows)
+    outcome = report(folder)
+    assert outcome.code == 1  # for it isn't whole
+    assert "it was not asked: the run was interrupted" in outcome.out
+    assert "unexpected" not in outcome.err

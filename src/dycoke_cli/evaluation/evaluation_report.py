@@ -14,7 +14,7 @@ from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.metrics import Predictions
-from dycoke_cli.evaluation.prediction import no_answer, rescored
+from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
 from dycoke_cli.evaluation.published import preset_warnings, published_beside
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
@@ -27,18 +27,6 @@ _CHANGES = 0.1
 """Of the share of tokens that a method drops, how many answers change at least: so it was in every
 row of docs/methods.md."""
 _UNLIKELY = 0.05
-
-
-@dataclass(frozen=True)
-class EvaluatedModel:
-    """The model that was asked."""
-
-    name: str
-    revision: str | None
-    weights: Annotated[str, Doc("A fingerprint.")]
-    dtype: str
-    device: str
-    plugin: Annotated[str | Absent, Doc("That its family comes from.")] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,23 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 from dycoke_cli.evaluation.dataset import Dataset, Item, Rule, Split
+from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.runs.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """The model that was asked."""
+
+    name: str
+    revision: str | None
+    weights: Annotated[str, Doc("A fingerprint.")]
+    dtype: str
+    device: str
+    plugin: Annotated[str | Absent, Doc("That its family comes from.")] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Setup:
         benchmark: its name.
         edition: of the benchmark.
         split: of the benchmark.
-        model: name, revision, weights (a fingerprint), dtype, device.
+        model: see `EvaluatedModel`.
         method: name and parameters, as `param.key_part` has them.
         frames: how many the model sees; 0 is no video at all, None is for `options` to say.
         max_new_tokens: answers are cut there.

@@ -16,8 +16,9 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
+from dycoke_cli.evaluation.judge import PROMPTS
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.prediction import EvaluatedModel, Prediction
 from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.verdicts import Verdicts
 from dycoke_cli.json_schema import from_dict
@@ -152,6 +153,10 @@ def read_record(folder: Path) -> RunRecord | None:
         if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
         record: RunRecord = from_dict(RunRecord, {**values, "items": items})
+        for row in record.rows:
+            from_dict(EvaluatedModel, row.setup.model)
+        if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):
+            raise ValueError
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error

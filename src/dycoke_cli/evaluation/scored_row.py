@@ -230,7 +230,7 @@ def _parts(
         name: PartMean(
             *astuple(
                 mean_of(
-                    lambda prediction, name=name: prediction.parts[name],  # type: ignore[misc]
+                    lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
                     [item for item in items if name in said[item.id].parts],
                     said,
                     uncompressed,
