@@ -355,6 +355,47 @@ class Refusal(Answer):
 
 
 @dataclass(frozen=True)
+class RemoteModel:
+    """The model that answered on a server."""
+
+    name: str
+    server: Annotated[str, Doc("Its address.")]
+
+
+@dataclass(frozen=True)
+class RemoteTokens:
+    """Tokens as a server counts them; null where it doesn't say."""
+
+    prompt: Annotated[int | None, Doc("Tokens of the prompt behind compression.", minimum=0)]
+    generated: Annotated[int | None, Doc(minimum=0)]
+
+
+@dataclass(frozen=True)
+class RemoteSeconds:
+    """Wall time on this side."""
+
+    video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
+    request: Annotated[Amount, Doc("From the request to the answer, with the server's queue.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteAnswer(Answer):
+    """The answer of a server (`--server`), which tells less of itself."""
+
+    model: RemoteModel  # type: ignore[assignment]
+    method: Annotated[  # type: ignore[assignment]
+        str | None, Doc("As the request named it, such as evs:retain=0.25; null: the server's own.")
+    ]
+    tokens: RemoteTokens  # type: ignore[assignment]
+    seconds: RemoteSeconds  # type: ignore[assignment]
+    decode: None = None  # type: ignore[assignment]
+    flops: None = None  # type: ignore[assignment]
+    tokens_per_second: None = None
+    bytes: None = None  # type: ignore[assignment]
+    compared_to: Absent = ABSENT
+
+
+@dataclass(frozen=True)
 class Error:
     """Why there is no result."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
+from dycoke_cli.cli.server_flags import ServerFlags, plan_on
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.importing import uncollected
@@ -22,6 +23,10 @@ from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.runs.plan import Plan
+    from dycoke_cli.runs.run import Engine
 
 _RUN = "Run"
 _OUTPUT = "Output"
@@ -106,12 +111,14 @@ def batch(
     method: MethodFlags,
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
+    server: ServerFlags,
     estimate: Estimate = False,
     memory: Memory = None,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
+    context: typer.Context,
 ) -> None:
     """Answer questions about many videos.
 
@@ -127,7 +134,6 @@ def batch(
     from dycoke_cli.cli.batch_input import collect
     from dycoke_cli.cli.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.runs.plan import plan_of
     from dycoke_cli.runs.results import Results, check_place, open_results
     from dycoke_cli.runs.run import run
 
@@ -136,6 +142,7 @@ def batch(
     request = method.applied(
         flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
     )
+    remote = server.chosen(request.method, options.given(context))
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
@@ -151,34 +158,17 @@ def batch(
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
-        if model.named is None:
+        if model.named is None and remote is None:
             view.note(BUNDLED_NOTE)
         for sentence in given.notes:
             view.note(sentence)
-        # From here on torch is imported, which takes seconds.
         view.stage("start")
-        engine.start()
-        with uncollected():
-            from dycoke_cli.models.free_memory import free_memory
-            from dycoke_cli.models.load_memory import check_room, needed_bytes
-            from dycoke_cli.models.quiet import silence_libraries
-            from dycoke_cli.models.resolve import choose
-
-            silence_libraries()
-            found = choose(request.model, request.loading)
-        workers = engine.workers or 1
-        if workers > 1:  # each holds the model; one alone checks this itself
-            check_room(found, free_memory(found.device), workers)
-        with speaking_of_flags():
-            plan = plan_of(
-                request,
-                found,
-                batch_size=together,
-                cache=cache,
-                workers=workers,
-                model_bytes=needed_bytes(found),
-            )
-        answers = engine.chosen()
+        answers: Engine
+        if remote is None:
+            plan = _plan(request, engine, together, cache)
+            answers = engine.chosen()
+        else:
+            plan, answers = plan_on(remote, request, model.model), remote
         results: Results = lines
         if out is not None:
             results = file = stack.enter_context(open_results(out))
@@ -198,6 +188,35 @@ def batch(
         view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
+
+
+def _plan(
+    request: Request, engine: engine_flags.EngineFlags, together: int | None, cache: bool
+) -> Plan:
+    """The plan of a model on this machine or on a cluster; torch is imported, in seconds."""
+    from dycoke_cli.runs.plan import plan_of
+
+    engine.start()
+    with uncollected():
+        from dycoke_cli.models.free_memory import free_memory
+        from dycoke_cli.models.load_memory import check_room, needed_bytes
+        from dycoke_cli.models.quiet import silence_libraries
+        from dycoke_cli.models.resolve import choose
+
+        silence_libraries()
+        found = choose(request.model, request.loading)
+    workers = engine.workers or 1
+    if workers > 1:  # each holds the model; one alone checks this itself
+        check_room(found, free_memory(found.device), workers)
+    with speaking_of_flags():
+        return plan_of(
+            request,
+            found,
+            batch_size=together,
+            cache=cache,
+            workers=workers,
+            model_bytes=needed_bytes(found),
+        )
 
 
 def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:

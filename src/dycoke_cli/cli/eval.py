@@ -96,7 +96,7 @@ def evaluate(
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation, limits=limits)
         if chosen is not None:
-            given = _given(context)
+            given = options.given(context)
             chosen.prepare(dataset)
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
@@ -137,12 +137,6 @@ def evaluate(
             raise
         view.stop()
         write_report(report, "json" if as_json else "text", show_changed)
-
-
-def _given(context: typer.Context) -> set[str]:
-    """The names of the parameters that somebody gave, be it with the value of the default."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def _failures_as_json(

@@ -258,3 +258,9 @@ Quiet = Annotated[
         help="Print only errors on stderr. Warnings are in --json.",
     ),
 ]
+
+
+def given(context: typer.Context) -> set[str]:
+    """The names of the parameters that somebody gave, be it with the value of the default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name != "DEFAULT"}

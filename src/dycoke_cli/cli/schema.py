@@ -13,7 +13,7 @@ from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 from dycoke_cli.json_schema import Part, schema_of
-from dycoke_cli.result import Answer, Failure, Refusal
+from dycoke_cli.result import Answer, Failure, Refusal, RemoteAnswer
 
 _OF_A_BATCH = ("id", "key", "digest")
 _ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")
@@ -44,6 +44,7 @@ def answer_parts() -> Mapping[str, Part]:
     return {
         "answer": Part(Answer, needs=("video",)),
         "refusal": Part(Refusal, needs=("video",)),
+        "remote": Part(RemoteAnswer, needs=("video",), without=("compared_to",)),
         "error": _failure("video", "question", *_OF_A_BATCH),
     }
 
@@ -53,6 +54,7 @@ def _batch() -> Mapping[str, Part]:
     return {
         "answer": Part(Answer, needs=needs, without=("compared_to",)),
         "refusal": Part(Refusal, needs=needs, without=("compared_to",)),
+        "remote": Part(RemoteAnswer, needs=needs, without=("compared_to",)),
         "error": _failure(*needs, needs=needs),
     }
 

@@ -169,4 +169,4 @@ class _Progress:
             counts.refused += 1
         else:
             counts.answered += 1
-            counts.tokens += outcome.line["tokens"]["generated"]
+            counts.tokens += outcome.line["tokens"]["generated"] or 0  # a server may not say
