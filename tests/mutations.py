@@ -410,9 +410,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a kept token is merged into a copy of it",
-        "cover_and_merge",
-        "A = B.max(0).indices; A[C] = D",
-        "A = B.max(0).indices",
+        "owners",
+        "A = B[C.max(0).indices]; A[B] = B",
+        "A = B[C.max(0).indices]",
         COVERAGE,
     ),
     Mutation(
@@ -569,10 +569,10 @@ MUTATIONS = (
         "A in parameters",
     ),
     Mutation(
-        "a trace takes up the attention of the wrong frame",
-        "Recorder._by_frame",
-        "self.kept // A",
-        "torch.arange(len(self.kept)) // A",
+        "a trace takes up the attention to the wrong keys",
+        "Recorder.attend",
+        "A[places.to(B)]",
+        "A[: len(places)]",
     ),
     Mutation(
         "a trace names tokens by their place among the kept",
@@ -583,7 +583,7 @@ MUTATIONS = (
     Mutation(
         "a trace forgets what was active before",
         "Recorder.trace",
-        "A, B = C, D",
+        "A, B = is_active, D",
         "B = D",
     ),
     Mutation(

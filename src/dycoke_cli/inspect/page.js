@@ -242,8 +242,9 @@ function showInspection({ grid, methods, model, question, video }, uris) {
         : now && view === "active" && now.isEvicted.has(token) ? evicted : null;
       if (edge) {
         drawing.strokeStyle = edge;
-        drawing.lineWidth = 2;
-        drawing.strokeRect(left + 1, top + 1, wide - 2, high - 2);
+        const line = Math.max(1, Math.min(2, wide / 8));
+        drawing.lineWidth = line;
+        drawing.strokeRect(left + line / 2, top + line / 2, wide - line, high - line);
       }
     }
   }
@@ -253,9 +254,9 @@ function showInspection({ grid, methods, model, question, video }, uris) {
     const active = now ? byFrame(now.active) : null;
     for (const one of panel.figures) {
       const { frame } = one;
-      const counts = [`${panel.kept[frame]}/${perFrame}`];
+      const counts = [now && view === "active" ? `${active[frame]} of ${panel.kept[frame]} active`
+        : `${panel.kept[frame]}/${perFrame}`];
       if (now && view === "attention") counts.push(percent(now.frames[frame]));
-      if (now && view === "active") counts.push(`${active[frame]} active`);
       one.caption.textContent = `${seconds(frame)}\n${counts.join(" · ")}`;
       one.canvas.setAttribute("aria-label", `Frame ${frame + 1}, ${seconds(frame)}: ${counts.join(", ")}`);
       one.figure.classList.toggle("chosen", frame === chosen);
