@@ -9,7 +9,9 @@ from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
 
+MAX_PICTURES = 100_000
 _SNIFFED_BYTES = 4096
+_WEBP_HEAD, _ANIMATED = 21, 0b10  # up to the flags, and that of an animation
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
 # dash, imf, …), streams (sdp, rtsp) and recordings in several parts (mlv, vobsub, r3d) name other
@@ -47,7 +49,8 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         max_pixels: of a picture; larger ones aren't decoded while the streams are looked at.
 
     Raises:
-        VideoError: it isn't a video.
+        VideoError: it isn't a video, or one that FFmpeg has no decoder for.
+        MemoryError: what it says of itself takes more than there is.
     """
     file.seek(0)
     # Titles in any encoding: PyAV 19 keeps their bytes, 18 has to be told to, or refuses the file.
@@ -64,6 +67,8 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             },
             **tags,
         )
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         if _is_text(file):
             raise VideoError(f"{name} is a text file, not a video: name a video file") from error
@@ -71,7 +76,27 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             f"{name} isn't a video that can be read: it is another kind of file, "
             "or it is damaged at its start"
         ) from error
+    if _is_animated_webp(file):
+        container.close()
+        raise VideoError(
+            f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
+        )
     return container
+
+
+def most_pictures(container: av.container.InputContainer) -> int | None:
+    """How many frames a file of pictures may have; None for a video, which has an index.
+
+    To get at the last of them, all are decoded.
+    """
+    return MAX_PICTURES if container.format.name in _PICTURES else None
+
+
+def _is_animated_webp(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(_WEBP_HEAD)
+    is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD
+    return is_extended and bool(head[-1] & _ANIMATED)
 
 
 def _is_text(file: BinaryIO) -> bool:

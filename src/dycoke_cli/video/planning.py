@@ -173,6 +173,11 @@ def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
             if time is None:  # a raw stream: one frame after the other at the usual interval
                 time = Fraction(0) if previous is None else previous + source.interval
             frames, previous = frames + 1, time
+            if source.most_pictures is not None and frames > source.most_pictures:
+                raise VideoError(
+                    f"{source.name} has more than {source.most_pictures:,} pictures: convert it to "
+                    "MP4, in which each of them can be found"
+                )
             last = max(last, time)
             end = max(end, time + (length or source.interval))
         if time is not None:

@@ -19,7 +19,7 @@ import av.logging
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import choose_stream, open_container
+from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
 
@@ -52,6 +52,7 @@ class VideoSource:
         damaged: time stamps of the bad packets and pictures met so far.
         packets_decoded: packets given to the decoder so far.
         seekable: False once seeking has failed.
+        most_pictures: that the file may have; None for any number.
     """
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
@@ -62,6 +63,7 @@ class VideoSource:
         self.seekable = True
         self._file = file
         self.container = open_container(file, name, limits.MAX_PICTURE_PIXELS)
+        self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
