@@ -3,40 +3,63 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dycoke_cli import plugins
-from dycoke_cli.cli import (
-    ask,
-    batch,
-    bench,
-    cache,
-    chat,
-    demo,
-    doctor,
-    eval,
-    eval_report,
-    inspect,
-    methods,
-    models,
-    output,
-    pages,
-    probe,
-    schema,
-    serve,
-    tune,
-    verify,
-)
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.words import has_suffix
 from dycoke_cli.version import __version__
 from dycoke_cli.video.stdin import STDIN
 
+_HOMES = {
+    "ask": "dycoke_cli.cli.ask:ask",
+    "chat": "dycoke_cli.cli.chat:chat",
+    "serve": "dycoke_cli.cli.serve:serve",
+    "batch": "dycoke_cli.cli.batch:batch",
+    "inspect": "dycoke_cli.cli.inspect:inspect",
+    "probe": "dycoke_cli.cli.probe:probe",
+    "models": "dycoke_cli.cli.models:app",
+    "methods": "dycoke_cli.cli.methods:methods",
+    "eval": "dycoke_cli.cli.eval:evaluate",
+    "eval report": "dycoke_cli.cli.eval_report:report",
+    "bench": "dycoke_cli.cli.bench:bench",
+    "tune": "dycoke_cli.cli.tune:tune",
+    "cache": "dycoke_cli.cli.cache:app",
+    "verify": "dycoke_cli.cli.verify:verify",
+    "schema": "dycoke_cli.cli.schema:schema",
+    "demo": "dycoke_cli.cli.demo:demo",
+    "doctor": "dycoke_cli.cli.doctor:doctor",
+}
+"""Where each command is, or its subcommands; beside it `BRIEF`, the flags of its short page."""
+
+
+class _Commands(dict[str, Any]):
+    """The commands; each is imported when it is needed, for most calls need one."""
+
+    def __getitem__(self, name: str) -> Any:
+        if super().__getitem__(name) is None:
+            self[name] = _load(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A command, or the default."""
+        return self[name] if name in _HOMES else default
+
+    def items(self) -> Any:
+        """All of them, with their names."""
+        return [(name, self[name]) for name in self]
+
 
 class _Root(pages.Group):
     """The command itself."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands.fromkeys(_HOMES)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
@@ -47,27 +70,20 @@ class _Root(pages.Group):
         return super().resolve_command(ctx, args if command == args[0] else [command, *args])
 
 
-app = pages.App(_Root)
-app.command("ask", brief=ask.BRIEF)(ask.ask)
-app.command("chat", brief=chat.BRIEF)(chat.chat)
-app.command("serve", brief=serve.BRIEF)(serve.serve)
-app.command("batch", brief=batch.BRIEF)(batch.batch)
-app.command("inspect", brief=inspect.BRIEF)(inspect.inspect)
-app.command("probe")(probe.probe)
-app.add_typer(models.app, name="models")
-app.command("methods")(methods.methods)
-app.command("eval", brief=eval.BRIEF)(eval.evaluate)
-app.command("eval report")(eval_report.report)
-app.command("bench", brief=bench.BRIEF)(bench.bench)
-app.command("tune", brief=tune.BRIEF)(tune.tune)
-app.add_typer(cache.app, name="cache")
-app.command("verify")(verify.verify)
-app.command("schema")(schema.schema)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+def _load(name: str) -> Any:
+    module, _, attribute = _HOMES[name].partition(":")
+    home = import_module(module)
+    found = getattr(home, attribute)
+    if not isinstance(found, typer.Typer):
+        alone = pages.App(add_completion=False)
+        alone.command(name, brief=getattr(home, "BRIEF", ""))(found)
+        found = alone
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
 
-_COMMANDS = {each.name for each in app.registered_commands}
-_COMMANDS |= {each.name for each in app.registered_groups}
+
+app = pages.App(_Root)
 
 # The document that each command prints with --json.
 _DOCUMENTS = {"ask": "answer"} | {
@@ -91,11 +107,17 @@ def command_of(word: str) -> str:
 
     What looks like a video, a folder or a question is asked about.
     """
-    if word in _COMMANDS:
+    if word in _HOMES:
         return word
     parts = os.path.dirname(word), os.path.splitext(word)[1]
     other = word == STDIN or " " in word or any(parts) or os.path.exists(word)
     return "ask" if other else word
+
+
+def prepare(arguments: list[str]) -> None:
+    """Import the command that a command line calls: what its plug-ins can't do is known then."""
+    if arguments and (command := command_of(arguments[0])) in _HOMES:
+        import_module(_HOMES[command].partition(":")[0])
 
 
 def meant(arguments: list[str]) -> list[str]:
@@ -107,7 +129,7 @@ def meant(arguments: list[str]) -> list[str]:
         for word in arguments
     ]
     asks_for_help = arguments[:1] == ["help"] or (
-        arguments[1:] == ["help"] and arguments[0] in _COMMANDS
+        arguments[1:] == ["help"] and arguments[0] in _HOMES
     )
     if asks_for_help and not os.path.exists("help"):
         arguments.remove("help")
@@ -156,5 +178,7 @@ def root(
 
 def schema_of(arguments: list[str]) -> str:
     """The schema of what a command line prints with --json."""
+    from dycoke_cli.cli import schema  # which imports what every command prints
+
     words = (word for word in arguments if word == STDIN or not word.startswith("-"))
     return schema.DOCUMENTS[_DOCUMENTS.get(command_of(next(words, "")), "error")].schema

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -259,12 +259,26 @@ class _Commands:
         """Write the conversation to a file."""
         if not text:
             raise UsageError("/save needs a file, as in `/save chat.md` (or .jsonl)")
-        try:
+        with _writing(text):
             save(text, self.chat.answers)
-        except OSError as error:  # the chat goes on: another file may do
-            why = f"{text} can't be written ({error.strerror}); name another file"
-            raise DycokeError(why) from error
         render.note(f"Saved to {text}")
+
+    def inspect(self, text: str) -> None:
+        """Write the page of the last question, asked alone: by the method, and without."""
+        from dycoke_cli.cli.inspect import page_of_question
+
+        question = self._last("ask a question first").question
+        if not text.lower().endswith((".html", ".htm")):
+            raise UsageError("/inspect needs a file, as in `/inspect page.html`")
+        conversation = self.chat.conversation
+        if len(conversation.videos) > 1:
+            raise UsageError("/inspect shows one video")
+        content = page_of_question(
+            self.chat.session, conversation.videos[0], question, conversation.request
+        )
+        with _writing(text), open(text, "x", encoding="utf-8") as file:
+            file.write(content)
+        render.note(f"Written: {text}")
 
     def help(self, _: str) -> None:
         """The commands."""
@@ -276,6 +290,16 @@ class _Commands:
         if not self.chat.answers:
             raise UsageError(f"there is no answer yet: {otherwise}")
         return self.chat.answers[-1]
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Errors of writing a file don't end the chat: another one may do."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{path} can't be written ({error.strerror}); name another file"
+        raise DycokeError(why) from error
 
 
 def _in_words(method: Method) -> str:
@@ -300,6 +324,7 @@ COMMANDS = {
     "compare": _Command("[QUESTION]", "Ask with and without compression", _Commands.compare),
     "stats": _Command("", "All figures of the last answer", _Commands.stats),
     "frames": _Command("", "The frames that were sampled", _Commands.frames),
+    "inspect": _Command("FILE.html", "Show what was kept, and attended to", _Commands.inspect),
     "video": _Command("FILE", "Go on with another video", _Commands.video),
     "clear": _Command("", "Begin a new conversation", _Commands.clear),
     "save": _Command("FILE", "Save it as Markdown, or as JSON Lines (.jsonl)", _Commands.save),

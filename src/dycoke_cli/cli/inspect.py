@@ -17,6 +17,7 @@ from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.base import Method
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.output_file import short_name
@@ -24,6 +25,7 @@ from dycoke_cli.output_file import short_name
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.request import Request
 
 _OUTPUT = "Output"
@@ -151,6 +153,22 @@ def _inspected(
     for sentence in dict.fromkeys(w for each in found.methods for w in each.warnings):
         view.warning(request.advise(sentence))
     return _Shown(found, pictures(session, PICTURE_PX))
+
+
+def page_of_question(session: VideoSession, video: str, question: str, request: Request) -> str:
+    """The page of a question about a video that is open: by the request's method, and without.
+
+    Args:
+        session: the video with its model.
+        video: its name.
+        question: plain text.
+        request: the method, and how to generate.
+    """
+    from dycoke_cli.inspect.page import PICTURE_PX
+
+    methods = [*dict.fromkeys((request.method, Method()))]
+    found = inspect_question(session, video, question, methods, request.generation)
+    return _page(_Shown(found, pictures(session, PICTURE_PX)))
 
 
 def _page(shown: _Shown) -> str:

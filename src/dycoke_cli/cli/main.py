@@ -33,9 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
             signal.signal(hang_up, _terminate)
         files, arguments = plugins.split(arguments)
         plugins.name_files([*files, *_named_while_typing()])
-        from dycoke_cli.cli.app import app, meant
+        from dycoke_cli.cli.app import app, meant, prepare
 
         arguments = meant(arguments)
+        prepare(arguments)
         if _COMPLETE not in os.environ:
             _show_problems(quiet="--quiet" in arguments)
         command = typer.main.get_command(app)

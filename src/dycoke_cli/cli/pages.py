@@ -77,11 +77,13 @@ class App(typer.Typer):
 
     Args:
         kind: of the group that they make up.
+        add_completion: whether there are flags that set up a shell to complete it.
     """
 
-    def __init__(self, kind: type[Group] = Group) -> None:
+    def __init__(self, kind: type[Group] = Group, add_completion: bool = True) -> None:
         super().__init__(
             cls=kind,
+            add_completion=add_completion,
             context_settings={"help_option_names": ["-h", "--help"]},
             pretty_exceptions_enable=False,
         )

@@ -21,6 +21,7 @@ class Chat:
 
     Attributes:
         conversation: as it is now.
+        session: the videos with the model, as they are now.
         answers: of the questions, in order; those that were stopped have none.
 
     Raises:
@@ -32,19 +33,19 @@ class Chat:
             session, request = open_session(conversation, listener, reuse=True)
         self.conversation = replace(conversation, request=request)
         self.answers: list[Answer] = []
-        self._session = session
+        self.session = session
 
     @property
     def timestamps_s(self) -> list[tuple[float, ...]]:
         """Of the frames that were read, for each video."""
-        return [tuple(clip.timestamps_s) for clip in self._session.clips]
+        return [tuple(clip.timestamps_s) for clip in self.session.clips]
 
     def ask(self, question: str, listener: Listener) -> Answer:
         """Answer a question, which sees the earlier ones and their answers."""
-        self._session.on_progress = listener.stage
+        self.session.on_progress = listener.stage
         history = [(answer.question, answer.answer) for answer in self.answers]
         with advising(self.conversation.request):
-            answer = answer_one(self._session, question, self.conversation, listener, history)
+            answer = answer_one(self.session, question, self.conversation, listener, history)
         self.answers.append(answer)
         return answer
 
@@ -57,7 +58,7 @@ class Chat:
         if self.conversation.request.method.name == "none":
             raise UsageError("the baseline is what others are compared with: choose a /method")
         alone = replace(self.conversation, questions=[question], compare=True)
-        converse(alone, listener, self._session.loaded)
+        converse(alone, listener, self.session.loaded)
 
     def use(self, method: Method) -> Method:
         """Ask by another method from now on; what it is with the model's defaults.
@@ -65,7 +66,7 @@ class Chat:
         Raises:
             UsageError: the model can't be asked with it.
         """
-        loaded = self._session.loaded
+        loaded = self.session.loaded
         check_tower(loaded.model.config, method)
         method = method.suited(loaded.method_defaults, loaded.layers, loaded.name)
         request = replace(self.conversation.request, method=method)
@@ -76,8 +77,8 @@ class Chat:
         """Go on with other videos, in a new conversation; the old one stays where that fails."""
         conversation = replace(self.conversation, videos=videos)
         with advising(conversation.request):
-            session, _ = open_session(conversation, listener, self._session.loaded, reuse=True)
-        self._session, self.conversation, self.answers = session, conversation, []
+            session, _ = open_session(conversation, listener, self.session.loaded, reuse=True)
+        self.session, self.conversation, self.answers = session, conversation, []
 
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""
