@@ -95,6 +95,8 @@ def without_times(value: Any) -> Any:
         ("--frames", "0"),
         ("--end", "1", "--fps", "4"),
         ("--start", "99"),
+        ("--time-limit", "100"),
+        ("--memory-limit", "1MB"),
         ("--prune-layer", "77"),
     ],
     ids=" ".join,
@@ -213,17 +215,20 @@ def test_the_first_server_keeps_the_socket(served: Served) -> None:
 def test_a_command_that_ends_ends_its_conversation(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_PAUSE_S", "0.05")
-    monkeypatch.setenv("FAKE_ANSWER", " ".join(["word"] * 100))
+    monkeypatch.setenv("FAKE_PAUSE_S", "0.06")
+    monkeypatch.setenv("FAKE_ANSWER", " ".join(["word"] * 1000))
     connection = door.connect()
     assert connection is not None
     with connection, closing(door.received(connection)) as events:
-        asked = replace(_conversation(), questions=["What?"])
+        connection.settimeout(PATIENCE_S)
+        generation = GenerationOptions(max_new_tokens=1000)
+        request = replace(DEFAULTS, sampling=Sampling(frames=2), generation=generation)
+        asked = replace(_conversation(), questions=["What?"], request=request)
         connection.sendall(door.message(door.to_dict(door._sent(asked))))
         assert any(event["event"] == "text" for event in events)
     began = time.monotonic()
     while served.engine.idle_s == 0.0:
-        assert time.monotonic() - began < 3  # the answer would have taken five seconds
+        assert time.monotonic() - began < 15  # the answer would have taken a minute
         time.sleep(0.02)
 
 

@@ -59,7 +59,7 @@ class _Root(pages.Group):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands.fromkeys(_HOMES)
+        self.commands = _Commands(dict.fromkeys(_HOMES))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""

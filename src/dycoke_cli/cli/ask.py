@@ -87,10 +87,6 @@ def ask(
         if estimate:
             show_cost(cost_of_video(videos[0], request, memory), as_json)
             return
-        # They import PyAV while this process imports torch.
-        decoders = [stack.enter_context(Decoder(limits)) for _ in videos]
-        for decoder in decoders:
-            decoder.start()
         asked = question_input.collect(question, more, *videos)
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
@@ -118,6 +114,10 @@ def ask(
                 return
             if cold:
                 presenter.note(f"Asking without your server: {cold}")
+            # They import PyAV while this process imports torch.
+            decoders = [stack.enter_context(Decoder(limits)) for _ in videos]
+            for decoder in decoders:
+                decoder.start()
             converse(conversation, presenter, decoders=decoders)
 
 

@@ -29,6 +29,7 @@ from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.unicode import display_name, to_json
 from dycoke_cli.version import __version__
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.stdin import STDIN
 from dycoke_cli.video.subtitles import AUTO
@@ -37,7 +38,7 @@ ENVIRONMENT = "DYCOKE_RUNTIME"
 """Names the folder of the socket in place of the one among the user's runtime files."""
 STOP = {"stop": True}
 _MOST_BYTES = 16 * 1024**2
-_STARTS_S = 1.0  # a server that doesn't even take the message in that time is stuck
+_STARTS_S = 3.0  # a server that doesn't even take the message in that time is stuck
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class WarmRequest:
     model: str
     loading: LoadOptions
     sampling: Sampling
+    limits: Limits
     method: dict[str, Any]
     generation: GenerationOptions
     subtitles: str | None
@@ -209,6 +211,7 @@ def _sent(conversation: Conversation) -> WarmRequest:
         model=model_key(request.model),
         loading=request.loading,
         sampling=request.sampling,
+        limits=request.limits,
         method={**identity(request.method), **request.method.parameters()},
         generation=request.generation,
         subtitles=subtitles,

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from dycoke_cli.server.door import (
     socket_path,
 )
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -57,12 +58,14 @@ class Doorkeeper:
     def __init__(self, engine: EngineThread, defaults: Request, stop: Callable[[], None]) -> None:
         self._engine, self._defaults, self._stop = engine, defaults, stop
         self._stopping: list[socket.socket] = []
+        self._spare = Decoder(defaults.limits)
         self._listening = _listen()
         self.listens = self._listening is not None
 
     def start(self) -> None:
         """Begin."""
         if self.listens:
+            self._spare.start()  # it imports PyAV before anybody waits for that
             threading.Thread(target=self._run, name="door", daemon=True).start()
 
     def close(self) -> None:
@@ -71,6 +74,7 @@ class Doorkeeper:
             with suppress(OSError):
                 socket_path().unlink()
             self._listening.close()
+        self._spare.stop()
         for connection in self._stopping:
             connection.close()
 
@@ -108,12 +112,20 @@ class Doorkeeper:
 
         def hold(loaded: LoadedModel) -> None:
             try:
-                _converse(conversation, connection, loaded)
+                _converse(conversation, connection, loaded, self._decoders(conversation))
             finally:
                 over.set()
 
         self._engine.submit(hold)
         over.wait()
+        self._spare.start()
+
+    def _decoders(self, conversation: Conversation) -> list[Decoder]:
+        """The decoder that is ready, for one video within the usual limits."""
+        if len(conversation.videos) > 1 or conversation.request.limits != self._defaults.limits:
+            return []
+        ready, self._spare = self._spare, Decoder(self._defaults.limits)
+        return [ready]
 
 
 def conversation_of(sent: Any, defaults: Request) -> Conversation:
@@ -144,6 +156,7 @@ def conversation_of(sent: Any, defaults: Request) -> Conversation:
         method=method,
         generation=asked.generation,
         subtitles=asked.subtitles,
+        limits=asked.limits,
     )
     return Conversation(
         asked.videos,
@@ -155,11 +168,16 @@ def conversation_of(sent: Any, defaults: Request) -> Conversation:
     )
 
 
-def _converse(conversation: Conversation, connection: socket.socket, loaded: LoadedModel) -> None:
+def _converse(
+    conversation: Conversation,
+    connection: socket.socket,
+    loaded: LoadedModel,
+    decoders: Sequence[Decoder],
+) -> None:
     listener = _Sending(connection)
     with suppress(_GoneError):  # which ends what nobody waits for
         try:
-            converse(conversation, listener, loaded)
+            converse(conversation, listener, loaded, decoders)
             listener.send("done")
         except _GoneError:
             raise
