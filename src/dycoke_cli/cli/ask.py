@@ -108,7 +108,7 @@ def ask(
         )
         with speaking_of_flags():
             # What was tuned, and a guard, are known here alone.
-            alone = no_server or request.tuned is not None
+            alone = no_server or request.tuned is not None or request.guard is not None
             cold = "" if alone else ask_running(conversation, presenter)
             if cold is None:
                 return
