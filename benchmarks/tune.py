@@ -1,8 +1,9 @@
 """The evidence of docs/tune.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
 
 `python -m benchmarks.tune` asks what isn't answered yet (an interrupted run resumes) and writes
-`docs/data/MODEL/tune.jsonl.xz`; `--export` writes what an interrupted run has. `--model` and
-`--name` measure another checkpoint of that world.
+`docs/data/tune-MODEL.jsonl.xz`; `--export` writes what an interrupted run has. `--model` and
+`--name` measure another checkpoint of that world. `--report` makes the tables of docs/data, without
+a model; `--write` puts them into docs/tune.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import ROOT, put
 from benchmarks.raw_answers import DATA, SUFFIX
+from benchmarks.tune_tables import tables
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -87,8 +90,7 @@ def ask(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> Path:
     """Write the answers of all videos whose settings are all answered."""
     journal = TuneJournal(arguments.out / arguments.name / FILE)
-    path = arguments.data / arguments.name / f"{TABLE}{SUFFIX}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = arguments.data / f"{TABLE}-{arguments.name}{SUFFIX}"
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _lines(journal))
     path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
     return path
@@ -120,7 +122,16 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200, help="of the split (200)")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of exported answers")
     parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
+    parser.add_argument("--report", action="store_true", help="make the tables of --data")
+    parser.add_argument("--write", action="store_true", help="with --report: into the page")
     arguments = parser.parse_args()
+    if arguments.report:
+        for name, text in tables(arguments.data, arguments.name, LADDERS).items():
+            if arguments.write:
+                put(text, name, ROOT / "docs" / "tune.md")
+            else:
+                print(f"{name}\n\n{text}\n")
+        return
     try:
         if not arguments.export:
             ask(arguments)

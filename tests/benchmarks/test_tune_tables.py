@@ -1,0 +1,30 @@
+"""The tables of docs/tune.md are made of the kept answers."""
+
+import re
+
+import pytest
+
+from benchmarks.page import ROOT
+from benchmarks.raw_answers import DATA, SUFFIX
+from benchmarks.tune import LADDERS
+from benchmarks.tune_tables import _signals, read, tables
+
+PAGE = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8")
+TABLE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.extended
+def test_tables_are_made_of_the_answers() -> None:
+    assert tables(DATA, "shipped", LADDERS) == dict(TABLE.findall(PAGE))
+
+
+@pytest.mark.slow
+def test_changed_answers_counted_by_hand() -> None:
+    videos = read(DATA / f"tune-shipped{SUFFIX}")
+    assert _signals(videos, LADDERS) == dict(TABLE.findall(PAGE))["signals-shipped"]
+    for rows in videos.values():
+        for base, own in zip(rows["none"], rows["dycoke"], strict=True):
+            if base.observation.answer == own.observation.answer:
+                assert own.observation.same
+                assert own.right == base.right
