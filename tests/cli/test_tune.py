@@ -121,6 +121,13 @@ def test_flags_that_contradict(flags, sentence):
     assert sentence in done.err
 
 
+def test_a_server_has_no_guard_of_ours():
+    store(tuning_with(SURE))
+    done = run("batch", CLIPS[0], QUESTION, "--guard", "0.1", "--server", "http://127.0.0.1:9/v1")
+    assert done.code == 2
+    assert "--guard is for a model on this machine" in done.err
+
+
 def test_a_model_that_isnt_tuned():
     done = run("ask", CLIPS[0], QUESTION, "--method", "auto")
     assert done.code == 2

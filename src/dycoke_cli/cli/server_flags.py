@@ -47,7 +47,7 @@ Requests = Annotated[
 _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
     "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
-    "num_gpus_per_worker", "num_cpus_per_worker",
+    "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean",
 )  # fmt: skip
 
 
@@ -101,7 +101,8 @@ def plan_on(server: Server, request: Request, named: str | None) -> Plan:
 
     model = server.served_model(named)
     identity: Mapping[str, Any] = {"name": model, "served": True, "method": server.method}
-    options = {**vars(request), "model": model}
+    # What was tuned here for another model says nothing of the server's.
+    options = {**vars(request), "model": model, "tuned": None, "cautions": ()}
     return Plan(**options, identity=dict(identity))
 
 
