@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,6 +67,23 @@ def pngs(folder: Path) -> Path:
             packet.pts = packet.dts = number
             packet.is_keyframe = True
             container.mux(packet)
+    return path
+
+
+def many_references(folder: Path) -> Path:
+    """Sixteen pictures of 3000×3000 in 10 bits are kept to refer to."""
+    path = folder / "references.mp4"
+    options = {"preset": "ultrafast", "x264-params": "ref=16:bframes=8:keyint=60:level=6.2"}
+    block = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    picture = block.repeat(50, 0).repeat(50, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width = stream.height = 3000
+        stream.pix_fmt = "yuv420p10le"
+        for number in range(30):
+            moved = np.ascontiguousarray(np.roll(picture, 7 * number, 1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        container.mux(stream.encode())
     return path
 
 
@@ -134,7 +152,9 @@ def read_in_process(path: Path) -> tuple[Clip | DycokeError, int, float]:
         return found, peak_of(decoder) - before, time.monotonic() - begun
 
 
-@pytest.mark.parametrize(("make", "most"), [(large_gif, GB), (pngs, 1.2 * GB)])
+@pytest.mark.parametrize(
+    ("make", "most"), [(large_gif, GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
+)
 def test_huge_pictures_of_small_files(
     tmp_path: Path, make: Callable[[Path], Path], most: float
 ) -> None:

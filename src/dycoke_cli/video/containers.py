@@ -52,6 +52,11 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         VideoError: it isn't a video, or one that FFmpeg has no decoder for.
         MemoryError: what it says of itself takes more than there is.
     """
+    # Before it is opened: FFmpeg reads on from where the file stands.
+    if _is_animated_webp(file):
+        raise VideoError(
+            f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
+        )
     file.seek(0)
     # Titles in any encoding: PyAV 19 keeps their bytes, 18 has to be told to, or refuses the file.
     told = hasattr(av.container.Container, "metadata_errors")
@@ -76,11 +81,6 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             f"{name} isn't a video that can be read: it is another kind of file, "
             "or it is damaged at its start"
         ) from error
-    if _is_animated_webp(file):
-        container.close()
-        raise VideoError(
-            f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
-        )
     return container
 
 
