@@ -150,7 +150,7 @@ def _findings(record: Record, subjects: Iterable[Subject]) -> list[str]:
             state = "**open**" if left else "mended" if cases <= tried else "not tried again"
             lines.append(f"| {subject.name} | {kind} | {_cell(detail)} | {len(cases)} | {state} |")
     if not lines:
-        return ["Nothing was found."]
+        return ["Nothing was found in this code."]
     return ["| input | what | | cases | now |", "|---|---|---|--:|---|", *lines]
 
 
