@@ -114,10 +114,11 @@ def command_of(word: str) -> str:
     return "ask" if other else word
 
 
-def prepare(arguments: list[str]) -> None:
-    """Import the command that a command line calls: what its plug-ins can't do is known then."""
-    if arguments and (command := command_of(arguments[0])) in _HOMES:
-        import_module(_HOMES[command].partition(":")[0])
+def prepare() -> None:
+    """Where there are plug-ins, import all commands: what gets no flag in one is known then."""
+    if plugins.offered():
+        for home in _HOMES.values():
+            import_module(home.partition(":")[0])
 
 
 def meant(arguments: list[str]) -> list[str]:

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         from dycoke_cli.cli.app import app, meant, prepare
 
         arguments = meant(arguments)
-        prepare(arguments)
+        prepare()
         if _COMPLETE not in os.environ:
             _show_problems(quiet="--quiet" in arguments)
         command = typer.main.get_command(app)
