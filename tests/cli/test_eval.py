@@ -184,7 +184,7 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     about = [line["about"] for line in lines if "about" in line]
     assert all(setup["max_new_tokens"] == 2 for setup in about)
-    generation = {"temperature": 0.0, "seed": None, "trace": False}
+    generation = {"temperature": 0.0, "seed": None, "trace": None}
     part = {"fps": None, "max_frames": None, "start_s": 0.5, "end_s": None, "stream": None}
     options = {setup["frames"]: setup["options"] for setup in about}
     assert options == {
