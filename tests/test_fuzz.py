@@ -67,7 +67,7 @@ SUBJECT = Subject(
 
 
 def test_what_becomes_of_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, limit in (("PROCESSOR_S", 0.2), ("WALL_S", 12.0), ("MEMORY_MIB", 100)):
+    for name, limit in (("PROCESSOR_S", 1.5), ("WALL_S", 12.0), ("MEMORY_MIB", 100)):
         monkeypatch.setattr(trying, name, limit)
     ended = list(outcomes(SUBJECT, range(len(WORDS)), SUBJECT.seeds()))
     assert [one.case for one in ended] == [*range(len(WORDS))]

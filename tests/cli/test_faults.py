@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.explaining import explain
 from dycoke_cli.models import settings
 from dycoke_cli.runs import local
-from dycoke_cli.video.stdin import spool
+from dycoke_cli.video import stdin
 from tests.runs.pretended import Pretended
 
 from .fake_engine import FakeSession
@@ -54,7 +54,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 def spooled(path: Path) -> None:
-    with CLIP.open("rb") as video, spool(video):
+    with CLIP.open("rb") as video, stdin.spooled(video):
         raise AssertionError("it has no room")
 
 

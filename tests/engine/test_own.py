@@ -6,6 +6,7 @@ import gc
 import weakref
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.trace import check_traceable
+from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
 from tests.cuda import needs_cuda
 from tests.exactness import assert_same
@@ -208,10 +209,12 @@ def test_a_step_by_hand_is_one_of_generate_with_gradients_on_too() -> None:
         assert_same(ours.logits[0, -1], theirs[0])
 
 
-def test_a_trace_is_refused() -> None:
-    with pytest.raises(UsageError, match="here each selects for itself; take scorer=layer"):
-        check_traceable(Stage2())
-    check_traceable(Stage2(scorer="layer", prune_layer=2))
+def test_keys_in_main_memory_have_no_trace() -> None:
+    config = SimpleNamespace(num_hidden_layers=4)
+    with pytest.raises(UsageError, match="can be shown with dp_cache device, not host"):
+        traced_layer(config, 3, Stage2(dp_cache="host"))
+    assert traced_layer(config, 3, Stage2()) == 2
+    assert traced_layer(config, 3, Stage2(scorer="layer", prune_layer=2)) == 1
 
 
 @pytest.mark.parametrize(

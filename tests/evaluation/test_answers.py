@@ -19,7 +19,8 @@ from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.evaluation.specs import parse_specs
 
-SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
+MODEL = {"name": "mini", "revision": None, "weights": "real", "dtype": "float32", "device": "cpu"}
+SETUP = Setup("0.1.0", "shapes", "1", "test", MODEL, {"name": "none"}, 32)
 
 
 def answer(number: int) -> Prediction:

@@ -185,15 +185,17 @@ def test_nothing_is_built_then(options: dict[str, Any], monkeypatch: pytest.Monk
 
 
 MINI = ("--model", "mini", "--device", "cpu", "--quiet")
+# The video alone would take more than half of what is free.
+READ = ("--memory-limit", "1GB")
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ("ask", "MOVE", "What?", *MINI),
-        ("ask", "MOVE", "What?", *MINI, "--quantize", "int8"),
+        ("ask", "MOVE", "What?", *MINI, *READ),
+        ("ask", "MOVE", "What?", *MINI, *READ, "--quantize", "int8"),
         ("ask", "MOVE", "What?", "--model", "llava-onevision-72b", "--random-weights", "--device",
-         "cpu", "--quiet"),
+         "cpu", "--quiet", *READ),
         ("batch", "MOVE", "What?", *MINI),
         ("batch", "MOVE", "What?", *MINI, "--quantize", "int8"),
         ("eval", "shapes", "--out", "answers", *MINI, "--limit", "1", "--workers", "1"),

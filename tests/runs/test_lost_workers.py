@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -40,6 +41,10 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
     if plan.workers == WORKERS:
         with (folder / "started").open("a") as started:
             started.write("x")
+        if "DIE_LATE" in os.environ and (folder / "started").stat().st_size == WORKERS:
+            while not (folder / "all").exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
         for number in range(int(os.environ["DIE_LOADING"])):
             die_once(folder / f"loading{number}")
     sent = pool._Sent(connection)
@@ -54,6 +59,7 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
     if "DIE_ENDING" in os.environ:
         die_once(folder / "ending")
     connection.send(pool._Word.END)
+    (folder / "all").touch()
 
 
 def answered(job: Job, plan: Plan) -> list[Outcome]:
@@ -151,6 +157,15 @@ def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) 
     assert not any(one.failed for one in found)
     assert warnings == [KILLED]
     assert (tmp_path / "started").read_text() == "xx"
+
+
+def test_one_that_dies_while_it_loads_and_others_have_answered_all(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIE_LATE", "1")
+    found, warnings = run(*CLIPS)
+    assert not any(one.failed for one in found)
+    assert warnings == [KILLED]
 
 
 def test_none_that_lives_ends_the_run(run: Run, tmp_path: Path) -> None:

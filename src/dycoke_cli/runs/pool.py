@@ -119,6 +119,7 @@ class _Pool:
         self._started: list[Worker] = []
         self._idle: dict[Worker, float] = {}  # since when
         self._used: set[Worker] = set()
+        self._all_are_asked = False
         self.at_work: dict[Worker, dict[str, tuple[Job, Asked]]] = {}
 
     def start(self, count: int) -> None:
@@ -173,6 +174,7 @@ class _Pool:
             message: Read | _Word | None = ahead.take(0.0)
             if message is None and ahead.ended:
                 message = _Word.END
+                self._all_are_asked = True
             elif message is None and time.monotonic() - since > PATIENCE_S:
                 message = _Word.NONE_YET
             if message is None:
@@ -190,7 +192,7 @@ class _Pool:
 
     def _lose(self, worker: Worker, gone: GoneError) -> None:
         left = self.at_work.pop(worker)
-        if not self.at_work and worker not in self._used:
+        if not (self.at_work or worker in self._used or self._all_are_asked):
             raise gone  # so would the next one
         self._lost += [_Lost(job, asked, gone) for job, asked in left.values()]
         self._listener.warning(f"{_ended(gone)}; the run goes on without it")
