@@ -53,6 +53,11 @@ def create(name: str, **parameters: Any) -> Method:
     return method(**parameters)
 
 
+def described(method: Method) -> dict[str, Any]:
+    """A method as `method` of a `dycoke.answer/1` object; `restore` is the reverse."""
+    return {**identity(method), **method.parameters()}
+
+
 def restore(answer: Mapping[str, Any]) -> Method:
     """The method that an answer names (`method` of a `dycoke.answer/1` object).
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dycoke_cli.compression.base import Inside, Method, Pruning
-from dycoke_cli.compression.registry import identity
+from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
@@ -97,7 +97,7 @@ def make_answer(
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
         model=_model(loaded),
-        method={**identity(method), **method.parameters()},
+        method=described(method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
@@ -171,7 +171,7 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
         question=question,
         answer=f"I only know {loaded.domain}.",
         model=_model(loaded),
-        method={**identity(method), **method.parameters()},
+        method=described(method),
         frames=_frames(clip),
         subtitles=_subtitles(clip),
         warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),

@@ -19,7 +19,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.cache import cache_folder, is_of_another_user
-from dycoke_cli.compression.registry import identity
+from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.json_schema import from_dict, to_dict
@@ -212,7 +212,7 @@ def _sent(conversation: Conversation) -> WarmRequest:
         loading=request.loading,
         sampling=request.sampling,
         limits=request.limits,
-        method={**identity(request.method), **request.method.parameters()},
+        method=described(request.method),
         generation=request.generation,
         subtitles=subtitles,
         cache=str(cache_folder()) if conversation.cache else None,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cache import cache_folder, make_folder
-from dycoke_cli.compression.registry import identity, restore
+from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.errors import DycokeError, OutputError
 from dycoke_cli.explaining import explain
 from dycoke_cli.json_schema import from_dict, to_dict
@@ -145,7 +145,7 @@ def conversation_of(sent: Any, defaults: Request) -> Conversation:
         raise ColdError(f"it has the model {defaults.model}")
     if asked.loading != defaults.loading:
         raise ColdError(f"it has loaded {defaults.model} with other flags")
-    if {**identity(method), **method.parameters()} != asked.method:
+    if described(method) != asked.method:
         raise ColdError("a plug-in has changed since it began")
     if asked.cache not in (None, str(cache_folder())):
         raise ColdError("it has another cache folder")

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import identity
+from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.guard.bounds import interval
@@ -308,7 +308,7 @@ def _tuned(
         rows=tuple(
             TunedRow(
                 setting=one.setting,
-                method=_described(settings[one.setting]),
+                method=described(settings[one.setting]),
                 tokens=one.cost,
                 seconds=one.seconds,
                 divergence=one.divergence,
@@ -338,10 +338,10 @@ def _tuned(
         fingerprint=fingerprint(tuning.request.model),
         dtype=loaded.dtype,
         sampling=key_part(tuning.request.sampling),
-        method=_described(method),
+        method=described(method),
         default=False,
         tuned=tuned,
-        ladder=tuple(_described(settings[each]) for each in ladder),
+        ladder=tuple(described(settings[each]) for each in ladder),
         tries=tries,
     )
 
@@ -350,10 +350,6 @@ def _one_ladder(settings: Mapping[str, Method]) -> list[str]:
     """The ladder that all settings make, where they differ in one method's budget alone."""
     ladder = ladder_of(next(iter(settings.values())), settings)
     return ladder if len(ladder) == len(settings) else []
-
-
-def _described(method: Method) -> dict[str, Any]:
-    return {**identity(method), **method.parameters()}
 
 
 def _agreement(changed: Sequence[float]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import identity
+from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.memory.cost_model import (
     TEXT_TOKENS,
     CostModel,
@@ -168,7 +168,7 @@ def estimate_cost(
         video=video,
         model=source.name,
         dtype=loading.quantize or answer.dtype,
-        method={**identity(method), **method.parameters()},
+        method=described(method),
         max_new_tokens=max_new_tokens,
         device=target.device,
         tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
