@@ -18,7 +18,7 @@ from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
 from dycoke_cli.cli.pages import page_of
-from dycoke_cli.cli.render.page import Page, Panel
+from dycoke_cli.cli.render.help_page import Page, Panel
 from dycoke_cli.errors import DycokeError
 
 PAGE = ROOT / "docs" / "cli.md"

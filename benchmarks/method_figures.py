@@ -10,10 +10,10 @@ from typing import Any
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.metrics import Predictions, grouped, known_mean, mean_of
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.scored_row import make_row
 from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.statistics import Predictions, grouped, known_mean, mean_of
 from dycoke_cli.json_schema import to_dict
 
 OWN = "dycoke-plus"

@@ -36,7 +36,7 @@ ELSEWHERE = (
 )
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py",)
-METRICS = ("tests/evaluation/test_metrics.py",)
+METRICS = ("tests/evaluation/test_statistics.py",)
 PROCESSORS = ("tests/kernels/test_processor.py",)
 CHOICE = ("tests/kernels/test_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dycoke_cli.bench.measuring import Measured, Results
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
+from dycoke_cli.bench.timed_runs import Measured, Results
 
 from .made_up import answer, measured, rows_of, stages
 

@@ -15,10 +15,10 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
 from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.method_row import KeptRow, MethodRow
-from dycoke_cli.evaluation.metrics import detectable
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.statistics import detectable
 from dycoke_cli.video import Sampling
 
 from . import miniatures

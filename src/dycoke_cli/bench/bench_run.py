@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.bench.bench_report import BenchReport, Environment
-from dycoke_cli.bench.measuring import Results, Timer, measure_all
 from dycoke_cli.bench.recommendation import Basis, recommend
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
+from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.specs import Spec, parse_specs

@@ -7,7 +7,7 @@ from dataclasses import fields
 from statistics import fmean, median
 
 from dycoke_cli.bench.bench_report import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
-from dycoke_cli.bench.measuring import Asking, Measured, Results
+from dycoke_cli.bench.timed_runs import Asking, Measured, Results
 from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.result import Answer
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from dycoke_cli.cli.render.page import Page, Panel, Row, help_page
+from dycoke_cli.cli.render.help_page import Page, Panel, Row, help_page
 
 EXAMPLES = "Examples:\n"
 _COMMON = "Options"

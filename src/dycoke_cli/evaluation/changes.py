@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import Predictions
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.statistics import Predictions
 from dycoke_cli.json_schema import Doc
 
 Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]

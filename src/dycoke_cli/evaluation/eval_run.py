@@ -18,9 +18,9 @@ from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report, nothing_to_ask
 from dycoke_cli.evaluation.judging import ask_judge
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
-from dycoke_cli.evaluation.metrics import grouped
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
+from dycoke_cli.evaluation.statistics import grouped
 from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory

@@ -11,7 +11,9 @@ from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.judging import Grades
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.metrics import (
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.published import Published
+from dycoke_cli.evaluation.statistics import (
     Predictions,
     detectable,
     grouped,
@@ -19,8 +21,6 @@ from dycoke_cli.evaluation.metrics import (
     mean_of,
     retention,
 )
-from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.published import Published
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.result import Amount
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.bench.measuring import Measured, Timer, measure_all, turns
+from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.result import Answer, Refusal

@@ -10,7 +10,8 @@ import pytest
 
 from dycoke_cli.evaluation.changes import count_changes, list_changes
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.metrics import (
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.statistics import (
     Retention,
     clustered_mean,
     detectable,
@@ -20,7 +21,6 @@ from dycoke_cli.evaluation.metrics import (
     retention,
     t_quantile,
 )
-from dycoke_cli.evaluation.prediction import Prediction
 
 
 def item(number: int, video: str, kind: str = "colour") -> Item:
