@@ -63,6 +63,10 @@ class Request:
         answer = replace(answer, warnings=warnings)
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
+    def asking_by(self, method: Method) -> Request:
+        """The same by another method, without what chose or guarded the one before."""
+        return replace(self, method=method, tuned=None, guard=None, cautions=())
+
     def advise(self, sentence: str) -> str:
         """A sentence that advises other flags, in terms of those that were given."""
         if self.sampling.fps is None:

@@ -69,9 +69,7 @@ class Chat:
         loaded = self.session.loaded
         check_tower(loaded.model.config, method)
         method = method.suited(loaded.method_defaults, loaded.layers, loaded.name)
-        request = replace(
-            self.conversation.request, method=method, tuned=None, guard=None, cautions=()
-        )
+        request = self.conversation.request.asking_by(method)
         self.conversation = replace(self.conversation, request=request)
         return method
 

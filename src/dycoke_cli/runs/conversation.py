@@ -139,7 +139,7 @@ def answer_one(
         listener.begin_comparison()
         # The same draws, so that all that differs is the compression.
         generation = replace(request.generation, seed=answer.seed)
-        plain = _without_method(replace(request, generation=generation))
+        plain = replace(request, generation=generation).asking_by(Method())
         # The same history as well: that of the answers which were shown.
         other = _ask(session, question, plain, None, history)
         answer = replace(answer, compared_to=_named(other, videos))
@@ -166,12 +166,8 @@ def _warm_up(session: VideoSession, request: Request) -> None:
     unmeasured = type(session)(session.loaded, short, reuse=False)
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
     short_one = replace(request, generation=generation)
-    for each in (short_one, _without_method(short_one)):
+    for each in (short_one, short_one.asking_by(Method())):
         _ask(unmeasured, "?", each, None)
-
-
-def _without_method(request: Request) -> Request:
-    return replace(request, method=Method(), tuned=None, guard=None, cautions=())
 
 
 def open_session(

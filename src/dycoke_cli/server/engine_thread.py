@@ -200,24 +200,17 @@ class EngineThread:
             answers = self._ask(batch)
         except _LeftError:
             return
-        except OutOfMemoryError as error:
-            if not (self._held.clear() or len(batch) > 1):
-                batch[0].send(error)
-                return
-            self._answer_each(batch)
         except Exception as error:
-            if len(batch) == 1:
+            freed = isinstance(error, OutOfMemoryError) and self._held.clear()
+            if len(batch) == 1 and not freed:
                 batch[0].send(error)
-                return
-            self._answer_each(batch)
+            else:
+                for task in batch:
+                    self._answer([task])
         else:
             for task, answer in zip(batch, answers, strict=True):
                 self._count(answer)
                 task.send(answer)
-
-    def _answer_each(self, batch: list[Task]) -> None:
-        for task in batch:
-            self._answer([task])
 
     def _ask(self, batch: list[Task]) -> list[Answer]:
         from dycoke_cli.engine.session import Question, ask_together, ask_without_video
