@@ -246,6 +246,9 @@ class GuardStep:
 
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
     visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    visual_read_per_step: Annotated[
+        float | None, Doc("As that of `tokens`, for its own answer.", minimum=0)
+    ]
     certainty: Annotated[
         float | None,
         Doc("The smallest probability of the answer's tokens; null of all tokens, the last."),

@@ -8,44 +8,21 @@ import pytest
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.guard import tuned
 from dycoke_cli.guard.bounds import videos_needed
-from dycoke_cli.guard.calibration import Try
 from dycoke_cli.guard.ladder import guard_of
-from dycoke_cli.guard.tuned import SCHEMA, Tuning, fingerprint, store, stored, tuning_of
+from dycoke_cli.guard.tuned import fingerprint, store, stored, tuning_of
 from dycoke_cli.models.settings import ENVIRONMENT
-from dycoke_cli.result import Tuned
 from dycoke_cli.version import __version__
 from tests.cli.harness import run_here as run
+from tests.guard.tunings import SAMPLING, SURE, tuning_with
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 CLIPS = [str(SAMPLES / f"{name}.mp4") for name in ("appear", "move", "turn", "vanish")]
 QUESTION = "What happens in the video?"
-SAMPLING = {"frames": 32}
 
 
 @pytest.fixture(autouse=True)
 def _settings(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "settings" / "settings.json"))
-
-
-def tuning_with(tries, **changed):
-    method = {"name": "random", "retain": 0.25, "positions": "kept", "seed": 0}
-    fields = {
-        "schema": SCHEMA,
-        "version": __version__,
-        "model": "mini",
-        "fingerprint": fingerprint("mini"),
-        "dtype": "float32",
-        "sampling": SAMPLING,
-        "method": method,
-        "default": False,
-        "tuned": Tuned(80, 240, "2026-01-31", 0.98, 0.99, (0.95, 1.0)),
-        "ladder": (method | {"retain": 0.1}, method),
-        "tries": tries,
-    }
-    return Tuning(**fields | changed)
-
-
-SURE = (((Try(0.5, same=False), Try(0.99, same=True)),),) * 80
 
 
 @pytest.mark.slow
@@ -188,7 +165,12 @@ def test_other_frames_or_another_dtype_are_warned_of():
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ([CLIPS[0]], "tune needs 4 videos or more"),
+        (
+            [CLIPS[0]],
+            "tune needs 4 videos or more, half to choose by and half to test on; there is "
+            "1, so give 3 more",
+        ),
+        ([*CLIPS[:3], "nowhere.mp4"], "3 of 4 are left: give 1 more (left out: nowhere.mp4 can't"),
         ([*CLIPS, "--target", "2"], "--target must be above 0 and at most 1"),
         ([*CLIPS, "--minutes", "0"], "--minutes must be above 0"),
         ([*CLIPS, "--retain", "0.1"], "--retain is for --methods"),

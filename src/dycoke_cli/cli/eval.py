@@ -29,9 +29,9 @@ from dycoke_cli.evaluation.shard import parse_shard
 from dycoke_cli.importing import uncollected
 
 BRIEF = """
-    --list --data --check --preset --methods --retain --model --frames --split --limit --shard
-    --batch-size --workers --device --quantize --max-new-tokens --judge-model --out --show-changed
-    --json --quiet
+    --list --data --check --preset --methods --retain --guard --model --frames --split --limit
+    --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
+    --show-changed --json --quiet
 """
 
 
@@ -46,6 +46,8 @@ def evaluate(
     preset: options.PresetName = None,
     methods: method_flags.Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
+    guard: method_flags.GuardBound = None,
+    guard_mean: method_flags.GuardMean = None,
     model: flags.Model,
     sampling: flags.Frames,
     split: options.SplitName = None,
@@ -101,6 +103,7 @@ def evaluate(
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
         specs = method_flags.rows_of(methods, retain, request.model)
+        guards, cautions = method_flags.guards_of(request, methods, guard, guard_mean)
         client = judge.client(dataset)
         part = None if shard is None else parse_shard(shard)
         view = stack.enter_context(View(quiet))
@@ -127,6 +130,8 @@ def evaluate(
             judge=client,
             rule=rule,
             preset=preset or "",
+            guards=guards,
+            cautions=cautions,
         )
         silence_libraries()
         try:

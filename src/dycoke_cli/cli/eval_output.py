@@ -172,6 +172,7 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
     values = to_dict(row)
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])
+    values["guard"] = None if row.guard is None else to_json(values["guard"])
     if (known := values.pop("published")) is not None:
         values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
         known["differs"] = to_json(known["differs"])

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.guard_tables import guard_tables
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.cli.text import one_line
@@ -31,6 +32,7 @@ def evaluation(report: EvalReport) -> Group:
         Text(),
         _costs(report),
         Text(),
+        *(part for table in guard_tables(rows) for part in (table, Text())),
         Text(_origin(report), style="dim"),
     )
 

@@ -13,10 +13,10 @@ from dycoke_cli.cli import completion
 from dycoke_cli.cli.param_flags import in_flags, option, speaking_of_flags, value_of
 from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
+from dycoke_cli.compression.registry import DEFAULT, METHODS, create, name_of, owners
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import ABLATIONS, ALL, Spec, parse_spec, parse_specs
-from dycoke_cli.guard.ladder import guard_of
+from dycoke_cli.guard.ladder import Guard, guard_of
 from dycoke_cli.guard.tuned import Tuning, saved_as_default, tuning_of
 from dycoke_cli.param import Parameter, key_part
 from dycoke_cli.request import Request
@@ -47,7 +47,7 @@ GuardBound = Annotated[
         metavar="RISK",
         help="Ask with few tokens, and again with more where the answer isn't certain, so that "
         "P(answer differs from the uncompressed one) is at most this, with 95 % confidence. Needs "
-        "`dycoke tune`.",
+        "`dycoke tune`; in eval, one more row.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -147,18 +147,11 @@ class MethodFlags:
             raise UsageError(f"{flag} takes what `dycoke tune` chose; leave {other} out")
         if self.guard is not None and self.guard_mean is not None:
             raise UsageError("--guard and --guard-mean are two promises; give one of them")
-        if request.loading.random_weights:
-            raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
-        tuning = tuning_of(request.model)
+        tuning = _tuning(request, flag)
+        guards, cautions = _guards(request, tuning, self.guard, self.guard_mean)
         request = _tuned(request, tuning)
-        alpha = self.guard if self.guard is not None else self.guard_mean
-        if alpha is None:
-            return request
-        if request.generation.temperature > 0:
-            raise UsageError("--guard is for greedy answers; leave --temperature out")
-        guard, caution = guard_of(tuning, alpha, self.guard is None)
-        cautions = (*request.cautions, *([caution] if caution else ()))
-        return replace(request, guard=guard, cautions=cautions)
+        guard = guards[0] if guards else None
+        return replace(request, guard=guard, cautions=(*request.cautions, *cautions))
 
     def chosen(self) -> Method:
         """What they choose; what depends on the model is still None, see `Method.suited`.
@@ -168,8 +161,8 @@ class MethodFlags:
                 values for one, or a combination without meaning.
         """
         if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
-            flag = f"--method {AUTO}" if self.method == AUTO else "--guard"
-            raise UsageError(f"{flag} is for ask, chat, batch and serve; name a method here")
+            flag, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
+            raise UsageError(f"{flag} is for ask, chat, batch and {last}; name a method here")
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
         for name, flagged in self.parameters.items():
@@ -192,9 +185,47 @@ class MethodFlags:
         return owners.get(method, next(iter(owners.values())))
 
 
+def _tuning(request: Request, flag: str) -> Tuning:
+    if request.loading.random_weights:
+        raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
+    return tuning_of(request.model)
+
+
 def _tuned(request: Request, tuning: Tuning) -> Request:
-    cautions = tuning.differences(request.loading.dtype, key_part(request.sampling))
-    return replace(request, method=tuning.chosen(), tuned=tuning.tuned, cautions=tuple(cautions))
+    cautions = _differences(request, tuning)
+    return replace(request, method=tuning.chosen(), tuned=tuning.tuned, cautions=cautions)
+
+
+def _differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
+    return tuple(tuning.differences(request.loading.dtype, key_part(request.sampling)))
+
+
+def _guards(
+    request: Request, tuning: Tuning, bound: float | None, on_average: float | None
+) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
+    """The guards of `--guard` and `--guard-mean`, and sentences where they keep all tokens."""
+    bounds = [(alpha, n == 1) for n, alpha in enumerate((bound, on_average)) if alpha is not None]
+    if bounds and request.generation.temperature > 0:
+        raise UsageError("--guard is for greedy answers; leave --temperature out")
+    found = [guard_of(tuning, *each) for each in bounds]
+    return tuple(guard for guard, _ in found), tuple(caution for _, caution in found if caution)
+
+
+def guards_of(
+    request: Request, methods: str, bound: float | None, on_average: float | None
+) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
+    """The rows of `--guard` and `--guard-mean`, and warnings about what `dycoke tune` chose.
+
+    Raises:
+        UsageError: a bound out of range; or see `tuning_of`.
+        ModelError: likewise.
+    """
+    guarded = bound is not None or on_average is not None
+    if not guarded and AUTO not in _pieces(methods):
+        return (), ()
+    tuning = _tuning(request, "--guard" if guarded else f"--methods {AUTO}")
+    guards, cautions = _guards(request, tuning, bound, on_average)
+    return guards, (*_differences(request, tuning), *cautions)
 
 
 def rows_of(methods: str, budgets: str | None, model: str) -> list[Spec]:
@@ -204,11 +235,12 @@ def rows_of(methods: str, budgets: str | None, model: str) -> list[Spec]:
         UsageError: see `parse_specs` and `tuning_of`.
         ModelError: auto is a row, and the model isn't on this machine.
     """
-    pieces = [piece.strip() for piece in methods.split(",")]
+    pieces = _pieces(methods)
     if AUTO in pieces:
-        chosen = tuning_of(model).chosen()
-        given = (f"{k}={v}" for k, v in chosen.parameters().items() if v is not None)
-        tuned = ":".join([chosen.name, *(one.replace("=True", "=true") for one in given)])
-        tuned = tuned.replace("=False", "=false")
+        tuned = name_of(tuning_of(model).chosen())
         pieces = [tuned if piece == AUTO else piece for piece in pieces]
     return parse_specs(",".join(pieces), budgets)
+
+
+def _pieces(methods: str) -> list[str]:
+    return [piece.strip() for piece in methods.split(",")]

@@ -137,7 +137,7 @@ def tune(
         if export and as_json:
             raise UsageError("--export and --json are two documents; give one of them")
         from dycoke_cli.runs.discovery import find
-        from dycoke_cli.tuning.tune_run import Tune
+        from dycoke_cli.tuning.tune_request import Tune
         from dycoke_cli.tuning.tune_run import tune as run
 
         if plot is not None:

@@ -68,6 +68,13 @@ def restore(answer: Mapping[str, Any]) -> Method:
     return create(answer["name"], **{name: answer[name] for name in known if name in answer})
 
 
+def name_of(method: Method) -> str:
+    """A method with what isn't its default, as `--method` takes it; one name a setting."""
+    default = type(method)().parameters()
+    changed = [f"{k}={v}" for k, v in method.parameters().items() if v != default[k]]
+    return ":".join([method.name, *(one.lower() if one.endswith("e") else one for one in changed)])
+
+
 def identity(method: Method | type[Method]) -> dict[str, str]:
     """What an answer and its key have beside parameters: the name; of a plug-in its code, too.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.json_schema import from_dict, keys
+from dycoke_cli.json_schema import from_dict, keys, to_dict
 from dycoke_cli.runs.journal import Journal, open_journal
 
 FILE = "answers.jsonl"
@@ -55,7 +55,7 @@ class Answers(Journal):
         lines: list[dict[str, Any]] = []
         if setup.id not in self.setups:
             lines.append({"setup": setup.id, "about": asdict(setup)})
-        lines.append({"setup": setup.id, "commit": commit, **asdict(prediction)})
+        lines.append({"setup": setup.id, "commit": commit, **to_dict(prediction)})
         self.write("".join(map(_sealed, lines)).encode("ascii"))
         for line in lines:
             self._note(line)

@@ -15,6 +15,7 @@ from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.judge_client import Client
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.run import Engine
@@ -43,6 +44,8 @@ class Evaluation:
         judge: the endpoint that grades open answers; None is none.
         rule: by which answers are scored, see `datasets.rule_of`.
         preset: the name of that which chose the settings, see `presets`; empty is none.
+        guards: each a row behind those of `specs`.
+        cautions: warnings about what `dycoke tune` chose.
 
     Raises:
         UsageError: a value out of range.
@@ -62,6 +65,8 @@ class Evaluation:
     judge: Client | None = field(default=None, compare=False)
     rule: str = OWN_RULE
     preset: str = ""
+    guards: tuple[Guard, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.limit_videos is not None and self.limit_videos < 1:

@@ -66,7 +66,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
     chosen = choose(evaluation.request.model, evaluation.request.loading)
     rows, left_out = kept_rows(evaluation, chosen)
     _check_understood(chosen, items)
-    wrong += left_out
+    wrong += [*left_out, *evaluation.cautions]
     folder = evaluation.folder
     with open_answers(folder) as journal:
         known = wrong + _repairs(journal)
@@ -233,7 +233,8 @@ def _jobs(asked: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Jo
     of_video = {video: number for number, video in enumerate(videos)}
     questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
     for key, (row, item) in asked.items():
-        question = Asked(key, item.question, item.history, row.method)
+        guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
+        question = Asked(key, item.question, item.history, row.method, guard)
         frames = _part(row.spec.sampled(sampling), item)
         questions.setdefault((item.video, frames), []).append(question)
     questions = dict(sorted(questions.items(), key=lambda entry: of_video[entry[0][0]]))

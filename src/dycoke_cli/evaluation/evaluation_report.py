@@ -257,7 +257,10 @@ def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
         f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
         "sure that it ran"
         for row in rows
-        if row.changed == 0 and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
+        # A guard is there to change none.
+        if row.changed == 0
+        and row.guard is None
+        and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create, identity
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
@@ -13,12 +14,12 @@ from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.param import key_part
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.models.resolve import ResolvedModel
 
 
@@ -47,10 +48,12 @@ class KeptRow(MethodRow):
     Args:
         setup: what they depend on.
         preset: by which they were asked, see `presets`; empty where by none.
+        guard: that chooses the method of each answer; None where the row has one.
     """
 
     setup: Setup
     preset: str = ""
+    guard: Guard | None = None
 
     @property
     def model(self) -> str:
@@ -89,22 +92,29 @@ def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptR
     if code := plugin_of(dataset.name):
         edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)
+    guarded = [(MethodRow(_spec_of(guard), {}), guard) for guard in evaluation.guards]
     kept = []
-    for row in rows:
+    for row, guard in [*((row, None) for row in rows), *guarded]:
         method, sampling = row.method, row.spec.sampled(request.sampling)
+        # Without a threshold its answers are those of the baseline.
+        asked_by = {} if guard is None or guard.threshold is None else {"guard": guard.key_part()}
         setup = Setup(
             version=__version__,
             benchmark=dataset.name,
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={**identity(method), **key_part(method)},
+            method={**identity(method), **key_part(method), **asked_by},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),
         )
-        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
+        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset, guard))
     return kept, warnings
+
+
+def _spec_of(guard: Guard) -> Spec:
+    return Spec(guard.name, guard.name.partition("=")[0], Method.name, {})
 
 
 def _frames(sampling: Sampling | None) -> int | None:

@@ -73,14 +73,14 @@ class Prediction:
         right: whether it counts as right.
         parts: see `dataset.Score`.
         visual: visual tokens before any choice.
-        visual_kept: of those, read by the language model.
+        visual_kept: of those, read by the language model; of a guard, by all budgets that it tried.
         visual_active: of those, attended to by a decoding step in the pruned layers (mean over
             steps).
         generated: tokens written, with the end token.
         seconds: to answer, once the video is encoded.
         bytes: of keys and values held at the end.
         visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
-            None where that wasn't counted.
+            None where that wasn't counted; of a guard as `visual_kept`.
         seconds_prefill: of `seconds`, to the first token, the selection included; None without an
             answer.
         seconds_decode: of `seconds`, from the first token to the last; None as above.
@@ -90,6 +90,7 @@ class Prediction:
         error: why there is no answer; such a prediction is wrong, and in no journal.
         refused: whether the question wasn't put to the model; such a prediction isn't scored, and
             its figures say nothing.
+        path: visual tokens read at prefill by each budget that a guard tried; empty without one.
     """
 
     item: str
@@ -110,6 +111,7 @@ class Prediction:
     counted: bool = True
     error: str | None = None
     refused: bool = False
+    path: tuple[int, ...] = ()
 
     @property
     def score(self) -> float:
@@ -129,23 +131,27 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
     if outcome.refused:
         return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
+    path = line["guard"]["path"] if "guard" in line else ()
+    steps = path or [tokens]
+    in_decode = [step["visual_read_per_step"] for step in steps]
     return Prediction(
         item=item.id,
         said=line["answer"],
         right=score.right,
         parts=dict(score.parts),
         visual=tokens["visual"],
-        visual_kept=tokens["visual_kept"],
+        visual_kept=sum(step["visual_kept"] for step in steps),
         visual_active=tokens["visual_active_in_decode"],
         generated=tokens["generated"],
         seconds=outcome.seconds,
         bytes=line["bytes"]["kv_cache"],
-        visual_read=tokens["visual_read_per_step"],
+        visual_read=None if None in in_decode else sum(in_decode),
         seconds_prefill=line["seconds"]["prefill"] / outcome.together,
         seconds_decode=line["seconds"]["decode"] / outcome.together,
         parsed=score.parsed,
         value=score.value,
         counted=score.counted,
+        path=tuple(step["visual_kept"] for step in path),
     )
 
 

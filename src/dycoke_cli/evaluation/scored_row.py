@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.guarded_row import GuardedRow, guarded_row
 from dycoke_cli.evaluation.judging import Grades
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
@@ -112,10 +113,15 @@ class ScoredRow:
     by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
     by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
     kept_before_llm: Annotated[
-        ShareOrNull, Doc("Retention at prefill: mean share of the visual tokens.")
+        AmountOrNull,
+        Doc(
+            "Retention at prefill: mean share of the visual tokens; of a guard summed over the "
+            "budgets that it tried, so that it may be above 1."
+        ),
     ]
     kept_in_decode: Annotated[
-        ShareOrNull, Doc("Retention at decode: mean share over steps and layers.")
+        AmountOrNull,
+        Doc("Retention at decode: mean share over steps and layers; of a guard likewise."),
     ]
     kept_in_pruned_layers: Annotated[ShareOrNull, Doc("The same in the pruned layers alone.")]
     changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
@@ -134,6 +140,7 @@ class ScoredRow:
     published: Annotated[
         Published | None, Doc("What others measured, with --preset; null without such a row.")
     ]
+    guard: Annotated[GuardedRow | None, Doc("With --guard; null in rows of one method.")]
 
 
 def make_row(
@@ -209,6 +216,7 @@ def make_row(
         seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
         bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
         published=published,
+        guard=None if row.guard is None else guarded_row(row.guard, answers),
     )
 
 

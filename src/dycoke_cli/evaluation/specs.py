@@ -86,7 +86,7 @@ class Spec:
     @property
     def is_baseline(self) -> bool:
         """Whether this is what all others are compared with."""
-        return self.method == "none" and not self.is_control
+        return self.name == "none"
 
     @property
     def is_control(self) -> bool:

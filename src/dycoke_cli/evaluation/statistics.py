@@ -146,7 +146,8 @@ class Retention:
     Args:
         prefill: left before the language model.
         decode: that a decoding step attended to, mean over steps and layers.
-        pruned_layers: the same of the layers that are pruned alone.
+        pruned_layers: the same of the layers that are pruned alone; None where budgets differ in
+            them.
     """
 
     prefill: float | None = None
@@ -164,5 +165,5 @@ def retention(predictions: Iterable[Prediction]) -> Retention:
     return Retention(
         share(lambda one: one.visual_kept),
         share(lambda one: one.visual_read),
-        share(lambda one: one.visual_active),
+        share(lambda one: None if one.path else one.visual_active),
     )

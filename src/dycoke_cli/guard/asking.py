@@ -61,6 +61,7 @@ def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Ans
         GuardStep(
             method=answer.method,
             visual_kept=answer.tokens.visual_kept,
+            visual_read_per_step=answer.tokens.visual_read_per_step,
             certainty=score,
             seconds=answer.seconds.prefill + answer.seconds.decode,
         )

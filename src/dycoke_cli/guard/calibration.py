@@ -74,10 +74,23 @@ def calibrate(
         alpha: the bound, in (0, 1).
         on_average: by conformal risk control, in place of with confidence.
     """
-    count = len(videos)
     risks = [[loss(climbs, threshold) for climbs in videos] for threshold in THRESHOLDS]
+    return calibrated(risks, alpha, on_average=on_average)
+
+
+def calibrated(
+    risks: Sequence[Sequence[float]], alpha: float, *, on_average: bool = False
+) -> Calibration:
+    """See `calibrate`.
+
+    Args:
+        risks: at each of `THRESHOLDS`, the `loss` of each video.
+        alpha: the bound, in (0, 1).
+        on_average: by conformal risk control, in place of with confidence.
+    """
+    count = len(risks[0])
     find = last_safe_on_average if on_average else last_safe
-    last = find(risks, alpha) if videos else None
+    last = find(risks, alpha) if count else None
     needed = math.ceil(1 / alpha - 1 - 1e-9) if on_average else videos_needed(alpha, CONFIDENCE)
     threshold = None if last is None else THRESHOLDS[last]
     return Calibration(threshold, alpha, on_average, count, max(0, needed - count))

@@ -13,6 +13,7 @@ from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
+from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.result import Answer
@@ -40,8 +41,9 @@ class _Waiting:
     session: VideoSession | None
 
 
-_Group = tuple[tuple[int, ...], Method]
-"""What can be answered together: about videos of one shape (none without video), by one method."""
+_Group = tuple[tuple[int, ...], Method, Guard | None]
+"""What can be answered together: about videos of one shape (none without video), by one method or
+guard."""
 
 
 class Videos(Protocol):
@@ -108,9 +110,10 @@ class Answerer:
             shape = () if read.clip is None else read.clip.frames.shape
             for asked in read.job.questions:
                 waiting = _Waiting(read.job, asked, session)
-                group = shape, asked.method or self._plan.method
+                guard = asked.guard or self._plan.guard
+                group = shape, asked.method or self._plan.method, guard
                 if self._plan.batch_size is None and group not in self._fits:
-                    self._fits[group] = self._fitting(waiting, group[1])
+                    self._fits[group] = min(self._fitting(waiting, one) for one in _methods(group))
                 self._groups.setdefault(group, []).append(waiting)
         except Exception as error:
             for group, questions in list(self._groups.items()):
@@ -127,16 +130,16 @@ class Answerer:
         del waiting[: len(batch)]
         if not waiting:
             del self._groups[group]
-        return self._answer(batch, group[1])
+        return self._answer(batch, group)
 
     def _full_group(self) -> _Group | None:
         """The group that has waited longest of those from which as many wait as go together."""
         groups = self._groups.items()
         return next((group for group, all_ in groups if len(all_) >= self._together(group)), None)
 
-    def _answer(self, batch: Sequence[_Waiting], method: Method) -> list[Outcome]:
+    def _answer(self, batch: Sequence[_Waiting], group: _Group) -> list[Outcome]:
         try:
-            answers = self._ask(batch, method)
+            answers = self._ask(batch, group)
         except Exception as error:
             if len(batch) == 1:
                 return [failed(batch[0].job, batch[0].asked, self._plan, error)]
@@ -144,7 +147,7 @@ class Answerer:
             half = len(batch) // 2
             if isinstance(error, OutOfMemoryError):
                 self._most = half
-            return [*self._answer(batch[:half], method), *self._answer(batch[half:], method)]
+            return [*self._answer(batch[:half], group), *self._answer(batch[half:], group)]
         outcomes = [
             answered(item.job, item.asked, self._plan, answer)
             for item, answer in zip(batch, answers, strict=True)
@@ -158,15 +161,15 @@ class Answerer:
             for outcome in outcomes
         ]
 
-    def _ask(self, batch: Sequence[_Waiting], method: Method) -> list[Answer]:
-        generation = self._plan.generation
+    def _ask(self, batch: Sequence[_Waiting], group: _Group) -> list[Answer]:
+        generation, (_, method, guard) = self._plan.generation, group
         shown = [
             Question(item.session, item.asked.text, item.asked.history)
             for item in batch
             if item.session is not None
         ]
-        if shown and self._plan.guard is not None:
-            return ask_guarded(shown, self._plan.guard, generation)
+        if shown and guard is not None:
+            return ask_guarded(shown, guard, generation)
         if shown:
             return ask_together(shown, method, generation)
         return [
@@ -175,9 +178,8 @@ class Answerer:
         ]
 
     def _together(self, group: _Group) -> int:
-        shape, method = group
         # Without a video each is asked alone; so are those of a choice that reads one sequence.
-        if not shape or method.inside() is not None:
+        if not group[0] or any(one.inside() is not None for one in _methods(group)):
             return 1
         return min(self._most, self._fits.get(group, self._most))
 
@@ -194,6 +196,12 @@ class Answerer:
     def _waiting_bytes(self) -> int:
         sessions = {item.session for group in self._groups.values() for item in group}
         return sum(session.clip.frames.nbytes for session in sessions if session is not None)
+
+
+def _methods(group: _Group) -> tuple[Method, ...]:
+    """All by which a question of a group may be asked."""
+    _, method, guard = group
+    return (method,) if guard is None else guard.steps
 
 
 def load_answerer(plan: Plan) -> Answerer:

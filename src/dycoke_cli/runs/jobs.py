@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.guard.ladder import Guard
     from dycoke_cli.video import Sampling
     from dycoke_cli.video.subtitles import SubtitleSource
 
@@ -22,12 +23,14 @@ class Asked:
         text: plain text.
         history: earlier questions about the video with their answers, for a follow-up question.
         method: by which it is asked; None is that of the plan.
+        guard: likewise.
     """
 
     id: str | None
     text: str
     history: tuple[tuple[str, str], ...] = ()
     method: Method | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import METHODS, name_of
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -54,13 +54,6 @@ def ladder_of(method: Method, among: Mapping[str, Method]) -> list[str]:
         if type(each) is type(method) and rest(each) == rest(method)
     }
     return sorted(alike, key=lambda name: alike[name].kept_tokens(64, 196))
-
-
-def name_of(method: Method) -> str:
-    """A method with what isn't its default, as `--method` takes it; one name a setting."""
-    default = type(method)().parameters()
-    changed = [f"{k}={v}" for k, v in method.parameters().items() if v != default[k]]
-    return ":".join([method.name, *(one.lower() if one.endswith("e") else one for one in changed)])
 
 
 def _settings(kind: type[Method], layers: int) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,163 @@
+"""What a search comes to: the report, and what is kept of it for `--method auto` and the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import described
+from dycoke_cli.guard.bounds import interval
+from dycoke_cli.guard.calibration import Try, calibrate
+from dycoke_cli.result import Model, Tuned
+from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.search import Measured, Standing, losses
+from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport
+from dycoke_cli.tuning.tune_request import Tune
+
+_PROMISED = (0.05, 0.1)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was measured, and chosen.
+
+    Args:
+        settings: that there were, by name.
+        standings: of those that were left, on the videos that were chosen by.
+        choice: of them; None is the baseline.
+        frontier: names of those that no other beats.
+        ladder: names of those by which a guard asks, smallest budget first.
+        chosen_by: what was measured on the videos that were chosen by.
+        tested: on the others.
+        calibrated_on: on those that the ladder wasn't chosen by.
+        complete: whether the time was enough for all videos.
+        baseline: observations of the uncompressed model, by video.
+        left_out: sentences about videos that can't be read.
+    """
+
+    settings: Mapping[str, Method]
+    standings: Sequence[Standing]
+    choice: Standing | None
+    frontier: Sequence[str]
+    ladder: Sequence[str]
+    chosen_by: Sequence[Measured]
+    tested: Sequence[Measured]
+    calibrated_on: Sequence[Measured]
+    complete: bool
+    baseline: Mapping[str, Sequence[Observation]]
+    left_out: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """That of the setting that was chosen."""
+        return self.choice.setting if self.choice else Method.name
+
+    @property
+    def method(self) -> Method:
+        """The setting that was chosen."""
+        return self.settings[self.name] if self.choice else Method()
+
+    @property
+    def answers(self) -> list[Observation]:
+        """Of the uncompressed model."""
+        return [one for answers in self.baseline.values() for one in answers]
+
+    @property
+    def tries(self) -> tuple[tuple[tuple[Try, ...], ...], ...]:
+        """What a guard is calibrated on: of each video, of each question, at each budget."""
+        videos = [v for v in self.calibrated_on if all(name in v for name in self.ladder)]
+        return tuple(
+            tuple(
+                tuple(
+                    Try(video[name][n].certainty.least_probability, video[name][n].same)
+                    for name in self.ladder
+                )
+                for n in range(len(video[self.ladder[0]]))
+            )
+            for video in videos
+        )
+
+
+def tuned_on(search: Search, tuning: Tune) -> Tuned:
+    """On what the choice rests, and how well it does on videos that it wasn't chosen by."""
+    changed = losses(search.name, search.tested) if search.choice else [0.0 for _ in search.tested]
+    return Tuned(
+        videos=len(search.chosen_by) + len(search.tested),
+        questions=len(search.answers),
+        date=str(datetime.now(UTC).date()),
+        target=tuning.target,
+        agreement=1 - fmean(changed) if changed else None,
+        interval=_agreement(changed),
+    )
+
+
+def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneReport:
+    """All that a run found."""
+    asked, tries = search.answers, search.tries
+    return TuneReport(
+        model=model,
+        target=tuning.target,
+        videos=tuple(search.baseline),
+        questions=tuple(dict.fromkeys(one.question for one in asked)),
+        general_questions=not tuning.questions,
+        settings=len(search.settings),
+        complete=search.complete,
+        baseline_seconds=fmean(one.seconds for one in asked),
+        rows=tuple(
+            TunedRow(
+                setting=one.setting,
+                method=described(search.settings[one.setting]),
+                tokens=one.cost,
+                seconds=one.seconds,
+                divergence=one.divergence,
+                agreement=one.agreement,
+                tested=1 - fmean(own) if (own := losses(one.setting, search.tested)) else None,
+                interval=_agreement(own),
+                on_frontier=one.setting in search.frontier,
+                chosen=one.setting == search.name,
+            )
+            for one in sorted(search.standings, key=lambda each: each.cost)
+        ),
+        choice=search.name,
+        tuned=tuned,
+        guard=tuple(
+            GuardPromise(alpha, mean, got.threshold, got.videos, got.missing)
+            for mean in (False, True)
+            for alpha in _PROMISED
+            for got in [calibrate(tries, alpha, on_average=mean)]
+        ),
+        ladder=tuple(search.ladder),
+        warnings=(*search.left_out, *_warnings(search, tuning, tuned)),
+    )
+
+
+def _agreement(changed: Sequence[float]) -> tuple[float, ...]:
+    if not changed:
+        return ()
+    low, high = interval(changed)
+    return 1 - high, 1 - low
+
+
+def _warnings(search: Search, tuning: Tune, tuned: Tuned) -> list[str]:
+    said = []
+    if not tuning.questions:
+        said.append(
+            f"asked {len({one.question for one in search.answers})} general questions: your own "
+            "(--questions) tell more about your use"
+        )
+    if search.choice is None:
+        said.append(
+            f"no setting gave the uncompressed answer to {100 * tuning.target:g} % of the "
+            "questions, so the baseline is chosen; a lower --target takes more risk"
+        )
+    elif tuned.interval and tuned.interval[1] < tuning.target:
+        said.append(
+            "on the videos that it wasn't chosen by, the choice misses the target: it looked "
+            "better than it is; tune on more videos"
+        )
+    elif not tuned.interval:
+        said.append("no time was left to test the choice on other videos; the same command resumes")
+    return said

@@ -1,0 +1,73 @@
+"""All that is chosen for a run of `dycoke tune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycoke_cli.cache import cache_folder
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.request import Request
+
+GENERAL = (
+    "What happens in the video?",
+    "What happens first?",
+    "What happens at the end?",
+    "What is shown?",
+    "How many people are there?",
+    "Where does it take place?",
+)
+LEAST_VIDEOS = 4
+
+
+@dataclass(frozen=True)
+class Tune:
+    """All that is chosen for a run.
+
+    Args:
+        videos: paths.
+        questions: about each; empty for general ones.
+        specs: the settings; None for the grid.
+        request: how questions are asked; its method doesn't matter.
+        target: the agreement that is asked for.
+        minutes: at most.
+        out: folder of the journal; None is one in the user's cache.
+
+    Raises:
+        UsageError: a value out of range, or too few videos.
+    """
+
+    videos: tuple[str, ...]
+    questions: tuple[str, ...]
+    specs: tuple[Spec, ...] | None
+    request: Request
+    target: float = 0.98
+    minutes: float = 20.0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target <= 1:
+            raise UsageError(f"--target must be above 0 and at most 1, not {self.target:g}")
+        if not self.minutes > 0:
+            raise UsageError(f"--minutes must be above 0, not {self.minutes:g}")
+        if self.request.generation.temperature > 0:
+            raise UsageError("tune compares greedy answers; leave --temperature out")
+        if self.request.loading.random_weights:
+            raise UsageError("the answers of random weights mean nothing: there is nothing to tune")
+        if len(self.videos) < LEAST_VIDEOS:
+            raise UsageError(
+                f"tune needs {LEAST_VIDEOS} videos or more, half to choose by and half to test on; "
+                f"there {'is' if len(self.videos) == 1 else 'are'} {len(self.videos)}, so give "
+                f"{LEAST_VIDEOS - len(self.videos)} more"
+            )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The questions that each video is asked."""
+        return self.questions or GENERAL
+
+    @property
+    def folder(self) -> Path:
+        """Where the journal is."""
+        return cache_folder() / "tune" if self.out is None else self.out
