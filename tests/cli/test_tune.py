@@ -170,7 +170,6 @@ def test_other_frames_or_another_dtype_are_warned_of():
             "tune needs 4 videos or more, half to choose by and half to test on; there is "
             "1, so give 3 more",
         ),
-        ([*CLIPS[:3], "nowhere.mp4"], "3 of 4 are left: give 1 more (left out: nowhere.mp4 can't"),
         ([*CLIPS, "--target", "2"], "--target must be above 0 and at most 1"),
         ([*CLIPS, "--minutes", "0"], "--minutes must be above 0"),
         ([*CLIPS, "--retain", "0.1"], "--retain is for --methods"),
@@ -183,6 +182,18 @@ def test_what_tune_refuses(flags, sentence):
     done = run("tune", *flags)
     assert done.code == 2
     assert sentence in done.err + done.out
+
+
+@pytest.mark.parametrize(
+    ("last", "sentence"),
+    [("nowhere.mp4", "nowhere.mp4 can't be read"), ("copy.mp4", "copy.mp4 has the content of")],
+)
+def test_too_few_videos_that_can_be_read_are_counted(tmp_path, monkeypatch, last, sentence):
+    (tmp_path / "copy.mp4").write_bytes(Path(CLIPS[0]).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    done = run("tune", *CLIPS[:3], last)
+    assert done.code == 3
+    assert f"3 of 4 are left: give 1 more (left out: {sentence}" in done.err
 
 
 def test_the_folder_of_tunings_is_beside_the_settings(tmp_path):
