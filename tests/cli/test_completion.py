@@ -59,7 +59,7 @@ def test_models(words: tuple[str, ...]) -> None:
         (("models", "pu"), ["pull"]),
         (("eval", "shapes", "--methods", "none,dycoke-o"), ["none,dycoke-once"]),
         (("eval", ""), [*DATASETS]),
-        (("eval", "videomme", "--preset", "paper-7b-"), ["paper-7b-k0.5", "paper-7b-k0.7"]),
+        (("eval", "videomme", "--preset", "table-1-7"), ["table-1-7b", "table-1-72b"]),
         (("models", "list", "--family", "qwen2_5"), ["qwen2_5_vl"]),
         (("ask", "clip.mp4", "--method", "nothing-like-it"), []),
     ],

@@ -108,7 +108,7 @@ def test_where_all_are_refused_nothing_is_asked(
 
     monkeypatch.setattr(answering, "load_answerer", never)
     data = miniatures.make("activitynetqa", tmp_path / "data")
-    flags = ("--preset", "paper-7b-k0.7", "--model", "mini", *SMALL, "--out", tmp_path / "out")
+    flags = ("--preset", "table-1-7b", "--model", "mini", *SMALL, "--out", tmp_path / "out")
     run = run_here("eval", "activitynetqa", "--data", data, *flags, "--quiet")
     assert (run.code, run.out) == (2, "")
     assert run.err == (

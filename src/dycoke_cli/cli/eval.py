@@ -71,7 +71,7 @@ def evaluate(
 
     Examples:
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
-        dycoke eval videomme --data VideoMME --preset paper-7b-k0.7 --limit 100
+        dycoke eval videomme --data VideoMME --preset table-1-7b --limit 100
         dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.

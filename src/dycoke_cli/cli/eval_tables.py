@@ -245,6 +245,9 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
                 _measured(row, measure),
                 _shown(measure, value),
             )
+        if known.tflops is not None:
+            name = Text(one_line(known.row))
+            figures.add_row(number, name, "paper FLOPs, 10¹²", "–", f"{known.tflops:.1f}")
     papers = dict.fromkeys(known.paper for _, _, known in beside)
     explained(
         figures,

@@ -44,12 +44,17 @@ class PublishedRow:
     Args:
         spec: as `--methods` takes it.
         row: what it is called there.
+        tflops: its "paper FLOPs" in 10^12, as they were printed; None where they weren't.
         figures: by benchmark and by key of a row of the report, as they were printed.
+        open: by name of a condition what is known of it, where the paper leaves it open and `spec`
+            is this project's choice.
     """
 
     spec: str
     row: str
-    figures: Mapping[str, Mapping[str, float]]
+    tflops: float | None = None
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    open: Mapping[str, str] = field(default_factory=dict)
 
     def measured_in(self, benchmark: str) -> dict[str, float]:
         """The figures in the units of the report: accuracies as shares."""
@@ -146,17 +151,18 @@ def preset_named(name: str) -> Preset:
 def presets() -> Mapping[str, Preset]:
     """All presets, by name."""
     content = tomllib.loads(_DATA.read_text(encoding="utf-8"))
-    return {one["name"]: _preset(one, content[one["settings"]]) for one in content["presets"]}
+    rows = content["rows"]
+    return {one["name"]: _preset(one, content[one["settings"]], rows) for one in content["presets"]}
 
 
-def _preset(one: dict[str, Any], shared: dict[str, Any]) -> Preset:
+def _preset(one: dict[str, Any], shared: dict[str, Any], rows: dict[str, Any]) -> Preset:
     return Preset(
         name=one["name"],
         paper=shared["paper"],
         model=one["model"],
         frames=shared["frames"],
         dtype=shared["dtype"],
-        tasks={name: Task(**task) for name, task in shared["tasks"].items()},
+        tasks={name: Task(**shared["tasks"][name]) for name in one["benchmarks"]},
         always=tuple((c["name"], c["here"], c["published"]) for c in shared["always"]),
-        rows=tuple(PublishedRow(**row) for row in one["rows"]),
+        rows=tuple(PublishedRow(**rows[name]) for name in one["rows"]),
     )

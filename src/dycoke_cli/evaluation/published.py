@@ -37,6 +37,7 @@ class Published:
         dict[str, float],
         Doc("By the key of this row that has the measured one: accuracies as shares."),
     ]
+    tflops: Annotated[float | None, Doc("Its FLOPs in 10^12, as printed; null where they aren't.")]
     differs: Annotated[tuple[Condition, ...], Doc("Conditions that differ.")]
 
 
@@ -50,21 +51,29 @@ def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
     preset, benchmark = presets().get(row.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
         return None
-    found = next((one for one in preset.rows if one.spec.partition(":")[0] == row.spec.name), None)
-    if found is None:
+    of_method = [one for one in preset.rows if one.spec.partition(":")[0] == row.spec.name]
+    if not of_method:
         return None
+    found = min(of_method, key=lambda one: _differing(row, one))
     task = preset.tasks[benchmark]
     return Published(
         preset=preset.name,
         paper=preset.paper,
         row=found.row,
         figures=found.measured_in(benchmark),
+        tflops=found.tflops,
         differs=tuple(
             Condition(name, _shown(here), _shown(published))
-            for name, here, published in _conditions(row, record, preset, found, task)
-            if here != published
+            for name, here, there in _conditions(row, record, preset, found, task)
+            if here != (published := found.open.get(name, there))
         ),
     )
+
+
+def _differing(row: KeptRow, published: PublishedRow) -> int:
+    """How many of a published row's parameters are others here."""
+    (spec,) = parse_specs(published.spec)
+    return sum(row.parameters.get(name) != value for name, value in spec.given.items())
 
 
 def preset_warnings(record: RunRecord) -> list[str]:
@@ -77,9 +86,9 @@ def preset_warnings(record: RunRecord) -> list[str]:
                 f"this release doesn't know the preset {name}: its published figures are left out"
             )
             continue
-        model = presets()[name].model
+        model, published = presets()[name].model, presets()[name].rows
         others = dict.fromkeys(row.model for row in rows if row.model != model)
-        if others:
+        if others and any(row.figures or row.tflops for row in published):
             warnings.append(
                 f"the published figures of {name} are those of {model}, not of {', '.join(others)}"
             )
@@ -112,6 +121,8 @@ def _conditions(
             yield name, row.parameters.get(name), value
     yield "split", setup.split, about.splits[0]
     yield "questions", len(record.items), about.questions
+    if "implementation" in published.open:
+        yield "implementation", "this project's", ""
     if task.judge:
         metric = "exact match" if about.metric == ACCURACY else about.metric
         here = f"{record.judge}, prompt {record.prompt}" if record.judge else f"none ({metric})"
