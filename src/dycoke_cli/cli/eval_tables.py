@@ -246,8 +246,8 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
                 _shown(measure, value),
             )
         if known.tflops is not None:
-            name = Text(one_line(known.row))
-            figures.add_row(number, name, "paper FLOPs, 10¹²", "–", f"{known.tflops:.1f}")
+            row_there = Text(one_line(known.row))
+            figures.add_row(number, row_there, "paper FLOPs, 10¹²", "–", f"{known.tflops:.1f}")
     papers = dict.fromkeys(known.paper for _, _, known in beside)
     explained(
         figures,
@@ -259,9 +259,9 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
     for number, _, known in beside:
         for one in known.differs:
             numbers.setdefault((one.name, one.here, one.published), []).append(number)
-    for (name, here, there), of in numbers.items():
+    for (name, here, published), of in numbers.items():
         which = "all" if len(of) == len(rows) else ", ".join(f"#{number}" for number in of)
-        conditions.add_row(*(Text(one_line(cell)) for cell in (name, which, here, there)))
+        conditions.add_row(*(Text(one_line(cell)) for cell in (name, which, here, published)))
     return [
         with_texts(figures, ("Published row", "Measure")),
         with_texts(conditions, ("Condition that differs", "Rows", "Here", "Published")),
