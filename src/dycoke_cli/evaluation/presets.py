@@ -162,7 +162,7 @@ def _preset(one: dict[str, Any], shared: dict[str, Any], rows: dict[str, Any]) -
         model=one["model"],
         frames=shared["frames"],
         dtype=shared["dtype"],
-        tasks={name: Task(**shared["tasks"][name]) for name in one["benchmarks"]},
+        tasks={name: Task(**shared["tasks"][name]) for name in one["measured_on"]},
         always=tuple((c["name"], c["here"], c["published"]) for c in shared["always"]),
         rows=tuple(PublishedRow(**rows[name]) for name in one["rows"]),
     )
