@@ -10,8 +10,8 @@ from __future__ import annotations
 MODELS = {
     "LlavaOnevisionForConditionalGeneration": "llava_onevision:CompressingLlavaOnevision",
     "Qwen2_5_VLForConditionalGeneration": "qwen25_vl:CompressingQwen25VL",
-    "Qwen3VLForConditionalGeneration": "qwen3_vl:RefusingQwen3VL",
-    "Qwen3VLMoeForConditionalGeneration": "qwen3_vl:RefusingQwen3VLMoe",
+    "Qwen3VLForConditionalGeneration": "qwen3_vl:CompressingQwen3VL",
+    "Qwen3VLMoeForConditionalGeneration": "qwen3_vl:CompressingQwen3VLMoe",
 }
 """The classes that replace vLLM's own, by architecture: module and name. They are named, for vLLM
 looks at them in a process of its own."""

@@ -46,11 +46,9 @@ class CompressingInfo(BaseProcessingInfo):
 
     Attributes:
         positions: of the remaining tokens; see `admitted`.
-        unserved: why the model takes no method; None where it does.
     """
 
     positions: ClassVar[Positions] = "renumbered"
-    unserved: ClassVar[str | None] = None
 
     def __init__(self, ctx: InputProcessingContext) -> None:
         super().__init__(HidingContext(ctx.model_config, ctx.tokenizer))
@@ -59,8 +57,6 @@ class CompressingInfo(BaseProcessingInfo):
     @property
     def recounts(self) -> bool:
         """Whether prompts may be shorter than the stock processor makes them."""
-        if self.unserved is not None:
-            return False
         multimodal = self.ctx.model_config.get_multimodal_config()
         return self.positions == "renumbered" or multimodal.is_multimodal_pruning_enabled()
 
@@ -78,8 +74,6 @@ class CompressingInfo(BaseProcessingInfo):
         if not isinstance(spec, str):
             raise UsageError(f"mm_processor_kwargs.{KEY} must be a text such as 'evs:retain=0.25'")
         admitted(spec, self.positions)
-        if spec != Method.name and self.unserved is not None:
-            raise UsageError(f"mm_processor_kwargs.{KEY}: {self.unserved}")
         if spec != Method.name and not self.recounts:
             raise UsageError(
                 f"mm_processor_kwargs.{KEY}: with this model a server has to be started with "
@@ -89,10 +83,17 @@ class CompressingInfo(BaseProcessingInfo):
         return spec
 
 
-class RefusingProcessor(BaseMultiModalProcessor[Any]):
-    """Refuses a method that can't be served: a mix-in, in front of a model's own class."""
+class CompressingProcessor(BaseMultiModalProcessor[Any]):
+    """Sends the method with each video, and sizes prompts by it: in front of a model's own class.
+
+    Attributes:
+        per_video: an output of the stock processor that has an item per video.
+        tail: placeholders of a video that no method drops.
+    """
 
     info: CompressingInfo
+    per_video: ClassVar[str]
+    tail: ClassVar[int] = 0
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Process a request.
@@ -102,18 +103,6 @@ class RefusingProcessor(BaseMultiModalProcessor[Any]):
         """
         self.info.spec(inputs.hf_processor_mm_kwargs)
         return super().apply(inputs, *args, **kwargs)
-
-
-class CompressingProcessor(RefusingProcessor):
-    """Sends the method with each video, and sizes prompts by it: in front of a model's own class.
-
-    Attributes:
-        per_video: an output of the stock processor that has an item per video.
-        tail: placeholders of a video that no method drops.
-    """
-
-    per_video: ClassVar[str]
-    tail: ClassVar[int] = 0
 
     def video_token(self) -> int:
         """The token that stands in a prompt for each token of a video."""
@@ -182,6 +171,24 @@ class CompressingProcessor(RefusingProcessor):
             else update
             for update in updates
         ]
+
+
+class VideoGridProcessor(CompressingProcessor):
+    """Of Qwen-VL models, whose frames have the tokens that fit their shape."""
+
+    per_video = "video_grid_thw"
+
+    def video_token(self) -> int:
+        """See `CompressingProcessor`."""
+        return int(self.info.get_hf_config().video_token_id)
+
+    def size(
+        self, mm_items: MultiModalDataItems, outputs: MultiModalKwargsItems, video: int
+    ) -> tuple[int, int]:
+        """See `CompressingProcessor`."""
+        frames, height, width = map(int, outputs["video"][video]["video_grid_thw"].data)
+        merge = self.info.get_hf_config().vision_config.spatial_merge_size
+        return frames, height * width // merge**2
 
 
 def choose(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> Selection:

@@ -48,7 +48,9 @@ def main() -> None:
         _mend(python)
         done.touch()
     tests = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", Path(__file__).parent]
-    sys.exit(subprocess.run([*tests, *sys.argv[2:]], cwd=ROOT).returncode)
+    # Tiny models gain nothing from more threads, and those that wait for each other spin.
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    sys.exit(subprocess.run([*tests, *sys.argv[2:]], cwd=ROOT, env=settings).returncode)
 
 
 def _mend(python: Path) -> None:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# A CPU engine in this process; read when vLLM is imported.
-SETTINGS = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "HF_HUB_OFFLINE": "1",
-}
-ROOT = Path(__file__).parents[3]
-CHECKPOINT = ROOT / "src/dycoke_cli/models/mini/checkpoint"
-SAMPLES = ROOT / "sample_videos"
+from benchmarks.serving.server import ON_CPU
+
+SAMPLES = Path(__file__).parents[3] / "sample_videos"
 
 
 @dataclass(frozen=True)
@@ -33,21 +23,9 @@ class Asked:
     method: str
 
 
-def export(folder: Path) -> Path:
-    """The bundled checkpoint with weights named as in published ones, which vLLM reads."""
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(CHECKPOINT, folder)
-    weights = load_file(CHECKPOINT / "model.safetensors")
-    tower = "vision_tower."
-    renamed = {name.replace(tower, f"{tower}vision_model."): each for name, each in weights.items()}
-    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
-
-
 def start(folder: Path, **options: Any) -> Any:
-    """An engine; `VLLM_ENABLE_V1_MULTIPROCESSING=0` leaves it in this process."""
-    os.environ.update(SETTINGS)
+    """An engine, in this process."""
+    os.environ.update(ON_CPU)
     from vllm import LLM
 
     settings = {

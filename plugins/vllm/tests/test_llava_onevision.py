@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,66 +11,35 @@ pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` insta
 
 import mini_engine as engine
 from mini_engine import Asked
+from own_answers import FRAMES, PER_FRAME, TOKENS, OwnAnswers, specs
 
-from dycoke_cli import Sampling, VideoSession, load, read
-from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.errors import UsageError
-from dycoke_vllm.admission import admitted
-
-QUESTIONS = 40
-FRAMES, PER_FRAME = 32, 16
-
-
-def specs() -> Iterator[str]:
-    """Every method of the registry that is served, and what of the others is."""
-    for name in METHODS:
-        for spec in (name, f"{name}:kv_prune=false"):
-            try:
-                admitted(spec, "renumbered")
-            except UsageError:
-                continue
-            yield spec
-    yield "coverage:merge_dropped=false,retain=0.1"
-    yield "dycoke:variant=published,kv_prune=false"
+from benchmarks.serving.checkpoints import export
 
 
 class Served:
-    """An engine, the sample clips, and dycoke's own answers to the same questions."""
+    """An engine, and dycoke's own answers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, own: OwnAnswers) -> None:
         from transformers import AutoProcessor
 
-        self.engine = engine.start(engine.export(folder))
+        self.engine = engine.start(export(folder))
         self.processor = AutoProcessor.from_pretrained(folder)
-        self.questions = list(engine.sample_questions())
-        self.clips = {
-            video: read(video, Sampling(frames=FRAMES))
-            for video in sorted({video for video, _ in self.questions})
-        }
-        self.loaded = load("mini", dtype="float32")
-        self.sessions = {
-            video: VideoSession(self.loaded, clip, reuse=True) for video, clip in self.clips.items()
-        }
+        self.own, self.questions, self.clips = own, own.questions, own.clips
+        self.expected = own.expected
 
     def answers(self, asked: list[Asked], **sampling: Any) -> list[tuple[str, int]]:
         frames = {video: clip.frames for video, clip in self.clips.items()}
         return engine.answers(self.engine, self.processor, frames, asked, **sampling)
 
-    def expected(self, asked: Asked) -> tuple[str, int]:
-        method = admitted(asked.method, "renumbered")
-        answer = self.sessions[asked.video].ask(asked.question, method, max_new_tokens=48)
-        return answer.answer, answer.tokens.text + answer.tokens.visual_kept
-
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(tmp_path_factory.mktemp("model") / "mini")
+def served(tmp_path_factory: pytest.TempPathFactory, own: OwnAnswers) -> Served:
+    return Served(tmp_path_factory.mktemp("model") / "mini", own)
 
 
 def test_answers_of_every_method_in_mixed_batches(served: Served) -> None:
-    every = [*specs()]
-    assert len(every) >= 12
-    asked = [Asked(*one, spec) for one in served.questions[:QUESTIONS] for spec in every]
+    assert len([*specs()]) >= 12
+    asked = served.own.every()
     answered = dict(zip(asked, served.answers(asked), strict=True))
     wrong = {one: got for one, got in answered.items() if got != served.expected(one)}
     assert not wrong
@@ -101,7 +69,7 @@ def test_an_identifier_of_the_client_keeps_them_apart_too(served: Served) -> Non
                 "multi_modal_uuids": {"video": ["clip"]},
                 "mm_processor_kwargs": {"dycoke": spec},
             },
-            SamplingParams(temperature=0, max_tokens=48),
+            SamplingParams(temperature=0, max_tokens=TOKENS),
             use_tqdm=False,
         )
         text = served.processor.tokenizer.decode(
@@ -134,7 +102,7 @@ def test_videos_of_other_lengths_and_several_in_one_prompt(served: Served) -> No
     first, second = (served.clips[video].frames for video in sorted(served.clips)[:2])
     asked = [([first[:1]], 4 + 1), ([first[:5]], 20 + 1), ([first[:5], second], 20 + 1 + 128 + 1)]
     prompt = engine.token_ids(served.processor, "What happens?")
-    place = prompt.index(served.loaded.model.config.video_token_id)
+    place = prompt.index(served.own.loaded.model.config.video_token_id)
     outputs = served.engine.generate(
         [
             {

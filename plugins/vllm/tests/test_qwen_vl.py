@@ -46,13 +46,14 @@ class Served:
         )
         return str(chat)
 
-    def generated(self, asked: list[tuple[np.ndarray, str, str]]) -> list[Any]:
+    def generated(self, asked: list[tuple[np.ndarray, str, str]], **sampling: Any) -> list[Any]:
         """Of each the output of vLLM, all in one batch."""
         from vllm import SamplingParams
 
-        sampling = SamplingParams(
-            temperature=0, max_tokens=TOKENS, logprobs=4, ignore_eos=True, detokenize=False
-        )
+        parameters = SamplingParams(
+            temperature=0, max_tokens=TOKENS, logprobs=4, ignore_eos=True, detokenize=False,
+            **sampling,
+        )  # fmt: skip
         requests = [
             {
                 "prompt": self.prompt(question),
@@ -61,7 +62,7 @@ class Served:
             }
             for frames, question, spec in asked
         ]
-        return self.engine.generate(requests, sampling, use_tqdm=False)
+        return self.engine.generate(requests, parameters, use_tqdm=False)
 
     def check(self, output: Any, frames: np.ndarray, question: str, spec: str) -> None:
         """Tokens and logits are those of stock `generate()` with the method attached."""
@@ -78,12 +79,25 @@ class Served:
                 **inputs, max_new_tokens=TOKENS, do_sample=False, output_logits=True,
                 return_dict_in_generate=True,
             )  # fmt: skip
+            if output.prompt_logprobs is not None:
+                with torch.no_grad():
+                    self.check_prompt(output, self.model(**inputs).logits[0], spec)
         [done] = output.outputs
         assert [*done.token_ids] == expected.sequences[0, -TOKENS:].tolist(), spec
         logits = torch.cat(expected.logits).log_softmax(-1)
         for of_step, step in zip(logits, done.logprobs, strict=True):
             for token, found in step.items():
                 assert found.logprob == pytest.approx(of_step[token].item(), abs=2e-3), spec
+
+    def check_prompt(self, output: Any, logits: torch.Tensor, spec: str) -> None:
+        """Behind the video, each token of the prompt has the probability that it has there."""
+        prompt = [*output.prompt_token_ids]
+        text = prompt[::-1].index(self.model.config.vision_end_token_id)
+        assert text > 1
+        of_text = logits[-text - 1 : -1].log_softmax(-1)
+        for place, row in zip(range(-text, 0), of_text, strict=True):
+            found = output.prompt_logprobs[place][prompt[place]].logprob
+            assert found == pytest.approx(row[prompt[place]].item(), abs=2e-3), spec
 
 
 def metadata(frames: np.ndarray) -> dict[str, Any]:
@@ -104,50 +118,43 @@ def clip(count: int, height: int = 16, width: int = 16) -> np.ndarray:
     return frames
 
 
-@pytest.fixture(scope="module")
-def qwen25(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    # Prompts are longer than a chunk, so that they are prefilled in several.
-    options = {"max_model_len": 2048, "max_num_batched_tokens": 128, "max_num_seqs": 4}
-    return Served("qwen2_5_vl", tmp_path_factory.mktemp("model") / "qwen", **options)
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+def qwen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    # Fewer than a batch has, so that prompts are prefilled in several chunks. A whole video of
+    # Qwen3-VL has to fit, time stamps and all.
+    chunk = 128 if request.param == "qwen2_5_vl" else 1024
+    options = {"max_model_len": 2048, "max_num_batched_tokens": chunk, "max_num_seqs": 4}
+    return Served(request.param, tmp_path_factory.mktemp("model") / "qwen", **options)
 
 
 @pytest.mark.parametrize("size", [(8, 16, 16), (80, 16, 16), (12, 32, 16)])
-def test_logits_of_every_method_in_one_batch(qwen25: Served, size: tuple[int, int, int]) -> None:
+def test_logits_of_every_method_in_one_batch(qwen: Served, size: tuple[int, int, int]) -> None:
     """Long videos have more positions in time than in width; portraits more in height."""
     frames = clip(*size)
-    outputs = qwen25.generated([(frames, "What?", spec) for spec in SPECS])
-    for spec, output in zip(SPECS, outputs, strict=True):
-        qwen25.check(output, frames, "What?", spec)
+    asked = [(frames, "What?", spec) for spec in SPECS]
+    for spec, output in zip(SPECS, qwen.generated(asked, prompt_logprobs=0), strict=True):
+        qwen.check(output, frames, "What?", spec)
 
 
-def test_positions_behind_a_cached_video(qwen25: Served) -> None:
+def test_positions_behind_a_cached_video(qwen: Served) -> None:
     """The second question finds the whole video in the cache of prefixes, with some of its text."""
     frames, cached = clip(80), []
     for question in (LONG + "Who?", LONG + "Why is it there?"):
-        [output] = qwen25.generated([(frames, question, "evs:retain=0.5")])
-        qwen25.check(output, frames, question, "evs:retain=0.5")
+        [output] = qwen.generated([(frames, question, "evs:retain=0.5")])
+        qwen.check(output, frames, question, "evs:retain=0.5")
         cached.append(output.num_cached_tokens)
     video = 80 // 2 * 4 // 2
     assert cached[0] == 0
     assert cached[1] > video
 
 
-def test_positions_that_are_no_time_height_and_width_are_refused(qwen25: Served) -> None:
+def test_positions_that_are_no_time_height_and_width_are_refused(qwen: Served) -> None:
     with pytest.raises(ValueError, match="this model's are kept"):
-        qwen25.generated([(clip(8), "What?", "evs:positions=renumbered")])
+        qwen.generated([(clip(8), "What?", "evs:positions=renumbered")])
 
 
-@pytest.mark.parametrize(
-    ("family", "options", "sentence"),
-    [
-        ("qwen2_5_vl", {}, "started with --video-pruning-rate"),
-        ("qwen3_vl", {"video_pruning_rate": 0.5}, "Qwen3-VL takes no method in vLLM yet"),
-        ("qwen3_vl", {}, "Qwen3-VL takes no method in vLLM yet"),
-    ],
-)
-def test_a_server_that_cannot_compress_says_so(
-    family: str, options: dict[str, Any], sentence: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_server_that_cannot_compress_says_so(family: str, tmp_path: Path) -> None:
     """By the processor, which sees a request before any engine does."""
     from vllm.config import ModelConfig
     from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -155,10 +162,10 @@ def test_a_server_that_cannot_compress_says_so(
 
     load_general_plugins()
     tiny_qwen.save(family, tmp_path / "model")
-    config = ModelConfig(str(tmp_path / "model"), dtype="float32", **options)
+    config = ModelConfig(str(tmp_path / "model"), dtype="float32")
     processor = MULTIMODAL_REGISTRY.create_processor(config)
     items = processor.info.parse_mm_data({"video": [(clip(8), metadata(clip(8)))]})
     prompt = processor.info.get_tokenizer().encode("<|vision_start|><|video_pad|><|vision_end|>")
     assert processor(prompt, items, hf_processor_mm_kwargs={"dycoke": "none"})
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match="started with --video-pruning-rate"):
         processor(prompt, items, hf_processor_mm_kwargs={"dycoke": "evs"})

@@ -43,5 +43,8 @@ def save(family: str, folder: Path) -> Any:
     model = type(small)(type(small.config).from_dict(config))
     assert isinstance(model, tf.PreTrainedModel)
     model.save_pretrained(folder)
+    # As published: vLLM normalizes the frames of videos as it does pictures.
+    for name in ("image_mean", "image_std"):
+        setattr(processor.image_processor, name, getattr(processor.video_processor, name))
     processor.save_pretrained(folder)
     return processor

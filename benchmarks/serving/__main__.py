@@ -1,0 +1,74 @@
+"""vLLM under load: no method against each, 1, 8 and 32 requests at once.
+
+`python -m benchmarks.serving`, with the Python of an environment that has vLLM and the plug-in
+(`make test-vllm` makes one: `runs/vllm/bin/python`), starts `vllm serve` with the bundled model,
+then with a model of LLaVA-OneVision 0.5B's shape and random weights. Nothing is cached: the video
+of each request is encoded. Methods take turns, so that other work on the machine hits all alike. An
+interrupted run resumes; what is measured goes to docs/data/serving.jsonl.xz. `--report` makes the
+tables of that file, without vLLM; `--write` puts them into docs/vllm.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.page import ROOT, put
+from benchmarks.raw_answers import DATA, SUFFIX
+from benchmarks.serving.checkpoints import BUNDLED
+from benchmarks.serving.measuring import Course, measure
+from benchmarks.serving.rows import add_rows, read_rows
+from benchmarks.serving.table import BASELINE, circumstances, table
+
+PAGE = ROOT / "docs" / "vllm.md"
+RUN = ROOT / "runs" / "serving"
+RAW = DATA / f"serving{SUFFIX}"
+SPECS = (
+    "ttm", "evs:retain=0.25", "coverage:retain=0.25", "random:retain=0.25", "vidcom2:retain=0.25",
+    "v-cast:retain=0.25", "dart:retain=0.25", "dycoke-plus:retain=0.25",
+    "uniform-frames:retain=0.25", "uniform-spatial:retain=0.25",
+)  # fmt: skip
+MODELS = (BUNDLED, "llava-onevision-0.5b")
+
+
+def main(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of both: mini, or a LLaVA-OneVision, whose shape is taken."),
+    ] = None,
+    spec: Annotated[list[str] | None, typer.Option(help="In place of all methods.")] = None,
+    at_once: Annotated[list[int] | None, typer.Option(min=1, help="Requests in flight.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Requests for each in flight.")] = 2,
+    fewest: Annotated[int, typer.Option(min=1, help="Requests, whatever is in flight.")] = 8,
+    frames: Annotated[int, typer.Option(min=1)] = 32,
+    tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 16,
+    runs: Annotated[int, typer.Option(min=1)] = 3,
+    dtype: Annotated[str, typer.Option(help="As vLLM takes it.")] = "auto",
+    gpu: Annotated[bool, typer.Option("--gpu", help="vLLM runs on one.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of what is measured.")] = RUN,
+    raw: Annotated[Path, typer.Option(help="File that the rows are put into.")] = RAW,
+    report: Annotated[bool, typer.Option("--report", help="Measure nothing.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/vllm.md.")] = False,
+) -> None:
+    """Measure, and print the tables."""
+    if not report:
+        out.mkdir(parents=True, exist_ok=True)
+        specs = (BASELINE, *(spec or SPECS))
+        counts = tuple(at_once or (1, 8, 32))
+        for name in model or MODELS:
+            course = Course(
+                name, specs, counts, rounds, fewest, frames, tokens, runs, dtype, gpu=gpu
+            )
+            measure(course, out / "rows.jsonl")
+        add_rows(out / "rows.jsonl", raw)
+    for name, rows in read_rows(raw).items():
+        text = f"{table(rows)}\n\n{circumstances(rows)}"
+        print(f"{name}\n\n{text}\n")
+        if write:
+            put(text, f"serving {name}", PAGE)
+
+
+if __name__ == "__main__":
+    typer.run(main)

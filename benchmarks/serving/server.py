@@ -1,0 +1,122 @@
+"""A `vllm serve` of this interpreter's environment, on a port of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+NAME = "served"
+"""Of the model, in requests."""
+START_S = 900.0
+ON_CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a process less
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "HF_HUB_OFFLINE": "1",
+}
+"""Settings that vLLM reads from its environment as it is imported."""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@dataclass
+class VllmServer:
+    """The server of a model's folder; a context manager, in which it answers.
+
+    Args:
+        folder: of the model.
+        log: file that it writes to, behind what is there.
+        options: of `vllm serve`.
+        environment: beside that of this process.
+        port: where it listens.
+    """
+
+    folder: Path
+    log: Path
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: ON_CPU)
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """As OpenAI's clients take it."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> VllmServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(signal.SIGTERM)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers.
+
+        Raises:
+            SystemExit: it ended, or doesn't answer in time; its log says why.
+        """
+        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", NAME]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self.options],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # its engine is a process of its own, and ends with it
+            )
+        until = time.monotonic() + START_S
+        while not self.healthy():
+            if self._process.poll() is not None or time.monotonic() > until:
+                self.end(signal.SIGKILL)
+                raise SystemExit(f"vllm serve didn't start: {self.log} says why")
+            time.sleep(0.2)
+
+    def healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as told:
+                return told.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def end(self, by: signal.Signals) -> None:
+        """End it and its engine by a signal, and wait until it is gone."""
+        if self._process is None:
+            return
+        _signal(self._process.pid, by)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(30)
+        _signal(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+
+def _signal(group: int, by: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, by)

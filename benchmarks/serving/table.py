@@ -1,0 +1,96 @@
+"""The table of what was measured under load: medians of the runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.serving.load import percentile
+
+BASELINE = "none"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method under so many requests at once: medians of the runs.
+
+    Args:
+        runs: how many.
+        prompt_tokens: of a request.
+        requests_s: answered per second.
+        tokens_s: generated per second.
+        ttft_s: median of the requests.
+        ttft_p95_s: 95th percentile of them.
+        selection_s: what the method takes to select the tokens of one video, by itself.
+    """
+
+    runs: int
+    prompt_tokens: int
+    requests_s: float
+    tokens_s: float
+    ttft_s: float
+    ttft_p95_s: float
+    selection_s: float
+
+
+def cells(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Cell]:
+    """By requests at once and method."""
+    runs = defaultdict(list)
+    for row in rows:
+        runs[row["at_once"], row["spec"]].append(row)
+    return {key: _cell(of_key) for key, of_key in runs.items()}
+
+
+def _cell(runs: list[Mapping[str, Any]]) -> Cell:
+    return Cell(
+        runs=len(runs),
+        prompt_tokens=runs[0]["prompt_tokens"],
+        requests_s=median(row["requests"] / row["seconds"] for row in runs),
+        tokens_s=median(row["generated"] / row["seconds"] for row in runs),
+        ttft_s=median(median(row["ttft_s"]) for row in runs),
+        ttft_p95_s=median(percentile(row["ttft_s"], 0.95) for row in runs),
+        selection_s=median(row["selection_s"] for row in runs),
+    )
+
+
+def table(rows: list[Mapping[str, Any]]) -> str:
+    """The table of one model, and what it says of the baseline."""
+    found = cells(rows)
+    lines = [
+        "| at once | method | prompt tokens | requests/s | of `none` | tokens/s | TTFT, s "
+        "| its 95th percentile | selection, ms |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    slower = []
+    for (at_once, spec), cell in found.items():
+        share = cell.requests_s / found[at_once, BASELINE].requests_s
+        if share < 1:
+            slower.append(f"`{spec}` at {at_once} ({share:.2f})")
+        lines.append(
+            f"| {at_once} | `{spec}` | {cell.prompt_tokens} | {cell.requests_s:.2f} "
+            f"| {share:.2f} | {cell.tokens_s:.1f} | {cell.ttft_s:.2f} | {cell.ttft_p95_s:.2f} "
+            f"| {cell.selection_s * 1000:.1f} |"
+        )
+    said = f"Slower than `{BASELINE}`: {', '.join(slower) or 'none of them, at no load'}."
+    return "\n".join([*lines, "", said])
+
+
+def circumstances(rows: list[Mapping[str, Any]]) -> str:
+    """Where the rows of a model were measured, and with what, as a sentence or two."""
+
+    def every(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(row[key]) for row in rows))
+
+    loads = [row["load"] for row in rows]
+    counts = {row["at_once"]: row["requests"] for row in rows}
+    runs = sorted({cell.runs for cell in cells(rows).values()})
+    return (
+        f"{every('frames')} frames, {every('tokens')} new tokens, dtype {every('dtype')}; "
+        f"{', '.join(map(str, counts.values()))} requests at {', '.join(map(str, counts))} at "
+        f"once; medians of {'-'.join(map(str, runs))} runs, methods in turns. Commit "
+        f"{every('commit')}, {every('machine')}, {every('threads')} thread(s) of PyTorch, "
+        f"{every('versions')}; load average of the machine {min(loads):.0f} to {max(loads):.0f}."
+    )

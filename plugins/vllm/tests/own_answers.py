@@ -1,0 +1,70 @@
+"""Dycoke's own answers of the bundled model about the sample clips, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from mini_engine import Asked, sample_questions
+
+from dycoke_cli import Sampling, VideoSession, load, read
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.errors import UsageError
+from dycoke_vllm.admission import admitted
+
+QUESTIONS = 40
+FRAMES, PER_FRAME = 32, 16
+TOKENS = 48
+"""Of an answer, at most."""
+
+
+class Answer(NamedTuple):
+    """An answer, and how many tokens its prompt has behind compression."""
+
+    text: str
+    prompt_tokens: int
+
+
+def specs() -> Iterator[str]:
+    """Every method of the registry that is served, and what of the others is."""
+    for name in METHODS:
+        for spec in (name, f"{name}:kv_prune=false"):
+            try:
+                admitted(spec, "renumbered")
+            except UsageError:
+                continue
+            yield spec
+    yield "coverage:merge_dropped=false,retain=0.1"
+    yield "dycoke:variant=published,kv_prune=false"
+
+
+class OwnAnswers:
+    """What `dycoke ask --positions renumbered` answers in float32.
+
+    Attributes:
+        questions: video and question.
+        clips: by video.
+        loaded: the model.
+    """
+
+    def __init__(self) -> None:
+        self.questions = list(sample_questions())
+        self.clips = {
+            video: read(video, Sampling(frames=FRAMES))
+            for video in sorted({video for video, _ in self.questions})
+        }
+        self.loaded = load("mini", dtype="float32")
+        self._sessions = {
+            video: VideoSession(self.loaded, clip, reuse=True) for video, clip in self.clips.items()
+        }
+        self.expected = cache(self._expected)
+
+    def every(self) -> list[Asked]:
+        """Each question by each method."""
+        return [Asked(*one, spec) for one in self.questions[:QUESTIONS] for spec in specs()]
+
+    def _expected(self, asked: Asked) -> Answer:
+        method = admitted(asked.method, "renumbered")
+        answer = self._sessions[asked.video].ask(asked.question, method, max_new_tokens=TOKENS)
+        return Answer(answer.answer, answer.tokens.text + answer.tokens.visual_kept)

@@ -1,0 +1,133 @@
+"""`python -m benchmarks.serving`: what it measures in which order, and the table of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.serving import measuring
+from benchmarks.serving.checkpoints import features_of
+from benchmarks.serving.load import Answered, Load, body, data_url, percentile
+from benchmarks.serving.measuring import Course
+from benchmarks.serving.rows import add_rows, read_rows
+from benchmarks.serving.table import cells, circumstances, table
+
+
+def row(spec: str, run: int, seconds: float, **other: Any) -> dict[str, Any]:
+    return {
+        "model": "mini", "frames": 32, "dtype": "auto", "gpu": False, "spec": spec, "at_once": 2,
+        "requests": 4, "tokens": 3, "run": run, "seconds": seconds, "ttft_s": [0.1, 0.2, 0.3, 2.0],
+        "prompt_tokens": 140, "generated": 12, "selection_s": 0.0125, "commit": "abc", "load": 1.0,
+        "machine": "2 cores of X", "threads": "1", "versions": "vllm 1", **other,
+    }  # fmt: skip
+
+
+def test_the_table_has_medians_and_says_what_is_slower() -> None:
+    rows = [row("none", run, took) for run, took in enumerate((2.0, 1.0, 9.0))]
+    rows += [row("evs", run, took) for run, took in enumerate((4.0, 1.0, 5.0))]
+    rows += [row("ttm", run, took) for run, took in enumerate((1.0, 1.0, 5.0))]
+    cell = cells(rows)[2, "none"]
+    assert (cell.runs, cell.requests_s, cell.tokens_s) == (3, 2.0, 6.0)
+    assert (cell.ttft_s, cell.ttft_p95_s) == (0.25, 2.0)
+    lines = table(rows).splitlines()
+    assert lines[2] == "| 2 | `none` | 140 | 2.00 | 1.00 | 6.0 | 0.25 | 2.00 | 12.5 |"
+    assert lines[-1] == "Slower than `none`: `evs` at 2 (0.50)."
+    assert "32 frames, 3 new tokens" in circumstances(rows)
+    assert "4 requests at 2 at once; medians of 3 runs" in circumstances(rows)
+
+
+def test_the_95th_percentile_is_a_time_that_was_measured() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.95) == 3.0
+    assert percentile([*range(1, 101)], 0.95) == 95
+    assert percentile([7.0], 0.95) == 7.0
+
+
+def test_methods_take_turns_and_another_is_the_first_in_each_run() -> None:
+    course = Course("mini", ("none", "evs", "ttm"), at_once=(1, 8), rounds=2, fewest=4, runs=2)
+    turns = [(run, load.at_once, load.requests, load.spec) for run, load in course.turns()]
+    assert turns[:6] == [
+        (0, 1, 4, "none"), (0, 1, 4, "evs"), (0, 1, 4, "ttm"),
+        (0, 8, 16, "none"), (0, 8, 16, "evs"), (0, 8, 16, "ttm"),
+    ]  # fmt: skip
+    assert [spec for *_, spec in turns[6:9]] == ["evs", "ttm", "none"]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [("mini", (8, 16, 256)), ("llava-onevision-0.5b", (8, 196, 896))]
+)
+def test_a_model_has_room_for_its_video(model: str, shape: tuple[int, int, int]) -> None:
+    assert features_of(model, 8) == shape
+    options = Course(model, ("none",), frames=8).options()
+    assert int(options[options.index("--max-model-len") + 1]) > shape[0] * shape[1]
+    assert "--enforce-eager" in options
+    assert "--enforce-eager" not in Course(model, ("none",), gpu=True).options()
+
+
+def test_an_interrupted_run_measures_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Server:
+        url = "http://nowhere"
+
+        def __init__(self, *_: Any) -> None:
+            started.append(self)
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    def give(url: str, load: Load, frames: np.ndarray) -> Answered:
+        if load.requests == course.fewest:  # else it warms up
+            given.append(load.spec)
+        if len(given) == stops_at:
+            raise KeyboardInterrupt
+        return Answered(1.0, (0.5,) * load.requests, 140, 8)
+
+    started: list[Server] = []
+    given: list[str] = []
+    course = Course("mini", ("none", "evs"), at_once=(1,), fewest=5, frames=2, runs=2)
+    monkeypatch.setattr(measuring, "VllmServer", Server)
+    monkeypatch.setattr(measuring, "give", give)
+    monkeypatch.setattr(measuring, "selection_s", lambda *_: 0.0)
+    monkeypatch.setattr(measuring, "_circumstances", dict)
+    file = tmp_path / "rows.jsonl"
+    stops_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        measuring.measure(course, file)
+    stops_at = -1
+    measuring.measure(course, file)
+    assert given == ["none", "evs", "evs", "evs", "none"]
+    measuring.measure(course, file)
+    assert len(started) == 2, "nothing was left to do"
+    assert len(file.read_text().splitlines()) == 4
+
+
+def test_rows_of_a_model_replace_those_that_it_had(tmp_path: Path) -> None:
+    raw, measured = tmp_path / "serving.jsonl.xz", tmp_path / "rows.jsonl"
+    assert read_rows(raw) == {}
+    measured.write_text(json.dumps(row("none", 0, 1.0, model="b")) + "\n")
+    add_rows(measured, raw)
+    measured.write_text(json.dumps(row("none", 0, 1.0)) + "\n")
+    add_rows(measured, raw)
+    measured.write_text(json.dumps(row("none", 0, 3.0)) + "\n")
+    add_rows(measured, raw)
+    assert {name: [each["seconds"] for each in rows] for name, rows in read_rows(raw).items()} == {
+        "b": [1.0],
+        "mini": [3.0],
+    }
+
+
+def test_a_request_is_what_the_server_takes() -> None:
+    url = data_url(np.zeros((3, 8, 8, 3), np.uint8))
+    assert url.startswith("data:video/jpeg;base64,")
+    assert url.count(",") == 3
+    request = body(url, 3, "What?", "evs", 16)
+    assert request["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
+    assert request["extra_body"]["media_io_kwargs"]["video"]["frames_indices"] == [0, 1, 2]
+    assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
