@@ -6,12 +6,7 @@ import base64
 import io
 import json
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,88 +15,13 @@ import pytest
 from PIL import Image
 
 from dycoke_cli import Sampling, read
-from dycoke_cli.runs import remote
+from dycoke_cli.runs import remote_client
+from tests.runs.endpoint import Endpoint, Reply, asked, said, serving
 from tests.runs.pretended import valid
 
 from .harness import Outcome, run_here
 
 MOVE = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
-Reply = tuple[int, dict[str, Any]]
-
-
-@dataclass
-class Endpoint:
-    """A server that notes what it is sent.
-
-    Attributes:
-        reply: from a body to a status and an answer.
-        bodies: of the chat completions.
-        keys: their Authorization headers.
-        most: requests that were there at once.
-    """
-
-    reply: Callable[[dict[str, Any]], Reply]
-    url: str = ""
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    keys: set[str | None] = field(default_factory=set)
-    most: int = 0
-    now: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def answer(self, body: dict[str, Any], key: str | None) -> Reply:
-        with self.lock:
-            self.bodies.append(body)
-            self.keys.add(key)
-            self.now += 1
-            self.most = max(self.most, self.now)
-        try:
-            return self.reply(body)
-        finally:
-            with self.lock:
-                self.now -= 1
-
-
-def asked(body: dict[str, Any]) -> str:
-    return str(body["messages"][-1]["content"][-1]["text"])
-
-
-def said(body: dict[str, Any], text: str | None = None) -> Reply:
-    message = {"role": "assistant", "content": text or f" Of {asked(body)}"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 140, "completion_tokens": 7, "total_tokens": 147}
-    kind = {"object": "chat.completion", "id": "1", "created": 0, "model": body["model"]}
-    return 200, {**kind, "choices": [choice], "usage": usage}
-
-
-@contextmanager
-def serving(reply: Callable[[dict[str, Any]], Reply] = said) -> Iterator[Endpoint]:
-    endpoint = Endpoint(reply)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send(200, {"object": "list", "data": [{"id": "seen", "object": "model"}]})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send(*endpoint.answer(body, self.headers["Authorization"]))
-
-        def send(self, status: int, answer: dict[str, Any]) -> None:
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield endpoint
-        server.shutdown()
 
 
 @pytest.fixture
@@ -148,9 +68,13 @@ def test_frames_and_method_are_sent_and_the_answer_is_a_line(
     assert about["fps"] == pytest.approx(4 / (times[-1] - times[0]))
     assert not about["do_sample_frames"]
     assert line["answer"] == "Of What?"
-    assert line["model"] == {"name": "seen", "server": endpoint.url}
-    assert line["method"] == "evs:retain=0.5"
-    assert line["tokens"] == {"prompt": 140, "generated": 7}
+    assert line["model"] == {"name": "seen", "server": endpoint.url} | dict.fromkeys(
+        ("revision", "dtype", "device")
+    )
+    assert (line["method"]["name"], line["method"]["retain"]) == ("evs", 0.5)
+    tokens = line["tokens"]
+    assert (tokens.pop("prompt"), tokens.pop("generated")) == (140, 7)
+    assert set(tokens.values()) == {None}
     assert line["flops"] is line["bytes"] is line["decode"] is None
 
 
@@ -195,7 +119,7 @@ def test_a_refused_question_fails_and_the_others_are_answered(clips: Path) -> No
 def test_a_run_whose_server_dies_resumes_on_another(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote_client, "RETRIES", 0)
     out = tmp_path / "answers.jsonl"
     questions = ("-q", "Who?", "-q", "What?", "--requests", "1", "--out", out)
 

@@ -15,6 +15,7 @@ from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_vide
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
+from dycoke_cli.cli.server_flags import ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
@@ -51,6 +52,7 @@ def ask(
     generation: flags.Generation,
     cache: options.Cache = False,
     no_server: NoServer = False,
+    server: ServerFlags,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
@@ -59,6 +61,7 @@ def ask(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
+    context: typer.Context,
 ) -> None:
     """Answer questions about a video, or about several together.
 
@@ -76,11 +79,13 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         videos, question = apart([video, *(words or [])])
         each = _check(videos, [*([question] if question else []), *(more or [])])
-        if len(videos) > 1 and (estimate or subtitles is not None):
-            raise UsageError(f"{'--estimate' if estimate else '--subtitles'} takes one video")
+        alone = {"--estimate": estimate, "--subtitles": subtitles, "--server": server.server}
+        if len(videos) > 1 and (flag := next((f for f in alone if alone[f]), None)):
+            raise UsageError(f"{flag} takes one video")
         request = method.applied(
             flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
         )
+        remote = server.chosen(request, options.given(context))
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
@@ -91,7 +96,7 @@ def ask(
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         waiting[:] = [{"video": videos[0], "question": text} for text in asked]
-        note = BUNDLED_NOTE if model.named is None else None
+        note = BUNDLED_NOTE if model.named is None and remote is None else None
         if len(videos) > 1:
             note = f"Asking about {len(videos)} videos together; {each}"
         note = None if quiet else note
@@ -101,15 +106,21 @@ def ask(
         # From here on torch is imported, which takes seconds.
         presenter.stage("start")
         from dycoke_cli.runs.conversation import Conversation, converse
-        from dycoke_cli.server.door import ask_running
 
         conversation = Conversation(
             tuple(videos), asked, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
+            if remote is not None:
+                from dycoke_cli.runs.remote_conversation import converse_remotely
+
+                converse_remotely(conversation, remote, model.model, presenter)
+                return
+            from dycoke_cli.server.door import ask_running
+
             # What was tuned, and a guard, are known here alone.
-            alone = no_server or request.tuned is not None or request.guard is not None
-            cold = "" if alone else ask_running(conversation, presenter)
+            here = no_server or request.tuned is not None or request.guard is not None
+            cold = "" if here else ask_running(conversation, presenter)
             if cold is None:
                 return
             if cold:

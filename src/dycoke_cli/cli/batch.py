@@ -15,7 +15,7 @@ from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
-from dycoke_cli.cli.server_flags import ServerFlags, plan_on
+from dycoke_cli.cli.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.importing import uncollected
@@ -112,6 +112,7 @@ def batch(
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
     server: ServerFlags,
+    requests: Requests = REQUESTS,
     estimate: Estimate = False,
     memory: Memory = None,
     fields: Fields = None,
@@ -142,7 +143,7 @@ def batch(
     request = method.applied(
         flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
     )
-    remote = server.chosen(request.method, options.given(context))
+    remote = server.chosen(request, options.given(context), requests)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
@@ -168,7 +169,10 @@ def batch(
             plan = _plan(request, engine, together, cache)
             answers = engine.chosen()
         else:
-            plan, answers = plan_on(remote, request, model.model), remote
+            from dycoke_cli.runs.remote_run import RemoteEngine
+
+            served = remote.connected(model.model, [request.method] * remote.names_method)
+            plan, answers = served.plan(request), RemoteEngine(served)
         results: Results = lines
         if out is not None:
             results = file = stack.enter_context(open_results(out))

@@ -44,7 +44,7 @@ def answer_parts() -> Mapping[str, Part]:
     return {
         "answer": Part(Answer, needs=("video",)),
         "refusal": Part(Refusal, needs=("video",)),
-        "remote": Part(RemoteAnswer, needs=("video",), without=("compared_to",)),
+        "remote": Part(RemoteAnswer, needs=("video",)),
         "error": _failure("video", "question", *_OF_A_BATCH),
     }
 

@@ -1,53 +1,73 @@
-"""The engine of `--server`: frames are read here, and an OpenAI-compatible server answers."""
+"""A model on an OpenAI-compatible server, which answers in place of one here (`--server`).
+
+Frames are read here and sent as JPEGs; the server drops visual tokens by the method that a request
+names, where it is one that can.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
-import os
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.compression.registry import described, name_of
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.result import Frames, RemoteAnswer, RemoteModel, RemoteSeconds, RemoteTokens
-from dycoke_cli.runs.jobs import Asked, Job
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
+from dycoke_cli.json_schema import from_dict
+from dycoke_cli.request import Request
+from dycoke_cli.result import (
+    Frames,
+    RemoteAnswer,
+    RemoteModel,
+    RemoteSeconds,
+    RemoteTokens,
+    Seconds,
+    Tokens,
+)
+from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
-from dycoke_cli.video import Clip
+from dycoke_cli.unicode import valid
 
-RETRIES = 6
-"""After the first try, with growing pauses, on 429, 5xx and lost connections."""
-TIMEOUT_S = 600.0
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.runs.remote_client import RemoteClient, Reply
+    from dycoke_cli.video import Clip
+
+T = TypeVar("T")
+
 _JPEG_QUALITY = 95
-_POLL_S = 0.2
+_PROBE = "is-this-dycoke"
+"""A method that there isn't: who knows ours says so, others have no idea what is meant."""
+_PROBE_FRAMES, _PROBE_SIZE = 8, 64
 
 
 @dataclass(frozen=True)
 class Server:
-    """An OpenAI-compatible server; called, it is an engine (`runs.run.Engine`).
+    """Which server answers, and how it is asked.
 
     Args:
         url: such as http://localhost:8000/v1.
         key_variable: the environment variable with its key.
         at_once: requests in flight.
-        method: the spec that each request names; None leaves it to the server.
+        names_method: whether requests name their method; else the server has its own.
+        as_images: whether frames are sent as pictures, to servers that take no videos.
 
     Raises:
         UsageError: the URL isn't one, no request may be in flight, or openai isn't installed.
     """
 
     url: str
-    key_variable: str
-    at_once: int
-    method: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    at_once: int = 8
+    names_method: bool = True
+    as_images: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -67,181 +87,275 @@ class Server:
                 f"--server needs the package openai: {how_to_install('server')}"
             ) from error
 
-    def served_model(self, named: str | None) -> str:
-        """The model to ask for: the one that was named, or the only one that is served.
+    def connected(self, named: str | None, methods: Collection[Method]) -> ServedModel:
+        """The model to ask: the one that was named, or the only one that is served.
+
+        Args:
+            named: the model, if any was.
+            methods: that requests will name; none leaves them to the server.
 
         Raises:
-            ModelError: the server can't be reached, or has none or several.
+            ModelError: the server can't be reached, refuses the key, or has no model or several.
+            UsageError: it knows nothing of our methods, and one is asked for.
         """
-        if named is not None:
-            return named
-        import openai
+        from dycoke_cli.runs.remote_client import RemoteClient
 
-        try:
-            models = [model.id for model in self._client().models.list()]
-        except openai.APIError as error:
-            raise self._told(error) from None
-        if len(models) != 1:
+        client = RemoteClient(self.url, self.key_variable)
+        models = client.models()
+        if named is None and len(models) != 1:
+            listed = f" ({', '.join(models)[:200]})" if models else ""
             raise ModelError(
-                f"the server at {self.url} has {len(models)} models ({', '.join(models)[:200]}): "
-                "name one with --model"
+                f"the server at {self.url} lists {len(models)} models{listed}: name one with "
+                "--model"
             )
-        return models[0]
+        model = ServedModel(self, named or models[0], client)
+        compressing = next((method.name for method in methods if method.name != "none"), None)
+        if compressing is not None and self.as_images:
+            raise UsageError(
+                f"--as-images is for servers without our methods: with {compressing}, leave it out"
+            )
+        if methods and not self.as_images and model.knows_methods():
+            return replace(model, tells_method=True)
+        if compressing is not None:
+            raise UsageError(
+                f"the server at {self.url} can't be asked by the method {compressing}: only "
+                "`dycoke serve` can, and vLLM with dycoke-vllm and --trust-request-mm-kwargs"
+            )
+        return model
 
-    def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        """Answer all questions of all jobs.
+
+@dataclass(frozen=True)
+class SentVideo:
+    """Frames as they are sent.
+
+    Args:
+        parts: of a message.
+        about: the frames, for `media_io_kwargs`; None of pictures.
+        frames: for the answer.
+        warnings: about the video.
+        seconds: that reading it took.
+    """
+
+    parts: tuple[dict[str, Any], ...]
+    about: dict[str, Any] | None
+    frames: Frames
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+NO_VIDEO = SentVideo((), None, Frames(0, ()), (), 0.0)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a server has.
+
+    Args:
+        server: that has it.
+        name: of the model there.
+        client: speaks to the server.
+        tells_method: whether requests name their method.
+    """
+
+    server: Server
+    name: str
+    client: RemoteClient
+    tells_method: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of the model, as of one that is here."""
+        return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
+
+    def plan(self, request: Request) -> Plan:
+        """The plan of a request that it answers.
+
+        The address isn't part of what tells answers apart, so that a run resumes on another one.
+        """
+        identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
+        # What was tuned here for another model says nothing of this one.
+        given = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}
+        return Plan(**given, identity=identity)
+
+    def send(self, clip: Clip, seconds: float, mark: str | None = None) -> SentVideo:
+        """A video as it is sent.
+
+        Args:
+            clip: its frames.
+            seconds: that reading them took.
+            mark: makes the video another one for caches; the pictures are the same.
+        """
+        pictures = _jpegs(clip.frames, mark)
+        given = Frames(len(clip.frames), clip.timestamps_s), tuple(clip.warnings), seconds
+        if self.server.as_images:
+            urls = (f"data:image/jpeg;base64,{picture}" for picture in pictures)
+            parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+            return SentVideo(tuple(parts), None, *given)
+        part = _video_part(pictures) | ({} if mark is None else {"uuid": mark})
+        return SentVideo((part,), _about(clip.timestamps_s), *given)
+
+    def ask(
+        self,
+        asked: Asked,
+        video: SentVideo,
+        method: Method | None,
+        options: GenerationOptions,
+        on_text: Callable[[str], None] | None = None,
+    ) -> RemoteAnswer:
+        """Ask a question.
+
+        Args:
+            asked: the question.
+            video: that it is about; `NO_VIDEO` for none.
+            method: that the request names; None leaves it to the server.
+            options: of generation.
+            on_text: see `RemoteClient.ask`.
 
         Raises:
-            ModelError: the server can't be reached, or refuses the key or the model.
+            DycokeError: see `RemoteClient.ask`.
         """
-        client = self._client()
-        waiting: deque[tuple[Read, Asked, str]] = deque()
-        asking: dict[Future[RemoteAnswer], tuple[Job, Asked]] = {}
-        pool = ThreadPoolExecutor(self.at_once, thread_name_prefix="request")
-        try:
-            with ReadAhead(jobs, plan.sampling, plan.limits) as ahead:
-                listener.ready = True
-                while True:
-                    while not listener.stopping and len(waiting) + len(asking) < self.at_once:
-                        read = ahead.take(0 if asking or waiting else _POLL_S)
-                        if read is None:
-                            break
-                        if isinstance(read.clip, DycokeError):
-                            yield from all_failed(read.job, plan, read.clip)
-                            continue
-                        assert read.clip is not None, "a batch asks about videos"
-                        url = _data_url(read.clip)
-                        for asked in read.job.questions:
-                            waiting.append((read, asked, url))
-                    if listener.stopping:
-                        waiting.clear()
-                    while waiting and len(asking) < self.at_once:
-                        read, asked, url = waiting.popleft()
-                        future = pool.submit(self._ask, client, plan, read, asked, url)
-                        asking[future] = read.job, asked
-                    if not asking and (listener.stopping or ahead.ended):
-                        return
-                    for future in wait(asking, _POLL_S, FIRST_COMPLETED).done:
-                        yield _outcome(*asking.pop(future), plan, future)
-        finally:
-            client.close()  # what is in flight ends, too
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _client(self) -> Any:
-        import openai
-
-        key = os.environ.get(self.key_variable) or "none"  # which servers of one's own ignore
-        return openai.OpenAI(api_key=key, base_url=self.url, timeout=TIMEOUT_S, max_retries=RETRIES)
-
-    def _ask(self, client: Any, plan: Plan, read: Read, asked: Asked, url: str) -> RemoteAnswer:
-        import openai
-
-        assert isinstance(read.clip, Clip)
-        options = plan.generation
-        started = time.perf_counter()
-        try:
-            done = client.chat.completions.create(
-                model=plan.model,
-                messages=_messages(asked, url),
-                max_tokens=options.max_new_tokens,
-                temperature=options.temperature,
-                **({} if options.seed is None else {"seed": options.seed}),
-                extra_body=self._extra(read.clip),
-            )
-        except openai.APIError as error:
-            raise self._told(error) from None
-        try:
-            [choice], usage = done.choices, done.usage
-            text, reason = choice.message.content or "", choice.finish_reason
-        except (AttributeError, TypeError, ValueError) as error:  # some other server's page
-            raise ModelError(
-                f"what {self.url} answers isn't a chat completion: check --server"
-            ) from error
+        spec = name_of(method) if method is not None and self.tells_method else None
+        reply = self.client.ask(self._body(asked, video, options, spec), on_text)
+        told = reply.usage.get("dycoke")
+        told = told if isinstance(told, dict) else {}
+        own = told.get("method")
+        if not (isinstance(own, dict) and "name" in own):
+            own = None if method is None else described(method)
+        seed = _count(told.get("seed"))
         return RemoteAnswer(
             question=asked.text,
-            answer=text.strip(),
-            finish_reason="length" if reason == "length" else "stop",
-            seed=options.seed if options.temperature else None,
-            model=RemoteModel(name=str(done.model), server=self.url),
-            method=self.method,
-            frames=Frames(len(read.clip.frames), read.clip.timestamps_s),
-            tokens=RemoteTokens(
-                prompt=getattr(usage, "prompt_tokens", None),
-                generated=getattr(usage, "completion_tokens", None),
-            ),
-            seconds=RemoteSeconds(video_decode=read.seconds, request=time.perf_counter() - started),
-            warnings=tuple(read.clip.warnings),
+            answer=reply.text.strip(),
+            finish_reason="length" if reply.reason == "length" else "stop",
+            seed=(options.seed if seed is None else seed) if options.temperature else None,
+            model=RemoteModel(name=valid(reply.model or self.name), server=self.server.url),
+            method=own,
+            frames=video.frames,
+            tokens=_tokens(reply.usage, told),
+            seconds=_seconds(reply, told, video.seconds),
+            warnings=(*video.warnings, *_sentences(told.get("warnings"))),
         )
 
-    def _extra(self, clip: Clip) -> dict[str, Any]:
-        """What OpenAI's protocol has no place for: about the frames, and the method."""
-        count, times = len(clip.frames), clip.timestamps_s
-        span = times[-1] - times[0] if count > 1 else 0.0
-        # Frame numbers of a video whose rate is theirs: evenly spaced frames keep their times.
-        fps = (count - 1) / span if span > 0 else 1.0
-        about = {
-            "num_frames": -1, "do_sample_frames": False, "fps": fps, "total_num_frames": count,
-            "duration": count / fps, "frames_indices": [*range(count)],
-        }  # fmt: skip
-        extra: dict[str, Any] = {"media_io_kwargs": {"video": about}}
-        if self.method is not None:
-            extra["mm_processor_kwargs"] = {"dycoke": self.method}  # vLLM with our plug-in
-            extra["dycoke"] = {"method": self.method}  # dycoke serve
-        return extra
+    def knows_methods(self) -> bool:
+        """Whether the server compresses as a request says.
 
-    def _told(self, error: Any) -> DycokeError:
-        """What an error of the client means: a ModelError would come of every request."""
-        import openai
+        Raises:
+            ModelError: see `RemoteClient.ask`.
+        """
+        return self.client.refuses(self._probe(_PROBE), _PROBE)
 
-        status = getattr(error, "status_code", None)
-        if isinstance(error, openai.APIConnectionError):
-            return ModelError(
-                f"the server at {self.url} can't be reached: check --server, and that it runs; "
-                "the same command then resumes"
-            )
-        if status in (401, 403):
-            return ModelError(
-                f"the server at {self.url} refuses the key ({status}): set {self.key_variable}, "
-                "or name another variable with --api-key-env"
-            )
-        key = os.environ.get(self.key_variable)
-        said = str(error).replace(key, "…") if key else str(error)
-        said = " ".join(said.split())[:500]
-        if status == 404:
-            return ModelError(f"the server at {self.url} has no such model or path: {said}")
-        if status is not None and status < 500 and status != 429:
-            return UsageError(f"the server refuses the request: {said}")
-        return DycokeError(f"the server gave no answer: {said}")
+    def check(self, method: Method) -> None:
+        """Refuse a method that the server refuses.
 
+        Raises:
+            UsageError: it does.
+            DycokeError: see `RemoteClient.ask`.
+        """
+        if self.tells_method:
+            self.client.ask(self._probe(name_of(method)))
 
-def _outcome(job: Job, asked: Asked, plan: Plan, future: Future[RemoteAnswer]) -> Outcome:
-    error = future.exception()
-    if isinstance(error, ModelError):
-        raise error
-    if error is not None:
-        return failed(job, asked, plan, error)
-    return answered(job, asked, plan, future.result())
+    def _probe(self, spec: str) -> dict[str, Any]:
+        """A small request by some method."""
+        import numpy as np
+
+        frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
+        times = tuple(map(float, range(_PROBE_FRAMES)))
+        part = _video_part(_jpegs(frames, None))
+        video = SentVideo((part,), _about(times), Frames(_PROBE_FRAMES, times), (), 0.0)
+        return self._body(Asked(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
+
+    def _body(
+        self, asked: Asked, video: SentVideo, options: GenerationOptions, spec: str | None
+    ) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if video.about is not None:
+            extra["media_io_kwargs"] = {"video": video.about}
+            if spec is not None:
+                extra["mm_processor_kwargs"] = {"dycoke": spec}  # vLLM with our plug-in
+                extra["dycoke"] = {"method": spec}  # dycoke serve
+        return {
+            "model": self.name,
+            "messages": _messages(asked, video),
+            "max_tokens": options.max_new_tokens,
+            "temperature": options.temperature,
+            **({} if options.seed is None else {"seed": options.seed}),
+            "extra_body": extra,
+        }
 
 
-def _messages(asked: Asked, url: str) -> list[dict[str, Any]]:
+def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
     """The turns: the video is before the first question."""
     turns: list[dict[str, Any]] = []
-    video = [{"type": "video_url", "video_url": {"url": url}}]
     for question, answer in (*asked.history, (asked.text, None)):
-        content = [*([] if turns else video), {"type": "text", "text": question}]
+        content = [*([] if turns else video.parts), {"type": "text", "text": question}]
         turns.append({"role": "user", "content": content})
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
     return turns
 
 
-def _data_url(clip: Clip) -> str:
-    """The frames as JPEGs, in the format of vLLM."""
+def _about(times_s: Sequence[float]) -> dict[str, Any]:
+    """When the frames were, in vLLM's terms: the numbers of frames of a video whose rate is theirs.
+
+    Evenly spaced frames keep their times.
+    """
+    count = len(times_s)
+    span = times_s[-1] - times_s[0] if count > 1 else 0.0
+    fps = (count - 1) / span if span > 0 else 1.0
+    return {
+        "num_frames": -1, "do_sample_frames": False, "fps": fps, "total_num_frames": count,
+        "duration": count / fps, "frames_indices": [*range(count)],
+    }  # fmt: skip
+
+
+def _video_part(pictures: Iterable[str]) -> dict[str, Any]:
+    url = f"data:video/jpeg;base64,{','.join(pictures)}"
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def _jpegs(frames: np.ndarray, mark: str | None) -> list[str]:
+    """Frames `[F, H, W, 3]`, uint8, in base64; a mark is a comment in the first."""
     from PIL import Image
 
     pictures = []
-    for frame in clip.frames:
+    for number, frame in enumerate(frames):
         file = io.BytesIO()
-        Image.fromarray(frame).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        comment = {} if mark is None or number else {"comment": mark}
+        Image.fromarray(frame).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, **comment)
         pictures.append(base64.b64encode(file.getvalue()).decode("ascii"))
-    return f"data:video/jpeg;base64,{','.join(pictures)}"
+    return pictures
+
+
+def _tokens(usage: Mapping[str, Any], told: Mapping[str, Any]) -> RemoteTokens:
+    own = _of(Tokens, told.get("tokens"))
+    counted = {} if own is None else vars(own)
+    generated = _count(usage.get("completion_tokens"))
+    prompt = _count(usage.get("prompt_tokens"))
+    return RemoteTokens(**{**counted, "generated": generated}, prompt=prompt)
+
+
+def _seconds(reply: Reply, told: Mapping[str, Any], video_decode: float) -> RemoteSeconds:
+    own = _of(Seconds, told.get("seconds"))
+    return RemoteSeconds(
+        video_decode=video_decode,
+        request=reply.seconds,
+        vision=own and own.vision,
+        prefill=own and own.prefill,
+        first_token=None if reply.first_s is None else video_decode + reply.first_s,
+        decode=own and own.decode,
+        total=video_decode + reply.seconds,
+    )
+
+
+def _of(kind: type[T], value: Any) -> T | None:
+    """What a server says, where it is of that kind."""
+    with suppress(ValueError):
+        found: T = from_dict(kind, value)
+        return found
+    return None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _sentences(value: Any) -> list[str]:
+    return [valid(one) for one in value if isinstance(one, str)] if isinstance(value, list) else []

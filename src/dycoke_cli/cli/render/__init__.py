@@ -19,7 +19,7 @@ from dycoke_cli.cli.render.console import (
 )
 from dycoke_cli.cli.render.progress import Download, Progress
 from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer, Refusal, RemoteAnswer
 
 __all__ = [
     "Download",
@@ -51,6 +51,14 @@ def statistics(
         more: see `summary`.
     """
     if isinstance(answer, Refusal):
+        return
+    if isinstance(answer, RemoteAnswer):
+        from dycoke_cli.cli.render.served import figures, served_line
+
+        if answer.compared_to is ABSENT and not whole:
+            note(served_line(answer, waited_s, more))
+        else:
+            to_stderr(figures(answer, waited_s))
         return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel, summary

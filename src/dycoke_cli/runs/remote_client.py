@@ -1,0 +1,244 @@
+"""Speaks to an OpenAI-compatible server: the official client, held to limits; errors as sentences.
+
+A server is believed nothing: what it answers may be no JSON, of any size, and never end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import openai
+
+from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.unicode import valid
+
+RETRIES = 6
+"""After the first try, with growing pauses (or what Retry-After says), on 429, 5xx and lost
+connections."""
+TIMEOUT_S = 600.0
+"""Without a word from the server, and for all of a body."""
+MOST_BYTES = 64 * 1024**2
+"""Of a body."""
+_FIRST_RETRIES = 1
+_SAID = 500
+_REFUSED = "invalid_request_error"
+"""What an error in a stream says in place of a status."""
+
+
+class ServerGoneError(ModelError):
+    """The server can't be reached any more."""
+
+
+@dataclass
+class Reply:
+    """What a server answered.
+
+    Args:
+        text: of the answer.
+        reason: why it ended.
+        model: as the server calls it.
+        usage: as it came; empty where there was none.
+        first_s: from the request to the first text, of an answer that was streamed.
+        seconds: from the request to the end.
+    """
+
+    text: str = ""
+    reason: str | None = None
+    model: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    first_s: float | None = None
+    seconds: float = 0.0
+
+
+class RemoteClient:
+    """One server. Used from several threads.
+
+    Args:
+        url: such as http://localhost:8000/v1.
+        key_variable: the environment variable with its key.
+    """
+
+    def __init__(self, url: str, key_variable: str) -> None:
+        self._url, self._variable = url, key_variable
+        key = os.environ.get(key_variable) or "none"  # which servers of one's own ignore
+        self._client = openai.OpenAI(
+            api_key=key,
+            base_url=url,
+            timeout=TIMEOUT_S,
+            max_retries=RETRIES,
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [_limit]}),
+        )
+        self._models: list[str] = []
+
+    def models(self) -> list[str]:
+        """The names of the models that are served; none where the server has no such list.
+
+        Raises:
+            ModelError: it can't be reached, or refuses the key.
+        """
+        client = self._client.with_options(max_retries=_FIRST_RETRIES)
+        try:
+            self._models = [str(model.id) for model in client.models.list()]
+        except (
+            openai.APIConnectionError,
+            openai.AuthenticationError,
+            openai.PermissionDeniedError,
+        ) as error:
+            raise self.told(error) from None
+        except (openai.APIError, AttributeError, TypeError, ValueError):
+            return []
+        return self._models
+
+    def refuses(self, body: dict[str, Any], word: str) -> bool:
+        """Whether the server refuses a request with a sentence that has a word.
+
+        Raises:
+            DycokeError: see `ask`, but for a refusal of the request.
+        """
+        try:
+            self._request(body, None)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return word in str(error)
+        except openai.APIError as error:
+            raise self.told(error) from None
+        return False
+
+    def ask(self, body: dict[str, Any], on_text: Callable[[str], None] | None = None) -> Reply:
+        """Send a chat completion, and wait for the answer.
+
+        Args:
+            body: of the request; its keys that OpenAI's protocol lacks under `extra_body`.
+            on_text: called with the text as it comes, where the server streams.
+
+        Raises:
+            ModelError: the server is gone, refuses the key or the model, or is no such server:
+                that would come of every request.
+            UsageError: it refuses this request.
+            DycokeError: it gave no answer, whatever was tried.
+        """
+        try:
+            return self._request(body, on_text)
+        except openai.APIError as error:
+            raise self.told(error) from None
+        except httpx2.HTTPError as error:  # in the middle of the body
+            raise self._gone() from error
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ModelError(
+                f"what {self._url} answers isn't a chat completion: check --server"
+            ) from error
+
+    def close(self) -> None:
+        """End what is in flight, too."""
+        self._client.close()
+
+    def _request(self, body: dict[str, Any], on_text: Callable[[str], None] | None) -> Reply:
+        reply, began = Reply(), time.perf_counter()
+        if on_text is not None:
+            body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        create = self._client.chat.completions.with_streaming_response.create
+        with create(**body) as response:
+            if "event-stream" in response.headers.get("content-type", ""):
+                self._follow(response.parse(), reply, began, on_text or (lambda text: None))
+            else:
+                _take(json.loads(response.read()), reply)
+        reply.seconds = time.perf_counter() - began
+        if on_text is not None and reply.first_s is None and reply.text:
+            on_text(reply.text)  # it doesn't stream
+        return reply
+
+    def _follow(
+        self, chunks: Any, reply: Reply, began: float, on_text: Callable[[str], None]
+    ) -> None:
+        """Take in an answer as it comes."""
+        for chunk in chunks:
+            reply.model = str(chunk.model or reply.model)
+            if chunk.usage is not None:
+                reply.usage = chunk.usage.model_dump()
+            for choice in chunk.choices:
+                reply.reason = choice.finish_reason or reply.reason
+                if piece := valid(choice.delta.content or ""):
+                    if reply.first_s is None:
+                        reply.first_s = time.perf_counter() - began
+                    reply.text += piece
+                    on_text(piece)
+        if reply.reason is None:
+            raise self._gone()
+
+    def told(self, error: openai.APIError) -> DycokeError:
+        """What an error of the client means."""
+        if isinstance(error.__cause__, DycokeError):
+            return error.__cause__
+        if isinstance(error, openai.APIConnectionError):
+            return self._gone()
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            return ModelError(
+                f"the server at {self._url} refuses the key ({status}): set {self._variable}, "
+                "or name another variable with --api-key-env"
+            )
+        key = os.environ.get(self._variable)
+        said = _message(error)
+        said = " ".join((said.replace(key, "…") if key else said).split())[:_SAID]
+        if status == 404:
+            has = f" (it has {', '.join(self._models)[:200]})" if self._models else ""
+            return ModelError(f"the server at {self._url} has no such model or path{has}: {said}")
+        refused = isinstance(error.body, dict) and error.body.get("type") == _REFUSED
+        if refused if status is None else status < 500 and status != 429:
+            return UsageError(f"the server refuses the request: {said}")
+        return DycokeError(f"the server gave no answer: {said}")
+
+    def _gone(self) -> ServerGoneError:
+        return ServerGoneError(
+            f"the server at {self._url} can't be reached, or has ended: check --server, and that "
+            "it runs"
+        )
+
+
+def _message(error: openai.APIError) -> str:
+    """The sentence in an error's body, or all that is known of it."""
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return said if isinstance(said, str) and said else str(error)
+
+
+def _take(done: Any, reply: Reply) -> None:
+    """Take in an answer that came as a whole.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is something else.
+    """
+    [choice] = done["choices"]
+    reply.text = valid(choice["message"]["content"] or "")
+    reply.reason = choice.get("finish_reason")
+    reply.model = str(done.get("model") or "")
+    usage = done.get("usage")
+    reply.usage = usage if isinstance(usage, dict) else {}
+
+
+class _Limited(httpx2.SyncByteStream):
+    """A body that ends."""
+
+    def __init__(self, body: httpx2.SyncByteStream) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        left, until = MOST_BYTES, time.monotonic() + TIMEOUT_S
+        for piece in self._body:
+            left -= len(piece)
+            if left < 0 or time.monotonic() > until:
+                raise DycokeError("the server gave no answer: what it sends doesn't end")
+            yield piece
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _limit(response: httpx2.Response) -> None:
+    assert isinstance(response.stream, httpx2.SyncByteStream)
+    response.stream = _Limited(response.stream)
