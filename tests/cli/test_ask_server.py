@@ -1,4 +1,4 @@
-"""`dycoke ask --server`: the same answers, JSON and exit codes, from an OpenAI-compatible server."""
+"""`dycoke ask --server`: the same JSON and exit codes, from an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -233,7 +233,8 @@ def test_several_models_have_to_be_named() -> None:
     [
         (("--server", "http://here/v1", "--no-server"), "--no-server is for a model on this"),
         (("--server", "http://here/v1", "--quantize", "int8"), "--quantize is for a model on this"),
-        (("--server", "http://here/v1", "--guard", "0.1"), "--guard"),
+        (("--server", "http://here/v1", "--guard", "0.1"), "--guard is for a model on this"),
+        (("--server", "http://here/v1", "--method", "auto"), "--method auto is for a model on"),
         (("--as-images",), "--as-images is for a server: add --server URL"),
         ((CLIP, "--server", "http://here/v1"), "--server takes one video"),
     ],

@@ -82,10 +82,11 @@ def ask(
         alone = {"--estimate": estimate, "--subtitles": subtitles, "--server": server.server}
         if len(videos) > 1 and (flag := next((f for f in alone if alone[f]), None)):
             raise UsageError(f"{flag} takes one video")
+        server.check(context)
         request = method.applied(
             flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
         )
-        remote = server.chosen(request, options.given(context))
+        remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)

@@ -139,11 +139,12 @@ def batch(
     from dycoke_cli.runs.run import run
 
     engine.check()
+    server.check(context)
     together = engine_flags.batch_size(batch_size)
     request = method.applied(
         flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
     )
-    remote = server.chosen(request, options.given(context), requests)
+    remote = server.chosen(context, request.method)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):

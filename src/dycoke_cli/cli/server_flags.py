@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dycoke_cli.cli import options
+from dycoke_cli.cli.method_flags import AUTO
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
-    from dycoke_cli.request import Request
+    from dycoke_cli.compression.base import Method
     from dycoke_cli.runs.remote import Server
 
 _PANEL = "Server (--server)"
@@ -46,7 +48,7 @@ AsImages = Annotated[
     ),
 ]
 Requests = Annotated[
-    int, typer.Option("--requests", metavar="N", help="In flight.", rich_help_panel=_PANEL)
+    int, typer.Option("--requests", metavar="N", help="Requests in flight.", rich_help_panel=_PANEL)
 ]
 REQUESTS = 8
 
@@ -66,37 +68,49 @@ class ServerFlags:
     api_key_env: KeyVariable = "OPENAI_API_KEY"
     as_images: AsImages = False
 
-    def chosen(
-        self, request: Request, given: set[str], requests: int = 1, *, rows: bool = False
-    ) -> Server | None:
-        """The server that they choose; None is none.
-
-        Args:
-            request: of the command.
-            given: the names of the parameters that were given on the command line.
-            requests: in flight.
-            rows: whether each row of a table names its method; else a method is named where a flag
-                does so.
+    def check(self, context: typer.Context) -> None:
+        """Refuse flags that don't go together.
 
         Raises:
-            UsageError: a value that can't be, or flags that don't go together.
+            UsageError: there are some.
         """
+        given = options.given(context)
         if self.server is None:
             if alone := given & {"api_key_env", "as_images", "requests"}:
                 raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
-            return None
+            return
         if local := [name for name in _LOCAL if name in given]:
             raise UsageError(
                 f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"
             )
-        named = given & {"method", *parameters_of(type(request.method))}
-        if named and request.tuned is not None:
+        if context.params.get("method") == AUTO:
             raise UsageError(
-                "--method auto is for a model on this machine: name a method, or leave --server out"
+                f"--method {AUTO} is for a model on this machine: name a method, or leave it out"
             )
+
+    def chosen(self, context: typer.Context, method: Method | None = None) -> Server | None:
+        """The server that they choose; None is none.
+
+        Args:
+            context: of the command.
+            method: that is named to the server where a flag says anything of it; None where each
+                row of a table names its own.
+
+        Raises:
+            UsageError: a value that can't be.
+        """
+        if self.server is None:
+            return None
         from dycoke_cli.runs.remote import Server
 
-        return Server(self.server, self.api_key_env, requests, rows or bool(named), self.as_images)
+        parts = set() if method is None else {"method", *parameters_of(type(method))}
+        return Server(
+            self.server,
+            self.api_key_env,
+            context.params.get("requests", 1),
+            names_method=method is None or not parts.isdisjoint(options.given(context)),
+            as_images=self.as_images,
+        )
 
 
 def _flag(parameter: str) -> str:
