@@ -337,10 +337,10 @@ def _seconds(reply: Reply, told: Mapping[str, Any], video_decode: float) -> Remo
     return RemoteSeconds(
         video_decode=video_decode,
         request=reply.seconds,
-        vision=own and own.vision,
-        prefill=own and own.prefill,
+        vision=None if own is None else own.vision,
+        prefill=None if own is None else own.prefill,
         first_token=None if reply.first_s is None else video_decode + reply.first_s,
-        decode=own and own.decode,
+        decode=None if own is None else own.decode,
         total=video_decode + reply.seconds,
     )
 

@@ -66,8 +66,8 @@ def figures(answer: RemoteAnswer, waited_s: float) -> Table:
         found = [value(one) for one in (answer, base) if one is not None]
         cells = column(["–" if one is None else unit(one) for one in found])
         if base is not None:
-            known = None not in found
-            cells.append(share(*found) if known else "–")
+            known = [one for one in found if one is not None]
+            cells.append(share(*known) if len(known) == 2 else "–")
         table.add_row(name, *cells)
     if base is None:
         table.add_row("In all", seconds(waited_s))
