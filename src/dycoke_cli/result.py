@@ -212,7 +212,7 @@ class Trace:
         tuple[int, ...] | None,
         Doc(
             "For each visual token the kept one that represents it: itself where it is kept, -1 "
-            "where it was dropped. Null of a method that doesn't merge, or doesn't tell."
+            "where it was dropped. Null of a method that doesn't merge."
         ),
     ]
     steps: Annotated[

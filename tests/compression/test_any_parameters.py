@@ -75,6 +75,11 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
         if selection.features is not None:
             assert selection.features.shape == (len(kept), 4)
             assert bool(selection.features.isfinite().all())
+        if selection.into is not None:
+            into = selection.into.tolist()
+            assert len(into) == frames * per_frame
+            assert all(into[token] == token for token in kept)
+            assert set(into) <= {*kept, -1}
         assert 0 <= method.attended_tokens(len(kept)) <= len(kept)
         again = method.choose(random_given(features))
         assert torch.equal(again.kept, selection.kept)

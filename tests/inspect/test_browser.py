@@ -1,13 +1,7 @@
-"""The pages in a real browser: no errors, steps by keyboard, and the numbers are those of JSON.
-
-Needs the package playwright, and a Chromium: its own (`playwright install chromium`) or the
-system's.
-"""
+"""The pages in a real browser: no errors, steps by keyboard, and the numbers are those of JSON."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,25 +17,16 @@ from dycoke_cli.inspect.inspection import inspect_question, pictures
 from dycoke_cli.inspect.page import as_uris, page
 from dycoke_cli.json_schema import to_dict
 from dycoke_cli.video import Sampling, read
+from tests import browser as browsers
+from tests.browser import browser, numbers_are_of, steps_by_keyboard
 from tests.cli.harness import ROOT
 from tests.documents import example
 
 from .test_page import HOSTILE
 
+__all__ = ["browser"]  # a fixture
+
 pytestmark = [pytest.mark.extended, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except sync_api.Error as error:
-            pytest.skip(f"there is no Chromium: {error}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +45,12 @@ def data() -> dict[str, Any]:
 
 
 def opened(browser: Any, text: str, folder: Path, **settings: Any) -> Any:
-    """The page, opened from disk without a network; an error or a request fails the test."""
+    """The page, opened from disk without a network."""
     file = folder / "page.html"
     file.write_text(text, encoding="utf-8")
-    shown = browser.new_context(offline=True, **settings).new_page()
-    shown.on("console", lambda message: pytest.fail(f"console: {message.text}"))
-    shown.on("pageerror", lambda error: pytest.fail(f"error: {error}"))
-    shown.on("request", lambda request: _only_own(request.url, file))
-    shown.goto(file.as_uri())
-    return shown
-
-
-def _only_own(url: str, file: Path) -> None:
-    assert url == file.as_uri() or url.startswith("data:"), url
-
-
-def said(shown: Any, panel: int) -> dict[str, float]:
-    found = shown.locator("article .step").nth(panel).evaluate("node => ({...node.dataset})")
-    return {name: float(value) for name, value in found.items()}
+    return browsers.opened(
+        browser, file.as_uri(), lambda url: url == file.as_uri(), offline=True, **settings
+    )
 
 
 def test_an_answer_is_stepped_through_by_keyboard(
@@ -86,18 +59,7 @@ def test_an_answer_is_stepped_through_by_keyboard(
     shown = opened(browser, page(data), tmp_path)
     for method in data["inspection"]["methods"]:
         assert all(set(step) >= {"active", "evicted"} for step in method["trace"]["steps"])
-    longest = max(len(m["trace"]["steps"]) for m in data["inspection"]["methods"])
-    for number in range(longest):
-        shown.keyboard.press("ArrowRight")
-        for panel, method in enumerate(data["inspection"]["methods"]):
-            steps = method["trace"]["steps"]
-            step = steps[min(number, len(steps) - 1)]
-            assert said(shown, panel) == {
-                "active": len(step["active"]),
-                "evicted": len(step["evicted"]),
-                "recalled": len(step["recalled"]),
-                "attention": pytest.approx(sum(step["attention"])),
-            }
+    steps_by_keyboard(shown, data["inspection"])
     pressed = shown.locator(".answer button[aria-pressed=true]")
     assert pressed.count() == 2
     shown.keyboard.press("Home")
@@ -108,22 +70,7 @@ def test_an_answer_is_stepped_through_by_keyboard(
 
 def test_the_numbers_are_those_of_json(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
     shown = opened(browser, page(data), tmp_path)
-    rows = shown.locator("#numbers tbody tr").evaluate_all(
-        "rows => rows.map(row => [row.cells[0].textContent, ...[...row.cells].slice(1)"
-        ".map(cell => Number(cell.dataset.value))])"
-    )
-    methods = data["inspection"]["methods"]
-    expected = {
-        "Visual tokens": [m["tokens"]["visual"] for m in methods],
-        "Visual tokens at prefill": [m["tokens"]["visual_kept"] for m in methods],
-        "Tokens evicted in decode": [m["decode"]["tokens_evicted"] for m in methods],
-        "Tokens recalled": [m["decode"]["tokens_recalled"] for m in methods],
-        "Reselections": [m["decode"]["choices_renewed"] for m in methods],
-        "Generated tokens": [m["tokens"]["generated"] for m in methods],
-    }
-    found = {name: values for name, *values in rows}
-    assert {name: found[name] for name in expected} == expected
-    assert len(rows) == 11
+    numbers_are_of(shown, data["inspection"])
 
 
 def test_hostile_text_is_only_text(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:

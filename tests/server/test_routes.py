@@ -61,7 +61,6 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
     assert [one["id"] for one in listed["data"]] == ["mini"]
     assert server.request("GET", "/health")[0] == 200
     for method, path, status in (
-        ("GET", "/", 404),
         ("GET", "/docs", 404),
         ("GET", "/openapi.json", 404),
         ("GET", "/v1/../../etc/passwd", 404),
@@ -72,6 +71,37 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
         assert got == status, path
         assert json.loads(body)["error"]["message"]
         assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_lets_nothing_run_but_its_own(server: Running) -> None:
+    status, headers, body = server.request("GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = headers["content-security-policy"]
+    for rule in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"):
+        assert rule in policy
+    assert "unsafe" not in policy
+    assert policy.removesuffix("; frame-ancestors 'none'") in body.decode()
+
+
+def test_an_inspection_is_of_one_question_about_one_video(server: Running) -> None:
+    part = {"type": "input_video", "input_video": {"data": "AAAA"}}
+    text = {"type": "text", "text": "What?"}
+    answered = {"role": "assistant", "content": "This."}
+    for messages in (
+        [{"role": "user", "content": [text]}],
+        [{"role": "user", "content": [part, part, text]}],
+        [{"role": "user", "content": [part, text]}, answered, {"role": "user", "content": "Why?"}],
+    ):
+        status, _, body = server.request(
+            "POST", "/inspect", json.dumps({"messages": messages}).encode()
+        )
+        assert (status, json.loads(body)["error"]["message"]) == (
+            400, "an inspection is of one question about one video"
+        )  # fmt: skip
+    status, reply = server.ask("What?", dycoke={"against": "none"})
+    assert (status, reply["error"]["message"]) == (400, "dycoke.against is for POST /inspect")
+    kind = {"Content-Type": "text/plain"}
+    assert server.request("POST", "/inspect", body_of("What?"), **kind)[0] == 415
 
 
 def test_errors_say_nothing_of_the_inside(server: Running) -> None:

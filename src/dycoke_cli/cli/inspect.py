@@ -172,9 +172,9 @@ def page_of_question(session: VideoSession, video: str, question: str, request: 
 
 
 def _page(shown: _Shown) -> str:
-    from dycoke_cli.inspect.page import as_uris, page
+    from dycoke_cli.inspect.page import data_of, page
 
-    return page({"inspection": to_dict(shown.inspection), "pictures": as_uris(shown.frames)})
+    return page(data_of(shown.inspection, shown.frames))
 
 
 def _print(shown: _Shown) -> None:

@@ -256,19 +256,6 @@ class Method:
         """
         return Selection(self.select(given.features))
 
-    def merged_into(self, features: torch.Tensor, kept: torch.Tensor) -> torch.Tensor | None:
-        """Where the tokens went that `choose` didn't keep; asked for only to show it.
-
-        Args:
-            features: `[F, N, D]`, float.
-            kept: `[M]`, int64: what was kept of them.
-
-        Returns:
-            `[F*N]`, int64: for each token the kept one that represents it: itself where it is kept;
-            -1 where none does. None where the method doesn't tell.
-        """
-        return None
-
     def merging(self) -> str | None:
         """The name of `select` in reports; None where it has none, or keeps all."""
         return None

@@ -142,7 +142,7 @@ def cover(
 
 def cover_and_merge(
     tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same, with each other token merged into the one that represents it best.
 
     Args: as of `cover`.
@@ -150,7 +150,7 @@ def cover_and_merge(
     Returns:
         `[count]`, int64, ascending, and `[count, D]`, float32 (of float64 tokens float64): the mean
         of a kept token and of those that it represents; ties go to the lower index. Tokens of a
-        window of which nothing is kept are dropped.
+        window of which nothing is kept are dropped. And see `Selection.into`.
     """
     import torch
 
@@ -158,15 +158,15 @@ def cover_and_merge(
     kept = most_covering(alike, count).sort().values.to(tokens.device)
     exact = torch.promote_types(tokens.dtype, torch.float32)
     means = [tokens[:0].to(exact)]
-    first = 0
-    for owner in owners(alike, kept):
+    first, into = 0, [*owners(alike, kept)]
+    for owner in into:
         of_window = tokens[first : first + len(owner)].to(exact)
         own = kept[(kept >= first) & (kept < first + len(owner))]
         # A product, since adding by index has no fixed order on an accelerator.
         belongs = (owner == own[:, None]).to(exact)
         means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
         first += len(owner)
-    return kept, torch.cat(means)
+    return kept, torch.cat(means), torch.cat(into)
 
 
 def owners(alike: list[torch.Tensor], kept: torch.Tensor) -> Iterator[torch.Tensor]:

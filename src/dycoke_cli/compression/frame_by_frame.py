@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, shares
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Given, Need, Selection, into_itself
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ class FrameByFrame(Budgeted):
         assert given.keys is not None, "asked for"
         frames, per_frame = given.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
-        kept, merged = [], []
+        kept, merged, into = [], [], []
         for frame, count in enumerate(counts):
             tokens = wide(given.features[frame])
             of_frame = self.reduced(tokens, given.attention[frame], given.keys[frame], count)
-            kept.append(frame * per_frame + of_frame.kept)
+            first = frame * per_frame
+            kept.append(first + of_frame.kept)
+            at = into_itself(of_frame.kept, per_frame) if of_frame.into is None else of_frame.into
+            into.append(torch.where(at < 0, at, first + at))
             merged.append(tokens[of_frame.kept] if of_frame.features is None else of_frame.features)
-        return Selection(torch.cat(kept), torch.cat(merged))
+        return Selection(torch.cat(kept), torch.cat(merged), torch.cat(into))
 
     def reduced(
         self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int

@@ -55,22 +55,26 @@ class SegmentBySegment(Budgeted):
         assert given.attention is not None, "asked for"
         frames, per_frame = given.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
-        kept, merged = [], []
+        kept, merged, into = [], [], []
         for start, stop in segments_at_cuts(
             given.features, self.segment_threshold, self.min_segments
         ):
             of_segment = slice(start, stop)
-            at, tokens = self.kept_of_segment(
+            at, tokens, at_into = self.kept_of_segment(
                 given.features[of_segment], given.attention[of_segment], counts[of_segment]
             )
-            kept.append(start * per_frame + at)
+            first = start * per_frame
+            into.append(torch.where(at_into < 0, at_into, first + at_into))
+            kept.append(first + at)
             merged.append(tokens)
-        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged), torch.cat(into))
 
     def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Indices `[M]`, in any order, and features `[M, D]` of the tokens kept of one segment.
+
+        And for each of its tokens the one that represents it, `[L*N]`, see `Selection.into`.
 
         Args:
             features: `[L, N, D]`, float.

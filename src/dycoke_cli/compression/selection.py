@@ -64,13 +64,31 @@ class Selection:
         features: `[M, D]`, float: what it reads in their places, where others were merged into
             them; None where they stay what they are. What DeepStack adds behind the first layers
             isn't merged: kept tokens get their own, that of the others is dropped.
+        into: `[F*N]`, int64: for each token the kept one that represents it: itself where it is
+            kept, -1 where none does; of several that it is merged into, the one most like it. None
+            of a method that merges nothing.
     """
 
     kept: torch.Tensor
     features: torch.Tensor | None = None
+    into: torch.Tensor | None = None
 
     @classmethod
-    def in_reading_order(cls, kept: torch.Tensor, features: torch.Tensor) -> Selection:
+    def in_reading_order(
+        cls, kept: torch.Tensor, features: torch.Tensor, into: torch.Tensor | None = None
+    ) -> Selection:
         """That of tokens in any order."""
         order = kept.argsort()
-        return cls(kept[order], features[order])
+        return cls(kept[order], features[order], into)
+
+
+def into_itself(kept: torch.Tensor, tokens: int) -> torch.Tensor:
+    """`[tokens]`, int64: the index of each token that is kept, -1 of each other one.
+
+    Args:
+        kept: `[M]`, int64, in any order.
+        tokens: how many there are.
+    """
+    into = kept.new_full((tokens,), -1)
+    into[kept] = kept
+    return into

@@ -203,9 +203,8 @@ class Attachment:
         call.flat = self._flat
         self.recorder = None
         if self._trace is not None:
-            features = layouts[0][0].grid(prompts.embeddings[0])
-            into = self._method.merged_into(features, selections[0].kept)
-            self.recorder = call.recorder = Recorder(self._trace, selections[0].kept, into)
+            chosen = selections[0]
+            self.recorder = call.recorder = Recorder(self._trace, chosen.kept, chosen.into)
         for sequence, shown, chosen in zip(call.sequences, layouts, selections, strict=True):
             sequence.stats.kept_by_video = kept_of_each(chosen.kept, shown)
         last_only = inputs.last_logits_only or self._chunks.prefix is not None

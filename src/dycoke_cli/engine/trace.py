@@ -136,7 +136,7 @@ class Recorder:
     Args:
         layer: a layer that no other one's selection prunes.
         kept: `[V]`, int64: the visual tokens that the language model read, by `frame*N + position`.
-        merged_into: see `Method.merged_into`.
+        merged_into: see `Selection.into`.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dycoke_cli.errors import UsageError
@@ -82,6 +83,7 @@ def inspect_question(
     question: str,
     methods: Sequence[Method],
     options: GenerationOptions,
+    on_text: Callable[[int, str], None] | None = None,
 ) -> Inspection:
     """Ask a question under several methods, and record what each attended to.
 
@@ -93,6 +95,7 @@ def inspect_question(
         question: plain text.
         methods: which of them are compared.
         options: how to generate.
+        on_text: called with the number of the method and each stretch of its answer.
 
     Raises:
         UsageError: a model that can't be asked that, that no method can be attached to, or that has
@@ -106,8 +109,9 @@ def inspect_question(
     config = loaded.model.get_decoder().config
     layer = traced_layer(config, loaded.method_defaults["prune_layer"], *methods)
     done = []
-    for method in methods:
-        answer = session.ask(question, method, **vars(replace(options, trace=layer)))
+    for number, method in enumerate(methods):
+        told = None if on_text is None else partial(on_text, number)
+        answer = session.ask(question, method, on_text=told, **vars(replace(options, trace=layer)))
         if isinstance(answer, Refusal):
             raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "it was asked for"

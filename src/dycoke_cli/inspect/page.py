@@ -14,38 +14,62 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from dycoke_cli.inspect.inspection import Inspection
+
 PICTURE_PX = 320
+"""The longer side of a frame's picture."""
+_SCRIPTS = ("page.js", "inspection.js", "report.js", "ask.js")
 _QUALITY = 82
 _PLACE = re.compile(r"@(POLICY|STYLE|SCRIPT|DATA)@")
 
 
-def page(data: Mapping[str, Any]) -> str:
+def page(data: Mapping[str, Any], served: bool = False) -> str:
     """The page.
 
     Args:
-        data: either `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each
-            of its frames; or `report`, a `dycoke.eval/1` object with its changes.
+        data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
+            frames (see `data_of`); or `report`, a `dycoke.eval/1` object with its changes; or
+            `server`, what the form of a server's page needs.
+        served: whether it may ask the server that it comes from.
     """
-    style, script = (_read(f"page.{kind}") for kind in ("css", "js"))
-    policy = "; ".join(
+    # No text can end the block: to JSON these are letters like any other.
+    shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
+    parts = {"POLICY": policy(served), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
+    return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
+
+
+def policy(served: bool = False) -> str:
+    """The content security policy of the page.
+
+    Args: as of `page`.
+    """
+    return "; ".join(
         [
             "default-src 'none'",
             "img-src data:",
-            f"style-src '{_digest(style)}'",
-            f"script-src '{_digest(script)}'",
+            f"style-src '{_digest(_style())}'",
+            f"script-src '{_digest(_script())}'",
+            *(["connect-src 'self'"] if served else []),
             "base-uri 'none'",
             "form-action 'none'",
         ]
     )
-    # No text can end the block: to JSON these are letters like any other.
-    shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
-    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "DATA": shown}
-    return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
+
+
+def data_of(inspection: Inspection, frames: Iterable[Image]) -> dict[str, Any]:
+    """The data of an inspection's page.
+
+    Args:
+        inspection: what is shown.
+        frames: a picture for each frame of its grid.
+    """
+    return {"inspection": to_dict(inspection), "pictures": as_uris(frames)}
 
 
 def as_uris(pictures: Iterable[Image]) -> list[str]:
@@ -56,6 +80,14 @@ def as_uris(pictures: Iterable[Image]) -> list[str]:
         picture.convert("RGB").save(file, "JPEG", quality=_QUALITY)
         uris.append("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode())
     return uris
+
+
+def _style() -> str:
+    return _read("page.css")
+
+
+def _script() -> str:
+    return "\n\n".join(map(_read, _SCRIPTS))
 
 
 def _read(name: str) -> str:

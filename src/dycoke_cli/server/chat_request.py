@@ -67,6 +67,7 @@ class ChatRequest:
         generation: how the answer is generated.
         stream: whether the answer is sent while it is generated.
         include_usage: whether a stream ends with the figures.
+        against: the method that is shown beside it, where both are inspected.
     """
 
     videos: tuple[VideoPart, ...]
@@ -77,6 +78,7 @@ class ChatRequest:
     generation: GenerationOptions
     stream: bool
     include_usage: bool
+    against: Method | None = None
 
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
@@ -119,10 +121,11 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
             most_frames,
             bool(videos) and all(video.is_frames for video in videos),
         ),
-        method=_method(given, defaults.method),
+        method=_method(given, "method") or defaults.method,
         generation=_generation(given, defaults.generation),
         stream=_flag(given, "stream"),
         include_usage=_flag(options, "include_usage"),
+        against=_method(given, "against"),
     )
 
 
@@ -238,12 +241,12 @@ def _sampling(given: Mapping[str, Any], default: Sampling, most: int, chosen: bo
     return replace(default, frames=min(default.frames, most))
 
 
-def _method(given: Mapping[str, Any], default: Method) -> Method:
+def _method(given: Mapping[str, Any], name: str) -> Method | None:
     own = _object(given.get("dycoke") or {}, "dycoke")
-    if unknown := own.keys() - {"method"}:
+    if unknown := own.keys() - {"method", "against"}:
         raise Refused(400, f"dycoke takes method, not {', '.join(sorted(unknown))[:200]}")
-    spec = own.get("method")
-    return default if spec is None else parse_spec(_text(spec, "dycoke.method")).create()
+    spec = own.get(name)
+    return None if spec is None else parse_spec(_text(spec, f"dycoke.{name}")).create()
 
 
 def _generation(given: Mapping[str, Any], default: GenerationOptions) -> GenerationOptions:

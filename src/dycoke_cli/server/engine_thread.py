@@ -18,6 +18,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.inspecting import Piece, Shown, inspected
 from dycoke_cli.server.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 _MOST_TOGETHER = 8
 _LOOK_EVERY_S = 1.0
 
-Event = str | Answer | BaseException
-"""A piece of an answer; or what ends it."""
+Event = str | Piece | Answer | Shown | BaseException
+"""A stretch of an answer; or what ends it."""
 
 
 class _LeftError(DycokeError):
@@ -48,6 +49,7 @@ class Task:
         session: of its videos, where it was held.
         send: called in the engine's thread with each piece of the answer, and with what ends it.
         seconds_read: that reading the videos took.
+        shown: whether it is inspected.
         left: set when the client has gone.
     """
 
@@ -57,6 +59,7 @@ class Task:
     session: VideoSession | None
     send: Callable[[Event], None]
     seconds_read: float = 0.0
+    shown: bool = False
     left: threading.Event = field(default_factory=threading.Event)
     since: float = field(default_factory=time.monotonic)
 
@@ -212,7 +215,7 @@ class EngineThread:
                 self._count(answer)
                 task.send(answer)
 
-    def _ask(self, batch: list[Task]) -> list[Answer]:
+    def _ask(self, batch: list[Task]) -> Sequence[Answer | Shown]:
         from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 
         loaded, request = self._model(), batch[0].request
@@ -230,6 +233,10 @@ class EngineThread:
 
         for session in sessions:
             session.on_progress = look
+        if batch[0].shown:
+            shown = inspected(request, sessions[0], batch[0].send)
+            self._held.keep(batch[0].key, sessions[0])
+            return [shown]
         questions = [
             Question(session, task.request.question, task.request.history)
             for session, task in zip(sessions, batch, strict=True)
@@ -258,9 +265,10 @@ class EngineThread:
             cache=self._cache,
         )
 
-    def _count(self, answer: Answer) -> None:
-        self._metrics.add("answers_total", method=answer.method["name"])
-        if not isinstance(answer, Refusal):
-            self._metrics.add("tokens_generated_total", answer.tokens.generated)
-            self._metrics.add("visual_tokens_total", answer.tokens.visual)
-            self._metrics.add("visual_tokens_kept_total", answer.tokens.visual_kept)
+    def _count(self, answer: Answer | Shown) -> None:
+        for one in answer.methods if isinstance(answer, Shown) else [answer]:
+            self._metrics.add("answers_total", method=one.method["name"])
+            if not isinstance(one, Refusal):
+                self._metrics.add("tokens_generated_total", one.tokens.generated)
+                self._metrics.add("visual_tokens_total", one.tokens.visual)
+                self._metrics.add("visual_tokens_kept_total", one.tokens.visual_kept)

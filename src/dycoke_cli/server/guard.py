@@ -15,6 +15,7 @@ KEY = "DYCOKE_API_KEY"
 """The environment variable with the key that requests must bring: it is taken from nowhere else."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/health"
+PAGE = "/"
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -54,7 +55,7 @@ class Guard:
 
         headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
         try:
-            check(headers, self.key, needs_key=scope["path"] != HEALTH)
+            check(headers, self.key, needs_key=scope["path"] not in (HEALTH, PAGE))
         except Refused as reason:
             await reply(counted, reason)
             return

@@ -88,7 +88,7 @@ def make_server(service: Service, address: Address, most_connections: int) -> uv
     """
     config = uvicorn.Config(
         Guard(
-            make_app(service),
+            make_app(service, address.key is not None),
             address.key,
             lambda status: service.metrics.add("requests_total", status=str(status)),
         ),

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from dycoke_cli import request as requests
@@ -20,13 +20,14 @@ from dycoke_cli.result import Answer
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
-from dycoke_cli.server.guard import HEALTH
+from dycoke_cli.server.guard import HEALTH, PAGE
 from dycoke_cli.server.held_videos import HeldVideos
+from dycoke_cli.server.inspecting import HEADERS, MOST_FRAMES, Piece, Shown, checked, shown_page
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import Read, prepare
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import STILL_HERE, Reply, event, models
+from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
 from dycoke_cli.unicode import to_json
 
 _LOOK_EVERY_S = 1.0
@@ -63,22 +64,27 @@ class Service:
     started: int = field(default_factory=lambda: int(time.time()))
 
 
-def make_app(service: Service) -> FastAPI:
-    """The application; who may ask it is for `guard`."""
+def make_app(service: Service, needs_key: bool) -> FastAPI:
+    """The application; who may ask it is for `guard`.
+
+    Args:
+        service: what answers.
+        needs_key: whether a request must bring one.
+    """
     # No pages of its own: they would load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     readers = CapacityLimiter(_READERS)
+    html = shown_page(service.defaults, service.most_frames, service.most_body_bytes, needs_key)
 
-    @app.post("/v1/chat/completions")
-    async def chat(http: Request) -> Response:
+    async def answered(http: Request, kind: type[_Answering]) -> Response:
         with ExitStack() as stack:
             try:
                 length = _declared(http, service.most_body_bytes)
                 stack.enter_context(service.admission.admitted(length))
                 body = await _body(http, service.most_body_bytes, service.body_timeout_s)
-                request = parse(body, service.defaults, service.most_frames)
+                request = kind.read(body, service)
                 del body
-                answering = _Answering(service, request, http)
+                answering = kind(service, request, http)
                 stack.callback(answering.leave)
                 await answering.begin(readers)
                 if not request.stream:
@@ -87,6 +93,18 @@ def make_app(service: Service) -> FastAPI:
             except Exception as error:
                 reason = refused(error)
                 return _json(reason.document, reason.status, reason.headers)
+
+    @app.post("/v1/chat/completions")
+    async def chat(http: Request) -> Response:
+        return await answered(http, _Answering)
+
+    @app.post("/inspect")
+    async def show(http: Request) -> Response:
+        return await answered(http, _Showing)
+
+    @app.get(PAGE)
+    async def front_page() -> Response:
+        return HTMLResponse(html, headers=HEADERS)
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -126,6 +144,8 @@ class _Stream(StreamingResponse):
 class _Answering:
     """One request on its way through the engine."""
 
+    shown: ClassVar[bool] = False
+
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         self._service, self._request, self._http = service, request, http
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -134,11 +154,23 @@ class _Answering:
         self._ended = False
         self._reply = Reply(service.defaults.model)
 
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> ChatRequest:
+        """The request in a body.
+
+        Raises: as of `parse`.
+        """
+        request = parse(body, service.defaults, service.most_frames)
+        if request.against is not None:
+            raise Refused(400, "dycoke.against is for POST /inspect")
+        return request
+
     async def begin(self, readers: CapacityLimiter) -> None:
         """Read the videos, and let the engine have the task."""
         service = self._service
         given = (self._request, service.media, service.held, service.read, self._send)
-        self._task = await run_sync(prepare, *given, limiter=readers)
+        task = await run_sync(prepare, *given, limiter=readers)
+        self._task = replace(task, shown=self.shown)
         if await self._http.is_disconnected():
             raise _gone()
         service.engine.submit(self._task)
@@ -165,7 +197,7 @@ class _Answering:
                 yield self._reply.text(found)
             elif isinstance(found, Answer):
                 yield self._reply.last(found, self._request.include_usage)
-            else:
+            elif isinstance(found, BaseException):
                 yield event(refused(found).document)
 
     def leave(self) -> None:
@@ -180,12 +212,38 @@ class _Answering:
             found = await asyncio.wait_for(self._events.get(), _LOOK_EVERY_S)
         except TimeoutError:
             return None
-        self._ended = not isinstance(found, str)
+        self._ended = not isinstance(found, (str, Piece))
         return found
 
     def _send(self, found: Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: the server ends
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
+
+
+class _Showing(_Answering):
+    """One that is inspected: a stream of pieces of its answers, which ends with the page's data."""
+
+    shown: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> ChatRequest:
+        """See `_Answering.read`."""
+        most = min(service.most_frames, MOST_FRAMES)
+        return checked(parse(body, service.defaults, most))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The pieces, then the data; one that fails ends with the error."""
+        while not self._ended:
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, Piece):
+                yield event(vars(found))
+            elif isinstance(found, Shown):
+                yield await run_sync(event, found.data)  # some are megabytes
+            elif isinstance(found, BaseException):
+                yield event(refused(found).document)
+        yield DONE
 
 
 def _gone() -> Refused:

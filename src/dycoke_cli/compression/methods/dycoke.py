@@ -158,13 +158,6 @@ class DyCoke(Method):
             return super().select(features)
         return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
 
-    def merged_into(self, features: torch.Tensor, kept: torch.Tensor) -> torch.Tensor | None:
-        """The token at the same place in the frame that it was compared with."""
-        if not self.ttm:
-            return None
-        frames, per_frame = features.shape[:2]
-        return ttm.merged_into(kept, frames, per_frame, self.window, self.variant)
-
     def merging(self) -> str | None:
         """TTM, where it is on."""
         return "TTM" if self.ttm else None
@@ -188,9 +181,12 @@ class DyCoke(Method):
 
     def choose(self, given: Given) -> Selection:
         """What stage 1 keeps: the tokens that were encoded, if it was inside the vision tower."""
-        if given.encoded is not None:
-            return Selection(given.encoded)
-        return super().choose(given)
+        kept = self.select(given.features) if given.encoded is None else given.encoded
+        if not self.ttm:
+            return Selection(kept)
+        frames, per_frame = given.features.shape[:2]
+        into = ttm.merged_into(kept, frames, per_frame, self.window, self.variant)
+        return Selection(kept, into=into)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens stage 1 keeps."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
-from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, owners, similarities
+from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
 from dycoke_cli.compression.key_index import KeySelector
 from dycoke_cli.compression.kv_pruning import (
     DP_CACHE,
@@ -24,7 +24,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 PAYS_FROM = 6272
 """Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
@@ -158,17 +158,6 @@ class DyCokePlus(MergingEarly):
         if self.merge_dropped:
             return Selection(*cover_and_merge(tokens, frame, count, self.window))
         return Selection(cover(tokens, frame, count, self.window))
-
-    def merged_into(self, features: torch.Tensor, kept: torch.Tensor) -> torch.Tensor | None:
-        """The kept token that represents it best, in its window."""
-        import torch
-
-        if not self.merge_dropped:
-            return None
-        tokens = features.flatten(0, 1)
-        frame = torch.arange(len(features), device=tokens.device)
-        alike = similarities(tokens, frame.repeat_interleave(features.shape[1]), self.window)
-        return torch.cat([*owners(alike, kept.to(tokens.device))])
 
     def pruning(self) -> Pruning | None:
         """Fresh decode pruning for one sequence, or None where it is off."""

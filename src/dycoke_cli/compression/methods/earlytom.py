@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import FrameMerging, top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Given, Need, Selection, into_itself
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -127,7 +127,7 @@ class EarlyTom(MergingInside):
         for frame, is_between, quota in zip(left, between, quotas, strict=True):
             select = best_of_windows if is_between else top
             kept.append(frame * per_frame + select(given.attention[frame], quota))
-        return Selection(torch.cat(kept))
+        return Selection(torch.cat(kept), into=_into(torch.cat(kept), given))
 
     def _given_layers(self) -> list[int] | None:
         if self.tower_layers is None:
@@ -186,6 +186,15 @@ class EarlyTom(MergingInside):
                     frame += 2
                     spare -= 1
         return torch.stack(merged), rows
+
+
+def _into(kept: torch.Tensor, given: Given) -> torch.Tensor | None:
+    """Of a frame that was merged, the tokens at the same places; None where none was."""
+    if given.merged is None:
+        return None
+    frames, per_frame = given.features.shape[:2]
+    itself = into_itself(kept, frames * per_frame).view(frames, per_frame)
+    return itself[[*given.merged.into]].flatten()
 
 
 def best_of_windows(scores: torch.Tensor, count: int) -> torch.Tensor:

@@ -63,7 +63,7 @@ class FastVID(SegmentBySegment):
 
     def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The salient tokens, and the merged ones of the anchors."""
         import torch
 
@@ -81,15 +81,23 @@ class FastVID(SegmentBySegment):
         tokens = [wide(frame) for frame in features]
         found = [(i * per_frame + at, tokens[i][at]) for i, at in enumerate(salient)]
         quotas = self._quotas(sum(aside), [len(at) for at in others])
-        whole = torch.cat([frame[at] for frame, at in zip(tokens, others, strict=True)])
+        at_others = [i * per_frame + at for i, at in enumerate(others)]
+        flat, everywhere = torch.cat(tokens), torch.cat(at_others)
+        most = torch.full_like(flat[:, 0], -torch.inf)
+        into = torch.full_like(most, -1, dtype=torch.int64)
         for anchor, quota in quotas.items():
             if quota:
-                own = tokens[anchor][others[anchor]]
-                targets = density_peaks(distances(own), quota, min(NEIGHBORS, len(own)))
-                merged = self._merged(own[targets], own if len(quotas) == len(counts) else whole)
-                found.append((anchor * per_frame + others[anchor][targets], merged))
+                own = at_others[anchor]
+                targets = own[density_peaks(distances(flat[own]), quota, min(NEIGHBORS, len(own)))]
+                members = own if len(quotas) == len(counts) else everywhere
+                merged, owner, alike = self._merged(flat[targets], flat[members])
+                found.append((targets, merged))
+                # Of the targets in several anchors, the one most like it.
+                best = alike > most[members]
+                most[members[best]], into[members[best]] = alike[best], targets[owner[best]]
         kept, features_kept = zip(*found, strict=True)
-        return torch.cat(kept), torch.cat(features_kept)
+        into[torch.cat(kept)] = torch.cat(kept)
+        return torch.cat(kept), torch.cat(features_kept), into
 
     def _quotas(self, total: int, room: list[int]) -> dict[int, int]:
         """How many tokens each anchor of a segment keeps, whose frames have room for so many."""
@@ -100,12 +108,18 @@ class FastVID(SegmentBySegment):
                 break
         return quotas
 
-    def _merged(self, targets: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """What becomes of targets `[T, D]`, into which `tokens[n, D]` are merged."""
+    def _merged(
+        self, targets: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What becomes of targets `[T, D]`, into which `tokens[n, D]` are merged; the target of
+        each `[n]`, int64, and how like it is.
+        """
         import torch.nn.functional as F
 
         alike = F.normalize(tokens, dim=-1) @ F.normalize(targets, dim=-1).T
-        mean, members = means(tokens, alike.float().argmax(-1), len(targets))
+        owner = alike.float().argmax(-1)
+        mean, members = means(tokens, owner, len(targets))
         # One that no other is like is its own mean, or an equal target's.
         mean[members == 0] = targets[members == 0]
-        return self.anchor_weight * targets + (1 - self.anchor_weight) * mean
+        merged = self.anchor_weight * targets + (1 - self.anchor_weight) * mean
+        return merged, owner, alike.gather(1, owner[:, None]).flatten()

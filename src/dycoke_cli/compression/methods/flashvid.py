@@ -10,6 +10,7 @@ from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
 from dycoke_cli.compression.segments import SegmentBySegment
+from dycoke_cli.compression.selection import into_itself
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -70,7 +71,7 @@ class FlashVID(SegmentBySegment, SelectingInside):
 
     def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The diverse tokens, and the means of clusters of trees."""
         import torch
 
@@ -85,18 +86,30 @@ class FlashVID(SegmentBySegment, SelectingInside):
             is_rest[frame, positions] = False
             chosen.append(frame * per_frame + positions)
         wanted = sum(counts) - sum(map(len, chosen))
-        trees = self._trees(merged, is_rest, max(wanted, min(sum(counts), int(is_rest.sum()))))
+        trees, roots = self._trees(
+            merged, is_rest, max(wanted, min(sum(counts), int(is_rest.sum())))
+        )
         quotas = in_proportion(wanted, trees.sum(-1).tolist())
+        clustered: list[tuple[torch.Tensor, torch.Tensor]] = []
         for frame, quota in enumerate(quotas):
-            positions = trees[frame].nonzero().flatten()
-            if quota < len(positions):
-                positions = _clustered(merged[frame], positions, quota)
+            members = positions = trees[frame].nonzero().flatten()
+            if quota < len(members):
+                positions, owner = _clustered(merged[frame], members, quota)
+                at = frame * per_frame
+                clustered.append((at + members, torch.where(owner < 0, owner, at + owner)))
             chosen.append(frame * per_frame + positions)
         kept = torch.cat(chosen)
-        return kept, torch.cat(merged)[kept]
+        into = into_itself(kept, len(roots))
+        for members, owner in clustered:
+            into[members] = owner
+        return kept, torch.cat(merged)[kept], into[roots]
 
-    def _trees(self, merged: list[torch.Tensor], is_rest: torch.Tensor, least: int) -> torch.Tensor:
+    def _trees(
+        self, merged: list[torch.Tensor], is_rest: torch.Tensor, least: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Merge links in place, backwards in time; return which tokens are first in a tree.
+
+        And which is the first in the tree of each, `[L*N]`, int64.
 
         Args:
             merged: the tokens of each frame `[N, D]`.
@@ -128,7 +141,11 @@ class FlashVID(SegmentBySegment, SelectingInside):
             sizes[frame - 1] += member @ sizes[frame][children]
         for tokens, size in zip(merged, sizes, strict=True):
             tokens /= size[:, None]
-        return is_rest & ~linked
+        roots = torch.arange(is_rest.numel(), device=is_rest.device).view(is_rest.shape)
+        for frame in range(1, len(merged)):
+            before = roots[frame - 1][parents[frame]]
+            roots[frame] = torch.where(linked[frame], before, roots[frame])
+        return is_rest & ~linked, roots.flatten()
 
 
 def _diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
@@ -148,16 +165,21 @@ def _diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.T
     return chosen
 
 
-def _clustered(tokens: torch.Tensor, positions: torch.Tensor, count: int) -> torch.Tensor:
-    """Replace the centers of clusters in `tokens[N, D]` by the clusters' means; where they are."""
+def _clustered(
+    tokens: torch.Tensor, positions: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Replace the centers of clusters in `tokens[N, D]` by the clusters' means; where they are.
+
+    And where that of each of the positions is, `[n]`, int64.
+    """
     import torch
 
     if not count:
-        return positions[:0]
+        return positions[:0], torch.full_like(positions, -1)
     members = tokens[positions]
     apart = distances(members)
     centers = density_peaks(apart, count, min(NEIGHBORS, count))
     owner = apart[:, centers].argmin(-1)
     owner[centers] = torch.arange(count, device=owner.device)
     tokens[positions[centers]] = means(members, owner, count)[0]
-    return positions[centers]
+    return positions[centers], positions[centers][owner]

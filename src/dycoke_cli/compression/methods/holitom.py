@@ -66,26 +66,32 @@ class HoliTom(MergingInside):
         segments = list(segments_of(alike > self.merge_threshold))
         count = self.kept_tokens(frames, per_frame)
         static = self._static(alike, segments, frames * per_frame - count)
-        groups: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+        groups: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
         for (start, stop), still in zip(segments, static, strict=True):
             if still.any():
                 over_time = torch.stack([wide(f[still]) for f in features[start:stop]]).mean(0)
-                groups.append((start * per_frame + still.nonzero().flatten(), over_time))
+                groups.append(
+                    (start * per_frame + still.nonzero().flatten(), over_time, stop - start)
+                )
             moving = (~still).nonzero().flatten()
-            groups += [(frame * per_frame + moving, None) for frame in range(start, stop)]
+            groups += [(frame * per_frame + moving, None, 1) for frame in range(start, stop)]
         tokens, scores = features.flatten(0, 1), attention.flatten()
         kept, merged = [], []
-        quotas = in_proportion(count, [len(at) for at, _ in groups])
-        for (at, static_tokens), quota in zip(groups, quotas, strict=True):
+        into = torch.full_like(scores, -1, dtype=torch.int64)
+        quotas = in_proportion(count, [len(at) for at, *_ in groups])
+        for (at, static_tokens, length), quota in zip(groups, quotas, strict=True):
             if static_tokens is None:
                 best = at[top(scores[at], quota)]
+                into[best] = best
                 kept.append(best)
                 merged.append(wide(tokens[best]))
             elif quota:
-                centers, clusters = _clustered(static_tokens, quota)
+                centers, clusters, owner = _clustered(static_tokens, quota)
+                for frame in range(length):
+                    into[at + frame * per_frame] = at[centers][owner]
                 kept.append(at[centers])
                 merged.append(clusters)
-        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged))
+        return Selection.in_reading_order(torch.cat(kept), torch.cat(merged), into)
 
     def _static(
         self, alike: torch.Tensor, segments: list[tuple[int, int]], most: int
@@ -143,16 +149,19 @@ def segments_of(still: torch.Tensor) -> Iterator[tuple[int, int]]:
     return reversed(found)
 
 
-def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centers `[count]` among `tokens[n, D]`, and the clusters' merged tokens `[count, D]`."""
+def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Centers `[count]` among `tokens[n, D]`, the clusters' merged tokens `[count, D]`, and the
+    cluster of each token, `[n]`, int64.
+    """
     import torch
 
     apart = distances(tokens)
     centers = density_peaks(apart, count, min(NEIGHBORS, count))
     is_other = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     is_other[centers] = False
-    owner = apart[is_other][:, centers].argmin(-1)
-    mean, members = means(tokens[is_other], owner, count)
+    owner = apart[:, centers].argmin(-1)
+    owner[centers] = torch.arange(count, device=owner.device)
+    mean, members = means(tokens[is_other], owner[is_other], count)
     center = wide(tokens[centers])
     merged = CENTER_WEIGHT * center + (1 - CENTER_WEIGHT) * mean
-    return centers, torch.where(members[:, None] > 0, merged, center)
+    return centers, torch.where(members[:, None] > 0, merged, center), owner

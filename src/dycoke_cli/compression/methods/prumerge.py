@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import evenly
 from dycoke_cli.compression.frame_by_frame import FrameByFrame
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.selection import Selection, into_itself
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -60,17 +60,38 @@ class PruMerge(FrameByFrame):
         cluster = alike.argsort(dim=-1, descending=True, stable=True)
         cluster = cluster[:, : min(max(1, round(CLUSTER * len(tokens))), len(tokens) - 1)]
         merged = tokens[kept] + (weights[cluster, None] * tokens[cluster]).sum(1)
+        into = _into(alike, cluster, kept)
         if with_rest:
             is_rest = torch.ones_like(attention, dtype=torch.bool)
             is_rest[kept] = False
             first = top(attention.masked_fill(~is_rest, -torch.inf), 1)
             kept = torch.cat([kept, first])
             merged = torch.cat([merged, weights[None, is_rest] @ tokens[is_rest]])
-        return Selection.in_reading_order(kept, merged)
+            into[into < 0] = first
+            into[first] = first
+        return Selection.in_reading_order(kept, merged, into)
 
     def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
         """Positions `[count]` of the tokens that others are merged into, by attention `[N]`."""
         return top(attention, count)
+
+
+def _into(alike: torch.Tensor, cluster: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """For each token the kept one most like it among those that it is merged into; -1 of none.
+
+    Args:
+        alike: `[C, N]`, float32: of kept tokens and all.
+        cluster: `[C, n]`, int64: what is merged into each.
+        kept: `[C]`, int64.
+    """
+    import torch
+
+    into = into_itself(kept, alike.shape[1])
+    if len(kept):
+        merged = torch.full_like(alike, -torch.inf).scatter(1, cluster, alike.gather(1, cluster))
+        goes = (into < 0) & (merged.amax(0) > -torch.inf)
+        into[goes] = kept[merged.argmax(0)[goes]]
+    return into
 
 
 @dataclass(frozen=True)

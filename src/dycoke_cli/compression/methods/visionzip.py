@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.frame_by_frame import FrameByFrame
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.selection import Selection, into_itself
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -64,6 +64,7 @@ class VisionZip(FrameByFrame):
         directions = F.normalize(wide(keys), dim=-1)
         owner = (directions[others] @ directions[targets].T).float().argmax(-1)
         merged = tokens[targets] + means(tokens[others], owner, contextual)[0]
-        return Selection.in_reading_order(
-            torch.cat([dominant, targets]), torch.cat([tokens[dominant], merged])
-        )
+        kept = torch.cat([dominant, targets])
+        into = into_itself(kept, len(tokens))
+        into[others] = targets[owner]
+        return Selection.in_reading_order(kept, torch.cat([tokens[dominant], merged]), into)

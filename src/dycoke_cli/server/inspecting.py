@@ -1,0 +1,115 @@
+"""The page of the server, and the inspections that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
+from dycoke_cli.request import Request
+from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.refused import Refused
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.inspect.inspection import Inspected
+
+MOST_FRAMES = 64
+"""Of an inspection, which has a number for every token at every word."""
+_MOST_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the answer under one of the methods that are shown.
+
+    Args:
+        method: its number.
+        text: of the answer.
+    """
+
+    method: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An inspection that is done.
+
+    Args:
+        data: of the page.
+        methods: what each did.
+    """
+
+    data: dict[str, Any]
+    methods: tuple[Inspected, ...]
+
+
+def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: bool) -> str:
+    """The page with the form.
+
+    Args:
+        defaults: of the server.
+        most_frames: of a video.
+        most_bytes: of a request.
+        needs_key: whether a request must bring one; then nothing is said of the model.
+    """
+    most = min(most_frames, MOST_FRAMES)
+    form = {
+        "model": None if needs_key else defaults.model,
+        "methods": [{"name": name, "summary": one.summary} for name, one in METHODS.items()],
+        "method": defaults.method.name,
+        "frames": min(defaults.sampling.frames, most),
+        "most_frames": most,
+        "most_bytes": most_bytes,
+        "needs_key": needs_key,
+    }
+    return page({"server": form}, served=True)
+
+
+HEADERS = {
+    "Content-Security-Policy": f"{policy(served=True)}; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""Of the page. No other page may show it: a click in it would be one of its user."""
+
+
+def checked(request: ChatRequest) -> ChatRequest:
+    """A request whose answers can be inspected.
+
+    Raises:
+        Refused: it isn't one question about one video.
+    """
+    if len(request.videos) != 1 or request.history:
+        raise Refused(400, "an inspection is of one question about one video")
+    generation = request.generation
+    most = min(generation.max_new_tokens, _MOST_TOKENS)
+    return replace(request, stream=True, generation=replace(generation, max_new_tokens=most))
+
+
+def inspected(request: ChatRequest, session: VideoSession, send: Callable[[Piece], None]) -> Shown:
+    """Ask under each method.
+
+    Args:
+        request: a checked one.
+        session: of its video.
+        send: called with the answers as they come.
+
+    Raises:
+        UsageError: see `inspect_question`.
+        OutOfMemoryError: likewise.
+    """
+    from dycoke_cli.inspect.inspection import inspect_question, pictures
+
+    chosen = dict.fromkeys([request.method, *filter(None, [request.against])])
+    found = inspect_question(
+        session,
+        "the video",
+        request.question,
+        [*chosen],
+        request.generation,
+        lambda number, text: send(Piece(number, text)),
+    )
+    return Shown(data_of(found, pictures(session, PICTURE_PX)), found.methods)

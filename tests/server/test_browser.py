@@ -1,0 +1,172 @@
+"""The server's own page in a real browser: a video is asked about, and what happened is shown."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import browser as browsers
+from tests.browser import browser, numbers_are_of, steps_by_keyboard
+from tests.inspect.test_page import HOSTILE
+
+from .pretended import BODY_LIMIT, Running, body_of, running
+from .test_page import ROOT, address, ask_cold
+
+__all__ = ["address", "browser"]  # fixtures
+
+pytestmark = [pytest.mark.extended, pytest.mark.slow]
+
+QUESTION = "What happens in the video?"
+PATIENCE_MS = 120_000
+
+
+def opened(browser: Any, address: str, **settings: Any) -> Any:
+    shown = browsers.opened(
+        browser, f"{address}/", lambda url: url in (f"{address}/", f"{address}/inspect"), **settings
+    )
+    shown.set_default_timeout(PATIENCE_MS)
+    return shown
+
+
+def choose(shown: Any, file: Path | dict[str, Any], question: str = QUESTION) -> None:
+    shown.locator("#file").set_input_files(file)
+    shown.locator("#question").fill(question)
+
+
+def status(shown: Any) -> str:
+    shown.locator("#status.failed").wait_for()
+    return str(shown.locator("#status").text_content())
+
+
+def last_event(body: str) -> dict[str, Any]:
+    *_, event, done = [part for part in body.split("\n\n") if part.startswith("data: ")]
+    assert done == "data: [DONE]"
+    return dict(json.loads(event.removeprefix("data: ")))
+
+
+def test_a_video_is_asked_about_and_the_answer_inspected(browser: Any, address: str) -> None:
+    shown = opened(browser, address)
+    choose(shown, ROOT / "sample_videos" / "turn.mp4")
+    shown.locator("#method").fill("dycoke-plus:retain=0.3")
+    shown.locator("#frames").fill("6")
+    with shown.expect_response("**/inspect") as reply:
+        shown.locator("#question").press("Enter")
+        shown.locator("#result article .answer:not(:empty)").first.wait_for()
+    document = last_event(reply.value.text())
+    inspection = document["inspection"]
+    shown.locator("#numbers td").first.wait_for(state="attached")
+    # The keys step at once: nobody has to leave the field first.
+    steps_by_keyboard(shown, inspection)
+    numbers_are_of(shown, inspection)
+    assert shown.locator("#status").text_content() == ""
+    assert shown.locator("#result > .about").text_content().startswith("turn.mp4 · mini")
+    for spec, method in zip(("dycoke-plus:retain=0.3", "none"), inspection["methods"], strict=True):
+        cold = ask_cold("sample_videos/turn.mp4", QUESTION, "--method", spec, "--frames", "6")
+        assert (method["answer"], method["tokens"]) == (cold["answer"], cold["tokens"])
+    # A second question takes the place of the first, and its keys do nothing twice.
+    shown.locator("#against").fill("")
+    shown.locator("#go").click()
+    shown.locator("#result article").nth(1).wait_for(state="detached")
+    shown.locator("#numbers td").first.wait_for(state="attached")
+    shown.keyboard.press("ArrowRight")
+    assert "Token 1 of" in shown.locator("article .step").first.text_content()
+
+
+def test_a_file_is_dropped(browser: Any, address: str) -> None:
+    shown = opened(browser, address, refused=True)
+    shown.evaluate("""() => {
+      const dropped = new DataTransfer();
+      dropped.items.add(new File(["no video"], "notes.mp4"));
+      document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: dropped, bubbles: true}));
+    }""")
+    assert shown.locator("#chosen").text_content() == "notes.mp4 (0 kB)"
+    shown.locator("#question").fill(QUESTION)
+    shown.locator("#go").click()
+    assert status(shown) == "The video is a text file, not a video: name a video file."
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(browser: Any, address: str, scheme: str) -> None:
+    settings = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    shown = opened(browser, address, **settings)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+    choose(shown, ROOT / "sample_videos" / "turn.mp4")
+    shown.locator("#go").click()
+    shown.locator("#numbers td").first.wait_for(state="attached")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_hostile_text_is_only_text(browser: Any, address: str) -> None:
+    shown = opened(browser, address)
+    events = [
+        {"method": 0, "text": HOSTILE},
+        {"error": {"message": HOSTILE}},
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    stream = {"status": 200, "content_type": "text/event-stream", "body": body}
+    shown.route("**/inspect", lambda route: route.fulfill(**stream))
+    choose(shown, {"name": HOSTILE, "mimeType": "video/mp4", "buffer": b"AAAA"}, HOSTILE)
+    shown.locator("#method").fill(HOSTILE)
+    shown.locator("#go").click()
+    assert status(shown).startswith(HOSTILE)
+    assert shown.locator("#result .answer").first.text_content() == HOSTILE
+    assert shown.locator("#result h2").first.text_content() == HOSTILE
+    # Of a file's name a browser keeps what is behind the last slash.
+    assert HOSTILE.rpartition("/")[2] in shown.locator("#chosen").text_content()
+    assert shown.locator("img").count() == 0
+    assert shown.title() == "dycoke serve"
+
+
+def at(server: Running) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def test_what_is_missing_is_said_before_anything_is_sent(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(monkeypatch, key="secret") as server:
+        shown = opened(browser, at(server))
+        go = shown.locator("#go")
+        go.click()
+        assert status(shown) == "Choose a video first."
+        choose(shown, _file("large.mp4", BODY_LIMIT), "")
+        go.click()
+        assert status(shown) == "Large.mp4 is larger than the 0 MiB that this server takes."
+        choose(shown, _file("small.mp4", 9), "")
+        go.click()
+        assert status(shown) == "Type a question."
+        choose(shown, _file("small.mp4", 9), "What?")
+        go.click()
+        assert status(shown) == "This server needs its API key."
+
+
+def test_a_wrong_key_and_a_full_queue(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch, key="secret", queue=1) as server, ThreadPoolExecutor() as pool:
+        shown = opened(browser, at(server), refused=True)
+        assert "mini" not in shown.content()
+        choose(shown, _file("small.mp4", 9))
+        shown.locator("#key").fill("guess")
+        shown.locator("#go").click()
+        assert status(shown) == "The API key is missing or wrong."
+        server.pretended.gate.clear()
+        body, bearer = body_of("What?"), {"Authorization": "Bearer secret"}
+        waiting = pool.submit(server.request, "POST", "/v1/chat/completions", body, **bearer)
+        while not server.service.admission.active:
+            time.sleep(0.05)
+        shown.locator("#key").fill("secret")
+        shown.locator("#go").click()
+        shown.get_by_text("1 requests wait already; come back in 1 s.").wait_for()
+        server.pretended.gate.set()
+        assert waiting.result()[0] == 200
+        # It is kept nowhere.
+        assert shown.evaluate("localStorage.length + sessionStorage.length") == 0
+        assert shown.context.cookies() == []
+
+
+def _file(name: str, nbytes: int) -> dict[str, Any]:
+    return {"name": name, "mimeType": "video/mp4", "buffer": b"A" * nbytes}
