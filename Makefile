@@ -11,7 +11,8 @@
 # make tables   write the tables of accuracies in README.md and docs from the answers in docs/data
 # make methods  ask those answers anew, of the bundled model: every method on `shapes` at the same budgets
 #               (VIDEOS=60; hours; an interrupted run resumes)
-# make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU; resumes (20 min)
+# make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
+#               where that is installed; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make docs     write docs/cli.md from the code

@@ -1,10 +1,12 @@
 """All that there is for CUDA, in one command: `make gpu`, or `python3 -m benchmarks.gpu [STAGE …]`.
 
 The stages: `tests` runs the tests that need a CUDA device; `speed-32` and `speed-128` answer about
-so many frames with a model of 7 B and random weights. Each runs in a process of its own, for nine
-minutes at most. What is done is kept in `runs/gpu`, for one commit, device and version of the
-libraries: a stage that was interrupted resumes, one that is done isn't run again. It takes torch,
-transformers and pytest, no virtual environment, no decoder and no network: frames are drawn.
+so many frames with a model of 7 B and random weights; `vllm` has vLLM serve that model under load,
+and is skipped where vLLM and the plug-in for it (docs/vllm.md) aren't installed. Each runs in a
+process of its own, for nine minutes at most. What is done is kept in `runs/gpu`, for one commit,
+device and version of the libraries: a stage that was interrupted resumes, one that is done isn't
+run again. It takes torch, transformers and pytest, no virtual environment, no decoder and no
+network: frames are drawn.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import hashlib
 import json
 import multiprocessing
 import platform
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +44,7 @@ CUDA_TESTS = (
     "tests/families/test_elsewhere.py",
 )
 TESTS = "tests.json"
+SERVING, SERVED = "vllm", "done"
 RESUMES = "run it again, and it resumes"
 
 
@@ -55,6 +60,7 @@ class Plan:
         runs: of each configuration, in turn.
         tokens: of an answer.
         tests: arguments of pytest.
+        serving: arguments of `benchmarks.serving`, beside its folder.
         state: folder of what is done.
         pages: folder with speed.md and memory.md.
         seconds: of a stage, at most.
@@ -69,6 +75,7 @@ class Plan:
     runs: int = 3
     tokens: int = 64
     tests: tuple[str, ...] = ("-m", "cuda", "-rs", *CUDA_TESTS)
+    serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write")
     state: Path = ROOT / "runs" / "gpu"
     pages: Path = ROOT / "docs"
     seconds: float = 540.0
@@ -77,8 +84,8 @@ class Plan:
 
     @cached_property
     def stages(self) -> dict[str, int]:
-        """Stage -> number of frames, 0 for the tests."""
-        return {"tests": 0, **{f"speed-{count}": count for count in self.frames}}
+        """Stage -> number of frames, 0 for those that aren't about speed."""
+        return {"tests": 0, **{f"speed-{count}": count for count in self.frames}, SERVING: 0}
 
     @cached_property
     def where(self) -> str:
@@ -89,6 +96,11 @@ class Plan:
             f"Commit {commit} (sources {_sources()}), {name}, torch {torch.__version__}, "
             f"transformers {transformers.__version__}, Python {platform.python_version()}."
         )
+
+    @property
+    def served(self) -> Path:
+        """Folder of what vLLM did here; there is one for each `where`."""
+        return self.state / f"serving-{hashlib.sha256(self.where.encode()).hexdigest()[:8]}"
 
     def course(self) -> Course:
         """Runs the stages of speed, and has what they measured."""
@@ -111,6 +123,9 @@ def run(plan: Plan, wanted: Sequence[str] = ()) -> list[str]:
     for stage in wanted or plan.stages:
         if _done(plan, stage):
             _say(f"{stage}: done before")
+            continue
+        if stage == SERVING and (missing := absent("vllm", "dycoke_vllm")):
+            _say(f"{stage}: skipped, for {sys.executable} has no {missing} (docs/vllm.md)")
             continue
         _say(f"{stage}: begins")
         left = plan.seconds_in_all - (time.monotonic() - begun)
@@ -140,6 +155,8 @@ def write(plan: Plan) -> None:
 
 
 def _done(plan: Plan, stage: str) -> bool:
+    if stage == SERVING:
+        return (plan.served / SERVED).exists()
     if frames := plan.stages[stage]:
         return plan.course().done("gpu", frames, plan.runs, int8=False) is not None
     tests = _tests(plan)
@@ -152,6 +169,8 @@ def _in_time(plan: Plan, stage: str, seconds: float) -> str | None:
         return f"no time was left for it; {RESUMES}"
     if stage == "tests" and find_spec("pytest") is None:
         return f"needs pytest, which isn't installed for {sys.executable}"
+    if stage == SERVING:
+        return _serve(plan, seconds)
     work = _run_tests if stage == "tests" else _measure
     spawned = multiprocessing.get_context("spawn")
     process = spawned.Process(target=work, args=(plan, stage), daemon=True)
@@ -162,6 +181,26 @@ def _in_time(plan: Plan, stage: str, seconds: float) -> str | None:
         process.join()
         return f"stopped after {seconds:.0f} s; {RESUMES}"
     return f"failed with exit code {process.exitcode}" if process.exitcode else None
+
+
+def absent(*packages: str) -> str | None:
+    """The first of some packages that isn't installed."""
+    return next((package for package in packages if find_spec(package) is None), None)
+
+
+def _serve(plan: Plan, seconds: float) -> str | None:
+    """Have vLLM serve; see `_in_time`. Interrupted, it ends its server, too."""
+    command = [sys.executable, "-m", "benchmarks.serving", *plan.serving, "--out", str(plan.served)]
+    with subprocess.Popen(command, cwd=ROOT) as serving:
+        try:
+            code = serving.wait(seconds)
+        except subprocess.TimeoutExpired:
+            serving.send_signal(signal.SIGINT)
+            return f"stopped after {seconds:.0f} s; {RESUMES}"
+    if code:
+        return f"failed with exit code {code}"
+    (plan.served / SERVED).touch()
+    return None
 
 
 def _measure(plan: Plan, stage: str) -> None:

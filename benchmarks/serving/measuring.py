@@ -48,8 +48,8 @@ class Course:
     model: str
     specs: tuple[str, ...]
     at_once: tuple[int, ...] = (1, 8, 32)
-    rounds: int = 2
-    fewest: int = 8
+    rounds: int = 1
+    fewest: int = 24
     frames: int = 32
     tokens: int = 16
     runs: int = 3

@@ -19,6 +19,7 @@ from types import TracebackType
 NAME = "served"
 """Of the model, in requests."""
 START_S = 900.0
+VLLM = (sys.executable, "-m", "vllm.entrypoints.cli.main")
 ON_CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -47,6 +48,7 @@ class VllmServer:
         options: of `vllm serve`.
         environment: beside that of this process.
         port: where it listens.
+        command: another `vllm …`, which is run in the folder.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class VllmServer:
     options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: ON_CPU)
     port: int = field(default_factory=free_port)
+    command: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,11 +82,12 @@ class VllmServer:
         Raises:
             SystemExit: it ended, or doesn't answer in time; its log says why.
         """
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", NAME]
+        serve = [*VLLM, "serve", str(self.folder), "--served-model-name", NAME]
+        serve += ["--host", "127.0.0.1", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *self.options],
+                [*VLLM, *self.command[1:]] if self.command else serve,
+                cwd=self.folder,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -42,6 +42,12 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
+@pytest.fixture(autouse=True)
+def without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine on which vLLM isn't installed, also where it is."""
+    monkeypatch.setattr(gpu, "absent", lambda *packages: packages[0])
+
+
 def file_of_test(folder: Path, does: str) -> str:
     """A file with one test."""
     path = folder / f"test_{len(list(folder.iterdir()))}.py"
@@ -81,7 +87,11 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
         assert f"{plan.where} CUDA tests: 1 passed, 0 failed, 0 skipped." in text
     capfd.readouterr()
     assert run(plan) == []
-    assert capfd.readouterr().err.splitlines() == ["tests: done before", "speed-5: done before"]
+    assert capfd.readouterr().err.splitlines() == [
+        "tests: done before",
+        "speed-5: done before",
+        f"vllm: skipped, for {sys.executable} has no vllm (docs/vllm.md)",
+    ]
 
 
 @pytest.mark.extended
@@ -147,6 +157,48 @@ def test_a_stage_that_takes_too_long_is_stopped(plan: Plan, tmp_path: Path) -> N
     assert run(late, ["tests"]) == ["tests: no time was left for it; run it again, and it resumes"]
 
 
+def test_vllm_is_skipped_where_it_isnt_installed(
+    plan: Plan, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(plan, ["vllm"]) == []
+    assert "vllm: skipped" in capfd.readouterr().err
+    assert not gpu._done(plan, "vllm")
+
+
+@pytest.mark.parametrize(
+    ("does", "failures"),
+    [
+        ("", []),
+        ("sys.exit(3)", ["vllm: failed with exit code 3"]),
+        ("time.sleep(60)", ["vllm: stopped after 2 s; run it again, and it resumes"]),
+    ],
+)
+def test_vllm_serves_where_it_is_installed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, does: str, failures: list[str]
+) -> None:
+    """Something else is run in its place, with its arguments."""
+    monkeypatch.setattr(gpu, "absent", lambda *_: None)
+    program = (
+        "import pathlib, sys, time\n"
+        "out = pathlib.Path(sys.argv[-1])\n"
+        "out.mkdir(parents=True, exist_ok=True)\n"
+        "(out / 'arguments').write_text(' '.join(sys.argv[1:]))\n"
+    )
+    started = subprocess.Popen
+
+    def popen(command: list[str], **options: object) -> object:
+        if command[1:3] == ["-m", "benchmarks.serving"]:  # and not git
+            command = [command[0], "-c", program + does, *command[3:]]
+        return started(command, **options)
+
+    monkeypatch.setattr(gpu.subprocess, "Popen", popen)
+    assert run(replace(plan, seconds=2.0), ["vllm"]) == failures
+    given = (plan.served / "arguments").read_text()
+    assert given == f"--gpu --model llava-onevision-7b --write --out {plan.served}"
+    assert gpu._done(plan, "vllm") == (not failures)
+    assert not gpu._done(replace(plan, commit="other"), "vllm")
+
+
 def test_stages_fit_the_time_they_have() -> None:
     assert Plan().seconds == 9 * 60
     assert Plan().seconds_in_all == 20 * 60
@@ -165,7 +217,7 @@ def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:
     ("arguments", "sentence"),
     [
         ([], "this needs a CUDA device, and torch"),
-        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128"),
+        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm"),
     ],
 )
 def test_without_a_gpu_or_with_a_wrong_stage_nothing_is_run(

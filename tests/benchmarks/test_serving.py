@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.page import ROOT
 from benchmarks.serving import measuring
+from benchmarks.serving.__main__ import PAGE, RAW, SPECS
 from benchmarks.serving.checkpoints import features_of
 from benchmarks.serving.load import Answered, Load, body, data_url, percentile
 from benchmarks.serving.measuring import Course
 from benchmarks.serving.rows import add_rows, read_rows
-from benchmarks.serving.table import cells, circumstances, table
+from benchmarks.serving.table import BASELINE, cells, circumstances, table
 
 
 def row(spec: str, run: int, seconds: float, **other: Any) -> dict[str, Any]:
@@ -131,3 +133,12 @@ def test_a_request_is_what_the_server_takes() -> None:
     assert request["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
     assert request["extra_body"]["media_io_kwargs"]["video"]["frames_indices"] == [0, 1, 2]
     assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
+
+
+def test_the_tables_of_the_page_are_those_of_the_rows() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    models = read_rows(RAW)
+    assert models, f"{RAW.relative_to(ROOT)} has what was measured"
+    for name, rows in models.items():
+        assert f"{table(rows)}\n\n{circumstances(rows)}" in text, name
+        assert {each["spec"] for each in rows} <= {BASELINE, *SPECS}

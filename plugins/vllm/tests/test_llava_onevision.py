@@ -56,6 +56,21 @@ def test_caches_keep_the_methods_apart(served: Served) -> None:
     assert found == [served.expected(one) for one in (*asked, *asked)]
 
 
+def test_the_hash_of_a_video_has_its_method_in_it(served: Served) -> None:
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    processor = MULTIMODAL_REGISTRY.create_processor(served.engine.llm_engine.model_config)
+    video, question = served.questions[0]
+    prompt = engine.token_ids(served.processor, question)
+    hashes = []
+    for spec in ("none", "evs", "coverage", "evs:retain=0.5", "evs"):
+        items = processor.info.parse_mm_data({"video": served.clips[video].frames})
+        made = processor(prompt, items, hf_processor_mm_kwargs={"dycoke": spec})
+        hashes += made["mm_hashes"]["video"]
+    assert hashes[1] == hashes[4]
+    assert len(set(hashes)) == 4
+
+
 def test_an_identifier_of_the_client_keeps_them_apart_too(served: Served) -> None:
     from vllm import SamplingParams
 
