@@ -30,13 +30,17 @@ def test_from_clips_to_auto_to_batch(tmp_path):
     """The way of the page: tune, ask --method auto, batch --guard."""
     questions = tmp_path / "questions.txt"
     questions.write_text(f"{QUESTION}\n")
-    command = ["tune", *CLIPS, "--questions", str(questions), "--out", str(tmp_path / "out")]
+    junk = tmp_path / "junk.mp4"
+    junk.write_text("not a video")
+    clips = [*CLIPS, str(junk)]
+    command = ["tune", *clips, "--questions", str(questions), "--out", str(tmp_path / "out")]
     command += ["--methods", "random", "--retain", "0.1,0.5", "--target", "0.5", "--json"]
     first = run(*command)
     assert first.code == 0, first.err
     report = json.loads(first.out)
-    assert report["videos"]
+    assert len(report["videos"]) == 4
     assert report["settings"] == 2
+    assert any("left out" in each and str(junk) in each for each in report["warnings"])
     assert report["ladder"] == sorted(report["ladder"], key=lambda name: "retain=0.5" in name)
     assert all(
         each["missing"] == videos_needed(each["alpha"]) - 4
@@ -53,6 +57,28 @@ def test_from_clips_to_auto_to_batch(tmp_path):
     for line in map(json.loads, lines):
         assert [step["method"]["name"] for step in line["guard"]["path"]] == ["none"]
         assert any("55 more videos" in warning for warning in line["warnings"])
+    told = run("models", "info", "mini").out
+    assert report["tuned"]["date"] in told
+    assert "tuned" not in json.loads(run("ask", CLIPS[0], QUESTION, "--json").out)
+    plain = [one for one in command if one != "--json"]
+    saved = run(*plain, "--save")
+    assert "answers where no --method is given" in saved.err
+    assert "isn't accuracy" in " ".join(saved.out.split())
+    asked = json.loads(run("ask", CLIPS[0], QUESTION, "--json").out)
+    assert asked["tuned"]["videos"] == 4
+    exported = json.loads(run(*plain, "--export").out)
+    assert exported.keys() == {"dycoke"}
+
+
+@pytest.mark.slow
+def test_questions_that_the_model_cant_be_asked_are_refused(tmp_path):
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Quel jour sommes-nous aujourd'hui, cher ami?\n")
+    command = ["tune", *CLIPS, "--questions", str(questions), "--out", str(tmp_path / "out")]
+    done = run(*command, "--methods", "evs")
+    assert done.code == 2
+    assert "can't be asked any of these questions; give others (--questions)" in done.err
+    assert not tuned.file_of("").parent.exists()
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
         ends[axes] = _draw(axes, rows, lines[model], names, decode, least)
         ticks = _TICKS if alone else _FEW_TICKS
         retention_axis(axes, least, [tick for tick in ticks if tick >= least])
+        axes.set_xlim(1.05 * max([*known, 100]), least)  # a guard may read more than all tokens
         if not alone:
             axes.set_title(_short(model), fontsize=10, color=TEXT_COLOUR, parse_math=False)
     for axes in panels[len(models) :]:

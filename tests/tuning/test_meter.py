@@ -1,0 +1,157 @@
+"""What `dycoke tune` measures: within its minutes, once, and of the videos that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import create
+from dycoke_cli.engine import session
+from dycoke_cli.errors import VideoError
+from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.runs.journal import open_journal
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.tuning import measuring
+from dycoke_cli.tuning.meter import Meter
+from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.tune_journal import FILE, TuneJournal
+from dycoke_cli.tuning.tune_request import Tune
+
+from .test_search import observed
+
+SETTINGS = {f"evs-{n}": create("evs", retain=n / 100) for n in (10, 25, 50)}
+SECONDS = 30
+"""That measuring a setting takes here."""
+
+
+class Told(Listener):
+    """Hears what is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages: list[str] = []
+        self.warnings: list[str] = []
+
+    def stage(self, name: str, *progress: Any, **more: Any) -> None:
+        self.stages.append(name)
+
+    def warning(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+class World:
+    """Videos whose names are their content, a clock that measuring moves on, and what was asked."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.asked = 0.0, list[str]()
+        self.folder, self.told = folder, Told()
+        self.videos = []
+        for name in ("one", "two", "three", "broken", "copy"):
+            path = folder / f"{name}.mp4"
+            path.write_text("one" if name == "copy" else name)
+            self.videos.append(str(path))
+        monkeypatch.setattr(session, "VideoSession", lambda loaded, clip: clip)
+        monkeypatch.setattr(measuring, "Baseline", self.baseline)
+
+    def baseline(self, clip: str, questions: Sequence[str], options: Any) -> Any:
+        observations = [observed(100, 0.0) for _ in questions]
+        self.asked.append(f"{clip} none")
+
+        def compare(method: Method) -> list[Observation]:
+            self.now += SECONDS
+            self.asked.append(f"{clip} {method.parameters()['retain']}")
+            return [observed(10, 0.1) for _ in questions]
+
+        return SimpleNamespace(observations=observations, compare=compare)
+
+    @staticmethod
+    def read(video: str, sampling: Any) -> str:
+        if "broken" in video:
+            raise VideoError(f"{video} isn't a video")
+        return Path(video).stem
+
+    @contextmanager
+    def meter(self, minutes: float) -> Iterator[Meter]:
+        found: Any = SimpleNamespace(describe=lambda: {"name": "mini", "device": "cpu"})
+        decoder: Any = SimpleNamespace(read=self.read)
+        tuning = Tune((*self.videos, "nowhere.mp4"), ("?",), None, BUNDLED, minutes=minutes)
+        loaded: Any = None
+        with open_journal(TuneJournal, self.folder / FILE) as journal:
+            yield Meter(
+                tuning, found, loaded, SETTINGS, journal, decoder, self.told, lambda: self.now
+            )
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def test_the_minutes_are_kept_but_for_the_setting_under_way_and_the_rest_is_told(
+    world: World,
+) -> None:
+    with world.meter(minutes=2) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS)) is not None
+        assert meter.measure(world.videos[1], list(SETTINGS)) is None
+        assert 120 < world.now <= 120 + SECONDS
+        asked = len(world.asked)
+        assert meter.measure(world.videos[2], list(SETTINGS)) is None
+        assert len(world.asked) == asked
+    assert world.told.stages[:4] == [f"tune: {n} min left" for n in (2, 2, 2, 1)]
+    assert world.told.stages[-1] == "tune: 0 min left"
+
+
+def test_the_share_of_the_search_leaves_time_for_the_test(world: World) -> None:
+    with world.meter(minutes=2) as meter:
+        meter.until = 0.5
+        assert meter.measure(world.videos[0], list(SETTINGS)) is not None
+        assert meter.measure(world.videos[1], list(SETTINGS)) is None
+        meter.until = 1.0
+        assert meter.measure(world.videos[1], ["evs-10"]) is not None
+
+
+def test_a_run_that_was_ended_resumes(world: World) -> None:
+    with world.meter(minutes=0.75) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS)) is None
+    before = set(world.asked)
+    world.asked.clear()
+    with world.meter(minutes=20) as meter:
+        found = meter.measure(world.videos[0], list(SETTINGS))
+        assert found is not None
+        assert found.keys() == SETTINGS.keys()
+    assert before == {"one none", "one 0.1", "one 0.25"}
+    # What others are compared with, its distributions, isn't on disk.
+    assert world.asked == ["one none", "one 0.5"]
+    world.asked.clear()
+    with world.meter(minutes=20) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS)) == found
+    assert world.asked == []
+
+
+def test_videos_that_cant_be_read_and_copies_are_named(world: World) -> None:
+    with world.meter(minutes=20) as meter:
+        order = meter.order()
+        assert sorted(Path(video).stem for video in order) == ["broken", "one", "three", "two"]
+        assert meter.measure(world.videos[3], list(SETTINGS)) == {}
+        assert len(meter.left_out) == 3
+    assert world.told.warnings == [
+        f"left out: {world.videos[4]} has the content of {world.videos[0]}",
+        "left out: nowhere.mp4 can't be read",
+        f"left out: {world.videos[3]} isn't a video",
+    ]
+
+
+def test_the_order_has_nothing_to_do_with_names(world: World, tmp_path: Path) -> None:
+    with world.meter(minutes=20) as meter:
+        first = [Path(video).read_text() for video in meter.order()]
+    contents = [Path(video).read_text() for video in world.videos]
+    for video, content in zip(world.videos, reversed(contents), strict=True):
+        Path(video).write_text(content)
+    with world.meter(minutes=20) as meter:
+        assert [Path(video).read_text() for video in meter.order()] == first

@@ -1,0 +1,86 @@
+"""The report of `dycoke tune`: what is said of a choice comes from videos it wasn't chosen by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.registry import create
+from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.guard.bounds import videos_needed
+from dycoke_cli.result import Model
+from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
+from dycoke_cli.tuning.search import Standing
+from dycoke_cli.tuning.tune_request import Tune
+
+from .test_search import observed
+
+MODEL = Model("mini", None, "float32", "cpu")
+TUNE = Tune(("a", "b", "c", "d"), ("?",), None, BUNDLED)
+LUCKY, LARGER = "evs:retain=0.1", "evs:retain=0.5"
+
+
+def found(**changed: Any) -> Search:
+    """A setting that changed nothing on the videos that it won on, and much on the others."""
+    lucky = [{LUCKY: [observed(10, 0.1)], LARGER: [observed(50, 0.1)]}] * 20
+    others = [
+        {LUCKY: [observed(10, 0.1, same=n % 2 == 0)], LARGER: [observed(50, 0.1)]}
+        for n in range(20)
+    ]
+    standings = [Standing(LUCKY, 0.1, 0.1, 1.0, 0.2, 20), Standing(LARGER, 0.5, 0.1, 1.0, 0.3, 20)]
+    fields: dict[str, Any] = {
+        "settings": {LUCKY: create("evs", retain=0.1), LARGER: create("evs", retain=0.5)},
+        "standings": standings,
+        "choice": standings[0],
+        "frontier": [LUCKY, LARGER],
+        "ladder": [LUCKY, LARGER],
+        "chosen_by": lucky,
+        "tested": others,
+        "calibrated_on": others,
+        "complete": True,
+        "baseline": {str(n): [observed(100, 0.0)] for n in range(40)},
+        "left_out": ["left out: x.mp4 can't be read"],
+    }
+    return Search(**fields | changed)
+
+
+def test_the_winners_luck_is_not_in_what_is_said_of_it() -> None:
+    search = found()
+    tuned = tuned_on(search, TUNE)
+    assert tuned.agreement == 0.5  # on the videos that it won on, all
+    low, high = tuned.interval
+    assert low < 0.5 < high < TUNE.target
+    report = report_of(search, TUNE, MODEL, tuned)
+    assert any("it looked better than it is" in sentence for sentence in report.warnings)
+    first = report.rows[0]
+    assert (first.agreement, first.tested, first.chosen) == (1.0, 0.5, True)
+    assert report.warnings[0] == "left out: x.mp4 can't be read"
+
+
+def test_the_guard_rests_on_the_other_videos_alone() -> None:
+    report = report_of(found(), TUNE, MODEL, tuned_on(found(), TUNE))
+    of_95 = [promise for promise in report.guard if not promise.on_average]
+    assert [(one.videos, one.missing) for one in of_95] == [
+        (20, videos_needed(one.alpha) - 20) for one in of_95
+    ]
+    assert len(found().tries) == 20
+
+
+def test_a_choice_that_nothing_was_left_to_test_says_so() -> None:
+    search = found(tested=[], calibrated_on=[])
+    tuned = tuned_on(search, TUNE)
+    assert (tuned.agreement, tuned.interval) == (None, ())
+    warnings = report_of(search, TUNE, MODEL, tuned).warnings
+    assert any("no time was left to test the choice" in sentence for sentence in warnings)
+
+
+@pytest.mark.parametrize("questions", [("?",), ()])
+def test_no_choice_is_the_baseline(questions: tuple[str, ...]) -> None:
+    tuning = Tune(("a", "b", "c", "d"), questions, None, BUNDLED)
+    search = found(choice=None)
+    report = report_of(search, tuning, MODEL, tuned_on(search, tuning))
+    assert report.choice == "none"
+    assert any("so the baseline is chosen" in sentence for sentence in report.warnings)
+    general = any("general questions" in sentence for sentence in report.warnings)
+    assert general == report.general_questions == (not questions)
