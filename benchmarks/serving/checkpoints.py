@@ -12,6 +12,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
 from dycoke_cli.models.random_weights import byte_processor
 
 BUNDLED = "mini"
+ARCHITECTURE = "LlavaOnevisionForConditionalGeneration"
 _TOWER = "vision_tower."
 
 
@@ -34,7 +35,8 @@ def shape_of(name: str, folder: Path) -> Path:
     model = published(name)
     words = model.config["text_config"]["vocab_size"]
     byte_processor(model, words).save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps(model.config), encoding="utf-8")
+    config = model.config | {"architectures": [ARCHITECTURE]}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

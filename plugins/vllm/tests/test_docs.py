@@ -116,4 +116,4 @@ def test_dycoke_itself(place: Path, server: VllmServer) -> None:
         assert run(place, ["bash", "-c", command]).strip() or "--out" in command
     lines = [json.loads(line) for line in (place / "answers.jsonl").read_text().splitlines()]
     assert sorted(Path(line["video"]).name for line in lines) == ["move.mp4", "turn.mp4"]
-    assert all(line["answer"] and line["method"] == "evs" for line in lines)
+    assert all(line["answer"] and line["method"]["name"] == "evs" for line in lines)
