@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -15,7 +15,7 @@ from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_vide
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
-from dycoke_cli.cli.server_flags import ServerFlags
+from dycoke_cli.cli.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
@@ -26,14 +26,6 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-NoServer = Annotated[
-    bool,
-    typer.Option(
-        "--no-server",
-        help="Load the model here, even if a server of yours (`dycoke serve`) has it in memory.",
-        rich_help_panel="Model",
-    ),
-]
 BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
 
 

@@ -15,7 +15,7 @@ from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.method_flags import MethodFlags
 from dycoke_cli.cli.param_flags import speaking_of_flags
-from dycoke_cli.cli.server_flags import REQUESTS, Requests, ServerFlags
+from dycoke_cli.cli.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.importing import uncollected
@@ -111,6 +111,7 @@ def batch(
     method: MethodFlags,
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
+    no_server: NoServer = False,
     server: ServerFlags,
     requests: Requests = REQUESTS,
     estimate: Estimate = False,
@@ -167,8 +168,20 @@ def batch(
         view.stage("start")
         answers: Engine
         if remote is None:
-            plan = _plan(request, engine, together, cache)
-            answers = engine.chosen()
+            # What was tuned, and a guard, are known here alone; several workers are faster.
+            here = no_server or request.tuned is not None or request.guard is not None
+            warm: tuple[Plan, Engine] | str = ""
+            if not here and engine.is_alone:
+                from dycoke_cli.server.warm_batch import open_batch
+
+                with speaking_of_flags():
+                    warm = open_batch(request, given.jobs, together, cache)
+            if isinstance(warm, str):
+                if warm:
+                    view.note(f"Answering without your server: {warm}")
+                plan, answers = _plan(request, engine, together, cache), engine.chosen()
+            else:
+                plan, answers = warm
         else:
             from dycoke_cli.runs.remote_run import RemoteEngine
 

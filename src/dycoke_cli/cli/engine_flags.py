@@ -128,6 +128,11 @@ class EngineFlags:
             if given:
                 raise UsageError(f"{flag} is for a cluster: add --engine ray, or leave it out")
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether one process of this machine answers."""
+        return self.engine == "local" and (self.workers or 1) == 1
+
     def start(self) -> None:
         """Let what answers in processes of its own be imported there; doesn't wait for it."""
         if self.engine == "local" and self.workers is not None and self.workers > 1:

@@ -49,7 +49,7 @@ Background = Annotated[
     typer.Option(
         "--background",
         help="Return when the server answers; it goes on until `dycoke serve stop`, or until "
-        "nobody has asked for --idle seconds (default: 900). `dycoke ask` uses it.",
+        "nobody has asked for --idle seconds (default: 900). `dycoke ask` and `batch` use it.",
         rich_help_panel=_SERVER,
     ),
 ]

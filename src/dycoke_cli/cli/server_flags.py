@@ -52,6 +52,15 @@ Requests = Annotated[
 ]
 REQUESTS = 8
 
+NoServer = Annotated[
+    bool,
+    typer.Option(
+        "--no-server",
+        help="Load the model here, even if a server of yours (`dycoke serve`) has it in memory.",
+        rich_help_panel="Model",
+    ),
+]
+
 # Of flags that are for a model in this process: their parameters.
 _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",

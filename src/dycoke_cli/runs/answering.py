@@ -63,9 +63,13 @@ class Answerer:
     Args:
         loaded: the model.
         plan: how questions are answered.
+
+    Raises:
+        UsageError: it can't be asked with the plan's method.
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
+        check_decoder(loaded.model.get_decoder(), plan.method)
         self._loaded = loaded
         self._cache = VisualCache() if plan.cache else None
         self._plan = plan
@@ -211,9 +215,7 @@ def load_answerer(plan: Plan) -> Answerer:
         ModelError: it can't be loaded.
         UsageError: it can't be asked with that method.
     """
-    loaded = load(plan.model, **asdict(plan.loading))
-    check_decoder(loaded.model.get_decoder(), plan.method)
-    return Answerer(loaded, plan)
+    return Answerer(load(plan.model, **asdict(plan.loading)), plan)
 
 
 def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:

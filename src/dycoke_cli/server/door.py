@@ -24,6 +24,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
@@ -42,13 +43,13 @@ _STARTS_S = 3.0  # a server that doesn't even take the message in that time is s
 
 
 @dataclass(frozen=True)
-class WarmRequest:
-    """A conversation, as it is sent; what it depends on besides must be alike on both sides.
+class Asking:
+    """How questions are asked, as it is sent; what it depends on besides must be alike on both
+    sides.
 
     Args:
         code: which code asks, see `code`.
         cache: the folder of encoded videos, where they are kept.
-        videos: whole paths.
     """
 
     code: str
@@ -58,8 +59,19 @@ class WarmRequest:
     limits: Limits
     method: dict[str, Any]
     generation: GenerationOptions
-    subtitles: str | None
     cache: str | None
+
+
+@dataclass(frozen=True)
+class WarmRequest:
+    """A conversation, as it is sent.
+
+    Args:
+        videos: whole paths.
+    """
+
+    asking: Asking
+    subtitles: str | None
     videos: tuple[str, ...]
     questions: tuple[str, ...]
     compare: bool
@@ -201,12 +213,14 @@ def received(connection: socket.socket) -> Generator[dict[str, Any], None, None]
                 raise ValueError("too deep") from error
 
 
-def _sent(conversation: Conversation) -> WarmRequest:
-    request = conversation.request
-    subtitles = request.subtitles
-    if subtitles is not None and subtitles != AUTO:
-        subtitles = os.path.abspath(subtitles)
-    return WarmRequest(
+def asking(request: Request, cache: bool) -> Asking:
+    """What is sent of a request.
+
+    Args:
+        request: how questions are asked.
+        cache: whether encoded videos are kept on disk.
+    """
+    return Asking(
         code=code(),
         model=model_key(request.model),
         loading=request.loading,
@@ -214,8 +228,18 @@ def _sent(conversation: Conversation) -> WarmRequest:
         limits=request.limits,
         method=described(request.method),
         generation=request.generation,
+        cache=str(cache_folder()) if cache else None,
+    )
+
+
+def _sent(conversation: Conversation) -> WarmRequest:
+    request = conversation.request
+    subtitles = request.subtitles
+    if subtitles is not None and subtitles != AUTO:
+        subtitles = os.path.abspath(subtitles)
+    return WarmRequest(
+        asking=asking(request, conversation.cache),
         subtitles=subtitles,
-        cache=str(cache_folder()) if conversation.cache else None,
         videos=tuple(map(os.path.abspath, conversation.videos)),
         questions=tuple(conversation.questions),
         compare=conversation.compare,

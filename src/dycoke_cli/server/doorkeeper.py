@@ -6,9 +6,10 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.compression.registry import described, restore
@@ -21,6 +22,7 @@ from dycoke_cli.runs.conversation import Conversation, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.door import (
     STOP,
+    Asking,
     WarmRequest,
     code,
     connect,
@@ -31,10 +33,13 @@ from dycoke_cli.server.door import (
     socket_path,
 )
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.warm_batch import WarmBatch
 from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
+
+T = TypeVar("T")
 
 _PATIENCE_S = 10.0  # with a command that doesn't send, or doesn't read
 
@@ -91,21 +96,33 @@ class Doorkeeper:
             if not _is_own(connection):
                 connection.close()
                 return
-            sent = next(received(connection), None)
+            messages = received(connection)
+            sent = next(messages, None)
             if sent == STOP:
                 self._stopping.append(connection)
                 self._stop()
                 return
             with connection:
-                self._hold(connection, sent)
+                self._hold(connection, sent, messages)
         except (OSError, ValueError):
             connection.close()
 
-    def _hold(self, connection: socket.socket, sent: Any) -> None:
+    def _hold(
+        self, connection: socket.socket, sent: Any, messages: Iterator[dict[str, Any]]
+    ) -> None:
         try:
-            conversation = conversation_of(sent, self._defaults)
+            if isinstance(sent, dict) and "batch" in sent:
+                batch, request = understood(WarmBatch, sent["batch"], self._defaults)
+            else:
+                conversation = conversation_of(sent, self._defaults)
         except ColdError as reason:
             connection.sendall(message({"event": "cold", "reason": str(reason)}))
+            return
+        if "batch" in sent:
+            from dycoke_cli.server.held_batch import hold_batch
+
+            cache = batch.asking.cache is not None
+            hold_batch(connection, messages, request, batch.batch_size, cache, self._engine)
             return
         connection.sendall(message({"event": "taken"}))
         over = threading.Event()
@@ -128,42 +145,57 @@ class Doorkeeper:
         return [ready]
 
 
+def understood(kind: type[T], sent: Any, defaults: Request) -> tuple[T, Request]:
+    """What was sent, and how it asks.
+
+    Args:
+        kind: a dataclass with `asking`.
+        sent: its object.
+        defaults: of the server.
+
+    Raises:
+        ColdError: it can't be answered with this model, or by this code.
+    """
+    said = sent.get("asking") if isinstance(sent, dict) else None
+    if not isinstance(said, dict) or said.get("code") != code():
+        raise ColdError("it runs another version of dycoke, or other plug-ins")
+    try:
+        asked: Any = from_dict(kind, sent)
+        asking: Asking = asked.asking
+        method = restore(asking.method)
+    except (ValueError, KeyError, DycokeError) as error:
+        raise ColdError("it doesn't understand the request") from error
+    if asking.model != model_key(defaults.model):
+        raise ColdError(f"it has the model {defaults.model}")
+    if asking.loading != defaults.loading:
+        raise ColdError(f"it has loaded {defaults.model} with other flags")
+    if described(method) != asking.method:
+        raise ColdError("a plug-in has changed since it began")
+    if asking.cache not in (None, str(cache_folder())):
+        raise ColdError("it has another cache folder")
+    return asked, Request(
+        model=defaults.model,
+        loading=asking.loading,
+        sampling=asking.sampling,
+        method=method,
+        generation=asking.generation,
+        limits=asking.limits,
+    )
+
+
 def conversation_of(sent: Any, defaults: Request) -> Conversation:
     """The conversation that was sent.
 
     Raises:
         ColdError: it can't be held with this model, or by this code.
     """
-    if not isinstance(sent, dict) or sent.get("code") != code():
-        raise ColdError("it runs another version of dycoke, or other plug-ins")
-    try:
-        asked: WarmRequest = from_dict(WarmRequest, sent)
-        method = restore(asked.method)
-    except (ValueError, KeyError, DycokeError) as error:
-        raise ColdError("it doesn't understand the request") from error
-    if asked.model != model_key(defaults.model):
-        raise ColdError(f"it has the model {defaults.model}")
-    if asked.loading != defaults.loading:
-        raise ColdError(f"it has loaded {defaults.model} with other flags")
-    if described(method) != asked.method:
-        raise ColdError("a plug-in has changed since it began")
-    if asked.cache not in (None, str(cache_folder())):
-        raise ColdError("it has another cache folder")
-    request = Request(
-        model=defaults.model,
-        loading=asked.loading,
-        sampling=asked.sampling,
-        method=method,
-        generation=asked.generation,
-        subtitles=asked.subtitles,
-        limits=asked.limits,
-    )
+    asked, request = understood(WarmRequest, sent, defaults)
     return Conversation(
         asked.videos,
         [*asked.questions],
-        request,
+        replace(request, subtitles=asked.subtitles),
         compare=asked.compare,
-        cache=asked.cache is not None,
+        cache=asked.asking.cache is not None,
         follow_up=asked.follow_up,
     )
 

@@ -10,9 +10,11 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.result import Answer, Refusal
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video import Clip
+
+T = TypeVar("T")
 
 _MOST_TOGETHER = 8
 _LOOK_EVERY_S = 1.0
@@ -103,6 +107,7 @@ class EngineThread:
         self._news = threading.Condition()
         self._stopping = False
         self._busy, self._busy_since = False, time.monotonic()
+        self._holding = 0
         self._current: Sequence[Task] = ()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         metrics.set("model_loaded", 1)
@@ -117,6 +122,31 @@ class EngineThread:
             self._waiting.append(task)
             self._news.notify()
 
+    def call(self, work: Callable[[LoadedModel], T]) -> T:
+        """Have a function called with the model, when it is its turn; wait for what it returns."""
+        done: Future[T] = Future()
+
+        def run(loaded: LoadedModel) -> None:
+            try:
+                done.set_result(work(loaded))
+            except BaseException as error:
+                done.set_exception(error)
+
+        self.submit(run)
+        return done.result()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block it has something to do, even while nothing is in its thread."""
+        with self._news:
+            self._holding += 1
+        try:
+            yield
+        finally:
+            with self._news:
+                self._holding -= 1
+                self._busy_since = time.monotonic()
+
     def stop(self) -> None:
         """End what is under way, and the thread."""
         with self._news:
@@ -130,7 +160,7 @@ class EngineThread:
     def idle_s(self) -> float:
         """Seconds since it last had something to do; 0 while it has."""
         with self._news:
-            if self._waiting or self._busy:
+            if self._waiting or self._busy or self._holding:
                 return 0.0
             return time.monotonic() - self._busy_since
 
