@@ -1,9 +1,10 @@
 """The evidence of docs/tune.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
 
 `python -m benchmarks.tune` asks what isn't answered yet (an interrupted run resumes) and writes
-`docs/data/tune-MODEL.jsonl.xz`; `--export` writes what an interrupted run has. `--model` and
-`--name` measure another checkpoint of that world. `--report` makes the tables of docs/data, without
-a model; `--write` puts them into docs/tune.md.
+`docs/data/tune-MODEL.jsonl.xz`, of `--split test` `tune-MODEL-test.jsonl.xz`; `--export` writes
+what an interrupted run has. `--model` and `--name` measure another checkpoint of that world.
+`--report` makes the tables of docs/data, without a model; `--write` puts them and the picture into
+docs/tune.md.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import ROOT, put
-from benchmarks.raw_answers import DATA, SUFFIX
-from benchmarks.tune_tables import tables
+from benchmarks.raw_answers import DATA
+from benchmarks.tune_plot import guard_figure
+from benchmarks.tune_tables import TABLE, file_of, points_of, tables
+from dycoke_cli.cli.plotting import write_figure
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.specs import Spec, parse_specs
@@ -32,7 +35,6 @@ from dycoke_cli.tuning.tune_journal import FILE, TuneJournal, key_of
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/tune")
-TABLE = "tune"
 DTYPE = "float32"
 LADDERS = {
     "dycoke": ("dycoke",),
@@ -43,18 +45,23 @@ LADDERS = {
 GUARDED = ("none", *(spec for ladder in LADDERS.values() for spec in ladder))
 OTHERS = ("dycoke:prune_layer=3", "evs:retain=0.25", "evs:retain=0.1", "random:retain=0.25")
 """With those of the guards, the rows of the table `whole`, so that their test accuracy is known."""
-TUNED = 24
+LARGE = "dycoke-plus:retain=0.5"
+"""Its test accuracy is known of the test videos alone that are asked here."""
+TUNED = 60
 """Videos that all settings are measured on; the guards' alone on those behind them."""
+VIDEOS: dict[Split, int] = {"validation": 200, "test": 60}
 
 
-def specs_of(number: int) -> list[Spec]:
+def specs_of(split: Split, number: int) -> list[Spec]:
     """The settings that a video is asked with, the baseline first."""
-    return parse_specs(",".join((*GUARDED, *OTHERS) if number < TUNED else GUARDED))
+    if split == "test":
+        return parse_specs(",".join((*GUARDED, LARGE)))
+    return parse_specs(",".join((*GUARDED, *((*OTHERS, LARGE) if number < TUNED else ()))))
 
 
-def questions() -> dict[str, list[Item]]:
-    """The questions of the validation split by video, without follow-up questions."""
-    items = open_dataset("shapes").items("validation")
+def questions(split: Split) -> dict[str, list[Item]]:
+    """The questions of a split by video, without follow-up questions."""
+    items = open_dataset("shapes").items(split)
     return grouped((item for item in items if not item.history), lambda item: item.video)
 
 
@@ -69,10 +76,10 @@ def ask(arguments: argparse.Namespace) -> None:
     loaded = load(arguments.model, **asdict(loading))
     dataset = open_dataset("shapes")
     with open_journal(TuneJournal, arguments.out / arguments.name / FILE) as journal:
-        for number, (video, items) in enumerate(questions().items()):
-            if number >= arguments.videos:
+        for number, (video, items) in enumerate(questions(arguments.split).items()):
+            if number >= (arguments.videos or VIDEOS[arguments.split]):
                 return
-            specs = specs_of(number)
+            specs = specs_of(arguments.split, number)
             if all(journal.get(key_of({"video": video, "row": s.text})) for s in specs):
                 continue
             print(f"{arguments.name}: {video}, {number + 1}", file=sys.stderr)
@@ -88,25 +95,26 @@ def ask(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> Path:
-    """Write the answers of all videos whose settings are all answered."""
+    """Write the answers of all videos that every budget of the guards was asked about."""
     journal = TuneJournal(arguments.out / arguments.name / FILE)
-    path = arguments.data / f"{TABLE}-{arguments.name}{SUFFIX}"
-    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _lines(journal))
+    path = file_of(arguments.data, arguments.name, arguments.split)
+    lines = _lines(journal, arguments.split)
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
     return path
 
 
-def _lines(journal: TuneJournal) -> Iterator[dict[str, Any]]:
-    yield {"table": TABLE, "benchmark": "shapes", "split": "validation", "commit": running_commit()}
-    for number, (video, items) in enumerate(questions().items()):
+def _lines(journal: TuneJournal, split: Split) -> Iterator[dict[str, Any]]:
+    yield {"table": TABLE, "benchmark": "shapes", "split": split, "commit": running_commit()}
+    for number, (video, items) in enumerate(questions(split).items()):
         rows = {
             spec.text: journal.get(key_of({"video": video, "row": spec.text}))
-            for spec in specs_of(number)
+            for spec in specs_of(split, number)
         }
-        if not all(rows.values()):
+        if not all(rows[row] for row in GUARDED):
             continue
         for row, observations in rows.items():
-            for item, observation in zip(items, observations or (), strict=True):
+            for item, observation in zip(items, observations or (), strict=bool(observations)):
                 line = {"video": video, "item": item.id, "row": row, **to_dict(observation)}
                 del line["question"]
                 yield line
@@ -119,7 +127,8 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
-    parser.add_argument("--videos", type=int, default=200, help="of the split (200)")
+    parser.add_argument("--split", choices=VIDEOS, default="validation", help="(validation)")
+    parser.add_argument("--videos", type=int, help="of the split (200, of test 60)")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of exported answers")
     parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
     parser.add_argument("--report", action="store_true", help="make the tables of --data")
@@ -131,6 +140,9 @@ def main() -> None:
                 put(text, name, ROOT / "docs" / "tune.md")
             else:
                 print(f"{name}\n\n{text}\n")
+        if arguments.write:
+            figure = guard_figure(points_of(arguments.data, arguments.name, LADDERS))
+            write_figure(figure, ROOT / "docs" / f"{TABLE}-{arguments.name}.png")
         return
     try:
         if not arguments.export:

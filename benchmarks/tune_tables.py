@@ -6,14 +6,15 @@ import json
 import lzma
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from benchmarks.raw_answers import SUFFIX, read_answers
+from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.guard.calibration import Try, calibrate, kept, loss
+from dycoke_cli.guard.calibration import THRESHOLDS, Try, calibrated, kept, loss
 from dycoke_cli.json_schema import from_dict
 from dycoke_cli.tuning.observation import Observation
 from dycoke_cli.tuning.search import choose, halve, standing
@@ -21,12 +22,13 @@ from dycoke_cli.tuning.search import choose, halve, standing
 BASELINE = "none"
 TUNE_DRAWS, GUARD_DRAWS = 50, 100
 SIZES = (10, 20, 40)
-GUARD_SIZES = (30, 40, 60, 120)
+GUARD_SIZES = (60, 120)
 TARGETS = (0.85, 0.9, 0.95, 0.98)
 ALPHAS = (0.05, 0.1)
 NEAR = 0.02
-LEFT = 10
+LEFT = 20
 """Videos that a draw of the guard must leave to check it on."""
+TABLE = "tune"
 SIGNALS = {
     "least_probability": "smallest probability of a token",
     "least_margin": "smallest margin between the two likeliest tokens",
@@ -46,13 +48,19 @@ Videos = Mapping[str, Mapping[str, Sequence[Asked]]]
 """By video, then by row."""
 
 
+def file_of(data: Path, name: str, split: Split) -> Path:
+    """The file of a model's answers."""
+    return data / f"{TABLE}-{name}{'-test' if split == 'test' else ''}{SUFFIX}"
+
+
 def read(path: Path) -> Videos:
-    """The answers of a file of `benchmarks.tune`."""
+    """The answers of a file of `benchmarks.tune`; none where there is no file."""
     dataset = open_dataset("shapes")
-    items = {item.id: item for item in dataset.items("validation")}
     found: dict[str, dict[str, list[Asked]]] = defaultdict(lambda: defaultdict(list))
+    if not path.exists():
+        return found
     with lzma.open(path, "rt", encoding="utf-8") as lines:
-        next(lines)
+        items = {item.id: item for item in dataset.items(json.loads(next(lines))["split"])}
         for line in map(json.loads, lines):
             item = items[line.pop("item")]
             video, row = line.pop("video"), line.pop("row")
@@ -64,18 +72,25 @@ def read(path: Path) -> Videos:
 
 def tables(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The tables of a model, by the names of their places in the page."""
-    videos = read(data / f"tune-{name}{SUFFIX}")
+    videos, test = read(file_of(data, name, "validation")), read(file_of(data, name, "test"))
+    whole = data / name / f"whole{SUFFIX}"
+    guards = list(_guards(videos, test, ladders))
     return {
-        f"tune-{name}": _tune(videos, data / name / f"whole{SUFFIX}"),
-        f"guard-{name}": _guards(videos, ladders),
-        f"signals-{name}": _signals(videos, ladders),
+        **({f"tune-{name}": _tune(videos, test, whole)} if whole.exists() else {}),
+        f"guard-{name}": _guard_table(videos, test, guards),
+        f"fixed-{name}": _fixed_table(videos),
+        f"signals-{name}": signals(videos, ladders),
     }
 
 
-def _tune(videos: Videos, whole: Path) -> str:
+def _tune(videos: Videos, test: Videos, whole: Path) -> str:
     """How good the choices of random draws are on the test split."""
     raw = read_answers(whole)
     accuracy = {row: fmean(one.right for one in said.values()) for row, said in raw.answers.items()}
+    full = accuracy[BASELINE]
+    partly = {row for rows in test.values() for row in rows} - accuracy.keys()
+    for row in partly:
+        accuracy[row] = full + _right(test, row) - _right(test, BASELINE)
     most = max(len(rows) for rows in videos.values())
     tuned = {v: rows for v, rows in videos.items() if len(rows) == most}
     settings = [row for row in next(iter(tuned.values())) if row != BASELINE and row in accuracy]
@@ -83,7 +98,6 @@ def _tune(videos: Videos, whole: Path) -> str:
         {row: [one.observation for one in rows[row]] for row in rows} for rows in tuned.values()
     ]
     costs = {row: standing(row, every).cost for row in settings} | {BASELINE: 1.0}
-    full = accuracy[BASELINE]
     best = min((row for row in costs if accuracy[row] >= full - NEAR), key=lambda row: costs[row])
     lines = [
         "| videos | target | within 2 points | accuracy − full, points | tokens read | more than "
@@ -117,7 +131,28 @@ def _tune(videos: Videos, whole: Path) -> str:
         f"setting within 2 points, known from those labels, is `{best}` ({100 * costs[best]:.0f} % "
         "of the tokens read).",
     ]
+    for row in sorted(partly):
+        asked, moved = sum(len(rows[row]) for rows in test.values()), accuracy[row] - full
+        lines[-1] += (
+            f" `{row}` was asked about {len(test)} test videos alone ({asked} questions), where it "
+            f"is {_signed(100 * moved, 1)} points from the full model."
+        )
     return "\n".join(lines)
+
+
+def _right(videos: Videos, row: str) -> float:
+    return fmean(one.right for rows in videos.values() for one in rows[row])
+
+
+def _changed(videos: Videos, row: str) -> float:
+    """The mean over videos of the share of changed answers, which is what a guard bounds."""
+    return fmean(fmean(not one.observation.same for one in rows[row]) for rows in videos.values())
+
+
+def _tokens(videos: Videos, row: str) -> float:
+    """The mean share of the visual tokens read at prefill."""
+    asked = [one.observation for rows in videos.values() for one in rows[row]]
+    return fmean(one.read / one.visual for one in asked)
 
 
 def _signed(number: float, digits: int) -> str:
@@ -145,10 +180,11 @@ def _climbs(rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str]) -> list[
 
 def _outcome(
     rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str], threshold: float | None
-) -> tuple[float, float]:
-    """Share of the tokens that all prefills of a video's questions read, and accuracy."""
+) -> tuple[float, float, float]:
+    """Of a video's questions: share changed, tokens that all prefills read, and share correct."""
+    climbs = _climbs(rows, ladder)
     read_, right = [], []
-    for n, climb in enumerate(_climbs(rows, ladder)):
+    for n, climb in enumerate(climbs):
         stop = len(climb) if threshold is None else kept(climb, threshold)
         tried = [] if threshold is None else [rows[row][n] for row in ladder[: stop + 1]]
         tokens = sum(one.observation.read for one in tried)
@@ -157,54 +193,161 @@ def _outcome(
             tokens += full.observation.visual
         read_.append(tokens / full.observation.visual)
         right.append((full if stop == len(climb) else rows[ladder[stop]][n]).right)
-    return fmean(read_), fmean(right)
+    return 0.0 if threshold is None else loss(climbs, threshold), fmean(read_), fmean(right)
 
 
-def _guards(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
-    lines = [
-        "| ladder | bound | promise | videos | threshold found | held on the rest | changed there "
-        "| tokens, all prefills | accuracy | full |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    sizes = [size for size in GUARD_SIZES if size + LEFT <= len(videos)]
+@dataclass(frozen=True)
+class Guarded:
+    """What a guard does on average over random draws of the videos that it is calibrated on.
+
+    Args:
+        ladder: its name.
+        alpha: the bound.
+        on_average: whether it is promised on average only.
+        size: videos of a draw.
+        promised: share of the draws that have a threshold.
+        held: share of the draws in which the bound held on the videos not drawn.
+        held_on_test: likewise on the test videos; None without any.
+        changed: share of changed answers on the videos not drawn.
+        tokens: share of the tokens that all prefills read there.
+        right: share of correct answers there.
+    """
+
+    ladder: str
+    alpha: float
+    on_average: bool
+    size: int
+    promised: float
+    held: float
+    held_on_test: float | None
+    changed: float
+    tokens: float
+    right: float
+
+
+def _guards(
+    videos: Videos, test: Videos, ladders: Mapping[str, Sequence[str]]
+) -> Iterator[Guarded]:
     for name, ladder in ladders.items():
+        known, tested = _outcomes(videos, ladder), _outcomes(test, ladder)
         for alpha in ALPHAS:
             for mean in (False, True):
-                for size in sizes:
-                    lines.append(_guard(videos, name, ladder, alpha, mean, size))
+                for size in GUARD_SIZES:
+                    if size + LEFT <= len(videos):
+                        yield _guard(known, tested, name, alpha, mean, size)
+
+
+Outcomes = Mapping[str, Sequence[tuple[float, float, float]]]
+"""Of each video, at each threshold and behind the last with all tokens: loss, tokens, correct."""
+
+
+def _outcomes(videos: Videos, ladder: Sequence[str]) -> Outcomes:
+    return {
+        video: [_outcome(rows, ladder, threshold) for threshold in (*THRESHOLDS, None)]
+        for video, rows in videos.items()
+    }
+
+
+def _guard(
+    videos: Outcomes, test: Outcomes, name: str, alpha: float, mean: bool, size: int
+) -> Guarded:
+    rng, found, on_test = random.Random(size), [], []
+    for _ in range(GUARD_DRAWS):
+        drawn = rng.sample(sorted(videos), size)
+        risks = [[videos[v][place][0] for v in drawn] for place in range(len(THRESHOLDS))]
+        got = calibrated(risks, alpha, on_average=mean).threshold
+        place = len(THRESHOLDS) if got is None else THRESHOLDS.index(got)
+        rest = [outcomes[place] for video, outcomes in videos.items() if video not in drawn]
+        risk, tokens, right = map(fmean, zip(*rest, strict=True))
+        found.append((got is not None, risk <= alpha, risk, tokens, right))
+        if test:
+            on_test.append(fmean(outcomes[place][0] for outcomes in test.values()) <= alpha)
+    promised, held, changed, tokens, right = map(fmean, zip(*found, strict=True))
+    tested = fmean(on_test) if on_test else None
+    return Guarded(name, alpha, mean, size, promised, held, tested, changed, tokens, right)
+
+
+def _guard_table(videos: Videos, test: Videos, guards: Sequence[Guarded]) -> str:
+    fixed = sorted(
+        ((_tokens(videos, row), _changed(videos, row), row) for row in _common(videos)),
+    )
+    lines = [
+        "| ladder | bound | promise | videos | threshold found | held on the rest | held on test "
+        "videos | changed on the rest | tokens, all prefills | accuracy | fixed budget that "
+        "changes no more |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in guards:
+        tokens, _, row = next(each for each in fixed if each[1] <= one.changed)
+        tested = "" if one.held_on_test is None else f"{100 * one.held_on_test:.0f} %"
+        lines.append(
+            f"| `{one.ladder}` | {100 * one.alpha:g} % "
+            f"| {'on average' if one.on_average else '95 %'} | {one.size} "
+            f"| {100 * one.promised:.0f} % | {100 * one.held:.0f} % | {tested} "
+            f"| {100 * one.changed:.1f} % | {100 * one.tokens:.0f} % | {100 * one.right:.1f} % "
+            f"| `{row}`, {100 * tokens:.0f} % |"
+        )
     lines += [
         "",
         f"{GUARD_DRAWS} draws a row from {len(videos)} validation videos, checked on those not "
-        "drawn; a draw without a threshold keeps all tokens, and holds. The rest is a sample as "
-        "well: it passes the bound now and then where the true risk doesn't.",
+        f"drawn, and on {len(test)} videos of the test split; a draw without a threshold keeps all "
+        "tokens, and holds. Both are samples as well: they pass the bound now and then where the "
+        f"true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct.",
     ]
     return "\n".join(lines)
 
 
-def _guard(
-    videos: Videos, name: str, ladder: Sequence[str], alpha: float, mean: bool, size: int
-) -> str:
-    rng, found = random.Random(size), []
-    for _ in range(GUARD_DRAWS):
-        drawn = set(rng.sample(sorted(videos), size))
-        got = calibrate([_climbs(videos[v], ladder) for v in drawn], alpha, on_average=mean)
-        rest = [rows for video, rows in videos.items() if video not in drawn]
-        risk = 0.0
-        if got.threshold is not None:
-            risk = fmean(loss(_climbs(rows, ladder), got.threshold) for rows in rest)
-        outcomes = [_outcome(rows, ladder, got.threshold) for rows in rest]
-        found.append((got.threshold is not None, risk, *map(fmean, zip(*outcomes, strict=True))))
-    promised, risks, tokens, right = zip(*found, strict=True)
-    full = fmean(one.right for rows in videos.values() for one in rows[BASELINE])
-    return (
-        f"| `{name}` | {100 * alpha:g} % | {'on average' if mean else '95 %'} | {size} | "
-        f"{100 * fmean(promised):.0f} % | {100 * fmean(risk <= alpha for risk in risks):.0f} % | "
-        f"{100 * fmean(risks):.1f} % | {100 * fmean(tokens):.0f} % | {100 * fmean(right):.1f} % | "
-        f"{100 * full:.1f} % |"
+def _common(videos: Videos) -> list[str]:
+    """The rows that all videos have."""
+    every = list(videos.values())
+    return [row for row in every[0] if all(row in rows for rows in every)]
+
+
+def _fixed_table(videos: Videos) -> str:
+    lines = ["| setting | tokens at prefill | changed | accuracy |", "| --- | --- | --- | --- |"]
+    for row in sorted(_common(videos), key=lambda row: _tokens(videos, row)):
+        lines.append(
+            f"| `{row}` | {100 * _tokens(videos, row):.0f} % "
+            f"| {100 * _changed(videos, row):.1f} % | {100 * _right(videos, row):.1f} % |"
+        )
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Points:
+    """What the picture shows: shares of the tokens that all prefills read, and of correct answers.
+
+    Args:
+        fixed: settings, by ladder.
+        guards: of the largest draws, by ladder.
+        full: share of correct answers of the uncompressed model.
+    """
+
+    fixed: Mapping[str, Sequence[tuple[float, float]]]
+    guards: Mapping[str, Sequence[Guarded]]
+    full: float
+
+
+def points_of(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> Points:
+    """The points of a model."""
+    videos = read(file_of(data, name, "validation"))
+    guards = list(_guards(videos, {}, ladders))
+    largest = max(one.size for one in guards)
+    return Points(
+        {
+            ladder: [(_tokens(videos, row), _right(videos, row)) for row in rows]
+            for ladder, rows in ladders.items()
+        },
+        {
+            ladder: [one for one in guards if (one.ladder, one.size) == (ladder, largest)]
+            for ladder in ladders
+        },
+        _right(videos, BASELINE),
     )
 
 
-def _signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
+def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
+    """How well certainties tell changed answers from others."""
     rows = [row for ladder in ladders.values() for row in ladder]
     lines = [
         f"| signal | {' | '.join(f'`{row}`' for row in rows)} |",

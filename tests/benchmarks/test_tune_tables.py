@@ -7,7 +7,7 @@ import pytest
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.tune import LADDERS
-from benchmarks.tune_tables import _signals, read, tables
+from benchmarks.tune_tables import read, signals, tables
 
 PAGE = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8")
 TABLE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
@@ -22,7 +22,7 @@ def test_tables_are_made_of_the_answers() -> None:
 @pytest.mark.slow
 def test_changed_answers_counted_by_hand() -> None:
     videos = read(DATA / f"tune-shipped{SUFFIX}")
-    assert _signals(videos, LADDERS) == dict(TABLE.findall(PAGE))["signals-shipped"]
+    assert signals(videos, LADDERS) == dict(TABLE.findall(PAGE))["signals-shipped"]
     for rows in videos.values():
         for base, own in zip(rows["none"], rows["dycoke"], strict=True):
             if base.observation.answer == own.observation.answer:
