@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,30 @@ print("torch" in sys.modules, hasattr(engine, "session"), hasattr(runs, "local")
 """
     done = warm.run([sys.executable, "-c", code], capture_output=True)
     assert done.stdout == b"[True, False, False]\nTrue False False\n"
+
+
+WORKERS = """
+import sys
+import tests.test_warm
+from dycoke_cli.processes import Worker
+sys.path.insert(0, "here")
+print("not written twice", end="")
+worker = Worker(tests.test_warm.tell, preload=["dycoke_cli.runs.outcome"])
+print(worker.receive())
+"""
+
+
+def tell(connection: Connection) -> None:
+    """How many modules of ours the process has that this one was forked from, and more of it."""
+    ours = {name for name in sys.modules if name.startswith("dycoke_cli.")}
+    connection.send(("torch" in sys.modules, "dycoke_cli.runs.outcome" in ours,
+                     "dycoke_cli.cli.main" in ours, "here" in sys.path))  # fmt: skip
+
+
+def test_what_workers_are_forked_from_is_forked_with_the_libraries_alone() -> None:
+    done = warm.run([sys.executable, "-c", WORKERS], capture_output=True, cwd=ROOT)
+    assert done.stderr == b""
+    assert done.stdout == b"not written twice(True, True, False, True)\n"
 
 
 def test_an_exception_is_shown_and_is_the_exit_code() -> None:

@@ -3,6 +3,7 @@
 `Popen` and `run` start `[sys.executable, "-m", module, …]`, `[sys.executable, "-c", code, …]` and
 `[sys.executable, file, …]` as `subprocess` does, but fork them from a process that has imported
 what every command does, and torch and all else that the engine needs (five seconds of a processor).
+Where such a command has workers, so is the process that these are forked from.
 Ctrl-C and a hang-up reach them even if the tests run in the background.
 What a fork can't do alike is a process of `subprocess`: other programs, a `preexec_fn`, environment
 variables that are read while a library is imported, another system than Linux.
@@ -24,9 +25,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from multiprocessing import forkserver, process, resource_tracker, util
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -40,6 +42,8 @@ OWN = ("dycoke_cli", "tests")
 READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
               "PYTHON", "PY_COLORS", "RAY", "TORCH", "TRANSFORMERS", "XDG_")  # fmt: skip
 STREAMS = ("stdin", "stdout", "stderr")
+_kept: list[Any] = []
+"""What was the parent's, for objects that come to an end close files that have its numbers here."""
 UNBUFFERED = "PYTHONUNBUFFERED"
 SET_CHILD_SUBREAPER = 36  # of prctl(2)
 
@@ -176,6 +180,8 @@ def _serve(channel: socket.socket) -> NoReturn:
             del sys.modules[module]
             if package in kept:
                 delattr(sys.modules[package], name)
+    libraries = {name for name in sys.modules if name.partition(".")[0] not in OWN}
+    util.spawnv_passfds = partial(_start_of_multiprocessing, util.spawnv_passfds, libraries)
     gc.collect()
     gc.freeze()  # else the first collection in a process would copy every page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -198,16 +204,10 @@ def _serve(channel: socket.socket) -> NoReturn:
 
 
 def _begin(start: _Start, streams: list[int]) -> NoReturn:
-    for number, (stream, name) in enumerate(zip(streams, STREAMS, strict=True)):
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-        old, written = getattr(sys, name), name != "stdin"
-        buffered = not (written and start.environment.get(UNBUFFERED))
-        mode, size = ("wb" if written else "rb"), (-1 if buffered else 0)
-        pipe = open(number, mode, size, closefd=False)  # noqa: SIM115 (open until the end)
-        how = {"write_through": bool(start.environment.get(UNBUFFERED))}
-        how["line_buffering"] = not how["write_through"] and (name == "stderr" or pipe.isatty())
-        setattr(sys, name, io.TextIOWrapper(pipe, old.encoding, old.errors, **how))
+    _open_streams(bool(start.environment.get(UNBUFFERED)))
     if start.new_session:
         os.setsid()
     # As at a terminal, also where the tests run in the background, which ignores these.
@@ -218,6 +218,47 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     os.environ.update(start.environment)
     tempfile.tempdir = None
     os._exit(_run(start.arguments))
+
+
+def _open_streams(unbuffered: bool) -> None:
+    """Open stdin, stdout and stderr anew, as an interpreter does that begins."""
+    for number, name in enumerate(STREAMS):
+        old, written = getattr(sys, name), name != "stdin"
+        mode, size = ("wb" if written else "rb"), (0 if written and unbuffered else -1)
+        pipe = open(number, mode, size, closefd=False)  # noqa: SIM115 (open until the end)
+        how = {"write_through": unbuffered}
+        how["line_buffering"] = not unbuffered and (name == "stderr" or pipe.isatty())
+        setattr(sys, name, io.TextIOWrapper(pipe, old.encoding, old.errors, **how))
+
+
+def _start_of_multiprocessing(
+    stock: Callable[..., int], libraries: set[str], path: Any, arguments: Any, passed: Sequence[int]
+) -> int:
+    """`multiprocessing.util.spawnv_passfds`; a fork server is forked, and imports no library anew.
+
+    Of what this process has imported it has the `libraries` alone.
+    """
+    if forkserver.__name__ not in str(arguments[-1]):
+        return stock(path, arguments, passed)
+    if pid := os.fork():
+        return pid
+    kept = sorted({0, 1, 2, *map(int, passed)})
+    for begin, end in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(begin + 1, end)
+    _kept.extend(map(sys.modules.get, {*sys.modules} - libraries | {"__main__"}))
+    _kept.extend(getattr(sys, name) for name in STREAMS)
+    for name in {*sys.modules} - libraries:
+        del sys.modules[name]
+    _open_streams(bool(os.environ.get(UNBUFFERED)))
+    atexit._clear()
+    util._finalizer_registry.clear()
+    process._children.clear()
+    for of_the_parent in (forkserver._forkserver, resource_tracker._resource_tracker):
+        of_the_parent.__init__()  # type: ignore[misc]
+    for number in signal.valid_signals() - {signal.SIGINT}:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    os._exit(_run(arguments[-2:]))
 
 
 def _run(arguments: list[str]) -> int:
@@ -250,7 +291,8 @@ def _run_main(arguments: list[str]) -> None:
         sys.path[0] = os.getcwd()
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     elif how == "-c":
-        sys.path[0] = ""
+        if not os.environ.get("PYTHONSAFEPATH"):
+            sys.path[0] = ""
         main = sys.modules["__main__"] = ModuleType("__main__")
         code, sys.argv[0] = sys.argv[0], "-c"
         exec(compile(code, "<string>", "exec"), vars(main))
