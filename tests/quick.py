@@ -1,9 +1,9 @@
 """A pytest plugin for `make test-quick`: a little of every file of tests.
 
 Of each test it runs the first of its cases, and of each file as many tests as begin within a
-quarter of a second of processor time. So no list of quick tests is kept by hand, a new file is
-covered at once, and a slow one costs one test. What is left out is counted as deselected (cases) or
-skipped (tests).
+quarter of a second of processor time (`--seconds-per-file`). So no list of quick tests is kept by
+hand, a new file is covered at once, and a slow one costs one test. What is left out is counted as
+deselected (cases) or skipped (tests).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import pytest
 
 from tests.limits import processor_time
 
-SECONDS_PER_FILE = 0.25
-
 _spent: defaultdict[Path, float] = defaultdict(float)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds-per-file", type=float, default=0.25)
 
 
 @pytest.hookimpl(trylast=True)  # behind -m and -k
@@ -31,8 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if _spent[item.path] > SECONDS_PER_FILE:
-        pytest.skip(f"its file had {SECONDS_PER_FILE} s")
+    if _spent[item.path] > (limit := item.config.getoption("--seconds-per-file")):
+        pytest.skip(f"its file had {limit} s")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import installs
+
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["pytester"]
 
@@ -59,3 +61,7 @@ def test_the_first_case_of_each_test_until_the_time_of_a_file_is_spent(
             "test_b.py::test_of_a_later_file PASSED*",
         ]
     )
+
+
+def test_what_isnt_run_on_each_python_is_there() -> None:
+    assert all((ROOT / "tests" / name).exists() for name in installs.LEFT_OUT)

@@ -28,11 +28,9 @@ EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-to
 NAMES = tuple(miniatures.MAKERS)
 # As many videos as each has, at least: one falls to each shard.
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
-# Open answers and choices; the shards of the others are as those.
-SHARDED = [
-    name if name in ("mvbench", "video_dc499") else pytest.param(name, marks=pytest.mark.extended)
-    for name in NAMES
-]
+# Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
+# elsewhere or divided, are as these.
+SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
 PATIENCE_S = 300
 
 
@@ -113,7 +111,7 @@ def test_to_the_end(name: str, whole: Path) -> None:
     assert document["rows"][-1]["changed"] > 0
 
 
-@pytest.mark.parametrize("name", SHARDED, indirect=True, scope="module")
+@pytest.mark.parametrize("name", SENT[:2], indirect=True, scope="module")
 def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
     folders = [answered(name, data, tmp_path / n, "--shard", f"{n}/2") for n in ("1", "2")]
     first, second = map(predictions, folders)
@@ -124,6 +122,7 @@ def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize("name", SENT, indirect=True, scope="module")
 def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any) -> None:
     answered(name, data, tmp_path, "--engine", "ray", "--address", cluster.address)
     assert predictions(tmp_path) == predictions(whole)

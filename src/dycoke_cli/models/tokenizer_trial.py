@@ -54,7 +54,7 @@ def check_tokenizer(name: str, file: Path) -> None:
             f"{name} can't be loaded: its {file.name} has more parts than any real one"
         )
     inherited = {key: value for key, value in os.environ.items() if key.startswith(_ENVIRONMENT)}
-    command = [sys.executable, "-c", _START, str(file.absolute()), str(os.getpid())]
+    command = [sys.executable, "-c", _START, str(file.absolute()), str(os.getpid()), str(_CPU_S)]
     try:
         code = subprocess.run(
             command,
@@ -79,13 +79,13 @@ def check_tokenizer(name: str, file: Path) -> None:
 
 def try_tokenizer() -> None:
     """In the process: encode what is hardest for a tokenizer."""
-    file, parent = Path(sys.argv[1]), int(sys.argv[2])
+    file, parent, cpu_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     end_with(parent)
     give_up_privileges()
     from tokenizers import Tokenizer
 
     limit_memory(0, _BYTES + _BYTES_PER_BYTE * file.stat().st_size)
-    limit_cpu(0, _CPU_S)
+    limit_cpu(0, cpu_s)
     try:
         tokenizer = Tokenizer.from_file(str(file))
         for text in _texts():
