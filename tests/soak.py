@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -30,7 +32,15 @@ SAMPLE = 8
 
 
 def soak(
-    clips: Clips, engine: str, kills: int, seed: int, place: Path, *, memory: bool, fresh: int = 0
+    clips: Clips,
+    engine: str,
+    kills: int,
+    seed: int,
+    place: Path,
+    *,
+    memory: bool,
+    fresh: int = 0,
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
 ) -> tuple[list[str], list[Sample]]:
     """Soak one engine.
 
@@ -42,11 +52,12 @@ def soak(
         place: an empty folder for what it leaves.
         memory: check that it is flat; for that a run must be long.
         fresh: how many answers are compared with those of new processes.
+        popen: starts each run.
 
     Returns:
         what isn't as it should be, and the memory of an undisturbed run.
     """
-    command = Command(clips.folder, engine, place / f"{engine}.log")
+    command = Command(clips.folder, engine, place / f"{engine}.log", popen)
     whole = place / f"{engine}-whole.jsonl"
     found, killed = [], None
     if kills:

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -83,9 +84,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, i
 
 def python(copy: Path, *arguments: str, stdin: str = "") -> str:
     """What Python prints in the copy, with the package that is there."""
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, *arguments], cwd=copy, env={**os.environ, "PYTHONPATH": str(copy / "src")},
-        input=stdin, capture_output=True, text=True,
+        input=stdin, capture_output=True, text=True, fresh=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

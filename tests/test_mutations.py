@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.mutating import SRC, NotOnePlaceError, changed
 from tests.mutations import MUTATIONS, ROOT, Mutation
 
@@ -36,7 +36,7 @@ def test_the_cases_that_should_notice_are_collected() -> None:
     """One that isn't there would pass for a test that is red."""
     cases = {test for mutation in MUTATIONS for test in mutation.tests if "::" in test}
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    found = subprocess.run([*command, *cases], cwd=ROOT, capture_output=True, text=True)
+    found = warm.run([*command, *cases], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
 
 

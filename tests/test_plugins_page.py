@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from tests import warm
 
 from .cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
 
@@ -48,9 +48,10 @@ def put(name: str, folder: Path) -> Path:
 
 
 def run(*command: str | Path, **environment: str) -> Outcome:
-    """A process that begins with nothing imported, for plug-ins are read when registries are."""
-    done = subprocess.run(
+    """A process that imports the package itself, for plug-ins are read when registries are."""
+    done = warm.run(
         [*map(str, command)],
+        fresh=True,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

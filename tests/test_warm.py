@@ -103,6 +103,16 @@ def test_what_workers_are_forked_from_is_forked_with_the_libraries_alone() -> No
     assert done.stdout == b"not written twice(True, True, False, True)\n"
 
 
+def test_one_that_is_fresh_imports_the_package_itself_and_from_another_path(tmp_path: Path) -> None:
+    (tmp_path / "only_here.py").touch()
+    code = "import sys, only_here; print('torch' in sys.modules, 'dycoke_cli' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = warm.run([sys.executable, "-c", code], fresh=True, env=environment, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"True False\n", b"")
+    elsewhere = warm.run([sys.executable, "-c", code], capture_output=True)
+    assert b"ModuleNotFoundError" in elsewhere.stderr
+
+
 def test_an_exception_is_shown_and_is_the_exit_code() -> None:
     done = warm.run([sys.executable, "-c", "1 / 0"], capture_output=True)
     assert done.returncode == 1

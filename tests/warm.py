@@ -3,7 +3,8 @@
 `Popen` and `run` start `[sys.executable, "-m", module, …]`, `[sys.executable, "-c", code, …]` and
 `[sys.executable, file, …]` as `subprocess` does, but fork them from a process that has imported
 what every command does, and torch and all else that the engine needs (five seconds of a processor).
-Where such a command has workers, so is the process that these are forked from.
+Where such a command has workers, so is the process that these are forked from. One that is `fresh`
+imports this package itself, for plug-ins are read then; PYTHONPATH may be another.
 Ctrl-C and a hang-up reach them even if the tests run in the background.
 What a fork can't do alike is a process of `subprocess`: other programs, a `preexec_fn`, environment
 variables that are read while a library is imported, another system than Linux.
@@ -42,9 +43,11 @@ OWN = ("dycoke_cli", "tests")
 READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
               "PYTHON", "PY_COLORS", "RAY", "TORCH", "TRANSFORMERS", "XDG_")  # fmt: skip
 STREAMS = ("stdin", "stdout", "stderr")
+_libraries: set[str] = set()
+"""The modules that a process has imported when it is forked, without those of `OWN`."""
 _kept: list[Any] = []
 """What was the parent's, for objects that come to an end close files that have its numbers here."""
-UNBUFFERED = "PYTHONUNBUFFERED"
+UNBUFFERED, PATH = "PYTHONUNBUFFERED", "PYTHONPATH"
 SET_CHILD_SUBREAPER = 36  # of prctl(2)
 
 
@@ -56,10 +59,19 @@ class _Start:
     folder: str
     environment: dict[str, str]
     new_session: bool
+    fresh: bool
 
 
 class Popen(subprocess.Popen[Any]):
-    """A process that is forked where that makes no difference, and its own child all the same."""
+    """A process that is forked where that makes no difference, and its own child all the same.
+
+    Args:
+        fresh: of this package, nothing is imported.
+    """
+
+    def __init__(self, *arguments: Any, fresh: bool = False, **how: Any) -> None:
+        self._fresh = fresh
+        super().__init__(*arguments, **how)
 
     def _execute_child(
         self, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any,
@@ -77,7 +89,7 @@ class Popen(subprocess.Popen[Any]):
             or any(others)
             or program != sys.executable
             or (arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"))
-            or read_early(environment) != _forking().environment
+            or self._early(environment) != self._early(_forking().environment)
         ):
             super()._execute_child(
                 args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo,
@@ -85,7 +97,8 @@ class Popen(subprocess.Popen[Any]):
                 restore_signals, gid, gids, uid, umask, start_new_session, process_group,
             )  # type: ignore[misc]  # fmt: skip
             return
-        start = _Start(arguments, str(cwd or os.getcwd()), environment, start_new_session)
+        folder = str(cwd or os.getcwd())
+        start = _Start(arguments, folder, environment, start_new_session, self._fresh)
         given = (p2cread, c2pwrite, errwrite)
         streams = [own if pipe == -1 else pipe for own, pipe in enumerate(given)]
         try:
@@ -93,6 +106,10 @@ class Popen(subprocess.Popen[Any]):
         finally:
             self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
         self._child_created = True
+
+    def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
+        found = read_early(environment)
+        return {name: found[name] for name in found if not (self._fresh and name == PATH)}
 
 
 def run(command: Any, **how: Any) -> subprocess.CompletedProcess[Any]:
@@ -180,8 +197,8 @@ def _serve(channel: socket.socket) -> NoReturn:
             del sys.modules[module]
             if package in kept:
                 delattr(sys.modules[package], name)
-    libraries = {name for name in sys.modules if name.partition(".")[0] not in OWN}
-    util.spawnv_passfds = partial(_start_of_multiprocessing, util.spawnv_passfds, libraries)
+    _libraries.update(name for name in sys.modules if name.partition(".")[0] not in OWN)
+    util.spawnv_passfds = partial(_start_of_multiprocessing, util.spawnv_passfds)
     gc.collect()
     gc.freeze()  # else the first collection in a process would copy every page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -214,6 +231,10 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(start.folder)
+    if start.fresh:
+        _forget_all_but_libraries()
+        before, after = (e.get(PATH, "").split(os.pathsep) for e in (os.environ, start.environment))
+        sys.path[1:] = [*filter(None, after), *(p for p in sys.path[1:] if p not in before)]
     os.environ.clear()
     os.environ.update(start.environment)
     tempfile.tempdir = None
@@ -232,12 +253,9 @@ def _open_streams(unbuffered: bool) -> None:
 
 
 def _start_of_multiprocessing(
-    stock: Callable[..., int], libraries: set[str], path: Any, arguments: Any, passed: Sequence[int]
+    stock: Callable[..., int], path: Any, arguments: Any, passed: Sequence[int]
 ) -> int:
-    """`multiprocessing.util.spawnv_passfds`; a fork server is forked, and imports no library anew.
-
-    Of what this process has imported it has the `libraries` alone.
-    """
+    """`spawnv_passfds` of multiprocessing's `util`, but a fork server imports no library anew."""
     if forkserver.__name__ not in str(arguments[-1]):
         return stock(path, arguments, passed)
     if pid := os.fork():
@@ -245,10 +263,8 @@ def _start_of_multiprocessing(
     kept = sorted({0, 1, 2, *map(int, passed)})
     for begin, end in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
         os.closerange(begin + 1, end)
-    _kept.extend(map(sys.modules.get, {*sys.modules} - libraries | {"__main__"}))
+    _forget_all_but_libraries()
     _kept.extend(getattr(sys, name) for name in STREAMS)
-    for name in {*sys.modules} - libraries:
-        del sys.modules[name]
     _open_streams(bool(os.environ.get(UNBUFFERED)))
     atexit._clear()
     util._finalizer_registry.clear()
@@ -259,6 +275,14 @@ def _start_of_multiprocessing(
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     os._exit(_run(arguments[-2:]))
+
+
+def _forget_all_but_libraries() -> None:
+    others = {*sys.modules} - _libraries
+    _kept.extend(map(sys.modules.get, others | {"__main__"}))
+    for name in others:
+        del sys.modules[name]
+    sys.meta_path[:] = [one for one in sys.meta_path if one.__module__.partition(".")[0] not in OWN]
 
 
 def _run(arguments: list[str]) -> int:

@@ -27,11 +27,13 @@ class Command:
         folder: of the clips.
         engine: "local" or "ray".
         log: where stdout and stderr go.
+        popen: starts it.
     """
 
     folder: Path
     engine: str
     log: Path
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
         """Start it in a session of its own."""
@@ -39,7 +41,7 @@ class Command:
         # Small, so that a kill finds some done and some not.
         small = ["--batch-size", "8", "--frames", "4", "--max-new-tokens", "16", "--quiet"]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            return self.popen(
                 [sys.executable, "-m", "dycoke_cli", "batch", *arguments, *small],
                 stdout=log,
                 stderr=log,
