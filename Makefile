@@ -40,8 +40,9 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
-# One per core, each on one thread: tiny models gain nothing from more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
+# One per core, each on one thread: tiny models gain nothing from more. Sources are compiled once, and
+# not by each of some hundred processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
 .PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants fuzz soak test-newest test-versions test-vllm clean

@@ -49,6 +49,8 @@ FAST = [
     *(f"--ignore=tests/{name}" for name in LEFT_OUT),
     "tests",
 ]
+# What is imported is compiled once, and not by each process.
+_UNSET = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 # Settings of pip, and the variables that tell uv the same.
 _SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -207,7 +209,7 @@ def _uv(*arguments: str | Path) -> None:
 
 def _run(*command: str | Path, cwd: Path, **environment: str) -> None:
     """Run a command; where it fails, end with its exit code."""
-    clean = {k: v for k, v in (environment or os.environ).items() if k != "PYTHONPATH"}
+    clean = {k: v for k, v in (environment or os.environ).items() if k not in _UNSET}
     done = subprocess.run(command, cwd=cwd, env={**clean, "OMP_NUM_THREADS": "1"}, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
