@@ -26,8 +26,9 @@
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
 #               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
-# make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB);
-#               skipped, saying so, where that build can't be had
+# make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB, 5
+#               min), through LLM and `vllm serve`: 8 min on two busy cores; not part of CI. Skipped,
+#               saying so, where that build can't be had
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3

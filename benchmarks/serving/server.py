@@ -115,7 +115,7 @@ class VllmServer:
             return
         _signal(self._process.pid, by)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(30)
+            self._process.wait(10)
         _signal(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None

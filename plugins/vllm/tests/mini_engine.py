@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,12 @@ def start(folder: Path, **options: Any) -> Any:
         "limit_mm_per_prompt": {"image": 0, "video": 2},
     }
     return LLM(str(folder), **{**settings, **options})
+
+
+def stop(engine: Any) -> None:
+    """Free what an engine has, so that the next one has room beside dycoke's own model."""
+    engine.llm_engine.engine_core.shutdown()
+    gc.collect()
 
 
 def sample_questions() -> Iterator[tuple[str, str]]:

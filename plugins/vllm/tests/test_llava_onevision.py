@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, own: OwnAnswers) -> Served:
-    return Served(tmp_path_factory.mktemp("model") / "mini", own)
+def served(tmp_path_factory: pytest.TempPathFactory, own: OwnAnswers) -> Iterator[Served]:
+    served = Served(tmp_path_factory.mktemp("model") / "mini", own)
+    yield served
+    engine.stop(served.engine)
 
 
 def test_answers_of_every_method_in_mixed_batches(served: Served) -> None:

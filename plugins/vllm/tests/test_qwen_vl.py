@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,16 @@ def clip(count: int, height: int = 16, width: int = 16) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
-def qwen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+def qwen(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     # Fewer than a batch has, so that prompts are prefilled in several chunks. A whole video of
     # Qwen3-VL has to fit, time stamps and all.
     chunk = 128 if request.param == "qwen2_5_vl" else 1024
     options = {"max_model_len": 2048, "max_num_batched_tokens": chunk, "max_num_seqs": 4}
-    return Served(request.param, tmp_path_factory.mktemp("model") / "qwen", **options)
+    served = Served(request.param, tmp_path_factory.mktemp("model") / "qwen", **options)
+    yield served
+    engine.stop(served.engine)
 
 
 @pytest.mark.parametrize("size", [(8, 16, 16), (80, 16, 16), (12, 32, 16)])
