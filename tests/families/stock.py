@@ -106,7 +106,13 @@ def at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
 class Shorter:
     """Stock `generate()` on a prompt from which tokens were taken out."""
 
-    def __init__(self, model: Any, inputs: dict[str, torch.Tensor], frames: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        frames: int,
+        visual: list[int] | None = None,
+    ) -> None:
         self.model, self.decoder, self.inputs = model, model.get_decoder(), inputs
         given = at_decoder(model, inputs)
         self.embeds = given["inputs_embeds"][0]
@@ -115,7 +121,7 @@ class Shorter:
         if positions is None:
             positions = torch.arange(length)[None]
         self.positions = positions[..., :1, :]
-        self.visual = placeholders(model, inputs)
+        self.visual = placeholders(model, inputs) if visual is None else visual
         self.frames, self.per_frame = frames, len(self.visual) // frames
         self.deepstack = list(given.get("deepstack_visual_embeds") or ())
 

@@ -71,7 +71,7 @@ def _header(rng: Random, seed: bytes, seeds: Sequence[bytes]) -> bytes:
 
 def _ask(name: str, content: bytes, folder: Path) -> object:
     from dycoke_cli import Uncompressed, VideoSession, load
-    from dycoke_cli.models.video_prompt import BlankFrames
+    from dycoke_cli.models.video_prompt import ShownFrames
 
     sound = _folder()[1]
     for path in sound.iterdir():
@@ -80,7 +80,7 @@ def _ask(name: str, content: bytes, folder: Path) -> object:
     (folder / name).unlink(missing_ok=True)  # a link to the sound one
     (folder / name).write_bytes(content)
     loaded = load(str(folder), device="cpu", kernels="stock")
-    session = VideoSession(loaded, BlankFrames.of(2, 16, 16))
+    session = VideoSession(loaded, ShownFrames.blank(2, 16, 16))
     return session.ask("What happens?", Uncompressed(), max_new_tokens=2).answer
 
 

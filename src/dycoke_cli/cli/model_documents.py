@@ -97,6 +97,10 @@ class ListedModel:
         str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
     ]
     on_disk: OnDisk | None
+    layout: Annotated[
+        Literal["listed", "found"] | None,
+        Doc("Whether its family's layout is in the table, or is found when it is first loaded."),
+    ] = None
     prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
     positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
     configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
@@ -155,6 +159,7 @@ def one_model(source: ModelRef) -> ModelList:
     stored = _stored(on_disk)
     model = ListedModel(
         **known,
+        layout=_layout(None if stored is None else stored.sizes["family"]),
         fits=None,
         on_disk=on_disk,
         configuration=_configuration(stored),
@@ -179,10 +184,17 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
     )
     return ListedModel(
         **vars(entry),
+        layout=_layout(entry.family),
         fits=machine.holds(entry),
         on_disk=on_disk,
         **_method_defaults(entry.family, _stored(on_disk)),
     )
+
+
+def _layout(family: str | None) -> Literal["listed", "found"] | None:
+    if family is None:
+        return None
+    return "listed" if family in FAMILIES else "found"
 
 
 def _tuned(source: ModelRef) -> TunedMethod | None:

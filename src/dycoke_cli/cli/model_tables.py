@@ -34,6 +34,13 @@ BILLION = 1e9
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
+_LAYOUTS = {
+    "listed": "listed",
+    "found": "found when the model is first loaded",
+    None: UNKNOWN,
+}
+
+
 def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
     """A list of models; the default is marked.
 
@@ -126,6 +133,7 @@ def _rows(document: ModelList) -> list[tuple[str, str]]:
         ("Repository", model.repo or "–"),
         ("Note", model.note or "not in the catalog"),
         ("Family", model.family or _stored_family(model) or UNKNOWN),
+        ("Layout", _LAYOUTS[model.layout]),
         ("Size", f"{_parameters(model.parameters)} parameters"),
         ("Download", _download(model)),
         ("On disk", _places(model.on_disk)),

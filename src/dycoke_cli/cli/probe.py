@@ -93,7 +93,7 @@ def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
     known = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
     if known is not None:
         return known
-    from dycoke_cli.models.video_prompt import count_tokens
+    from dycoke_cli.models.stock_prompt import count_tokens
 
     return count_tokens(source, clip)
 

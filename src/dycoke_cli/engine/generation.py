@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
+from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
@@ -35,6 +37,27 @@ class Stopwatch:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
+
+
+@contextmanager
+def seconds_at_decoder(model: Any, watch: Stopwatch, seconds: list[float]) -> Iterator[None]:
+    """Within the block, note when the text decoder is first called: the vision side is done then.
+
+    Args:
+        model: a stock model.
+        watch: the clock.
+        seconds: gets that time.
+    """
+
+    def note(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if not seconds:
+            seconds.append(watch.read())
+
+    hook = before_forward(model.get_decoder(), note)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class TimedStreamer(TextStreamer):
@@ -155,7 +178,7 @@ def generate(
         if seed is not None:
             torch.manual_seed(seed)
         output = model.generate(
-            **{name: tensor.to(device) for name, tensor in inputs.items()},
+            **{name: _on(tensor, device, model.dtype) for name, tensor in inputs.items()},
             max_new_tokens=options.max_new_tokens,
             streamer=streamer,
             logits_processor=LogitsProcessorList([finite, *([observer] if observer else [])]),
@@ -190,6 +213,12 @@ def generate(
             )
         )
     return outputs
+
+
+def _on(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """An input of the model where it runs; pixels in its dtype."""
+    pixels = tensor.is_floating_point() and tensor.dim() > 1  # and not seconds per frame
+    return tensor.to(device, dtype if pixels else tensor.dtype)
 
 
 class _Finite(LogitsProcessor):

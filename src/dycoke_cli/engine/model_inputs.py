@@ -13,11 +13,8 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.families.family import TYPES
+from dycoke_cli.models.families.family import PER_TOKEN, TYPES
 
-# Arguments of the text decoder with one value per token, [B, S, ...]: embeddings; what Gemma adds
-# in each layer; ERNIE's kinds of tokens.
-PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
 # Taken care of where they are made.
 OTHERS = ("position_ids", "attention_mask")
 
@@ -31,6 +28,7 @@ class ModelInputs:
         mask: the same shape: 0 in the padding; None without padding.
         types: the same shape: which tokens are visual, or None.
         videos: how many there are, where that can be told.
+        frames: of the first video, where that can be told.
         last_logits_only: whether only the last position's logits are wanted, as by `generate()`.
     """
 
@@ -38,6 +36,7 @@ class ModelInputs:
     mask: torch.Tensor | None
     types: torch.Tensor | None
     videos: int | None
+    frames: int | None
     last_logits_only: bool
 
     @classmethod
@@ -49,7 +48,9 @@ class ModelInputs:
         kept = kwargs.get("logits_to_keep")
         last_only = isinstance(kept, int) and kept == 1
         mask = kwargs.get("attention_mask")
-        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs), last_only)
+        grids = kwargs.get("video_grid_thw")
+        frames = None if grids is None or len(grids) != 1 else int(grids[0, 0])
+        return cls(input_ids, mask, kwargs.get(TYPES), _videos(kwargs), frames, last_only)
 
     def not_padding(self) -> torch.Tensor:
         """`[B, S]`, bool, on the CPU: false in the padding."""
@@ -88,10 +89,13 @@ class ModelInputs:
                 else positions[:, min(i, positions.shape[1] - 1)],
                 None if self.types is None else self.types[i],
                 rows[i] if rows else None,
+                self.frames,
             )
             for i, ids in enumerate(self.input_ids)
         ]
-        if self.videos is not None and self.videos > sum(map(len, found)):
+        # Of a layout that was found, the features of a video may be listed frame by frame.
+        counted = None if family.stock_inputs else self.videos
+        if counted is not None and counted > sum(map(len, found)):
             raise UsageError("a prompt with more than one video isn't supported yet")
         return found
 

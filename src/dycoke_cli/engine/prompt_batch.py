@@ -63,6 +63,17 @@ def without_video(input_ids: torch.Tensor) -> Batch:
     )
 
 
+def all_of_stock(inputs: dict[str, torch.Tensor], placeholders: torch.Tensor) -> Prompt:
+    """A prompt whose video is among its inputs, and is encoded by `generate()`.
+
+    Args:
+        inputs: what the stock processor made: token ids `[1, S]`, pixels, and others.
+        placeholders: `[1, S]`, bool: where the video is.
+    """
+    others = {name: value for name, value in inputs.items() if name != "input_ids"}
+    return Prompt(inputs["input_ids"], others, placeholders, ())
+
+
 def together(prompts: Sequence[Prompt], pad: int) -> Batch:
     """A batch of prompts, in their order.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.base import Method
@@ -17,24 +18,31 @@ from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.faults import faults_of
-from dycoke_cli.engine.generation import Generated, Stopwatch, generate
+from dycoke_cli.engine.generation import Generated, Stopwatch, generate, seconds_at_decoder
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import memory_warning
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
-from dycoke_cli.engine.prompt_batch import Batch, Prompt, inject_videos, together, without_video
+from dycoke_cli.engine.prompt_batch import (
+    Batch,
+    Prompt,
+    all_of_stock,
+    inject_videos,
+    together,
+    without_video,
+)
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.stock_prompt import StockPrompt, show
 from dycoke_cli.models.video_prompt import (
     Frames,
     Turns,
     VideoPrompt,
     beside,
     input_ids,
-    make_prompt,
     text_ids,
 )
 from dycoke_cli.result import Answer
@@ -88,7 +96,7 @@ class VideoSession:
             check_several(loaded.name, loaded.family, loaded.domain)
         with faults_of(loaded):
             self.videos = [
-                make_prompt(loaded.processor, loaded.family, loaded.model.config, one)
+                show(loaded.processor, loaded.family, loaded.model.config, one)
                 for one in self.clips
             ]
         self.video: VideoPrompt = self.videos[0]
@@ -135,7 +143,7 @@ class VideoSession:
         Raises:
             UsageError: with what is kept of the video, it is longer than the model's context.
         """
-        ids = input_ids(self.videos, question, history)
+        ids = self._ids(question, history)
         text = ids.shape[1] - self.visual
         kept_of_others = sum(
             method.kept_tokens(video.frames, video.tokens_per_frame) for video in self.videos[1:]
@@ -153,11 +161,19 @@ class VideoSession:
 
         def make() -> Prompt:
             family, config = self.loaded.family, self.loaded.model.config
+            if isinstance(self.video, StockPrompt):
+                inputs = self.video.stock_inputs(question, history)
+                return all_of_stock(inputs, family.placeholders(config, ids, inputs))
             extra_inputs = beside(self.videos, ids, family.rope)
             placeholders = family.placeholders(config, ids, extra_inputs)
             return Prompt(ids, extra_inputs, placeholders, self._encoded[_encoded_for(method)])
 
         return make
+
+    def _ids(self, question: str, history: Turns) -> torch.Tensor:
+        if isinstance(self.video, StockPrompt):
+            return self.video.input_ids(question, history)
+        return input_ids(self.videos, question, history)
 
     @property
     def visual(self) -> int:
@@ -166,6 +182,8 @@ class VideoSession:
 
     def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
+        if isinstance(self.video, StockPrompt):  # generate() encodes it
+            return {"video_decode": self._seconds_video_decode, "vision": 0.0}
         held = self._encoded.get(_encoded_for(method), ())
         if held and (held[0].tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
@@ -220,7 +238,7 @@ class VideoSession:
         """
         # What is read of other videos counts as text does.
         with faults_of(self.loaded):
-            read = input_ids(self.videos, question, history).shape[1] - self.video.visual
+            read = self._ids(question, history).shape[1] - self.video.visual
             method = method.suited(self.loaded.method_defaults)
             return memory_warning(self.loaded, self.video, method, read)
 
@@ -267,6 +285,8 @@ def ask_together(
     loaded = questions[0].session.loaded
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
+    if loaded.family.stock_inputs and len(questions) > 1:  # whose inputs have no order of rows
+        return [ask_together([one], method, options, on_text, observer)[0] for one in questions]
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
         method = method.suited(loaded.method_defaults)
@@ -375,21 +395,28 @@ def _generate(
 
     report("prefill", 0, 1)
     prefix = session.prefix_for(method) if len(questions) == 1 else None
-    fast = session.loaded.kernels == "fast"
-    attached: Any = chunked_prefill(model, prefix, batch.placeholders)
+    family, fast = session.loaded.family, session.loaded.kernels == "fast"
     # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
     stock = method.name == "none" and options.trace is None
+    injected: Any = inject_videos(model, batch.videos, batch.placeholders)
     decoding = flat_without_method(model) if stock and fast else nullcontext()
+    reading: list[float] = []
+    if family.stock_inputs:
+        injected = seconds_at_decoder(model, watch, reading)
     if not stock:
-        attached = attach(
+        attached: Any = attach(
             model,
             method,
             trace=options.trace,
             prefix=prefix,
-            videos=batch.videos,
+            videos=() if family.stock_inputs else batch.videos,
             flat=fast,
         )
-    with inject_videos(model, batch.videos, batch.placeholders), decoding, attached as attachment:
+    elif family.only_none:
+        attached = nullcontext()
+    else:
+        attached = chunked_prefill(model, prefix, batch.placeholders)
+    with injected, decoding, attached as attachment:
         outputs = generate(
             model,
             tokenizer,
@@ -400,6 +427,11 @@ def _generate(
             on_token=lambda n: report("decode", n, options.max_new_tokens),
             observer=observer,
         )
+    if reading:
+        # Of the time to the first token, what passed before the language model is the vision's.
+        took = outputs[0].seconds
+        took["vision"] = reading[0] - took["first_token"] + took["prefill"]
+        took["prefill"] -= took["vision"]
     if attachment is not None:
         for generated, stats in zip(outputs, attachment.stats, strict=True):
             # A batch goes on until its longest answer ends.

@@ -9,10 +9,11 @@ import copy
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
+from dycoke_cli.stock_class import auto_class
 
 EXTRA = "big"
 
@@ -92,7 +93,7 @@ def kept_whole(config: Any) -> list[str]:
         config: of the model.
     """
     with torch.device("meta"):  # which notes the dtype in the configuration that it is given
-        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config))
+        model = auto_class(config).from_config(copy.deepcopy(config))
     return _outside(model, model.get_decoder())
 
 

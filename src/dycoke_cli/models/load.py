@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels.choice import (
@@ -28,14 +27,16 @@ from dycoke_cli.kernels.replacing import (
 )
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
-from dycoke_cli.models.families import Family, domain, method_defaults
+from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
+from dycoke_cli.models.layout_cache import found_layout
 from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
 from dycoke_cli.models.stock_processor import load_processor
+from dycoke_cli.stock_class import auto_class
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
@@ -128,7 +129,8 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """Positions that the language model was trained for."""
-        return self.model.get_decoder().config.max_position_embeddings
+        config = self.model.get_decoder().config
+        return getattr(config, "max_position_embeddings", self.processor.tokenizer.model_max_length)
 
     @property
     def weights_bytes(self) -> int:
@@ -170,8 +172,15 @@ def load(name: str, **given: Any) -> LoadedModel:
         model, processor = (with_random_weights if options.random_weights else from_pretrained)(
             resolved
         )
+    source, family = resolved.source, resolved.family
+    if family is UNLISTED:
+        with quiet_libraries():
+            family = found_layout(model, processor, source.name)
+        remember(model.config, family)
     ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
-    fast, whole = options.kernels == "fast", not is_spread(model)
+    # What no method can be attached to runs as it is stock, kernels and all.
+    stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
+    fast, whole = not stock, not is_spread(model)
     kernels = (choose_kernels if fast and whole else unmeasured)(model, ours)
     warnings = [MEANINGLESS] if options.random_weights else []
     share = kernels.float32_share
@@ -187,17 +196,16 @@ def load(name: str, **given: Any) -> LoadedModel:
         use_packed(model, kernels.packed)
     if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
-    source = resolved.source
     return LoadedModel(
         source.name,
         resolved.revision,
         source.entry,
         model,
         processor,
-        resolved.family,
+        family,
         time.perf_counter() - started,
         quantize=options.quantize,
-        kernels=options.kernels,
+        kernels="stock" if stock else options.kernels,
         warnings=tuple(warnings),
         free_bytes=None if spread else free,
         # The vision tower is rounded by us alone, so its rows are others than those of the same
@@ -229,8 +237,9 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
     with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = auto_class(resolved.config).from_pretrained(
             source.location,
+            config=resolved.config,
             dtype=resolved.dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor

@@ -59,11 +59,12 @@ def without_weights(resolved: ResolvedModel) -> Any:
     """
     with uncollected():  # the classes of the model are imported where it is built
         import torch
-        from transformers import AutoModelForImageTextToText
+
+        from dycoke_cli.stock_class import auto_class
 
         with explained(resolved.source, "its config.json"), torch.device("meta"):
             # A copy, for the dtype is noted in the configuration that is given.
-            return AutoModelForImageTextToText.from_config(
+            return auto_class(resolved.config).from_config(
                 copy.deepcopy(resolved.config), dtype=resolved.dtype
             )
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForImageTextToText
 
 from dycoke_cli.models.catalog import Published, published
 from dycoke_cli.models.resolve import ResolvedModel
 from dycoke_cli.private_api import without_initialisation
+from dycoke_cli.stock_class import auto_class
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
 
@@ -50,7 +50,7 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
         dtype: of its weights.
     """
     with torch.device(device), without_initialisation():
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+        model = auto_class(config).from_config(config, dtype=dtype)
     model.tie_weights()  # part of the initialisation that was left out
     _fill(model)
     model.generation_config.eos_token_id = None

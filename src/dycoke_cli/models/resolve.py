@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
-from dycoke_cli.models.families import FAMILIES, Family, family_of, method_defaults
+from dycoke_cli.models.families import (
+    CHECKPOINT_KEY,
+    FAMILIES,
+    UNLISTED,
+    Family,
+    defaults_of,
+    family_of,
+)
 from dycoke_cli.models.hub_client import check_hub_answers
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.small_files import check_small_files
@@ -85,7 +92,8 @@ class ResolvedModel:
     @property
     def method_defaults(self) -> dict[str, Any]:
         """Parameters of methods that suit this model."""
-        return method_defaults(self.config)
+        own = getattr(self.config, CHECKPOINT_KEY, None)
+        return defaults_of(self.family, own, self.layers)
 
     def describe(self) -> dict[str, Any]:
         """What identifies it: name, revision, weights, dtype, device; the plug-in of its family.
@@ -139,17 +147,19 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
 
     from dycoke_cli.models.quiet import quiet_libraries
     from dycoke_cli.models.unsupported import check_known
+    from dycoke_cli.stock_class import text_part
 
     with quiet_libraries(), explained(source, "its config.json"):
         if source.local:
             check_known(source.name, Path(source.location))
-            return AutoConfig.from_pretrained(source.location, trust_remote_code=False), None
+            config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
+            return text_part(config), None
         path = Path(hf_hub_download(source.location, "config.json", revision=revision))
         check_small_files(source.name, path.parent)
         check_known(source.name, path.parent)
         check_references(source.name, hub_reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
-        return config, path.parent.name
+        return text_part(config), path.parent.name
 
 
 def fingerprint(source: ModelRef, revision: str | None) -> str:
@@ -198,11 +208,15 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
 
 
 def family_in(source: ModelRef, config: Any) -> Family:
-    """The layout of the model's family.
+    """The layout of the model's family; `UNLISTED` of one that the table doesn't know.
 
     Raises:
-        ModelError: it isn't supported.
+        ModelError: none of its models is shown videos or pictures.
     """
+    from dycoke_cli.stock_class import shows_videos
+
+    if config.model_type not in FAMILIES and shows_videos(config):
+        return UNLISTED
     if config.model_type not in FAMILIES:
         raise ModelError(
             f"{source.name} is of the family {config.model_type!r}, which isn't supported "

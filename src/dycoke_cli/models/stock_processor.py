@@ -5,6 +5,7 @@ All of it is read from files of strangers, which are checked before.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,21 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        missing = next((part for part in _PARTS if getattr(processor, part, None) is None), None)
+        parts = _PARTS if takes_videos(processor) else _PARTS[:2]
+        missing = next((part for part in parts if getattr(processor, part, None) is None), None)
         if missing is not None:
             raise ModelError(
                 f"{source.name} can't be loaded: its processor ({type(processor).__name__}) has no "
                 f"{missing}; download it again"
             )
-        check_template(processor)
+        if takes_videos(processor):
+            check_template(processor)
     return processor
+
+
+def takes_videos(processor: Any) -> bool:
+    """Whether a processor has videos by their name: older ones have frames for pictures.
+
+    Nor have those a chat template: the question itself is the prompt.
+    """
+    return "videos" in inspect.signature(type(processor).__call__).parameters

@@ -15,9 +15,6 @@ from dycoke_cli.models.chat_template import render
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
-from dycoke_cli.models.quiet import quiet_libraries
-from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
-from dycoke_cli.models.stock_processor import load_processor
 from dycoke_cli.process_limits import memory_limited
 
 if TYPE_CHECKING:
@@ -58,8 +55,8 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True)
-class BlankFrames:
-    """A video that shows nothing, to ask a processor about its size."""
+class ShownFrames:
+    """A video that is made up, to ask a processor or a model about its layout."""
 
     frames: np.ndarray
     timestamps_s: tuple[float, ...]
@@ -67,8 +64,8 @@ class BlankFrames:
     subtitles: None = None
 
     @classmethod
-    def of(cls, frames: int, height: int, width: int) -> BlankFrames:
-        """So many frames, a second apart."""
+    def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
+        """So many frames that show nothing, a second apart."""
         return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
 
 
@@ -146,7 +143,7 @@ def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ())
             several videos.
     """
     first = videos[0]
-    _check_plain(first.processor, question, history, first.subtitles)
+    check_plain(first.processor, question, history, first.subtitles)
     chat = _chat(first.processor, question, history, videos=len(videos), subtitles=first.subtitles)
     before, *behind = chat.split(first.shown, len(videos))
     if len(behind) < len(videos):
@@ -187,12 +184,12 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     options = {
         "return_tensors": "pt",
         "do_sample_frames": False,
-        "video_metadata": [_metadata(frames, times)],
+        "video_metadata": [frames_metadata(frames, times)],
         "do_rescale": False,
         "do_normalize": False,
         **family.video_options(config, processor.video_processor),
     }
-    with _memory_of_processor(video):
+    with memory_of_processor(video):
         outputs = dict(
             processor(
                 text=[chat],
@@ -237,30 +234,13 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
     Raises:
         UsageError: a text contains a special token of the model.
     """
-    _check_plain(processor, question, history)
+    check_plain(processor, question, history)
     chat = _chat(processor, question, history, videos=0)
     return processor(text=[chat], return_tensors="pt")["input_ids"]
 
 
-def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
-    """The visual tokens of a clip, counted by the stock processor; no weights are downloaded.
-
-    Args:
-        source: the model.
-        clip: the frames with their times.
-        revision: branch, tag or commit of a hub model.
-
-    Raises:
-        ModelError: its files can't be read, or it isn't supported.
-    """
-    config, commit = read_config(source, revision)
-    family = family_in(source, config)
-    with quiet_libraries(), explained(source, "its processor"):
-        return make_prompt(load_processor(source, commit), family, config, clip).tokens
-
-
 @contextmanager
-def _memory_of_processor(video: torch.Tensor) -> Iterator[None]:
+def memory_of_processor(video: torch.Tensor) -> Iterator[None]:
     """Limit what a processor makes of a video: its files say how large frames become.
 
     Raises:
@@ -286,7 +266,7 @@ def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
     return frames, times
 
 
-def _metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
+def frames_metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
     """What processors that write time stamps read them from."""
     numbers = [round(FRAMES_PER_SECOND * time) for time in times]
     step = (numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else 0
@@ -301,9 +281,15 @@ def _metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _check_plain(processor: Any, question: str, history: Turns, subtitles: str = "") -> None:
+def check_plain(processor: Any, question: str, history: Turns, subtitles: str = "") -> None:
+    """Check that no text has a special token of the model.
+
+    Raises:
+        UsageError: one has.
+    """
     texts = [subtitles, question, *(text for turn in history for text in turn)]
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+    own = [None if token is None else str(token) for token in own]
     special = next(
         (
             token
@@ -332,7 +318,14 @@ def _chat(
     videos: int = 1,
     subtitles: str = "",
 ) -> str:
-    """The conversation as the stock template writes it.
+    """The conversation as the stock template writes it."""
+    return render(processor, conversation_of(question, history, videos, subtitles))
+
+
+def conversation_of(
+    question: str, history: Turns, videos: int, subtitles: str
+) -> list[dict[str, Any]]:
+    """A question and what went before it, as `apply_chat_template` takes them.
 
     The videos stand in the first turn, and the subtitles behind them, before the question.
     """
@@ -342,7 +335,7 @@ def _chat(
     conversation.append(_turn("user", question))
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     conversation[0]["content"][:0] = [{"type": "video"}] * videos
-    return render(processor, conversation)
+    return conversation
 
 
 def _turn(role: str, text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.result import Answer
@@ -48,7 +49,15 @@ def verify(
 
     Returns:
         The report; its `verdict` is "verified" when no check failed.
+
+    Raises:
+        UsageError: its layout was found: that is checked each time it is found.
     """
+    if session.loaded.family.stock_inputs:
+        raise UsageError(
+            f"{session.loaded.name} is of a family whose layout isn't listed: it was found, and "
+            "checked, when the model was first loaded; `dycoke verify` is for listed ones"
+        )
     steps = []
     for step in checks(session):
         steps.append(step)

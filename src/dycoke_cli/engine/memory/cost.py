@@ -212,9 +212,10 @@ def clip_tokens(
     known = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if known is not None:
         return known
-    from dycoke_cli.models.video_prompt import BlankFrames, count_tokens
+    from dycoke_cli.models.stock_prompt import count_tokens
+    from dycoke_cli.models.video_prompt import ShownFrames
 
-    return count_tokens(source, BlankFrames.of(frames, height, width), revision)
+    return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 
 
 def _stored(source: ModelRef, revision: str | None) -> StoredConfig:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import Family, Layout, PackedTower, Tower
+from dycoke_cli.models.families.family import UNLISTED, Family, Layout, PackedTower, Tower
 from dycoke_cli.models.families.table import FAMILIES
 
 PRUNE_LAYER = 3
@@ -20,14 +21,24 @@ CHECKPOINT_KEY = "dycoke"
 DOMAIN = "domain"
 """Under it: all that the checkpoint knows, such as "moving shapes"."""
 
+_found: dict[int, Family] = {}
+"""Layouts that the table doesn't have, by the identity of the configuration."""
+
+
+def remember(config: Any, family: Family) -> None:
+    """Take what was found of a model for its family, as long as its configuration lives."""
+    if id(config) not in _found:
+        weakref.finalize(config, _found.pop, id(config), None)
+    _found[id(config)] = family
+
 
 def family_of(config: Any) -> Family:
-    """The family of a model's configuration.
+    """The family of a model's configuration: as listed, or as it was found when it was loaded.
 
     Raises:
         UsageError: a family without a layout.
     """
-    family = FAMILIES.get(config.model_type)
+    family = FAMILIES.get(config.model_type) or _found.get(id(config))
     if family is None:
         raise UsageError(
             f"models of the family {config.model_type!r} have no layout yet "
@@ -96,6 +107,7 @@ __all__ = [
     "FAMILIES",
     "METHOD_DEFAULTS",
     "PRUNE_LAYER",
+    "UNLISTED",
     "Family",
     "Layout",
     "PackedTower",
@@ -104,4 +116,5 @@ __all__ = [
     "domain",
     "family_of",
     "method_defaults",
+    "remember",
 ]

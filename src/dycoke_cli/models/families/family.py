@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
+PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
+"""Arguments of a text decoder with one value per token, [B, S, ...].
+
+Embeddings; what Gemma adds in each layer; ERNIE's kinds of tokens.
+"""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -164,6 +170,14 @@ class Family:
         only_none: why no method can be attached; empty where one can.
         cannot_run_on: releases of transformers that lack the family or fail on it: from the first
             up to, but not including, the second.
+        token_id: the placeholder id itself, where it was found and no attribute is known.
+        stock_inputs: whether `generate()` is given all that the stock processor makes of video and
+            question, as nothing is known of its pixels: a video is encoded with each question.
+        exact_frames: the only number of frames that it takes; a clip is thinned out, or its last
+            frame shown again; None for any.
+        typed: whether the processor has to be asked for the kinds of tokens that the model needs.
+        as_pictures: whether frames are shown as pictures, one after the other.
+        frames_told: whether the model's inputs say how many frames a run has (`video_grid_thw`).
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -181,6 +195,12 @@ class Family:
     several_videos: bool = True
     only_none: str = ""
     cannot_run_on: tuple[str, str] = ("0", "0")
+    token_id: int | None = None
+    stock_inputs: bool = False
+    exact_frames: int | None = None
+    typed: bool = False
+    as_pictures: bool = False
+    frames_told: bool = False
 
     @property
     def counts_tokens(self) -> bool:
@@ -203,7 +223,7 @@ class Family:
 
     def token(self, config: Any) -> int:
         """The placeholder id of a visual token in a prompt."""
-        return getattr(config, self.placeholder)
+        return getattr(config, self.placeholder) if self.token_id is None else self.token_id
 
     def placeholders(
         self, config: Any, input_ids: torch.Tensor, extra_inputs: Inputs
@@ -218,7 +238,7 @@ class Family:
         shown = input_ids == self.token(config)
         types = extra_inputs.get(TYPES)
         # Some families use the same token for pictures.
-        if types is not None and self.placeholder == "image_token_id":
+        if types is not None and self.token_id is None and self.placeholder == "image_token_id":
             shown = shown & (types.to(shown.device) == VIDEO_TYPE)
         return shown
 
@@ -251,6 +271,7 @@ class Family:
         positions: torch.Tensor | None = None,
         types: torch.Tensor | None = None,
         rows: Sequence[int] | None = None,
+        frames: int | None = None,
     ) -> list[Layout]:
         """The same of each video of a sequence.
 
@@ -260,6 +281,7 @@ class Family:
             positions: the same.
             types: the same.
             rows: of each video, its placeholders; None where there is one video at most.
+            frames: of the video, where the model's inputs say it and a family needs that.
 
         Raises:
             UsageError: see `layout`.
@@ -269,14 +291,39 @@ class Family:
         if not len(index):
             return []
         each = [index] if rows is None else index.split([*rows])
-        return [self._layout(config, of_video, positions) for of_video in each]
+        return [self._layout(config, of_video, positions, frames) for of_video in each]
 
-    def _layout(self, config: Any, index: torch.Tensor, positions: torch.Tensor | None) -> Layout:
+    def count_frames(self, config: Any, input_ids: torch.Tensor, inputs: Inputs) -> int:
+        """The frames of the only video of a prompt, before any model runs; 1 where none can tell.
+
+        Args:
+            config: of the model.
+            input_ids: `[S]`, int64.
+            inputs: what the processor made beside them.
+        """
+        if self.token_id is None:
+            return 1
+        index = (input_ids == self.token_id).nonzero().flatten()
+        if not self.one_run:
+            return _frame_per_run(index).frames
+        if self.per_frame is not None:
+            return len(index) // self.per_frame(config)
+        return int(inputs["video_grid_thw"][:, 0].sum())
+
+    def _layout(
+        self,
+        config: Any,
+        index: torch.Tensor,
+        positions: torch.Tensor | None,
+        frames: int | None,
+    ) -> Layout:
         """That of one video, by its placeholders `[R]`, int64, ascending."""
         if not self.one_run:
             return _frame_per_run(index)
         if self.per_frame is not None:
             return _frames_of_size(index, self.per_frame(config))
+        if self.frames_told and frames:
+            return _frames_of_size(index, len(index) // frames)
         assert positions is not None
         return _frames_by_grid(index, positions[-2:, index.to(positions.device)].to(index.device))
 
@@ -300,6 +347,14 @@ class Family:
         # No place is asked for: the vision side gets its own from the grid.
         model_inputs = {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None]}
         return model_inputs | self.pixels.part(inputs, start, stop), slice(None if last else tokens)
+
+
+UNLISTED = Family(
+    stock_inputs=True,
+    several_videos=False,
+    only_none="its layout is unknown before the model is loaded",
+)
+"""A family that isn't in the table."""
 
 
 def _frame_per_run(index: torch.Tensor) -> Layout:

@@ -1,0 +1,61 @@
+"""Writes the table of docs/families.md: each family, how its layout is known, what it can serve.
+
+`python -m benchmarks.families --write` writes it; without the flag it is printed. What isn't in the
+table of families is found here, on the tiny models of the tests.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from benchmarks.page import ROOT, put
+from dycoke_cli.models.families import FAMILIES, Family
+from dycoke_cli.models.layout_search import find_layout
+from tests.families.tiny import UNLISTED_MAKERS, make
+
+PAGE = ROOT / "docs" / "families.md"
+_TESTS = {"listed": "tests/families/test_matrix.py", "found": "tests/families/test_unlisted.py"}
+
+
+def table() -> str:
+    """The table, as Markdown."""
+    found = {name: find_layout(*make(name, torch.float32), name) for name in UNLISTED_MAKERS}
+    rows = sorted(
+        [(name, "listed", family) for name, family in FAMILIES.items()]
+        + [(name, "found", family) for name, family in found.items()],
+        key=lambda row: row[0],
+    )
+    lines = ["| family | layout | methods | proven by |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {known} | {methods(family)} | [{known}]({'../' + _TESTS[known]}) |"
+        for name, known, family in rows
+    ]
+    return "\n".join(lines)
+
+
+def methods(family: Family) -> str:
+    """The methods that a family can serve, in words."""
+    if family.only_none:
+        return f"`none` alone: {family.only_none}"
+    where = "all" if family.keeps_every_token else "before the language model"
+    if not family.causal:
+        where += " but inside the language model"
+    lacks = [] if family.tower is not None else ["the vision encoder's attention"]
+    if not family.encodes_parts:
+        lacks.append("`--merge-stage vision`")
+    shown = "; frames are shown as pictures" if family.as_pictures else ""
+    return where + (f", without {' and '.join(lacks)}" if lacks else "") + shown
+
+
+def main() -> None:
+    """Print the table, or write it."""
+    if "--write" in sys.argv[1:]:
+        put(f"\n{table()}\n", "families", PAGE)
+    else:
+        print(table())
+
+
+if __name__ == "__main__":
+    main()

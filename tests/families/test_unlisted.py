@@ -1,0 +1,287 @@
+"""Families that the table doesn't know: what is found of them, and that they answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from packaging.version import Version
+
+from dycoke_cli import Uncompressed, VideoSession
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import FAMILIES, Family, remember
+from dycoke_cli.models.layout_search import find_layout
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.unsupported import needed_release
+from tests.exactness import assert_same
+from tests.natural import Pictures
+
+from .stock import QUESTION, Masked, Shorter, clip
+from .test_matrix import METHODS, NEW_TOKENS, method_of
+from .tiny import MAKERS, UNLISTED_MAKERS, kind, make
+
+newest = pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"),
+    reason="older releases of transformers don't have all of these families",
+)
+pytestmark = [newest, pytest.mark.extended]
+
+# Why no method can be attached; the others are found.
+NONE_ONLY = {
+    "minimax_m3_vl": "its vision side mixes frames",
+    "nemotron_h_omni": "its text decoder isn't a stack of layers",
+}
+# Layers that keep no row a token: merging before the language model is what they can serve.
+MERGING_ONLY = (
+    "exaone4_5", "lfm3_vl", "muse_glimmer", "muse_spark", "minicpmv4_6", "minicpmv4_7",
+    "minicpm_ocr", "qwen4_exp", "glm5_next", "dots3_note",
+)  # fmt: skip
+GRIDS = ("glmga", "ernie4_5_vl_moe", "minicpmv4_7", "qwen2_5_omni", "qwen3_omni_moe", "qwen4_exp")
+# The stock class fails on their videos: the processor of one, the split of features of the other.
+AS_PICTURES = ("kimi_k25", "nemotron_h_omni")
+# Of the table: what makes attention masks of its own isn't proven, so it stays listed.
+OWN_MASKS = ("gemma4", "gemma4_large", "gemma4_unified", "molmo2")
+FOUND = [name for name in UNLISTED_MAKERS if name not in NONE_ONLY]
+
+
+@cache
+def found(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Family]:
+    """A tiny model, its processor, and what the search finds of it."""
+    model, processor = make(family, dtype)
+    layout = find_layout(model, processor, family)
+    remember(model.config, layout)
+    return model, processor, layout
+
+
+def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> dict[str, Any]:
+    """What a user of stock transformers gives to `generate()`."""
+    frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
+    if family == "instructblipvideo":
+        made = processor(text=[QUESTION], images=[torch.stack(frames)], return_tensors="pt")
+        return in_dtype_of(model, made)
+    if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
+        frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
+    picture = family in AS_PICTURES
+    content = [{"type": "image"}] * len(frames) if picture else [{"type": "video"}]
+    turn = {"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}
+    text = processor.apply_chat_template([turn], add_generation_prompt=True)
+    times = [round(1000 * time) for time in shown.timestamps_s]
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0
+    metadata = {
+        "total_num_frames": round(step * len(times)) or 1000,
+        "fps": 1000.0,
+        "duration": (step * len(times) or 1000) / 1000,
+        "frames_indices": times,
+        "height": 24,
+        "width": 32,
+    }
+    if picture:
+        made = processor(text=[text], images=[frames], images_kwargs={"return_tensors": "pt"})
+    else:
+        made = processor(
+            text=[text],
+            videos=[[torch.stack(frames)]],
+            videos_kwargs={
+                "return_tensors": "pt",
+                "do_sample_frames": False,
+                "return_metadata": True,
+                "video_metadata": [metadata],
+            },
+        )
+    return in_dtype_of(model, made)
+
+
+def in_dtype_of(model: Any, made: Any) -> dict[str, Any]:
+    made.pop("video_metadata", None)
+    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
+    return {
+        name: value.to(model.dtype) if value.is_floating_point() and value.dim() > 1 else value
+        for name, value in tensors.items()
+    }
+
+
+def words(processor: Any, tokens: torch.Tensor) -> str:
+    return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+def session(family: str, frames: int, dtype: torch.dtype = torch.float64) -> VideoSession:
+    model, processor, layout = found(family, dtype)
+    return VideoSession(
+        LoadedModel(family, None, None, model, processor, layout, 0.0), clip(frames)
+    )
+
+
+def test_the_matrix_has_each_family_that_transformers_has() -> None:
+    """Each class with a video processor: the next release shows here what is missing."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
+
+    answering = {
+        config.model_type
+        for mapping in (
+            transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+            transformers.MODEL_FOR_MULTIMODAL_LM_MAPPING,
+        )
+        for config in mapping
+    }
+    shown_videos = {
+        name
+        for name in answering & VIDEO_PROCESSOR_MAPPING_NAMES.keys()
+        if name not in PROCESSOR_MAPPING_NAMES
+        or "video_processor"
+        in getattr(transformers, PROCESSOR_MAPPING_NAMES[name]).get_attributes()
+    }
+    # GLM-4.5V has the processor of GLM-4.1V, which no mapping says.
+    assert {kind(name) for name in (*MAKERS, *UNLISTED_MAKERS)} == shown_videos | {"glm4v_moe"}
+
+
+@pytest.mark.parametrize("family", UNLISTED_MAKERS)
+def test_a_model_of_the_matrix_is_of_its_family(family) -> None:
+    model_type = make(family, torch.float32)[0].config.model_type
+    assert model_type.removesuffix("_thinker") == family
+    assert family not in FAMILIES
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_what_is_found_is_what_the_table_has(family) -> None:
+    """The table was written by reading stock code, and the search looks at what that code does."""
+    if needed_release(kind(family)):
+        pytest.skip("the installed transformers can't run it")
+    model, processor = make(family, torch.float32)
+    layout, listed = find_layout(model, processor, family), FAMILIES[kind(family)]
+    if family in OWN_MASKS:
+        assert layout.only_none == "its layout can't be proven: it makes attention masks of its own"
+        return
+    assert layout.token(model.config) == listed.token(model.config)
+    assert (layout.one_run, layout.tail) == (listed.one_run, listed.tail)
+    assert layout.counts_tokens == listed.counts_tokens
+    assert layout.least_frames == listed.least_frames
+    assert layout.keeps_every_token == listed.keeps_every_token
+    per_frame = [one.per_frame and one.per_frame(model.config) for one in (layout, listed)]
+    assert per_frame[0] == per_frame[1]
+
+
+@pytest.mark.parametrize("family", UNLISTED_MAKERS)
+def test_what_is_found(family) -> None:
+    layout = found(family, torch.float32)[2]
+    if family in NONE_ONLY:
+        assert NONE_ONLY[family] in layout.only_none
+        return
+    assert layout.only_none == ""
+    assert layout.keeps_every_token == (family not in MERGING_ONLY)
+    assert layout.counts_tokens == (family not in GRIDS)
+    assert layout.as_pictures == (family in AS_PICTURES)
+    assert layout.exact_frames == (4 if family == "instructblipvideo" else None)
+
+
+@pytest.mark.parametrize("family", UNLISTED_MAKERS)
+@pytest.mark.parametrize("frames", [1, 5])
+def test_without_a_method_it_answers_as_stock_generate_does(family, frames) -> None:
+    model, processor, _ = found(family, torch.float32)
+    asked = session(family, frames, torch.float32)
+    streamed: list[str] = []
+    answer = asked.ask(QUESTION, Uncompressed(), max_new_tokens=8, on_text=streamed.append)
+    shown = clip(frames)
+    if family == "instructblipvideo":  # which takes four frames and no other number
+        at = [0, 0, 0, 0] if frames == 1 else [0, 1, 3, 4]
+        shown = Pictures(shown.frames[at], tuple(shown.timestamps_s[i] for i in at))
+    inputs = stock_inputs(family, model, processor, shown)
+    tokens = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, -8:]
+    assert answer.answer == words(processor, tokens)
+    assert "".join(streamed).strip() == answer.answer
+    assert answer.tokens.visual + answer.tokens.text == inputs["input_ids"].shape[1]
+    assert answer.tokens.visual > 0
+    assert answer.frames.count == frames
+
+
+@pytest.mark.parametrize("family", NONE_ONLY)
+def test_a_method_is_refused_in_one_sentence(family) -> None:
+    asked = session(family, 5, torch.float32)
+    with pytest.raises(UsageError, match=rf"{NONE_ONLY[family]}.*--method none works"):
+        asked.ask(QUESTION, method_of("dycoke", "kept"), max_new_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        (family, method)
+        for family in FOUND
+        for method in (METHODS if family not in MERGING_ONLY else ["ttm"])
+    ],
+)
+def test_a_method_gives_what_the_reference_gives(family, method) -> None:
+    model, processor, layout = found(family)
+    frames = 4 if family == "instructblipvideo" else 5
+    inputs = stock_inputs(family, model, processor, clip(frames))
+    merge_ratio, prune_ratio = METHODS[method]
+    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
+    groups = session(family, frames).video.frames
+    make_reference = Masked if prune_ratio is not None else Shorter
+    reference = make_reference(model, inputs, groups, visual)
+    if prune_ratio is None:
+        kept = reference.merged(merge_ratio)
+        tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)
+    else:
+        tokens, logits, _ = reference.generate(
+            NEW_TOKENS,
+            merge_ratio=merge_ratio,
+            prune_ratio=prune_ratio,
+            prune_layer=2,
+            renumbered=False,
+        )
+    with method_of(method, "kept")(model):
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        assert_same(ours[0], theirs)
+    answer = session(family, frames).ask(
+        QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS
+    )
+    assert answer.answer == words(processor, torch.tensor(tokens))
+
+
+def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:
+    """A decoder that hides a token's position from the search is told apart by the masked run."""
+    model, processor = make("llava_next_video", torch.float32)
+    decoder = model.get_decoder()
+    forward = decoder.forward
+
+    def by_length(*args: Any, inputs_embeds: Any = None, **kwargs: Any) -> Any:
+        return forward(*args, inputs_embeds=inputs_embeds * inputs_embeds.shape[1], **kwargs)
+
+    monkeypatch.setattr(decoder, "forward", by_length)
+    layout = find_layout(model, processor, "it")
+    assert layout.only_none.startswith("its layout can't be proven: without a frame's tokens")
+
+
+def test_frames_that_are_mixed_are_told_apart(monkeypatch) -> None:
+    model, processor = make("llava_next_video", torch.float32)
+    tower = model.model.vision_tower
+    forward = tower.forward
+
+    def mixed(pixel_values: torch.Tensor, **kwargs: Any) -> Any:
+        return forward(pixel_values + pixel_values.mean(0, keepdim=True), **kwargs)
+
+    monkeypatch.setattr(tower, "forward", mixed)
+    layout = find_layout(model, processor, "it")
+    assert "mixes frames" in layout.only_none
+
+
+def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:
+    from dycoke_cli.models.stock_prompt import frames_taken
+
+    assert frames_taken(Family(least_frames=2), 1) == [0, 0]
+    assert frames_taken(Family(exact_frames=4), 2) == [0, 1, 1, 1]
+    assert frames_taken(replace(Family(), exact_frames=4), 8) == [1, 3, 5, 7]
+    assert np.array_equal(frames_taken(Family(), 3), range(3))
