@@ -43,6 +43,7 @@ LAYERS = (
     "isolated",
     "video",
     "private_api",
+    "stock_class",
     "kernels",
     "models",
     "compression",

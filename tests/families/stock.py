@@ -27,6 +27,8 @@ PAIRS = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "cosmos3_omni", "
 # Layers that keep no row a token: sliding windows, linear attention.
 MERGING_ONLY = ("gemma4", "gemma4_large", "qwen3_5", "qwen3_5_moe")
 NONE_ONLY = ("gemma4_unified",)
+# Which experts of ERNIE read a token.
+EXPERTS = "moe_mm_token_type_ids"
 # All frames of a video see each other both ways.
 BOTH_WAYS = ("molmo2",)
 
@@ -155,8 +157,9 @@ class Shorter:
         rows, columns = self._read(kept)
         positions = torch.arange(len(rows))[None] if renumbered else self.positions[..., rows]
         short = {"input_ids": self.inputs["input_ids"][:, rows], "position_ids": positions}
-        if "mm_token_type_ids" in self.inputs:
-            short["mm_token_type_ids"] = self.inputs["mm_token_type_ids"][:, rows]
+        for name in ("mm_token_type_ids", EXPERTS):
+            if name in self.inputs:
+                short[name] = self.inputs[name][:, rows]
         first = [True]
 
         def write(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -204,6 +207,7 @@ class Masked(Shorter):
         """Tokens, their logits, and at each step which of the tokens read are active."""
         kept = self.merged(merge_ratio)
         rows, columns = self._read(kept)
+        self._rows = rows
         self._types = torch.zeros(len(rows), dtype=torch.bool)
         if self.model.config.model_type in BOTH_WAYS:
             self._types = self.inputs["mm_token_type_ids"][0, rows] > 0
@@ -270,6 +274,9 @@ class Masked(Shorter):
             for n, layer in enumerate(self.decoder.layers)
         ]
         more: dict[str, Any] = {}
+        if EXPERTS in self.inputs:  # what is generated is text
+            kinds = self.inputs[EXPERTS][:, self._rows]
+            more[EXPERTS] = torch.nn.functional.pad(kinds, (0, size - kinds.shape[1]))
         if stacked:
             shown = torch.zeros(1, size, dtype=torch.bool)
             shown[0, columns] = True
