@@ -195,6 +195,7 @@ def test_json_has_the_catalog() -> None:
     for model in document["models"]:
         assert set(model) == {field.name for field in dataclasses.fields(Entry)} | {
             "fits",
+            "layout",
             "on_disk",
             "prune_layer",
             "positions",
@@ -242,7 +243,23 @@ def test_info_of_a_folder(tmp_path: Path) -> None:
         "vision": {},
     }
     text = " ".join(run_here("models", "info", tmp_path).out.split())
-    assert "Note not in the catalog Family llama Size ? parameters" in text
+    assert "Note not in the catalog Family llama Layout ? Size ? parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "layout"),
+    [
+        ({"model_type": "qwen2_vl"}, "listed"),
+        ({"model_type": "lfm3_vl", "vision_config": {"hidden_size": 8}}, "found"),
+        ({"model_type": "qwen2_5_omni", "thinker_config": {}}, "found"),
+        ({"model_type": "llama"}, None),
+    ],
+)
+def test_info_says_how_a_layout_is_known(config: dict, layout: str | None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    (model,) = run_here("models", "info", tmp_path, "--json").object["models"]
+    assert model["layout"] == layout
 
 
 @pytest.mark.parametrize(("command", "name"), [("info", "mimi"), ("pull", "mimi"), ("rm", "mimi")])

@@ -159,7 +159,7 @@ def one_model(source: ModelRef) -> ModelList:
     stored = _stored(on_disk)
     model = ListedModel(
         **known,
-        layout=_layout(None if stored is None else stored.sizes["family"]),
+        layout=None if stored is None else _layout(stored),
         fits=None,
         on_disk=on_disk,
         configuration=_configuration(stored),
@@ -184,17 +184,18 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
     )
     return ListedModel(
         **vars(entry),
-        layout=_layout(entry.family),
+        layout="listed" if entry.family in FAMILIES else "found",
         fits=machine.holds(entry),
         on_disk=on_disk,
         **_method_defaults(entry.family, _stored(on_disk)),
     )
 
 
-def _layout(family: str | None) -> Literal["listed", "found"] | None:
-    if family is None:
-        return None
-    return "listed" if family in FAMILIES else "found"
+def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
+    """None of a model that is shown nothing."""
+    if stored.family is not None:
+        return "listed"
+    return "found" if stored.vision or "thinker_config" in stored.values else None
 
 
 def _tuned(source: ModelRef) -> TunedMethod | None:
