@@ -62,7 +62,7 @@ def test_another_configuration_is_searched_for(searched, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "[" * 5000, json.dumps({"token_id": "seven", "per_frame": None})]
+    "text", ["", "[]", "{}", "[" * 3000, json.dumps({"token_id": "seven", "per_frame": None})]
 )
 def test_a_damaged_file_counts_as_none(text, searched, monkeypatch, tmp_path) -> None:
     finds(monkeypatch, RUNS, searched)

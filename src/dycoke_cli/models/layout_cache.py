@@ -19,7 +19,8 @@ from dycoke_cli.models.layout_search import Always, find_layout
 
 _KEPT: dict[str, type] = {
     "token_id": int, "one_run": bool, "tail": int, "least_frames": int, "exact_frames": int,
-    "typed": bool, "as_pictures": bool, "frames_told": bool, "keeps_every_token": bool,
+    "typed": bool, "as_pictures": bool, "frames_told": bool, "merged": int,
+    "keeps_every_token": bool,
     "only_none": str,
 }  # fmt: skip
 _MOST_BYTES = 4096
@@ -67,11 +68,13 @@ def _read(file: Path) -> Family | None:
         per_frame, grid = values.pop("per_frame"), values.pop("grid")
         if values.keys() != _KEPT.keys():
             return None
+        if values["merged"] < 1:
+            return None
         for name, kind in _KEPT.items():
             missing = values[name] is None and name in ("token_id", "exact_frames")
             if not missing and type(values[name]) is not kind:
                 return None
-    except (OSError, RecursionError, ValueError, KeyError, AttributeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return replace(
         UNLISTED,

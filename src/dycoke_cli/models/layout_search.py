@@ -152,7 +152,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
             reasons.append(str(why))
             continue
         _prove(model, candidate, read, layout)
-        return candidate
+        return replace(candidate, merged=-(-read.frames // layout.frames))
     raise UnprovenError(reasons[0])
 
 

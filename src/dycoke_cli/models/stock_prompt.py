@@ -82,8 +82,7 @@ class StockPrompt(VideoPrompt):
 
     def counted(self) -> StockPrompt:
         """The same with its visual tokens: by frame where the layout is known, else all in one."""
-        inputs = self.stock_inputs("")
-        ids = inputs["input_ids"]
+        ids = self.input_ids("")
         token = self.family.token_id
         if token is None:
             token = placeholder_of(self.processor, self.config, ids)
@@ -92,7 +91,8 @@ class StockPrompt(VideoPrompt):
             visual = ids.shape[1] - text_ids(self.processor, "").shape[1]
         else:
             visual = int((ids == token).sum()) - self.family.tail
-        frames = self.family.count_frames(self.config, ids[0], inputs)
+        known = self.family.token_id is not None
+        frames = -(-len(self.pictures) // self.family.merged) if known else 1
         return replace(self, frames=frames, placeholders=visual, tokens_per_frame=visual // frames)
 
     def _processed(self, text: str) -> Inputs:

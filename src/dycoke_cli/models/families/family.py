@@ -177,6 +177,7 @@ class Family:
             frame shown again; None for any.
         typed: whether the processor has to be asked for the kinds of tokens that the model needs.
         as_pictures: whether frames are shown as pictures, one after the other.
+        merged: frames that become one frame of the model, of a layout that was found.
         frames_told: whether the model's inputs say how many frames a run has (`video_grid_thw`).
     """
 
@@ -200,6 +201,7 @@ class Family:
     exact_frames: int | None = None
     typed: bool = False
     as_pictures: bool = False
+    merged: int = 1
     frames_told: bool = False
 
     @property
@@ -292,23 +294,6 @@ class Family:
             return []
         each = [index] if rows is None else index.split([*rows])
         return [self._layout(config, of_video, positions, frames) for of_video in each]
-
-    def count_frames(self, config: Any, input_ids: torch.Tensor, inputs: Inputs) -> int:
-        """The frames of the only video of a prompt, before any model runs; 1 where none can tell.
-
-        Args:
-            config: of the model.
-            input_ids: `[S]`, int64.
-            inputs: what the processor made beside them.
-        """
-        if self.token_id is None:
-            return 1
-        index = (input_ids == self.token_id).nonzero().flatten()
-        if not self.one_run:
-            return _frame_per_run(index).frames
-        if self.per_frame is not None:
-            return len(index) // self.per_frame(config)
-        return int(inputs["video_grid_thw"][:, 0].sum())
 
     def _layout(
         self,
