@@ -234,6 +234,12 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
             prune_layer=2,
             renumbered=False,
         )
+    check_session(family, frames, method, tokens)
+    if layout.frames_told:
+        refused = pytest.raises(UsageError, match="ask by a VideoSession, which knows")
+        with refused, method_of(method, "kept")(model):
+            model.generate(**inputs, max_new_tokens=NEW_TOKENS)
+        return
     with method_of(method, "kept")(model):
         output = model.generate(
             **inputs,
@@ -245,10 +251,13 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
     assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
     for ours, theirs in zip(output.logits, logits, strict=True):
         assert_same(ours[0], theirs)
-    answer = session(family, frames).ask(
-        QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS
-    )
-    assert answer.answer == words(processor, torch.tensor(tokens))
+
+
+def check_session(family: str, frames: int, method: str, tokens: list[int]) -> None:
+    """A session's answer has the tokens of the reference."""
+    asked = session(family, frames)
+    answer = asked.ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
+    assert answer.answer == words(asked.loaded.processor, torch.tensor(tokens))
 
 
 def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:

@@ -53,6 +53,7 @@ def attach(
     prefix: PrefixCache | None = None,
     videos: Sequence[Sequence[Encoded]] = (),
     flat: bool = True,
+    frames: int | None = None,
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
@@ -68,6 +69,8 @@ def attach(
             the method is attached.
         flat: whether decoding steps may be made by `flat_decode`; False leaves them to the model's
             modules, which give the same numbers.
+        frames: of the only video, as the model has them, where that is known: of some families
+            neither prompt nor positions tell.
 
     Raises:
         UsageError: a family without a layout, a prune layer that the model doesn't have, a method
@@ -87,7 +90,7 @@ def attach(
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
         )
-    return Attachment(model, method, trace, prefix, videos, flat)
+    return Attachment(model, method, trace, prefix, videos, flat, frames)
 
 
 class Attachment:
@@ -107,6 +110,7 @@ class Attachment:
         prefix: PrefixCache | None,
         videos: Sequence[Sequence[Encoded]],
         flat: bool,
+        frames: int | None,
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.recorder: Recorder | None = None
@@ -115,7 +119,7 @@ class Attachment:
         self._method = method
         self._trace = trace
         self._videos = videos
-        self._flat = flat
+        self._flat, self._shown_frames = flat, frames
         wanted = "attention" in method.needs and not videos
         self._tower = TowerRecorder(model) if wanted else None
         merging = None if videos else method.merge_frames()
@@ -178,7 +182,11 @@ class Attachment:
         check_cache(cache)
         inputs, self._inputs = self._inputs, None
         rows = [[len(video.embeddings) for video in shown] for shown in self._videos]
-        layouts = [] if inputs is None else inputs.layouts(self._model.config, kwargs, rows)
+        layouts = (
+            []
+            if inputs is None
+            else inputs.layouts(self._model.config, kwargs, rows, self._shown_frames)
+        )
         recorded = None if self._tower is None else self._tower.take()
         merged = None
         if self._frames is not None:

@@ -66,6 +66,7 @@ class ModelInputs:
         config: Any,
         kwargs: dict[str, Any],
         rows: Sequence[Sequence[int]] = (),
+        frames: int | None = None,
     ) -> list[list[Layout]]:
         """Where the visual tokens of each video are, in each sequence.
 
@@ -73,6 +74,7 @@ class ModelInputs:
             config: of the model.
             kwargs: of its text decoder, whose positions tell places in time, height and width.
             rows: for each sequence the placeholders of each of its videos, where they are known.
+            frames: of the only video, where they are known.
 
         Raises:
             UsageError: more than one video in a sequence, where they aren't, or frames of unequal
@@ -89,7 +91,7 @@ class ModelInputs:
                 else positions[:, min(i, positions.shape[1] - 1)],
                 None if self.types is None else self.types[i],
                 rows[i] if rows else None,
-                self.frames,
+                frames or self.frames,
             )
             for i, ids in enumerate(self.input_ids)
         ]

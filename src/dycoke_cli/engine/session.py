@@ -411,6 +411,7 @@ def _generate(
             prefix=prefix,
             videos=() if family.stock_inputs else batch.videos,
             flat=fast,
+            frames=session.video.frames if family.frames_told else None,
         )
     elif family.only_none:
         attached = nullcontext()

@@ -309,6 +309,11 @@ class Family:
             return _frames_of_size(index, self.per_frame(config))
         if self.frames_told and frames:
             return _frames_of_size(index, len(index) // frames)
+        if self.frames_told:
+            raise UsageError(
+                "nothing in the prompts of this family tells how many frames they show; ask by a "
+                "VideoSession, which knows"
+            )
         assert positions is not None
         return _frames_by_grid(index, positions[-2:, index.to(positions.device)].to(index.device))
 
