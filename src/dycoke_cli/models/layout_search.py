@@ -49,6 +49,7 @@ class _Read:
         kwargs: of the text decoder, in the prefill.
         step: those of the first decoding step.
         frames: how many were shown.
+        by_ids: whether the model's own forward was given token ids, which methods go by.
     """
 
     input_ids: torch.Tensor
@@ -56,6 +57,7 @@ class _Read:
     kwargs: dict[str, Any]
     step: dict[str, Any]
     frames: int
+    by_ids: bool
 
     @property
     def embeds(self) -> torch.Tensor:
@@ -132,6 +134,8 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         raise UnprovenError("nothing tells which tokens of its prompt are the video's")
     if not hasattr(model.get_decoder(), "layers"):
         raise UnprovenError("its text decoder isn't a stack of layers")
+    if not read.by_ids:
+        raise UnprovenError("its generate() gives its language model embeddings, not token ids")
     _check_arguments(read)
     changed = [
         (i, _read(model, processor, family, _noise(frames, changed=i))) for i in (0, frames - 1)
@@ -317,13 +321,14 @@ def _read(model: Any, processor: Any, family: Family, frames: ShownFrames) -> _R
     inputs = prompt.stock_inputs(_QUESTION)
     ids, device = inputs["input_ids"], input_device(model)
     calls: list[dict[str, Any]] = []
+    of_model: list[dict[str, Any]] = []
     placed = {
         name: value.to(device, model.dtype)
         if value.is_floating_point() and value.dim() > 1
         else value.to(device)
         for name, value in inputs.items()
     }
-    with _noting(model.get_decoder(), calls.append):
+    with _noting(model.get_decoder(), calls.append), _noting(model, of_model.append):
         model.generate(
             **placed,
             attention_mask=torch.ones_like(placed["input_ids"]),
@@ -331,7 +336,8 @@ def _read(model: Any, processor: Any, family: Family, frames: ShownFrames) -> _R
             min_new_tokens=2,
             do_sample=False,
         )
-    return _Read(ids[0], inputs, calls[0], calls[1], len(prompt.pictures))
+    by_ids = bool(of_model) and of_model[0].get("input_ids") is not None
+    return _Read(ids[0], inputs, calls[0], calls[1], len(prompt.pictures), by_ids)
 
 
 @contextmanager
