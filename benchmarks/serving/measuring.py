@@ -86,7 +86,7 @@ def measure(course: Course, file: Path) -> None:
         settings = {} if course.gpu else ON_CPU
         log = file.with_name(f"{course.model}.log")
         with VllmServer(served, log, (*course.options(), *options), settings) as server:
-            give(server.url, replace(left[0][1], requests=2), clip)  # warms up
+            give(server.url, replace(left[0][1], requests=1), clip)  # warms up
             for run, load in left:
                 took = give(server.url, load, clip)
                 ttft_s = [round(seconds, 4) for seconds in took.ttft_s]
