@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,28 @@ def test_the_client_of_openai(address: str) -> None:
         dropped = cold["tokens"]["visual"] - cold["tokens"]["visual_kept"]
         expected += f"{cold['answer']}{dropped} visual tokens dropped\n"
     assert done.stdout.decode() == expected
+
+
+def test_llm(address: str, tmp_path: Path) -> None:
+    """Streamed and whole: what the server says to the question without a video."""
+    if shutil.which("llm") is None:
+        pytest.skip("llm isn't installed: `pipx install llm`")
+    [settings], [command] = blocks("yaml llm"), blocks("sh llm")
+    (tmp_path / "extra-openai-models.yaml").write_text(
+        settings.replace("http://127.0.0.1:8000", address)
+    )
+    body = {"messages": [{"role": "user", "content": "What colour is the star?"}]}
+    kind = "-H 'Content-Type: application/json'"
+    plain = shell(f"curl -s {address}/v1/chat/completions {kind} -d '{json.dumps(body)}'", address)
+    expected = json.loads(plain)["choices"][0]["message"]["content"]
+    for more in ("", " --no-stream"):
+        done = subprocess.run(
+            ["bash", "-ec", command.strip() + more],
+            env={**os.environ, "LLM_USER_PATH": str(tmp_path)},
+            capture_output=True,
+            timeout=PATIENCE_S,
+        )
+        assert (done.returncode, done.stdout.decode().strip()) == (0, expected.strip()), done.stderr
 
 
 def test_many_clients_get_the_answers_of_ask(address: str) -> None:

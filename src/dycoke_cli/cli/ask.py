@@ -20,7 +20,6 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
-from dycoke_cli.video.decoder import Decoder
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -118,6 +117,9 @@ def ask(
                 return
             if cold:
                 presenter.note(f"Asking without your server: {cold}")
+            # Only here: a warm one reads no video.
+            from dycoke_cli.video.decoder import Decoder
+
             # They import PyAV while this process imports torch.
             decoders = [stack.enter_context(Decoder(limits)) for _ in videos]
             for decoder in decoders:

@@ -303,9 +303,16 @@ def _writing(path: str) -> Iterator[None]:
 
 
 def _in_words(method: Method) -> str:
-    """A method as `/method` takes it."""
-    given = [f"{name}={value}" for name, value in method.parameters().items() if value is not None]
-    return f"{method.name}:{','.join(given)}" if given else method.name
+    """A method as `/method` takes it, and in parentheses what is at its default.
+
+    Between those are spaces, at which a narrow terminal breaks the line.
+    """
+    usual = type(method)().parameters()
+    given = {name: value for name, value in method.parameters().items() if value is not None}
+    words = {name: f"{name}={value}" for name, value in given.items()}
+    own = ",".join(word for name, word in words.items() if given[name] != usual[name])
+    rest = ", ".join(word for name, word in words.items() if given[name] == usual[name])
+    return ":".join(filter(None, [method.name, own])) + (f" ({rest})" if rest else "")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ that begin with it. Where there is none, the shell completes files.
 from __future__ import annotations
 
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.specs import ABLATIONS
 
 Names = list[tuple[str, str]]
@@ -50,4 +49,6 @@ def presets(incomplete: str) -> Names:
 
 def benchmarks(incomplete: str) -> Names:
     """Benchmarks."""
+    from dycoke_cli.evaluation.datasets import DATASETS
+
     return [(name, "") for name in DATASETS]

@@ -21,7 +21,6 @@ from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.resources import parse_size
-from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
@@ -75,6 +74,8 @@ def cost_of_video(video: str, request: Request, memory: str | None = None) -> Co
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
+    from dycoke_cli.video.decoder import Decoder
+
     find(request.model)
     with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
         plan = opened.plan

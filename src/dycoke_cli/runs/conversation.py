@@ -29,13 +29,13 @@ from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video import Clip
+    from dycoke_cli.video.decoder import Decoder
 
 T = TypeVar("T")
 
@@ -190,6 +190,8 @@ def open_session(
     Returns:
         The videos with the model, and the request with a method that suits it.
     """
+    from dycoke_cli.video.decoder import Decoder
+
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
     local = loaded is not None or check_request(request, len(conversation.videos), listener)
