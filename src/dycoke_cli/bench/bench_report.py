@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.json_schema import Doc
-from dycoke_cli.result import Amount, Count, Model, Version
+from dycoke_cli.result import Amount, Model, RemoteModel, Version
 from dycoke_cli.version import __version__
 
 AmountOrNull = Annotated[float | None, Doc(minimum=0)]
@@ -35,11 +35,16 @@ class Stages:
     """Wall time by stage, of one question asked alone."""
 
     video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
-    preprocess: Annotated[Amount, Doc("From frames to the vision encoder's input.")]
-    vision: Annotated[Amount, Doc("Vision encoding.")]
-    prefill: Amount
-    first_token: Annotated[Amount, Doc("From the file to the first token (TTFT).")]
-    decode: Amount
+    preprocess: Annotated[
+        Amount, Doc("From frames to the vision encoder's input, or to what is sent to a server.")
+    ]
+    vision: Annotated[AmountOrNull, Doc("Vision encoding; null where a server doesn't tell.")]
+    prefill: Annotated[AmountOrNull, Doc("Likewise.")]
+    first_token: Annotated[
+        AmountOrNull,
+        Doc("From the file to the first token (TTFT); null of a server that doesn't stream."),
+    ]
+    decode: Annotated[AmountOrNull, Doc("From the first token to the last; likewise.")]
     decode_per_token: Annotated[
         float | None, Doc("decode / (generated - 1) (TPOT); null for one token.", minimum=0)
     ]
@@ -52,18 +57,18 @@ SHARED = ("video_decode", "preprocess", "vision")
 
 @dataclass(frozen=True)
 class MeanTokens:
-    """Tokens: mean per answer."""
+    """Tokens: mean per answer; null where a server doesn't tell."""
 
-    visual: Annotated[Amount, Doc("Visual tokens before compression.")]
-    visual_kept: Annotated[Amount, Doc("Visual tokens at prefill.")]
-    generated: Amount
+    visual: Annotated[AmountOrNull, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[AmountOrNull, Doc("Visual tokens at prefill.")]
+    generated: AmountOrNull
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in bytes."""
+    """Memory in bytes; null on a server."""
 
-    kv_cache: Annotated[Amount, Doc("Storage of the KV cache: mean per answer.")]
+    kv_cache: Annotated[AmountOrNull, Doc("Storage of the KV cache: mean per answer.")]
     peak_working: PeakOrNull
     peak_total: PeakOrNull
 
@@ -97,7 +102,7 @@ class GivenAnswer:
     answer: str
     same: Annotated[bool, Doc("Whether its text is the baseline's.")]
     finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
-    generated: Count
+    generated: Annotated[int | None, Doc("Null where a server doesn't tell.", minimum=0)]
     seconds: Annotated[Stages, Doc("Medians over runs.")]
 
 
@@ -134,8 +139,8 @@ class BenchReport:
     schema: str = SCHEMA
     version: Version = __version__
     commit: Annotated[str | None, Doc("Of this program, where it is known.")]
-    model: Model
-    environment: Environment
+    model: Model | RemoteModel
+    environment: Annotated[Environment | None, Doc("Null where a server answered.")]
     runs: Annotated[int, Doc("Counted runs; the warm-up before them isn't.", minimum=1)]
     videos: Annotated[tuple[str, ...], Doc("As they were given.", minItems=1)]
     questions: Annotated[tuple[str, ...], Doc("Asked about each video.", minItems=1)]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.bench.bench_report import BenchReport, Environment
+from dycoke_cli.bench.bench_report import SHARED, BenchReport, Environment
 from dycoke_cli.bench.recommendation import Basis, recommend
+from dycoke_cli.bench.remote_runs import RemoteTimer
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
-from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
+from dycoke_cli.bench.timed_runs import Measured, Results, Timer, measure_all
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.specs import Spec, parse_specs
@@ -23,6 +25,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.conversation import known_of
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.remote import ServedModel
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder
 
@@ -40,6 +43,7 @@ class Benchmark:
         specs: the rows; the baseline is measured whether it is one of them or not.
         request: how questions are asked; each row has a method of its own.
         runs: that are counted.
+        served: the model on a server; None loads one here.
 
     Raises:
         UsageError: a value out of range.
@@ -50,6 +54,7 @@ class Benchmark:
     specs: tuple[Spec, ...]
     request: Request
     runs: int = 3
+    served: ServedModel | None = None
 
     def __post_init__(self) -> None:
         if self.runs < 1:
@@ -61,18 +66,25 @@ class Benchmark:
         base = [spec for spec in self.specs if spec.is_baseline] or parse_specs("none")
         return [*base, *(spec for spec in self.specs if not spec.is_baseline)]
 
-    def check(self, listener: Listener, decoder: Decoder) -> bool:
-        """Check all that can be known without torch; whether no model has to be fetched.
+    def check_videos(self, decoder: Decoder) -> None:
+        """Check that the videos can be read.
 
         Raises:
-            VideoError: a video can't be read.
-            ModelError: there is no such model, or it isn't here and the hub can't be reached.
-            OutputError: it has to be downloaded, and there is no room for it.
-            UsageError: the sampling doesn't fit a video, or a parameter the model.
+            VideoError: one can't.
+            UsageError: the sampling doesn't fit one.
         """
         for video in self.videos:
             with decoder.open(video, self.request.sampling):
                 pass
+
+    def check_model(self, listener: Listener) -> bool:
+        """Check all that can be known without torch; whether no model has to be fetched.
+
+        Raises:
+            ModelError: there is no such model, or it isn't here and the hub can't be reached.
+            OutputError: it has to be downloaded, and there is no room for it.
+            UsageError: a parameter doesn't fit the model.
+        """
         local, stored = known_of(self.request, listener.warning)
         if stored is not None and stored.method_defaults is not None:
             for spec in self.rows:
@@ -96,32 +108,23 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
 
 
 def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
-    local = benchmark.check(listener, decoder)
-    # Only here: they import torch and transformers, which takes a while.
-    with uncollected():
-        from dycoke_cli.models.load import load
-        from dycoke_cli.models.resolve import choose
-
-    listener.stage("load" if local else "fetch")
+    benchmark.check_videos(decoder)
     request = benchmark.request
-    chosen = choose(request.model, request.loading)
-    rows, left_out = rows_on(chosen, benchmark.rows)
-    told = _Warnings(request, listener)
-    for sentence in left_out:
-        told.add(sentence)
-    loaded = load(request.model, **asdict(request.loading))
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # Else each run would draw anew, and answers would change by that alone.
         generation = replace(generation, seed=0)
-    timer = Timer(loaded, decoder.read, benchmark.questions, request.sampling, generation, told.add)
+    told = _Warnings(request, listener)
+    prepare = _on_a_server if benchmark.served is not None else _here
+    ready = prepare(benchmark, generation, listener, decoder, told)
+    rows = ready.rows
     with _out_of_the_collectors_way():
         results = measure_all(
             rows,
             benchmark.videos,
             benchmark.questions,
             benchmark.runs,
-            timer.run,
+            ready.measure,
             partial(listener.stage, "answers"),
         )
     for sentence in _warnings_of(rows, results):
@@ -133,24 +136,87 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
         questions=len(asked),
         runs=benchmark.runs,
         sampled=generation.temperature > 0,
-        domain=domain(chosen.config),
+        domain=ready.domain,
         random_weights=request.loading.random_weights,
+        served=benchmark.served is not None,
     )
     first = next(iter(next(iter(results.values())).values()))[0]
     return BenchReport(
         commit=running_commit(),
         model=first.answer.model,
-        environment=_environment(chosen),
+        environment=ready.environment,
         runs=benchmark.runs,
         videos=benchmark.videos,
         questions=benchmark.questions,
         sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
         generation={k: v for k, v in asdict(generation).items() if k != "trace"},
+        shared=ready.shared,
         rows=timed,
         answers=asked,
         recommendation=recommend(timed, basis),
         warnings=tuple(told.sentences),
     )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What answers.
+
+    Args:
+        rows: of the table.
+        measure: makes a run.
+        domain: see `Basis`.
+        environment: None of a server.
+        shared: stages that the questions of a run share.
+    """
+
+    rows: list[MethodRow]
+    measure: Callable[[MethodRow, str], list[Measured]]
+    domain: str | None = None
+    environment: Environment | None = None
+    shared: tuple[str, ...] = SHARED
+
+
+def _here(
+    benchmark: Benchmark,
+    generation: GenerationOptions,
+    listener: Listener,
+    decoder: Decoder,
+    told: _Warnings,
+) -> _Ready:
+    """Load the model."""
+    local = benchmark.check_model(listener)
+    # Only here: they import torch and transformers, which takes a while.
+    with uncollected():
+        from dycoke_cli.models.load import load
+        from dycoke_cli.models.resolve import choose
+
+    listener.stage("load" if local else "fetch")
+    request = benchmark.request
+    chosen = choose(request.model, request.loading)
+    rows, left_out = rows_on(chosen, benchmark.rows)
+    for sentence in left_out:
+        told.add(sentence)
+    loaded = load(request.model, **asdict(request.loading))
+    timer = Timer(loaded, decoder.read, benchmark.questions, request.sampling, generation, told.add)
+    return _Ready(rows, timer.run, domain(chosen.config), _environment(chosen))
+
+
+def _on_a_server(
+    benchmark: Benchmark,
+    generation: GenerationOptions,
+    listener: Listener,
+    decoder: Decoder,
+    told: _Warnings,
+) -> _Ready:
+    """Find out which rows the server has."""
+    assert benchmark.served is not None
+    rows, left_out = rows_on(benchmark.served, benchmark.rows)
+    for sentence in left_out:
+        told.add(sentence)
+    sampling = benchmark.request.sampling
+    timer = RemoteTimer(benchmark.served, decoder.read, benchmark.questions, sampling, generation)
+    return _Ready(rows, timer.run, shared=("video_decode",))
 
 
 @contextmanager

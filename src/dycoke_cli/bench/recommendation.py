@@ -21,6 +21,7 @@ class Basis:
         sampled: whether answers are sampled (a temperature above 0).
         domain: all that the model knows, such as "moving shapes"; None of a general one.
         random_weights: whether the model's weights are random.
+        served: whether a server answered.
     """
 
     videos: int
@@ -29,6 +30,7 @@ class Basis:
     sampled: bool = False
     domain: str | None = None
     random_weights: bool = False
+    served: bool = False
 
 
 def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
@@ -108,11 +110,14 @@ def _no_change(basis: Basis) -> str:
 
 def _least_memory(base: TimedRow, unchanged: Iterable[TimedRow]) -> str:
     """A sentence about the configuration that saves most memory with the baseline's answers."""
-    saving = [row for row in unchanged if row.bytes.kv_cache < base.bytes.kv_cache]
-    if not saving:
+    held = [(row.bytes.kv_cache, row) for row in unchanged if row.bytes.kv_cache is not None]
+    own = base.bytes.kv_cache
+    if own is None or not held:
         return ""
-    least = min(saving, key=lambda row: row.bytes.kv_cache)
-    share = least.bytes.kv_cache / base.bytes.kv_cache
+    bytes_, least = min(held, key=lambda one: one[0])
+    share = bytes_ / own
+    if share >= 1:
+        return ""
     return f" For memory: {least.spec} changed no answer with {100 * share:.0f} % of the KV cache."
 
 
@@ -137,6 +142,11 @@ def _risks(
             "The weights are random: times and memory hold, but the answers mean nothing, and so "
             "whether they changed means nothing either."
         )
+    if basis.served:
+        yield (
+            "A server answered, one request at a time: the network and whoever else asks it are "
+            "part of the times, and under load others may be the fastest."
+        )
     asked = _counted(basis.questions, "question")
     about = _counted(basis.videos, "video")
     yield (
@@ -160,10 +170,11 @@ def _risks(
                 "the whole video, and say little about compression."
             )
     for row in weighed:
-        if row.tokens.generated != base.tokens.generated:
+        written, by_base = row.tokens.generated, base.tokens.generated
+        if written is not None and by_base is not None and written != by_base:
             yield (
-                f"{row.spec} generated {row.tokens.generated:.3g} tokens per answer, the baseline "
-                f"{base.tokens.generated:.3g}: part of the difference in time is the length of "
+                f"{row.spec} generated {written:.3g} tokens per answer, the baseline "
+                f"{by_base:.3g}: part of the difference in time is the length of "
                 "the answers (compare the time per token)."
             )
     if basis.runs == 1:

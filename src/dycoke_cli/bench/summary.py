@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from statistics import fmean, median
+from typing import Any
 
 from dycoke_cli.bench.bench_report import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.timed_runs import Asking, Measured, Results
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.result import Answer
+from dycoke_cli.evaluation.statistics import known_mean
+from dycoke_cli.result import Answer, Bytes
 
 _STAGES = [field.name for field in fields(Stages)]
 
@@ -96,15 +98,11 @@ def _timed(row: MethodRow, runs: dict[Asking, list[Measured]], changed: int) -> 
         total_least=min(totals),
         total_most=max(totals),
         tokens=MeanTokens(
-            visual=fmean(answer.tokens.visual for answer in answers),
-            visual_kept=fmean(answer.tokens.visual_kept for answer in answers),
-            generated=fmean(answer.tokens.generated for answer in answers),
+            visual=known_mean([answer.tokens.visual for answer in answers]),
+            visual_kept=known_mean([answer.tokens.visual_kept for answer in answers]),
+            generated=known_mean([answer.tokens.generated for answer in answers]),
         ),
-        bytes=Memory(
-            kv_cache=fmean(answer.bytes.kv_cache for answer in answers),
-            peak_working=_highest(answer.bytes.peak_working for answer in answers),
-            peak_total=_highest(answer.bytes.peak_total for answer in answers),
-        ),
+        bytes=_memory([answer.bytes for answer in answers]),
         changed=None if baseline else changed,
         changed_share=None if baseline else changed / len(runs),
     )
@@ -116,10 +114,20 @@ def _stages(middle: Callable[[list[float]], float], measured: Sequence[Stages]) 
         name: [value for each in measured if (value := getattr(each, name)) is not None]
         for name in _STAGES
     }
-    per_token = values.pop("decode_per_token")
-    return Stages(
-        **{name: middle(found) for name, found in values.items()},
-        decode_per_token=middle(per_token) if per_token else None,
+    known: dict[str, Any] = {
+        name: middle(found) if found else None for name, found in values.items()
+    }
+    return Stages(**known)
+
+
+def _memory(held: Sequence[Bytes | None]) -> Memory:
+    known = [one for one in held if one is not None]
+    if len(known) < len(held):
+        return Memory(None, None, None)
+    return Memory(
+        kv_cache=fmean(one.kv_cache for one in known),
+        peak_working=_highest(one.peak_working for one in known),
+        peak_total=_highest(one.peak_total for one in known),
     )
 
 

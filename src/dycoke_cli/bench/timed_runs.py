@@ -143,7 +143,7 @@ class Timer:
         method = row.method
         if warning := session.memory_warning(max(self._questions, key=len), method):
             self._warn(warning)
-        with _naming(row.spec.text):
+        with naming(row.spec.text):
             answers = [
                 session.ask(question, method, **asdict(self._options))
                 for question in self._questions
@@ -158,7 +158,7 @@ class Timer:
     def _without_video(self, name: str) -> list[Measured]:
         from dycoke_cli.engine.session import ask_without_video
 
-        with _naming(name):
+        with naming(name):
             answers = [
                 ask_without_video(self._loaded, question, options=self._options)
                 for question in self._questions
@@ -206,7 +206,7 @@ def _asked(answer: Answer) -> Answer:
 
 
 @contextmanager
-def _naming(row: str) -> Iterator[None]:
+def naming(row: str) -> Iterator[None]:
     """Errors within the block say which row of --methods they are about."""
     try:
         yield

@@ -22,6 +22,7 @@ from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.cli.question_input import collect
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.server_flags import ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
@@ -91,12 +92,22 @@ _TIMES: tuple[_Column, ...] = (
     ("End to end", lambda row, base: Quantity(row.seconds.total, seconds)),
     ("Speed-up", lambda row, base: f"{base.seconds.total / row.seconds.total:.2f}x"),
 )
+_HERE = (
+    "Medians of the runs, mean over questions. Video decode, preprocessing and vision are measured "
+    "in each run, once per video: its questions share them, and TTFT and end to end count them in "
+    "full, as for one question asked alone. Nothing is cached or reused from run to run."
+)
+_SERVED = (
+    "Medians of the runs, mean over questions, seen from this side of the network. Preproc.: "
+    "frames to JPEGs. Vision and prefill: as the server says, if it does. Each request has a video "
+    "that no cache of the server knows."
+)
 _COSTS: tuple[_Column, ...] = (
     ("Slowest−fastest", lambda row, base: Quantity(row.total_most - row.total_least, seconds)),
     ("Visual tokens", lambda row, base: _kept(row)),
     ("KV cache", lambda row, base: Quantity(row.bytes.kv_cache, size)),
     ("Peak memory", lambda row, base: Quantity(row.bytes.peak_total, size)),
-    ("Generated", lambda row, base: count(round(row.tokens.generated, 1))),
+    ("Generated", lambda row, base: _mean_count(row.tokens.generated)),
     ("Changed", lambda row, base: _changed(row)),
 )
 
@@ -114,10 +125,12 @@ def bench(
     limits: flags.Limiting,
     loading: flags.Loading,
     generation: flags.Generation,
+    server: ServerFlags,
     plot: Plot = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
+    context: typer.Context,
 ) -> None:
     """Time methods on your own videos, and compare their answers.
 
@@ -138,18 +151,25 @@ def bench(
         # Only now: it takes its time.
         from dycoke_cli.bench.bench_run import Benchmark, run
 
+        server.check(context)
         if STDIN in videos:
             raise UsageError("bench decodes a video several times: name a file in place of -")
         if plot is not None:
             check_picture(plot, [_PLOT_SUFFIX])
+        specs = method_flags.rows_of(methods, retain, model.named or BUNDLED)
+        remote, served = server.chosen(context), None
+        if remote is not None:
+            served = remote.connected(model.model, [spec.create() for spec in specs])
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
-            specs=tuple(method_flags.rows_of(methods, retain, model.named or BUNDLED)),
+            specs=tuple(specs),
             request=flags.request(model, loading, sampling, generation, limits=limits),
             runs=runs,
+            served=served,
         )
-        view = stack.enter_context(View(quiet, BUNDLED_NOTE if model.named is None else None))
+        bundled = model.named is None and served is None
+        view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()
         if as_json:
@@ -171,12 +191,7 @@ def tables(report: BenchReport) -> Group:
         Text(_title(report), style="bold"),
         Text(),
         _table(rows, _TIMES),
-        _small(
-            "Medians of the runs, mean over questions. Video decode, preprocessing and vision are "
-            "measured in each run, once per video: its questions share them, and TTFT and end "
-            "to end count them in full, as for one question asked alone. Nothing is cached or "
-            "reused from run to run."
-        ),
+        _small(_HERE if report.environment else _SERVED),
         Text(),
         _table(rows, _COSTS),
         _small(
@@ -248,6 +263,8 @@ def _title(report: BenchReport) -> str:
 def _origin(report: BenchReport) -> str:
     model, on = report.model, report.environment
     commit = f", commit {report.commit}" if report.commit else ""
+    if on is None:
+        return f"answered by {getattr(model, 'server', '')}; dycoke {report.version}{commit}"
     machine = f"{on.accelerator}, " if on.accelerator else ""
     return (
         f"{model.dtype} on {model.device}; {machine}{_counted(on.cores, 'core')} of "
@@ -258,7 +275,13 @@ def _origin(report: BenchReport) -> str:
 
 def _kept(row: TimedRow) -> str:
     visual, kept = row.tokens.visual, row.tokens.visual_kept
+    if visual is None or kept is None:
+        return "–"
     return f"{count(round(visual))} → {count(round(kept))} ({share(kept, visual)})"
+
+
+def _mean_count(value: float | None) -> str:
+    return "–" if value is None else count(round(value, 1))
 
 
 def _changed(row: TimedRow) -> str:

@@ -140,6 +140,10 @@ class EngineFlags:
 
             start_importing()
 
+    def other(self) -> Engine | None:
+        """The engine that they choose, where it isn't this machine."""
+        return None if self.engine == "local" else self.chosen()
+
     def chosen(self) -> Engine:
         """The engine that they choose.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import typer
 
@@ -19,6 +20,7 @@ from dycoke_cli.cli.benchmarks import SCHEMA as LIST_SCHEMA
 from dycoke_cli.cli.benchmarks import check_benchmark, list_benchmarks
 from dycoke_cli.cli.eval_output import write_report
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
@@ -60,6 +62,8 @@ def evaluate(
     cache: options.Cache = False,
     generation: flags.Generation,
     engine: engine_flags.EngineFlags,
+    server: ServerFlags,
+    requests: Requests = REQUESTS,
     judge: judge_flags.JudgeFlags,
     out: options.Out = None,
     show_changed: options.ShowChanged = False,
@@ -95,6 +99,7 @@ def evaluate(
         dataset = open_dataset(name, data)
         rule_of(dataset.name, rule)
         engine.check()
+        server.check(context)
         together = engine_flags.batch_size(batch_size)
         request = flags.request(model, loading, sampling, generation, limits=limits)
         if chosen is not None:
@@ -105,6 +110,12 @@ def evaluate(
         specs = method_flags.rows_of(methods, retain, request.model)
         guards, cautions = method_flags.guards_of(request, methods, guard, guard_mean)
         client = judge.client(dataset)
+        remote, served, answers = server.chosen(context), None, engine.other()
+        if remote is not None:
+            from dycoke_cli.runs.remote_run import RemoteEngine
+
+            served = remote.connected(model.model, [spec.create() for spec in specs])
+            request, answers = replace(request, model=served.name), RemoteEngine(served)
         part = None if shard is None else parse_shard(shard)
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.
@@ -126,7 +137,8 @@ def evaluate(
             workers=engine.workers,
             batch_size=together,
             cache=cache,
-            engine=None if engine.engine == "local" else engine.chosen(),
+            engine=answers,
+            served=served,
             judge=client,
             rule=rule,
             preset=preset or "",

@@ -188,8 +188,12 @@ def _parameters(row: ScoredRow) -> str:
 def _origin(report: EvalReport) -> str:
     several, commits = report.model is None, report.commits
     models = "; ".join(
-        f"{f'{model.name}: ' if several else ''}{model.dtype} on {model.device}, weights "
-        f"{model.weights[:19]}"
+        f"{f'{model.name}: ' if several else ''}"
+        + (
+            "on a server"
+            if model.weights is None
+            else f"{model.dtype} on {model.device}, weights {model.weights[:19]}"
+        )
         for model in report.models
     )
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")

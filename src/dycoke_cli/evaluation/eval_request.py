@@ -18,6 +18,7 @@ from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.runs.remote import ServedModel
 from dycoke_cli.runs.run import Engine
 from dycoke_cli.video import Sampling
 
@@ -41,6 +42,7 @@ class Evaluation:
         batch_size: questions that are answered together; None chooses by the memory that is free.
         cache: whether encoded videos are kept on disk.
         engine: what answers; None is this machine.
+        served: the model on a server, in place of one that `engine` loads.
         judge: the endpoint that grades open answers; None is none.
         rule: by which answers are scored, see `datasets.rule_of`.
         preset: the name of that which chose the settings, see `presets`; empty is none.
@@ -62,6 +64,7 @@ class Evaluation:
     batch_size: int | None = 1
     cache: bool = False
     engine: Engine | None = field(default=None, compare=False)
+    served: ServedModel | None = field(default=None, compare=False)
     judge: Client | None = field(default=None, compare=False)
     rule: str = OWN_RULE
     preset: str = ""

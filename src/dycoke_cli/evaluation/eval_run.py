@@ -33,6 +33,7 @@ from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
+from dycoke_cli.runs.remote import ServedModel
 from dycoke_cli.runs.run import run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
@@ -63,9 +64,10 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             "of their own"
         )
     wrong = check_there(dataset, items)
-    chosen = choose(evaluation.request.model, evaluation.request.loading)
+    chosen = evaluation.served or choose(evaluation.request.model, evaluation.request.loading)
     rows, left_out = kept_rows(evaluation, chosen)
-    _check_understood(chosen, items)
+    if isinstance(chosen, ResolvedModel):
+        _check_understood(chosen, items)
     wrong += [*left_out, *evaluation.cautions]
     folder = evaluation.folder
     with open_answers(folder) as journal:
@@ -193,7 +195,7 @@ class _Scorer:
 
 def _ask_missing(
     evaluation: Evaluation,
-    chosen: ResolvedModel,
+    chosen: ResolvedModel | ServedModel,
     rows: list[KeptRow],
     items: list[Item],
     journal: Answers,
@@ -257,7 +259,11 @@ def _with_file(job: Job, dataset: Dataset) -> Job:
     return replace(job, video=replace(job.video, path=str(dataset.file(job.video.name))))
 
 
-def _plan(evaluation: Evaluation, chosen: ResolvedModel, missing: int, jobs: int) -> Plan:
+def _plan(
+    evaluation: Evaluation, chosen: ResolvedModel | ServedModel, missing: int, jobs: int
+) -> Plan:
+    if isinstance(chosen, ServedModel):
+        return _EvaluationPlan(**vars(chosen.plan(evaluation.request)))
     workers = 1
     if evaluation.engine is None:
         cores = min(torch.get_num_threads(), usable_cpus())

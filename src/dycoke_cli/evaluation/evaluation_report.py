@@ -265,9 +265,10 @@ def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
 
 
 def _dropped(row: ScoredRow) -> float:
-    """The share of visual tokens that a row did without; 1 where it had no video."""
+    """The share of visual tokens that a row did without, as far as known; 1 without a video."""
     kept = (row.kept_before_llm, row.kept_in_decode)
-    return 1 - min((share for share in kept if share is not None), default=0.0)
+    none = 0.0 if row.frames == 0 else 1.0
+    return 1 - min((share for share in kept if share is not None), default=none)
 
 
 def _several(commits: tuple[str, ...]) -> list[str]:

@@ -21,6 +21,7 @@ from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
+    from dycoke_cli.runs.remote import ServedModel
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,13 @@ class KeptRow(MethodRow):
         return str(self.setup.model.get("name"))
 
 
-def rows_on(model: ResolvedModel, specs: Iterable[Spec]) -> tuple[list[MethodRow], list[str]]:
+def rows_on(
+    model: ResolvedModel | ServedModel, specs: Iterable[Spec]
+) -> tuple[list[MethodRow], list[str]]:
     """The rows on a model, in their order; and a warning of those of `all` that are left out.
 
     Raises:
-        UsageError: a parameter that doesn't fit the model, or a method that its family can't serve.
+        UsageError: see `Spec.for_model`.
     """
     rows, left_out = [], []
     for spec in specs:
@@ -78,10 +81,12 @@ def rows_on(model: ResolvedModel, specs: Iterable[Spec]) -> tuple[list[MethodRow
     if not left_out:
         return rows, []
     skipped = ", ".join(left_out)
-    return rows, [f"{model.source.name} can't serve all methods; skipped: {skipped}"]
+    return rows, [f"{model.name} can't serve all methods; skipped: {skipped}"]
 
 
-def kept_rows(evaluation: Evaluation, chosen: ResolvedModel) -> tuple[list[KeptRow], list[str]]:
+def kept_rows(
+    evaluation: Evaluation, chosen: ResolvedModel | ServedModel
+) -> tuple[list[KeptRow], list[str]]:
     """The rows of an evaluation on its model; see `rows_on`.
 
     Raises:

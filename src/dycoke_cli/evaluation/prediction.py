@@ -20,9 +20,9 @@ class EvaluatedModel:
 
     name: str
     revision: str | None
-    weights: Annotated[str, Doc("A fingerprint.")]
-    dtype: str
-    device: str
+    weights: Annotated[str | None, Doc("A fingerprint; this and the next are null on a server.")]
+    dtype: str | None
+    device: str | None
     plugin: Annotated[str | Absent, Doc("That its family comes from.")] = ABSENT
 
 
@@ -72,7 +72,8 @@ class Prediction:
         said: the answer.
         right: whether it counts as right.
         parts: see `dataset.Score`.
-        visual: visual tokens before any choice.
+        visual: visual tokens before any choice. These, and what else is counted, are None where a
+            server answered that doesn't tell.
         visual_kept: of those, read by the language model; of a guard, by all budgets that it tried.
         visual_active: of those, attended to by a decoding step in the pruned layers (mean over
             steps).
@@ -97,12 +98,12 @@ class Prediction:
     said: str
     right: bool
     parts: dict[str, float]
-    visual: int
-    visual_kept: int
-    visual_active: float
-    generated: int
+    visual: int | None
+    visual_kept: int | None
+    visual_active: float | None
+    generated: int | None
     seconds: float
-    bytes: int
+    bytes: int | None
     visual_read: float | None = None
     seconds_prefill: float | None = None
     seconds_decode: float | None = None
@@ -133,21 +134,29 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
     path = line["guard"]["path"] if "guard" in line else ()
     steps = path or [tokens]
-    in_decode = [step["visual_read_per_step"] for step in steps]
+    seconds, held = line["seconds"], line["bytes"]
+
+    def over_all(key: str) -> Any:
+        values = [step[key] for step in steps]
+        return None if None in values else sum(values)
+
+    def own(stage: str) -> float | None:
+        return None if seconds[stage] is None else seconds[stage] / outcome.together
+
     return Prediction(
         item=item.id,
         said=line["answer"],
         right=score.right,
         parts=dict(score.parts),
         visual=tokens["visual"],
-        visual_kept=sum(step["visual_kept"] for step in steps),
+        visual_kept=over_all("visual_kept"),
         visual_active=tokens["visual_active_in_decode"],
         generated=tokens["generated"],
         seconds=outcome.seconds,
-        bytes=line["bytes"]["kv_cache"],
-        visual_read=None if None in in_decode else sum(in_decode),
-        seconds_prefill=line["seconds"]["prefill"] / outcome.together,
-        seconds_decode=line["seconds"]["decode"] / outcome.together,
+        bytes=None if held is None else held["kv_cache"],
+        visual_read=over_all("visual_read_per_step"),
+        seconds_prefill=own("prefill"),
+        seconds_decode=own("decode"),
         parsed=score.parsed,
         value=score.value,
         counted=score.counted,

@@ -103,7 +103,7 @@ def _conditions(
     """All that can be compared: its name, what it is here, what it was there."""
     setup, about = row.setup, class_of(row.setup.benchmark).about
     yield "model", row.model, preset.model
-    yield "precision", setup.model["dtype"], preset.dtype
+    yield "precision", setup.model["dtype"] or "unknown", preset.dtype
     yield (
         "frames",
         "as many as --fps takes" if setup.frames is None else setup.frames,

@@ -136,7 +136,10 @@ class ScoredRow:
         ),
     ]
     seconds_decode: Annotated[AmountOrNull, Doc("Of that, decode.")]
-    bytes: Annotated[Amount, Doc("Mean size of the KV cache at the end of an answer.")]
+    bytes: Annotated[
+        AmountOrNull,
+        Doc("Mean size of the KV cache at the end of an answer; null where a server answered."),
+    ]
     published: Annotated[
         Published | None, Doc("What others measured, with --preset; null without such a row.")
     ]
@@ -214,7 +217,7 @@ def make_row(
         seconds=fmean(answer.seconds for answer in answers) if answers else 0.0,
         seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
         seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
-        bytes=fmean(answer.bytes for answer in answers) if answers else 0.0,
+        bytes=known_mean([answer.bytes for answer in answers]) if answers else 0.0,
         published=published,
         guard=None if row.guard is None else guarded_row(row.guard, answers),
     )

@@ -23,6 +23,7 @@ from dycoke_cli.param import parameters_of
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.resolve import ResolvedModel
+    from dycoke_cli.runs.remote import ServedModel
     from dycoke_cli.video import Sampling
 
 
@@ -105,14 +106,20 @@ class Spec:
             return None
         return replace(sampling, frames=self.frames, fps=None, max_frames=None)
 
-    def for_model(self, model: ResolvedModel) -> Method:
-        """The method, with a model's own defaults for what wasn't given.
+    def for_model(self, model: ResolvedModel | ServedModel) -> Method:
+        """The method, with a model's own defaults for what wasn't given; a server has these.
 
         Raises:
-            UsageError: see `create`; or the model has no such layer, or its family can't serve the
-                method.
+            UsageError: see `create`; or the model has no such layer, its family can't serve the
+                method, or its server refuses it.
         """
+        from dycoke_cli.runs.remote import ServedModel
+
         method = self.create()
+        if isinstance(model, ServedModel):
+            with _naming(self.text):
+                model.check(method)
+            return method
         with _naming(self.text):
             check_tower(model.config, method)
         return self.suited(model.method_defaults, model.layers, model.source.name)

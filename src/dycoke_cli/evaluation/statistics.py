@@ -160,7 +160,8 @@ def retention(predictions: Iterable[Prediction]) -> Retention:
     seen = [prediction for prediction in predictions if prediction.visual]
 
     def share(tokens: Callable[[Prediction], float | None]) -> float | None:
-        return known_mean([None if (n := tokens(one)) is None else n / one.visual for one in seen])
+        shares = [(tokens(one), one.visual) for one in seen]
+        return known_mean([n if n is None or not all_ else n / all_ for n, all_ in shares])
 
     return Retention(
         share(lambda one: one.visual_kept),

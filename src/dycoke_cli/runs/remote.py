@@ -6,9 +6,7 @@ names, where it is one that can.
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +19,6 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.json_schema import from_dict
 from dycoke_cli.request import Request
 from dycoke_cli.result import (
-    Frames,
     RemoteAnswer,
     RemoteModel,
     RemoteSeconds,
@@ -31,18 +28,16 @@ from dycoke_cli.result import (
 )
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dycoke_cli.compression.base import Method
     from dycoke_cli.runs.remote_client import RemoteClient, Reply
     from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
-_JPEG_QUALITY = 95
 _PROBE = "is-this-dycoke"
 """A method that there isn't: who knows ours says so, others have no idea what is meant."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
@@ -125,28 +120,6 @@ class Server:
 
 
 @dataclass(frozen=True)
-class SentVideo:
-    """Frames as they are sent.
-
-    Args:
-        parts: of a message.
-        about: the frames, for `media_io_kwargs`; None of pictures.
-        frames: for the answer.
-        warnings: about the video.
-        seconds: that reading it took.
-    """
-
-    parts: tuple[dict[str, Any], ...]
-    about: dict[str, Any] | None
-    frames: Frames
-    warnings: tuple[str, ...]
-    seconds: float
-
-
-NO_VIDEO = SentVideo((), None, Frames(0, ()), (), 0.0)
-
-
-@dataclass(frozen=True)
 class ServedModel:
     """A model that a server has.
 
@@ -184,14 +157,9 @@ class ServedModel:
             seconds: that reading them took.
             mark: makes the video another one for caches; the pictures are the same.
         """
-        pictures = _jpegs(clip.frames, mark)
-        given = Frames(len(clip.frames), clip.timestamps_s), tuple(clip.warnings), seconds
-        if self.server.as_images:
-            urls = (f"data:image/jpeg;base64,{picture}" for picture in pictures)
-            parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-            return SentVideo(tuple(parts), None, *given)
-        part = _video_part(pictures) | ({} if mark is None else {"uuid": mark})
-        return SentVideo((part,), _about(clip.timestamps_s), *given)
+        how = as_images if self.server.as_images else as_video
+        sent = how(clip.frames, clip.timestamps_s, mark)
+        return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
 
     def ask(
         self,
@@ -249,7 +217,7 @@ class ServedModel:
             UsageError: it does.
             DycokeError: see `RemoteClient.ask`.
         """
-        if self.tells_method:
+        if self.tells_method and method.name != "none":
             self.client.ask(self._probe(name_of(method)))
 
     def _probe(self, spec: str) -> dict[str, Any]:
@@ -257,9 +225,7 @@ class ServedModel:
         import numpy as np
 
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
-        times = tuple(map(float, range(_PROBE_FRAMES)))
-        part = _video_part(_jpegs(frames, None))
-        video = SentVideo((part,), _about(times), Frames(_PROBE_FRAMES, times), (), 0.0)
+        video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
         return self._body(Asked(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
 
     def _body(
@@ -290,38 +256,6 @@ def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
     return turns
-
-
-def _about(times_s: Sequence[float]) -> dict[str, Any]:
-    """When the frames were, in vLLM's terms: the numbers of frames of a video whose rate is theirs.
-
-    Evenly spaced frames keep their times.
-    """
-    count = len(times_s)
-    span = times_s[-1] - times_s[0] if count > 1 else 0.0
-    fps = (count - 1) / span if span > 0 else 1.0
-    return {
-        "num_frames": -1, "do_sample_frames": False, "fps": fps, "total_num_frames": count,
-        "duration": count / fps, "frames_indices": [*range(count)],
-    }  # fmt: skip
-
-
-def _video_part(pictures: Iterable[str]) -> dict[str, Any]:
-    url = f"data:video/jpeg;base64,{','.join(pictures)}"
-    return {"type": "video_url", "video_url": {"url": url}}
-
-
-def _jpegs(frames: np.ndarray, mark: str | None) -> list[str]:
-    """Frames `[F, H, W, 3]`, uint8, in base64; a mark is a comment in the first."""
-    from PIL import Image
-
-    pictures = []
-    for number, frame in enumerate(frames):
-        file = io.BytesIO()
-        comment = {} if mark is None or number else {"comment": mark}
-        Image.fromarray(frame).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, **comment)
-        pictures.append(base64.b64encode(file.getvalue()).decode("ascii"))
-    return pictures
 
 
 def _tokens(usage: Mapping[str, Any], told: Mapping[str, Any]) -> RemoteTokens:

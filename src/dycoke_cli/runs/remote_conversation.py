@@ -13,7 +13,8 @@ from dycoke_cli.result import RemoteAnswer
 from dycoke_cli.runs.conversation import Conversation, advising, beside
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote import SentVideo, ServedModel, Server
+from dycoke_cli.runs.remote import ServedModel, Server
+from dycoke_cli.runs.sent_video import SentVideo
 from dycoke_cli.video import Clip
 from dycoke_cli.video.decoder import Decoder
 

@@ -1,0 +1,146 @@
+"""`--server` and a real `dycoke serve` with the bundled model: answers are those given here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import warm
+
+ROOT = Path(__file__).parents[2]
+VIDEOS = sorted((ROOT / "sample_videos").glob("*.mp4"))[:4]
+QUESTIONS = ("What does the blue star do?", "Which shape moves?", "What happens last?")
+METHODS = ("none", "ttm", "evs:retain=0.5", "dycoke-plus:retain=0.25", "dycoke")
+PATIENCE_S = 240
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no signals")]
+
+
+@contextmanager
+def serving(folder: Path, port: int = 0) -> Iterator[tuple[str, warm.Popen]]:
+    """A server, and its process, which is killed at the end."""
+    process = warm.Popen(
+        [sys.executable, "-m", "dycoke_cli", "serve", "--port", str(port), "--model", "mini"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={
+            **os.environ,
+            "DYCOKE_CACHE": str(folder),
+            "DYCOKE_SETTINGS": str(folder / "settings.json"),
+            "DYCOKE_RUNTIME": str(folder / "run"),
+        },
+    )
+    try:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, b"")
+        found = (re.search(rb"Serving mini at (http://[\d.:]+/v1)", line) for line in lines)
+        yield next(match[1].decode() for match in found if match), process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+
+def dycoke(*arguments: str | Path, code: int = 0) -> str:
+    command = [sys.executable, "-m", "dycoke_cli", *map(str, arguments)]
+    done = warm.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == code, done.stderr.decode()
+    return str(done.stdout.decode())
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("serve")) as (url, _):
+        yield url
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
+    questions = [word for question in QUESTIONS for word in ("-q", question)]
+    command = ("ask", VIDEOS[0], *questions, "--method", method, "--json", "--quiet")
+    here = objects(dycoke(*command, "--no-server"))
+    there = objects(dycoke(*command, "--server", address))
+    for own, served in zip(here, there, strict=True):
+        assert served["answer"] == own["answer"]
+        assert served["method"] == own["method"]
+        assert served["frames"] == own["frames"]
+        assert served["warnings"] == own["warnings"]
+        assert {**served["tokens"], "prompt": None} == {**own["tokens"], "prompt": None}
+        assert served["seconds"]["prefill"] > 0
+
+
+def test_a_comparison(address: str) -> None:
+    command = ("ask", VIDEOS[0], QUESTIONS[0], "--method", "evs", "--compare", "--json")
+    here, there = (
+        json.loads(dycoke(*command, *end)) for end in (("--no-server",), ("--server", address))
+    )
+    assert there["compared_to"]["answer"] == here["compared_to"]["answer"]
+    assert there["compared_to"]["tokens"]["visual_kept"] == here["tokens"]["visual"]
+
+
+def test_eval_has_the_answers_of_a_model_here(address: str, tmp_path: Path) -> None:
+    command = ("eval", "shapes", "--limit", "2", "--methods", "none,evs", "--json", "--quiet")
+    here = json.loads(dycoke(*command, "--out", tmp_path / "here"))
+    there = json.loads(dycoke(*command, "--out", tmp_path / "there", "--server", address))
+    for own, served in zip(here["rows"], there["rows"], strict=True):
+        same = ("questions", "accuracy", "by_type", "changed", "kept_before_llm", "kept_in_decode")
+        assert [served[key] for key in same] == [own[key] for key in same]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    out, port = tmp_path / "answers.jsonl", free_port()
+    questions = [word for question in QUESTIONS for word in ("-q", question)]
+    url = f"http://127.0.0.1:{port}/v1"
+    command = ("batch", *VIDEOS, *questions, "--method", "evs", "--requests", "2")
+    remote = (*command, "--server", url, "--out", out)
+    with serving(tmp_path, port) as (_, server):
+        batch = warm.Popen(
+            [sys.executable, "-m", "dycoke_cli", *map(str, remote)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+        )
+        until = time.monotonic() + PATIENCE_S
+        while not out.exists() or out.read_bytes().count(b"\n") < 3:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        server.send_signal(signal.SIGKILL)
+        assert batch.wait(PATIENCE_S) == 4
+    assert batch.stderr is not None
+    assert b"the same command then resumes" in batch.stderr.read()
+    kept = out.read_text().splitlines()
+    assert 3 <= len(kept) < len(VIDEOS) * len(QUESTIONS)
+    with serving(tmp_path, port):
+        dycoke(*remote)
+    lines = out.read_text().splitlines()
+    assert lines[: len(kept)] == kept
+    found = objects(out.read_text())
+    assert len(found) == len({line["key"] for line in found}) == len(VIDEOS) * len(QUESTIONS)
+    here = objects(dycoke(*command[:-2], "--model", "mini"))
+
+    def answers(of: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+        return {(line["video"], line["question"]): line["answer"] for line in of}
+
+    assert answers(found) == answers(here)
