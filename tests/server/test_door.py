@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_words_objects_and_codes_are_those_of_a_cold_one(
         without_times(ask(*flags, "--json", *more).objects) for more in ((), ("--no-server",))
     ]
     assert objects[0] == objects[1]
+
+
+def test_a_warm_command_starts_no_decoder(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(*_: object) -> None:
+        raise AssertionError("the server reads the video")
+
+    monkeypatch.setattr(import_module("dycoke_cli.cli.ask"), "Decoder", unwanted)
+    assert ask().code == 0
+    assert served.has_answered()
+    assert ask("--no-server").code == 1
 
 
 def test_names_of_files_are_shown_as_they_were_given(
