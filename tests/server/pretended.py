@@ -110,7 +110,11 @@ class Pretended:
                     on_text(f"{word} ")
             return [pretended.answer(one.question, method, one.session.clips) for one in questions]
 
-        def ask_without_video(loaded: Any, question: str, *_: Any) -> Answer:
+        def ask_without_video(
+            loaded: Any, question: str, history: Any, options: Any, on_text: Any
+        ) -> Answer:
+            if on_text is not None:
+                on_text(f"{question} ")
             return pretended.answer(question, Method(), ())
 
         session.VideoSession = VideoSession  # type: ignore[attr-defined]

@@ -53,6 +53,8 @@ def test_a_stream(server: Running) -> None:
     assert last["choices"][0]["finish_reason"] == "stop"
     assert (figures["choices"], figures["usage"]["completion_tokens"]) == ([], 3)
     assert len({one["id"] for one in (first, *middle, last, figures)}) == 1
+    whole = events(server.request("POST", CHAT, body_of("Hello?", url=None, stream=True))[2])
+    assert [one["choices"][0]["delta"] for one in whole][1] == {"content": "Hello? "}
     assert "usage" not in str(events(server.request("POST", CHAT, body_of("one", stream=True))[2]))
 
 

@@ -342,12 +342,15 @@ def ask_without_video(
     question: str,
     history: Turns = (),
     options: GenerationOptions | None = None,
+    on_text: Callable[[str], None] | None = None,
 ) -> Answer:
     """Answer a question that no video is shown with.
 
     Args: as of `Question` and `ask_together`.
     """
     if (refused := refusal(loaded, question, Method(), _NoFrames())) is not None:
+        if on_text is not None:
+            on_text(refused.answer)
         return refused
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
@@ -359,7 +362,7 @@ def ask_without_video(
             without_video(ids),
             options or GenerationOptions(),
             watch,
-            on_text=None,
+            on_text=on_text,
             on_token=None,
         )
     return make_answer(

@@ -250,10 +250,10 @@ class EngineThread:
 
         loaded, request = self._model(), batch[0].request
         self._metrics.add("batches_total")
+        on_text = batch[0].send if request.stream else None
         if not batch[0].clips and batch[0].session is None:
-            return [
-                ask_without_video(loaded, request.question, request.history, request.generation)
-            ]
+            asked = (request.question, request.history, request.generation)
+            return [ask_without_video(loaded, *asked, on_text)]
         method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
         sessions = [self._session(task, loaded) for task in batch]
 
@@ -271,9 +271,7 @@ class EngineThread:
             Question(session, task.request.question, task.request.history)
             for session, task in zip(sessions, batch, strict=True)
         ]
-        answers = ask_together(
-            questions, method, request.generation, batch[0].send if request.stream else None
-        )
+        answers = ask_together(questions, method, request.generation, on_text)
         for session, task in zip(sessions, batch, strict=True):
             self._held.keep(task.key, session)
         return answers
