@@ -136,6 +136,9 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         raise UnprovenError("its text decoder isn't a stack of layers")
     if not read.by_ids:
         raise UnprovenError("its generate() gives its language model embeddings, not token ids")
+    # They answer otherwise than stock on a shortened prompt, and no masked run would show it.
+    if "indexed_attention" in (getattr(model.get_decoder().config, "layer_types", None) or ()):
+        raise UnprovenError("its layers look tokens up in an index of their own")
     _check_arguments(read)
     changed = [
         (i, _read(model, processor, family, _noise(frames, changed=i))) for i in (0, frames - 1)
