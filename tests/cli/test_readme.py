@@ -26,7 +26,9 @@ def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-def in_shell(block: str, **more: str) -> subprocess.CompletedProcess[str]:
+def in_shell(
+    block: str, timeout_s: float = 3 * PATIENCE_S, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run a block as a user who has activated .venv does."""
     environment = {
         **os.environ,
@@ -41,7 +43,7 @@ def in_shell(block: str, **more: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=3 * PATIENCE_S,
+        timeout=timeout_s,
         check=False,
     )
 
