@@ -110,13 +110,20 @@ def running(warm: bool) -> Iterator[None]:
         os.environ["DYCOKE_RUNTIME"] = f"{folder}/run"
         serving = ["serve", "--background", "--port", "0"]
         if warm:
+            _adopt(False)  # its end isn't waited for
             subprocess.run([*DYCOKE, *serving], check=True, stderr=subprocess.DEVNULL)
+            _adopt(True)
         try:
             yield
         finally:
             if warm:
                 subprocess.run([*DYCOKE, "serve", "stop"], check=True)
             del os.environ["DYCOKE_RUNTIME"]
+
+
+def _adopt(orphans: bool) -> None:
+    """Whether processes whose parent has ended become children of this one."""
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, int(orphans), 0, 0, 0)
 
 
 def _waited(wait: Wait, arguments: list[str]) -> float:
@@ -160,7 +167,7 @@ def table(runs: int) -> str:
         "| what a user waits for | median | slowest | aim | processor time |",
         "|---|---|---|---|---|",
     ]
-    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopt(True)
     for wait in WAITS:
         with running(wait.warm):
             seconds(wait)  # the first run reads everything from disk
