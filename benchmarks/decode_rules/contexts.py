@@ -29,11 +29,13 @@ class Context:
     Args:
         facts: the part that may be pruned.
         question: which asks for one of them.
-        answer: what it says.
+        begun: how its answer begins, before the thing.
+        answer: the thing.
     """
 
     facts: str
     question: str
+    begun: str
     answer: str
 
 
@@ -53,8 +55,7 @@ def context(number: int, facts: int) -> Context:
         f"In the {place} there is a {thing}." for place, thing in zip(places, things, strict=False)
     ]
     asked = drawn.randrange(len(places))
+    place = places[asked]
     return Context(
-        " ".join(lines),
-        f"What is in the {places[asked]}? Answer in a short sentence.",
-        things[asked],
+        " ".join(lines), f"What is in the {place}?", f"In the {place} there is a", things[asked]
     )
