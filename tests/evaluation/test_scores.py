@@ -14,7 +14,7 @@ from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.descriptions import rouge_l
 from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
-from dycoke_cli.evaluation.method_row import KeptRow, MethodRow
+from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.specs import parse_specs
@@ -206,7 +206,8 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
     """And with it the frames and their encoding, under all methods."""
     _, items = opened("mvbench", tmp_path)
     rows = [
-        MethodRow(spec, spec.create().parameters()) for spec in parse_specs("none,evs,no-video")
+        KeptRow(spec, spec.create().parameters(), setup=None)  # type: ignore[arg-type]
+        for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}
     jobs = eval_run._jobs(asked, Sampling(frames=4))  # type: ignore[arg-type]
