@@ -789,7 +789,7 @@ MUTATIONS = (
     ),
     Mutation(
         "errors of paired differences aren't clustered",
-        "metrics",
+        "evaluation.statistics",
         "clustered_mean(differences, A)",
         "clustered_mean(differences, [item.id for item in items])",
         METRICS,
@@ -845,14 +845,14 @@ MUTATIONS = (
     ),
     Mutation(
         "time stamps in a prompt are cut off at a millisecond",
-        "video_prompt._metadata",
+        "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "int(FRAMES_PER_SECOND * A)",
         ("tests/models/test_video_prompt.py",),
     ),
     Mutation(
         "time stamps in a prompt aren't rounded",
-        "video_prompt._metadata",
+        "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "FRAMES_PER_SECOND * A",
         ("tests/models/test_video_prompt.py",),

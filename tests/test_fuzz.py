@@ -66,6 +66,7 @@ SUBJECT = Subject(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_becomes_of_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, limit in (("PROCESSOR_S", 1.5), ("WALL_S", 12.0), ("MEMORY_MIB", 100)):
         monkeypatch.setattr(trying, name, limit)

@@ -13,6 +13,7 @@ from tests.mutating import SRC, NotOnePlaceError, changed
 from tests.mutations import MUTATIONS, ROOT, Mutation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
 def test_every_mutation_breaks_exactly_one_place(mutation: Mutation) -> None:
     file, text = changed(mutation.where, mutation.pattern, mutation.replacement)

@@ -390,7 +390,7 @@ def test_flags_that_exclude_each_other(done: Path) -> None:
         {"judge": "gpt", "prompt": "none"},
         {"places": [None]},
         {"model": {"name": True}},
-        {"model": {"device": None}},
+        {"model": {"device": 5}},
         {"model": {"weights": []}},
         {"model": {"unknown": "x"}},
     ],

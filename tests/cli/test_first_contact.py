@@ -184,6 +184,7 @@ def test_an_estimate_of_an_unquoted_question() -> None:
     assert run_here("ask", "--estimate", "What", "is", "it?", CLIP).code == 0
 
 
+@pytest.mark.slow
 def test_estimates_of_a_folder(tmp_path: object) -> None:
     run = run_here("batch", CLIP.parent, "What?", "--estimate", "--frames", "4")
     assert run.code == 0

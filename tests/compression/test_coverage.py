@@ -169,7 +169,7 @@ def test_each_dropped_token_is_merged_into_the_most_similar_kept_one(
 ) -> None:
     tokens, frames = flat(clip)
     count = max(1, int(share * len(tokens)))
-    kept, merged = cover_and_merge(tokens, frames, count, 3)
+    kept, merged, _ = cover_and_merge(tokens, frames, count, 3)
     assert kept.tolist() == cover(tokens, frames, count, 3).tolist()
     rows = tokens.double().tolist()
     members: dict[int, list[list[float]]] = {i: [rows[i]] for i in kept.tolist()}

@@ -38,7 +38,7 @@ def ask(
 ) -> list[Prediction]:
     """The predictions of rows (method, frames, item), as an evaluation makes them."""
     asked = {
-        f"{number}": (SimpleNamespace(method=method, spec=Spec(frames)), item)
+        f"{number}": (SimpleNamespace(method=method, spec=Spec(frames), guard=None), item)
         for number, (method, frames, item) in enumerate(rows)
     }
     plan = eval_run._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)

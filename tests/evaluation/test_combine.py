@@ -208,10 +208,7 @@ def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
     """The other model's answers: those of `other` under `none`, and the other way round."""
     first = written(tmp_path / "1")
     swapped = [of_model(row, "n", dtype="bfloat16", weights="x") for row in (NONE, OTHER)]
-    second = written(
-        tmp_path / "2",
-        (named(swapped[0], "other"), named(swapped[1], "none")),
-    )
+    second = written(tmp_path / "2", tuple(swapped), names={"none": "other", "other": "none"})
     report = report_of([first, second])
     assert report.model is None
     assert [(model.name, model.dtype) for model in report.models] == [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError, UsageError
@@ -54,13 +54,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What reaches `from_pretrained`; the model itself is loaded as it is."""
     seen: dict[str, Any] = {}
-    stock = load_module.AutoModelForImageTextToText.from_pretrained
+    stock = AutoModelForImageTextToText.from_pretrained
 
     def from_pretrained(where: str, **kwargs: Any) -> Any:
         seen.update(kwargs)
         return stock(where, **{k: v for k, v in kwargs.items() if k not in NOT_HERE})
 
-    monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return seen
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 
 from dycoke_cli import DyCoke, VideoSession, extras, load
 from dycoke_cli.errors import ModelError, UsageError
@@ -58,7 +59,7 @@ def test_a_model_on_one_device() -> None:
 def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """As if accelerate had put the first layers of a model on the disk, and the rest on the CPU."""
     seen: dict[str, Any] = {}
-    stock = load_module.AutoModelForImageTextToText.from_pretrained
+    stock = AutoModelForImageTextToText.from_pretrained
 
     def from_pretrained(where: str, **kwargs: Any) -> Any:
         seen.update(kwargs)
@@ -67,7 +68,7 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return model, info
 
     monkeypatch.setattr(extras, "find_spec", lambda name: object())
-    monkeypatch.setattr(load_module.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return seen
 
 

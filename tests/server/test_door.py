@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,7 @@ def test_a_warm_command_starts_no_decoder(served: Served, monkeypatch: pytest.Mo
     def unwanted(*_: object) -> None:
         raise AssertionError("the server reads the video")
 
-    monkeypatch.setattr(import_module("dycoke_cli.cli.ask"), "Decoder", unwanted)
+    monkeypatch.setattr("dycoke_cli.video.decoder.Decoder", unwanted)
     assert ask().code == 0
     assert served.has_answered()
     assert ask("--no-server").code == 1

@@ -175,11 +175,13 @@ def test_a_warm_ask() -> None:
                     timeout=PATIENCE_S,
                 )
             )
-        began, asked, ended = done
-        assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+        began, asked, batch, ended = done
+        assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
         assert re.search(rb"Serving mini at http://127\.0\.0\.1:\d+/v1\n$", began.stderr)
         assert asked.stdout == b"The blue star moves up.\n"
         assert b"without your server" not in asked.stderr
+        assert len(batch.stdout.splitlines()) == 2
+        assert b"without your server" not in batch.stderr
         assert ended.stdout + ended.stderr == b""
         assert not os.path.exists(f"{folder}/run/serve.sock")
         again = subprocess.run(

@@ -16,7 +16,7 @@ from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
 from dycoke_cli.engine.memory.cost_model import EstimatedContext
 from dycoke_cli.engine.memory.flops import prefill_flops
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
@@ -263,9 +263,9 @@ def test_a_model_that_no_catalog_has_asks_its_processor() -> None:
     assert clip_tokens(folder, 5, 72, 128) == clip_tokens(find("mini"), 5, 72, 128)
 
 
-def test_a_family_that_is_not_supported(tmp_path: Path) -> None:
+def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
     (tmp_path / "model.safetensors").write_bytes(b"")
     folder = ModelRef("mine", str(tmp_path), None, local=True)
-    with pytest.raises(ModelError, match="of the family 'llava', which isn't supported"):
-        estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    made = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    assert (made.method["merge_ratio"], made.method["prune_layer"]) == (0.7, 3)

@@ -194,7 +194,7 @@ def _into(kept: torch.Tensor, given: Given) -> torch.Tensor | None:
         return None
     frames, per_frame = given.features.shape[:2]
     itself = into_itself(kept, frames * per_frame).view(frames, per_frame)
-    return itself[[*given.merged.into]].flatten()
+    return itself[torch.as_tensor(given.merged.into, device=itself.device)].flatten()
 
 
 def best_of_windows(scores: torch.Tensor, count: int) -> torch.Tensor:

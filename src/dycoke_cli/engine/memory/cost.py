@@ -22,6 +22,7 @@ from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import Doc
+from dycoke_cli.models.families import UNLISTED, defaults_of
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.hub import pull_config
@@ -134,7 +135,9 @@ def estimate_cost(
     stored = _stored(source, loading.revision)
     if stored.family is not None:
         check_family(stored.values["model_type"], stored.family, method)
-    method = method.suited(stored.method_defaults or {}, stored.layers, source.name)
+    method = method.suited(
+        stored.method_defaults or defaults_of(UNLISTED), stored.layers, source.name
+    )
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
     kept = method.kept_tokens(clip.frames, clip.per_frame)
     attended = method.attended_tokens(kept)
