@@ -190,11 +190,13 @@ class EarlyTom(MergingInside):
 
 def _into(kept: torch.Tensor, given: Given) -> torch.Tensor | None:
     """Of a frame that was merged, the tokens at the same places; None where none was."""
+    import torch
+
     if given.merged is None:
         return None
     frames, per_frame = given.features.shape[:2]
     itself = into_itself(kept, frames * per_frame).view(frames, per_frame)
-    return itself[torch.as_tensor(given.merged.into, device=itself.device)].flatten()
+    return itself[torch.tensor(given.merged.into, device=itself.device)].flatten()
 
 
 def best_of_windows(scores: torch.Tensor, count: int) -> torch.Tensor:
