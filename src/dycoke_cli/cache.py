@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,23 @@ class CacheFiles:
             # Another run may delete it meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Put a file of the cache in place of what is there, whole or not at all.
+
+    Raises:
+        OSError: it can't be written; what is there is as it was.
+    """
+    make_folder(file.parent)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        os.replace(name, file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def is_of_another_user(found: os.stat_result) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.cache import cache_folder, make_folder
+from dycoke_cli.cache import cache_folder, write_whole
 from dycoke_cli.resources import processor_name
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
@@ -62,16 +60,7 @@ class Processor:
 
     def write(self, times: Times) -> None:
         """Keep them in place of what is there, whole or not at all."""
-        make_folder(self.file.parent)
-        text = json.dumps({"machine": asdict(self), "times": times}, indent=1)
-        handle, name = tempfile.mkstemp(dir=self.file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(name, self.file)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(self.file, json.dumps({"machine": asdict(self), "times": times}, indent=1))
 
 
 def instructions() -> list[str]:

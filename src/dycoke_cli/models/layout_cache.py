@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import __version__
 
-from dycoke_cli.cache import cache_folder, make_folder
+from dycoke_cli.cache import cache_folder, write_whole
 from dycoke_cli.models.families import UNLISTED, Family
 from dycoke_cli.models.layout_search import Always, find_layout
 
@@ -90,12 +88,4 @@ def _write(file: Path, family: Family) -> None:
         "per_frame": per_frame.tokens if isinstance(per_frame, Always) else None,
         "grid": bool(family.rope),
     }
-    make_folder(file.parent)
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump(values, opened, indent=1)
-        os.replace(name, file)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(file, json.dumps(values, indent=1))
