@@ -257,8 +257,8 @@ class GuardStep:
 
 
 @dataclass(frozen=True)
-class Guarded:
-    """With --guard: how the answer was found."""
+class GuardBound:
+    """What a guard promises, and by which certainty."""
 
     alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
     on_average: Annotated[
@@ -268,6 +268,12 @@ class Guarded:
         float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
     ]
     videos: Annotated[Count, Doc("That the threshold rests on.")]
+
+
+@dataclass(frozen=True)
+class Guarded(GuardBound):
+    """With --guard: how the answer was found."""
+
     path: Annotated[tuple[GuardStep, ...], Doc("The budgets taken, in order; the last answered.")]
 
 

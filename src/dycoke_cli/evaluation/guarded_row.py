@@ -10,7 +10,7 @@ from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.json_schema import Doc
-from dycoke_cli.result import Count
+from dycoke_cli.result import Count, GuardBound
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,9 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class GuardedRow:
+class GuardedRow(GuardBound):
     """A guard, and which budgets its answers took: the value of `guard`."""
 
-    alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
-    on_average: Annotated[
-        bool, Doc("Whether it holds on average only (--guard-mean), or with 95 % confidence.")
-    ]
-    threshold: Annotated[
-        float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
-    ]
-    videos: Annotated[Count, Doc("That the threshold rests on.")]
     budgets: Annotated[tuple[Budget, ...], Doc("In the order in which they are tried.", minItems=1)]
 
 
