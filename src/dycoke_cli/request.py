@@ -63,6 +63,11 @@ class Request:
         answer = replace(answer, warnings=warnings)
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
+    @property
+    def is_known_here_alone(self) -> bool:
+        """Whether no server can answer it: of what was tuned, and of a guard, it knows nothing."""
+        return self.tuned is not None or self.guard is not None
+
     def asking_by(self, method: Method) -> Request:
         """The same by another method, without what chose or guarded the one before."""
         return replace(self, method=method, tuned=None, guard=None, cautions=())

@@ -110,8 +110,7 @@ def ask(
                 return
             from dycoke_cli.server.door import ask_running
 
-            # What was tuned, and a guard, are known here alone.
-            here = no_server or request.tuned is not None or request.guard is not None
+            here = no_server or request.is_known_here_alone
             cold = "" if here else ask_running(conversation, presenter)
             if cold is None:
                 return

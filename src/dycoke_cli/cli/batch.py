@@ -168,8 +168,8 @@ def batch(
         view.stage("start")
         answers: Engine
         if remote is None:
-            # What was tuned, and a guard, are known here alone; several workers are faster.
-            here = no_server or request.tuned is not None or request.guard is not None
+            # Several workers are faster than one server.
+            here = no_server or request.is_known_here_alone
             warm: tuple[Plan, Engine] | str = ""
             if not here and engine.is_alone:
                 from dycoke_cli.server.warm_batch import open_batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
 from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
@@ -22,9 +22,6 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    pass
 
 PAYS_FROM = 6272
 """Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
