@@ -96,10 +96,12 @@ class PretendedEngine:
         return _Session(self, clip.video)
 
     def put_in_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        module = types.ModuleType("dycoke_cli.engine.session")
-        module.VideoSession = self.session  # type: ignore[attr-defined]
-        module.ask_without_video = self.blind  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        session = types.ModuleType("dycoke_cli.engine.session")
+        session.VideoSession = self.session  # type: ignore[attr-defined]
+        asking = types.ModuleType("dycoke_cli.engine.ask_together")
+        asking.ask_without_video = self.blind  # type: ignore[attr-defined]
+        for module in session, asking:
+            monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr("dycoke_cli.video.read", self.read, raising=False)
 
     def blind(self, loaded: Any, question: str, *, options: Any) -> Answer:

@@ -18,8 +18,8 @@ import torch
 from dycoke_cli import DyCokePlus, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel

@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycoke_cli import DyCoke, DyCokePlus, FastV, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine import chunks
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.private_api import attention_implementation

@@ -14,9 +14,9 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.selecting import Prompts, select
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.video_prompt import make_prompt
 from tests.exactness import assert_same

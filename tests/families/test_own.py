@@ -11,8 +11,8 @@ import torch
 
 from dycoke_cli import DyCokePlus, VideoSession
 from dycoke_cli.engine import chunks
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.video_prompt import make_prompt

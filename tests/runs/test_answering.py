@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.engine import session as sessions
+from dycoke_cli.engine import encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
@@ -104,9 +104,9 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
-    encode, ask = sessions.encode_video, answering.ask_together
+    encode, ask = encoded_video.encode_video, answering.ask_together
     monkeypatch.setattr(
-        sessions, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+        encoded_video, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     monkeypatch.setattr(
         answering,

@@ -79,7 +79,6 @@ class Pretended:
         return Clip(np.zeros((sampling.frames, 2, 2, 3), np.uint8), times, content)
 
     def modules(self) -> dict[str, types.ModuleType]:
-        session = types.ModuleType("dycoke_cli.engine.session")
         pretended = self
 
         class VideoSession:
@@ -117,11 +116,13 @@ class Pretended:
                 on_text(f"{question} ")
             return pretended.answer(question, Method(), ())
 
+        session = types.ModuleType("dycoke_cli.engine.session")
         session.VideoSession = VideoSession  # type: ignore[attr-defined]
-        session.Question = Question  # type: ignore[attr-defined]
-        session.ask_together = ask_together  # type: ignore[attr-defined]
-        session.ask_without_video = ask_without_video  # type: ignore[attr-defined]
-        return {session.__name__: session}
+        asking = types.ModuleType("dycoke_cli.engine.ask_together")
+        asking.Question = Question  # type: ignore[attr-defined]
+        asking.ask_together = ask_together  # type: ignore[attr-defined]
+        asking.ask_without_video = ask_without_video  # type: ignore[attr-defined]
+        return {session.__name__: session, asking.__name__: asking}
 
     @staticmethod
     def answer(question: str, method: Method, clips: Sequence[Clip]) -> Answer:

@@ -19,11 +19,13 @@ from unittest import mock
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.tasks import TaskManager
 
-from dycoke_cli.engine import session
+from dycoke_cli.engine import encoded_video
 
 
 def evaluated(tasks: TaskManager, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    with mock.patch.object(session, "encode_video", wraps=session.encode_video) as encoded:
+    with mock.patch.object(
+        encoded_video, "encode_video", wraps=encoded_video.encode_video
+    ) as encoded:
         try:
             found = simple_evaluate(model="dycoke", task_manager=tasks, **arguments)
         except Exception as error:

@@ -156,7 +156,7 @@ class Timer:
         ]
 
     def _without_video(self, name: str) -> list[Measured]:
-        from dycoke_cli.engine.session import ask_without_video
+        from dycoke_cli.engine.ask_together import ask_without_video
 
         with naming(name):
             answers = [

@@ -61,7 +61,7 @@ def make_answer(
         seconds: by stage, those before the prefill; keys of `result.Seconds`.
         total: seconds since the question was asked.
         peak: bytes (working, total).
-        session_warnings: see `VideoSession.warnings`.
+        session_warnings: see `EncodedVideo.warnings`.
     """
     clip, shown = clips[0], sum(visual)
     stats = generated.stats or DecodeStats(

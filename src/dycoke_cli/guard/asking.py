@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.result import Answer, Flops, Guarded, GuardStep, Refusal, Seconds
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.memory.expected_bytes import expected_bytes
-from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
+from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError

@@ -322,7 +322,7 @@ def _ask(
 ) -> Answer:
     options = asdict(request.generation)
     if request.guard is not None:
-        from dycoke_cli.engine.session import Question
+        from dycoke_cli.engine.ask_together import Question
         from dycoke_cli.guard.asking import ask_guarded
 
         asked = [Question(session, question, tuple(history))]

@@ -246,7 +246,7 @@ class EngineThread:
                 task.send(answer)
 
     def _ask(self, batch: list[Task]) -> Sequence[Answer | Shown]:
-        from dycoke_cli.engine.session import Question, ask_together, ask_without_video
+        from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 
         loaded, request = self._model(), batch[0].request
         self._metrics.add("batches_total")

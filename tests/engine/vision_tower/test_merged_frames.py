@@ -18,7 +18,7 @@ import torch
 from dycoke_cli import DyCoke, EarlyTom, Sampling, Uncompressed, VideoSession, load, read
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError

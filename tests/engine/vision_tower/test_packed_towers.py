@@ -23,9 +23,9 @@ from transformers.vision_utils import get_vision_window_index
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.vision_tower import stacked
 from dycoke_cli.engine.vision_tower.packed import PackedVision
 from dycoke_cli.errors import UsageError

@@ -12,7 +12,7 @@ from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of

@@ -1,0 +1,194 @@
+"""A video with a model: encoded and prefilled once, whatever is asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.chunked_prefill import PrefixCache
+from dycoke_cli.engine.context import check_context, check_several
+from dycoke_cli.engine.encode import Encoded, encode_video
+from dycoke_cli.engine.faults import faults_of
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.expected_bytes import memory_warning
+from dycoke_cli.engine.prompt_batch import Prompt, all_of_stock
+from dycoke_cli.engine.visual_cache import VisualCache, key_of
+from dycoke_cli.errors import OutputError
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.stock_prompt import StockPrompt, show
+from dycoke_cli.models.video_prompt import Frames, Turns, VideoPrompt, beside, input_ids
+
+Progress = Callable[[str, int, int], None]
+
+
+class EncodedVideo:
+    """Questions about one video, which is encoded and prefilled once, at the first question.
+
+    Or about several videos together, in a model whose prompt shows several: each is encoded alone,
+    and the method chooses from each alone before the language model.
+
+    Attributes:
+        video: what the stock processor made of it; of the first of several.
+
+    Args:
+        loaded: the model.
+        clip: the frames.
+        others: the frames of more videos, which are shown behind it.
+        on_progress: called with (stage, done, total); stages are "vision" (frames), "prefill"
+            and "decode" (tokens).
+        seconds_load: how long the model took to load, for the report.
+        seconds_video_decode: how long the frames took to decode; part of the first answer's time.
+        reuse: whether keys and values of the video are kept for the next question, which then
+            costs only its own text; one that comes alone has no use for them.
+        cache: of encoded videos on disk, or None.
+
+    Raises:
+        UsageError: several videos, and the prompt of the model shows one.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        clip: Frames,
+        on_progress: Progress | None = None,
+        *,
+        others: Sequence[Frames] = (),
+        seconds_load: float | None = None,
+        seconds_video_decode: float = 0.0,
+        reuse: bool = True,
+        cache: VisualCache | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.clip, self.clips = clip, (clip, *others)
+        self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
+        self._seconds_video_decode = seconds_video_decode
+        self.on_progress = on_progress or (lambda stage, done, total: None)
+        if others:
+            check_several(loaded.name, loaded.family, loaded.domain)
+        with faults_of(loaded):
+            self.videos = [
+                show(loaded.processor, loaded.family, loaded.model.config, one)
+                for one in self.clips
+            ]
+        self.video: VideoPrompt = self.videos[0]
+        self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
+        self._prefix = PrefixCache() if reuse else None
+        self._cache = cache if loaded.identity else None
+        self._unkept: str | None = None
+
+    def prompt(
+        self, question: str, history: Turns, method: Method, options: GenerationOptions
+    ) -> Callable[[], Prompt]:
+        """The prompt of a question, made when it is called for: then the video must be encoded.
+
+        Raises:
+            UsageError: with what is kept of the video, it is longer than the model's context.
+        """
+        ids = self._ids(question, history)
+        text = ids.shape[1] - self.visual
+        kept_of_others = sum(
+            method.kept_tokens(video.frames, video.tokens_per_frame) for video in self.videos[1:]
+        )
+        check_context(
+            self.loaded.context_length,
+            self.video.tokens,
+            len(self.clip.timestamps_s),
+            method,
+            text,
+            options.max_new_tokens,
+            0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
+            kept_of_others,
+        )
+
+        def make() -> Prompt:
+            family, config = self.loaded.family, self.loaded.model.config
+            if isinstance(self.video, StockPrompt):
+                inputs = self.video.stock_inputs(question, history)
+                return all_of_stock(inputs, family.placeholders(config, ids, inputs))
+            extra_inputs = beside(self.videos, ids, family.rope)
+            placeholders = family.placeholders(config, ids, extra_inputs)
+            return Prompt(ids, extra_inputs, placeholders, self._encoded[_encoded_for(method)])
+
+        return make
+
+    def _ids(self, question: str, history: Turns) -> torch.Tensor:
+        if isinstance(self.video, StockPrompt):
+            return self.video.input_ids(question, history)
+        return input_ids(self.videos, question, history)
+
+    @property
+    def visual(self) -> int:
+        """V: visual tokens of all videos before any compression."""
+        return sum(video.visual for video in self.videos)
+
+    def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
+        """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
+        if isinstance(self.video, StockPrompt):  # generate() encodes it
+            return {"video_decode": self._seconds_video_decode, "vision": 0.0}
+        held = self._encoded.get(_encoded_for(method), ())
+        if held and (held[0].tower is not None or "attention" not in method.needs):
+            return {"video_decode": 0.0, "vision": 0.0}
+        started = watch.read()
+        encoded = tuple(self._encode(video, method) for video in self.videos)
+        self._encoded[_encoded_for(method)] = encoded
+        return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
+
+    def _encode(self, video: VideoPrompt, method: Method) -> Encoded:
+        loaded = self.loaded
+        merging = method.before_vision() or method.merge_frames()
+        with_attention = "attention" in method.needs
+
+        def encode() -> Encoded:
+            return encode_video(
+                loaded.model,
+                loaded.family,
+                video,
+                lambda done, total: self.on_progress("vision", done, total),
+                merging,
+                with_attention,
+            )
+
+        # What merging leaves of a video isn't kept on disk: it depends on the method as well.
+        if self._cache is None or merging is not None:
+            return encode()
+        key = key_of(loaded.identity or {}, video.inputs)
+        found = self._cache.get(key, loaded.input_device, with_attention)
+        if found is None:
+            found = encode()
+            try:
+                self._cache.put(key, found)
+                self._unkept = None
+            except OutputError as error:  # the answer doesn't depend on it
+                self._unkept = f"the encoded video isn't kept: {error}"
+        return found
+
+    def prefix_for(self, method: Method) -> PrefixCache | None:
+        """What was prefilled of the video; None where a method wants that off the device."""
+        pruning = method.pruning()
+        return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
+
+    def warnings(self, question: str, method: Method, history: Turns = ()) -> list[str]:
+        """What an answer is to say of memory, and of the disk that `cache` is on."""
+        found = (self.memory_warning(question, method, history), self._unkept)
+        return [sentence for sentence in found if sentence]
+
+    def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
+        """A sentence where the answer will hardly fit on the device; None where it will.
+
+        Args: as of `ask`.
+        """
+        # What is read of other videos counts as text does.
+        with faults_of(self.loaded):
+            read = self._ids(question, history).shape[1] - self.video.visual
+            method = method.suited(self.loaded.method_defaults)
+            return memory_warning(self.loaded, self.video, method, read)
+
+
+def _encoded_for(method: Method) -> tuple[Any, ...]:
+    """What tells one way of encoding from another: nothing for that of whole frames."""
+    merging = method.before_vision() or method.merge_frames()
+    return () if merging is None else merging.parameters
