@@ -15,6 +15,8 @@
 #               where that is installed; resumes (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
+# make tokens-64  train the control on with 64 tokens a frame, where the bundled model has 16
+#               (WIDE_STEPS=800; hours more; an interrupted run resumes)
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
@@ -34,6 +36,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
+WIDE_STEPS := 800
 VIDEOS := 60
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
@@ -46,7 +49,7 @@ CELLS := tests/families
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo mutants fuzz soak test-newest test-versions test-vllm clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak test-newest test-versions test-vllm clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -95,10 +98,15 @@ docs: $(INSTALLED)
 pictures: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pictures
 
-# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control
+# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control, and alike
 control placebo: $(INSTALLED) runs/second/model.safetensors
 	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
 		$(if $(filter control,$@),--no-dropout)
+	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
+
+tokens-64: control
+	$(BIN)/python -m training train --begin runs/control --run runs/$@ --side 128 --no-dropout \
+		--steps $(WIDE_STEPS)
 	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
 
 # The bundled model's second version; the shipped one is the sixth.

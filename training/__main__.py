@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dycoke_cli.errors import DycokeError
+from dycoke_cli.errors import DycokeError, UsageError
 from training.curriculum import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ console = Console(stderr=True, soft_wrap=True)  # a path that is cut in two is n
 RUN = Path("runs/mini")
 # Steps between two lines of the log.
 LOG_EVERY = 10
+# A side of a token's square: four patches are pooled to a token.
+PIXELS = 16
 Folder = Annotated[Path, typer.Option("--run", help="Where the run is kept.")]
 
 
@@ -41,19 +43,29 @@ def train(
     begin: Annotated[
         Path | None,
         typer.Option(
-            help="A checkpoint folder whose weights a new run starts with. Where no layer is left "
-            "fresh: the last two stages alone, at half the rate, the probes first."
+            help="A run, or a checkpoint folder, whose weights a new run starts with. Where no "
+            "layer is left fresh: the last two stages alone, at half the rate; first the vision "
+            "tower where it is a run, the fresh probes where it is a checkpoint."
         ),
     ] = None,
     dropout: Annotated[
         bool, typer.Option("--dropout/--no-dropout", help="Of visual tokens and of frames.")
     ] = Recipe.dropout,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=PIXELS,
+            help="Of frames, in pixels, a multiple of 16: 64 make 16 tokens, 128 make 64.",
+        ),
+    ] = Recipe.side,
 ) -> None:
     """Train; an interrupted run resumes."""
     from training.trainer import LOG, Trainer, log_line
 
     with errors_in_a_sentence():
-        recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout)
+        if side % PIXELS:
+            raise UsageError(f"--side {side}: give a multiple of {PIXELS}, as 64 or 128.")
+        recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout, side=side)
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

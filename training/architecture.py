@@ -21,28 +21,40 @@ from transformers import (
 from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN
 from training.tokenizer import CHAT_TEMPLATE, CLOSE, CONTEXT, IMAGE, PAD, VIDEO
 
-SIDE = 64
+SIDE = 64  # of the frames that the bundled model takes, in pixels
 PATCH = 8
 VISION_WIDTH = 128
 TEXT_WIDTH, TEXT_LAYERS = 256, 10
-PATCHES = (SIDE // PATCH) ** 2
-# What the pooling of LLaVA-OneVision leaves of a frame.
-FRAME_TOKENS = math.ceil(SIDE / PATCH / 2) ** 2
 MEAN = STD = [0.5, 0.5, 0.5]
 METHOD_DEFAULTS = {"prune_layer": 9, "positions": "kept"}
 """What suits this model, by the validation split (docs/shapes.md): it looks its answers up in its
 last layers, and never saw contiguous positions behind dropped tokens."""
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
-    """The configuration: SigLIP 4 x 128 on 64 px in patches of 8, Qwen2 10 x 256 with 4 heads."""
+def grid_of(side: int) -> int:
+    """Tokens a side of a frame of `side` pixels: what the pooling of LLaVA-OneVision leaves."""
+    return math.ceil(side / PATCH / 2)
+
+
+def context_of(side: int) -> int:
+    """Most tokens of a prompt: as many frames as the bundled model takes."""
+    return CONTEXT * grid_of(side) ** 2 // grid_of(SIDE) ** 2
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast, side: int = SIDE) -> LlavaOnevisionConfig:
+    """The configuration: SigLIP 4 x 128 in patches of 8 px, Qwen2 10 x 256 with 4 heads.
+
+    Frames of more tokens stretch the positions, so that a frame ago is as far as it was.
+    """
+    stretch = context_of(side) / CONTEXT
+    rope = {"rope_type": "linear", "factor": stretch} if stretch != 1 else {"rope_type": "default"}
     ids = tokenizer.get_vocab()
     vision = SiglipVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=512,
         num_hidden_layers=4,
         num_attention_heads=2,
-        image_size=SIDE,
+        image_size=side,
         patch_size=PATCH,
         vision_use_head=False,
         hidden_act="relu",
@@ -54,8 +66,8 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
         num_hidden_layers=TEXT_LAYERS,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=CONTEXT,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        max_position_embeddings=context_of(side),
+        rope_parameters={**rope, "rope_theta": 10000.0},
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=ids[CLOSE],
@@ -68,21 +80,23 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
         video_token_index=ids[VIDEO],
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
-        image_grid_pinpoints=[[SIDE, SIDE]],
+        image_grid_pinpoints=[[side, side]],
         tie_word_embeddings=False,
     )
     setattr(config, CHECKPOINT_KEY, {**METHOD_DEFAULTS, DOMAIN: "moving shapes"})
     return config
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGeneration:
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, side: int = SIDE
+) -> LlavaOnevisionForConditionalGeneration:
     """A model with fresh weights in float32; draws from torch's global generator."""
-    config = build_config(tokenizer)
+    config = build_config(tokenizer, side)
     model = LlavaOnevisionForConditionalGeneration(config)
     embeddings = model.model.vision_tower.embeddings
     with torch.no_grad():
         # From random positions the tower takes long to find out where is where.
-        positions = sinusoids_2d(SIDE // PATCH, VISION_WIDTH)
+        positions = sinusoids_2d(side // PATCH, VISION_WIDTH)
         embeddings.position_embedding.weight.copy_(positions)
         nn.init.orthogonal_(embeddings.patch_embedding.weight.view(VISION_WIDTH, -1), gain=0.5)
     model.generation_config = GenerationConfig(
@@ -105,16 +119,18 @@ def sinusoids_2d(side: int, width: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).reshape(side * side, -1)
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionProcessor:
-    """The stock processor: any frame to SIDE x SIDE, -1 to 1."""
-    size = {"height": SIDE, "width": SIDE}
+def build_processor(
+    tokenizer: PreTrainedTokenizerFast, side: int = SIDE
+) -> LlavaOnevisionProcessor:
+    """The stock processor: any frame to side x side, -1 to 1."""
+    size = {"height": side, "width": side}
     return LlavaOnevisionProcessor(
         image_processor=LlavaOnevisionImageProcessor(
-            size=size, image_mean=MEAN, image_std=STD, image_grid_pinpoints=[[SIDE, SIDE]]
+            size=size, image_mean=MEAN, image_std=STD, image_grid_pinpoints=[[side, side]]
         ),
         tokenizer=tokenizer,
         video_processor=LlavaOnevisionVideoProcessor(size=size, image_mean=MEAN, image_std=STD),
-        num_image_tokens=PATCHES,
+        num_image_tokens=(side // PATCH) ** 2,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
         image_token=IMAGE,

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.shapes.render import render
-from training.architecture import FRAME_TOKENS
+from training.architecture import SIDE, grid_of
 from training.packing import in_turns, pack
 from training.text_targets import CHOSEN, NAMED
 from training.tokenizer import Codec
@@ -47,7 +47,8 @@ class Shape:
         first: kinds of questions that come before all others, so that they surely fit.
         out_of_domain: share of clips that show something else than the model's world.
         token_dropout: largest share of a frame's tokens that no other token attends to.
-        sides: sides in pixels that frames are drawn at; the processor makes 64 of them.
+        side: of the frames that the model takes, in pixels; it makes their tokens (N a frame).
+        scales: shares of that side that frames are drawn at; the processor makes `side` of them.
     """
 
     videos: int
@@ -59,7 +60,26 @@ class Shape:
     first: tuple[str, ...] = ()
     out_of_domain: float = 0.05
     token_dropout: float = 0.0
-    sides: tuple[int, ...] = (64, 64, 64, 64, 96, 128)
+    side: int = SIDE
+    scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of a frame (N)."""
+        return grid_of(self.side) ** 2
+
+    def with_side(self, side: int) -> Shape:
+        """The same for frames of another side, with so many clips that there are as many tokens.
+
+        The vision tower alone has as many pictures.
+        """
+        larger = replace(self, side=side)
+        videos = self.videos * (1.0 if self.vision_only else self._row / larger._row)
+        return replace(larger, videos=max(1, round(videos)))
+
+    @property
+    def _row(self) -> int:
+        return prefix_length(self.frames, self.frame_tokens) + self.text
 
     def without_dropout(self) -> Shape:
         """The same with all tokens attended to, and all frames of the grid shown.
@@ -74,13 +94,13 @@ class Shape:
 
 @dataclass
 class Batch:
-    """Tensors of a batch; P is the length of the prefix (2 + F * 16 + 1), T that of the text.
+    """Tensors of a batch; P is the length of the prefix (2 + F * N + 1), T that of the text.
 
     `text_targets` makes what is learned at tokens of the text, `visual_targets` what is at frames.
 
     Attributes:
         vision_only: only the vision tower is trained.
-        pixels: [B, F, 3, 64, 64] float32.
+        pixels: [B, F, 3, side, side] float32.
         text: [B, T] int64, the tokens behind the video.
         labels: [B, T] int64, the next token where it is learned, else -100.
         answered: [B, T] bool, whether the label belongs to an answer.
@@ -93,10 +113,10 @@ class Batch:
         dropped: [B, P + T] bool, tokens that no other token attends to (visual-token dropout).
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
         positions: [B, P + T] int64.
-        seen: [B, F, 16, 9] int64, what is at each visual token.
-        changed: [B, F, 16, 5] int64, what is new since the frame before.
-        known: [B, F, 16, 14] int64, what has happened until then.
-        earlier: [B, F, 16, 5] int64, what had happened before that.
+        seen: [B, F, N, 9] int64, what is at each visual token.
+        changed: [B, F, N, 5] int64, what is new since the frame before.
+        known: [B, F, N, 14] int64, what has happened until then.
+        earlier: [B, F, N, 5] int64, what had happened before that.
         questions: the questions of each row, in order.
     """
 
@@ -133,7 +153,7 @@ def make_batch(
     """The batch of a seed; the same seed gives the same batch."""
     rng = np.random.default_rng(seed)
     rows, clips, known = [], [], []
-    side = int(rng.choice(shape.sides))
+    side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)
     shown = shown_frames(shape, rng)
     for row in range(shape.videos):
         events: list[str] = []
@@ -141,14 +161,15 @@ def make_batch(
         times = frame_times(shape.grid or shape.frames, rng)[shown]
         if rng.random() < shape.out_of_domain:
             questions = ask_the_unknown(script, rng)[:3] if shape.text else []
-            clip, facts = out_of_domain_clip(len(times), side, rng), out_of_domain_facts(len(times))
+            clip = out_of_domain_clip(len(times), side, rng)
+            facts = out_of_domain_facts(len(times), grid)
         else:
             asked = ask(script, rng) if shape.text else []
             events = [told(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
-            softness = float(rng.uniform(0.8, 1.6)) * side / 64
+            softness = float(rng.uniform(0.8, 1.6)) * side / shape.side
             clip = render(script, times, side, softness=softness)
-            facts = facts_of(script, times)
+            facts = facts_of(script, times, grid)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec, events))
@@ -188,9 +209,9 @@ def make_batch(
     )
 
 
-def prefix_length(frames: int) -> int:
+def prefix_length(frames: int, frame_tokens: int) -> int:
     """Tokens up to the end of the video: the opening, the role, the frames, the newline."""
-    return 2 + frames * FRAME_TOKENS + 1
+    return 2 + frames * frame_tokens + 1
 
 
 def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
@@ -203,8 +224,9 @@ def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
 def head_positions(shape: Shape, shown: np.ndarray) -> Tensor:
     """Positions of the opening, the role, the shown frames and the newline: [P] int64."""
-    frames = torch.from_numpy(shown)[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)
-    newline = prefix_length(shape.grid or shape.frames) - 1
+    frames = torch.from_numpy(shown)[:, None] * shape.frame_tokens
+    frames = frames + torch.arange(shape.frame_tokens)
+    newline = prefix_length(shape.grid or shape.frames, shape.frame_tokens) - 1
     return torch.cat([torch.arange(2), 2 + frames.flatten(), torch.tensor([newline])])
 
 
@@ -214,8 +236,8 @@ def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
     So what a token holds is held by others too, as it must be where a method drops or evicts some.
     """
     shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, shape.frames, 1))
-    drawn = rng.random((shape.videos, shape.frames, FRAME_TOKENS)) < shares
-    before, behind = prefix_length(0) - 1, 1 + shape.text
+    drawn = rng.random((shape.videos, shape.frames, shape.frame_tokens)) < shares
+    before, behind = prefix_length(0, shape.frame_tokens) - 1, 1 + shape.text
     found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
     return torch.from_numpy(found)
 
@@ -229,7 +251,7 @@ def frame_times(frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def to_pixels(frames: np.ndarray, processor: LlavaOnevisionVideoProcessor) -> Tensor:
-    """[N, side, side, 3] uint8 -> [N, 3, 64, 64] float32, by the stock video processor."""
+    """[F, side, side, 3] uint8 -> [F, 3, side, side] float32, by the stock video processor."""
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     pixels: Tensor = processor([video], return_tensors="pt")["pixel_values_videos"][0]
     return pixels

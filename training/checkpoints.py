@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import shutil
@@ -13,15 +14,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architecture import build_model, build_processor
+from training.architecture import PATCH, build_model, build_processor, context_of
 from training.tokenizer import build_tokenizer
 
 STATE, BEFORE = "state.pt", "state.before.pt"
+PLACES = "model.vision_tower.embeddings.position_embedding.weight"
 State = dict[str, Any]
+Weights = dict[str, Tensor]
 Use = Callable[[State], None]
 Tell = Callable[[str], None]
 # What reading a damaged file raises, and what putting it into another model does.
@@ -43,7 +47,13 @@ def keep(state: State, folder: Path) -> None:
     os.replace(partial, folder / STATE)
 
 
-def take_up(folder: Path, use: Use, tell: Tell, device: torch.device | str = "cpu") -> None:
+def take_up(
+    folder: Path,
+    use: Use,
+    tell: Tell,
+    device: torch.device | str = "cpu",
+    instead: str = "train in another folder (--run)",
+) -> None:
     """Hands the last state to `use`, or the one before it where that one is damaged.
 
     Args:
@@ -51,6 +61,7 @@ def take_up(folder: Path, use: Use, tell: Tell, device: torch.device | str = "cp
         use: raises one of WRONG where the state doesn't fit.
         tell: gets a sentence where it isn't the last state that is used.
         device: where the tensors go.
+        instead: what to do where no state can be used.
 
     Raises:
         ModelError: no state could be used.
@@ -66,7 +77,22 @@ def take_up(folder: Path, use: Use, tell: Tell, device: torch.device | str = "cp
                 for sentence in damaged:
                     tell(f"{sentence}: the state before it is used.")
                 return
-    raise ModelError(f"{' and '.join(damaged)}: train in another folder (--run).")
+    raise ModelError(f"{' and '.join(damaged)}: {instead}.")
+
+
+def side_of(weights: Weights) -> int:
+    """Side in pixels of the frames that a model with these weights takes."""
+    return math.isqrt(len(weights[PLACES])) * PATCH
+
+
+def fit_places(weights: Weights, side: int) -> Weights:
+    """The same weights for frames of another side: the table of places is interpolated."""
+    before, after = (s // PATCH for s in (side_of(weights), side))
+    if before == after:
+        return weights
+    table = weights[PLACES].T.reshape(1, -1, before, before)
+    table = nn.functional.interpolate(table, (after, after), mode="bicubic")
+    return {**weights, PLACES: table.flatten(2)[0].T}
 
 
 WORDS = ("embed_tokens.weight", "lm_head.weight")
@@ -80,8 +106,9 @@ def start_from(
 ) -> bool:
     """Copies what a checkpoint has into a model with fresh weights.
 
-    Words are matched by what they say. Of a text model with fewer layers, the lower two thirds
-    become the lowest layers, the others the highest; those between stay fresh.
+    Words are matched by what they say, places in a frame of another side by where they are. Of a
+    text model with fewer layers, the lower two thirds become the lowest layers, the others the
+    highest; those between stay fresh.
 
     Returns:
         Whether every layer has the checkpoint's weights: then the model knows what that one knew.
@@ -109,7 +136,7 @@ def _copy(
     ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
     state = model.state_dict()
-    for name, weight in old.state_dict().items():
+    for name, weight in fit_places(old.state_dict(), side_of(state)).items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
                 if word in ids:
@@ -154,13 +181,15 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
     """
     if not is_kept(run):
         raise OutputError(f"{run} holds no training run: train one first.")
-    model = build_model(build_tokenizer())
+    found: list[LlavaOnevisionForConditionalGeneration] = []
 
     def use(state: State) -> None:
+        model = build_model(build_tokenizer(), side_of(state["model"]))
         model.load_state_dict(state["model"])
+        found.append(model)
 
     take_up(run, use, tell)
-    return write_checkpoint(model, out)
+    return write_checkpoint(found[-1], out)
 
 
 def write_checkpoint(model: LlavaOnevisionForConditionalGeneration, out: Path) -> int:
@@ -168,9 +197,10 @@ def write_checkpoint(model: LlavaOnevisionForConditionalGeneration, out: Path) -
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     small = copy.deepcopy(model)
-    torch.nn.Module.to(small, torch.bfloat16)
+    nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
-    build_processor(build_tokenizer()).save_pretrained(partial)
+    side = side_of(model.state_dict())
+    build_processor(build_tokenizer(context_of(side)), side).save_pretrained(partial)
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())

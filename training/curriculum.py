@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
+from training.architecture import SIDE
 from training.batches import Shape
 from training.world.scripts import Limits
 
@@ -62,11 +65,9 @@ class Stage:
         shares = np.array([share for _, share in self.shapes])
         return self.shapes[int(rng.choice(len(shares), p=shares / shares.sum()))][0]
 
-    def without_dropout(self) -> Stage:
-        """The same with neither visual-token dropout nor frame dropout."""
-        return replace(
-            self, shapes=tuple((shape.without_dropout(), share) for shape, share in self.shapes)
-        )
+    def each(self, change: Callable[[Shape], Shape]) -> Stage:
+        """The same with every shape changed."""
+        return replace(self, shapes=tuple((change(shape), share) for shape, share in self.shapes))
 
 
 CURRICULUM = (
@@ -116,6 +117,8 @@ CURRICULUM = (
     ),
 )
 
+Begun = Literal["", "checkpoint", "run"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -138,6 +141,9 @@ class Recipe:
         judging: weight of the one on a question's true and false claims.
         clip: largest norm of a gradient.
         dropout: whether there is any visual-token dropout and frame dropout.
+        side: of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64.
+        begun: what the model's weights come from: nothing, a checkpoint, or another run's state,
+            which has the probes and the optimizers' moments too.
         curriculum: the stages in order.
     """
 
@@ -156,22 +162,41 @@ class Recipe:
     placing: float = 0.5
     clip: float = 1.0
     dropout: bool = True
+    side: int = SIDE
+    begun: Begun = ""
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
 
-    def going_on(self) -> Recipe:
-        """The recipe of a run that begins with a trained model's weights, but with fresh probes.
+    def going_on(self, begun: Begun) -> Recipe:
+        """The recipe of a run that begins with what another one has learned.
 
         The last two stages, the first of them for less than a third of the steps; half the learning
-        rate, which falls in a straight line, as in the runs behind the shipped weights.
+        rate, which falls in a straight line, as in the runs behind the shipped weights. From a
+        checkpoint the fresh probes learn first; from a run's state the vision tower does, where
+        frames of another side are new to it.
         """
+        if not begun:
+            return self
         first, *last = self.curriculum[-2:]
-        stages = (replace(first, latest=0.3), *last)
-        return replace(self, scale=0.5, fall=1.0, probes_first=120, warmup=60, curriculum=stages)
+        stages, alone, warmup = (replace(first, latest=0.3), *last), 120, 60
+        if begun == "run":
+            tower = replace(self.curriculum[0], pass_mark=0.9, latest=0.15)
+            stages, alone, warmup = (tower, *stages), 0, 20
+        return replace(
+            self,
+            begun=begun,
+            scale=0.5,
+            fall=1.0,
+            probes_first=alone,
+            warmup=warmup,
+            curriculum=stages,
+        )
 
     def stage(self, index: int) -> Stage:
         """A stage of the curriculum as this run has it."""
         stage = self.curriculum[index]
-        return stage if self.dropout else stage.without_dropout()
+        if not self.dropout:
+            stage = stage.each(Shape.without_dropout)
+        return stage.each(lambda shape: shape.with_side(self.side))
 
     def rate(self, step: int) -> float:
         """What the model's learning rates are multiplied with at a step, 0-1."""

@@ -96,7 +96,7 @@ def run_layers(
 
 
 def visual_tokens(inputs: Tensor, prefix: int, codec: Codec) -> Tensor:
-    """The frames' tokens of embedded inputs, newline left out: [B * F * 16, D]."""
+    """The frames' tokens of embedded inputs, newline left out: [B * F * N, D], N a frame."""
     return inputs[:, len(codec.prefix) : prefix - 1].flatten(0, 1)
 
 

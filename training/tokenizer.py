@@ -39,8 +39,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, made anew; the same each time."""
+def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
+    """The tokenizer, made anew, for prompts of at most `context` tokens; the same each time."""
     listed = [*SPECIAL, *ROLES, *words(), *OPENERS, *LETTERS]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(listed))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -54,7 +54,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         unk_token=UNKNOWN,
         eos_token=CLOSE,
-        model_max_length=CONTEXT,
+        model_max_length=context,
         padding_side="left",
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,

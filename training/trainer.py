@@ -20,7 +20,17 @@ from dycoke_cli.errors import ModelError
 from training.architecture import build_model, build_processor
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
-from training.checkpoints import State, Tell, is_kept, keep, start_from, take_up
+from training.checkpoints import (
+    PLACES,
+    State,
+    Tell,
+    fit_places,
+    is_kept,
+    keep,
+    side_of,
+    start_from,
+    take_up,
+)
 from training.cpu_layers import ATTENTION, PatchProduct, has_bfloat16
 from training.curriculum import Recipe, Stage
 from training.muon import BatchedMuon
@@ -69,27 +79,24 @@ class Trainer:
         begin: Path | None = None,
         tell: Tell = warnings.warn,
     ) -> None:
-        """Resumes the run in `folder`, or starts one: with a checkpoint's weights or anew.
+        """Resumes the run in `folder`, or starts one: with what `begin` has learned, or anew.
 
         With the weights of a whole model the recipe is that of `Recipe.going_on`. `tell` gets a
         sentence where the run's last state is damaged.
 
         Raises:
             ModelError: the checkpoint or the run's state can't be used, or the run was started with
-                dropout and the recipe has none, or the other way round.
+                another dropout or side than the recipe's.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         tokenizer = build_tokenizer()
         self.codec = Codec(tokenizer)
-        self.video_processor = build_processor(tokenizer).video_processor
+        self.video_processor = build_processor(tokenizer, recipe.side).video_processor
         torch.manual_seed(recipe.seed)
-        self.model = build_model(tokenizer)
-        resumed = is_kept(folder)
-        self.goes_on = (
-            begin is not None and not resumed and start_from(self.model, tokenizer, begin)
-        )
-        if self.goes_on:
-            self.recipe = recipe.going_on()
+        self.model = build_model(tokenizer, recipe.side)
+        kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
+        if begin and not kept and start_from(self.model, tokenizer, begin):
+            self.recipe = recipe.going_on("checkpoint")
         embeddings = self.model.model.vision_tower.embeddings
         embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
         nn.Module.to(self.model, self.device)
@@ -97,8 +104,11 @@ class Trainer:
         self.auxiliary = AuxiliaryLosses(recipe, self.codec).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
-        if resumed:
+        if kept == folder:
             take_up(folder, self._load, tell, self.device)
+        elif kept:
+            other = "begin with another run (--begin)"
+            take_up(kept, self._begin_with, tell, self.device, other)
 
     def run(self, each: Callable[[Progress, Stage], None], save_every: float = 60.0) -> None:
         """All steps that are left.
@@ -193,21 +203,37 @@ class Trainer:
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
-            "goes_on": self.goes_on,
+            "begun": self.recipe.begun,
             "dropout": self.recipe.dropout,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
-        if state["dropout"] != self.recipe.dropout:
-            given = "--dropout" if state["dropout"] else "--no-dropout"
+        ours = options(self.recipe.side, self.recipe.dropout)
+        others = options(side_of(state["model"]), state["dropout"]) - ours
+        if others:
             raise ModelError(
-                f"The run in {self.folder} was started with {given}: give that again, or another "
-                "folder (--run)."
+                f"The run in {self.folder} was started with {' '.join(sorted(others))}: give that "
+                "again, or another folder (--run)."
             )
-        self.goes_on = state["goes_on"]
-        if self.goes_on:
-            self.recipe = self.recipe.going_on()
+        self.recipe = self.recipe.going_on(state["begun"])
+        self._take(state)
+        self.progress = Progress(**state["progress"])
+
+    def _begin_with(self, state: State) -> None:
+        """Takes all that another run has learned, its probes and moments included."""
+        weights = fit_places(state["model"], self.recipe.side)
+        if weights is not state["model"]:
+            # Moments of a table of another size are no moments of this one.
+            groups = self.adam.param_groups
+            table = self.model.get_parameter(PLACES)
+            order = [weight for group in groups for weight in group["params"]]
+            index = next(i for i, weight in enumerate(order) if weight is table)
+            del state["adam"]["state"][index]
+        self._take({**state, "model": weights})
+        self.recipe = self.recipe.going_on("run")
+
+    def _take(self, state: State) -> None:
         self.model.load_state_dict(state["model"])
         self.auxiliary.load_state_dict(state["auxiliary"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):
@@ -216,7 +242,11 @@ class Trainer:
             # The recipe's own rates hold, also where they changed since.
             for group, rate in zip(optimizer.param_groups, base, strict=True):
                 group["initial_lr"] = rate
-        self.progress = Progress(**state["progress"])
+
+
+def options(side: int, dropout: bool) -> set[str]:
+    """What a run is started with and keeps to, as it is typed."""
+    return {f"--side {side}", "--dropout" if dropout else "--no-dropout"}
 
 
 def optimizers(

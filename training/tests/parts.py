@@ -6,23 +6,23 @@ from functools import lru_cache
 
 import torch
 
-from training.architecture import build_model, build_processor
+from training.architecture import SIDE, build_model, build_processor
 from training.batches import Batch, Shape, make_batch
 from training.tokenizer import Codec, build_tokenizer
 
 Turns = tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=1)
-def parts():
-    """Codec, stock processor, and a stock model with fresh weights."""
+@lru_cache(maxsize=2)
+def parts(side: int = SIDE):
+    """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    return Codec(tokenizer), build_processor(tokenizer), build_model(tokenizer).eval()
+    return Codec(tokenizer), build_processor(tokenizer, side), build_model(tokenizer, side).eval()
 
 
 def batch_of(seed: int, shape: Shape) -> Batch:
-    codec, processor, _ = parts()
+    codec, processor, _ = parts(shape.side)
     return make_batch([seed], shape, "train", codec, processor.video_processor)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -38,6 +40,28 @@ def test_what_had_no_dropout_is_as_it_was() -> None:
     assert shape.without_dropout() == shape
 
 
+def test_a_larger_side_makes_more_tokens_of_a_frame_and_fewer_clips() -> None:
+    shape = Shape(videos=5, frames=32, text=416)
+    large = shape.with_side(128)
+    assert (shape.frame_tokens, large.frame_tokens) == (16, 64)
+    # 5 clips of 32 x 16 tokens and their text are 4,655 tokens, 2 of 32 x 64 are 4,934.
+    assert large == replace(shape, videos=2, side=128)
+    assert shape.with_side(64) == shape
+    assert replace(shape, videos=1).with_side(128).videos == 1
+
+
+def test_batches_at_64_tokens_a_frame() -> None:
+    batch = batch_of(1, Shape(videos=2, frames=3, text=100, side=128))
+    assert batch.pixels.shape == (2, 3, 3, 128, 128)
+    assert batch.seen.shape == (2, 3, 64, 9)
+    assert batch.dropped.shape == batch.positions.shape == (2, 2 + 3 * 64 + 1 + 100)
+    assert batch.positions[0, : 2 + 3 * 64 + 1].tolist() == list(range(2 + 3 * 64 + 1))
+    # The same clips and questions as at 16.
+    small = batch_of(1, Shape(videos=2, frames=3, text=100))
+    assert torch.equal(batch.text, small.text)
+    assert torch.equal(batch.known[..., 4:], small.known[:, :, :1, 4:].expand(-1, -1, 64, -1))
+
+
 def test_without_a_grid_nothing_is_skipped() -> None:
     shape = Shape(videos=1, frames=3)
     shown = shown_frames(shape, np.random.default_rng(0))
@@ -67,7 +91,7 @@ def test_times_reach_from_edge_to_edge_or_to_the_middles_of_equal_parts() -> Non
 def test_questions_stand_right_behind_the_video() -> None:
     shape = Shape(videos=2, frames=2, text=120)
     batch = batch_of(1, shape)
-    prefix = prefix_length(2)
+    prefix = prefix_length(2, 16)
     assert batch.positions.shape == (2, prefix + 120)
     for row in range(2):
         for i in range(len(batch.questions[row])):

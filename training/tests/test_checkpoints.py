@@ -6,21 +6,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
 
+from dycoke_cli import DyCoke, Sampling, VideoSession, load, read
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training.architecture import build_model
 from training.checkpoints import (
     BEFORE,
+    PLACES,
     STATE,
+    export_run,
+    fit_places,
     is_kept,
     keep,
     layers,
+    side_of,
     start_from,
     take_up,
     write_checkpoint,
 )
 from training.tokenizer import build_tokenizer
+from training.world.samples import DEMO
 
 
 def state(number: int) -> dict:
@@ -84,9 +92,6 @@ def test_a_smaller_model_becomes_the_lower_and_the_upper_layers() -> None:
 
 def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     """Whatever the bundled edition is: its tower as a whole, and its words by what they say."""
-    from safetensors.torch import load_file
-    from transformers import PreTrainedTokenizerFast
-
     stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
@@ -111,6 +116,45 @@ def test_of_a_checkpoint_with_fewer_layers_some_stay_fresh(
     write_checkpoint(build_model(tokenizer), tmp_path / "smaller")
     monkeypatch.undo()
     assert not start_from(build_model(tokenizer), tokenizer, tmp_path / "smaller")
+
+
+def test_places_are_interpolated() -> None:
+    """A table that rises from left to right and from top to bottom does so in finer steps."""
+    line = (torch.arange(8) + 0.5) / 8
+    table = torch.stack([line.repeat(8), line.repeat_interleave(8)], dim=1)
+    assert side_of({PLACES: table}) == 64
+    weights = fit_places({PLACES: table, "other": line}, 128)
+    assert side_of(weights) == 128
+    assert weights["other"] is line
+    fine = weights[PLACES].reshape(16, 16, 2)[4:-4, 4:-4]
+    expected = ((torch.arange(16) + 0.5) / 16)[4:-4]
+    torch.testing.assert_close(fine[..., 0], expected.expand(8, 8), atol=0.01, rtol=0)
+    torch.testing.assert_close(fine[..., 1], expected[:, None].expand(8, 8), atol=0.01, rtol=0)
+    assert fit_places(weights, 128) is weights
+
+
+def test_a_checkpoint_is_begun_with_at_another_side() -> None:
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, 128)
+    assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
+    places = load_file(BUNDLED_CHECKPOINT / "model.safetensors")[PLACES.removeprefix("model.")]
+    assert places.shape == (64, 128)
+    expected = fit_places({PLACES: places.float()}, 128)[PLACES]
+    assert torch.equal(model.get_parameter(PLACES), expected)
+
+
+def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    keep({"model": build_model(tokenizer, 128).state_dict()}, tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "out")
+    loaded = load(str(tmp_path / "out"), device="cpu")
+    # Room for 32 frames and a question.
+    assert loaded.context_length > 32 * 64 + 200
+    assert loaded.processor.tokenizer.model_max_length == loaded.context_length
+    session = VideoSession(loaded, read(DEMO, Sampling(frames=2)))
+    answer = session.ask("What does the star do?", DyCoke(), max_new_tokens=1)
+    assert answer.tokens.visual == 2 * 64
 
 
 @pytest.mark.parametrize("left", [None, 0, 1000])

@@ -72,6 +72,7 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
         (["export", "--run", "nowhere"], 6, "nowhere holds no training run: train one first."),
         (["curves", "--run", "nowhere"], 2, "the log of a training run is needed."),
         (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
+        (["train", "--run", "new", "--side", "100"], 2, "--side 100: give a multiple of 16, as 64"),
         (["train", "--run", "damaged"], 4, "state.pt is damaged or of another configuration"),
     ],
 )
@@ -90,7 +91,7 @@ def test_errors_in_a_sentence(
 def test_the_numbers_are_those_of_the_recipe() -> None:
     text = run_here("train", "--help").output
     assert str(Recipe.steps) in text.replace(",", "")
-    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout"):
+    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout", "--side"):
         assert flag in text
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dycoke_cli.shapes.render import render
-from training.architecture import FRAME_TOKENS
 from training.batches import Batch, Shape, prefix_length, to_pixels
 from training.objective import attention_mask, embed, exact_matches, run_layers
 from training.packing import IGNORED
@@ -25,16 +24,20 @@ def one(seed: int = 4) -> Batch:
     return batch_of(seed, SHAPE)
 
 
-@pytest.mark.parametrize("side", [64, 96, 128])
+@pytest.mark.parametrize(("drawn", "side"), [(64, 64), (96, 64), (128, 64), (128, 128), (192, 128)])
 @pytest.mark.parametrize("earlier", [(), EARLIER])
-def test_pixels_tokens_and_embeddings_are_those_of_the_processor(side: int, earlier) -> None:
-    codec, processor, model = parts()
-    clip = render(draw_script(3, "train"), np.linspace(0, 1, 3), side)
+def test_pixels_tokens_and_embeddings_are_those_of_the_processor(
+    drawn: int, side: int, earlier
+) -> None:
+    codec, processor, model = parts(side)
+    clip = render(draw_script(3, "train"), np.linspace(0, 1, 3), drawn)
     text = "Where does it end up?"
     stock = processor(text=prompt(text, earlier), videos=[clip], return_tensors="pt")
     pixels = to_pixels(clip, processor.video_processor)
     assert torch.equal(stock["pixel_values_videos"][0], pixels)
-    ids = [*codec.prefix, *[codec.video] * (3 * FRAME_TOKENS + 1), *codec.question(text, earlier)]
+    assert pixels.shape == (3, 3, side, side)
+    frame_tokens = {64: 16, 128: 64}[side]
+    ids = [*codec.prefix, *[codec.video] * (3 * frame_tokens + 1), *codec.question(text, earlier)]
     assert stock["input_ids"][0].tolist() == ids
     taken = {}
 
@@ -48,7 +51,7 @@ def test_pixels_tokens_and_embeddings_are_those_of_the_processor(side: int, earl
         behind = torch.tensor([codec.question(text, earlier)])
         batch = replace(one(), pixels=pixels[None], text=behind)
         ours, prefix = embed(model, batch, codec)
-    assert prefix == prefix_length(3)
+    assert prefix == prefix_length(3, frame_tokens)
     assert torch.equal(ours, taken["embeds"])
 
 

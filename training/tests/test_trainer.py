@@ -13,6 +13,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import curriculum as recipes
 from training.auxiliary_losses import verdict_loss
 from training.batches import Batch, Shape
+from training.checkpoints import PLACES
 from training.curriculum import Recipe, Stage
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
@@ -99,7 +100,9 @@ def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned
 ) -> None:
     going_on = Recipe.going_on
     short = {"probes_first": 2, "warmup": 1}
-    monkeypatch.setattr(Recipe, "going_on", lambda recipe: replace(going_on(recipe), **short))
+    monkeypatch.setattr(
+        Recipe, "going_on", lambda recipe, begun: replace(going_on(recipe, begun), **short)
+    )
     recipe = replace(RECIPE, steps=4)
     trainer = Trainer(recipe, tmp_path, begin=BUNDLED_CHECKPOINT)
     weights = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
@@ -118,13 +121,13 @@ def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned
     assert moved == [False, False, True, True]
     # Resumed, it is the same recipe, without the checkpoint.
     again = Trainer(recipe, tmp_path)
-    assert again.goes_on
     assert again.recipe == trainer.recipe != recipe
-    assert not Trainer(recipe, tmp_path / "new").goes_on
+    assert again.recipe.begun == "checkpoint"
+    assert not Trainer(recipe, tmp_path / "new").recipe.begun
 
 
 def test_learning_rates_of_a_run_that_goes_on() -> None:
-    recipe = replace(Recipe(), steps=1000).going_on()
+    recipe = replace(Recipe(), steps=1000).going_on("checkpoint")
     first, warm = recipe.probes_first, recipe.probes_first + recipe.warmup
     assert recipe.rate(first - 1) == 0 < recipe.rate(first) < recipe.rate(warm)
     # Half of the rate of the start, less what has fallen by then, in a straight line to nothing.
@@ -132,7 +135,75 @@ def test_learning_rates_of_a_run_that_goes_on() -> None:
     assert recipe.rate(750) == pytest.approx(0.125)
     assert recipe.probe_rate(warm) == pytest.approx(1 - warm / 1000)
     assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
-    assert recipe.going_on() == recipe
+    assert recipe.going_on("checkpoint") == recipe
+
+
+def test_a_run_that_goes_on_from_a_runs_state_learns_at_once_first_to_see() -> None:
+    recipe = replace(Recipe(), steps=1000).going_on("run")
+    assert recipe.rate(0) == pytest.approx(0.5 / recipe.warmup)
+    assert recipe.rate(recipe.warmup) == pytest.approx(0.5 * (1 - recipe.warmup / 1000))
+    names = [stage.name for stage in recipe.curriculum]
+    assert names == ["vision tower", "8 to 32 frames", "32 frames"]
+    assert recipe.curriculum[0].latest < recipe.curriculum[1].latest < 1
+    assert recipe.going_on("run") == recipe
+
+
+def learned(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Weights, probes and moments by name."""
+    moments = {
+        f"{name} {i} {key}": value
+        for name in ("muon", "adam")
+        for i, held in getattr(trainer, name).state_dict()["state"].items()
+        for key, value in held.items()
+    }
+    return {**trainer.model.state_dict(), **trainer.auxiliary.state_dict(), **moments}
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
+    short = replace(RECIPE, steps=2)
+    first = Trainer(short, tmp_path / "first")
+    first.run(lambda *_: None)
+    same = Trainer(short, tmp_path / "same", begin=tmp_path / "first")
+    assert same.recipe.begun == "run"
+    assert same.progress == Progress(0, 0, {}, 0.0, 0, 0.0)
+    theirs, ours = learned(first), learned(same)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    # With frames of twice the side all but the table of places, and its moments, is the same.
+    wide = replace(short, side=128)
+    trainer = Trainer(wide, tmp_path / "wide", begin=tmp_path / "first")
+    ours = learned(trainer)
+    gone = theirs.keys() - ours.keys()
+    assert {name.rsplit(" ")[-1] for name in gone} == {"step", "exp_avg", "exp_avg_sq"}
+    assert {theirs[name].shape for name in gone} == {(), theirs[PLACES].shape}
+    assert ours[PLACES].shape == (256, 128)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() - {PLACES})
+    trainer.run(lambda *_: None)
+    assert learned(trainer)[PLACES].isfinite().all()
+    # Resumed, it is the same recipe, without the other run.
+    again = Trainer(wide, tmp_path / "wide")
+    assert again.recipe == trainer.recipe
+    assert again.progress.step == 2
+    with pytest.raises(ModelError, match="was started with --side 128: give that again"):
+        Trainer(short, tmp_path / "wide")
+
+
+def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"PK torn")
+    with pytest.raises(ModelError, match=r"state.pt is damaged .*: begin with another run"):
+        Trainer(RECIPE, tmp_path / "new", begin=tmp_path)
+
+
+def test_frames_of_more_tokens_make_smaller_batches_of_the_same_stages() -> None:
+    recipe, wide = (Recipe(side=side).going_on("run") for side in (64, 128))
+    for i in range(3):
+        pairs = zip(recipe.stage(i).shapes, wide.stage(i).shapes, strict=True)
+        for (small, share), (large, same) in pairs:
+            assert share == same
+            assert (large.side, large.frames, large.text) == (128, small.frames, small.text)
+            fewer = 1 <= large.videos < small.videos
+            assert large.videos == small.videos if small.vision_only else fewer
 
 
 def seen_in_training(folder, dropout: bool) -> list[Batch]:
@@ -163,7 +234,8 @@ def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path) -> N
 
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
-    for recipe in (Recipe(dropout=False), Recipe(dropout=False).going_on()):
+    none = Recipe(dropout=False)
+    for recipe in (none, none.going_on("checkpoint"), none.going_on("run")):
         for i in range(len(recipe.curriculum)):
             for shape, _ in recipe.stage(i).shapes:
                 assert (shape.token_dropout, shape.grid) == (0, 0)

@@ -42,14 +42,15 @@ from .parts import batch_of, parts
 TIMES = np.linspace(0, 1, 9)
 
 
-def tokens_near(x: float, y: float) -> set[int]:
-    """The 4 x 4 tokens whose centres are at most .19 from a point, and surely the nearest one."""
-    line = [(i + 0.5) / 4 for i in range(4)]
-    gaps = {(r, c): float(np.hypot(line[c] - x, line[r] - y)) for r in range(4) for c in range(4)}
-    return {r * 4 + c for (r, c), gap in gaps.items() if gap < 0.19}
+def tokens_near(x: float, y: float, grid: int = 4) -> set[int]:
+    """The tokens whose centres are at most .19 from a point, and surely the nearest one."""
+    line = [(i + 0.5) / grid for i in range(grid)]
+    cells = [(r, c) for r in range(grid) for c in range(grid)]
+    return {r * grid + c for r, c in cells if float(np.hypot(line[c] - x, line[r] - y)) < 0.19}
 
 
-def test_seen_by_hand() -> None:
+@pytest.mark.parametrize("grid", [4, 8])
+def test_seen_by_hand(grid: int) -> None:
     script = replace(
         one_thing(shape="star", colour="red", cell=(0, 0), radius=0.12),
         events=(
@@ -57,15 +58,15 @@ def test_seen_by_hand() -> None:
             Event("show", 0.6, 0.8, cell=(2, 2), glyph="K"),
         ),
     )
-    seen = seen_facts(script, np.array([0.0, 0.5, 0.7]))
-    star = tokens_near(0.2, 0.2)
+    seen = seen_facts(script, np.array([0.0, 0.5, 0.7]), grid)
+    star = tokens_near(0.2, 0.2, grid)
     for frame, colour in ((0, "red"), (1, "blue"), (2, "blue")):
         assert set(np.flatnonzero(seen[frame, :, 0])) == star
         for token in star:
             facts = (SHAPES.index("star") + 1, COLOURS.index(colour) + 1, 1)
             # The third of the sizes (.11 to .155) and not tilted, each counted from 1.
             assert tuple(seen[frame, token, :5]) == (*facts, 3, 1)
-    card = tokens_near(0.8, 0.8)
+    card = tokens_near(0.8, 0.8, grid)
     assert set(np.flatnonzero(seen[2, :, 5])) == card
     assert {int(seen[2, t, 5]) for t in card} == {GLYPHS.index("K") + 1}
     assert not seen[:2, :, 5].any()
@@ -197,9 +198,11 @@ def test_what_was_earlier_is_what_was_last_without_the_newest_event() -> None:
         assert (earlier == last).all()
 
 
-def test_targets_of_what_is_out_of_domain_have_the_same_shapes() -> None:
+@pytest.mark.parametrize("grid", [4, 8])
+def test_targets_of_what_is_out_of_domain_have_the_same_shapes(grid: int) -> None:
     script = draw_script([1, 66], "train")
-    ours, others = facts_of(script, TIMES), out_of_domain_facts(len(TIMES))
+    ours, others = facts_of(script, TIMES, grid), out_of_domain_facts(len(TIMES), grid)
+    assert ours[0].shape[:2] == (len(TIMES), grid * grid)
     assert [x.shape for x in ours] == [x.shape for x in others]
 
 
