@@ -37,6 +37,11 @@ def test_missing(tmp_path: Path) -> None:
 def test_directory(tmp_path: Path) -> None:
     run, error = both_ways(tmp_path)
     assert (run.code, error["code"]) == (2, "usage")
+    what = "is an empty folder: name a video, or a folder of pictures"
+    assert run.err == f"Error: {tmp_path} {what}\n"
+    (tmp_path / "below").mkdir()
+    run, error = both_ways(tmp_path)
+    assert (run.code, error["code"]) == (2, "usage")
     command = f'dycoke batch {tmp_path} "What?"'
     assert run.err == f"Error: {tmp_path} is a folder: `{command}` asks about each video in it\n"
 

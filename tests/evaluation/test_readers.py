@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_rows
@@ -182,31 +184,20 @@ def test_videos_of_the_branch_that_lmms_eval_downloads(tmp_path: Path) -> None:
     assert dataset.file(item.video) == tmp_path / "ssv2_video_mp4" / "166583.mp4"
 
 
-def test_a_folder_of_frames_is_a_video_of_three_frames_per_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from PIL import Image
-
-    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
-    dataset = open_dataset(
-        "mvbench_episodic_reasoning", miniatures.make("mvbench", tmp_path / "data")
-    )
+def test_a_folder_of_frames_is_a_video_of_three_frames_per_second(tmp_path: Path) -> None:
+    dataset = open_dataset("mvbench_episodic_reasoning", miniatures.make("mvbench", tmp_path))
     (first, second) = dataset.items("test", None)
     assert (first.video, first.start_s, second.start_s) == (second.video, 0.5, 1.0)
+    whole = replace(first, start_s=None, end_s=None).sampled(Sampling(frames=100))
     path = dataset.file(first.video)
-    clip = read(path, Sampling(frames=100))
-    assert clip.timestamps_s == pytest.approx([i / 3 for i in range(6)], abs=0.001)
-    frames = sorted((tmp_path / "data" / "video" / first.video).iterdir())
-    for shown, file in zip(clip.frames, frames, strict=True):
+    clip = read(path, whole)
+    assert clip.timestamps_s == pytest.approx([i / 3 for i in range(6)])
+    for shown, file in zip(clip.frames, sorted(path.iterdir()), strict=True):
         with Image.open(file) as picture:
             difference = abs(shown.astype(int) - _rgb(picture)).mean()
         assert difference < 4
-    part = read(path, Sampling(frames=100, start_s=0.5, end_s=1.5))
-    assert part.timestamps_s == pytest.approx([2 / 3, 1, 4 / 3], abs=0.001)
-    assert dataset.file(first.video) == path
-    frames[0].write_bytes(frames[1].read_bytes())  # another picture is another video
-    again = read(dataset.file(first.video), Sampling(frames=100))
-    assert (again.frames[0] == clip.frames[1]).all()
+    part = read(path, first.sampled(Sampling(frames=100)))
+    assert part.timestamps_s == pytest.approx([2 / 3, 1, 4 / 3])
 
 
 def _rgb(picture: Any) -> Any:

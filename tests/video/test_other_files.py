@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.discovery import SUFFIXES
 from dycoke_cli.video import Sampling, containers, open_clip, open_file, read
+from dycoke_cli.video.pictures import SUFFIXES
 from dycoke_cli.video.probe import probe
 from dycoke_cli.video.stdin import spooled
 

@@ -17,9 +17,10 @@ from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.presenter import AsJson, AsText
 from dycoke_cli.cli.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.spread import spread
-from dycoke_cli.cli.words import apart, has_suffix, is_pattern, quoted
+from dycoke_cli.cli.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.result import SCHEMA
+from dycoke_cli.video.pictures import as_named, is_video, pictures_of, sources
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -60,6 +61,7 @@ def ask(
         dycoke ask holiday.mp4 "What happens?"
         dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
         dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
+        dycoke ask frames/ "What happens?"
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
@@ -68,10 +70,12 @@ def ask(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        videos, question = apart([video, *(words or [])])
+        named, question = apart([video, *(words or [])])
+        videos = as_named(named)
         each = _check(videos, [*([question] if question else []), *(more or [])])
         alone = {"--estimate": estimate, "--subtitles": subtitles, "--server": server.server}
-        if len(videos) > 1 and (flag := next((f for f in alone if alone[f]), None)):
+        each_read = sources(videos)
+        if len(each_read) > 1 and (flag := next((f for f in alone if alone[f]), None)):
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = method.applied(
@@ -82,14 +86,14 @@ def ask(
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
         if estimate:
-            show_cost(cost_of_video(videos[0], request, memory), as_json)
+            show_cost(cost_of_video(each_read[0], request, memory), as_json)
             return
         asked = question_input.collect(question, more, *videos)
         if follow_up and len(asked) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         waiting[:] = [{"video": videos[0], "question": text} for text in asked]
         note = BUNDLED_NOTE if model.named is None and remote is None else None
-        if len(videos) > 1:
+        if len(each_read) > 1:
             note = f"Asking about {len(videos)} videos together; {each}"
         note = None if quiet else note
         presenter = stack.enter_context(
@@ -100,7 +104,7 @@ def ask(
         from dycoke_cli.runs.conversation import Conversation, converse
 
         conversation = Conversation(
-            tuple(videos), asked, request, compare=compare, cache=cache, follow_up=follow_up
+            videos, asked, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
             if remote is not None:
@@ -120,14 +124,14 @@ def ask(
             from dycoke_cli.video.decoder import Decoder
 
             # They import PyAV while this process imports torch.
-            decoders = [stack.enter_context(Decoder(limits)) for _ in videos]
+            decoders = [stack.enter_context(Decoder(limits)) for _ in each_read]
             for decoder in decoders:
                 decoder.start()
             converse(conversation, presenter, decoders=decoders)
 
 
 def _check(videos: Sequence[str], asked: Sequence[str]) -> str:
-    """Check that videos are named, and no folders or patterns.
+    """Check that videos are named, and no patterns or folders but those of pictures.
 
     Args:
         videos: as they were named.
@@ -146,11 +150,15 @@ def _check(videos: Sequence[str], asked: Sequence[str]) -> str:
     for video in videos:
         if is_pattern(video) and not os.path.lexists(video):
             raise UsageError(f"{quoted(video)} is a pattern: {each} video that it matches")
-        if not os.path.isdir(video):
+        if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
-        inside = [*filter(has_suffix, glob.glob(os.path.join(glob.escape(video), "*")))]
+        inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
         if len(inside) == len(videos) == 1:
             only = f"`dycoke ask {quoted(inside[0])} {behind}`"
             raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {only}")
+        if not os.listdir(video):
+            raise UsageError(
+                f"{quoted(video)} is an empty folder: name a video, or a folder of pictures"
+            )
         raise UsageError(f"{quoted(video)} is a folder: {each} video in it")
     return each

@@ -26,6 +26,7 @@ from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.evaluation.specs import parse_spec
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.unicode import is_valid
+from dycoke_cli.video.pictures import as_named
 from dycoke_cli.video.stdin import STDIN
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ Videos = Annotated[
     list[str],
     typer.Argument(
         metavar="VIDEO…",
-        help="A video file. Several are shown together, where the model allows it.",
+        help="A video file, or a folder of pictures, which are its frames. Several are shown "
+        "together, where the model allows it.",
         show_default=False,
     ),
 ]
@@ -82,7 +84,7 @@ def chat(
         from dycoke_cli.runs.conversation import Conversation
 
         with speaking_of_flags():
-            state = Chat(Conversation(tuple(videos), [], request, cache=cache), turns)
+            state = Chat(Conversation(as_named(videos), [], request, cache=cache), turns)
         turns.announce()
         turns.stop()
         commands = _Commands(state, turns)
@@ -234,7 +236,7 @@ class _Commands:
 
     def frames(self, _: str) -> None:
         """Which frames were read."""
-        for video, times in zip(self.chat.conversation.videos, self.chat.timestamps_s, strict=True):
+        for video, times in zip(self.chat.conversation.names, self.chat.timestamps_s, strict=True):
             listed = ", ".join(f"{time_s:.2f}" for time_s in times)
             render.note(f"{video}: {len(times)} frames at {listed} s")
 
@@ -246,7 +248,7 @@ class _Commands:
             raise UsageError(f"/video: {error} in {text}") from error
         if not text or STDIN in videos:
             raise UsageError("/video needs a file, as in `/video clip.mp4`")
-        self.chat.show(videos, self.turns)
+        self.chat.show(as_named(videos), self.turns)
         self.turns.stop()
         render.note(f"Now about {' and '.join(map(quoted, videos))}; a new conversation")
 
@@ -271,7 +273,7 @@ class _Commands:
         if not text.lower().endswith((".html", ".htm")):
             raise UsageError("/inspect needs a file, as in `/inspect page.html`")
         conversation = self.chat.conversation
-        if len(conversation.videos) > 1:
+        if len(conversation.sources) > 1:
             raise UsageError("/inspect shows one video")
         content = page_of_question(
             self.chat.session, conversation.videos[0], question, conversation.request

@@ -24,6 +24,7 @@ from dycoke_cli.resources import parse_size
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
+    from dycoke_cli.video.pictures import Source
 
 Estimate = Annotated[
     bool,
@@ -59,11 +60,11 @@ def check_memory(memory: str | None, estimate: bool) -> None:
         raise UsageError("--memory is for estimates: add --estimate, or leave it out")
 
 
-def cost_of_video(video: str, request: Request, memory: str | None = None) -> Cost:
+def cost_of_video(video: Source, request: Request, memory: str | None = None) -> Cost:
     """What an answer about a video would cost; the frames aren't decoded.
 
     Args:
-        video: a path, or - for stdin.
+        video: a path, those of pictures, or - for stdin.
         request: how it would be asked.
         memory: of the device, as `--memory` takes it; None for what is free.
 
@@ -79,8 +80,9 @@ def cost_of_video(video: str, request: Request, memory: str | None = None) -> Co
     find(request.model)
     with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
         plan = opened.plan
+    name = video if isinstance(video, str) else video[0]
     return cost_of_frames(
-        request, len(plan.times_s), plan.height, plan.width, video, memory, plan.times_s
+        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s
     )
 
 

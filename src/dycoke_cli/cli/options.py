@@ -18,15 +18,18 @@ _OUTPUT = "Output"
 VideoArgument = Annotated[
     str,
     typer.Argument(
-        metavar="VIDEO", help="A video file, or - to read it from stdin.", show_default=False
+        metavar="VIDEO",
+        help="A video file, a folder of pictures, or - to read it from stdin.",
+        show_default=False,
     ),
 ]
 VideosArgument = Annotated[
     str,
     typer.Argument(
         metavar="VIDEO…",
-        help="A video file, or - to read it from stdin. Several are shown together, where the "
-        "model allows it.",
+        help="A video file, or - to read it from stdin; or a folder of pictures, or several "
+        "pictures, which are its frames. Several videos are shown together, where the model "
+        "allows it.",
         show_default=False,
     ),
 ]

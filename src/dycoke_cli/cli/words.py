@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.discovery import SUFFIXES
+from dycoke_cli.video.pictures import is_picture, is_video
 from dycoke_cli.video.stdin import STDIN
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
@@ -77,8 +77,8 @@ def is_pattern(word: str) -> bool:
 
 
 def has_suffix(word: str) -> bool:
-    """Whether a word ends as the names of videos do."""
-    return os.path.splitext(word)[1].lower() in SUFFIXES
+    """Whether a word ends as the names of videos and pictures do."""
+    return is_video(word) or is_picture(word)
 
 
 def quoted(word: str) -> str:

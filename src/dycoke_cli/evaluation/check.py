@@ -116,10 +116,11 @@ def check(
         UsageError: see `items_of`.
     """
     items = items_of(dataset, split, limit_videos)
-    parts = list(dict.fromkeys((item.video, item.start_s, item.end_s) for item in items))
-    missing = set(dataset.missing({video for video, _, _ in parts}))
+    sampling = Sampling(frames=_FRAMES)
+    parts = list(dict.fromkeys((item.video, item.sampled(sampling)) for item in items))
+    missing = set(dataset.missing({video for video, _ in parts}))
 
-    def faults_of(part: tuple[str, float | None, float | None]) -> list[Fault]:
+    def faults_of(part: tuple[str, Sampling]) -> list[Fault]:
         return _faults(dataset, *part, decoders, missing=part[0] in missing)
 
     faults: dict[Fault, None] = {}
@@ -140,8 +141,7 @@ def check(
 def _faults(
     dataset: Dataset,
     video: str,
-    start_s: float | None,
-    end_s: float | None,
+    sampling: Sampling,
     decoders: Decoders,
     *,
     missing: bool,
@@ -151,7 +151,6 @@ def _faults(
         return [Fault(video, "missing", f"{name} isn't below --data")]
     try:
         path = dataset.file(video)
-        sampling = Sampling(frames=_FRAMES, start_s=start_s, end_s=end_s)
         clip = decoders.read(str(path), sampling, shown_as=name)
     except UsageError as error:  # of the part that is asked about
         return [Fault(video, "unreadable", f"{name}: {error}")]

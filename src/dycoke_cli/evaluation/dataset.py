@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from dycoke_cli.video import Sampling
 
 Split = Literal["validation", "test"]
 
@@ -27,6 +30,8 @@ class Item:
         start_s: where the part of the video that is asked about begins, in seconds; None is the
             whole video.
         end_s: where it ends.
+        picture_fps: frames per second of a video that is a folder of pictures; None where nothing
+            is known of that.
     """
 
     id: str
@@ -39,6 +44,15 @@ class Item:
     options: tuple[str, ...] = ()
     start_s: float | None = None
     end_s: float | None = None
+    picture_fps: float | None = None
+
+    def sampled(self, sampling: Sampling) -> Sampling:
+        """The frames that are read for the question, of the part of the video that it is about."""
+        if self.picture_fps is not None:
+            sampling = replace(sampling, picture_fps=self.picture_fps)
+        if self.start_s is None:
+            return sampling
+        return replace(sampling, start_s=self.start_s, end_s=self.end_s)
 
 
 @dataclass(frozen=True)

@@ -237,20 +237,14 @@ def _jobs(asked: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Jo
     for key, (row, item) in asked.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
         question = Asked(key, item.question, item.history, row.method, guard)
-        frames = _part(row.spec.sampled(sampling), item)
+        frames = row.spec.sampled(sampling)
+        frames = None if frames is None else item.sampled(frames)
         questions.setdefault((item.video, frames), []).append(question)
     questions = dict(sorted(questions.items(), key=lambda entry: of_video[entry[0][0]]))
     return [
         Job(Video("", video, video), tuple(all_), sampling=frames, blind=frames is None)
         for (video, frames), all_ in questions.items()
     ]
-
-
-def _part(sampling: Sampling | None, item: Item) -> Sampling | None:
-    """The frames that are read for a question, of the part of the video that it is about."""
-    if sampling is None or item.start_s is None:
-        return sampling
-    return replace(sampling, start_s=item.start_s, end_s=item.end_s)
 
 
 def _with_file(job: Job, dataset: Dataset) -> Job:

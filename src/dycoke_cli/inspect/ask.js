@@ -23,6 +23,29 @@ const contentOf = (file) => new Promise((resolve, reject) => {
   reader.readAsDataURL(file);
 });
 
+// Still pictures are the frames of a video; a GIF is a video.
+const isPicture = (file) => file.type.startsWith("image/") && file.type !== "image/gif";
+
+// Pictures as JPEGs of the first one's size, in base64, with commas between them.
+async function framesOf(files) {
+  const canvas = made("canvas");
+  const frames = [];
+  for (const file of files) {
+    const picture = await createImageBitmap(file).catch(() => {
+      throw new Error(`${file.name} can't be read as a picture`);
+    });
+    if (!frames.length) Object.assign(canvas, { width: picture.width, height: picture.height });
+    const { width, height } = canvas;
+    const scale = Math.min(width / picture.width, height / picture.height);
+    const [wide, high] = [picture.width * scale, picture.height * scale];
+    const brush = canvas.getContext("2d");
+    brush.fillRect(0, 0, width, height);
+    brush.drawImage(picture, (width - wide) / 2, (height - high) / 2, wide, high);
+    frames.push(canvas.toDataURL("image/jpeg", 0.95).split(",")[1]);
+  }
+  return frames.join(",");
+}
+
 function showServer({ model, methods, method, frames, most_frames, most_bytes, needs_key }) {
   document.title = "dycoke serve";
   document.getElementById("title").textContent = "Ask about a video";
@@ -33,7 +56,7 @@ function showServer({ model, methods, method, frames, most_frames, most_bytes, n
   const at = (id) => document.getElementById(id);
   const form = at("ask");
   const result = at("result");
-  let file = null;
+  let files = [];
   let under = null; // what is under way
   let shown = null; // what is shown
 
@@ -50,32 +73,39 @@ function showServer({ model, methods, method, frames, most_frames, most_bytes, n
     at("status").classList.toggle("failed", failed);
   }
 
+  const bytes = () => files.reduce((sum, file) => sum + file.size, 0);
+  const name = () => files[0].name + (files.length > 1 ? ` and ${files.length - 1} more` : "");
+
   function take(chosen) {
-    if (!chosen) return;
-    file = chosen;
-    const [size, unit] = file.size < 1e6 ? [file.size / 1e3, "kB"] : [file.size / 1e6, "MB"];
-    at("chosen").textContent = `${file.name} (${number.format(size)} ${unit})`;
+    if (!chosen.length) return;
+    // As a person counts: frame9 before frame10.
+    files = [...chosen].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+    const [size, unit] = bytes() < 1e6 ? [bytes() / 1e3, "kB"] : [bytes() / 1e6, "MB"];
+    at("chosen").textContent = `${name()} (${number.format(size)} ${unit})`;
     say("");
     at("question").focus();
   }
 
-  at("file").addEventListener("change", (event) => take(event.target.files[0]));
+  at("file").addEventListener("change", (event) => take(event.target.files));
   // A file that is dropped beside the form would take the page's place.
   for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
       at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
-      if (kind === "drop") take(event.dataTransfer.files[0]);
+      if (kind === "drop") take(event.dataTransfer.files);
     });
   }
 
   // What keeps a question from being asked; null is nothing.
   function missing() {
-    if (!file) return ["choose a video first", "file"];
+    if (!files.length) return ["choose a video first", "file"];
+    if (files.length > 1 && !files.every(isPicture)) {
+      return ["choose one video, or pictures, which are the frames of one", "file"];
+    }
     // Base64 has four letters for three bytes.
-    if ((file.size * 4) / 3 > most_bytes - 10_000) {
+    if ((bytes() * 4) / 3 > most_bytes - 10_000) {
       const most = Math.floor((most_bytes * 3) / 4 / 2 ** 20);
-      return [`${file.name} is larger than the ${most} MiB that this server takes`, "file"];
+      return [`${name()} is larger than the ${most} MiB that this server takes`, "file"];
     }
     if (!at("question").value.trim()) return ["type a question", "question"];
     if (needs_key && !at("key").value) return ["this server needs its API key", "key"];
@@ -89,7 +119,9 @@ function showServer({ model, methods, method, frames, most_frames, most_bytes, n
     if (first && first !== method) asked.method = first;
     if (second) asked.against = second;
     const content = [
-      { type: "input_video", input_video: { data: await contentOf(file) } },
+      files.every(isPicture)
+        ? { type: "video_url", video_url: { url: `data:video/jpeg;base64,${await framesOf(files)}` } }
+        : { type: "input_video", input_video: { data: await contentOf(files[0]) } },
       { type: "text", text: at("question").value },
     ];
     return JSON.stringify({
@@ -138,7 +170,7 @@ function showServer({ model, methods, method, frames, most_frames, most_bytes, n
       at(wanting[1]).focus();
       return;
     }
-    const [question, video] = [at("question").value, file.name];
+    const [question, video] = [at("question").value, name()];
     under = new AbortController();
     busy(true);
     shown?.abort();

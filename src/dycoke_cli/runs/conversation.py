@@ -29,6 +29,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.result import Answer
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.video.pictures import Source, sources
 from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Conversation:
     """All that is chosen before anything is read or loaded.
 
     Args:
-        videos: paths, or - for stdin; several are shown together.
+        videos: paths, or - for stdin; several are shown together, but for pictures alone, which
+            are the frames of one.
         questions: in the order in which they are asked.
         request: how.
         compare: whether each is asked without compression, too.
@@ -62,6 +64,16 @@ class Conversation:
     compare: bool = False
     cache: bool = False
     follow_up: bool = False
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What each video is read from."""
+        return sources(self.videos)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of each video: its path, or that of its first picture."""
+        return tuple(one if isinstance(one, str) else one[0] for one in self.sources)
 
 
 def converse(
@@ -132,7 +144,7 @@ def answer_one(
         listener: hears of it.
         history: what the model reads before the question.
     """
-    request, videos = conversation.request, conversation.videos
+    request, videos = conversation.request, conversation.names
     listener.begin(question)
     answer = _named(_ask(session, question, request, listener.on_text, history), videos)
     if conversation.compare:
@@ -194,15 +206,16 @@ def open_session(
 
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local = loaded is not None or check_request(request, len(conversation.videos), listener)
+    local = loaded is not None or check_request(request, len(conversation.sources), listener)
     wanted = request.subtitles
-    decoders = decoders or [Decoder(request.limits) for _ in conversation.videos]
+    decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
     started = time.perf_counter()
     with ExitStack() as stack:
         opened = []
-        for video, decoder in zip(conversation.videos, decoders, strict=True):
+        each = zip(conversation.sources, conversation.names, decoders, strict=True)
+        for video, name, decoder in each:
             stack.callback(decoder.stop)
-            subtitles = None if wanted is None else find_source(video, wanted)
+            subtitles = None if wanted is None else find_source(name, wanted)
             one = decoder.open(video, request.sampling, subtitles=subtitles)
             opened.append(stack.enter_context(one))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +11,8 @@ from pathlib import Path
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.jobs import Video
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.pictures import SUFFIXES, in_order, is_video, pictures_of
 
-SUFFIXES = frozenset(
-    (
-        ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".hevc", ".m2ts",
-        ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
-        ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-    )
-)  # fmt: skip
-_DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
 
 
@@ -40,6 +32,8 @@ class Found:
 def find(where: str) -> Found:
     """Find the videos of a folder (and the folders in it), of a pattern, or of a list.
 
+    A folder without videos may have folders of pictures, or be one: each of those is a video.
+
     Args:
         where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with one
             path per line, relative to its own folder.
@@ -47,7 +41,7 @@ def find(where: str) -> Found:
     Raises:
         UsageError: there is nothing, or no video in it.
     """
-    if os.path.isfile(where) and not _by_name(where):
+    if os.path.isfile(where) and not is_video(where):
         return Found(_list(where))
     found = _found(where)
     if not found.videos:
@@ -70,7 +64,7 @@ def find_several(places: Sequence[str]) -> Found:
     Raises:
         UsageError: one isn't there, or there is no video in them.
     """
-    others = [place for place in places if os.path.isfile(place) and not _by_name(place)]
+    others = [place for place in places if os.path.isfile(place) and not is_video(place)]
     found = [_found(place) for place in places if place not in others]
     videos = [video for each in found for video in each.videos]
     if not videos:
@@ -124,19 +118,19 @@ def once(videos: Iterable[Video]) -> list[Video]:
 def _found(where: str) -> Found:
     """The videos of a folder, of a pattern, or one by its path."""
     if os.path.isdir(where):
-        return _sorted_out(_below(where), where)
+        files = _below(where)
+        found = _sorted_out(files, where)
+        folders = dict.fromkeys(map(os.path.dirname, files))
+        return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return Found([Video(where, where, os.path.basename(where))])
     if glob.has_magic(where):
-        return _sorted_out(glob.glob(where, recursive=True), _root_of(where))
+        paths, root = glob.glob(where, recursive=True), _root_of(where)
+        found = _sorted_out(paths, root)
+        return found if found.videos else _of_pictures(paths, root)
     raise UsageError(
         f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
     )
-
-
-def _by_name(path: str) -> bool:
-    """Whether a file is a video, by its name."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
 def _list(where: str) -> list[Video]:
@@ -145,6 +139,14 @@ def _list(where: str) -> list[Video]:
     except OSError as error:
         raise UsageError(f"{display_name(where)} can't be read ({error.strerror})") from error
     return listed(content, os.path.dirname(where), display_name(where))
+
+
+def _of_pictures(folders: Iterable[str], root: str) -> Found:
+    """Those of some folders that hold pictures."""
+    found = [one for one in folders if pictures_of(one) is not None]
+    whole = os.path.basename(os.path.abspath(root))
+    videos = [Video(one, one, whole if one == root else _name(one, root)) for one in found]
+    return Found(sorted(videos, key=lambda video: in_order(video.name)))
 
 
 def _below(folder: str) -> list[str]:
@@ -159,11 +161,11 @@ def _sorted_out(paths: Sequence[str], root: str) -> Found:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    videos = [path for path in seen if _by_name(path)]
-    notes = _skipped(sorted(set(seen) - set(videos), key=_counted))
+    videos = [path for path in seen if is_video(path)]
+    notes = _skipped(sorted(set(seen) - set(videos), key=in_order))
     if hidden := len(files) - len(seen):
         notes.append(f"Skipped {_files(hidden, 'hidden ')}")
-    videos.sort(key=lambda path: _counted(_name(path, root)))
+    videos.sort(key=lambda path: in_order(_name(path, root)))
     return Found(once(Video(path, path, _name(path, root)) for path in videos), tuple(notes))
 
 
@@ -190,9 +192,3 @@ def _root_of(pattern: str) -> str:
 
 def _name(path: str, root: str) -> str:
     return Path(os.path.relpath(path, root or os.curdir)).as_posix()
-
-
-def _counted(name: str) -> list[tuple[int, int, str]]:
-    """Sorts clip9 before clip10."""
-    parts = _DIGITS.split(name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]

@@ -7,6 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dycoke_cli.errors import UsageError
+from dycoke_cli.video.pictures import pictures_of
+
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.guard.ladder import Guard
@@ -35,7 +38,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Video:
-    """A video file, which may not be there.
+    """A video file or a folder of pictures, which may not be there.
 
     Args:
         path: where it is opened.
@@ -70,7 +73,9 @@ class Job:
 
 
 def digest_of(path: str) -> str | None:
-    """The digest of a file's content; None where it can't be read."""
+    """The digest of a file, or of a folder's pictures; None where it can't be read."""
+    if os.path.isdir(path):
+        return _digest_of_pictures(path)
     if not os.path.isfile(path):  # a pipe would be waited for
         return None
     try:
@@ -78,3 +83,14 @@ def digest_of(path: str) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def _digest_of_pictures(folder: str) -> str | None:
+    try:
+        pictures = pictures_of(folder)
+    except UsageError:  # which whoever opens it will say
+        return None
+    if pictures is None:
+        return None
+    each = [(os.path.basename(path), digest_of(path)) for path in pictures.paths]
+    return hashlib.sha256(repr(each).encode("utf-8", "surrogateescape")).hexdigest()

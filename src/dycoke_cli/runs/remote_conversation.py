@@ -38,8 +38,8 @@ def converse_remotely(
     request = conversation.request
     with advising(request), ExitStack() as stack:
         decoder = stack.enter_context(Decoder(request.limits))
-        [name] = conversation.videos
-        opened = stack.enter_context(decoder.open(name, request.sampling))
+        [video] = conversation.sources
+        opened = stack.enter_context(decoder.open(video, request.sampling))
         started = perf_counter()
 
         def read() -> tuple[Clip, float]:

@@ -139,7 +139,7 @@ class Doorkeeper:
 
     def _decoders(self, conversation: Conversation) -> list[Decoder]:
         """The decoder that is ready, for one video within the usual limits."""
-        if len(conversation.videos) > 1 or conversation.request.limits != self._defaults.limits:
+        if len(conversation.sources) > 1 or conversation.request.limits != self._defaults.limits:
             return []
         ready, self._spare = self._spare, Decoder(self._defaults.limits)
         return [ready]

@@ -23,6 +23,7 @@ from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.color import Geometry, shrunk, to_rgb
 from dycoke_cli.video.limits import Limits, picture_size
 from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.pictures import PictureReader, pictures_of
 from dycoke_cli.video.planning import plan_of
 from dycoke_cli.video.sampling import Sampling, Window
 from dycoke_cli.video.source import Picture, VideoSource, video_in
@@ -130,16 +131,21 @@ class Reader:
 
 @contextmanager
 def open_clip(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | tuple[str, ...],
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
     subtitles: SubtitleSource | None = None,
-) -> Iterator[Reader]:
+) -> Iterator[Reader | PictureReader]:
     """Open a video and find the frames that `sampling` asks for: what is wrong shows here, mostly.
 
     Arguments and errors are those of `read`.
     """
+    pictures = pictures_of(path if isinstance(path, tuple) else os.fspath(path), shown_as)
+    if pictures is not None:
+        yield PictureReader(pictures, sampling, read, subtitles=subtitles)
+        return
+    assert not isinstance(path, tuple), "several paths are pictures"
     name = shown_as or display_name(path)
     with ExitStack() as stack:
         files = [stack.enter_context(open_file(path, name))]
@@ -151,7 +157,7 @@ def open_clip(
 
 
 def plan(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | tuple[str, ...],
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
@@ -162,7 +168,7 @@ def plan(
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | tuple[str, ...],
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
@@ -174,7 +180,7 @@ def read(
     Commands read in a process of its own (`decoder.Decoder`), for files of strangers.
 
     Args:
-        path: the file.
+        path: of a file, of a folder of pictures, or those of pictures, which are its frames.
         sampling: which frames.
         shown_as: what to call the file in errors and warnings; its escaped path if None.
         subtitles: where those are that come with the frames, as `find_source` finds them; None

@@ -22,6 +22,7 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.stdin import STDIN, STDIN_NAME, spooled
 from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, open_subtitles
@@ -84,17 +85,17 @@ class Decoder:
     @contextmanager
     def open(
         self,
-        video: str,
+        video: Source,
         sampling: Sampling,
         *,
         subtitles: SubtitleSource | None = None,
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
-    ) -> Iterator[OpenClip]:
+    ) -> Iterator[OpenClip | PictureReader]:
         """Open a video and find the frames that `sampling` asks for.
 
         Args:
-            video: a path, or STDIN.
+            video: a path (of a file, or of a folder of pictures), the paths of pictures, or STDIN.
             sampling: which frames.
             subtitles: that come with them, or None.
             shown_as: what to call the file in errors and warnings; its escaped path if None.
@@ -107,20 +108,54 @@ class Decoder:
             OutOfMemoryError: that takes more memory than the limit.
             OutputError: a video on stdin can't be kept.
         """
+        pictures = None if video == STDIN else pictures_of(video, shown_as)
+        if pictures is not None:
+            yield PictureReader(pictures, sampling, self._one_of_many(admit), admit, subtitles)
+            return
+        assert isinstance(video, str), "several paths are pictures"
         name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
+        opened = OpenClip(self, name, self._limits, admit)
+        with self._begun(opened, video, name, sampling, subtitles):
+            yield opened
+
+    @contextmanager
+    def _begun(
+        self,
+        opened: OpenClip,
+        video: str,
+        name: str,
+        sampling: Sampling,
+        subtitles: SubtitleSource | None = None,
+    ) -> Iterator[None]:
+        """Within the block, the frames of a file are found."""
         with ExitStack() as stack:
             file = stack.enter_context(spooled() if video == STDIN else open_file(video, name))
             files = [file]
             if subtitles is not None and subtitles.path is not None:
                 files.append(stack.enter_context(open_subtitles(subtitles.path)))
-            opened = OpenClip(self, name, self._limits, admit)
             try:
                 opened.begin(files, sampling, subtitles)
-                yield opened
+                yield
             finally:
                 opened.end()
 
-    def read(self, video: str, sampling: Sampling, **more: Any) -> Clip:
+    def _one_of_many(self, admit: Callable[[int], None]) -> Callable[[str, Sampling], Clip]:
+        """Reads one picture after the other, all of them within the limit of time."""
+        left_s = self._limits.time_limit
+
+        def read(picture: str, sampling: Sampling) -> Clip:
+            nonlocal left_s, admit
+            name = display_name(picture)
+            opened = OpenClip(self, name, self._limits, admit, left_s)
+            with self._begun(opened, picture, name, sampling):
+                clip = opened.read()
+            # The others are admitted together, with their frames.
+            left_s, admit = opened.left_s, lambda needed: None
+            return clip
+
+        return read
+
+    def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
         """Read the frames of a video. Arguments and errors are those of `open`."""
         with self.open(video, sampling, **more) as opened:
             return opened.read()
@@ -140,7 +175,7 @@ class Decoders:
         for decoder in self._idle:
             decoder.stop()
 
-    def read(self, video: str, sampling: Sampling, **more: Any) -> Clip:
+    def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
         """Read the frames of a video. Arguments and errors are those of `Decoder.open`."""
         try:
             decoder = self._idle.pop()
@@ -157,15 +192,22 @@ class OpenClip:
 
     Attributes:
         plan: which frames would be read.
+        left_s: of the time that it may take.
     """
 
     plan: Plan
 
     def __init__(
-        self, decoder: Decoder, name: str, limits: Limits, admit: Callable[[int], None]
+        self,
+        decoder: Decoder,
+        name: str,
+        limits: Limits,
+        admit: Callable[[int], None],
+        left_s: float | None = None,
     ) -> None:
         self._decoder, self._name, self._limits, self._admit = decoder, name, limits, admit
-        self._left_s = _STARTING_S
+        self._may_take_s = limits.time_limit if left_s is None else left_s
+        self.left_s = _STARTING_S
         self._process = decoder.start()
         self._needed = 0
         self._waits = False  # whether the process waits for word whether it may go on
@@ -178,7 +220,7 @@ class OpenClip:
         process = self._process
         with self._checked():
             process.await_ready()
-        self._left_s = self._limits.time_limit
+        self.left_s = self._may_take_s
         with self._checked():
             process.limit(
                 memory_bytes=self._most(limits.OPENING_BYTES),
@@ -286,7 +328,7 @@ class OpenClip:
         """Within the block, time is counted; what becomes of the process is an error of ours."""
         started = time.monotonic()
         try:
-            with self._process.within(self._left_s):
+            with self._process.within(self.left_s):
                 yield
         except GoneError as gone:
             raise CrashedError(self._name, gone) from gone
@@ -301,4 +343,4 @@ class OpenClip:
                 "out"
             ) from error
         finally:
-            self._left_s -= time.monotonic() - started
+            self.left_s -= time.monotonic() - started

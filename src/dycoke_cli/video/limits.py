@@ -87,6 +87,30 @@ def check_size(name: str, width: int, height: int) -> None:
         )
 
 
+def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> None:
+    """Refuse more frames than may be held at once.
+
+    Args:
+        name: of the video, fit for a terminal.
+        size: width and height of a frame as it is read.
+        count: of the frames.
+        by_rate: whether so many a second were asked for.
+
+    Raises:
+        VideoError: the sentence that says so, and what to do.
+    """
+    picture_bytes = size[0] * size[1] * 3
+    needed = count * picture_bytes
+    if needed <= MAX_CLIP_BYTES:
+        return
+    most = MAX_CLIP_BYTES // picture_bytes
+    advice = f"--fps, or --max-frames to {most}" if by_rate else f"--frames to {most}"
+    raise VideoError(
+        f"{count} frames of {name} ({picture_size(size)}) take {needed / 1024**3:.1f} GiB, above "
+        f"the limit of {MAX_CLIP_BYTES / 1024**3:g} GiB: lower {advice}"
+    )
+
+
 def picture_size(size: tuple[int, int]) -> str:
     """Width and height in pixels, as people write them."""
     return f"{size[0]}×{size[1]}"

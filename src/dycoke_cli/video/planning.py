@@ -74,7 +74,7 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
     if sampling.fps is None:
         # Evenly spread times would miss some frames of a short part where they are bunched.
         times = frame_times(source, part.first_s, part.end_s, sampling.frames) or times
-    _check_memory(source.name, geometry.shown_size, len(times), sampling)
+    limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [warning] if warning else []
     if duration.declared_end_s is not None:
         warnings.append(
@@ -94,20 +94,6 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
     info = replace(info, duration_s=duration.end_s, frame_count=info.frame_count or duration.frames)
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
     return Plan(times, width, height, info, tuple(warnings), memory_bytes), geometry, part
-
-
-def _check_memory(name: str, size: tuple[int, int], count: int, sampling: Sampling) -> None:
-    width, height = size
-    picture_bytes = width * height * 3
-    if count * picture_bytes <= limits.MAX_CLIP_BYTES:
-        return
-    most = limits.MAX_CLIP_BYTES // picture_bytes
-    advice = f"--frames to {most}" if sampling.fps is None else f"--fps, or --max-frames to {most}"
-    needed, limit = count * picture_bytes / 1024**3, limits.MAX_CLIP_BYTES / 1024**3
-    raise VideoError(
-        f"{count} frames of {name} ({picture_size(size)}) take {needed:.1f} GiB, above the limit "
-        f"of {limit:g} GiB: lower {advice}"
-    )
 
 
 def measure_duration(source: VideoSource) -> Duration:

@@ -103,6 +103,10 @@ class Sampling:
             read=parse_time,
         ),
     ] = None
+    picture_fps: Annotated[
+        float,
+        Param("Frames per second of a folder of pictures.", above=0, before=1.0),
+    ] = 1.0
     stream: Annotated[
         int | None,
         Param(
@@ -114,7 +118,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_all(self)
-        for name in ("frames", "fps", "max_frames"):
+        for name in ("frames", "fps", "max_frames", "picture_fps"):
             value = getattr(self, name)
             if value is not None and value > MAX_WANTED:
                 raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value:g}")

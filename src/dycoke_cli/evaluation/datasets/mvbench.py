@@ -6,17 +6,12 @@ beforehand, as lmms-eval reads them.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
-from threading import get_ident
 from typing import ClassVar
 
 from typing_extensions import override
 
-from dycoke_cli.cache import cache_folder, make_folder
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
@@ -110,12 +105,6 @@ class MVBench(FolderDataset):
             self.folder.video(name, _CUT[source]) if source in _CUT else None
         )
 
-    @override
-    def file(self, video: str) -> Path:
-        """The video; of a folder of frames one is made, and kept in the cache."""
-        found = super().file(video)
-        return as_video(found) if found.is_dir() else found
-
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
@@ -151,6 +140,7 @@ class MVBench(FolderDataset):
             options=candidates,
             start_s=start,
             end_s=end,
+            picture_fps=_FRAMES_PER_SECOND if source == _TVQA else None,
         )
 
     def _part(self, source: str, name: str, row: Row) -> tuple[float | None, float | None]:
@@ -163,47 +153,3 @@ class MVBench(FolderDataset):
         if self._whole(source, name) is None and self.find(f"{source}/{name}") is not None:
             return None, None
         return start, end
-
-
-def as_video(frames: Path) -> Path:
-    """A folder of JPEG frames, three per second in the order of their names, as a video file.
-
-    The frames are taken as they are, not encoded again. A folder without any stays what it is.
-
-    Args:
-        frames: the folder.
-    """
-    pictures = sorted(path for path in frames.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
-    if not pictures:
-        return frames
-    # Pictures that are replaced make another video.
-    states = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in pictures]
-    key = hashlib.sha256(f"{frames.resolve()}\0{states}".encode()).hexdigest()[:16]
-    folder = cache_folder() / "frames"
-    path = folder / f"{key}.mkv"
-    if path.is_file():
-        return path
-    import av
-    from PIL import Image
-
-    try:
-        with Image.open(pictures[0]) as first:
-            size = first.size
-    except OSError:  # no picture
-        return frames
-    make_folder(folder)
-    # Each thread writes its own file; the last one to finish wins, and all are the same.
-    partial = folder / f".{os.getpid()}-{get_ident()}-{key}.mkv"
-    with av.open(str(partial), "w") as container:
-        stream = container.add_stream("mjpeg", rate=_FRAMES_PER_SECOND)
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuvj420p"
-        for number, picture in enumerate(pictures):
-            packet = av.Packet(picture.read_bytes())
-            packet.stream, packet.is_keyframe = stream, True
-            packet.pts = packet.dts = number
-            packet.duration = 1
-            packet.time_base = Fraction(1, _FRAMES_PER_SECOND)
-            container.mux(packet)
-    os.replace(partial, path)
-    return path

@@ -96,9 +96,11 @@ class Questions(FolderDataset):
 
     @override
     def find(self, video: str) -> Path | None:
-        """Below the folder, or by its whole path."""
+        """Below the folder, or by its whole path; a file, or a folder of pictures."""
         path = Path(video)
-        return path if path.is_absolute() and path.is_file() else self.folder.video(video)
+        if path.is_absolute() and path.exists():
+            return path
+        return self.folder.video(video) or self.folder.directory(video)
 
     @staticmethod
     @override

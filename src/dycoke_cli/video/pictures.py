@@ -1,0 +1,243 @@
+"""Still pictures as the frames of a video: those of a folder, or named one by one.
+
+Which of them are read follows from their number alone; each is read as a video of one frame, by
+whoever reads videos. Importing it imports neither PyAV nor NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.limits import Limits, check_clip, picture_size
+from dycoke_cli.video.sampling import Sampling, wanted_times, window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dycoke_cli.video.subtitles import SubtitleSource
+
+Source = str | tuple[str, ...]
+"""What a video is read from: a path, or those of the pictures that are its frames."""
+
+SUFFIXES = frozenset(
+    (
+        ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".hevc", ".m2ts",
+        ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
+        ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    )
+)  # fmt: skip
+"""Of videos, in small letters."""
+PICTURES = frozenset(
+    (".avif", ".bmp", ".jpeg", ".jpg", ".jxl", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+"""Of still pictures."""
+
+_DIGITS = re.compile(r"(\d+)")
+_NAMED = 3
+# A time that is a hair off a picture's own is its own.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Still pictures in the order in which they are shown.
+
+    Args:
+        name: what to call them in errors and warnings, fit for a terminal.
+        paths: of each, at least one.
+        warnings: sentences about what was left out.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def in_order(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts names as a person counts: frame9 before frame10."""
+    parts = _DIGITS.split(name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is a video, by its name."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file is a still picture, by its name."""
+    return os.path.splitext(path)[1].lower() in PICTURES
+
+
+def as_named(videos: Sequence[str]) -> tuple[str, ...]:
+    """The videos of a command line, in the order in which they are shown.
+
+    It is theirs, but for pictures that a shell made of a pattern: those are in the order of their
+    characters, and frame10 comes before frame9.
+    """
+    expanded = all(map(is_picture, videos)) and [*videos] == sorted(videos)
+    return tuple(sorted(videos, key=in_order) if expanded else videos)
+
+
+def sources(videos: tuple[str, ...]) -> tuple[Source, ...]:
+    """What several videos are read from: pictures alone are the frames of one."""
+    return (videos,) if len(videos) > 1 and all(map(is_picture, videos)) else videos
+
+
+def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
+    """The pictures that a video is made of; None of any other file or folder.
+
+    Args:
+        source: the paths of pictures, or a folder.
+        name: what to call it in errors; its escaped path if None.
+
+    Raises:
+        UsageError: the folder has videos as well.
+    """
+    if not isinstance(source, str):
+        return Pictures(name or f"{display_name(source[0])}, …", source)
+    try:
+        files = [one.name for one in os.scandir(source) if one.is_file() and one.name[0] != "."]
+    except (OSError, ValueError):  # no folder; or whoever opens it will say why not
+        return None
+    name = name or display_name(source)
+    found = sorted(filter(is_picture, files), key=in_order)
+    if not found:
+        return None
+    others = sorted(set(files).difference(found), key=in_order)
+    videos = [*filter(is_video, others)]
+    if videos:
+        raise UsageError(
+            f"{name} has pictures and videos ({display_name(found[0])}, {display_name(videos[0])}, "
+            "…): put the pictures that are frames of one video into a folder of their own"
+        )
+    warnings: tuple[str, ...] = ()
+    if others:
+        some = ", ".join(map(display_name, others[:_NAMED])) + ", …" * (len(others) > _NAMED)
+        files_are = "1 file" if len(others) == 1 else f"{len(others)} files"
+        warnings = (f"{name}: skipped {files_are} that no picture is in, by the name: {some}",)
+    return Pictures(name, tuple(os.path.join(source, one) for one in found), warnings)
+
+
+def shown(sampling: Sampling, count: int) -> tuple[tuple[int, ...], str | None]:
+    """Which of so many pictures are read, by number, ascending; and a warning or None.
+
+    Picture i is shown from i to i + 1 in units of 1/`picture_fps` s. As of a video's frames, those
+    nearest to the wanted times are read, the earlier of two, each once.
+
+    Raises:
+        UsageError: the sampling doesn't fit.
+    """
+    fps = sampling.picture_fps
+    part = window(sampling, (count - 1) / fps, count / fps, 1 / fps)
+    first = math.ceil(part.first_s * fps - _ROUNDING)
+    last = math.ceil(min(part.end_s * fps, count) - _ROUNDING) - 1
+    if first > last:  # the part lies between two: the one that is shown then
+        return (min(int(part.first_s * fps), count - 1),), None
+    if sampling.fps is None and last - first < sampling.frames:
+        return tuple(range(first, last + 1)), None
+    times, warning = wanted_times(sampling, part)
+    nearest = (math.ceil(time * fps - 0.5 - _ROUNDING) for time in times)
+    return tuple(dict.fromkeys(min(max(one, first), last) for one in nearest)), warning
+
+
+class PictureReader:
+    """Pictures whose frames are found, and not yet read, but for the first; as `decode.Reader`.
+
+    Frames are as large as the first of them. Another size is scaled to fit, with black bars where
+    its shape is another.
+
+    Args:
+        pictures: of the video.
+        sampling: which of them are read.
+        read_one: reads a picture as a video of one frame.
+        admit: called with the bytes that the frames take, before they are taken.
+        subtitles: that were asked for; pictures have none.
+
+    Attributes:
+        plan: which frames would be read.
+
+    Raises:
+        VideoError: the first can't be read, or they are too many.
+        UsageError: the sampling doesn't fit, or there must be subtitles.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        sampling: Sampling,
+        read_one: Callable[[str, Sampling], Clip],
+        admit: Callable[[int], None] = lambda needed: None,
+        subtitles: SubtitleSource | None = None,
+    ) -> None:
+        without: tuple[str, ...] = ()
+        if subtitles is not None:
+            what = f"{pictures.name} has no subtitles: it is a folder of pictures"
+            if subtitles.path is not None or subtitles.required:
+                raise UsageError(f"{what}; leave out --subtitles")
+            without = (f"{what}; answered without them",)
+        self._pictures, self._admit = pictures, admit
+        one = Sampling(frames=1, stream=sampling.stream)
+        self._read_one = lambda number: read_one(pictures.paths[number], one)
+        count, fps = len(pictures.paths), sampling.picture_fps
+        self._numbers, warning = shown(sampling, count)
+        self._first = first = self._read_one(self._numbers[0])
+        height, width = first.frames.shape[1:3]
+        size = (width, height)
+        check_clip(pictures.name, size, len(self._numbers), sampling.fps is not None)
+        self.plan = Plan(
+            times_s=tuple(number / fps for number in self._numbers),
+            width=width,
+            height=height,
+            info=replace(
+                first.info,
+                path=pictures.name,
+                fps=fps,
+                variable_rate=False,
+                frame_count=count,
+                duration_s=count / fps,
+            ),
+            warnings=(*pictures.warnings, *([warning] if warning else []), *without),
+            memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
+        )
+
+    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
+        """Read the frames, once. Arguments and errors are those of `decode.read`."""
+        import numpy as np
+
+        plan, count = self.plan, len(self._numbers)
+        size = (plan.width, plan.height)
+        Limits().check_memory(self._pictures.name, size, plan.memory_bytes, count)
+        self._admit(plan.memory_bytes)
+        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
+        warnings = dict.fromkeys(plan.warnings)
+        for at, number in enumerate(self._numbers):
+            read = self._first if at == 0 else self._read_one(number)
+            warnings |= dict.fromkeys(read.warnings)
+            picture = read.frames[0]
+            if picture.shape != frames.shape[1:]:
+                picture = _fitted(picture, size)
+                warnings[
+                    f"{self._pictures.name} has pictures of several sizes: they are fitted into "
+                    f"{picture_size(size)}, that of the first"
+                ] = None
+            frames[at] = picture
+            if on_progress is not None:
+                on_progress(at + 1, count)
+        return Clip(frames, plan.times_s, plan.info, tuple(warnings))
+
+
+def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture [H, W, 3] scaled into a width and height, in the middle of black."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.pad(Image.fromarray(picture), size, Image.Resampling.BICUBIC))

@@ -1,0 +1,183 @@
+"""Still pictures as a video: compared with the same pictures stored as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dycoke_cli.errors import DycokeError, UsageError, VideoError
+from dycoke_cli.runs.jobs import digest_of
+from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
+from dycoke_cli.video.pictures import as_named, pictures_of, sources
+
+from .clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in
+from .conftest import MakeClip
+
+COUNT = 12
+
+
+def put(folder: Path, name: str, number: int = 0, **options: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    Image.fromarray(coded_picture(number)).save(path, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures, whose names sort otherwise as text."""
+    folder = tmp_path_factory.mktemp("pictures") / "frames"
+    for number in range(COUNT):
+        put(folder, f"Frame {number}{('.png', '.JPG')[number % 2]}", number)
+    put(folder, ".hidden.png", 99)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize("fps", [1, 3])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"frames": 1},
+        {"frames": 5},
+        {"frames": 8},
+        {"frames": 5, "start_s": 1.2},
+        {"frames": 2, "start_s": 0.4, "end_s": 3.7},
+        {"frames": 32, "start_s": 2.0, "end_s": 3.0},
+        {"frames": 4, "start_s": 1.4, "end_s": 1.6},
+        {"fps": 0.7},
+        {"fps": 2.0, "max_frames": 3},
+        {"fps": 10.0, "start_s": 1.0},
+    ],
+)
+def test_sampled_as_the_same_pictures_in_a_video(
+    frames: Path, make_clip: MakeClip, given: dict[str, float], fps: int
+) -> None:
+    video = read(make_clip(Recipe(frames=COUNT, rate=fps)).path, Sampling(**given))  # type: ignore[arg-type]
+    clip = read(frames, Sampling(**given, picture_fps=fps))  # type: ignore[arg-type]
+    assert numbers_in(clip.frames) == numbers_in(video.frames)
+    assert clip.timestamps_s == pytest.approx(video.timestamps_s, abs=1e-3)
+    assert clip.info.duration_s == pytest.approx(video.info.duration_s)
+
+
+def test_the_process_reads_what_is_read_here(frames: Path, decoder: Decoder) -> None:
+    sampling = Sampling(frames=3)
+    here, there = read(frames, sampling), decoder.read(str(frames), sampling)
+    np.testing.assert_array_equal(here.frames, there.frames)
+    assert (here.timestamps_s, here.warnings) == (there.timestamps_s, there.warnings)
+    assert plan(frames, sampling).times_s == here.timestamps_s == (0.0, 5.0, 11.0)
+    np.testing.assert_array_equal(here.frames[0], coded_picture(0))
+
+
+def test_pictures_that_are_named_are_one_video_in_their_order(frames: Path) -> None:
+    named = tuple(str(frames / f"Frame {n}.png") for n in (4, 2, 10))
+    assert sources(as_named(named)) == (named,)
+    assert numbers_in(read(named).frames) == [4, 2, 10]
+    expanded = sorted(named)
+    assert as_named(expanded) == (named[1], named[0], named[2])
+    assert sources(("a.mp4", "b.png")) == ("a.mp4", "b.png")
+    assert sources(("b.png",)) == ("b.png",)
+
+
+def test_pictures_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    white = np.full((HEIGHT, 3 * WIDTH // 2, 3), 255, np.uint8)
+    Image.fromarray(white).save(tmp_path / "2.png")
+    clip = read(tmp_path)
+    assert clip.frames.shape == (2, HEIGHT, WIDTH, 3)
+    bars = HEIGHT - HEIGHT * 2 // 3
+    assert (clip.frames[1, : bars // 2] == 0).all()
+    assert (clip.frames[1, -bars // 2 :] == 0).all()
+    assert (clip.frames[1, bars // 2 : -bars // 2] == 255).all()
+    [warning] = clip.warnings
+    assert warning.endswith(
+        "has pictures of several sizes: they are fitted into 64×48, that of the first"
+    )
+
+
+def test_each_picture_is_turned_as_its_camera_was(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # shown by a quarter turn clockwise
+    put(tmp_path, "1.jpg", 5, quality=95)
+    turned = Image.fromarray(np.rot90(coded_picture(5), 1))
+    turned.save(tmp_path / "2.jpg", exif=exif, quality=95)
+    clip = read(tmp_path)
+    assert numbers_in(clip.frames) == [5, 5]
+    assert not clip.warnings
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    (tmp_path / "notes.txt").write_text("x")
+    [warning] = read(tmp_path).warnings
+    assert warning.endswith("skipped 1 file that no picture is in, by the name: notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("2.png", b"", "2.png is empty"),
+        ("2.png", b"Dear diary,\n", "2.png is a text file"),
+        ("2.webp", b"\0\1\2\3" * 99, "2.webp isn't a video that can be read"),
+    ],
+)
+def test_a_picture_that_cant_be_read_is_named(
+    tmp_path: Path, decoder: Decoder, name: str, content: bytes, says: str
+) -> None:
+    put(tmp_path, "1.png")
+    (tmp_path / name).write_bytes(content)
+    for reads in (read, decoder.read):
+        with pytest.raises(VideoError, match=says):
+            reads(str(tmp_path), Sampling())
+    assert len(decoder.read(str(tmp_path), Sampling(end_s=1.0)).frames) == 1  # it isn't sampled
+
+
+def test_what_isnt_a_folder_of_pictures(tmp_path: Path) -> None:
+    assert pictures_of(str(tmp_path)) is None
+    with pytest.raises(VideoError, match="is a folder that no pictures are in"):
+        read(tmp_path)
+    put(tmp_path, "1.png")
+    for wanted in (SubtitleSource("x.srt"), SubtitleSource(None)):
+        with pytest.raises(UsageError, match=r"has no subtitles: .* leave out --subtitles"):
+            read(tmp_path, subtitles=wanted)
+    [warning] = read(tmp_path, subtitles=SubtitleSource(None, required=False)).warnings
+    assert warning.endswith("answered without them")
+    with pytest.raises(UsageError, match="--stream 1 isn't a video stream"):
+        read(tmp_path, Sampling(stream=1))
+    with pytest.raises(UsageError, match=r"--start 5 s lies beyond the end of the video"):
+        read(tmp_path, Sampling(start_s=5))
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"has pictures and videos \(1.png, clip.mp4, …\)"):
+        read(tmp_path)
+
+
+def test_too_many_of_them(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dycoke_cli.video.limits.MAX_CLIP_BYTES", 5 * WIDTH * HEIGHT * 3)
+    with pytest.raises(DycokeError, match="lower --frames to 5"):
+        read(frames)
+
+
+def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
+    assert digest_of(str(tmp_path)) is None
+    put(tmp_path, "1.png", 1)
+    last = put(tmp_path, "2.png", 2)
+    (tmp_path / "notes.txt").write_text("x")
+    seen = [digest_of(str(tmp_path))]
+    put(tmp_path, "2.png", 3)
+    seen.append(digest_of(str(tmp_path)))
+    last.rename(tmp_path / "0.png")
+    seen.append(digest_of(str(tmp_path)))
+    assert len({*seen}) == 3
+    assert None not in seen
+    (tmp_path / "notes.txt").write_text("y")
+    assert digest_of(str(tmp_path)) == seen[-1]
