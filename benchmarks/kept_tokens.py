@@ -49,7 +49,7 @@ def main() -> None:
     parts = [
         part
         for name, method in ROWS
-        for part in kept_strip(name, grid, method.choose(Given(features)).kept.tolist(), frames)
+        for part in kept_strip(name, grid, method.compress(Given(features)).kept.tolist(), frames)
     ]
     write_few_colours(stacked(parts), arguments.out)
 

@@ -14,9 +14,11 @@ from dycoke_cli.compression.coverage import (
     SIMILARITY_STEP,
     cover,
     cover_and_merge,
+    merge_into,
     most_covering,
     similarities,
 )
+from dycoke_cli.compression.selection import Selection
 
 from .clips import CLIPS, cosine
 
@@ -169,8 +171,25 @@ def test_each_dropped_token_is_merged_into_the_most_similar_kept_one(
 ) -> None:
     tokens, frames = flat(clip)
     count = max(1, int(share * len(tokens)))
-    kept, merged, _ = cover_and_merge(tokens, frames, count, 3)
-    assert kept.tolist() == cover(tokens, frames, count, 3).tolist()
+    selection = cover_and_merge(tokens, frames, count, 3)
+    assert selection.kept.tolist() == cover(tokens, frames, count, 3).tolist()
+    assert_means(selection, tokens, frames)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_so_it_is_where_another_rule_has_kept_them(clip: str) -> None:
+    tokens, frames = flat(clip)
+    drawn = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(3))
+    kept = drawn[: max(1, len(tokens) // 5)]
+    selection = merge_into(tokens, frames, kept, 3)
+    assert selection.kept.tolist() == sorted(kept.tolist())
+    assert_means(selection, tokens, frames)
+
+
+def assert_means(selection: Selection, tokens: torch.Tensor, frames: torch.Tensor) -> None:
+    """Each kept token is the mean of itself and what is most like it, in windows of 3 frames."""
+    kept, merged = selection.kept, selection.features
+    assert merged is not None
     rows = tokens.double().tolist()
     members: dict[int, list[list[float]]] = {i: [rows[i]] for i in kept.tolist()}
     first = 0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dycoke_cli.compression.methods import (
+    EVS,
     DyCoke,
     DyCokePlus,
     EarlyTom,
     FastVID,
     FlashVID,
     HoliTom,
+    MaxMin,
     PruMerge,
     RandomMerge,
     VisionZip,
@@ -50,6 +54,17 @@ def test_coverage_is_the_mean_of_what_went_there(clip: str) -> None:
     selection = DyCokePlus(retain=0.3).choose(given(clip))
     for token, merged in features(selection).items():
         close(merged, tokens_of(clip)[members(selection, token)].mean(0))
+
+
+@pytest.mark.parametrize("method", [EVS(0.3, merge_dropped=True), MaxMin(0.2, merge_dropped=True)])
+@pytest.mark.parametrize("clip", BUSY)
+def test_so_it_is_of_a_rule_that_only_drops(clip: str, method: EVS | MaxMin) -> None:
+    selection = method.compress(given(clip))
+    assert selection.kept.tolist() == method.choose(given(clip)).kept.tolist()
+    for token, merged in features(selection).items():
+        close(merged, tokens_of(clip)[members(selection, token)].mean(0))
+    dropping = replace(method, merge_dropped=False)
+    assert dropping.compress(given(clip)).features is None
 
 
 @pytest.mark.parametrize("clip", BUSY)

@@ -199,7 +199,7 @@ def choose(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> S
         row: `[bytes]`, int64: the spec of the method, as the processor sent it.
         positions: see `admitted`.
     """
-    selection = admitted(bytes(row.tolist()).decode(), positions).choose(Given(features))
+    selection = admitted(bytes(row.tolist()).decode(), positions).compress(Given(features))
     if selection.features is not None:
         return selection
     return Selection(selection.kept, features.flatten(0, 1)[selection.kept])

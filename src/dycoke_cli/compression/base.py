@@ -256,6 +256,10 @@ class Method:
         """
         return Selection(self.select(given.features))
 
+    def compress(self, given: Given) -> Selection:
+        """What the language model gets: `choose`, and dropped tokens merged where that is asked."""
+        return self.choose(given)
+
     def merging(self) -> str | None:
         """The name of `select` in reports; None where it has none, or keeps all."""
         return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dycoke_cli.compression.selection import Selection
+
 if TYPE_CHECKING:
     import torch
 
@@ -142,20 +144,43 @@ def cover(
 
 def cover_and_merge(
     tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Selection:
     """The same, with each other token merged into the one that represents it best.
 
     Args: as of `cover`.
+    """
+    alike = similarities(tokens, frames, window)
+    kept = most_covering(alike, count).sort().values.to(tokens.device)
+    return _merged(tokens, alike, kept)
 
-    Returns:
-        `[count]`, int64, ascending, and `[count, D]`, float32 (of float64 tokens float64): the mean
-        of a kept token and of those that it represents; ties go to the lower index. Tokens of a
-        window of which nothing is kept are dropped. And see `Selection.into`.
+
+def merge_into(
+    tokens: torch.Tensor, frames: torch.Tensor, kept: torch.Tensor, window: int = WINDOW
+) -> Selection:
+    """Tokens that were kept by another rule, with the others merged into them.
+
+    Args:
+        tokens: `[V, D]`, float.
+        frames: `[V]`, int64, ascending: the frame of each.
+        kept: `[M]`, int64.
+        window: frames per window.
+    """
+    return _merged(tokens, similarities(tokens, frames, window), kept.sort().values)
+
+
+def _merged(tokens: torch.Tensor, alike: list[torch.Tensor], kept: torch.Tensor) -> Selection:
+    """Each kept token as the mean of itself and of those that it represents, float32.
+
+    Of float64 tokens float64; ties go to the lower index. Tokens of a window of which nothing is
+    kept are dropped.
+
+    Args:
+        tokens: `[V, D]`, float.
+        alike: of `similarities`.
+        kept: `[M]`, int64, ascending.
     """
     import torch
 
-    alike = similarities(tokens, frames, window)
-    kept = most_covering(alike, count).sort().values.to(tokens.device)
     exact = torch.promote_types(tokens.dtype, torch.float32)
     means = [tokens[:0].to(exact)]
     first, into = 0, [*owners(alike, kept)]
@@ -166,7 +191,15 @@ def cover_and_merge(
         belongs = (owner == own[:, None]).to(exact)
         means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
         first += len(owner)
-    return kept, torch.cat(means), torch.cat(into)
+    return Selection(kept, torch.cat(means), torch.cat(into))
+
+
+def frame_of_each(features: torch.Tensor) -> torch.Tensor:
+    """The frame of each token of `features[F, N, D]`: `[F*N]`, int64, ascending."""
+    import torch
+
+    frames, per_frame = features.shape[:2]
+    return torch.arange(frames, device=features.device).repeat_interleave(per_frame)
 
 
 def owners(alike: list[torch.Tensor], kept: torch.Tensor) -> Iterator[torch.Tensor]:

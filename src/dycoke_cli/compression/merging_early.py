@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.compression.base import BeforeVision, tokens_left, top
 from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.coverage import frame_of_each, merge_into
+from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.param import Param
 
@@ -23,6 +25,11 @@ MERGE_STAGE = Param(
     "ten for a method with a budget."
 )
 MergeStage = Literal["llm", "vision"]
+
+MERGE_DROPPED = Param(
+    "Merge each dropped token into the kept one that represents it, as dycoke-plus does.",
+    before=False,
+)
 
 
 def merged_early() -> BeforeVision:
@@ -62,12 +69,25 @@ def _frames_before(frames: int) -> list[int | None]:
 class MergingEarly(Budgeted):
     """Methods that need no more of the vision tower than its output.
 
+    With `merge_dropped` the tokens that a method drops are merged into those that it keeps, by
+    similarity and time as in `compression/coverage.py`; no author's code does it.
+
     With `merge_stage="vision"` tokens are merged inside the tower, the same for every method and
     budget. Behind it they are unmerged: each has the embedding of the token that it was merged
     into, and the method chooses among all of them as it does without.
     """
 
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
+    merge_dropped: Annotated[bool, MERGE_DROPPED] = False
+
+    def compress(self, given: Given) -> Selection:
+        """The tokens chosen, with the others merged into them where that is asked."""
+        selection = self.choose(given)
+        tokens = given.features.flatten(0, 1)
+        all_kept, merged = len(selection.kept) == len(tokens), selection.features is not None
+        if all_kept or merged or not self.merge_dropped:
+            return selection
+        return merge_into(tokens, frame_of_each(given.features), selection.kept)
 
     def before_vision(self) -> BeforeVision | None:
         """What is merged there, or None where the tower encodes every token."""

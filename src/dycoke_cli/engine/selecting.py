@@ -75,7 +75,7 @@ def select(
     return [
         _NOTHING
         if layout is None
-        else method.choose(_given(method, prompts, i, layout, tower, merged=merged))
+        else method.compress(_given(method, prompts, i, layout, tower, merged=merged))
         for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
     ]
 
@@ -125,7 +125,7 @@ def _of_video(
 ) -> Selection:
     if method not in video.selections:
         given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
-        selection = method.choose(given)
+        selection = method.compress(given)
         if "question" in method.needs:
             return selection
         video.selections[method] = selection

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.selection import Given
+from dycoke_cli.evaluation.specs import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 
 SMALL = [clip for clip, features in CLIPS.items() if features.shape[:2].numel() <= 60]
@@ -76,6 +79,15 @@ def test_without_a_question_it_is_diversity_alone() -> None:
     features = torch.eye(6)[[0, 0, 1, 1, 2, 3]][None]
     alone = CDPruner(retain=4 / 6).choose(Given(features, question=features.new_zeros(0, 6)))
     assert alone.kept.tolist() == [0, 2, 4, 5]
+
+
+def test_dpp_is_it_without_a_question() -> None:
+    [spec] = parse_specs("dpp:retain=0.25")
+    of_clip = given("drift")
+    without = replace(of_clip, question=of_clip.question[:0])
+    kept = spec.create().compress(of_clip).kept.tolist()
+    assert kept == CDPruner(retain=0.25).choose(without).kept.tolist()
+    assert kept != CDPruner(retain=0.25).choose(of_clip).kept.tolist()
 
 
 def test_rows_are_made_for_what_is_chosen_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.fastvid import FastVID
 from dycoke_cli.compression.methods.flashvid import FlashVID
 from dycoke_cli.compression.methods.holitom import HoliTom
+from dycoke_cli.compression.methods.maxmin import MaxMin
 from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
 from dycoke_cli.compression.methods.random_merge import RandomMerge
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
@@ -31,6 +32,7 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "VidCom2",
     "VCast",
     "DART",
+    "MaxMin",
     "PruMerge",
     "PruMergePlus",
     "VisionZip",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from dycoke_cli.compression.base import Ablation
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import wide
@@ -42,6 +44,9 @@ class CDPruner(MergingEarly):
     summary: ClassVar[str] = "diverse tokens relevant to the question"
     paper: ClassVar[str | None] = "arXiv 2506.10967, NeurIPS 2025"
     needs: ClassVar[tuple[Need, ...]] = ("question",)
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "dpp": Ablation("diversity without the question", {"relevance_weight": 0.0})
+    }
 
     relevance_weight: Annotated[
         float,

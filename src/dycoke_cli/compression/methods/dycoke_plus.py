@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
-from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge
+from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, frame_of_each
 from dycoke_cli.compression.key_index import KeySelector
 from dycoke_cli.compression.kv_pruning import (
     DP_CACHE,
@@ -144,16 +144,12 @@ class DyCokePlus(MergingEarly):
 
     def choose(self, given: Given) -> Selection:
         """The tokens with the best coverage."""
-        import torch
-
-        frames, per_frame = given.features.shape[:2]
-        tokens = given.features.flatten(0, 1)
-        count = self.kept_tokens(frames, per_frame)
+        tokens, frame = given.features.flatten(0, 1), frame_of_each(given.features)
+        count = self.kept_tokens(*given.features.shape[:2])
         if count == len(tokens):  # stage 2 alone
             return super().choose(given)
-        frame = torch.arange(frames, device=tokens.device).repeat_interleave(per_frame)
         if self.merge_dropped:
-            return Selection(*cover_and_merge(tokens, frame, count, self.window))
+            return cover_and_merge(tokens, frame, count, self.window)
         return Selection(cover(tokens, frame, count, self.window))
 
     def pruning(self) -> Pruning | None:
