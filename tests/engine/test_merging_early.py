@@ -127,7 +127,7 @@ def test_random_dropping_draws_the_same_tokens_wherever_the_tower_merges(
 def test_the_methods_that_can() -> None:
     assert [*EARLY] == [
         "dycoke-plus", "random", "uniform-frames", "uniform-spatial",
-        "evs", "vidcom2", "v-cast", "dart", "cdpruner",
+        "evs", "vidcom2", "v-cast", "dart", "maxmin", "cdpruner",
     ]  # fmt: skip
     others = {name for name, method in METHODS.items() if "merge_stage" in parameters_of(method)}
     assert others - {*EARLY} == {"dycoke"}

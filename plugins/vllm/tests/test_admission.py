@@ -9,7 +9,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_vllm.admission import Positions, admitted, kept_tokens
 
 SERVED = {
-    "none", "dycoke-plus", "uniform-frames", "uniform-spatial", "evs", "vidcom2", "v-cast", "dart"
+    "none", "dycoke-plus", "uniform-frames", "uniform-spatial", "evs", "vidcom2", "v-cast", "dart",
+    "maxmin",
 }  # fmt: skip
 REFUSED = {
     "dycoke": "prunes the KV cache in decode, which paged attention can't; add kv_prune=false",
