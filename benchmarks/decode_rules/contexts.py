@@ -1,24 +1,37 @@
-"""Facts to look up in a text, and the prompts that ask for one: what stands for a video here."""
+"""Facts hidden in prose, and the prompts that ask for them: what stands for a video here."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 
-_ADJECTIVES = (
-    "green", "broken", "wooden", "silver", "tiny", "heavy", "striped", "old", "round", "painted",
-    "paper", "golden", "dusty", "plastic", "folded", "glass",
+_TIMES = (
+    "In the morning", "At noon", "Later that day", "In the evening", "On Monday", "Last summer",
+    "After the rain", "Before dinner", "In early spring", "On a cold day",
 )  # fmt: skip
-_NOUNS = (
-    "lamp", "spoon", "violin", "map", "candle", "helmet", "basket", "ladder", "mirror", "kettle",
-    "pillow", "hammer", "bottle", "ticket", "wheel", "statue", "camera", "blanket", "compass",
-    "drum", "key", "scarf", "bucket", "clock",
+_PEOPLE = (
+    "the baker", "a teacher", "the old farmer", "a young doctor", "the driver", "a sailor",
+    "the gardener", "a painter", "the neighbour", "a carpenter", "the librarian", "a student",
+    "the cook", "a singer", "the postman", "a nurse",
+)  # fmt: skip
+_DEEDS = (
+    "walked slowly to", "waited for a friend near", "took a short rest beside",
+    "told a long story about", "carried a heavy box past", "made a small drawing of",
+    "read a letter behind", "swept the path in front of", "bought some bread close to",
+    "played a quiet tune outside",
 )  # fmt: skip
 _PLACES = (
-    "attic", "kitchen", "garage", "garden", "cellar", "library", "office", "hallway", "bathroom",
-    "workshop", "bedroom", "stable", "tower", "pantry", "studio", "chapel", "barn", "museum",
-    "school", "station", "harbour", "bakery", "theatre", "hospital", "market", "castle", "prison",
-    "hotel", "bank", "farm",
+    "the market", "the river", "the old bridge", "the station", "the library", "the harbour",
+    "the bakery", "the garden", "the school", "the museum", "the park", "the church", "the hotel",
+    "the theatre", "the farm", "the mill",
+)  # fmt: skip
+_COLOURS = (
+    "red", "blue", "green", "yellow", "purple", "orange", "black", "white", "silver", "golden",
+)  # fmt: skip
+_THINGS = (
+    "umbrella", "guitar", "bicycle", "lamp", "violin", "camera", "candle", "basket", "mirror",
+    "kettle", "drum", "ladder",
 )  # fmt: skip
 
 
@@ -27,35 +40,32 @@ class Context:
     """A text and a question about it.
 
     Args:
-        facts: the part that may be pruned.
-        question: which asks for one of them.
-        begun: how its answer begins, before the thing.
-        answer: the thing.
+        text: the part that may be pruned: prose, and one fact somewhere in it.
+        question: which asks for the fact.
+        answer: what was asked for, in lower case.
     """
 
-    facts: str
+    text: str
     question: str
-    begun: str
     answer: str
 
 
-def context(number: int, facts: int) -> Context:
+def context(number: int, sentences: int) -> Context:
     """One of the contexts, the same whenever it is made.
 
     Args:
-        number: which.
-        facts: how many it has.
+        number: which; of even ones the fact is a number, of odd ones a colour and a thing.
+        sentences: how many it has beside the fact, none of them twice.
     """
     drawn = random.Random(number)
-    places = [f"{place} {n}" if n > 1 else place for n in range(1, 10) for place in _PLACES][:facts]
-    drawn.shuffle(places)
-    things = [f"{a} {n}" for a in _ADJECTIVES for n in _NOUNS]
-    drawn.shuffle(things)
-    lines = [
-        f"In the {place} there is a {thing}." for place, thing in zip(places, things, strict=False)
-    ]
-    asked = drawn.randrange(len(places))
-    place = places[asked]
-    return Context(
-        " ".join(lines), f"What is in the {place}?", f"In the {place} there is a", things[asked]
-    )
+    every = itertools.product(_TIMES, _PEOPLE, _DEEDS, _PLACES)
+    prose = [f"{time}, {who} {did} {place}." for time, who, did, place in every]
+    text = drawn.sample(prose, sentences)
+    if number % 2:
+        answer = f"{drawn.choice(_COLOURS)} {drawn.choice(_THINGS)}"
+        fact, question = f'The secret password is "{answer}".', "What is the secret password?"
+    else:
+        answer = str(drawn.randrange(1000, 10000))
+        fact, question = f"The magic number is {answer}.", "What is the magic number?"
+    text.insert(drawn.randrange(sentences + 1), fact)
+    return Context(" ".join(text), question, answer)

@@ -2,7 +2,9 @@
 
 The rows share a prompt, a part of which may be pruned. From the first pruned layer on, a decoding
 step attends to the part that its rule selects and to all other tokens. Nothing is moved or evicted:
-an attention mask hides what isn't selected, so that what is measured is the selection alone.
+a mask hides what isn't selected, so that what is measured is the selection alone. Keys and values
+of the prompt are stored once for all rows, and several steps whose tokens are given are one forward
+pass: each selects by its own query, as it would alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.compression.base import tokens_left, top
-from dycoke_cli.compression.key_index import KeyIndex, KeySelector
+from dycoke_cli.compression.key_index import KeyIndex, KeySelector, top_of_each
 from dycoke_cli.compression.kv_pruning import VisualSelector
 
 NAME = "decode_rules"
@@ -48,91 +50,158 @@ class Rule:
 
 
 class Decode:
-    """The selections of all rows, step by step.
+    """The decoding of all rows: what of the prompt they attend to, step by step.
 
     Args:
         rules: of the rows.
-        first: index of the first prunable token.
-        keys: by layer `[H, V, D]`: the keys of the V prunable tokens.
+        prompt: by layer keys and values of the prompt, `[1, H, T, D]` each.
+        prunable: which tokens of it may be pruned.
         seed: of random selections.
     """
 
     def __init__(
-        self, rules: Sequence[Rule], first: int, keys: Sequence[torch.Tensor], seed: int
+        self,
+        rules: Sequence[Rule],
+        prompt: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        prunable: slice,
+        seed: int,
     ) -> None:
-        self.rules, self._first, self._count = rules, first, keys[0].shape[1]
+        self.rules, self._prompt, self._prunable = rules, prompt, prunable
+        self._count = prunable.stop - prunable.start
         self._selectors = {
             row: VisualSelector(rule.prune_ratio, RECALL_THRESHOLD)
             for row, rule in enumerate(rules)
             if rule.kind == "dycoke"
         }
-        self._active: dict[int, torch.Tensor] = {}
-        self._indexes = [KeyIndex.of(each) for each in keys]
-        self._generator = torch.Generator().manual_seed(seed)
+        self._drawn = [torch.Generator().manual_seed(seed) for _ in rules]
+        self._shared: dict[int, torch.Tensor] = {}
+        self._indexes = [KeyIndex.of(keys[0, :, prunable]) for keys, _ in prompt]
 
-    def mask(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
     ) -> torch.Tensor:
-        """What a step attends to in a layer.
+        """The attention of S steps in a layer.
 
         Args:
             layer: its index.
-            query: `[B, Hq, 1, D]`.
-            key: `[B, H, S, D]`.
+            query: `[B, Hq, S, D]`, float.
+            key: `[B, H, G, D]`, of the G tokens generated so far, the S of the steps among them.
+            value: of the same shape.
             scaling: of the scores.
 
         Returns:
-            `[B, Hq, 1, S]`, bool.
+            `[B, S, Hq, D]`.
         """
-        batch, heads, _, width = query.shape
-        groups = heads // key.shape[1]
-        prunable = slice(self._first, self._first + self._count)
-        allowed = torch.ones(batch, heads, 1, key.shape[2], dtype=torch.bool)
-        grouped = (query * scaling).reshape(batch, key.shape[1], groups, width)
-        attention = (grouped @ key.mT).softmax(-1)[..., prunable]  # of unpruned attention
+        keys, values = self._prompt[layer]
+        batch, _, steps, width = query.shape
+        grouped = (query * scaling).reshape(batch, key.shape[1], -1, width)  # groups, then steps
+        # One product per KV head for all rows; where each row had a copy, copying took most time.
+        many = grouped.transpose(0, 1).flatten(1, 2)
+        asked = (many @ keys[0].mT).unflatten(1, (batch, -1)).transpose(0, 1)
+        scores = torch.cat([asked, grouped @ key.mT], -1).unflatten(2, (-1, steps)).flatten(1, 2)
+        later = torch.ones(steps, key.shape[2], dtype=torch.bool).triu(key.shape[2] - steps + 1)
+        scores[..., keys.shape[2] :].masked_fill_(later, -torch.inf)
         for row, rule in enumerate(self.rules):
-            left = tokens_left(self._count, rule.prune_ratio)
-            if rule.kind == "full":
-                continue
-            if rule.kind == "dycoke" and layer == rule.layer - 1:
-                self._active[row] = self._selectors[row].step(attention[row].mean((0, 1)))
-            if rule.kind == "random" and layer == rule.layer:
-                order = torch.randperm(self._count, generator=self._generator)
-                self._active[row] = order[:left]
-            if layer < rule.layer:
-                continue
-            kept = torch.zeros(heads, self._count, dtype=torch.bool)
-            if rule.kind in ("dycoke", "random"):
-                kept[:, self._active[row]] = True
-            elif rule.kind == "exact":
-                kept[:, top(attention[row].mean((0, 1)), left)] = True
-            elif rule.kind == "pages":
-                pages = self._pages(grouped[row], key[row, :, prunable], left)
-                kept = pages.repeat_interleave(groups, 0)
-            else:
-                selector = KeySelector(per_head=rule.kind == "index per head")
-                text = torch.cat([key[row, :, : prunable.start], key[row, :, prunable.stop :]], 1)
-                chosen = selector.select(
-                    self._indexes[layer], query[row : row + 1], text[None], scaling, left
-                )[0]
-                shared = torch.zeros(chosen.shape[0], self._count, dtype=torch.bool)
-                kept = shared.scatter(1, chosen, True).repeat_interleave(heads // len(chosen), 0)
-            allowed[row, :, 0, prunable] = kept
-        return allowed
+            kept = self._kept(row, rule, layer, query[row], key[row], scores[row], ~later, scaling)
+            if kept is not None:
+                scores[row, :, :, self._prunable].masked_fill_(~kept, -torch.inf)
+        weights = scores.softmax(-1).unflatten(1, (key.shape[1], -1)).flatten(2, 3)
+        own, generated = weights.split([keys.shape[2], key.shape[2]], -1)
+        many = own.transpose(0, 1).flatten(1, 2) @ values[0]
+        out = many.unflatten(1, (batch, -1)).transpose(0, 1) + generated @ value
+        return out.unflatten(2, (-1, steps)).flatten(1, 2).transpose(1, 2)
 
-    def _pages(self, query: torch.Tensor, keys: torch.Tensor, left: int) -> torch.Tensor:
-        """By KV head the tokens `[H, V]` of the pages with the highest bound of their scores.
+    def _kept(
+        self,
+        row: int,
+        rule: Rule,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        scores: torch.Tensor,
+        earlier: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor | None:
+        """What of the V prunable tokens a row's S steps attend to; None for everything.
+
+        Args: as of `attend`, of one row.
+
+        Returns:
+            `[Hq or 1, S, V]`, bool.
+        """
+        left = tokens_left(self._count, rule.prune_ratio)
+        if rule.kind == "dycoke" and layer == rule.layer - 1:
+            attention = scores.softmax(-1)[..., self._prunable].mean(0)
+            selector = self._selectors[row]
+            self._shared[row] = self._marked(torch.stack([selector.step(one) for one in attention]))
+        if rule.kind == "random" and layer == rule.layer:
+            orders = [torch.randperm(self._count, generator=self._drawn[row]) for _ in query[0]]
+            self._shared[row] = self._marked(torch.stack(orders)[:, :left])
+        if rule.kind == "full" or layer < rule.layer:
+            return None
+        if rule.kind in ("dycoke", "random"):
+            return self._shared[row][None]
+        if rule.kind == "exact":
+            attention = scores.softmax(-1)[..., self._prunable].mean(0)
+            return self._marked(torch.stack([top(one, left) for one in attention]))[None]
+        groups = len(query) // len(key)
+        if rule.kind == "pages":
+            return self._pages(query, layer, left).repeat_interleave(groups, 0)
+        # Steps are as sequences of a batch, of which some are shorter.
+        prompt = self._prompt[layer][0][0]
+        others = [prompt[:, : self._prunable.start], prompt[:, self._prunable.stop :], key]
+        text = torch.cat(others, 1).expand(query.shape[1], -1, -1, -1)
+        is_text = torch.nn.functional.pad(
+            earlier, (text.shape[2] - earlier.shape[1], 0), value=True
+        )
+        chosen = top_of_each(
+            KeySelector(per_head=rule.kind == "index per head").attention(
+                self._indexes[layer],
+                query.transpose(0, 1)[:, :, None],
+                text,
+                scaling,
+                None,
+                is_text,
+            ),
+            left,
+        )
+        kept = self._marked(chosen.transpose(0, 1))
+        return kept if len(kept) == 1 else kept.repeat_interleave(groups, 0)
+
+    def _marked(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Indices `[…, A]` as `[…, V]`, bool."""
+        nothing = torch.zeros(*chosen.shape[:-1], self._count, dtype=torch.bool)
+        return nothing.scatter(-1, chosen, True)
+
+    def _pages(self, query: torch.Tensor, layer: int, left: int) -> torch.Tensor:
+        """By KV head the tokens `[H, S, V]` of the pages with the highest bound of their scores.
 
         Whole pages, for no fewer tokens than other rules select.
+
+        Args:
+            query: `[Hq, S, D]`.
+            layer: the index of the layer.
+            left: how many tokens other rules select.
         """
+        keys = self._prompt[layer][0][0, :, self._prunable]
         short = -self._count % PAGE
-        padded = torch.nn.functional.pad(keys.mT, (0, short), mode="replicate").mT
-        paged = padded.unflatten(1, (-1, PAGE))
-        ends = torch.stack([paged.amin(2), paged.amax(2)])  # [2, H, pages, D]
-        bound = (query[:, :, None] * ends[:, :, None]).amax(0).sum(-1).mean(1)
-        best = bound.topk(-(-left // PAGE)).indices
-        chosen = torch.zeros_like(bound, dtype=torch.bool).scatter(1, best, True)
-        return chosen.repeat_interleave(PAGE, 1)[:, : self._count]
+        paged = torch.nn.functional.pad(keys.mT, (0, short), mode="replicate").mT
+        paged = paged.unflatten(1, (-1, PAGE))
+        # The most that a key within these ends could score: a sum of the larger products.
+        positive, negative = query.clamp(min=0), query.clamp(max=0)
+        bound = [
+            one.unflatten(0, (len(keys), -1)).flatten(1, 2) @ end.mT
+            for one, end in ((positive, paged.amax(2)), (negative, paged.amin(2)))
+        ]
+        best = (bound[0] + bound[1]).unflatten(1, (-1, query.shape[1])).mean(1)
+        chosen = best.topk(-(-left // PAGE)).indices
+        pages = torch.zeros_like(best, dtype=torch.bool).scatter(-1, chosen, True)
+        return pages.repeat_interleave(PAGE, -1)[..., : self._count]
 
 
 def attention(
@@ -144,9 +213,9 @@ def attention(
     decode: Decode | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA; of a decoding step with `decode`, by its masks."""
-    if decode is not None and query.shape[2] == 1:
-        attention_mask = decode.mask(module.layer_idx, query, key, more["scaling"])
+    """SDPA; with `decode`, decoding steps by its rules, whose cache has no prompt."""
+    if decode is not None:
+        return decode.attend(module.layer_idx, query, key, value, more["scaling"]), None
     stock: tuple[torch.Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
         module, query, key, value, attention_mask, **more
     )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.decode_rules.__main__ import rules
+from benchmarks.decode_rules.__main__ import (
+    MOST_TOKENS,
+    asked_by_all,
+    prompt_of,
+    rules,
+)
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.table import table
@@ -31,28 +38,52 @@ def model() -> Any:
     return made
 
 
-def step(model: Any, *each: Rule) -> torch.Tensor:
-    """The logits of one step, a row for each rule."""
-    ids = torch.arange(LENGTH)[None] % 60
-    with torch.inference_mode():
-        cache = model(ids, use_cache=True).past_key_values
-        keys = [layer.keys[0, :, FIRST : FIRST + COUNT] for layer in cache.layers]
-        cache.batch_repeat_interleave(len(each))
-        decode = Decode(each, FIRST, keys, 0)
-        token = torch.full((len(each), 1), 7)
-        logits: torch.Tensor = model(token, past_key_values=cache, decode=decode).logits[:, -1]
-    return logits
+def decoding(model: Any, *each: Rule) -> Decode:
+    """Of a prompt of fifty tokens, forty of which may be pruned."""
+    read = model(torch.arange(LENGTH)[None] % 60, use_cache=True).past_key_values
+    layers = [(layer.keys, layer.values) for layer in read.layers]
+    return Decode(each, layers, slice(FIRST, FIRST + COUNT), 0)
+
+
+@torch.inference_mode()
+def step(model: Any, *each: Rule, tokens: Sequence[int] = (7,), together: int = 1) -> torch.Tensor:
+    """The logits of one step, a row for each rule; of several, those of the last.
+
+    Args:
+        model: the model.
+        each: the rules.
+        tokens: of the steps.
+        together: steps of one forward pass.
+    """
+    decode, cache = decoding(model, *each), DynamicCache()
+    for begin in range(0, len(tokens), together):
+        given = torch.tensor(tokens[begin : begin + together]).expand(len(each), -1)
+        positions = torch.arange(LENGTH + begin, LENGTH + begin + given.shape[1])[None]
+        logits: torch.Tensor = model(
+            given, past_key_values=cache, position_ids=positions, decode=decode
+        ).logits
+    return logits[:, -1]
 
 
 def test_nothing_pruned_is_the_stock_model(model: Any) -> None:
-    ids = torch.cat([torch.arange(LENGTH) % 60, torch.tensor([7])])[None]
+    ids = torch.cat([torch.arange(LENGTH) % 60, torch.tensor([7, 9])])[None]
     model.set_attn_implementation("sdpa")
     with torch.inference_mode():
         stock = model(ids).logits[0, -1]
     model.set_attn_implementation(NAME)
     each = [Rule("full"), *(Rule(one.kind, 1, 0.0) for one in rules()[1:11])]
-    for logits in step(model, *each):
+    for logits in step(model, *each, tokens=[7, 9], together=2):
         torch.testing.assert_close(logits, stock, atol=1e-5, rtol=1e-4)
+
+
+def test_steps_together_are_the_steps_one_by_one(model: Any) -> None:
+    """Every rule, where steps select by themselves and where a selection lasts."""
+    each = [*{replace(one, layer=min(one.layer, 1)): None for one in rules()}]
+    tokens = [7, 9, 30, 2, 7]
+    together = step(model, *each, tokens=tokens, together=5)
+    alone = step(model, *each, tokens=tokens)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(alone[0], alone[1:], atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["dycoke", "exact"])
@@ -83,24 +114,57 @@ def test_the_last_layer_reads_what_was_selected(model: Any, kind: Any) -> None:
     ("kind", "most", "heads"),
     [("random", 12, 1), ("index", 12, 1), ("index per head", 12, 2), ("pages", 16, 2)],
 )
+@torch.inference_mode()
 def test_how_many_are_read(model: Any, kind: Any, most: int, heads: int) -> None:
     """Of 40 at P = .7 twelve; of pages one, for each KV head."""
-    decode = Decode([Rule(kind, 0, 0.7)], FIRST, [torch.randn(2, COUNT, 8)], 0)
-    mask = decode.mask(0, torch.randn(1, 4, 1, 8), torch.randn(1, 2, LENGTH, 8), 0.3)[0, :, 0]
-    assert mask[:, :FIRST].all()
-    assert mask[:, FIRST + COUNT :].all()
-    assert mask[:, FIRST : FIRST + COUNT].sum(-1).tolist() == [most] * 4
-    assert len({tuple(row.tolist()) for row in mask}) <= heads
+    decode = decoding(model, Rule(kind, 0, 0.7))
+    query, key = torch.randn(4, 2, 8), torch.randn(2, 2, 8)
+    earlier = torch.ones(2, 2, dtype=torch.bool).tril()
+    kept = decode._kept(0, decode.rules[0], 0, query, key, torch.randn(4, 2, 52), earlier, 0.3)
+    assert kept is not None
+    assert kept.shape[1:] == (2, COUNT)
+    assert kept.sum(-1).unique().tolist() == [most]
+    assert len({tuple(row.tolist()) for row in kept[:, 0]}) <= heads
 
 
 def test_contexts_have_one_answer() -> None:
     for number in range(20):
-        made = context(number, 222)
-        assert made == context(number, 222)
-        place = made.question.partition("in the ")[2].partition("?")[0]
-        (fact,) = [one for one in made.facts.split(". ") if f"In the {place} there" in one]
-        assert made.answer in fact
-        assert made.facts.count(f" {made.answer}.") == 1
+        made = context(number, 146)
+        assert made == context(number, 146)
+        (fact,) = [one for one in made.text.split(". ") if made.answer in one.lower()]
+        subject = made.question.removeprefix("What is ").removesuffix("?")
+        assert fact.lower().startswith(f"{subject} is")
+        assert len({*made.text.split(". ")}) == 147
+
+
+class Characters:
+    """A tokenizer of one token per character, with a template of its own."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return f"U:{messages[0]['content']} A:"
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(one) % 64 for one in text]}
+
+    def decode(self, tokens: Sequence[int], **_: Any) -> str:
+        return " ".join(str(int(token)) for token in tokens)
+
+
+def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
+    """Where an answer is known from given tokens, and where it is generated."""
+    asked = context(3, 1)
+    prompt = prompt_of(Characters(), asked)
+    assert prompt.prunable == slice(2, 2 + len(asked.text))
+    model.generation_config.eos_token_id = 63
+    with torch.inference_mode():
+        rows = [*asked_by_all(model, Characters(), asked, 0)]
+        stock = model.generate(prompt.ids, max_new_tokens=MOST_TOKENS, do_sample=False)[0]
+    answer = Characters().decode(stock[prompt.ids.shape[1] :].tolist())
+    assert rows[0]["text"] == answer
+    assert rows[0]["same"] == rows[0]["steps"] == len(answer.split()) - 1
+    assert rows[0]["divergence"] == 0
+    for row in rows:
+        assert (row["text"] == answer) == (row["same"] == row["steps"]), row
 
 
 def test_the_table(tmp_path: Path) -> None:
@@ -119,5 +183,6 @@ def test_the_table(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl.xz"
     file.write_bytes(lzma.compress("\n".join(map(json.dumps, lines)).encode()))
     made = table(file)
-    assert "| 0.7 | DyCoke's rule | 3 | 50.0 ± 25.0 % | 0.500 | 0.0 ± 0.0 % |" in made
-    assert "2 contexts of 280 prunable tokens" in made
+    row = "50.0 ± 25.0 |  | 0.500 ± 0.000 | 0.0 ± 0.0 | −100.0 ± 0.0 |"
+    assert f"| 0.7 | DyCoke's | 3 | 37 % | {row}" in made
+    assert "2 contexts of 280 prunable tokens on average, 4.0 decoding steps each" in made
