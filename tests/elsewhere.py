@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 # The one device beside the CPU that torch has everywhere. It holds no numbers: ours do.
 DEVICE = torch.device("meta")
@@ -23,6 +23,12 @@ aten = torch.ops.aten
 MOVES = (aten._to_copy.default, aten.copy_.default)
 # Their indices, the second argument, may lie on the CPU.
 INDEXING = (aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default)
+# Made of others, and as good as one: of tensors on one device they make one tensor there.
+WHOLE = (
+    aten.linear.default,
+    aten.matmul.default,
+    aten.scaled_dot_product_attention.default,
+)
 
 
 class Elsewhere(torch.Tensor):
@@ -70,9 +76,12 @@ def moved(model: Any) -> Any:
 
 class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with self:
-            found = func.decompose(*args, **(kwargs or {}))
-        return _carried_out(func, args, kwargs or {}) if found is NotImplemented else found
+        if func not in WHOLE:
+            with self:
+                found = func.decompose(*args, **(kwargs or {}))
+            if found is not NotImplemented:
+                return found
+        return _carried_out(func, args, kwargs or {})
 
 
 class _Calls(TorchFunctionMode):
@@ -81,8 +90,7 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.tensor and _named(kwargs) == DEVICE.type:
-            args = tree_map_only(Elsewhere, lambda one: one.here, args)
-            return func(*args, **(kwargs | {"device": "cpu"})).to(DEVICE)
+            return func(*_here(args), **(kwargs | {"device": "cpu"})).to(DEVICE)
         if func is torch.Tensor.tolist and isinstance(args[0], Elsewhere):
             return args[0].here.tolist()
         if func is torch.Tensor.__setitem__ and isinstance(args[1], list):
@@ -96,7 +104,7 @@ def _named(kwargs: Any) -> str | None:
 
 
 def _carried_out(func: Any, args: Any, kwargs: Any) -> Any:
-    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    given = [*_tensors((args, kwargs))]
     if any(one.device == DEVICE and not isinstance(one, Elsewhere) for one in given):
         raise RuntimeError(
             f"{func}: a tensor without numbers; `_Calls` doesn't know how it is made"
@@ -106,7 +114,7 @@ def _carried_out(func: Any, args: Any, kwargs: Any) -> Any:
     if named := _named(kwargs):
         goes_there = named == DEVICE.type
         kwargs = kwargs | {"device": torch.device("cpu")}
-    here_args, here_kwargs = tree_map_only(Elsewhere, lambda one: one.here, (args, kwargs))
+    here_args, here_kwargs = _here(args), _here(kwargs)
     if func is aten.histc.default:  # of integers, the CPU has none
         found = func(here_args[0].float(), *here_args[1:], **here_kwargs).to(here_args[0].dtype)
     else:
@@ -114,12 +122,36 @@ def _carried_out(func: Any, args: Any, kwargs: Any) -> Any:
     if not goes_there:
         return found
     # What was written in place is what was given.
-    same = {id(one.here if isinstance(one, Elsewhere) else one): one for one in given}
+    same = {id(_here(one)): one for one in given}
 
     def as_given(one: torch.Tensor) -> torch.Tensor:
         return same[id(one)] if id(one) in same else Elsewhere(one)
 
+    if isinstance(found, torch.Tensor):
+        return as_given(found)
     return tree_map_only(torch.Tensor, as_given, found)
+
+
+def _tensors(of: Any) -> Iterator[torch.Tensor]:
+    """As torch's own `tree_leaves`, which takes longer than the operation."""
+    if isinstance(of, torch.Tensor):
+        yield of
+    elif isinstance(of, (tuple, list)):
+        for one in of:
+            yield from _tensors(one)
+    elif isinstance(of, dict):
+        yield from _tensors([*of.values()])
+
+
+def _here(of: Any) -> Any:
+    """The same with the numbers of what lies on the device."""
+    if isinstance(of, Elsewhere):
+        return of.here
+    if type(of) in (tuple, list):
+        return type(of)(map(_here, of))
+    if type(of) is dict:
+        return dict(zip(of, map(_here, of.values()), strict=True))
+    return of
 
 
 def _check(func: Any, args: Any, given: list[torch.Tensor]) -> None:

@@ -1,5 +1,7 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
+What is imported and collected stays to the end, so Python's search for garbage leaves it out.
+
 A test that isn't marked `slow` fails if it takes more than two seconds of processor time, its own
 and that of the processes that it waited for. Fixtures of a module or a session are for all who use
 them, and not counted. On a machine so slow that this fails: PYTEST_ADDOPTS=--cpu-limit=4.
@@ -7,6 +9,7 @@ them, and not counted. On a machine so slow that this fails: PYTEST_ADDOPTS=--cp
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -24,6 +27,16 @@ _shared = 0.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu-limit", type=float, default=2.0, help="seconds for a test not `slow`")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # behind -m and -k
