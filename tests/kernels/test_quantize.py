@@ -1,16 +1,19 @@
 """`--quantize`: which package gets which arguments, what stays whole, what is refused.
 
-bitsandbytes isn't installed where the tests run: a stand-in notes what it is given. 8 bits on a CPU
-are in `test_linear_layers.py`.
+What bitsandbytes computes is in `test_bitsandbytes.py`, and 8 bits on a CPU in
+`test_int8_linear.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import sys
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig
 
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError, UsageError
@@ -36,56 +39,31 @@ BESIDE = {
 }  # fmt: skip
 
 
-class Noted:
-    """Stands in for a quantization config; notes its arguments."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.args, self.kwargs = args, kwargs
-
-
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages seem to be there."""
     monkeypatch.setattr(extras, "find_spec", lambda name: object())
-    monkeypatch.setattr(quantizing, "BitsAndBytesConfig", Noted)
-
-
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What reaches `from_pretrained`; the model itself is loaded as it is."""
-    seen: dict[str, Any] = {}
-    stock = AutoModelForImageTextToText.from_pretrained
-
-    def from_pretrained(where: str, **kwargs: Any) -> Any:
-        seen.update(kwargs)
-        return stock(where, **{k: v for k, v in kwargs.items() if k not in NOT_HERE})
-
-    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", from_pretrained)
-    return seen
-
-
-NOT_HERE = ("device_map", "quantization_config")
 
 
 @pytest.mark.parametrize("family", BESIDE)
 def test_the_vision_side_and_the_output_layer_stay_whole(family: str) -> None:
     config = MAKERS[family]()[0].config
     config.dtype = torch.float16
-    assert set(quantizing.kept_whole(config)) == BESIDE[family]
+    assert set(quantizing.kept_whole(config, "int8")) == BESIDE[family]
     assert config.dtype == torch.float16  # the configuration is left as it was
 
 
 def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
     config = AutoConfig.for_model(**published("qwen2.5-vl-3b").config)
-    assert set(quantizing.kept_whole(config)) == {"model.visual", "lm_head"}
+    for bits in ("int8", "int4"):
+        assert set(quantizing.kept_whole(config, bits)) == {"model.visual", "lm_head"}
 
 
-def test_int8_on_a_cpu_needs_no_package(
-    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(load_module, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
     loaded = load("mini", device="cpu", quantize="int8")
-    assert not given.keys() & set(NOT_HERE)
+    assert load_module.placement(None, "int8", loaded.model.config, CPU) == {}
     assert loaded.dtype == "int8"
 
 
@@ -99,32 +77,45 @@ def test_a_quantized_model_is_another_model() -> None:
     assert choose("mini", options).describe()["dtype"] == "int8/float32"
 
 
-def test_int4_on_a_cpu_is_bitsandbytes(installed: None, given: dict[str, Any]) -> None:
-    moved: list[object] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.Module, "to", lambda self, *args, **kw: moved.append(args) or self)
-        loaded = load("mini", device="cpu", quantize="int4")
-    assert given["quantization_config"].kwargs == {
-        "load_in_4bit": True,
-        "bnb_4bit_quant_type": "nf4",
-        "bnb_4bit_use_double_quant": True,
-        "bnb_4bit_compute_dtype": torch.bfloat16,
-        "llm_int8_skip_modules": quantizing.kept_whole(loaded.model.config),
-    }
-    # Such a model can't be moved: it is put in its place while it is loaded.
-    assert given["device_map"] == {"": "cpu"}
-    assert moved == []
+def test_what_bitsandbytes_is_given() -> None:
+    config = AutoConfig.for_model(**published("qwen2.5-vl-3b").config)
+    whole = ["model.visual", "lm_head"]
+    int8 = quantizing.quantization("int8", config)
+    assert (int8.load_in_8bit, int8.load_in_4bit) == (True, False)
+    int4 = quantizing.quantization("int4", config)
+    assert (int4.load_in_8bit, int4.load_in_4bit) == (False, True)
+    assert (int4.bnb_4bit_quant_type, int4.bnb_4bit_use_double_quant) == ("nf4", True)
+    assert int4.bnb_4bit_compute_dtype == torch.bfloat16
+    assert int8.llm_int8_skip_modules == int4.llm_int8_skip_modules == whole
 
 
-def test_int8_on_cuda_is_bitsandbytes(installed: None) -> None:
+@pytest.mark.parametrize(("quantize", "device"), [("int4", CPU), ("int4", CUDA), ("int8", CUDA)])
+def test_what_bitsandbytes_quantizes_is_put_in_its_place(
+    quantize: str, device: torch.device
+) -> None:
+    """Such a model can't be moved."""
     config = MAKERS["llava_onevision"]()[0].config
-    made = quantizing.quantization("int8", config)
-    assert made.kwargs == {
-        "load_in_8bit": True,
-        "llm_int8_skip_modules": quantizing.kept_whole(config),
+    assert load_module.placement(None, quantize, config, device) == {
+        "device_map": {"": str(device)}
     }
-    assert load_module.placement(None, "int8", config, CUDA) == {"device_map": {"": "cuda:0"}}
-    assert load_module.placement("auto", "int8", config, CUDA) == {"device_map": "auto"}
+    assert load_module.placement("auto", quantize, config, device) == {"device_map": "auto"}
+
+
+def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes imports the package that would fetch it; whoever else wants that gets it."""
+    (tmp_path / "kernels.py").touch()
+    (tmp_path / "bitsandbytes.py").write_text(
+        "try:\n    import kernels\nexcept ImportError:\n    kernels = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for imported in (False, True):
+        with mock.patch.dict(sys.modules):
+            for name in ("bitsandbytes", "kernels"):
+                sys.modules.pop(name, None)
+            kernels = importlib.import_module("kernels") if imported else None
+            quantizing.import_bitsandbytes()
+            assert sys.modules["bitsandbytes"].kernels is None
+            assert sys.modules.get("kernels") is kernels
 
 
 def test_unquantized_models_are_moved_by_us() -> None:

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
 
-from dycoke_cli import DyCoke, VideoSession, extras, load
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, extras, load
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
 from dycoke_cli.models import devices
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models.load import too_big_explained
+from dycoke_cli.models.load import LoadedModel, too_big_explained
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan
@@ -55,51 +54,58 @@ def test_a_model_on_one_device() -> None:
         assert not devices.is_spread(model)
 
 
-@pytest.fixture
-def spread(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """As if accelerate had put the first layers of a model on the disk, and the rest on the CPU."""
-    seen: dict[str, Any] = {}
-    stock = AutoModelForImageTextToText.from_pretrained
-
-    def from_pretrained(where: str, **kwargs: Any) -> Any:
-        seen.update(kwargs)
-        model, info = stock(where, **{k: v for k, v in kwargs.items() if k != "device_map"})
-        model.hf_device_map = {"model.vision_tower": "disk", "model.language_model": "cpu"}
-        return model, info
-
-    monkeypatch.setattr(extras, "find_spec", lambda name: object())
-    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", from_pretrained)
-    return seen
+ACCELERATE = pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None,
+    reason="accelerate (extra big) isn't installed",
+)
+QUESTION = "What happens in the video?"
 
 
-def test_a_spread_model_is_not_moved_and_answers(
-    spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def whole() -> LoadedModel:
+    return load("mini", device="cpu")
+
+
+def spread(monkeypatch: pytest.MonkeyPatch, main_memory: int, **options: Any) -> LoadedModel:
+    """The bundled model of 17 MB with so many bytes of main memory: the rest stays on the disk."""
+    stock = load_module.placement
+
+    def placement(*given: Any) -> dict[str, Any]:
+        return {**stock(*given), "max_memory": {"cpu": main_memory}}
+
+    monkeypatch.setattr(load_module, "placement", placement)
+    return load("mini", device_map="auto", **options)
+
+
+@ACCELERATE
+@pytest.mark.slow
+def test_layers_on_the_disk(
+    whole: LoadedModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    clip = Pictures.of(pan(4))
-    question = "What happens in the video?"
-    whole = VideoSession(load("mini", device="cpu"), clip).ask(question, DyCoke(prune_layer=4))
-    with monkeypatch.context() as patch:
-        # accelerate raises for a model that is moved after it was spread.
-        patch.setattr(torch.nn.Module, "to", lambda *_, **__: pytest.fail("the model was moved"))
-        loaded = load("mini", device_map="auto")
-    assert spread["device_map"] == "auto"
-    assert loaded.device == "disk, cpu"
-    # The first parameter of such a model is on no device.
-    monkeypatch.setattr(type(loaded.model), "device", torch.device("meta"))
-    answer = VideoSession(loaded, clip).ask(question, DyCoke(prune_layer=4))
-    assert answer.answer == whole.answer
-    assert answer.model.device == "disk, cpu"
-    assert loaded.working_weights_bytes == loaded.weights_bytes > 0
+    main_memory = 5_000_000
+    loaded = spread(monkeypatch, main_memory)
+    assert loaded.device == "cpu, disk"
+    away = [one for one in loaded.model.parameters() if one.is_meta]
+    assert sum(one.nbytes for one in away) > loaded.weights_bytes - main_memory
+    assert loaded.working_weights_bytes < main_memory < loaded.weights_bytes == whole.weights_bytes
+    for method in (Uncompressed(), DyCoke(prune_layer=4), FastV(prune_layer=4)):
+        here, there = (
+            VideoSession(one, Pictures.of(pan(4))).ask(QUESTION, method) for one in (whole, loaded)
+        )
+        assert there.answer == here.answer
+        assert there.tokens == here.tokens
+        assert there.model.device == "cpu, disk"
+    assert sum(one.is_meta for one in loaded.model.parameters()) == len(away)
+    assert capfd.readouterr().err == ""
 
 
+@ACCELERATE
 @pytest.mark.skipif(not can_pack(), reason="this processor has no products in bfloat16 to pack for")
-def test_layers_of_a_spread_model_stay_stock(
-    spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layers_of_a_spread_model_stay_stock(monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate moves their weights when they are used, which it can't do with packed ones."""
     monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
     monkeypatch.setattr(load_module, "choose_kernels", lambda *_: pytest.fail("measured"))
-    model = load("mini", device_map="auto", dtype="bfloat16").model
+    model = spread(monkeypatch, 9_000_000, dtype="bfloat16").model
     assert not any(isinstance(part, PackedLinear) for part in model.modules())
 
 

@@ -6,6 +6,8 @@ bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are 
 from __future__ import annotations
 
 import copy
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from dycoke_cli.extras import need
 from dycoke_cli.stock_class import auto_class
 
 EXTRA = "big"
+# Outputs and inputs of a layer that bitsandbytes' kernels for 4 bits take come in so many: on a CPU
+# they pack 32 rows together, and a block of inputs has one scale.
+_ROWS, _BLOCK = 32, 64
 
 
 def check_quantize(
@@ -71,7 +76,7 @@ def quantization(quantize: str, config: Any) -> Any:
         quantize: "int8" or "int4".
         config: of the model.
     """
-    whole = kept_whole(config)
+    whole = kept_whole(config, quantize)
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     return BitsAndBytesConfig(
@@ -83,26 +88,61 @@ def quantization(quantize: str, config: Any) -> Any:
     )
 
 
-def kept_whole(config: Any) -> list[str]:
+def kept_whole(config: Any, quantize: str) -> list[str]:
     """The modules outside the text decoder: vision tower, projector, output layer.
 
     Merging compares what the vision side makes of a frame, and that must not change. A list given
-    to a quantizer takes the place of its own, which has the output layer in it.
+    to a quantizer takes the place of its own, which has the output layer in it. In 4 bits also the
+    layers of the decoder whose shape the kernels don't take.
 
     Args:
         config: of the model.
+        quantize: "int8" or "int4".
     """
     with torch.device("meta"):  # which notes the dtype in the configuration that it is given
         model = auto_class(config).from_config(copy.deepcopy(config))
-    return _outside(model, model.get_decoder())
+    outside = _outside(model, model.get_decoder())
+    if quantize == "int8":
+        return outside
+    decoder = model.get_decoder()
+    (prefix,) = (name for name, part in model.named_modules() if part is decoder)
+    return outside + [
+        f"{prefix}.{name}"
+        for name, part in decoder.named_modules()
+        if isinstance(part, torch.nn.Linear)
+        and (part.out_features % _ROWS or part.in_features % _BLOCK)
+    ]
+
+
+def import_bitsandbytes() -> None:
+    """Import bitsandbytes, where it is installed, without the kernel it would fetch from the hub.
+
+    It does on some CPUs where the package kernels is installed; else it uses one of its own.
+    """
+    if find_spec("bitsandbytes") is None:
+        return
+    missing = object()
+    kernels: Any = sys.modules.get("kernels", missing)
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        if kernels is missing:
+            del sys.modules["kernels"]
+        else:
+            sys.modules["kernels"] = kernels
 
 
 def held_bytes(tensor: torch.Tensor) -> int:
     """Bytes that a tensor holds; of a quantized one, those of what it is made of.
 
     Args:
-        tensor: of any kind; one that says how it is taken apart claims the size it had before.
+        tensor: of any kind; one that says how it is taken apart claims the size it had before, and
+            bitsandbytes' in 4 bits has its scales beside it.
     """
+    if (scales := getattr(tensor, "quant_state", None)) is not None:
+        beside = scales.as_dict().values()
+        return tensor.nbytes + sum(x.nbytes for x in beside if isinstance(x, torch.Tensor))
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
     names, _ = tensor.__tensor_flatten__()

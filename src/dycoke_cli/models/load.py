@@ -18,7 +18,13 @@ from dycoke_cli.kernels.choice import (
     choose_kernels,
     unmeasured,
 )
-from dycoke_cli.kernels.quantize import by_bitsandbytes, held_bytes, quantization, stored_quantized
+from dycoke_cli.kernels.quantize import (
+    by_bitsandbytes,
+    held_bytes,
+    import_bitsandbytes,
+    quantization,
+    stored_quantized,
+)
 from dycoke_cli.kernels.replacing import (
     packed_bytes,
     use_int8,
@@ -236,6 +242,8 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     )
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
+    if "quantization_config" in weight_options or stored_quantized(resolved.config):
+        import_bitsandbytes()
     with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
         loaded: Any = auto_class(resolved.config).from_pretrained(
             source.location,

@@ -29,6 +29,8 @@ _FLOAT32 = 4
 # bitsandbytes' NF4: half a byte a weight; a byte for the scale of each 64 weights, and 4 for the
 # scale of each 256 of those.
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+# On a CPU with bfloat16 the first question packs them anew, with a scale of 2 bytes for each 64.
+_NF4_ON_CPU = 0.5 + 2 / 64
 # Weights of 8 bits that are loaded as float32 and packed take 8 times their file.
 _MOST_OVER_STORED = 16
 _SMALL = 256 << 20
@@ -215,7 +217,7 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
 
     from dycoke_cli.kernels.quantize import kept_whole
 
-    whole = set(kept_whole(resolved.config))
+    whole = set(kept_whole(resolved.config, str(resolved.options.quantize)))
     quantized = [
         part
         for name, part in model.named_modules()
@@ -223,10 +225,11 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
         and not any(name == other or name.startswith(f"{other}.") for other in whole)
     ]
     byte = resolved.options.quantize == "int8"
+    scaled = _NF4 if resolved.device.type == "cuda" else _NF4_ON_CPU
     after = float(_whole(model))
     for part in quantized:
         rows = part.out_features * _FLOAT32  # the scales of int8
-        small = _numbers(part) + rows if byte else _numbers(part) * _NF4
+        small = _numbers(part) + rows if byte else _numbers(part) * scaled
         after += small - part.weight.nbytes
     largest = max((part.weight.nbytes for part in quantized), default=0)
     return WeightBytes(int(after + largest), int(after))

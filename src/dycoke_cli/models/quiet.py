@@ -26,18 +26,27 @@ def silence_libraries() -> None:
     getLogger("torch.utils._pytree").setLevel(ERROR)
 
 
+# bitsandbytes logs which kernels it hasn't got, accelerate where it has put a model.
+_OTHERS = [getLogger(name) for name in ("accelerate", "bitsandbytes")]
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence `transformers` and the hub client for the length of a block."""
+    """Silence `transformers`, the hub client and what loads weights for the length of a block."""
+    levels = [logger.level for logger in _OTHERS]
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     hub_verbosity = hub_logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
+    for logger in _OTHERS:
+        logger.setLevel(ERROR)
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         hub_logging.set_verbosity(hub_verbosity)
+        for logger, level in zip(_OTHERS, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             logging.enable_progress_bar()
