@@ -28,6 +28,10 @@
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
 #               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
+# make extras   the wheel with the newest release of every extra, lmms-eval and llm: the tests that use
+#               them, with no stand-ins (6 min on two cores)
+# make release  source distribution and wheel in dist, checked, and installed on each Python that is
+#               here with the newest and the oldest release of everything (15 min); nothing is uploaded
 # make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB, 5
 #               min), through LLM and `vllm serve`: 8 min on two busy cores; not part of CI. Skipped,
 #               saying so, where that build can't be had
@@ -49,7 +53,7 @@ CELLS := tests/families
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak test-newest test-versions test-vllm clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -128,6 +132,12 @@ test-newest: $(INSTALLED)
 
 test-versions: $(INSTALLED)
 	$(BIN)/python -m tests.installs oldest $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) $(CELLS)
+
+extras: $(INSTALLED)
+	$(BIN)/python -m tests.installs extras $(foreach python,$(PYTHONS),--python $(python))
+
+release: $(INSTALLED)
+	$(BIN)/python -m tests.release $(foreach python,$(PYTHONS),--python $(python))
 
 test-vllm: $(INSTALLED)
 	$(BIN)/python plugins/vllm/tests/environment.py runs/vllm

@@ -2,9 +2,10 @@
 
 `make test-newest` installs the newest release of everything on each Python, `make test-versions`
 the oldest that pyproject.toml allows on the oldest Python, and with `--transformers 5.19.0` the
-oldest beside that release of transformers. Each environment answers in an empty folder, then runs
-tests against what is installed. uv installs, from where pip would; an environment
-of its making has no pip. One in which something failed stays in runs/installs.
+oldest beside that release of transformers; `make extras` the newest with all that is optional. Each
+environment answers in an empty folder, then runs tests against what is installed. uv installs, from
+where pip would; an environment of its making has no pip. One in which something failed stays in
+runs/installs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,15 @@ FAST = [
     *(f"--ignore=tests/{name}" for name in LEFT_OUT),
     "tests",
 ]
+# Of the packages that are optional, with no stand-ins: the extras', lmms-eval, and llm, a client of
+# `dycoke serve`.
+WITH_EXTRAS = [
+    "tests/kernels/test_bitsandbytes.py", "tests/models/test_devices.py", "tests/runs/ray",
+    "tests/cli/test_eval_engines.py", "tests/evaluation/test_judge.py",
+    "tests/cli/test_eval_judge.py", "tests/cli/test_batch_server.py", "tests/cli/test_eval_plot.py",
+    "tests/evaluation/test_readers.py", "tests/server/test_page.py", "plugins/lmms_eval/tests",
+]  # fmt: skip
+PLUGIN = ROOT / "plugins" / "lmms_eval"
 # What is imported is compiled once, and not by each process.
 _UNSET = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 # Settings of pip, and the variables that tell uv the same.
@@ -63,27 +73,29 @@ _SETTINGS = {
 def main() -> None:
     """Install and test; the first command that fails ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("newest", "oldest"))
+    parser.add_argument("which", choices=("newest", "oldest", "extras"))
     parser.add_argument("--python", action="append", help="such as 3.12; repeat it for several")
     parser.add_argument("--transformers", help="with `oldest`: its release, such as 5.19.0")
     options, tests = parser.parse_known_args()
-    newest = options.which == "newest"
+    which = options.which
     wheel = build(PLACE / "wheel")
-    for version in options.python or (PYTHONS if newest else PYTHONS[:1]):
+    for version in options.python or (PYTHONS if which == "newest" else PYTHONS[:1]):
         python = find_python(version)
         if python is None:
             print(f"NOT TESTED: Python {version}, which isn't on this machine", flush=True)
             continue
         begun = time.monotonic()
-        here = Environment(PLACE / f"{options.which}-{version}", python)
-        if newest:
-            here.install_newest(wheel)
-        else:
+        here = Environment(PLACE / f"{which}-{version}", python)
+        if which == "oldest":
             here.install_oldest(wheel, options.transformers)
+        else:
+            here.install_newest(wheel)
+        if which == "extras":
+            here.install_extras(wheel)
         here.answer()
-        here.test(wheel, tests or FAST)
+        here.test(wheel, tests or (WITH_EXTRAS if which == "extras" else FAST))
         shutil.rmtree(here.folder)
-        print(f"Python {version}, {options.which}: {time.monotonic() - begun:.0f} s", flush=True)
+        print(f"Python {version}, {which}: {time.monotonic() - begun:.0f} s", flush=True)
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,15 @@ class Environment:
 
     def install_newest(self, wheel: Path) -> None:
         """Install the wheel and what it needs."""
-        with _timed("install"):
+        with timed("install"):
             self._make()
             self._install(wheel)
+
+    def install_extras(self, wheel: Path) -> None:
+        """Install the newest release of all that is optional, beside what is installed."""
+        with timed("install extras"):
+            self._install(f"dycoke-cli[{','.join(EXTRAS)}] @ {wheel.as_uri()}", PLUGIN, "llm")
+            self._install("--no-deps", "lmms-eval")  # which asks for an av that is too old
 
     def install_oldest(self, wheel: Path, transformers: str | None = None) -> None:
         """Install the oldest releases that the package and its extras allow, then the wheel.
@@ -107,47 +125,53 @@ class Environment:
             transformers: its release, beside which others may have to be newer than the oldest.
 
         Raises:
-            SystemExit: pyproject.toml allows one that can't be installed beside the others.
+            SystemExit: pyproject.toml allows one that can't be installed beside the others on the
+                oldest Python.
         """
         extras = [word for name in EXTRAS for word in ("--extra", name)]
+        optional = (text for name in EXTRAS for text in PROJECT["optional-dependencies"][name])
+        asked = [Requirement(text) for text in (*PROJECT["dependencies"], *optional)]
+        wheels = [word for one in asked for word in ("--only-binary", one.name)]
         pinned = [f"transformers=={transformers}"] if transformers else []
-        with _timed("install"):
+        with timed("install"):
             self._make()
             lowest = ("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
-            self._install(*lowest, *pinned)
+            self._install(*lowest, *wheels, *pinned)
             self._install("--no-deps", wheel)
         if pinned:
             return
-        releases = self._releases()
-        optional = (text for name in EXTRAS for text in PROJECT["optional-dependencies"][name])
-        for requirement in map(Requirement, (*PROJECT["dependencies"], *optional)):
+        releases, first = self._releases(), self.made_of.name.endswith(PYTHONS[0])
+        for requirement in asked:
             (oldest,) = requirement.specifier
-            if (found := releases[requirement.name]) != Version(oldest.version):
+            if (found := releases[requirement.name]) == Version(oldest.version):
+                continue
+            if first:
                 raise SystemExit(f"pyproject.toml has {requirement}, but {found} is the oldest")
+            print(f"{requirement}: {found} is the oldest with a wheel here", flush=True)
 
     def answer(self) -> None:
         """Do what a user does first."""
         for command in (["demo"], ["ask", VIDEO, "What does the blue star do?"], ["doctor"]):
-            with _timed(command[0]):
-                _run(self._program("dycoke"), *command, cwd=self.folder / "empty")
+            with timed(command[0]):
+                run(self._program("dycoke"), *command, cwd=self.folder / "empty")
 
     def test(self, wheel: Path, tests: Sequence[str]) -> None:
         """Run tests of the checkout against the package that is installed here."""
-        with _timed("install dev"):
+        with timed("install dev"):
             self._install(f"dycoke-cli[dev] @ {wheel.as_uri()}")
         where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
-        _run(self._program("python"), "-c", where, cwd=ROOT)
-        with _timed("test"):
+        run(self._program("python"), "-c", where, cwd=ROOT)
+        with timed("test"):
             pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
-            _run(self._program("python"), *pytest, *tests, cwd=ROOT)
+            run(self._program("python"), *pytest, *tests, cwd=ROOT)
 
     def _make(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        _uv("venv", "--quiet", "--python", self.made_of, self.folder / "venv")
+        uv("venv", "--quiet", "--python", self.made_of, self.folder / "venv")
         (self.folder / "empty").mkdir()
 
     def _install(self, *what: str | Path) -> None:
-        _uv("pip", "install", "--quiet", "--python", self._program("python"), *what)
+        uv("pip", "install", "--quiet", "--python", self._program("python"), *what)
 
     def _releases(self) -> dict[str, Version]:
         code = (
@@ -165,7 +189,7 @@ def build(folder: Path) -> Path:
     """Build the wheel into a folder, from a copy, so that nothing is left in the tree."""
     with tempfile.TemporaryDirectory() as copy:
         copy_sources(Path(copy))
-        _uv("build", "--quiet", "--wheel", "--clear", "--out-dir", folder, copy)
+        uv("build", "--quiet", "--wheel", "--clear", "--out-dir", folder, copy)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -189,7 +213,8 @@ def find_python(version: str) -> Path | None:
 
 
 @contextmanager
-def _timed(what: str) -> Iterator[None]:
+def timed(what: str) -> Iterator[None]:
+    """Say afterwards how long a block took."""
     begun, before = time.monotonic(), os.times()
     yield
     after = os.times()
@@ -197,20 +222,26 @@ def _timed(what: str) -> Iterator[None]:
     print(f"{what}: {time.monotonic() - begun:.0f} s, of processors {spent:.0f} s", flush=True)
 
 
-def _uv(*arguments: str | Path) -> None:
+def uv(*arguments: str | Path) -> None:
+    """Run uv, with the settings of pip; where it fails, end with its exit code."""
     listed = [sys.executable, "-m", "pip", "config", "list"]
     told = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}  # pip's own ways
     for line in subprocess.check_output(listed, text=True).splitlines():
         key, _, value = line.partition("=")
         if variable := _SETTINGS.get(key.rpartition(".")[2]):
             told[variable] = ast.literal_eval(value)
-    _run(sys.executable, "-m", "uv", *arguments, cwd=ROOT, **{**told, **os.environ})
+    run(sys.executable, "-m", "uv", *arguments, cwd=ROOT, environment={**told, **os.environ})
 
 
-def _run(*command: str | Path, cwd: Path, **environment: str) -> None:
+def run(
+    *command: str | Path,
+    cwd: Path,
+    environment: Mapping[str, str] = os.environ,
+    stdout: int | None = None,
+) -> None:
     """Run a command; where it fails, end with its exit code."""
-    clean = {k: v for k, v in (environment or os.environ).items() if k not in _UNSET}
-    done = subprocess.run(command, cwd=cwd, env={**clean, "OMP_NUM_THREADS": "1"}, check=False)
+    clean = {k: v for k, v in environment.items() if k not in _UNSET} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=cwd, env=clean, stdout=stdout, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 

@@ -1,0 +1,28 @@
+# dycoke on a CPU, with its bundled model. Downloaded models, settings and caches are kept in /data:
+#   docker build --tag dycoke .
+#   docker run --rm --volume "$PWD:/videos" --volume dycoke:/data dycoke ask clip.mp4 "What happens?"
+#   docker run --rm --publish 8000:8000 --env DYCOKE_API_KEY=... dycoke serve --host 0.0.0.0
+FROM python:3.13-slim AS build
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+FROM python:3.13-slim
+COPY constraints.txt /tested/
+COPY src/dycoke_cli/tested.txt /tested/src/dycoke_cli/
+# PyTorch's CPU build is a tenth of what the index of Python's packages has.
+RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --constraint /tested/constraints.txt \
+        --index-url https://download.pytorch.org/whl/cpu torch torchvision \
+    && pip install --no-cache-dir --constraint /tested/constraints.txt \
+        "dycoke-cli[eval,judge,perception,server,serve,smolvlm] @ file://$(echo /wheel/*.whl)"
+RUN useradd --create-home --uid 1000 dycoke \
+    && install --directory --owner dycoke /data /videos
+ENV XDG_CACHE_HOME=/data/cache XDG_CONFIG_HOME=/data/config
+USER dycoke
+WORKDIR /videos
+VOLUME /data
+EXPOSE 8000
+ENTRYPOINT ["dycoke"]
+CMD ["demo"]

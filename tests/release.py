@@ -1,0 +1,113 @@
+"""What a release is: a source distribution and a wheel, checked and installed on each Python.
+
+`make release` builds both into `dist` from a copy of the tracked files, and ends at the first thing
+that is wrong: a file too many or too few, a wheel of the source distribution that differs from one
+of the tree, metadata that an index would refuse, a size over the limit. Then each answers in empty
+environments (`tests/installs.py`), on each Python that is here, with the newest release of
+everything and with the oldest that is allowed. Nothing is uploaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from tests.installs import (
+    PLACE,
+    PYTHONS,
+    ROOT,
+    Environment,
+    build,
+    find_python,
+    run,
+    timed,
+    uv,
+)
+
+DIST = ROOT / "dist"
+LARGEST_BYTES = 20_000_000
+# What setuptools writes beside the files that it is given.
+_WRITTEN = re.compile(r"PKG-INFO|setup\.cfg|src/dycoke_cli\.egg-info/.*")
+_BESIDE = {
+    "CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "constraints.txt", "pyproject.toml",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Build, check and install; the first thing that is wrong ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", action="append", help="such as 3.12; repeat it for several")
+    options = parser.parse_args()
+    with timed("build"):
+        sdist, wheel = build_both()
+        check(sdist, wheel)
+    for version in options.python or PYTHONS:
+        python = find_python(version)
+        if python is None:
+            print(f"NOT TESTED: Python {version}, which isn't on this machine", flush=True)
+            continue
+        for file in (wheel, sdist):
+            for oldest in (False, True):
+                print(f"{file.name} on {version}, {'oldest' if oldest else 'newest'}", flush=True)
+                here = Environment(PLACE / f"release-{version}", python)
+                (here.install_oldest if oldest else here.install_newest)(file)
+                here.answer()
+                shutil.rmtree(here.folder)
+    print(f"In {DIST}: {sdist.name}, {wheel.name}")
+
+
+def build_both() -> tuple[Path, Path]:
+    """The source distribution, and the wheel that is built from it."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as copy:
+        for name in tracked():
+            (Path(copy) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, Path(copy) / name)
+        command = ("-m", "build", "--no-isolation", "--outdir", DIST, copy)
+        run(sys.executable, *command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+    return sdist, wheel
+
+
+def tracked(*under: str) -> list[str]:
+    """The files of the repository, or of a folder of it."""
+    listed = subprocess.check_output(["git", "ls-files", "-z", *under], cwd=ROOT, text=True)
+    return listed.split("\0")[:-1]
+
+
+def check(sdist: Path, wheel: Path) -> None:
+    """Check what is inside.
+
+    Raises:
+        SystemExit: it isn't what it should be.
+    """
+    with tarfile.open(sdist) as opened:
+        files = {one.name.partition("/")[2] for one in opened if one.isfile()}
+    ours = {name for name in files if not _WRITTEN.fullmatch(name)}
+    if different := ours ^ {*_BESIDE, *tracked("src")}:
+        raise SystemExit(f"{sdist.name} has too much or too little: {sorted(different)}")
+    other = build(PLACE / "wheel")
+    if _content(other) != _content(wheel):
+        raise SystemExit(f"{wheel.name}, built from {sdist.name}, differs from one of the tree")
+    for file in (sdist, wheel):
+        size = file.stat().st_size
+        print(f"{file.name}: {size / 1e6:.1f} MB")
+        if size > LARGEST_BYTES:
+            raise SystemExit(f"{file.name} is larger than {LARGEST_BYTES / 1e6:.0f} MB")
+    uv("tool", "run", "--quiet", "twine", "check", "--strict", sdist, wheel)
+
+
+def _content(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+if __name__ == "__main__":
+    main()
