@@ -136,7 +136,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             texts[f"methods-{run}"] = f"{table_of(measured)}\n\n{under(measured.values())}"
     if "whole" in first:
         whole = of_run("whole")
-        texts["headline"] = headline(first["whole"])
+        texts["headline"] = headline(whole)
         if "validation" in first:
             told = developed_on(first["validation"], first["whole"])
             texts["methods-validation"] = f"{told}\n\n{texts['methods-validation']}"

@@ -295,15 +295,27 @@ def developed_on(validation: Document, whole: Document) -> str:
     )
 
 
-def headline(document: Document) -> str:
-    """What compression costs at its defaults, with its condition, as a sentence."""
-    row, base = _rows(document)["dycoke"], _baseline(document)
-    cost = difference({**row, "difference": -row["difference"]}).lstrip("+")
+def headline(documents: Mapping[str, Document]) -> str:
+    """What compression costs at its defaults, with its condition, as a sentence.
+
+    Args:
+        documents: of the whole split, by model; the first is the bundled one.
+    """
+    row, base = _rows(document := next(iter(documents.values())))["dycoke"], _baseline(document)
+    others = "".join(
+        f"; on the model `{name}` {_cost(_rows(one)['dycoke'])} ({correct(_baseline(one))} %)"
+        for name, one in [*documents.items()][1:]
+    )
     return (
         f"With DyCoke the bundled model reads {percent(row['kept_before_llm'])} of the visual "
-        f"tokens, and answers {cost} percentage points fewer questions correctly ({correct(base)} "
-        f"% without compression; {document['videos']} test videos of its synthetic world)."
+        f"tokens, and answers {_cost(row)} percentage points fewer questions correctly "
+        f"({correct(base)} % without compression; {document['videos']} test videos of its "
+        f"synthetic world){others}."
     )
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return difference({**row, "difference": -row["difference"]}).lstrip("+")
 
 
 def readme_table(documents: Mapping[str, Document]) -> str:

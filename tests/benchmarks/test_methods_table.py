@@ -251,6 +251,9 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any]) -> None:
     row = rows_of(document)["dycoke"]
     cost = f"{-100 * row['difference']:.1f} ± {100 * row['difference_error']:.1f}"
     assert f"reads 44 % of the visual tokens, and answers {cost} perc" in pages["headline"]
+    row = rows_of(models["control"]["whole"])["dycoke"]
+    cost = f"{-100 * row['difference']:.1f} ± {100 * row['difference_error']:.1f}"
+    assert f"on the model `control` {cost} (" in pages["headline"]
     both = (rows_of(models[name]["whole"])["evs:retain=0.1"] for name in ("shipped", "control"))
     assert f"| `evs` | 10 % | {' | '.join(map(told, both))} |" in lines
 
