@@ -170,26 +170,19 @@ class Recipe:
         """The recipe of a run that begins with what another one has learned.
 
         The last two stages, the first of them for less than a third of the steps; half the learning
-        rate, which falls in a straight line, as in the runs behind the shipped weights. From a
-        checkpoint the fresh probes learn first; from a run's state the vision tower does, where
-        frames of another side are new to it.
+        rate, or less, which falls in a straight line, as in the runs behind the shipped weights.
+        From a checkpoint the fresh probes learn first; from a run's state the vision tower does,
+        where frames of another side are new to it.
         """
         if not begun:
             return self
         first, *last = self.curriculum[-2:]
-        stages, alone, warmup = (replace(first, latest=0.3), *last), 120, 60
-        if begun == "run":
-            tower = replace(self.curriculum[0], pass_mark=0.9, latest=0.15)
-            stages, alone, warmup = (tower, *stages), 0, 20
-        return replace(
-            self,
-            begun=begun,
-            scale=0.5,
-            fall=1.0,
-            probes_first=alone,
-            warmup=warmup,
-            curriculum=stages,
-        )
+        stages = (replace(first, latest=0.3), *last)
+        now = replace(self, begun=begun, fall=1.0)
+        if begun == "checkpoint":
+            return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)
+        tower = replace(self.curriculum[0], pass_mark=0.9, latest=0.15)
+        return replace(now, scale=0.3, warmup=20, curriculum=(tower, *stages))
 
     def stage(self, index: int) -> Stage:
         """A stage of the curriculum as this run has it."""

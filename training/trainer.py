@@ -33,8 +33,9 @@ from training.checkpoints import (
 )
 from training.cpu_layers import ATTENTION, PatchProduct, has_bfloat16
 from training.curriculum import Recipe, Stage
+from training.imitation import IMITATING, Imitated
 from training.muon import BatchedMuon
-from training.objective import embed, exact_matches, loss_of, run_layers
+from training.objective import embed, exact_matches, loss_of, run_layers, visual_tokens
 from training.tokenizer import Codec, build_tokenizer
 from training.world.wording import KINDS
 
@@ -103,6 +104,7 @@ class Trainer:
         self.model.set_attn_implementation(ATTENTION)
         self.auxiliary = AuxiliaryLosses(recipe, self.codec).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
+        self.imitated: Imitated | None = None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
             take_up(folder, self._load, tell, self.device)
@@ -145,7 +147,11 @@ class Trainer:
         self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
-            auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
+            if self.imitated:
+                tokens = visual_tokens(inputs, prefix, self.codec)
+                auxiliary = [self.imitated.loss(tokens, batch)]
+            else:
+                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
             if not batch.vision_only:
@@ -178,7 +184,7 @@ class Trainer:
             answers: (kind, share that is correct), None where there was nothing to tell.
         """
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
-        for kind in (*KINDS, *PROBES):
+        for kind in (*KINDS, *PROBES, IMITATING):
             right = [ok for k, ok in answers if k == kind and ok is not None]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
@@ -188,6 +194,7 @@ class Trainer:
         if not last and (learned or now.step >= stage.latest * self.recipe.steps):
             now.stage += 1
             now.accuracy = {}
+            self.imitated = None
 
     def _batch(self, step: int, stage: int) -> Batch:
         seed = [self.recipe.seed, step]
@@ -203,6 +210,7 @@ class Trainer:
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
+            "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
             "dropout": self.recipe.dropout,
         }
@@ -218,6 +226,8 @@ class Trainer:
             )
         self.recipe = self.recipe.going_on(state["begun"])
         self._take(state)
+        if state["imitated"]:
+            self.imitated = Imitated(state["imitated"], self.device)
         self.progress = Progress(**state["progress"])
 
     def _begin_with(self, state: State) -> None:
@@ -230,6 +240,7 @@ class Trainer:
             order = [weight for group in groups for weight in group["params"]]
             index = next(i for i, weight in enumerate(order) if weight is table)
             del state["adam"]["state"][index]
+            self.imitated = Imitated(state["model"], self.device)
         self._take({**state, "model": weights})
         self.recipe = self.recipe.going_on("run")
 

@@ -140,8 +140,8 @@ def test_learning_rates_of_a_run_that_goes_on() -> None:
 
 def test_a_run_that_goes_on_from_a_runs_state_learns_at_once_first_to_see() -> None:
     recipe = replace(Recipe(), steps=1000).going_on("run")
-    assert recipe.rate(0) == pytest.approx(0.5 / recipe.warmup)
-    assert recipe.rate(recipe.warmup) == pytest.approx(0.5 * (1 - recipe.warmup / 1000))
+    assert recipe.rate(0) == pytest.approx(0.3 / recipe.warmup)
+    assert recipe.rate(recipe.warmup) == pytest.approx(0.3 * (1 - recipe.warmup / 1000))
     names = [stage.name for stage in recipe.curriculum]
     assert names == ["vision tower", "8 to 32 frames", "32 frames"]
     assert recipe.curriculum[0].latest < recipe.curriculum[1].latest < 1
