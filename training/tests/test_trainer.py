@@ -11,10 +11,11 @@ import torch
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import curriculum as recipes
-from training.auxiliary_losses import verdict_loss
+from training.auxiliary_losses import SEEING, verdict_loss
 from training.batches import Batch, Shape
 from training.checkpoints import PLACES
 from training.curriculum import Recipe, Stage
+from training.imitation import IMITATING
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
 from training.world.scripts import Limits
@@ -159,8 +160,19 @@ def learned(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {**trainer.model.state_dict(), **trainer.auxiliary.state_dict(), **moments}
 
 
+def judging(trainer: Trainer, told: list[set[str]]):
+    """The trainer's own judging, which keeps what it was told of."""
+    judge = trainer._judge
+
+    def keeping(answers):
+        told.append({kind for kind, _ in answers})
+        judge(answers)
+
+    return keeping
+
+
 @pytest.mark.slow
-def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
+def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path, monkeypatch) -> None:
     short = replace(RECIPE, steps=2)
     first = Trainer(short, tmp_path / "first")
     first.run(lambda *_: None)
@@ -179,7 +191,17 @@ def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
     assert {theirs[name].shape for name in gone} == {(), theirs[PLACES].shape}
     assert ours[PLACES].shape == (256, 128)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() - {PLACES})
+    # The tower first learns to give the tokens that it gave.
+    trainer.save()
+    trainer = Trainer(wide, tmp_path / "wide")
+    assert trainer.imitated is not None
+    assert same.imitated is None
+    told: list[set[str]] = []
+    monkeypatch.setattr(trainer, "_judge", judging(trainer, told))
     trainer.run(lambda *_: None)
+    assert told[0] == {IMITATING}
+    assert SEEING in told[1]
+    assert trainer.imitated is None
     assert learned(trainer)[PLACES].isfinite().all()
     # Resumed, it is the same recipe, without the other run.
     again = Trainer(wide, tmp_path / "wide")
