@@ -35,7 +35,7 @@ class Imitated:
         embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
         self._model = nn.Module.to(model, device).eval().requires_grad_(False)
 
-    def loss(self, tokens: Tensor, batch: Batch) -> tuple[str, Tensor, float]:
+    def loss(self, tokens: Tensor, batch: Batch) -> tuple[str, Tensor, float | None]:
         """How far tokens [B * F * N, D] are from its own ones of the same frames.
 
         Each of its tokens stands for all those of the finer grid that lie where it lies.

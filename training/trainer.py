@@ -147,11 +147,11 @@ class Trainer:
         self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
-            if self.imitated:
+            if self.imitated is None:
+                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
+            else:
                 tokens = visual_tokens(inputs, prefix, self.codec)
                 auxiliary = [self.imitated.loss(tokens, batch)]
-            else:
-                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
             if not batch.vision_only:
