@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import tomllib
@@ -25,6 +26,16 @@ def test_the_packages_of_an_extra(extra: str, monkeypatch: pytest.MonkeyPatch) -
     assert python == sys.executable
     assert command[:3] == ["-m", "pip", "install"]
     assert {*map(Requirement, command[3:])} == {*map(Requirement, EXTRAS[extra])}
+
+
+def test_the_page_has_each_extra_with_the_releases_that_were_tested() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE))
+    assert {*rows} == {*EXTRAS}
+    tested = (root / "src" / "dycoke_cli" / "tested.txt").read_text(encoding="utf-8")
+    for name, release in re.findall(r"([\w-]+) (\d[\d.]*\d)", " ".join(rows.values())):
+        assert f"{name}=={release}\n" in tested or name == "vLLM"
 
 
 def test_sources_that_were_never_installed(monkeypatch: pytest.MonkeyPatch) -> None:
