@@ -24,6 +24,10 @@
 #               and what other code was tried with is tried again (half an hour); writes docs/fuzz.md
 # make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times; then 500
 #               questions in one process (minutes; docs/batch.md has the long run)
+# make rehearsal  first contact with four published models, in their layout and at their true size, with
+#               random weights from a hub on this machine: pull (killed 20 times), default, ask, batch,
+#               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
+#               downloads a vocabulary of 2.4 MB; 15 GB free disk, and 10 GB of memory for the largest)
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
@@ -53,7 +57,7 @@ CELLS := tests/families
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -126,6 +130,9 @@ fuzz: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python tests/soak.py
+
+rehearsal: $(INSTALLED)
+	$(BIN)/python -m tests.rehearsal $(MODELS)
 
 test-newest: $(INSTALLED)
 	$(BIN)/python -m tests.installs newest $(foreach python,$(PYTHONS),--python $(python))

@@ -1,16 +1,41 @@
-"""A model hub on this machine: enough of one for the hub client, and it can misbehave."""
+"""A model hub on this machine: the protocol as the hub client speaks it, and it can misbehave.
+
+Documents of a repository and its files, small ones from the hub itself, large ones by a redirect to
+another host, as the hub has its storage; ranges, logins, and what goes wrong in between.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# The part of a file that is sent at once.
+_PART = 1 << 20
+
+
+class Made(Protocol):
+    """A file whose bytes are made while they are read."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """In hexadecimal."""
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` to before `end`."""
+
+
+Content = bytes | Made
 
 
 @dataclass
@@ -19,20 +44,24 @@ class Repo:
 
     Attributes:
         files: content by name.
-        gated: its files ask for a login.
+        stored: how the names of files end that lie in the storage, behind a redirect.
+        gated: its files ask for a login, with one of the hub's tokens.
         cut: names whose connection breaks once, half way.
         slow: names that come to a halt half way, until the hub closes.
         status: of every answer about it, in place of what was asked.
+        passing: statuses of the next answers with a file's bytes, one each.
         headers: of every file, in place of its own.
-        commit: that the hub names in documents.
+        commit: that is its newest; the first one stays.
         names: of files in documents, in place of their own.
     """
 
-    files: dict[str, bytes]
+    files: dict[str, Content]
+    stored: tuple[str, ...] = ()
     gated: bool = False
     cut: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     status: int = 0
+    passing: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     commit: str = COMMIT
     names: dict[str, str] = field(default_factory=dict)
@@ -43,14 +72,22 @@ class Hub:
 
     Attributes:
         fetched: what was downloaded: repository, file name, and the first byte that was asked for.
+        asked: paths of all requests.
         halted: set when a slow file has come half way.
+        sent: bytes of files.
+        tokens: that open gated repositories.
+        leaked: whether a login came to the storage.
     """
 
     def __init__(self, repos: dict[str, Repo]) -> None:
         self.repos = repos
         self.fetched: list[tuple[str, str, int]] = []
+        self.asked: list[str] = []
         self.halted = threading.Event()
         self.closing = threading.Event()
+        self.sent = 0
+        self.tokens: set[str] = set()
+        self.leaked = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -64,10 +101,15 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.server_address[1]
+
     def environment(self, home: object) -> dict[str, str]:
         """What a process needs to take this for the hub, and `home` for its cache."""
         return {
-            "HF_ENDPOINT": f"http://127.0.0.1:{self._server.server_address[1]}",
+            "HF_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -88,28 +130,41 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._answer(body=True)
 
         def _answer(self, body: bool) -> None:
+            hub.asked.append(self.path)
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+            if storage := parts[0] == "storage":
+                parts = parts[1:]
+                hub.leaked |= "Authorization" in self.headers
             api = parts[:2] == ["api", "models"]
             name, rest = "/".join(parts[2:4] if api else parts[:2]), parts[4 if api else 2 :]
             repo = hub.repos.get(name)
+            file = "/".join(rest[2:])
             if repo is None:
                 self._error(401, "RepoNotFound")
             elif repo.status:
                 self._error(repo.status, "")
-            elif len(rest) > 1 and rest[1] not in ("main", COMMIT):
+            elif len(rest) > 1 and rest[1] not in ("main", COMMIT, repo.commit):
                 self._error(404, "RevisionNotFound")
             elif api:
                 self._document(_tree(repo) if rest[:1] == ["tree"] else _info(name, repo))
-            elif repo.gated:
-                self._error(403, "GatedRepo")
-            elif rest[2] not in repo.files:
+            elif repo.gated and not storage and not self._logged_in():
+                self._error(403 if "Authorization" in self.headers else 401, "GatedRepo")
+            elif file not in repo.files:
                 self._error(404, "EntryNotFound")
+            elif body and repo.passing:
+                self._error(repo.passing.pop(0), "")
+            elif file.endswith(repo.stored or "/") and not storage:
+                self._redirect(repo, name, file)
             else:
-                self._file(name, repo, rest[2], body)
+                self._file(name, repo, file, body)
+
+        def _logged_in(self) -> bool:
+            return self.headers.get("Authorization", "").removeprefix("Bearer ") in hub.tokens
 
         def _error(self, status: int, code: str) -> None:
             self.send_response(status)
             self.send_header("X-Error-Code", code)
+            self.send_header("Retry-After", "0")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -121,26 +176,46 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
+        def _redirect(self, repo: Repo, name: str, file: str) -> None:
+            content = repo.files[file]
+            self.send_response(302)
+            # Another host, to which a login isn't sent on.
+            place = (
+                f"http://localhost:{hub.port}/storage/{name}/resolve/{repo.commit}/{quote(file)}"
+            )
+            self.send_header("Location", f"{place}?X-Amz-Signature=0")
+            linked = {
+                "X-Linked-Size": str(_size(content)),
+                "X-Linked-ETag": f'"{_sha256(content)}"',
+            }
+            own = {"X-Repo-Commit": repo.commit, "ETag": f'"{_git_oid(content)}"', **linked}
+            for header, value in (own | repo.headers).items():
+                self.send_header(header, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def _file(self, name: str, repo: Repo, file: str, body: bool) -> None:
             content = repo.files[file]
-            start = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
-                )
-            own = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            size = _size(content)
+            start, end = _range(self.headers.get("Range"), size)
+            if start >= size > 0:
+                self._error(416, "")
+                return
+            self.send_response(206 if end - start < size else 200)
+            if end - start < size:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+            own = {"ETag": f'"{_sha256(content)}"', "X-Repo-Commit": repo.commit}
             for header, value in (own | repo.headers).items():
                 self.send_header(header, value)
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("Content-Length", str(end - start))
             self.end_headers()
             if not body:
                 return
             hub.fetched.append((name, file, start))
-            half = len(content) // 2
+            half = size // 2
             if file in repo.cut | repo.slow and start < half:
-                self.wfile.write(content[start:half])
+                self._send(content, start, half)
                 self.wfile.flush()
                 if file in repo.slow:
                     hub.halted.set()
@@ -148,9 +223,42 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 repo.cut.discard(file)
                 self.close_connection = True
                 return
-            self.wfile.write(content[start:])
+            self._send(content, start, end)
+
+        def _send(self, content: Content, start: int, end: int) -> None:
+            try:
+                for part in _read(content, start, end):
+                    self.wfile.write(part)
+                    hub.sent += len(part)
+            except ConnectionError:  # the client is gone
+                self.close_connection = True
 
     return Handler
+
+
+def _range(header: str | None, size: int) -> tuple[int, int]:
+    first, _, last = (header or "bytes=0-").removeprefix("bytes=").partition("-")
+    return int(first), min(int(last) + 1 if last else size, size)
+
+
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
+
+
+def _sha256(content: Content) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else content.sha256
+
+
+def _git_oid(content: Content) -> str:
+    """Of the file itself, or of the text that stands for it in git."""
+    inside = content if isinstance(content, bytes) else content.sha256.encode()
+    return hashlib.sha1(inside).hexdigest()
+
+
+def _read(content: Content, start: int, end: int) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        return (content[at : min(at + _PART, end)] for at in range(start, end, _PART))
+    return content.read(start, end)
 
 
 def _info(name: str, repo: Repo) -> dict[str, Any]:
@@ -169,12 +277,17 @@ def _info(name: str, repo: Repo) -> dict[str, Any]:
 
 
 def _tree(repo: Repo) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "file",
-            "path": repo.names.get(file, file),
-            "size": len(content),
-            "oid": hashlib.sha1(content).hexdigest(),
-        }
-        for file, content in repo.files.items()
-    ]
+    return [_entry(repo, file, content) for file, content in repo.files.items()]
+
+
+def _entry(repo: Repo, file: str, content: Content) -> dict[str, Any]:
+    entry = {
+        "type": "file",
+        "path": repo.names.get(file, file),
+        "size": _size(content),
+        "oid": _git_oid(content),
+    }
+    if not file.endswith(repo.stored or "/"):
+        return entry
+    linked = {"oid": _sha256(content), "size": _size(content), "pointerSize": 135}
+    return entry | {"lfs": linked}

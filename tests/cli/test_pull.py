@@ -33,6 +33,16 @@ FILES = {
 }
 NEEDED = ["config.json", "model.safetensors", "tokenizer.json"]
 NAME, REPO = "qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"
+READ = (
+    "from dycoke_cli.models.resolve import find, read_config\n"
+    "print(read_config(find('me/mine'))[1])"
+)
+FIRST = (
+    "from dycoke_cli.models.hub import first_download\n"
+    "from dycoke_cli.models.resolve import find\n"
+    "first_download(find('me/mine'))"
+)
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
 INFO, PULL = ["info", "me/mine", "--json"], ["pull", "me/mine", "--quiet"]
 
 
@@ -107,14 +117,28 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
 
 def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
     assert models(hub, tmp_path, PULL)[0].code == 0
-    script = (
-        "from dycoke_cli.models.resolve import find, read_config;"
-        "print(*read_config(find('me/mine')), sep='\\n')"
-    )
-    environment = hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "1"}
-    run = run_process([sys.executable, "-c", script], **environment)
-    assert run.code == 0, run.err
-    assert run.out.splitlines()[-1] == COMMIT
+    environment = hub.environment(tmp_path) | OFFLINE
+    run = run_process([sys.executable, "-c", READ], **environment)
+    assert (run.code, run.out) == (0, f"{COMMIT}\n"), run.err
+
+
+def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path: Path) -> None:
+    mine = hub.repos["me/mine"]
+    assert models(hub, tmp_path, PULL)[0].code == 0
+    mine.commit = "f" * 40
+    mine.files["model.safetensors"] = bytes(1000)
+    hub.asked.clear()
+    reading = [sys.executable, "-c", READ]
+    assert run_process(reading, **hub.environment(tmp_path)).out == f"{COMMIT}\n"
+    assert not [path for path in hub.asked if "main" in path or "f" * 40 in path]
+    mine.passing = [500] * 9
+    assert models(hub, tmp_path, PULL)[0].code == 4
+    assert run_process(reading, **hub.environment(tmp_path)).out == f"{COMMIT}\n"
+    mine.passing = []
+    again, listed = models(hub, tmp_path, PULL, INFO)
+    assert again.out == f"{mine.commit}\n"
+    names = {each["commit"]: each["names"] for each in only(listed)["on_disk"]["revisions"]}
+    assert names == {mine.commit: ["main"], COMMIT: []}
 
 
 def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
@@ -130,7 +154,10 @@ def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path)
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
-def test_finished_files_are_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_finished_files_are_not_fetched_again(
+    hub: Hub, tmp_path: Path, number: signal.Signals
+) -> None:
     hub.repos["me/mine"].slow = {"model.safetensors"}
     process = subprocess.Popen(
         [*REAL, "models", "pull", "me/mine"],
@@ -140,27 +167,48 @@ def test_finished_files_are_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert hub.halted.wait(PATIENCE_S)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, out) == (130, b"")
-    assert err.endswith(b"Interrupted\n")
+    killed = number == signal.SIGKILL
+    assert (process.returncode, out) == (-number if killed else 130, b"")
+    assert killed or err.endswith(b"Interrupted\n")
+    # A part of a file can't be resumed: one that is left is removed by the next download.
+    assert len(list(tmp_path.rglob("*.incomplete"))) == killed
     hub.repos["me/mine"].slow = set()
     before = len(hub.fetched)
+    asked = run_process([sys.executable, "-c", FIRST], **hub.environment(tmp_path), **OFFLINE)
+    assert "me/mine isn't all on this machine and the hub can't be reached" in asked.err
     part, listed, done, whole = models(hub, tmp_path, INFO, ["info", "me/mine"], PULL, INFO)
     assert not only(part)["on_disk"]["complete"]
     assert "(not all of it)" in " ".join(listed.out.split())
     assert done.code == 0
     assert [file for _, file, _ in hub.fetched[before:]] == ["model.safetensors", "tokenizer.json"]
+    assert not list(tmp_path.rglob("*.incomplete"))
     assert only(whole)["on_disk"]["complete"]
+
+
+def test_files_behind_a_redirect_and_a_login(hub: Hub, tmp_path: Path) -> None:
+    """Large files are elsewhere, where no login is sent; a hub that is busy is asked again."""
+    mine = hub.repos["me/mine"]
+    mine.gated, mine.stored, mine.passing = True, (".safetensors",), [429]
+    hub.tokens = {"hf_mine"}
+    asked = models(hub, tmp_path, PULL, HF_TOKEN="hf_other")[0]
+    assert (asked.code, asked.out) == (4, "")
+    assert "me/mine is gated: accept its licence" in asked.err
+    done, listed = models(hub, tmp_path, PULL, INFO, HF_TOKEN="hf_mine")
+    assert (done.code, done.err) == (0, "")
+    folder = Path(only(listed)["on_disk"]["revisions"][0]["folder"])
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert not hub.leaked
 
 
 def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
     sentences = {
-        ("me/none",): "the hub has no model 'me/none'",
+        ("me/none",): "the hub has no model 'me/none', or shows it to others alone",
         ("me/gated",): "me/gated is gated: accept its licence",
         ("me/mine", "--revision", "v9"): "me/mine has no such revision; give a branch, tag",
         ("me/old",): "me/old has no weights as safetensors",
-        ("me/ill",): "me/ill can't be loaded, its files can't be read",
+        ("me/ill",): "the hub doesn't serve me/ill now (HTTP status 500); try again later",
         ("no-such-name",): "there is no model 'no-such-name'",
     }
     runs = models(hub, tmp_path, *(["pull", *arguments, "--quiet"] for arguments in sentences))

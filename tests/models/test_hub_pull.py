@@ -4,6 +4,7 @@ import errno
 import shutil
 
 import pytest
+from filelock import FileLock
 from huggingface_hub import DryRunFileInfo
 
 from dycoke_cli.errors import ModelError, OutputError
@@ -46,6 +47,23 @@ def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
     assert asked == [tmp_path, tmp_path]
 
 
+def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    blobs, locks = tmp_path / "models--me--mine/blobs", tmp_path / ".locks/models--me--mine"
+    blobs.mkdir(parents=True)
+    # A file; a part that an old client resumes; two parts, one of them of a download elsewhere.
+    for name in ("aa", "bb.incomplete", "cc.0123abcd.incomplete", "dd.0123abcd.incomplete"):
+        (blobs / name).write_bytes(b"1")
+    locks.mkdir(parents=True)
+    with FileLock(locks / "dd.lock"):
+        hub._remove_parts("me/mine")
+    left = sorted(path.name for path in blobs.iterdir())
+    assert left == ["aa", "bb.incomplete", "dd.0123abcd.incomplete"]
+    hub._remove_parts("me/mine")
+    assert sorted(path.name for path in blobs.iterdir()) == left[:2]
+    hub._remove_parts("me/other")
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [
@@ -85,11 +103,15 @@ def test_bytes_are_counted_over_all_files(planned, monkeypatch):
                 received.update(size // 2)
                 written.update(size // 2)
 
+    named = []
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, *, revision, **_: named.append(revision)
+    )
     pull(planned, seen.append)
-    # The last asks for the name, so that it is known without the hub.
     commit = planned.commit
-    assert fetched == [("a.json", commit), ("c.safetensors", commit), ("config.json", "v1")]
+    assert fetched == [("a.json", commit), ("c.safetensors", commit)]
+    assert named == ["v1"]  # by its name, so that it is known without the hub
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (5, 40)
     assert {10, 25} < set(seen)

@@ -1,8 +1,9 @@
 """The model hub's cache: which models are downloaded, pulling more, and removing them.
 
-A pull fetches files one after the other, each moved into place when it is whole. What was finished
-when it was interrupted is kept; the file it was at starts again, for the hub client keeps no parts.
-Needs no torch.
+A pull fetches files one after the other, so that Ctrl-C ends it at once (the hub client's own loop
+waits for its threads). Each is moved into place when it is whole. What was finished when it was
+interrupted is kept; the file it was at starts again, for the hub client resumes no parts, and the
+next pull removes what a killed one left of them. Needs no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, DryRunFileInfo
 
 _CONFIG = "config.json"
+_READ: dict[str, Any] = {
+    "allow_patterns": [f"*{suffix}" for suffix in READ_SUFFIXES],
+    "ignore_patterns": "*/*",
+}
 
 
 @dataclass(frozen=True)
@@ -159,18 +164,20 @@ def first_download(source: ModelRef) -> Plan:
 
 
 def _plan(source: ModelRef, revision: str | None) -> Plan:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import DryRunError
 
+    _remove_parts(source.location)
     with _quiet(), open(os.devnull, "w") as nowhere:
+        # By its commit: else the client would note already that the name stands for it.
+        commit = HfApi().model_info(source.location, revision=revision).sha
         try:
             files = snapshot_download(
                 source.location,
-                revision=revision,
-                allow_patterns=[f"*{suffix}" for suffix in READ_SUFFIXES],
-                ignore_patterns="*/*",
+                revision=commit,
                 dry_run=True,
                 tqdm_class=_counting(lambda come: None, nowhere),
+                **_READ,
             )
         except DryRunError as error:
             raise error.__cause__ or error from None
@@ -182,6 +189,18 @@ def _plan(source: ModelRef, revision: str | None) -> Plan:
     in_order = sorted(files, key=lambda file: file.filename)
     folder = Path(constants.HF_HUB_CACHE)
     return Plan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
+
+
+def _remove_parts(repo: str) -> None:
+    """Remove the parts of files that killed downloads left, but for those that go on elsewhere."""
+    from filelock import FileLock, Timeout
+    from huggingface_hub import constants
+
+    cache, folder = Path(constants.HF_HUB_CACHE), f"models--{repo.replace('/', '--')}"
+    for part in (cache / folder / "blobs").glob("*.*.incomplete"):
+        lock = cache / ".locks" / folder / f"{part.name.rsplit('.', 2)[0]}.lock"
+        with suppress(OSError, Timeout), FileLock(lock, timeout=0):
+            part.unlink(missing_ok=True)
 
 
 def check_space(planned: Plan) -> None:
@@ -236,11 +255,11 @@ def small_files(source: ModelRef, revision: str | None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    patterns = [f"*{suffix}" for suffix in READ_SUFFIXES if suffix != ".safetensors"]
+    small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
     with explained(source, "its files"), _quiet():
         return Path(
             snapshot_download(
-                source.location, revision=revision, allow_patterns=patterns, ignore_patterns="*/*"
+                source.location, revision=revision, **{**_READ, "allow_patterns": small}
             )
         )
 
@@ -256,7 +275,7 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
         ModelError: the hub can't be reached, or wants a login; what is finished is kept.
         OutputError: the disk is full.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, snapshot_download
 
     repo, done = planned.source.location, 0
     with _pull_explained(planned.source), _quiet(), open(os.devnull, "w") as nowhere:
@@ -265,8 +284,9 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
             hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
             done += file.file_size or 0
             on_bytes(done)
-        # By the name that was asked for: from now on it is found without the hub, too.
-        hf_hub_download(repo, _CONFIG, revision=planned.revision)
+        # By the name that was asked for: from now on all of it is found without the hub.
+        bar = _counting(lambda come: None, nowhere)
+        snapshot_download(repo, revision=planned.revision, tqdm_class=bar, **_READ)
 
 
 def check_pulled(planned: Plan) -> None:

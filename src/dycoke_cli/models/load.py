@@ -40,7 +40,7 @@ from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
-from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, explained
+from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
 from dycoke_cli.models.stock_processor import load_processor
 from dycoke_cli.stock_class import auto_class
 
@@ -235,7 +235,8 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     source, options = resolved.source, resolved.options
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
-        file_options |= {"revision": resolved.revision}
+        here = commit_here(source, resolved.revision) is not None
+        file_options |= {"revision": resolved.revision, "local_files_only": here}
     processor = load_processor(source, resolved.revision)
     weight_options = placement(
         options.device_map, options.quantize, resolved.config, resolved.device

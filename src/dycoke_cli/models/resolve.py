@@ -30,8 +30,14 @@ from dycoke_cli.models.families import (
 )
 from dycoke_cli.models.hub_client import check_hub_answers
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.small_files import check_small_files
-from dycoke_cli.models.weight_files import READ_SUFFIXES, check_folder, check_references, hub_reader
+from dycoke_cli.models.small_files import CONFIG, check_small_files
+from dycoke_cli.models.weight_files import (
+    READ_SUFFIXES,
+    check_folder,
+    check_references,
+    hub_reader,
+    missing_parts,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +142,8 @@ def find(name: str) -> ModelRef:
 def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:
     """Read a model's configuration; of a hub model, download that one file if need be.
 
+    A model that is here whole stays as it is: only `dycoke models pull` asks for a newer one.
+
     Returns:
         The `transformers` configuration, and the commit of a hub model (None for a folder).
 
@@ -154,12 +162,30 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
             check_known(source.name, Path(source.location))
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
             return text_part(config), None
-        path = Path(hf_hub_download(source.location, "config.json", revision=revision))
+        wanted = commit_here(source, revision) or revision
+        path = Path(hf_hub_download(source.location, "config.json", revision=wanted))
         check_small_files(source.name, path.parent)
         check_known(source.name, path.parent)
         check_references(source.name, hub_reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return text_part(config), path.parent.name
+
+
+def commit_here(source: ModelRef, revision: str | None) -> str | None:
+    """The commit of a hub model that is here whole, so that nothing needs to be asked of the hub.
+
+    Args:
+        source: the model.
+        revision: branch, tag or commit.
+
+    Returns:
+        None where a file of it is missing, but for small ones.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(source.location, CONFIG, revision=revision)
+    here = isinstance(path, str) and not missing_parts(Path(path).parent)
+    return Path(str(path)).parent.name if here else None
 
 
 def fingerprint(source: ModelRef, revision: str | None) -> str:
@@ -309,8 +335,10 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
 
 def unreachable(error: BaseException) -> bool:
     """Whether an error of the hub client means that the hub couldn't be asked."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return False
     if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
         return True
     # By name: which package its client takes to connect depends on its version.
@@ -318,26 +346,38 @@ def unreachable(error: BaseException) -> bool:
 
 
 def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
+        HfHubHTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     name = source.location
     # Asked for a file, the hub client hides this one in what it says about its cache.
-    if isinstance(error.__cause__, RevisionNotFoundError):
+    if isinstance(error.__cause__, HfHubHTTPError):
         error = error.__cause__
     if isinstance(error, GatedRepoError):
         return f"{name} is gated: accept its licence on the hub and run `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
-        return f"the hub has no model {name!r}; `dycoke models` lists all names"
+        return (
+            f"the hub has no model {name!r}, or shows it to others alone (`hf auth login`); "
+            "`dycoke models` lists all names"
+        )
     if isinstance(error, RevisionNotFoundError):
         return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status == 401:
+            return f"the hub refuses this machine's login; run `hf auth login` again for {name}"
+        if status == 429 or status >= 500:
+            return f"the hub doesn't serve {name} now (HTTP status {status}); try again later"
     if not source.local and unreachable(error):
+        begun = isinstance(try_to_load_from_cache(name, CONFIG), str)
         return (
-            f"{name} isn't on this machine and the hub can't be reached; connect once, or give "
-            "a local folder with --model"
+            f"{name} isn't{' all' if begun else ''} on this machine and the hub can't be reached; "
+            "connect once, or give a local folder with --model"
         )
     if _NO_SAFETENSORS in str(error):
         return (

@@ -146,14 +146,15 @@ def hub_reader(repo: str, commit: str) -> ReadJson:
         commit: its commit.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 
     def read(name: str) -> Any:
         path = try_to_load_from_cache(repo, name, revision=commit)
         if path is None:
             try:
                 path = hf_hub_download(repo, name, revision=commit)
-            except EntryNotFoundError:  # or the hub can't be reached: then loading finds none, too
+            # Or the hub can't be reached, or has this commit no more: then loading finds none, too.
+            except (EntryNotFoundError, RevisionNotFoundError):
                 return None
         # What isn't a path says that the repository is known to have no such file.
         return read_json(Path(path)) if isinstance(path, str) else None
