@@ -73,6 +73,14 @@ class OneVideo:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """The audio in the prompt, whose tokens count as text."""
+
+    seconds: Annotated[Amount, Doc("Its length.")]
+    sample_rate: Annotated[int, Doc("As the model takes it, in Hz.", minimum=1)]
+
+
+@dataclass(frozen=True)
 class Subtitles:
     """The subtitles in the prompt: the lines that are shown at a sampled frame."""
 
@@ -311,6 +319,9 @@ class Answer:
     subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
         ABSENT
     )
+    audio: Annotated[
+        Audio | Absent, Doc("Where the model takes audio, the video has any, and not --no-audio.")
+    ] = ABSENT
     tokens: Tokens
     decode: Decode
     flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]

@@ -95,6 +95,8 @@ def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> di
                 "do_sample_frames": False,
                 "return_metadata": True,
                 "video_metadata": [metadata],
+                # Frames a second: what the positions of these are made of.
+                **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
             },
         )
     return in_dtype_of(model, made)

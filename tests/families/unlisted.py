@@ -334,6 +334,7 @@ def qwen3_omni_moe() -> tuple[Any, Any]:
         },
         audio_token_id=number("<|audio|>"),
         audio_start_token_id=number("<|begin_of_audio|>"),
+        position_id_per_seconds=13,  # that of published checkpoints, and of the processor
         **QWEN_IDS,
     )  # fmt: skip
     processor = tf.Qwen3OmniMoeProcessor(

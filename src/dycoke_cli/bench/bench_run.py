@@ -20,6 +20,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.specs import Spec, parse_specs
 from dycoke_cli.importing import uncollected
+from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.families import domain
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
@@ -108,8 +109,12 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
 
 
 def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
-    benchmark.check_videos(decoder)
     request = benchmark.request
+    if benchmark.served is None:
+        heard = listening(request.sampling, request.model, request.loading)
+        request = replace(request, sampling=heard)
+        benchmark = replace(benchmark, request=request)
+    benchmark.check_videos(decoder)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # Else each run would draw anew, and answers would change by that alone.

@@ -75,6 +75,8 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
+    if request.sampling.audio:
+        raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     from dycoke_cli.video.decoder import Decoder
 
     find(request.model)

@@ -29,7 +29,8 @@ def flag(name: str) -> str:
 def flags(parameter: Parameter) -> list[str]:
     """All flags of a parameter: an on-off one has two, unless it is off by default for good."""
     on = flag(parameter.name)
-    return [on, _off(on)] if parameter.kind is bool and parameter.name not in _SHARED else [on]
+    for_good = parameter.name in _SHARED and parameter.default is False
+    return [on, _off(on)] if parameter.kind is bool and not for_good else [on]
 
 
 _SHARED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -235,6 +235,7 @@ def _service(
     local = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
+        from dycoke_cli.models.audio_rate import listening
         from dycoke_cli.models.load import load
         from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.server.admission import Admission
@@ -252,7 +253,9 @@ def _service(
     held = HeldVideos(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
-        defaults=request,
+        defaults=replace(
+            request, sampling=listening(request.sampling, request.model, request.loading)
+        ),
         engine=EngineThread(loading, loaded, held, metrics, kept),
         held=held,
         media=media,

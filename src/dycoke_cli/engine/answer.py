@@ -19,6 +19,7 @@ from dycoke_cli.models.video_prompt import Frames
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.result import (
     Answer,
+    Audio,
     Bytes,
     Decode,
     Model,
@@ -101,6 +102,7 @@ def make_answer(
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
+        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
         tokens=Tokens(
             visual=shown,
             visual_kept=stats.visual_kept,
@@ -215,7 +217,20 @@ def _input_warnings(loaded: LoadedModel, clips: Sequence[Frames]) -> list[str]:
     for clip in clips:
         sparse = frames_warning(clip.timestamps_s)
         warnings += [*clip.warnings, *([sparse] if sparse else ())]
+        if clip.audio is not None and (unheard := _unheard(loaded, clip.audio.seconds)):
+            warnings.append(unheard)
     return [*dict.fromkeys(warnings)]
+
+
+def _unheard(loaded: LoadedModel, seconds: float) -> str | None:
+    """A sentence where the model's feature extractor cuts the audio off."""
+    most = getattr(loaded.processor.feature_extractor, "chunk_length", None)
+    if not isinstance(most, int) or seconds <= most:
+        return None
+    return (
+        f"{loaded.name} hears the first {most} s of {seconds:.0f} s of audio; choose a part with "
+        "--start and --end, or leave it out with --no-audio"
+    )
 
 
 def _read_per_step(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ from dycoke_cli.models.video_prompt import (
     text_ids,
 )
 
+if TYPE_CHECKING:
+    from dycoke_cli.video.clip import Audio
+
+_WOVEN = "use_audio_in_video"
 _OWN_TOKENS = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
 
 
@@ -45,12 +49,14 @@ class StockPrompt(VideoPrompt):
         config: of the model.
         pictures: `[F, H, W, 3]`, uint8, RGB: the frames that are shown.
         times: of each, in seconds.
+        audio: what is heard with them; its tokens are text to all methods.
     """
 
     family: Family
     config: Any
     pictures: np.ndarray
     times: Sequence[float]
+    audio: Audio | None = None
     _last: dict[Any, Inputs] = field(default_factory=dict, compare=False)
 
     def stock_inputs(self, question: str, history: Turns = ()) -> Inputs:
@@ -72,6 +78,8 @@ class StockPrompt(VideoPrompt):
             if self.family.as_pictures:
                 shown = [{"type": "image"}] * len(self.pictures)
                 conversation[0]["content"][:1] = shown
+            if self.audio is not None and not _weaves(self.processor):
+                conversation[0]["content"].insert(-1, {"type": "audio"})
             text = _text(self.processor, conversation)
             self._last[asked] = self._processed(text)
         return dict(self._last[asked])
@@ -114,6 +122,14 @@ class StockPrompt(VideoPrompt):
                     **options,
                 },
             }
+        span = self.times[-1] - self.times[0]
+        if _weaves(self.processor) and span > 0:  # positions are in seconds, by this alone
+            given["videos_kwargs"]["fps"] = (len(self.times) - 1) / span
+        if self.audio is not None:
+            given["audio"] = [self.audio.samples]
+            given["audio_kwargs"] = {"sampling_rate": self.audio.rate, "return_tensors": "pt"}
+            if _weaves(self.processor):
+                given |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
         if self.family.typed:
             given["text_kwargs"] = {"return_mm_token_type_ids": True}
         try:
@@ -127,6 +143,8 @@ class StockPrompt(VideoPrompt):
                 f"{len(frames)} frames: {first_line(error)}"
             ) from error
         unused = ("video_metadata", "attention_mask")
+        if self.audio is not None and _weaves(self.processor):
+            made[_WOVEN] = [True]  # positions are made by it
         return {name: torch.as_tensor(value) for name, value in made.items() if name not in unused}
 
 
@@ -157,8 +175,14 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
         config=config,
         pictures=clip.frames[shown],
         times=[clip.timestamps_s[i] for i in shown],
+        audio=clip.audio,
     )
     return prompt.counted()
+
+
+def _weaves(processor: Any) -> bool:
+    """Whether a processor puts the audio of a video between its frames, by their time."""
+    return hasattr(processor, "load_audio_from_video")
 
 
 def frames_taken(family: Family, frames: int) -> list[int]:

@@ -18,6 +18,7 @@ from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.process_limits import memory_limited
 
 if TYPE_CHECKING:
+    from dycoke_cli.video.clip import Audio
     from dycoke_cli.video.subtitles import Subtitles
 
 Turns = Sequence[tuple[str, str]]
@@ -53,6 +54,10 @@ class Frames(Protocol):
     def subtitles(self) -> Subtitles | None:
         """What is said meanwhile, where that is part of the prompt."""
 
+    @property
+    def audio(self) -> Audio | None:
+        """What is heard meanwhile, where the model takes it."""
+
 
 @dataclass(frozen=True)
 class ShownFrames:
@@ -62,6 +67,7 @@ class ShownFrames:
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
     subtitles: None = None
+    audio: None = None
 
     @classmethod
     def blank(cls, frames: int, height: int, width: int) -> ShownFrames:

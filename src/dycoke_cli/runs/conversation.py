@@ -21,6 +21,7 @@ from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.explaining import explain
 from dycoke_cli.importing import uncollected
 from dycoke_cli.json_schema import ABSENT
+from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
 from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
@@ -207,7 +208,10 @@ def open_session(
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
     local = loaded is not None or check_request(request, len(conversation.sources), listener)
-    wanted = request.subtitles
+    wanted, sampling = (
+        request.subtitles,
+        listening(request.sampling, request.model, request.loading),
+    )
     decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -216,7 +220,7 @@ def open_session(
         for video, name, decoder in each:
             stack.callback(decoder.stop)
             subtitles = None if wanted is None else find_source(name, wanted)
-            one = decoder.open(video, request.sampling, subtitles=subtitles)
+            one = decoder.open(video, sampling, subtitles=subtitles)
             opened.append(stack.enter_context(one))
 
         def read() -> tuple[list[Clip], float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
 
@@ -71,11 +72,13 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
 
     Raises:
         UsageError: the model doesn't have a layer that a parameter of the method names, or its
-            vision tower doesn't give what the method needs.
+            vision tower doesn't give what the method needs; or audio is asked for, and it takes
+            none.
     """
     check_tower(found.config, request.method)
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
     options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
+    options["sampling"] = listening(request.sampling, request.model, request.loading)
     return Plan(**options, identity=identity(found), **more)
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -59,7 +59,7 @@ class Read:
 def read_here(job: Job, sampling: Sampling) -> Read:
     """Read a video in this process."""
     started = time.perf_counter()
-    clip = None if job.blind else _clip(job, job.sampling or sampling)
+    clip = None if job.blind else _clip(job, _with_rate(job.sampling or sampling, sampling))
     return Read(job, clip, time.perf_counter() - started)
 
 
@@ -196,7 +196,7 @@ class ReadAhead:
             waited += time.monotonic() - asked
 
         clip: Clip | DycokeError
-        sampling = job.sampling or self._sampling
+        sampling = _with_rate(job.sampling or self._sampling, self._sampling)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 clip = decoder.read(job.video.path, sampling, subtitles=job.subtitles, admit=admit)
@@ -245,6 +245,11 @@ class ReadAhead:
 
     def _full(self) -> bool:
         return len(self._read) >= AHEAD_VIDEOS or self._held_bytes >= AHEAD_BYTES
+
+
+def _with_rate(sampling: Sampling, of_plan: Sampling) -> Sampling:
+    """The frames of a job, with the audio that the plan's model takes."""
+    return replace(sampling, audio_rate=of_plan.audio_rate)
 
 
 class _ClosingError(Exception):

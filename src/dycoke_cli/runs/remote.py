@@ -119,6 +119,16 @@ class Server:
         return model
 
 
+def check_silent(request: Request) -> None:
+    """Refuse --audio: servers are sent frames alone.
+
+    Raises:
+        UsageError: it is asked for.
+    """
+    if request.sampling.audio:
+        raise UsageError("--audio is for a model in this command: a server is sent frames alone")
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A model that a server has.
@@ -140,10 +150,11 @@ class ServedModel:
         return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
 
     def plan(self, request: Request) -> Plan:
-        """The plan of a request that it answers.
+        """The plan of a request that it answers; see `check_silent`.
 
         The address isn't part of what tells answers apart, so that a run resumes on another one.
         """
+        check_silent(request)
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
         # What was tuned here for another model says nothing of this one.
         given = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}

@@ -13,7 +13,7 @@ from dycoke_cli.result import RemoteAnswer
 from dycoke_cli.runs.conversation import Conversation, advising, beside
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote import ServedModel, Server
+from dycoke_cli.runs.remote import ServedModel, Server, check_silent
 from dycoke_cli.runs.sent_video import SentVideo
 from dycoke_cli.video import Clip
 from dycoke_cli.video.decoder import Decoder
@@ -36,6 +36,7 @@ def converse_remotely(
         DycokeError: it gives no answer.
     """
     request = conversation.request
+    check_silent(request)
     with advising(request), ExitStack() as stack:
         decoder = stack.enter_context(Decoder(request.limits))
         [video] = conversation.sources

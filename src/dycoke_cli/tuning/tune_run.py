@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import Method
@@ -13,6 +13,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
 from dycoke_cli.importing import uncollected
+from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.result import Model
 from dycoke_cli.runs.conversation import known_of
@@ -55,6 +56,9 @@ def tune(
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose as resolve
 
+    request = tuning.request
+    heard = listening(request.sampling, request.model, request.loading)
+    tuning = replace(tuning, request=replace(request, sampling=heard))
     listener.stage("load" if local else "fetch")
     found = resolve(tuning.request.model, tuning.request.loading)
     settings = _settings(tuning, found)

@@ -36,6 +36,24 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """What is heard of a video.
+
+    Attributes:
+        samples: float32 [T] from -1 to 1, one channel.
+        rate: samples per second.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
 class Clip:
     """The frames that were read.
 
@@ -47,6 +65,7 @@ class Clip:
         warnings: one sentence each.
         subtitles: the lines that are shown at these frames; None where none were asked for, or the
             video has none.
+        audio: from the first moment that is sampled on; None where none was read.
     """
 
     frames: np.ndarray
@@ -54,3 +73,4 @@ class Clip:
     info: VideoInfo
     warnings: tuple[str, ...]
     subtitles: Subtitles | None = None
+    audio: Audio | None = None

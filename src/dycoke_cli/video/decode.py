@@ -19,7 +19,8 @@ import numpy as np
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.audio import read_audio
+from dycoke_cli.video.clip import Audio, Clip, Plan
 from dycoke_cli.video.color import Geometry, shrunk, to_rgb
 from dycoke_cli.video.limits import Limits, picture_size
 from dycoke_cli.video.open_file import open_file
@@ -65,6 +66,7 @@ class Reader:
     ) -> None:
         self._source = source
         self.plan, self._geometry, self._part = plan_of(source, sampling)
+        self._sampling = sampling
         self._subtitles: Subtitles | int | None = None
         self._without: tuple[str, ...] = ()
         if subtitle_file is not None and subtitles is not None:
@@ -113,6 +115,20 @@ class Reader:
         of_lines = self._without if lines is None else lines.warnings
         return (*self.plan.warnings, *self._changes, *_damage(self._source), *of_lines), lines
 
+    def audio(self) -> Audio | None:
+        """The audio, where the sampling has a rate for it; read behind the frames.
+
+        Raises:
+            UsageError: there must be some, and there is none.
+        """
+        rate, source = self._sampling.audio_rate, self._source
+        if rate is None:
+            return None
+        samples = read_audio(source, rate, self._part)
+        if samples is None and self._sampling.audio:
+            raise UsageError(f"{source.name} has no audio in that part of it; leave out --audio")
+        return None if samples is None else Audio(samples, rate)
+
     def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
         """Read the frames, once. Arguments and errors are those of `read`."""
         plan = self.plan
@@ -126,7 +142,7 @@ class Reader:
             times.append(time)
             if on_progress is not None:
                 on_progress(len(times), count)
-        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest())
+        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest(), self.audio())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dycoke_cli.processes import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Audio, Clip, Plan
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
@@ -210,6 +210,7 @@ class OpenClip:
         self.left_s = _STARTING_S
         self._process = decoder.start()
         self._needed = 0
+        self._rate: int | None = None
         self._waits = False  # whether the process waits for word whether it may go on
         self._is_through = False  # with this video, and ready for the next
 
@@ -218,6 +219,7 @@ class OpenClip:
     ) -> None:
         """Have the process plan. Errors are those of `Decoder.open`."""
         process = self._process
+        self._rate = sampling.audio_rate
         with self._checked():
             process.await_ready()
         self.left_s = self._may_take_s
@@ -278,8 +280,21 @@ class OpenClip:
             lines = from_json(Subtitles | None, message.get("subtitles"))
             if not times:
                 raise MismatchError("no frame")
+            audio = self._audio(from_json(int | None, message.get("samples")))
             self._is_through = True
-        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines)
+        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio)
+
+    def _audio(self, count: int | None) -> Audio | None:
+        import numpy as np
+
+        if count is None:
+            return None
+        if self._rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
+            raise MismatchError("no audio was asked for, or not so much")
+        samples = np.empty(count, np.float32)
+        self._process.receive_into(samples.view(np.uint8).data)
+        # Whatever a stranger's bits mean, they are numbers in the range of audio.
+        return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
 
     def end(self) -> None:
         """Have the process drop the video; it is ended where it is in the midst of it."""

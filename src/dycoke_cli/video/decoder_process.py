@@ -65,7 +65,10 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     for time_s, frame in reader.frames():
         channel.send({"time_s": time_s}, np.ascontiguousarray(frame))
     warnings, lines = reader.rest()
-    channel.send({"warnings": warnings, "subtitles": lines and asdict(lines)})
+    audio = reader.audio()
+    heard = np.empty(0, np.float32) if audio is None else audio.samples
+    told = {"warnings": warnings, "subtitles": lines and asdict(lines)}
+    channel.send({**told, "samples": None if audio is None else len(heard)}, heard)
 
 
 def _may_go_on(channel: Channel) -> bool:

@@ -15,6 +15,8 @@ MAX_KEPT_PIXELS = 4096 * 2160
 MAX_HELD_PIXELS = 8192 * 4320
 """Of a decoded picture that waits to be chosen: 8K."""
 MAX_CLIP_BYTES = 2 * 1024**3
+MAX_AUDIO_BYTES = 128 * 1024**2
+"""Of the audio of a video: half an hour of 16,000 samples per second."""
 OPENING_BYTES = 512 * 1024**2
 """For what a container says of itself, before its first picture is decoded."""
 # Of the memory that is free: the model wants some, too.

@@ -167,7 +167,7 @@ class PictureReader:
 
     Raises:
         VideoError: the first can't be read, or they are too many.
-        UsageError: the sampling doesn't fit, or there must be subtitles.
+        UsageError: the sampling doesn't fit, or there must be subtitles or audio.
     """
 
     def __init__(
@@ -178,6 +178,10 @@ class PictureReader:
         admit: Callable[[int], None] = lambda needed: None,
         subtitles: SubtitleSource | None = None,
     ) -> None:
+        if sampling.audio:
+            raise UsageError(
+                f"{pictures.name} has no audio: it is a folder of pictures; leave out --audio"
+            )
         without: tuple[str, ...] = ()
         if subtitles is not None:
             what = f"{pictures.name} has no subtitles: it is a folder of pictures"

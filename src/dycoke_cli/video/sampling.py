@@ -61,6 +61,8 @@ class Sampling:
         frames: not used when `fps` is given.
         start_s: seconds from the video's first frame.
         end_s: the same; not included.
+        audio_rate: samples per second at which audio is read, which the model decides; None where
+            none is.
 
     Raises:
         UsageError: a value is out of range.
@@ -103,6 +105,15 @@ class Sampling:
             read=parse_time,
         ),
     ] = None
+    audio: Annotated[
+        bool | None,
+        Param(
+            "Read the audio of the video as well.",
+            default="on, where the model takes audio and the file has any",
+            before=None,
+        ),
+    ] = None
+    audio_rate: int | None = None
     picture_fps: Annotated[
         float,
         Param("Frames per second of a folder of pictures.", above=0, before=1.0),

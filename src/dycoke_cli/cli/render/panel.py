@@ -87,6 +87,9 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
         found = answer.subtitles
         lines = _counted(found.lines, "line")
         rows.append(("Subtitles", one_line(f"{lines} of {found.source}, in the prompt")))
+    if not isinstance(answer.audio, Absent):
+        rate = answer.audio.sample_rate / 1000
+        rows.append(("Audio", f"{answer.audio.seconds:.1f} s at {rate:g} kHz, in the prompt"))
     if not isinstance(answer.tuned, Absent):
         on = answer.tuned
         rows.append(("Tuned", f"on {_counted(on.videos, 'video')}, {one_line(on.date)}"))

@@ -293,7 +293,11 @@ class Family:
         if not len(index):
             return []
         each = [index] if rows is None else index.split([*rows])
-        return [self._layout(config, of_video, positions, frames) for of_video in each]
+        heard = getattr(config, "audio_token_id", None)
+        audio = (
+            input_ids.new_zeros(0) if heard is None else (input_ids == heard).nonzero().flatten()
+        )
+        return [self._layout(config, of_video, positions, frames, audio) for of_video in each]
 
     def _layout(
         self,
@@ -301,8 +305,9 @@ class Family:
         index: torch.Tensor,
         positions: torch.Tensor | None,
         frames: int | None,
+        audio: torch.Tensor,
     ) -> Layout:
-        """That of one video, by its placeholders `[R]`, int64, ascending."""
+        """That of one video, by its placeholders `[R]` and those of audio, int64, ascending."""
         if not self.one_run:
             return _frame_per_run(index)
         if self.per_frame is not None:
@@ -315,7 +320,8 @@ class Family:
                 "VideoSession, which knows"
             )
         assert positions is not None
-        return _frames_by_grid(index, positions[-2:, index.to(positions.device)].to(index.device))
+        places = positions[-2:, index.to(positions.device)].to(index.device)
+        return _frames_by_grid(index, places, audio)
 
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
@@ -377,17 +383,18 @@ def _frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
     return _equal(index, torch.arange(frames, device=index.device) * tokens_per_frame)
 
 
-def _frames_by_grid(index: torch.Tensor, places: torch.Tensor) -> Layout:
+def _frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tensor) -> Layout:
     """Frames in one run, by grid position: a frame starts where the first position comes back.
 
     Args:
         index: `[V]`, int64, ascending: the rows of all placeholders.
         places: `[2, V]`, int64: row and column of each token in its frame.
+        audio: `[A]`, int64: rows of audio, which may stand between frames.
 
     Raises:
         UsageError: more than one run: more than one video.
     """
-    _check_one_run(index)
+    _check_one_run(index, audio)
     starts = (places == places[:, :1]).all(0).nonzero().flatten()
     return _equal(index, starts)
 
@@ -407,6 +414,8 @@ def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
     return Layout(index, order // tokens, order % tokens)
 
 
-def _check_one_run(index: torch.Tensor) -> None:
-    if int(index[-1] - index[0]) + 1 != len(index):
+def _check_one_run(index: torch.Tensor, audio: torch.Tensor | None = None) -> None:
+    first, last = int(index[0]), int(index[-1])
+    heard = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
+    if last - first + 1 != len(index) + heard:
         raise UsageError("a prompt with more than one video isn't supported yet")

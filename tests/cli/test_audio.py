@@ -1,0 +1,93 @@
+"""`--audio`: what a model that listens is given, and the sentences where nothing is heard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.models.audio_rate import audio_rate
+from dycoke_cli.video import Sampling, read
+from tests import documents
+from tests.families.test_unlisted import newest
+from tests.families.tiny import make
+from tests.runs.endpoint import serving
+from tests.video.test_audio import LENGTH_S, RATE, write
+
+from .harness import CLIP, run_here
+
+
+@pytest.fixture(scope="module")
+def tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("audio") / "tone.mkv")
+
+
+def test_a_model_that_takes_none_says_so(tone: Path, tmp_path: Path) -> None:
+    with serving() as endpoint:
+        for command in (
+            ["ask", tone, "What?", "--no-server"],
+            ["batch", tone, "What?", "--no-server"],
+            ["ask", tone, "What?", "--server", endpoint.url],
+            ["batch", tone, "What?", "--server", endpoint.url],
+            ["ask", tone, "What?", "--estimate"],
+        ):
+            run = run_here(*command, "--audio")
+            assert (run.code, run.out) == (2, "")
+            assert "--audio" in run.err.splitlines()[-1]
+    assert (
+        "the model mini takes no audio with a video"
+        in run_here("ask", tone, "What?", "--audio", "--no-server").err
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "stored", "rate"),
+    [
+        ({"audio_config": {}}, {"sampling_rate": 16000}, 16000),
+        ({"audio_config": {}}, {"feature_extractor": {"sampling_rate": 24000}}, 24000),
+        ({"thinker_config": {"audio_config": {}}}, {"sampling_rate": 16000}, 16000),
+        ({"model_type": "gemma4", "audio_config": {}}, {"sampling_rate": 16000}, None),
+        ({}, {"sampling_rate": 16000}, None),
+        ({"audio_config": {}}, {"sampling_rate": "16000"}, None),
+        ({"audio_config": {}}, {"feature_extractor": None}, None),
+    ],
+)
+def test_the_rate_is_that_of_the_feature_extractor(
+    tmp_path: Path, config: object, stored: object, rate: int | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
+    (tmp_path / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+    assert audio_rate(str(tmp_path)) == rate
+
+
+@newest
+@pytest.mark.slow
+@pytest.mark.extended
+def test_a_model_that_listens(tone: Path, tmp_path: Path) -> None:
+    """A stored model: audio is on by itself, and says so; --no-audio leaves it out."""
+    import torch
+
+    model, processor = make("qwen2_5_omni", torch.float32)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    asked = ("What?", "--model", tmp_path, "--no-server", "--frames", "4", "--max-new-tokens", "4")
+    heard = run_here("ask", tone, *asked, "--json").object
+    documents.valid(heard, "answer")
+    assert heard["audio"] == {"seconds": LENGTH_S, "sample_rate": RATE}
+    part = run_here("ask", tone, *asked, "--json", "--audio", "--start", "1", "--end", "2").object
+    assert part["audio"] == {"seconds": 1.0, "sample_rate": RATE}
+    silent = run_here("ask", tone, *asked, "--json", "--no-audio").object
+    assert "audio" not in silent
+    assert silent["tokens"]["text"] < part["tokens"]["text"] < heard["tokens"]["text"]
+    assert silent["tokens"]["visual"] == heard["tokens"]["visual"]
+    assert "4.0 s at 16 kHz, in the prompt" in run_here("ask", tone, *asked, "--stats").err
+    refused = run_here("ask", CLIP, *asked, "--audio")
+    assert refused.code == 2
+    assert "move.mp4 has no audio in that part of it; leave out --audio" in refused.err
+    assert "audio" not in run_here("ask", CLIP, *asked, "--json").object
+    [line] = run_here("batch", tone, *asked, "--quiet").objects
+    assert line["audio"] == heard["audio"]
+    assert line["answer"] == heard["answer"]
+    assert read(CLIP, Sampling(frames=1, audio_rate=RATE)).audio is None
