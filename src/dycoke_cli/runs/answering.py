@@ -70,8 +70,8 @@ class Answerer:
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
-        check_decoder(loaded.model.get_decoder(), plan.method)
         self._loaded = loaded
+        check_decoder(loaded.model.get_decoder(), self._suited(plan.method))
         self._cache = VisualCache() if plan.cache else None
         self._plan = plan
         self._groups: dict[_Group, list[_Waiting]] = {}
@@ -80,6 +80,11 @@ class Answerer:
         most = plan.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
         # Draws of a batch depend on what else is in it.
         self._most = 1 if plan.generation.temperature > 0 else most
+
+    def _suited(self, method: Method) -> Method:
+        """A method with the model's defaults, which a plan can't know of one that isn't listed."""
+        loaded = self._loaded
+        return method.suited(loaded.method_defaults, loaded.layers, loaded.name)
 
     @property
     def waiting(self) -> bool:
@@ -116,7 +121,7 @@ class Answerer:
             for asked in read.job.questions:
                 waiting = _Waiting(read.job, asked, session)
                 guard = asked.guard or self._plan.guard
-                group = shape, asked.method or self._plan.method, guard
+                group = shape, self._suited(asked.method or self._plan.method), guard
                 if self._plan.batch_size is None and group not in self._fits:
                     self._fits[group] = min(self._fitting(waiting, one) for one in _methods(group))
                 self._groups.setdefault(group, []).append(waiting)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.audio_rate import listening
+from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
 
@@ -75,9 +76,10 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
             vision tower doesn't give what the method needs; or audio is asked for, and it takes
             none.
     """
-    check_tower(found.config, request.method)
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
-    options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
+    if found.family is not UNLISTED:  # of which nothing is known before it is loaded
+        check_tower(found.config, request.method)
+        options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
     options["sampling"] = listening(request.sampling, request.model, request.loading)
     return Plan(**options, identity=identity(found), **more)
 
