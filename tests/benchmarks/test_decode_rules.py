@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -15,13 +17,14 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.decode_rules.__main__ import (
     MOST_TOKENS,
+    SENTENCES,
     asked_by_all,
     prompt_of,
     rules,
 )
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
-from benchmarks.decode_rules.table import table
+from benchmarks.decode_rules.table import DATA, PAGE, table
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 
@@ -127,6 +130,21 @@ def test_how_many_are_read(model: Any, kind: Any, most: int, heads: int) -> None
     assert len({tuple(row.tolist()) for row in kept[:, 0]}) <= heads
 
 
+@torch.inference_mode()
+def test_pages_by_brute_force(model: Any) -> None:
+    """The bound of a page is a sum over the head: of each dimension the larger product."""
+    decode, query = decoding(model, Rule("pages", 0, 0.7)), torch.randn(4, 1, 8)
+    keys = decode._prompt[1][0][0, :, FIRST : FIRST + COUNT]
+    for head, kept in enumerate(decode._pages(query, 1, 12)[:, 0]):
+        bounds = []
+        for page in keys[head].split(16):
+            ends = torch.stack([page.amin(0), page.amax(0)])
+            each = [(ends * query[2 * head + one, 0]).amax(0).sum() for one in (0, 1)]
+            bounds.append(float(sum(each)))
+        best = bounds.index(max(bounds))
+        assert kept.nonzero().flatten().tolist() == [*range(COUNT)][16 * best : 16 * best + 16]
+
+
 def test_contexts_have_one_answer() -> None:
     for number in range(20):
         made = context(number, 146)
@@ -165,6 +183,14 @@ def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
     assert rows[0]["divergence"] == 0
     for row in rows:
         assert (row["text"] == answer) == (row["same"] == row["steps"]), row
+    # Where the fact is named at once, an answer is known as far as given tokens tell.
+    named = replace(asked, answer=" ".join(answer.split()[:2]))
+    with torch.inference_mode():
+        begun = [*asked_by_all(model, Characters(), named, 0)]
+    assert any(known["text"] != row["text"] for known, row in zip(begun, rows, strict=True))
+    for known, row in zip(begun, rows, strict=True):
+        assert row["text"].split()[: len(known["text"].split())] == known["text"].split()
+        assert known["right"] == row["text"].startswith(named.answer)
 
 
 def test_the_table(tmp_path: Path) -> None:
@@ -186,3 +212,56 @@ def test_the_table(tmp_path: Path) -> None:
     row = "50.0 ± 25.0 |  | 0.500 ± 0.000 | 0.0 ± 0.0 | −100.0 ± 0.0 |"
     assert f"| 0.7 | DyCoke's | 3 | 37 % | {row}" in made
     assert "2 contexts of 280 prunable tokens on average, 4.0 decoding steps each" in made
+
+
+@pytest.mark.parametrize("run", SENTENCES)
+def test_the_page_is_made_of_the_answers(run: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    _, _, rest = page.partition(f"<!-- decode-rules-{run}: ")
+    shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /decode-rules-{run} -->")[0]
+    assert shown == table(DATA / f"decode-rules-{run}.jsonl.xz")
+
+
+def test_a_row_counted_by_hand() -> None:
+    """Mean, paired difference and standard errors, with nothing of the project."""
+    with lzma.open(DATA / "decode-rules-280.jsonl.xz", "rt") as file:
+        next(file)
+        contexts = [json.loads(line) for line in file]
+    numbers = [one["context"] for one in contexts]
+    assert len({*numbers}) == len(numbers)
+
+    def of(kind: str, layer: int, ratio: float) -> list[dict[str, Any]]:
+        rows = (row for one in contexts for row in one["rows"])
+        key = (kind, layer, ratio)
+        return [row for row in rows if (row["kind"], row["layer"], row["prune_ratio"]) == key]
+
+    def shown(values: Sequence[float]) -> str:
+        return f"{100 * fmean(values):.1f} ± {100 * stdev(values) / len(values) ** 0.5:.1f}"
+
+    own, paper, full = of("index", 0, 0.7), of("dycoke", 3, 0.7), of("full", 0, 0.0)
+    same = [[row["same"] / row["steps"] for row in rows] for rows in (own, paper)]
+    answers = [context(number, SENTENCES["280"]).answer for number in numbers]
+    found = [
+        [answer in row["text"].lower() for answer, row in zip(answers, rows, strict=True)]
+        for rows in (own, full)
+    ]
+    lost = [row["divergence"] / row["steps"] for row in own]
+    differs = shown([a - b for a, b in zip(*found, strict=True)]).replace("-", "−")
+    expected = (
+        f"| 0.7 | own index of each layer | 0 | 30 % | {shown(same[0])} "
+        f"| +{shown([a - b for a, b in zip(*same, strict=True)])} "
+        f"| {fmean(lost):.3f} ± {stdev(lost) / len(lost) ** 0.5:.3f} | {shown(found[0])} | "
+    )
+    (line,) = [one for one in PAGE.read_text().splitlines() if one.startswith(expected)]
+    assert line.removeprefix(expected).lstrip("+").startswith(differs)
+    assert f"| – | full cache | – | 100 % | 100 | | 0 | {shown(found[1])} | |" in PAGE.read_text()
+
+
+def test_figures_in_sentences_are_those_of_a_table() -> None:
+    tables = re.compile(r"<!-- (decode-rules-\d+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+    figure = re.compile(r"\d+\.\d ± \d+\.\d")
+    page = PAGE.read_text(encoding="utf-8")
+    known = {one for _, text in tables.findall(page) for one in figure.findall(text)}
+    told = {*figure.findall(tables.sub("", page))}
+    assert told
+    assert told <= known
