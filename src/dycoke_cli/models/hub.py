@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutputError
-from dycoke_cli.models.resolve import ModelRef, explained, unreachable
+from dycoke_cli.models.resolve import ModelRef, explained, hub_folder, unreachable
 from dycoke_cli.models.small_files import TOKENIZER, check_small_files
 from dycoke_cli.models.tokenizer_trial import check_tokenizer
 from dycoke_cli.models.weight_files import READ_SUFFIXES, missing_parts
@@ -194,11 +194,11 @@ def _plan(source: ModelRef, revision: str | None) -> Plan:
 def _remove_parts(repo: str) -> None:
     """Remove the parts of files that killed downloads left, but for those that go on elsewhere."""
     from filelock import FileLock, Timeout
-    from huggingface_hub import constants
 
-    cache, folder = Path(constants.HF_HUB_CACHE), f"models--{repo.replace('/', '--')}"
-    for part in (cache / folder / "blobs").glob("*.*.incomplete"):
-        lock = cache / ".locks" / folder / f"{part.name.rsplit('.', 2)[0]}.lock"
+    folder = hub_folder(repo)
+    locks = folder.parent / ".locks" / folder.name
+    for part in (folder / "blobs").glob("*.*.incomplete"):
+        lock = locks / f"{part.name.rsplit('.', 2)[0]}.lock"
         with suppress(OSError, Timeout), FileLock(lock, timeout=0):
             part.unlink(missing_ok=True)
 

@@ -171,6 +171,13 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
         return text_part(config), path.parent.name
 
 
+def hub_folder(repo: str) -> Path:
+    """Where the hub client keeps a model, whole or not; it need not exist."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
 def commit_here(source: ModelRef, revision: str | None) -> str | None:
     """The commit of a hub model that is here whole, so that nothing needs to be asked of the hub.
 
@@ -346,7 +353,6 @@ def unreachable(error: BaseException) -> bool:
 
 
 def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
-    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -374,7 +380,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
         if status == 429 or status >= 500:
             return f"the hub doesn't serve {name} now (HTTP status {status}); try again later"
     if not source.local and unreachable(error):
-        begun = isinstance(try_to_load_from_cache(name, CONFIG), str)
+        begun = hub_folder(name).exists()
         return (
             f"{name} isn't{' all' if begun else ''} on this machine and the hub can't be reached; "
             "connect once, or give a local folder with --model"
