@@ -33,9 +33,9 @@
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
 #               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
 # make extras   the wheel with the newest release of every extra, lmms-eval and llm: the tests that use
-#               them, with no stand-ins (6 min on two cores)
+#               them, with no stand-ins (minutes)
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
-#               here with the newest and the oldest release of everything (15 min); nothing is uploaded
+#               here with the newest and the oldest release of everything (minutes); nothing is uploaded
 # make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB, 5
 #               min), through LLM and `vllm serve`: 8 min on two busy cores; not part of CI. Skipped,
 #               saying so, where that build can't be had

@@ -163,7 +163,10 @@ class Environment:
         run(self._program("python"), "-c", where, cwd=ROOT)
         with timed("test"):
             pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
-            run(self._program("python"), *pytest, *tests, cwd=ROOT)
+            # Tests that run a program look for it as a shell would.
+            path = os.pathsep.join((str(self._program("python").parent), os.environ["PATH"]))
+            environment = {**os.environ, "PATH": path}
+            run(self._program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
 
     def _make(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
