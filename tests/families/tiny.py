@@ -82,6 +82,11 @@ def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
     """
     torch.manual_seed(0)
     model, processor = (MAKERS | UNLISTED_MAKERS)[family]()
+    return sharpened(model, dtype), processor
+
+
+def sharpened(model: Any, dtype: torch.dtype) -> Any:
+    """A model with random weights whose choices matter; see `make`."""
     model = model.eval().float()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
@@ -92,4 +97,4 @@ def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
             for name, factor in (("q_proj", 20), ("k_proj", 20), ("v_proj", 6)):
                 if getattr(layer.self_attn, name, None) is not None:
                     getattr(layer.self_attn, name).weight *= factor
-    return (in_float64(model) if dtype == torch.float64 else model.to(dtype)), processor
+    return in_float64(model) if dtype == torch.float64 else model.to(dtype)

@@ -22,6 +22,7 @@ from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families.family import PER_TOKEN, UNLISTED, Family, Layout
 from dycoke_cli.models.families.pixels import Inputs
+from dycoke_cli.models.stock_processor import takes_pictures_alone
 from dycoke_cli.models.stock_prompt import first_line, placeholder_of, show
 from dycoke_cli.models.video_prompt import ShownFrames
 
@@ -97,7 +98,10 @@ def find_layout(model: Any, processor: Any, name: str) -> Family:
 def _accepted(model: Any, processor: Any, name: str) -> Family:
     """How many frames the stock class takes, and with which options of its processor."""
     failure: Exception | None = None
-    ways = (UNLISTED, replace(UNLISTED, typed=True), replace(UNLISTED, as_pictures=True))
+    pictures = replace(UNLISTED, as_pictures=True)
+    ways = [UNLISTED, replace(UNLISTED, typed=True), pictures]
+    if takes_pictures_alone(processor):
+        ways = [pictures, replace(pictures, typed=True)]
     for family in ways:
         try:
             read = _read(model, processor, family, _noise(FRAMES))

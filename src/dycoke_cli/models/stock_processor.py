@@ -30,7 +30,7 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         revision: its commit, where it is on the hub.
 
     Raises:
-        ModelError: it can't be read, or isn't one that shows videos.
+        ModelError: it can't be read, or isn't one that shows videos or several pictures.
     """
     with explained(source, "its tokenizer and processor"):
         folder = Path(source.location) if source.local else small_files(source, revision)
@@ -39,14 +39,20 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        parts = _PARTS if takes_videos(processor) else _PARTS[:2]
+        alone = takes_pictures_alone(processor)
+        if alone and getattr(processor, "chat_template", None) is None:
+            raise ModelError(
+                f"{source.name} can't be shown a video: its processor ({type(processor).__name__}) "
+                "has no video processor, and no chat template for several pictures"
+            )
+        parts = ("tokenizer",) if alone else _PARTS if takes_videos(processor) else _PARTS[:2]
         missing = next((part for part in parts if getattr(processor, part, None) is None), None)
         if missing is not None:
             raise ModelError(
                 f"{source.name} can't be loaded: its processor ({type(processor).__name__}) has no "
                 f"{missing}; download it again"
             )
-        if takes_videos(processor):
+        if alone or takes_videos(processor):
             check_template(processor)
     return processor
 
@@ -56,4 +62,10 @@ def takes_videos(processor: Any) -> bool:
 
     Nor have those a chat template: the question itself is the prompt.
     """
-    return "videos" in inspect.signature(type(processor).__call__).parameters
+    named = "videos" in inspect.signature(type(processor).__call__).parameters
+    return named and not takes_pictures_alone(processor)
+
+
+def takes_pictures_alone(processor: Any) -> bool:
+    """Whether a processor knows no videos at all: frames are shown as pictures, one by one."""
+    return not hasattr(processor, "video_processor")

@@ -20,7 +20,7 @@ from dycoke_cli.models.families.pixels import Inputs
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
-from dycoke_cli.models.stock_processor import load_processor, takes_videos
+from dycoke_cli.models.stock_processor import load_processor, takes_pictures_alone, takes_videos
 from dycoke_cli.models.video_prompt import (
     Frames,
     Turns,
@@ -236,7 +236,7 @@ def first_line(error: BaseException) -> str:
 
 def _text(processor: Any, conversation: Sequence[dict[str, Any]]) -> str:
     """The conversation by the chat template; its texts alone for a model that has none."""
-    if takes_videos(processor):
+    if takes_videos(processor) or takes_pictures_alone(processor):
         return render(processor, conversation)
     parts = (part for turn in conversation for part in turn["content"])
     return "\n".join(part["text"] for part in parts if part["type"] == "text")

@@ -1,0 +1,138 @@
+"""Models that are shown pictures alone: frames are several, where the template allows it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as tf
+
+from dycoke_cli import Uncompressed, VideoSession
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.families import Family, remember
+from dycoke_cli.models.layout_search import find_layout
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.stock_processor import load_processor
+
+from .parts import SIDE, TEXT, VISION, number, template, tokenizer
+from .stock import QUESTION, Masked, clip
+from .test_matrix import METHODS, NEW_TOKENS, method_of
+from .test_unlisted import in_dtype_of, newest, words
+from .tiny import sharpened
+
+pytestmark = [newest, pytest.mark.extended]
+
+FRAMES = 5
+
+
+def llava() -> tuple[Any, Any]:
+    config = tf.LlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**VISION, image_size=SIDE, projection_dim=16),
+        text_config=tf.LlamaConfig(**TEXT),
+        image_token_id=number("<image>"),
+    )
+    side = {"height": SIDE, "width": SIDE}
+    processor = tf.LlavaProcessor(
+        tf.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=side),
+        tokenizer(image_token="<image>"),
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("", "<image>\n"),
+    )
+    return tf.LlavaForConditionalGeneration(config), processor
+
+
+def idefics3() -> tuple[Any, Any]:
+    config = tf.Idefics3Config(
+        text_config=tf.LlamaConfig(**TEXT),
+        vision_config=VISION | {"image_size": SIDE},
+        image_token_id=number("<image>"),
+        scale_factor=2,
+    )
+    processor = tf.Idefics3Processor(
+        tf.Idefics3ImageProcessor(
+            size={"longest_edge": SIDE},
+            max_image_size={"longest_edge": SIDE},
+            do_image_splitting=False,
+        ),
+        tokenizer(image_token="<image>"),
+        image_seq_len=4,
+        chat_template=template("", "<image>"),
+    )
+    return tf.Idefics3ForConditionalGeneration(config), processor
+
+
+MAKERS = {"llava": llava, "idefics3": idefics3}
+
+
+@cache
+def found(name: str) -> tuple[Any, Any, Family]:
+    torch.manual_seed(0)
+    model, processor = MAKERS[name]()
+    model = sharpened(model, torch.float64)
+    layout = find_layout(model, processor, name)
+    remember(model.config, layout)
+    return model, processor, layout
+
+
+def session(name: str) -> VideoSession:
+    model, processor, layout = found(name)
+    loaded = LoadedModel(name, None, None, model, processor, layout, 0.0)
+    return VideoSession(loaded, clip(FRAMES))
+
+
+def stock_inputs(name: str) -> dict[str, Any]:
+    """What a user of stock transformers gives to `generate()`: five pictures."""
+    model, processor, _ = found(name)
+    content = [*[{"type": "image"}] * FRAMES, {"type": "text", "text": QUESTION}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(FRAMES).frames]
+    return in_dtype_of(model, processor(text=[text], images=[frames], return_tensors="pt"))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_a_method_it_answers_as_stock_generate_does(name: str) -> None:
+    model, processor, layout = found(name)
+    assert layout.as_pictures
+    inputs = stock_inputs(name)
+    tokens = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
+    answer = session(name).ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
+    assert answer.answer == words(processor, tokens[0, inputs["input_ids"].shape[1] :])
+    assert answer.tokens.visual == int((inputs["input_ids"] == layout.token_id).sum()) > 0
+    assert answer.frames.count == FRAMES
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_gives_what_the_masked_reference_gives(name: str, method: str) -> None:
+    model, processor, layout = found(name)
+    assert layout.only_none == ""
+    inputs = stock_inputs(name)
+    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
+    merge_ratio, prune_ratio = METHODS[method]
+    tokens, _, _ = Masked(model, inputs, FRAMES, visual).generate(
+        NEW_TOKENS,
+        merge_ratio=merge_ratio,
+        prune_ratio=prune_ratio or 0.0,
+        prune_layer=2,
+        renumbered=False,
+    )
+    answer = session(name).ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
+    assert answer.answer == words(processor, torch.tensor(tokens))
+
+
+def test_one_without_a_template_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    _, processor, _ = found("llava")
+    processor.save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    source = ModelRef("it", str(tmp_path), None, local=True)
+    says = r"has no video processor, and no chat template for several pictures$"
+    with pytest.raises(ModelError, match=says):
+        load_processor(source, None)
