@@ -90,4 +90,9 @@ def test_a_model_that_listens(tone: Path, tmp_path: Path) -> None:
     [line] = run_here("batch", tone, *asked, "--quiet").objects
     assert line["audio"] == heard["audio"]
     assert line["answer"] == heard["answer"]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"video": str(tone), "question": "What?", "answer": "x"}))
+    asked = ("--model", tmp_path, "--frames", "4", "--methods", "none,dycoke", "--json")
+    rows = run_here("eval", questions, *asked, "--out", tmp_path / "out").object["rows"]
+    assert [row["questions"] for row in rows] == [1, 1]
     assert read(CLIP, Sampling(frames=1, audio_rate=RATE)).audio is None

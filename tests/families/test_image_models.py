@@ -12,6 +12,7 @@ import transformers as tf
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models import layout_cache
 from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.layout_search import find_layout
 from dycoke_cli.models.load import LoadedModel
@@ -136,3 +137,12 @@ def test_one_without_a_template_is_refused_in_one_sentence(tmp_path: Path) -> No
     says = r"has no video processor, and no chat template for several pictures$"
     with pytest.raises(ModelError, match=says):
         load_processor(source, None)
+
+
+def test_what_is_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    model, processor, layout = found("llava")
+    monkeypatch.setattr(layout_cache, "find_layout", lambda *_: layout)
+    assert layout_cache.found_layout(model, processor, "it") == layout
+    monkeypatch.delattr(layout_cache, "find_layout")
+    assert layout_cache.found_layout(model, processor, "it") == layout

@@ -18,6 +18,7 @@ from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Spec:
         if isinstance(model, ServedModel):
             with _naming(self.text):
                 model.check(method)
+            return method
+        if model.family is UNLISTED:  # of which nothing is known before it is loaded
             return method
         with _naming(self.text):
             check_tower(model.config, method)

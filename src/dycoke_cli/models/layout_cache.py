@@ -14,6 +14,7 @@ from transformers import __version__
 from dycoke_cli.cache import cache_folder, write_whole
 from dycoke_cli.models.families import UNLISTED, Family
 from dycoke_cli.models.layout_search import Always, find_layout
+from dycoke_cli.models.stock_processor import takes_pictures_alone
 
 _KEPT: dict[str, type] = {
     "token_id": int, "one_run": bool, "tail": int, "least_frames": int, "exact_frames": int,
@@ -46,11 +47,13 @@ def found_layout(model: Any, processor: Any, name: str) -> Family:
 
 def _file(model: Any, processor: Any) -> Path:
     """Where it is kept: by all that it depends on, the weights excepted."""
+    alone = takes_pictures_alone(processor)
+    shows = processor.image_processor if alone else processor.video_processor
     parts = (
         __version__,
         model.config.to_json_string(),
         *(type(part).__name__ for part in (model, processor)),
-        processor.video_processor.to_json_string(),
+        shows.to_json_string(),
         str(processor.chat_template),
     )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
