@@ -259,7 +259,8 @@ def pull(
         dycoke models pull llava-onevision-0.5b
         dycoke models pull my-org/my-model --revision v2
 
-    Only files that loading reads are downloaded; an interrupted pull resumes.
+    Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
+    was at.
     """
     source = find(name)
     if source.local:
