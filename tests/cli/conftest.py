@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,16 @@ import pytest
 from dycoke_cli import cache
 from dycoke_cli.models import settings
 from dycoke_cli.server import door
+from tests import warm
 
 from . import fake_engine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def decoders() -> Iterator[None]:
+    """Those of the commands in this process; others are started as a user's are."""
+    with warm.decoders():
+        yield
 
 
 @pytest.fixture(autouse=True)
