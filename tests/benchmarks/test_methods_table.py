@@ -81,8 +81,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, tables in (("shipped", [*methods.TABLES]), ("control", several)):
         for table in tables:
             for run in methods.TABLES[table]():
-                fill(run, arguments(out, name))
-                export(run, arguments(out, name)).write(out / "data")
+                # A journal each: all of one is read whenever it is opened.
+                given = arguments(out / table, name)
+                fill(run, given)
+                export(run, given).write(out / "data")
     return out
 
 
@@ -90,6 +92,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(measured: Path) -> Mapping[str, Mapping[str, Any]]:
     """The figures of all tables, by model and table."""
     return method_pages.read_documents(measured / "data")
+
+
+@pytest.fixture(scope="module")
+def pages(models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+    return method_pages.pages_of(models)
 
 
 def table_of(text: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -176,8 +183,7 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
-    pages = method_pages.pages_of(models)
+def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
@@ -233,8 +239,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any]) -> None:
     assert "| shipped | baseline |" in pages["methods-frames"]
 
 
-def test_the_tables_of_the_whole_split(models: Mapping[str, Any]) -> None:
-    pages = method_pages.pages_of(models)
+def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     document = models["shipped"]["whole"]
     rows, ahead = pages["methods-whole"].split("\n\n")[:2]
     assert "| `dycoke:prune_layer=3` | 44 % |" in rows
@@ -258,8 +263,8 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any]) -> None:
     assert f"| `evs` | 10 % | {' | '.join(map(told, both))} |" in lines
 
 
-def test_the_table_by_kinds(models: Mapping[str, Any]) -> None:
-    lines = method_pages.pages_of(models)["methods-kinds"].splitlines()
+def test_the_table_by_kinds(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+    lines = pages["methods-kinds"].splitlines()
     rows = models["shipped"]["kinds"]["rows"]
     cells = [line.strip("|").split("|") for line in lines if line.startswith("|")][2:]
     assert len(cells) == len(rows)
