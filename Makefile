@@ -17,6 +17,8 @@
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make tokens-64  train the control on with 64 tokens a frame, where the bundled model has 16
 #               (WIDE_STEPS=800; hours more; an interrupted run resumes)
+# make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
+#               something (QWEN_STEPS=12000; hours; an interrupted run resumes)
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
@@ -45,6 +47,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
 WIDE_STEPS := 800
+QWEN_STEPS := 12000
 VIDEOS := 60
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
@@ -57,7 +60,7 @@ CELLS := tests/families
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -115,6 +118,10 @@ control placebo: $(INSTALLED) runs/second/model.safetensors
 tokens-64: control
 	$(BIN)/python -m training train --begin runs/control --run runs/$@ --side 128 --no-dropout \
 		--steps $(WIDE_STEPS)
+	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
+
+qwen: $(INSTALLED)
+	$(BIN)/python -m training train --architecture qwen2.5-vl --run runs/$@ --steps $(QWEN_STEPS)
 	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
 
 # The bundled model's second version; the shipped one is the sixth.

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from dycoke_cli.errors import DycokeError, UsageError
+from training.architectures import ARCHITECTURES
 from training.curriculum import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def train(
             help="Of frames, in pixels, a multiple of 16: 64 make 16 tokens, 128 make 64.",
         ),
     ] = Recipe.side,
+    architecture: Annotated[
+        str, typer.Option(help=f"Of the model: {' or '.join(ARCHITECTURES)}.")
+    ] = Recipe.architecture,
 ) -> None:
     """Train; an interrupted run resumes."""
     from training.trainer import LOG, Trainer, log_line
@@ -65,7 +69,11 @@ def train(
     with errors_in_a_sentence():
         if side % PIXELS:
             raise UsageError(f"--side {side}: give a multiple of {PIXELS}, as 64 or 128.")
+        if architecture not in ARCHITECTURES:
+            names = " or ".join(ARCHITECTURES)
+            raise UsageError(f"--architecture {architecture}: give {names}.")
         recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout, side=side)
+        recipe = replace(recipe, architecture=architecture)
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from training.architecture import TEXT_WIDTH
+from training.architectures.base import TEXT_WIDTH
 from training.batches import Batch
 from training.curriculum import Recipe
 from training.objective import LayerOutputs, visual_tokens

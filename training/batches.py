@@ -10,15 +10,16 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlavaOnevisionVideoProcessor
 
 from dycoke_cli.shapes.render import render
-from training.architecture import SIDE, grid_of
+from training.architectures import BUNDLED, SIDE, Architecture
+from training.architectures.base import grid_of
 from training.packing import in_turns, pack
 from training.text_targets import CHOSEN, NAMED
 from training.tokenizer import Codec
@@ -47,7 +48,8 @@ class Shape:
         first: kinds of questions that come before all others, so that they surely fit.
         out_of_domain: share of clips that show something else than the model's world.
         token_dropout: largest share of a frame's tokens that no other token attends to.
-        side: of the frames that the model takes, in pixels; it makes their tokens (N a frame).
+        architecture: of the model: how many frames are a step of the video (S steps).
+        side: of the frames that the model takes, in pixels; it makes their tokens (N a step).
         scales: shares of that side that frames are drawn at; the processor makes `side` of them.
     """
 
@@ -60,26 +62,31 @@ class Shape:
     first: tuple[str, ...] = ()
     out_of_domain: float = 0.05
     token_dropout: float = 0.0
+    architecture: Architecture = BUNDLED
     side: int = SIDE
     scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
 
     @property
     def frame_tokens(self) -> int:
-        """Tokens of a frame (N)."""
+        """Tokens of a frame, or of what the architecture makes one step of (N)."""
         return grid_of(self.side) ** 2
 
-    def with_side(self, side: int) -> Shape:
-        """The same for frames of another side, with so many clips that there are as many tokens.
+    @property
+    def prefix(self) -> int:
+        """Tokens up to the end of the video (P): the opening, the frames, what ends it."""
+        steps = self.architecture.steps(self.frames)
+        return len(self.architecture.opening) + steps * self.frame_tokens + 1
+
+    def for_model(self, architecture: Architecture, side: int) -> Shape:
+        """The same for another model, with so many clips that there are as many tokens.
 
         The vision tower alone has as many pictures.
         """
-        larger = replace(self, side=side)
-        videos = self.videos * (1.0 if self.vision_only else self._row / larger._row)
-        return replace(larger, videos=max(1, round(videos)))
-
-    @property
-    def _row(self) -> int:
-        return prefix_length(self.frames, self.frame_tokens) + self.text
+        other = replace(self, architecture=architecture, side=side)
+        if self.vision_only:
+            return other
+        videos = self.videos * (self.prefix + self.text) / (other.prefix + other.text)
+        return replace(other, videos=max(1, round(videos)))
 
     def without_dropout(self) -> Shape:
         """The same with all tokens attended to, and all frames of the grid shown.
@@ -94,13 +101,14 @@ class Shape:
 
 @dataclass
 class Batch:
-    """Tensors of a batch; P is the length of the prefix (2 + F * N + 1), T that of the text.
+    """Tensors of a batch; P is the length of the prefix (`Shape.prefix`), T that of the text.
 
     `text_targets` makes what is learned at tokens of the text, `visual_targets` what is at frames.
 
     Attributes:
+        architecture: of the model.
         vision_only: only the vision tower is trained.
-        pixels: [B, F, 3, side, side] float32.
+        pixels: [B, ...] float32, as the architecture's stock video processor gives them.
         text: [B, T] int64, the tokens behind the video.
         labels: [B, T] int64, the next token where it is learned, else -100.
         answered: [B, T] bool, whether the label belongs to an answer.
@@ -112,14 +120,15 @@ class Batch:
         chosen: [B, T, 2] int64, the letter of an option that ends here, else 0.
         dropped: [B, P + T] bool, tokens that no other token attends to (visual-token dropout).
         segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
-        positions: [B, P + T] int64.
-        seen: [B, F, N, 9] int64, what is at each visual token.
-        changed: [B, F, N, 5] int64, what is new since the frame before.
-        known: [B, F, N, 14] int64, what has happened until then.
-        earlier: [B, F, N, 5] int64, what had happened before that.
+        positions: [B, P + T] int64, or [3, B, P + T] where they are in space.
+        seen: [B, S, N, 9] int64, what is at each visual token.
+        changed: [B, S, N, 5] int64, what is new since the frame before.
+        known: [B, S, N, 14] int64, what has happened until then.
+        earlier: [B, S, N, 5] int64, what had happened before that.
         questions: the questions of each row, in order.
     """
 
+    architecture: Architecture
     vision_only: bool
     pixels: Tensor
     text: Tensor
@@ -148,47 +157,52 @@ class Batch:
 
 
 def make_batch(
-    seed: list[int], shape: Shape, split: str, codec: Codec, processor: LlavaOnevisionVideoProcessor
+    seed: list[int], shape: Shape, split: str, codec: Codec, video_processor: Any
 ) -> Batch:
     """The batch of a seed; the same seed gives the same batch."""
     rng = np.random.default_rng(seed)
-    rows, clips, known = [], [], []
+    rows, clips, known, heads = [], [], [], []
     side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)
-    shown = shown_frames(shape, rng)
+    shown, together = shown_steps(shape, rng), shape.architecture.together
+    frames = shown[:, None] * together + np.arange(min(together, shape.frames))
     for row in range(shape.videos):
         events: list[str] = []
         script = draw_script([*seed, row], split, shape.limits)
-        times = frame_times(shape.grid or shape.frames, rng)[shown]
+        all_times = frame_times(shape.grid or shape.frames, rng)
+        times = all_times[frames.flatten()]
+        # What a step of several frames shows is told of its last one.
+        ends = times[frames.shape[1] - 1 :: frames.shape[1]]
         if rng.random() < shape.out_of_domain:
             questions = ask_the_unknown(script, rng)[:3] if shape.text else []
             clip = out_of_domain_clip(len(times), side, rng)
-            facts = out_of_domain_facts(len(times), grid)
+            facts = out_of_domain_facts(len(ends), grid)
         else:
             asked = ask(script, rng) if shape.text else []
             events = [told(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / shape.side
             clip = render(script, times, side, softness=softness)
-            facts = facts_of(script, times, grid)
+            facts = facts_of(script, ends, grid)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec, events))
         clips.append(clip)
         known.append(facts)
-    pixels = to_pixels(np.concatenate(clips), processor)
-    pixels = pixels.view(shape.videos, shape.frames, *pixels.shape[1:])
+        heads.append(head_positions(shape, shown, all_times * script.seconds))
 
     def column(name: str, dtype: torch.dtype = torch.long) -> Tensor:
         told = [[getattr(token, name) for token in row.tokens] for row in rows]
         return torch.tensor(told, dtype=dtype)
 
-    head = head_positions(shape, shown).expand(shape.videos, -1)
+    head = torch.stack(heads, dim=1)
+    positions = torch.cat([head, column("position") + head[..., -1:] + 1], dim=2)
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
     )
     return Batch(
+        architecture=shape.architecture,
         vision_only=shape.vision_only,
-        pixels=pixels,
+        pixels=shape.architecture.pixels(clips, video_processor),
         text=column("text"),
         labels=column("label"),
         answered=column("answered", torch.bool),
@@ -200,7 +214,7 @@ def make_batch(
         chosen=column("chosen").view(shape.videos, shape.text, len(CHOSEN)),
         dropped=visual_token_dropout(shape, rng),
         segments=column("segment"),
-        positions=torch.cat([head, column("position") + head[0, -1] + 1], dim=1),
+        positions=positions[0] if len(positions) == 1 else positions,
         seen=seen,
         changed=changed,
         known=known_by_then,
@@ -209,25 +223,26 @@ def make_batch(
     )
 
 
-def prefix_length(frames: int, frame_tokens: int) -> int:
-    """Tokens up to the end of the video: the opening, the role, the frames, the newline."""
-    return 2 + frames * frame_tokens + 1
-
-
-def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Which frames of the grid are shown: [F] int, ascending."""
+def shown_steps(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Which of the video's steps are shown: [S] int, ascending."""
+    count = shape.architecture.steps(shape.frames)
     if not shape.grid:
-        return np.arange(shape.frames)
-    others = rng.choice(np.arange(1, shape.grid), size=shape.frames - 1, replace=False)
+        return np.arange(count)
+    steps = shape.architecture.steps(shape.grid)
+    others = rng.choice(np.arange(1, steps), size=count - 1, replace=False)
     return np.array([0, *sorted(others)])
 
 
-def head_positions(shape: Shape, shown: np.ndarray) -> Tensor:
-    """Positions of the opening, the role, the shown frames and the newline: [P] int64."""
-    frames = torch.from_numpy(shown)[:, None] * shape.frame_tokens
-    frames = frames + torch.arange(shape.frame_tokens)
-    newline = prefix_length(shape.grid or shape.frames, shape.frame_tokens) - 1
-    return torch.cat([torch.arange(2), 2 + frames.flatten(), torch.tensor([newline])])
+def head_positions(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Tensor:
+    """Positions of the opening, the steps shown and the end of the video: [1 or 3, P] int64.
+
+    `seconds` are when all frames of the video are, also those that aren't shown.
+    """
+    architecture = shape.architecture
+    gap = float(np.diff(seconds).mean()) if len(seconds) > 1 else 1.0
+    steps = architecture.steps(shape.grid or shape.frames)
+    grid = grid_of(shape.side)
+    return architecture.positions(shown, steps, grid, architecture.together * gap)
 
 
 def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
@@ -235,9 +250,10 @@ def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
 
     So what a token holds is held by others too, as it must be where a method drops or evicts some.
     """
-    shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, shape.frames, 1))
-    drawn = rng.random((shape.videos, shape.frames, shape.frame_tokens)) < shares
-    before, behind = prefix_length(0, shape.frame_tokens) - 1, 1 + shape.text
+    steps = shape.architecture.steps(shape.frames)
+    shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, steps, 1))
+    drawn = rng.random((shape.videos, steps, shape.frame_tokens)) < shares
+    before, behind = len(shape.architecture.opening), 1 + shape.text
     found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
     return torch.from_numpy(found)
 
@@ -248,13 +264,6 @@ def frame_times(frames: int, rng: np.random.Generator) -> np.ndarray:
     if frames == 1:
         return np.array([0.5])
     return np.linspace(edge[0], 1 - edge[1], frames)
-
-
-def to_pixels(frames: np.ndarray, processor: LlavaOnevisionVideoProcessor) -> Tensor:
-    """[F, side, side, 3] uint8 -> [F, 3, side, side] float32, by the stock video processor."""
-    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    pixels: Tensor = processor([video], return_tensors="pt")["pixel_values_videos"][0]
-    return pixels
 
 
 def through_encoder(frames: np.ndarray, quality: int) -> np.ndarray:

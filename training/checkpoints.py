@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architecture import PATCH, build_model, build_processor, context_of
-from training.tokenizer import build_tokenizer
+from training.architectures import ARCHITECTURES, BUNDLED, SIDE, Architecture
+from training.architectures.base import PATCH
 
 STATE, BEFORE = "state.pt", "state.before.pt"
 PLACES = "model.vision_tower.embeddings.position_embedding.weight"
@@ -80,16 +80,23 @@ def take_up(
     raise ModelError(f"{' and '.join(damaged)}: {instead}.")
 
 
+def made_for(state: State) -> tuple[Architecture, int]:
+    """The architecture whose weights a state has, and the side in pixels of its frames."""
+    if "architecture" in state:
+        return ARCHITECTURES[state["architecture"]], state["side"]
+    return BUNDLED, side_of(state["model"])
+
+
 def side_of(weights: Weights) -> int:
-    """Side in pixels of the frames that a model with these weights takes."""
+    """The same side, of an architecture whose tower has a table of places."""
     return math.isqrt(len(weights[PLACES])) * PATCH
 
 
 def fit_places(weights: Weights, side: int) -> Weights:
     """The same weights for frames of another side: the table of places is interpolated."""
-    before, after = (s // PATCH for s in (side_of(weights), side))
-    if before == after:
+    if PLACES not in weights or side_of(weights) == side:
         return weights
+    before, after = (s // PATCH for s in (side_of(weights), side))
     table = weights[PLACES].T.reshape(1, -1, before, before)
     table = nn.functional.interpolate(table, (after, after), mode="bicubic")
     return {**weights, PLACES: table.flatten(2)[0].T}
@@ -100,7 +107,7 @@ TEXT_LAYERS = "language_model.layers."
 
 
 def start_from(
-    model: LlavaOnevisionForConditionalGeneration,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path,
 ) -> bool:
@@ -126,17 +133,22 @@ def start_from(
 
 
 def _copy(
-    model: LlavaOnevisionForConditionalGeneration,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path,
 ) -> bool:
     if not checkpoint.is_dir():
         raise OSError("no folder")
-    old = LlavaOnevisionForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    if AutoConfig.from_pretrained(checkpoint).model_type != model.config.model_type:
+        raise ValueError("another architecture")
+    old = type(model).from_pretrained(checkpoint, dtype=torch.float32)
     ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
     state = model.state_dict()
-    for name, weight in fit_places(old.state_dict(), side_of(state)).items():
+    weights = old.state_dict()
+    if PLACES in state:
+        weights = fit_places(weights, side_of(state))
+    for name, weight in weights.items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
                 if word in ids:
@@ -181,26 +193,29 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
     """
     if not is_kept(run):
         raise OutputError(f"{run} holds no training run: train one first.")
-    found: list[LlavaOnevisionForConditionalGeneration] = []
+    written = 0
 
     def use(state: State) -> None:
-        model = build_model(build_tokenizer(), side_of(state["model"]))
+        nonlocal written
+        architecture, side = made_for(state)
+        model = architecture.model(architecture.tokenizer(side), side)
         model.load_state_dict(state["model"])
-        found.append(model)
+        written = write_checkpoint(model, out, architecture, side)
 
     take_up(run, use, tell)
-    return write_checkpoint(found[-1], out)
+    return written
 
 
-def write_checkpoint(model: LlavaOnevisionForConditionalGeneration, out: Path) -> int:
+def write_checkpoint(
+    model: PreTrainedModel, out: Path, architecture: Architecture = BUNDLED, side: int = SIDE
+) -> int:
     """Writes a model and its processor as a checkpoint folder; returns its bytes."""
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     small = copy.deepcopy(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
-    side = side_of(model.state_dict())
-    build_processor(build_tokenizer(context_of(side)), side).save_pretrained(partial)
+    architecture.processor(architecture.tokenizer(side), side).save_pretrained(partial)
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())

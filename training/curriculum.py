@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from training.architecture import SIDE
+from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
 from training.world.scripts import Limits
 
@@ -142,6 +142,7 @@ class Recipe:
         clip: largest norm of a gradient.
         dropout: whether there is any visual-token dropout and frame dropout.
         side: of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64.
+        architecture: of the model, by its name in `ARCHITECTURES`.
         begun: what the model's weights come from: nothing, a checkpoint, or another run's state,
             which has the probes and the optimizers' moments too.
         curriculum: the stages in order.
@@ -163,6 +164,7 @@ class Recipe:
     clip: float = 1.0
     dropout: bool = True
     side: int = SIDE
+    architecture: str = BUNDLED.name
     begun: Begun = ""
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
 
@@ -189,7 +191,8 @@ class Recipe:
         stage = self.curriculum[index]
         if not self.dropout:
             stage = stage.each(Shape.without_dropout)
-        return stage.each(lambda shape: shape.with_side(self.side))
+        architecture = ARCHITECTURES[self.architecture]
+        return stage.each(lambda shape: shape.for_model(architecture, self.side))
 
     def rate(self, step: int) -> float:
         """What the model's learning rates are multiplied with at a step, 0-1."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.architecture import build_model
+from training.architectures import BUNDLED
 from training.batches import Batch
 from training.checkpoints import Weights, side_of
-from training.cpu_layers import PatchProduct
-from training.tokenizer import build_tokenizer
 
 # What the auxiliary loss is called among the kinds of questions.
 IMITATING = "imitating"
@@ -29,10 +27,9 @@ class Imitated:
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
         self.weights, self._side = weights, side_of(weights)
-        model = build_model(build_tokenizer(), self._side)
+        model = BUNDLED.model(BUNDLED.tokenizer(self._side), self._side)
         model.load_state_dict(weights)
-        embeddings = model.model.vision_tower.embeddings
-        embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
+        BUNDLED.speed_up(model)
         self._model = nn.Module.to(model, device).eval().requires_grad_(False)
 
     def loss(self, tokens: Tensor, batch: Batch) -> tuple[str, Tensor, float | None]:

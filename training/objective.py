@@ -6,10 +6,10 @@ All runs through the parts of the stock model, so that what is trained is what i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlavaOnevisionForConditionalGeneration
 
 from training.batches import Batch
 from training.packing import IGNORED
@@ -21,12 +21,10 @@ from training.tokenizer import Codec
 CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER = 3, 6, 7, 8, 9
 
 
-def embed(
-    model: LlavaOnevisionForConditionalGeneration, batch: Batch, codec: Codec
-) -> tuple[Tensor, int]:
+def embed(model: Any, batch: Batch, codec: Codec) -> tuple[Tensor, int]:
     """Inputs of the language model [B, P + T, D], and P."""
     table = model.get_input_embeddings()
-    video = model.model.get_video_features(batch.pixels).pooler_output
+    video = batch.architecture.visual(model, batch.pixels, batch.seen.shape[1])
     head = table(torch.tensor(codec.prefix, device=video.device)).expand(len(video), -1, -1)
     prefix = torch.cat([head.to(video.dtype), video], dim=1)
     return torch.cat([prefix, table(batch.text).to(video.dtype)], dim=1), prefix.shape[1]
@@ -68,9 +66,7 @@ class LayerOutputs:
     late: Tensor
 
 
-def run_layers(
-    model: LlavaOnevisionForConditionalGeneration, batch: Batch, inputs: Tensor, prefix: int
-) -> LayerOutputs:
+def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOutputs:
     """Runs the language model on what `embed` gives."""
     seen = attention_mask(batch.segments, prefix, batch.dropped)
     # What is added to the scores, as plain (eager) attention wants it.
@@ -96,7 +92,7 @@ def run_layers(
 
 
 def visual_tokens(inputs: Tensor, prefix: int, codec: Codec) -> Tensor:
-    """The frames' tokens of embedded inputs, newline left out: [B * F * N, D], N a frame."""
+    """The frames' tokens of embedded inputs, the end left out: [B * S * N, D], N a step."""
     return inputs[:, len(codec.prefix) : prefix - 1].flatten(0, 1)
 
 

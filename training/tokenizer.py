@@ -18,6 +18,8 @@ from training.world.wording import OPENERS, lines
 PAD, UNKNOWN, OPEN, CLOSE = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
 IMAGE, VIDEO = "<image>", "<video>"
 SPECIAL = (PAD, UNKNOWN, OPEN, CLOSE, IMAGE, VIDEO)
+# What Qwen has around a video, where LLaVA-OneVision has a newline behind it.
+VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 ROLES = ("user", "assistant", "system")
 # A word or a mark, as the tokenizer splits text.
 WORD = r"\w+|[^\w\s]+"
@@ -39,16 +41,26 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
-    """The tokenizer, made anew, for prompts of at most `context` tokens; the same each time."""
-    listed = [*SPECIAL, *ROLES, *words(), *OPENERS, *LETTERS]
+def build_tokenizer(
+    context: int = CONTEXT, around: tuple[str, ...] = ()
+) -> PreTrainedTokenizerFast:
+    """The tokenizer, made anew; the same each time.
+
+    Args:
+        context: most tokens of a prompt.
+        around: two special tokens, before and behind each picture and video, in place of a newline.
+    """
+    template, special = CHAT_TEMPLATE, (*SPECIAL, *around)
+    for shown in (IMAGE, VIDEO) if around else ():
+        template = template.replace(f"{shown}\n", shown.join(around))
+    listed = [*special, *ROLES, *words(), *OPENERS, *LETTERS]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(listed))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     # Joins words with blanks and takes out those before a full stop, a comma or a question mark.
     core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    core.add_special_tokens([AddedToken(token, special=True) for token in special])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,
@@ -56,7 +68,7 @@ def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
         eos_token=CLOSE,
         model_max_length=context,
         padding_side="left",
-        chat_template=CHAT_TEMPLATE,
+        chat_template=template,
         clean_up_tokenization_spaces=False,
         extra_special_tokens={"open_token": OPEN, "image_token": IMAGE, "video_token": VIDEO},
     )
@@ -71,11 +83,13 @@ def words() -> list[str]:
 class Codec:
     """Ids of questions and answers as they stand behind a video in the chat template."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, opening: tuple[str, ...] = (OPEN, "user")
+    ) -> None:
         self._tokenizer = tokenizer
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self.text = lru_cache(maxsize=65536)(self._text)
-        self.prefix = [self._ids[OPEN], self._ids["user"]]
+        self.prefix = [self._ids[token] for token in opening]
         self.video = self._ids[VIDEO]
         self.pad = self._ids[PAD]
 

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LlavaOnevisionForConditionalGeneration
 
 from dycoke_cli.errors import ModelError
-from training.architecture import build_model, build_processor
+from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
 from training.checkpoints import (
@@ -27,16 +26,16 @@ from training.checkpoints import (
     fit_places,
     is_kept,
     keep,
-    side_of,
+    made_for,
     start_from,
     take_up,
 )
-from training.cpu_layers import ATTENTION, PatchProduct, has_bfloat16
+from training.cpu_layers import ATTENTION, has_bfloat16
 from training.curriculum import Recipe, Stage
 from training.imitation import IMITATING, Imitated
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers, visual_tokens
-from training.tokenizer import Codec, build_tokenizer
+from training.tokenizer import Codec
 from training.world.wording import KINDS
 
 LOG = "log.jsonl"
@@ -90,20 +89,20 @@ class Trainer:
                 another dropout or side than the recipe's.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
-        tokenizer = build_tokenizer()
-        self.codec = Codec(tokenizer)
-        self.video_processor = build_processor(tokenizer, recipe.side).video_processor
+        architecture = ARCHITECTURES[recipe.architecture]
+        tokenizer = architecture.tokenizer(recipe.side)
+        self.codec = Codec(tokenizer, architecture.opening)
+        self.video_processor = architecture.processor(tokenizer, recipe.side).video_processor
         torch.manual_seed(recipe.seed)
-        self.model = build_model(tokenizer, recipe.side)
+        self.model = architecture.model(tokenizer, recipe.side)
         kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
         if begin and not kept and start_from(self.model, tokenizer, begin):
             self.recipe = recipe.going_on("checkpoint")
-        embeddings = self.model.model.vision_tower.embeddings
-        embeddings.patch_embedding = PatchProduct.of(embeddings.patch_embedding)
+        architecture.speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
         self.auxiliary = AuxiliaryLosses(recipe, self.codec).to(self.device)
-        self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
+        self.muon, self.adam = optimizers(self.model, architecture, self.auxiliary, recipe)
         self.imitated: Imitated | None = None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
@@ -212,13 +211,16 @@ class Trainer:
             "progress": vars(self.progress),
             "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
+            "architecture": self.recipe.architecture,
+            "side": self.recipe.side,
             "dropout": self.recipe.dropout,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
-        ours = options(self.recipe.side, self.recipe.dropout)
-        others = options(side_of(state["model"]), state["dropout"]) - ours
+        architecture, side = made_for(state)
+        ours = options(self.recipe.architecture, self.recipe.side, self.recipe.dropout)
+        others = options(architecture.name, side, state["dropout"]) - ours
         if others:
             raise ModelError(
                 f"The run in {self.folder} was started with {' '.join(sorted(others))}: give that "
@@ -255,19 +257,20 @@ class Trainer:
                 group["initial_lr"] = rate
 
 
-def options(side: int, dropout: bool) -> set[str]:
+def options(architecture: str, side: int, dropout: bool) -> set[str]:
     """What a run is started with and keeps to, as it is typed."""
-    return {f"--side {side}", "--dropout" if dropout else "--no-dropout"}
+    kinds = {f"--architecture {architecture}", f"--side {side}"}
+    return kinds | {"--dropout" if dropout else "--no-dropout"}
 
 
 def optimizers(
-    model: LlavaOnevisionForConditionalGeneration, auxiliary: nn.Module, recipe: Recipe
+    model: nn.Module, architecture: Architecture, auxiliary: nn.Module, recipe: Recipe
 ) -> tuple[BatchedMuon, torch.optim.AdamW]:
     """Muon for the matrices of layers and projector, AdamW for the rest, and then the probes."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
-        inner = "layers" in name or "multi_modal_projector" in name
+        inner = any(part in name for part in architecture.inner)
         (matrices if inner and weight.ndim == 2 else rest).append(weight)
     groups = [{"params": rest}, {"params": list(auxiliary.parameters())}]
     muon = BatchedMuon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)

@@ -29,7 +29,7 @@ from dycoke_cli.shapes.script import (
     Event,
     Script,
 )
-from training.architecture import SIDE, grid_of
+from training.architectures.base import SIDE, grid_of
 
 CELLS = len(CELL_CENTRES)
 GRID = grid_of(SIDE)

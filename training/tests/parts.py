@@ -6,27 +6,29 @@ from functools import lru_cache
 
 import torch
 
-from training.architecture import SIDE, build_model, build_processor
+from training.architectures import BUNDLED, SIDE, Architecture
 from training.batches import Batch, Shape, make_batch
-from training.tokenizer import Codec, build_tokenizer
+from training.tokenizer import Codec
 
 Turns = tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=2)
-def parts(side: int = SIDE):
+@lru_cache(maxsize=3)
+def parts(side: int = SIDE, architecture: Architecture = BUNDLED):
     """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
-    tokenizer = build_tokenizer()
+    tokenizer = architecture.tokenizer(side)
     torch.manual_seed(0)
-    return Codec(tokenizer), build_processor(tokenizer, side), build_model(tokenizer, side).eval()
+    codec = Codec(tokenizer, architecture.opening)
+    model = architecture.model(tokenizer, side).eval()
+    return codec, architecture.processor(tokenizer, side), model
 
 
 def batch_of(seed: int, shape: Shape) -> Batch:
-    codec, processor, _ = parts(shape.side)
+    codec, processor, _ = parts(shape.side, shape.architecture)
     return make_batch([seed], shape, "train", codec, processor.video_processor)
 
 
-def prompt(question: str, earlier: Turns = ()) -> str:
+def prompt(question: str, earlier: Turns = (), architecture: Architecture = BUNDLED) -> str:
     """A conversation about one video, through the stock chat template."""
     texts = [*(text for turn in earlier for text in turn), question]
     messages = [
@@ -34,4 +36,4 @@ def prompt(question: str, earlier: Turns = ()) -> str:
         for i, text in enumerate(texts)
     ]
     messages[0]["content"].insert(0, {"type": "video"})
-    return parts()[1].apply_chat_template(messages, add_generation_prompt=True)
+    return parts(SIDE, architecture)[1].apply_chat_template(messages, add_generation_prompt=True)

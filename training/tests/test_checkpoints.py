@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from dycoke_cli import DyCoke, Sampling, VideoSession, load, read
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architecture import build_model
+from training.architectures import BUNDLED
 from training.checkpoints import (
     BEFORE,
     PLACES,
@@ -94,7 +94,7 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     """Whatever the bundled edition is: its tower as a whole, and its words by what they say."""
     stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = BUNDLED.model(tokenizer)
     assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
     name = "vision_tower.encoder.layers.2.mlp.fc1.weight"
     tower = model.model.vision_tower.encoder.layers[2].mlp.fc1.weight
@@ -112,10 +112,10 @@ def test_of_a_checkpoint_with_fewer_layers_some_stay_fresh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = build_tokenizer()
-    monkeypatch.setattr("training.architecture.TEXT_LAYERS", 6)
-    write_checkpoint(build_model(tokenizer), tmp_path / "smaller")
+    monkeypatch.setattr("training.architectures.base.TEXT_LAYERS", 6)
+    write_checkpoint(BUNDLED.model(tokenizer), tmp_path / "smaller")
     monkeypatch.undo()
-    assert not start_from(build_model(tokenizer), tokenizer, tmp_path / "smaller")
+    assert not start_from(BUNDLED.model(tokenizer), tokenizer, tmp_path / "smaller")
 
 
 def test_places_are_interpolated() -> None:
@@ -135,7 +135,7 @@ def test_places_are_interpolated() -> None:
 
 def test_a_checkpoint_is_begun_with_at_another_side() -> None:
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer, 128)
+    model = BUNDLED.model(tokenizer, 128)
     assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
     places = load_file(BUNDLED_CHECKPOINT / "model.safetensors")[PLACES.removeprefix("model.")]
     assert places.shape == (64, 128)
@@ -146,7 +146,7 @@ def test_a_checkpoint_is_begun_with_at_another_side() -> None:
 def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    keep({"model": build_model(tokenizer, 128).state_dict()}, tmp_path / "run")
+    keep({"model": BUNDLED.model(tokenizer, 128).state_dict()}, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     loaded = load(str(tmp_path / "out"), device="cpu")
     # Room for 32 frames and a question.
@@ -166,4 +166,4 @@ def test_what_is_no_checkpoint_is_told_in_a_sentence(left: int | None, tmp_path:
         torn = tmp_path / "model.safetensors"
         torn.write_bytes(torn.read_bytes()[:left])
     with pytest.raises(ModelError, match=r"can't be begun with: it is damaged, or no checkpoint"):
-        start_from(build_model(tokenizer), tokenizer, tmp_path)
+        start_from(BUNDLED.model(tokenizer), tokenizer, tmp_path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dycoke_cli.shapes.render import render
-from training.batches import Batch, Shape, prefix_length, to_pixels
+from training.architectures import ARCHITECTURES, BUNDLED, Architecture
+from training.batches import Batch, Shape, head_positions
 from training.objective import attention_mask, embed, exact_matches, run_layers
 from training.packing import IGNORED
 from training.world.scripts import draw_script
@@ -25,34 +26,54 @@ def one(seed: int = 4) -> Batch:
 
 
 @pytest.mark.parametrize(("drawn", "side"), [(64, 64), (96, 64), (128, 64), (128, 128), (192, 128)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=list(ARCHITECTURES))
 @pytest.mark.parametrize("earlier", [(), EARLIER])
-def test_pixels_tokens_and_embeddings_are_those_of_the_processor(
-    drawn: int, side: int, earlier
+def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
+    drawn: int, side: int, architecture: Architecture, earlier
 ) -> None:
-    codec, processor, model = parts(side)
-    clip = render(draw_script(3, "train"), np.linspace(0, 1, 3), drawn)
+    codec, processor, model = parts(side, architecture)
+    frames, gap = 4, 0.6
+    clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), drawn)
     text = "Where does it end up?"
-    stock = processor(text=prompt(text, earlier), videos=[clip], return_tensors="pt")
-    pixels = to_pixels(clip, processor.video_processor)
-    assert torch.equal(stock["pixel_values_videos"][0], pixels)
-    assert pixels.shape == (3, 3, side, side)
-    frame_tokens = {64: 16, 128: 64}[side]
-    ids = [*codec.prefix, *[codec.video] * (3 * frame_tokens + 1), *codec.question(text, earlier)]
-    assert stock["input_ids"][0].tolist() == ids
+    asked = prompt(text, earlier, architecture)
+    stock = processor(text=asked, videos=[clip], video_metadata=[sampled(gap)], return_tensors="pt")
+    pixels = architecture.pixels([clip], processor.video_processor)
+    assert torch.equal(stock["pixel_values_videos"].flatten(), pixels.flatten())
+    shape = Shape(videos=1, frames=frames, architecture=architecture, side=side)
+    behind = codec.question(text, earlier)
+    ids = stock["input_ids"][0].tolist()
+    assert ids[: len(codec.prefix)] == codec.prefix
+    assert ids[shape.prefix :] == behind
+    steps = architecture.steps(frames)
+    # LLaVA-OneVision has a place for the newline, too.
+    newline = architecture is BUNDLED
+    assert ids.count(codec.video) == steps * {64: 16, 128: 64}[side] + newline
     taken = {}
 
     def take(_module, _args, kwargs):
-        taken["embeds"] = kwargs["inputs_embeds"]
+        taken.update(kwargs)
 
     hook = model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
     with torch.no_grad():
         model(**stock)
         hook.remove()
-        behind = torch.tensor([codec.question(text, earlier)])
-        batch = replace(one(), pixels=pixels[None], text=behind)
+        seen = torch.zeros(1, steps, 1, 1)
+        batch = replace(one(), architecture=architecture, pixels=pixels, seen=seen)
+        batch = replace(batch, text=torch.tensor([behind]))
         ours, prefix = embed(model, batch, codec)
-    assert prefix == prefix_length(3, frame_tokens)
-    assert torch.equal(ours, taken["embeds"])
+    assert prefix == shape.prefix
+    assert torch.equal(ours, taken["inputs_embeds"])
+    head = head_positions(shape, np.arange(steps), np.arange(frames) * gap)
+    stand = torch.cat([head, head[:, -1:] + 1 + torch.arange(len(behind))], dim=1)
+    stock_positions = taken["position_ids"]
+    if stock_positions is None:
+        stock_positions = torch.arange(len(ids))[None]
+    assert torch.equal(stand, stock_positions.reshape(len(stand), -1)[-len(stand) :])
+
+
+def sampled(gap: float) -> dict[str, object]:
+    """What the stock processor is told of four frames, each `gap` seconds after the one before."""
+    return {"total_num_frames": round(4 * gap * 10), "fps": 10.0, "frames_indices": [0, 6, 12, 18]}
 
 
 def test_packed_answers_have_the_logits_of_questions_asked_alone() -> None:

@@ -20,7 +20,8 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import checkpoints
-from training.architecture import METHOD_DEFAULTS, build_model
+from training.architectures import BUNDLED
+from training.architectures.base import METHOD_DEFAULTS
 from training.checkpoints import MOST_BYTES, write_checkpoint
 from training.tokenizer import build_tokenizer
 from training.world.samples import DEMO, DEMO_WANTED, describe, sample_script
@@ -47,13 +48,13 @@ def test_stock_classes_load_it():
 
 def test_it_carries_the_parameters_that_suit_it():
     stored = json.loads((BUNDLED_CHECKPOINT / "config.json").read_text())
-    fresh = build_model(build_tokenizer()).config
+    fresh = BUNDLED.model(build_tokenizer()).config
     assert stored["dycoke"] == getattr(fresh, "dycoke")  # noqa: B009
     assert stored["dycoke"] == METHOD_DEFAULTS | {"domain": "moving shapes"}
 
 
 def test_it_is_the_model_that_training_makes():
-    fresh = build_model(build_tokenizer()).state_dict()
+    fresh = BUNDLED.model(build_tokenizer()).state_dict()
     with safe_open(BUNDLED_CHECKPOINT / "model.safetensors", "pt") as weights:
         stored = LlavaOnevisionForConditionalGeneration.from_pretrained(
             BUNDLED_CHECKPOINT
@@ -87,7 +88,7 @@ def test_it_answers_questions_about_videos_that_it_never_saw():
 
 def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
     torch.manual_seed(0)
-    model = build_model(build_tokenizer())
+    model = BUNDLED.model(build_tokenizer())
     for _ in range(2):
         write_checkpoint(model, tmp_path / "new")
     loaded = LlavaOnevisionForConditionalGeneration.from_pretrained(tmp_path / "new").state_dict()
@@ -99,5 +100,5 @@ def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
 def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(checkpoints, "MOST_BYTES", 1_000_000)
     with pytest.raises(OutputError, match=r"at most 1,000,000 may ship"):
-        write_checkpoint(build_model(build_tokenizer()), tmp_path / "new")
+        write_checkpoint(BUNDLED.model(build_tokenizer()), tmp_path / "new")
     assert not (tmp_path / "new").exists()
