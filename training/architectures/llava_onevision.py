@@ -33,6 +33,13 @@ from training.architectures.base import (
 from training.cpu_layers import PatchProduct
 from training.tokenizer import IMAGE, VIDEO, build_tokenizer
 
+# A turn of less than a fourth of these tokens is fast, one of more than them slow.
+STRETCHED = {
+    "original_max_position_embeddings": 128,
+    "high_freq_factor": 4.0,
+    "low_freq_factor": 1.0,
+}
+
 
 class LlavaOnevision(Architecture):
     """SigLIP 4 x 128 in patches of 8 px, which are pooled in fours."""
@@ -102,10 +109,14 @@ class LlavaOnevision(Architecture):
 
 
 def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConfig:
-    """Frames of more tokens stretch the positions, so that a frame ago is as far as it was."""
+    """Frames of more tokens stretch the positions, so that a frame ago is as far as it was.
+
+    But only in slow channels: the fast ones, which tell a word from the next, stay.
+    """
     ids = tokenizer.get_vocab()
     stretch = context_of(side) / context_of(SIDE)
-    rope = {} if stretch == 1 else {"rope_type": "linear", "factor": stretch}
+    stretched = {"rope_type": "llama3", "factor": stretch, **STRETCHED}
+    rope = {} if stretch == 1 else stretched
     vision = SiglipVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=512,
