@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests import browser as browsers
 from tests.browser import browser, numbers_are_of, steps_by_keyboard
 from tests.inspect.test_page import HOSTILE
+from tests.video.clips import coded_picture, number_in
 
 from .pretended import BODY_LIMIT, Running, body_of, running
 from .test_page import ROOT, address, ask_cold
@@ -33,7 +38,7 @@ def opened(browser: Any, address: str, **settings: Any) -> Any:
     return shown
 
 
-def choose(shown: Any, file: Path | dict[str, Any], question: str = QUESTION) -> None:
+def choose(shown: Any, file: Path | list[Path] | dict[str, Any], question: str = QUESTION) -> None:
     shown.locator("#file").set_input_files(file)
     shown.locator("#question").fill(question)
 
@@ -88,6 +93,28 @@ def test_a_file_is_dropped(browser: Any, address: str) -> None:
     shown.locator("#question").fill(QUESTION)
     shown.locator("#go").click()
     assert status(shown) == "The video is a text file, not a video: name a video file."
+
+
+def test_pictures_are_the_frames_of_a_video(browser: Any, address: str, tmp_path: Path) -> None:
+    shown = opened(browser, address)
+    for number in (0, 1, 10, 9):
+        Image.fromarray(coded_picture(number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    choose(shown, [*tmp_path.iterdir()])
+    shown.locator("#go").click()
+    assert status(shown) == "Choose one video, or pictures, which are the frames of one."
+    choose(shown, [*tmp_path.glob("*.png")])
+    assert shown.locator("#chosen").text_content().startswith("0.png and 3 more (")
+    shown.locator("#against").fill("")
+    with shown.expect_request("**/inspect") as request:
+        shown.locator("#go").click()
+        shown.locator("#numbers td").first.wait_for(state="attached")
+    [part, _] = request.value.post_data_json["messages"][0]["content"]
+    pictures = part["video_url"]["url"].removeprefix("data:video/jpeg;base64,").split(",")
+    seen = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in pictures]
+    assert [number_in(one) for one in seen] == [0, 1, 9, 10]
+    assert shown.locator("#result > .about").text_content().startswith("0.png and 3 more · mini")
+    assert not shown.locator("#status").text_content()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
