@@ -61,7 +61,6 @@ def ask(
         dycoke ask holiday.mp4 "What happens?"
         dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
         dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
-        dycoke ask frames/ "What happens?"
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
