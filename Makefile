@@ -16,7 +16,7 @@
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make tokens-64  train the control on with 64 tokens a frame, where the bundled model has 16
-#               (WIDE_STEPS=800; hours more; an interrupted run resumes)
+#               (WIDE_STEPS=2400; hours more; an interrupted run resumes)
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something (QWEN_STEPS=12000; hours; an interrupted run resumes)
 # make docs     write docs/cli.md from the code
@@ -46,7 +46,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
-WIDE_STEPS := 800
+WIDE_STEPS := 2400
 QWEN_STEPS := 12000
 VIDEOS := 60
 INSTALLED := .venv/.installed
