@@ -232,16 +232,15 @@ def check_all(options: Any) -> None:
 def key_part(options: Any) -> dict[str, Any]:
     """What is in a key of the fields of a dataclass, none of which may be another then.
 
-    All of them with their values, defaults as well: a default that changes is asked anew. Only a
-    parameter that was added later is left out where it has the value `before`: keys from before it
-    was there, in which it is missing, mean just that.
+    All of them with their values, defaults as well: a default that changes is asked anew. Only one
+    that was added later is left out where it has the value `before` (of its `Param`, or in the
+    metadata of a field that is no parameter): keys from before it was there, in which it is
+    missing, mean just that.
     """
     parameters = parameters_of(type(options))
-    return {
-        name: value
-        for name, value in asdict(options).items()
-        if name not in parameters or value != parameters[name].told.before
-    }
+    before = {each.name: each.metadata.get("before", _ALWAYS_THERE) for each in fields(options)}
+    before |= {name: parameter.told.before for name, parameter in parameters.items()}
+    return {name: value for name, value in asdict(options).items() if value != before[name]}
 
 
 @cache

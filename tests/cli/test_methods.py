@@ -79,7 +79,7 @@ def test_a_line_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["evs"].endswith(" --retain 0.25")
     assert told["random"].endswith(" --merge-ratio 0.7")
     assert told["none"].endswith(" –")
-    assert "dycoke is the default" in run.out
+    assert "Default: dycoke." in run.out
 
 
 def told(name: str) -> str:

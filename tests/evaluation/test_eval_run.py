@@ -345,7 +345,7 @@ def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
-    wrong = replace(CPU.loading, dtype="float32", quantize="int4")
+    wrong = replace(CPU.loading, device="cuda:99")
     jobs = [Job(Video("no", "no", "no"), (Asked("1", "What?"),), blind=True)]
     plan = Plan(**{**vars(CPU), "loading": wrong}, identity={}, workers=2)
     with pytest.raises(DycokeError) as error:

@@ -80,6 +80,8 @@ def make_clips(folder: Path, *names: str) -> Path:
 class PretendedModel(fake_engine.FakeLoaded):
     """A model that was chosen."""
 
+    family = None
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}
 

@@ -189,8 +189,7 @@ def table(document: MethodList) -> Group:
     for method in document.methods:
         table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))
     legend = (
-        f"{document.default} is the default. `dycoke methods NAME` has a method's parameters, for "
-        "--method NAME:parameter=value,…"
+        f"Default: {document.default}. `dycoke methods NAME`: all of --method NAME:name=value,…"
     )
     return Group(table, Text(), Text(legend, style="dim"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from dycoke_cli.errors import UsageError
@@ -113,7 +113,7 @@ class Sampling:
             before=None,
         ),
     ] = None
-    audio_rate: int | None = None
+    audio_rate: int | None = field(default=None, metadata={"before": None})
     picture_fps: Annotated[
         float,
         Param("Frames per second of a folder of pictures.", above=0, before=1.0),
