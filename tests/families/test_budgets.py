@@ -30,7 +30,7 @@ from .tiny import MAKERS, make
 
 NEW_TOKENS = 3
 FIRST_STAGE = {"dycoke-plus": {"kv_prune": False}}
-PARTS = ("choose", "merge_frames")
+PARTS = ("choose", "merge_frames", "shrink")
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
 
@@ -56,7 +56,8 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
     model, processor = make(family)
     known = family_of(model.config)
     inputs = stock_inputs(family, processor, clip(shown))
-    frames = make_prompt(processor, known, model.config, clip(shown)).frames
+    prompt = make_prompt(processor, known, model.config, clip(shown))
+    frames = prompt.frames
     reference = Shorter(model, inputs, frames)
     everything = reference.frames * reference.per_frame
     _, whole = reference.generate_shorter(1, [*range(everything)], False)
@@ -66,7 +67,6 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
     behind = placeholders(model, inputs)[-1] + (2 if family == "llava_onevision" else 1)
     given = Given(features, question=embeds[behind:])
     if known.tower is not None:
-        prompt = make_prompt(processor, known, model.config, clip(shown))
         tower = encode_video(model, known, prompt, with_attention=True).tower
         given = replace(given, attention=tower.attention, keys=tower.keys)
     plain = given
@@ -78,6 +78,10 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
             with pytest.raises(UsageError, match=sentence), method(model):
                 pass
             continue
+        if method.shrink() is not None and not known.has_pictures:
+            with pytest.raises(UsageError, match="cuts them into patches"), method(model):
+                pass
+            continue
         reference.embeds, given = embeds.clone(), plain
         if (merging := method.merge_frames()) is not None:
             video = encode_video(model, known, prompt, merging=merging)
@@ -85,6 +89,11 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
             reference.embeds[reference.visual] = seen
             tower = video.tower
             given = Given(seen.view(features.shape), tower.attention, merged=video.merged)
+        if (shrink := method.shrink()) is not None:
+            video = encode_video(model, known, prompt, shrink=shrink)
+            seen = video.embeddings[: len(reference.visual)]
+            reference.embeds[reference.visual] = seen
+            given = Given(seen.view(features.shape))
         selection = method.choose(given)
         kept = selection.kept.tolist()
         if selection.features is not None:

@@ -79,6 +79,8 @@ def _reason(method: Method, positions: Positions) -> str | None:
     if method.before_vision() is not None or method.merge_frames() is not None:
         way_out = "; drop merge_stage" if "merge_stage" in parameters_of(type(method)) else ""
         return f"it drops tokens inside the vision tower, which is vLLM's own{way_out}"
+    if method.shrink() is not None:
+        return "it scales frames down before the vision tower, which vLLM does itself"
     if "attention" in method.needs:
         return "it needs the attention of the vision tower, which vLLM's doesn't return"
     if "question" in method.needs:

@@ -16,6 +16,7 @@ REFUSED = {
     "dycoke": "prunes the KV cache in decode, which paged attention can't; add kv_prune=false",
     "random": "prunes the KV cache in decode",
     "fastv": "drops tokens between the layers of the language model",
+    "downsample": "scales frames down before the vision tower",
     "prumerge": "needs the attention of the vision tower",
     "prumerge+": "needs the attention of the vision tower",
     "visionzip": "needs the attention of the vision tower",

@@ -159,6 +159,7 @@ def _served(method: type[Method], place: str) -> tuple[str, ...]:
         if not family.only_none
         and (family.tower is not None or "attention" not in method.needs)
         and (family.encodes_parts or not in_tower)
+        and (family.has_pictures or method.shrink is Method.shrink)
         and (family.keeps_every_token or not (inside or in_decode))
         and (family.causal or not inside)
     )

@@ -1,9 +1,9 @@
 """The base class of compression methods: a dataclass of parameters with up to four selections.
 
-A method never touches a model. It says which frames go through the vision tower as one
-(`merge_frames`), which visual tokens the language model gets (`select`, or `choose` where it needs
-more than features, or merges), which of those its later layers keep (`inside`), and which each
-decoding step attends to (`pruning`). The engine applies them.
+A method never touches a model. It says how small frames are before the vision tower (`shrink`),
+which go through it as one (`merge_frames`), which visual tokens the language model gets (`select`,
+or `choose` where it needs more than features, or merges), which of those its later layers keep
+(`inside`), and which each decoding step attends to (`pruning`). The engine applies them.
 """
 
 from __future__ import annotations
@@ -273,6 +273,13 @@ class Method:
 
     def merge_frames(self) -> FrameMerging | None:
         """Merging of frames inside the vision tower; None without it."""
+        return None
+
+    def shrink(self) -> float | None:
+        """The share of both sides of a frame that is left of it for the vision tower; None is all.
+
+        Frames are scaled down to that, and up again to what the tower takes.
+        """
         return None
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:

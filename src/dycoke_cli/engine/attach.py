@@ -42,6 +42,7 @@ from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
+from dycoke_cli.models.families.pixels import shrunk
 from dycoke_cli.private_api import attention_implementation
 
 
@@ -166,8 +167,14 @@ class Attachment:
         stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
         return sorted({*range(1, stacked + 1), *pruned})
 
-    def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_model(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments | None:
         self._inputs = ModelInputs.of(args, kwargs)
+        shrink, key = self._method.shrink(), family_of(module.config).pixels.key
+        if shrink is None or kwargs.get(key) is None:
+            return None
+        return args, {**kwargs, key: shrunk(kwargs[key], shrink)}
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -30,7 +30,7 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
 )
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.families.pixels import normalised, shrunk
 from dycoke_cli.models.video_prompt import VideoPrompt
 
 
@@ -74,6 +74,7 @@ def encode_video(
     on_frames: Callable[[int, int], None] | None = None,
     merging: BeforeVision | FrameMerging | None = None,
     with_attention: bool = False,
+    shrink: float | None = None,
 ) -> Encoded:
     """Run the vision side of a model, a few frames at a time so that its memory stays flat.
 
@@ -88,6 +89,7 @@ def encode_video(
             `check_tower` allows it; None for none.
         with_attention: whether to return the tower's attention, where `check_tower` allows it;
             always where it merges frames.
+        shrink: see `Method.shrink`.
     """
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
@@ -117,6 +119,8 @@ def encode_video(
             prompt.processor.video_processor,
             family.pixels,
         )
+        if shrink is not None:
+            chunk[family.pixels.key] = shrunk(chunk[family.pixels.key], shrink)
         with patches, in_tower, recorder or nullcontext():
             kwargs = _at_decoder(model, chunk)
         if isinstance(merging, BeforeVision):

@@ -150,10 +150,11 @@ class EncodedVideo:
                 lambda done, total: self.on_progress("vision", done, total),
                 merging,
                 with_attention,
+                method.shrink(),
             )
 
-        # What merging leaves of a video isn't kept on disk: it depends on the method as well.
-        if self._cache is None or merging is not None:
+        # What a method changes of a video isn't kept on disk: it depends on the method as well.
+        if self._cache is None or _encoded_for(method):
             return encode()
         key = key_of(loaded.identity or {}, video.inputs)
         found = self._cache.get(key, loaded.input_device, with_attention)
@@ -191,4 +192,6 @@ class EncodedVideo:
 def _encoded_for(method: Method) -> tuple[Any, ...]:
     """What tells one way of encoding from another: nothing for that of whole frames."""
     merging = method.before_vision() or method.merge_frames()
-    return () if merging is None else merging.parameters
+    shrink = method.shrink()
+    scaled = () if shrink is None else (shrink,)
+    return scaled if merging is None else (*merging.parameters, *scaled)

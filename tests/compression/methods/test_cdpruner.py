@@ -49,6 +49,14 @@ def reference(tokens: list, relevance: list[float], count: int) -> list[int]:
     return sorted(chosen)
 
 
+def test_without_a_weight_it_asks_for_no_question() -> None:
+    clip = CLIPS["drift"]
+    without = CDPruner(relevance_weight=0.0)
+    assert (without.needs, CDPruner(relevance_weight=0.1).needs) == ((), ("question",))
+    kept = without.choose(Given(clip)).kept.tolist()
+    assert kept == without.choose(replace(given("drift"), features=clip)).kept.tolist()
+
+
 @pytest.mark.parametrize("ahead", [(64, 256), (3, 7), (1, 1)], ids=str)
 @pytest.mark.parametrize("clip", SMALL)
 @pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])

@@ -3,6 +3,7 @@
 from dycoke_cli.compression.base import Method as Uncompressed
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.methods.dart import DART
+from dycoke_cli.compression.methods.downsample import Downsample
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.methods.earlytom import EarlyTom
@@ -28,6 +29,7 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "RandomMerge",
     "UniformFrames",
     "UniformSpatial",
+    "Downsample",
     "EVS",
     "VidCom2",
     "VCast",

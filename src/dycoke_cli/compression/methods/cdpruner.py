@@ -32,7 +32,7 @@ class CDPruner(MergingEarly):
     any more, those of the highest relevance follow. Ties go to the lower index.
 
     The question is the text behind the video, the end of the prompt's template with it; so each
-    question prefills the video. Differs from the authors' code in that: for CLIP's visual tokens
+    question prefills the video, unless its weight is 0. Differs from the authors' code in that: for CLIP's visual tokens
     they compare with CLIP's own encoding of the text, and negate the similarities. Comparing with
     input embeddings is what OpenVINO GenAI does for Qwen-VL, with a relevance weight of .5; it
     chooses in each half of the tokens alone, here it is the whole video. The authors keep
@@ -53,14 +53,21 @@ class CDPruner(MergingEarly):
         Param("Weight of the relevance to the question; 0 is diversity alone.", at_least=0, to=1),
     ] = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.relevance_weight:
+            object.__setattr__(self, "needs", ())
+
     def choose(self, given: Given) -> Selection:
         """The tokens kept of the whole video."""
         import torch
         import torch.nn.functional as F
 
-        assert given.question is not None, "asked for"
         directions = F.normalize(wide(given.features.flatten(0, 1)), dim=-1)
-        relevance = self._relevance(directions, given.question)
+        relevance = torch.ones_like(directions[:, 0])
+        if self.relevance_weight:
+            assert given.question is not None, "asked for"
+            relevance = self._relevance(directions, given.question)
         count = self.kept_tokens(*given.features.shape[:2])
         chosen = _greedy(directions, relevance, count)
         is_left = torch.ones_like(relevance, dtype=torch.bool)

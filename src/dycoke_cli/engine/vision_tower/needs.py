@@ -25,6 +25,11 @@ def check_family(name: str, family: Family, method: Method) -> None:
             f"--merge-stage vision isn't supported for the family {name!r} yet; leave it out, or "
             "use llm"
         )
+    if method.shrink() is not None and not family.has_pictures:
+        raise UsageError(
+            f"the method {method.name} scales pictures, and the processor of the family {name!r} "
+            "cuts them into patches; --method uniform-spatial works"
+        )
     if "attention" in method.needs and family.tower is None:
         raise UsageError(
             f"the method {method.name} needs the vision encoder's attention to each visual token, "

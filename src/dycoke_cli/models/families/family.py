@@ -215,6 +215,11 @@ class Family:
         return self.tower is not None or self.packed_tower is not None
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether its frames come as pictures, which can be scaled, and not as patches."""
+        return type(self.pixels) is Stacked and not self.stock_inputs
+
+    @property
     def positions(self) -> str:
         """The default of `--positions`.
 
