@@ -109,7 +109,8 @@ docs: $(INSTALLED)
 pictures: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pictures
 
-# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control, and alike
+# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control --tables whole,
+# and alike; of tokens-64 without --tables
 control placebo: $(INSTALLED) runs/second/model.safetensors
 	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
 		$(if $(filter control,$@),--no-dropout)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.raw_answers import BASELINE, RawAnswers
+from benchmarks.rival_tables import DOWNSAMPLED, OWN
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
@@ -16,8 +18,6 @@ from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.evaluation.statistics import Predictions, grouped, known_mean, mean_of
 from dycoke_cli.json_schema import to_dict
 
-OWN = "dycoke-plus"
-"""What other rows are compared with at their budget."""
 _PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
 """Rows that differ in this alone are put side by side."""
 _ABSENT = re.compile(r"(?:No,? |There is no )")
@@ -33,6 +33,8 @@ def is_absent(item: Item) -> bool:
 _MEASURES: dict[str, Callable[[Item], bool]] = {
     "absent": is_absent,
     "present": lambda item: item.kind in _WITH_ABSENT and not is_absent(item),
+    "follow_up": lambda item: bool(item.history),
+    "description": lambda item: item.kind == "description",
 }
 
 
@@ -41,8 +43,33 @@ def right(prediction: Prediction) -> float:
     return float(prediction.right)
 
 
+def hard_and_easy(
+    rows: Mapping[str, Predictions], items: Sequence[Item]
+) -> dict[str, Callable[[Item], bool]]:
+    """As VTC-Bench parts them: what the full model knows, and a smaller picture tells or doesn't.
+
+    Args:
+        rows: answers by the text of their row.
+        items: the questions.
+
+    Returns:
+        Empty where the smaller picture isn't among the rows.
+    """
+    if DOWNSAMPLED not in rows:
+        return {}
+    known = {item.id for item in items if rows[BASELINE][item.id].right}
+    told = {item.id for item in items if rows[DOWNSAMPLED][item.id].right}
+    return {
+        "hard": lambda item: item.id in known - told,
+        "easy": lambda item: item.id in known & told,
+    }
+
+
 def more_of(
-    items: Sequence[Item], said: Predictions, baseline: Predictions | None
+    items: Sequence[Item],
+    said: Predictions,
+    baseline: Predictions | None,
+    parts: Mapping[str, Callable[[Item], bool]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What the table has of a row beside what `dycoke eval` counts.
 
@@ -50,9 +77,10 @@ def more_of(
         items: the questions.
         said: their answers.
         baseline: the answers of the baseline; None where this is it.
+        parts: more kinds of questions.
     """
     more: dict[str, Any] = {}
-    for name, belongs in _MEASURES.items():
+    for name, belongs in {**_MEASURES, **parts}.items():
         some = [item for item in items if belongs(item)]
         more[name] = asdict(mean_of(right, some, said, baseline)) if some else None
     # Later questions about a video reuse what the first one prefilled.
@@ -97,17 +125,26 @@ def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
     ahead = {}
     for text, said in rows.items():
         name = text.partition(":")[0]
-        first = text.replace(name, OWN, 1)
-        if ":retain=" in text and name != OWN and first in rows:
+        if ":retain=" in text and name != OWN and (first := _own_of(text, rows)) is not None:
             ahead[text] = asdict(mean_of(right, items, rows[first], said))
     return ahead
+
+
+def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
+    """The own row with the same parameters, or else the first at the same budget that merges."""
+    _, *given = text.split(":")
+    if (same := ":".join([OWN, *given])) in rows:
+        return same
+    (budget,) = (one for one in given if one.startswith("retain="))
+    own = (row for row in rows if row.startswith(f"{OWN}:") and budget in row.split(":"))
+    return next((row for row in own if "merge_dropped=false" not in row), None)
 
 
 def document_of(raw: RawAnswers) -> dict[str, Any]:
     """What tables are made of: the rows as `dycoke eval` counts them, and what else they have."""
     items, header = raw.items, raw.header
     baseline = raw.answers[BASELINE]
-    rows, more = [], {}
+    rows, more, parts = [], {}, hard_and_easy(raw.answers, items)
     for row in header.rows:
         said = raw.answers[row.spec]
         compared = None if row.spec == BASELINE else baseline
@@ -118,9 +155,10 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
         kept = KeptRow(spec, row.parameters, setup)
         counted = make_row(kept, items, said, compared, metric=ACCURACY, macro=False)
         rows.append(to_dict(counted))
-        more[row.spec] = more_of(items, said, compared)
+        more[row.spec] = more_of(items, said, compared, parts)
     return {
         **to_dict(header),
+        "per_frame": round(max(one.visual for one in baseline.values()) / (header.frames or 1)),
         "videos": len({item.video for item in items}),
         "rows": rows,
         "more": more,

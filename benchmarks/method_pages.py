@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.method_choice import CHOSEN, choice_table
 from benchmarks.method_figures import document_of
 from benchmarks.method_plot import method_figure
 from benchmarks.method_tables import (
@@ -31,6 +32,7 @@ from benchmarks.method_tables import (
 )
 from benchmarks.page import ROOT, put
 from benchmarks.raw_answers import SUFFIX, read_answers
+from benchmarks.rival_tables import ahead_section, by_kind_section, fair_section
 from benchmarks.shapes import kinds_table
 from dycoke_cli.cli.plotting import write_figure
 
@@ -39,8 +41,16 @@ PAGES = [
     for page in ("README.md", "docs/methods.md", "docs/dycoke-plus.md", "docs/shapes.md")
 ]
 PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
-FIRST = "shipped"
-"""The model whose tables stand first."""
+SHIPPED = "shipped"
+LEAST_CORRECT = 0.8
+"""The model of the most tokens per frame that knows so much without compression stands first."""
+TRAINED = {
+    SHIPPED: "trained in part with dropped tokens and frames",
+    "control": "trained on from an earlier version without either",
+    "tokens-64": "the control, trained on with larger frames and nothing dropped",
+    "36-tokens": "the shipped weights with interpolated places, not trained on",
+}
+"""What each model saw, for under its tables."""
 AT = 0.25
 """The budget at which models are put side by side."""
 
@@ -55,15 +65,16 @@ Documents = Mapping[str, Document]
 
 
 def read_documents(folder: Path) -> dict[str, Documents]:
-    """The figures of all models, by the models' names: the shipped one first.
+    """The figures of all models, by the models' names, as they stand in tables.
+
+    First what has the most tokens per frame, of those that know enough (`LEAST_CORRECT`) on most of
+    the test videos; the shipped one before others of as many.
 
     Raises:
         SystemExit: there is none, or one of several versions.
     """
     models: dict[str, dict[str, Document]] = {}
-    for path in sorted(
-        folder.glob(f"*/*{SUFFIX}"), key=lambda path: (path.parent.name != FIRST, path)
-    ):
+    for path in sorted(folder.glob(f"*/*{SUFFIX}")):
         document = document_of(read_answers(path))
         models.setdefault(path.parent.name, {})[document["table"]] = document
     if not models:
@@ -71,7 +82,14 @@ def read_documents(folder: Path) -> dict[str, Documents]:
     for name, documents in models.items():
         if len({one["model"]["weights"] for one in documents.values()}) > 1:
             raise SystemExit(f"the answers in {folder / name} are of several models")
-    return models
+    return dict(sorted(models.items(), key=_place))
+
+
+def _place(model: tuple[str, Documents]) -> tuple[int, bool, str]:
+    name, documents = model
+    whole = documents.get("whole")
+    knows = whole is not None and whole["rows"][0]["accuracy"] >= LEAST_CORRECT
+    return -whole["per_frame"] if whole and knows else 0, name != SHIPPED, name
 
 
 def under(documents: Collection[Document]) -> str:
@@ -88,17 +106,25 @@ def under(documents: Collection[Document]) -> str:
         names, commits = measured.setdefault(told, ({}, set()))
         names[document["name"]] = None
         commits |= {*document["commits"]}
+    about = {
+        one["name"]: f"`{one['name']}`: {one['per_frame']} tokens per frame" for one in documents
+    }
+    seen = [
+        f"{told}, {TRAINED[name]}." if name in TRAINED else f"{told}."
+        for name, told in about.items()
+    ]
     lines = [
         ("" if len(measured) == 1 else f"{', '.join(names)}: ")
         + f"{told} {', '.join(sorted(commits)) or 'unknown'}."
         for told, (names, commits) in measured.items()
     ]
-    return " ".join(["± is one standard error, paired and clustered by video.", *lines])
+    return " ".join(["± is one standard error, paired and clustered by video.", *lines, *seen])
 
 
 def of_budgets(documents: Collection[Document]) -> str:
     """What tables of budgets say beside that."""
-    return f"{FEW_TOKENS} {under(documents)}"
+    few = any(document["per_frame"] == 16 for document in documents)
+    return f"{FEW_TOKENS} {under(documents)}" if few else under(documents)
 
 
 def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
@@ -107,14 +133,14 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     Args:
         models: as `read_documents` gives them.
     """
-    first, texts = next(iter(models.values())), {}
+    texts = {}
 
     def of_run(run: str) -> dict[str, Document]:
         return {name: documents[run] for name, documents in models.items() if run in documents}
 
-    if "budgets" in first:
-        measured = of_run("budgets")
-        texts["methods"] = f"{short_table(first['budgets'])} {of_budgets([first['budgets']])}"
+    if measured := of_run("budgets"):
+        first = next(iter(measured.values()))
+        texts["methods"] = f"{short_table(first)} {of_budgets([first])}"
         texts["methods-full"] = "\n\n".join(
             _folded(f"All columns: {name}", f"{full_table(document)}\n\n{of_budgets([document])}")
             for name, document in measured.items()
@@ -129,18 +155,23 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             )
             table = models_table(measured, AT)
             texts["methods-models"] = f"{table}\n\n{of_budgets(measured.values())}"
-    if "kinds" in first:
-        texts["methods-kinds"] = f"{kinds_table(first['kinds'])}\n\n{under([first['kinds']])}"
+    if kinds := of_run("kinds"):
+        document = next(iter(kinds.values()))
+        texts["methods-kinds"] = f"{kinds_table(document)}\n\n{under([document])}"
     for run, table_of in _TABLES.items():
         if measured := of_run(run):
             texts[f"methods-{run}"] = f"{table_of(measured)}\n\n{under(measured.values())}"
-    if "whole" in first:
-        whole = of_run("whole")
+    if whole := of_run("whole"):
         texts["headline"] = headline(whole)
-        if "validation" in first:
-            told = developed_on(first["validation"], first["whole"])
+        both = (one for one in whole if "validation" in models[one])
+        if (name := next(both, None)) is not None:
+            told = developed_on(models[name]["validation"], whole[name])
             texts["methods-validation"] = f"{told}\n\n{texts['methods-validation']}"
-        texts["readme"] = f"{readme_table(whole)}\n\n{under(whole.values())}"
+        # With more tokens per frame methods can do what they are meant to: then those alone.
+        tokens = next(iter(whole.values()))["per_frame"]
+        shown = {name: one for name, one in whole.items() if one["per_frame"] == tokens}
+        texts["readme"] = f"{readme_table(shown)}\n\n{under(shown.values())}"
+    texts |= _of_rivals(of_run("fair"), of_run("choice"), of_run("whole"))
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
             name: {
@@ -154,6 +185,25 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             every = [document for one in by_frames.values() for document in one.values()]
             texts[f"methods-{prefix}"[:-1]] = f"{frames_table(by_frames)}\n\n{under(every)}"
     return texts
+
+
+def _of_rivals(
+    fair: Mapping[str, Document], choice: Mapping[str, Document], whole: Mapping[str, Document]
+) -> dict[str, str]:
+    """The sections about rivals on equal terms, each of the first model that was asked."""
+    found = {}
+    if fair:
+        document = next(iter(fair.values()))
+        found["methods-fair"] = f"{fair_section(document)}\n\n{under([document])}"
+        found["methods-fair-ahead"] = f"{ahead_section(document)}\n\n{under([document])}"
+    if choice:
+        document = next(iter(choice.values()))
+        told = f"{choice_table(document)}\n\n{under([document])}"
+        folded = _folded("Candidates on the validation split", told)
+        found["methods-choice"] = f"{CHOSEN}\n\n{folded}"
+    if parted := [one for one in whole.values() if "hard" in one["more"]["none"]]:
+        found["methods-by-kind"] = f"{by_kind_section(parted[0])}\n\n{under(parted[:1])}"
+    return found
 
 
 def _folded(title: str, text: str) -> str:
@@ -191,6 +241,8 @@ def write_pages(folder: Path, write: bool) -> None:
     for page in PAGES:
         for name in places(page):
             if name not in texts:
+                if is_empty(name, page):
+                    continue
                 raise SystemExit(f"{page} has a place for {name}, and {folder} no answers of it")
             put(on_page(name, texts[name], page), name, page)
             print(f"{name}: into {page}", file=sys.stderr)
@@ -200,6 +252,12 @@ def places(page: Path) -> list[str]:
     """The names of the texts that a page has markers of."""
     marker = r"<!-- (headline|readme|methods[\w-]*): "
     return re.findall(marker, page.read_text(encoding="utf-8"))
+
+
+def is_empty(name: str, page: Path) -> bool:
+    """Whether a page waits for a text: its place is there, with nothing in it."""
+    place = rf"<!-- {name}: .*? -->\n\n<!-- /{name} -->"
+    return re.search(place, page.read_text(encoding="utf-8")) is not None
 
 
 def on_page(name: str, text: str, page: Path) -> str:
@@ -218,7 +276,8 @@ def _pictures(models: Mapping[str, Documents]) -> dict[Path, Figure]:
         for name, documents in models.items()
         if "budgets" in documents
     }
-    pictures = {PICTURE: method_figure({FIRST: rows[FIRST]})} if FIRST in rows else {}
+    first = next(iter(rows), None)
+    pictures = {} if first is None else {PICTURE: method_figure({first: rows[first]})}
     if len(rows) > 1:
         pictures[PICTURES] = method_figure(rows)
     return pictures

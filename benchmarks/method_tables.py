@@ -17,6 +17,7 @@ from benchmarks.cells import (
     moved,
     percent,
 )
+from benchmarks.rival_tables import label
 
 Document = Mapping[str, Any]
 """One table's figures of one model, as `method_figures.document_of` gives them."""
@@ -116,12 +117,12 @@ def ahead_table(documents: Mapping[str, Document]) -> str:
         for spec, pair in document["ahead"].items():
             retain = rows[spec]["parameters"]["retain"]
             budgets[retain] = None
-            found.setdefault(spec.partition(":")[0], {})[name, retain] = pair
+            found.setdefault(label(spec), {})[name, retain] = pair
     headings = _headings(documents, [f"{percent(retain)} kept" for retain in budgets])
     lines = head("dycoke-plus minus", *headings)
     for method, pairs in found.items():
         cells = [difference(pairs.get((name, one))) for name in documents for one in budgets]
-        lines.append(line(f"`{method}`", *cells))
+        lines.append(line(method, *cells))
     return "\n".join(lines)
 
 
@@ -299,19 +300,27 @@ def headline(documents: Mapping[str, Document]) -> str:
     """What compression costs at its defaults, with its condition, as a sentence.
 
     Args:
-        documents: of the whole split, by model; the first is the bundled one.
+        documents: of the whole split, by model.
     """
-    row, base = _rows(document := next(iter(documents.values())))["dycoke"], _baseline(document)
+    (model, document), *more = documents.items()
+    row, base = _dycoke(document), _baseline(document)
     others = "".join(
-        f"; on the model `{name}` {_cost(_rows(one)['dycoke'])} ({correct(_baseline(one))} %)"
-        for name, one in [*documents.items()][1:]
+        f"; on the model `{name}` {_cost(_dycoke(one))} ({correct(_baseline(one))} %)"
+        for name, one in more
     )
+    named = f"a model with {document['per_frame']} tokens per frame (`{model}`)"
+    who = "the bundled model" if model == "shipped" else named
     return (
-        f"With DyCoke the bundled model reads {percent(row['kept_before_llm'])} of the visual "
+        f"With DyCoke {who} reads {percent(row['kept_before_llm'])} of the visual "
         f"tokens, and answers {_cost(row)} percentage points fewer questions correctly "
         f"({correct(base)} % without compression; {document['videos']} test videos of its "
         f"synthetic world){others}."
     )
+
+
+def _dycoke(document: Document) -> Row:
+    """At its own layer, which stands before the paper's."""
+    return next(row for row in document["rows"] if row["method"] == "dycoke")
 
 
 def _cost(row: Mapping[str, Any]) -> str:
@@ -330,7 +339,7 @@ def readme_table(documents: Mapping[str, Document]) -> str:
             lines.append(line("baseline", "100 %", *cells))
             continue
         layer = row["parameters"].get("prune_layer") if row["method"] == "dycoke" else None
-        name = f"`{row['method']}`" + ("" if layer is None else f", L = {layer}")
+        name = label(spec) if layer is None else f"`dycoke`, L = {layer}"
         kept = percent(row["kept_before_llm"])
         lines.append(line(name, kept, *(difference(one) for one in of_models)))
     return "\n".join(lines)

@@ -2,8 +2,10 @@
 
 `python -m benchmarks.methods --out FOLDER` asks what isn't answered yet (an interrupted run
 resumes), and writes the answers into `docs/data` (`raw_answers`). `--model` and `--name` measure
-another checkpoint of that world beside the shipped one, `--tables` only some of the tables.
-`--export` writes what an interrupted run has: the videos of which all rows are answered.
+another checkpoint of that world beside the shipped one: first what is chosen for it on the
+validation split (`method_choice`), then what README needs, then the rest. `--tables` asks only some
+of the tables, `--export` writes what an interrupted run has: the videos of which all rows are
+answered.
 `--report` makes tables and pictures of `docs/data`, without a model; `--write` puts them into the
 pages.
 """
@@ -12,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
-from benchmarks import shapes
+from benchmarks import method_choice, shapes
+from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
@@ -54,6 +58,17 @@ PLUS_FRAMES = (8, 16, 32, 64, 112)
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
+NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
+"""Of the rivals to which merging was added, those that came nearest."""
+OTHER_MODELS = ("choice", "whole", "fair", "budgets", "positions")
+"""The tables of another checkpoint, what README needs first."""
+
+
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
+
+class NothingAnsweredError(Exception):
+    """A run has no video of which all rows are answered."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +175,50 @@ def vision() -> list[Run]:
     return [Run("vision", ["none", *rows], videos=FEW)]
 
 
-def whole() -> list[Run]:
-    """The project's methods as a user gets them, and the strongest beside them."""
-    rows = ["none", "dycoke", "dycoke:prune_layer=3"]
-    rows += [f"{name}:retain={r}" for r in BUDGETS for name in ("dycoke-plus", "flashvid", "evs")]
-    return [Run("whole", [*rows, f"random:retain={AT}"], videos=WHOLE)]
+def choice() -> list[Run]:
+    """The candidates of each method, on the validation split."""
+    return [Run(method_choice.TABLE, method_choice.rows(), videos=VIDEOS, split="validation")]
+
+
+def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
+    """The project's methods as a user gets them, and the strongest beside them.
+
+    Args:
+        settings: what was chosen for the model, by method, where that isn't the default.
+    """
+    names = [with_setting(name, settings) for name in ("dycoke-plus", "flashvid")]
+    names += ["evs", *NEAREST, "downsample"]
+    rows = [f"{name}:retain={r}" for r in BUDGETS for name in names]
+    layers = [with_setting("dycoke", settings), "dycoke:prune_layer=3"]
+    return [Run("whole", ["none", *layers, *rows, f"random:retain={AT}"], videos=WHOLE)]
+
+
+def fair(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
+    """Every method with a budget: alone, with merging, and so with what was chosen for the model.
+
+    Args:
+        settings: see `whole`.
+    """
+    named = [with_setting("dycoke-plus", settings), "dycoke-plus"]
+    for name, method in METHODS.items():
+        if name != "dycoke-plus" and "retain" in parameters_of(method):
+            named += [name, with_setting(name, settings)]
+    named += ["cdpruner:relevance_weight=0.5", "dpp"]
+    rows = [
+        f"{name}{merging}:retain={retain}"
+        for retain in BUDGETS
+        for name in dict.fromkeys(named)
+        for merging in ("", *_other_merging(name.partition(":")[0]))
+    ]
+    return [Run("fair", ["none", *rows])]
+
+
+def _other_merging(name: str) -> tuple[str, ...]:
+    """What turns a method's merging to what it isn't by default."""
+    if name == "dpp":
+        name = "cdpruner"
+    merging = parameters_of(METHODS[name]).get("merge_dropped")
+    return () if merging is None else (f":merge_dropped={str(not merging.default).lower()}",)
 
 
 def validation() -> list[Run]:
@@ -199,9 +253,19 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         kinds,
         validation,
         larger,
+        choice,
         whole,
+        fair,
     )
 }
+
+
+def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
+    """The runs of a table, with what was chosen for the model."""
+    if table in ("whole", "fair"):
+        settings = chosen(arguments.data, arguments.name)
+        return (whole if table == "whole" else fair)(settings)
+    return TABLES[table]()
 
 
 def specs_of(run: Run) -> list[Spec]:
@@ -237,7 +301,7 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     """The answers of a run that may have been interrupted: of the videos that all rows answered.
 
     Raises:
-        SystemExit: there is no such video.
+        NothingAnsweredError: there is no such video.
     """
     evaluation = evaluation_of(run, arguments)
     chosen = choose(arguments.model, evaluation.request.loading)
@@ -255,7 +319,9 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     )
     ids = [item.id for items in whole for item in items]
     if not ids:
-        raise SystemExit(f"{journal.path} has no video of which {run.name} has all answers")
+        raise NothingAnsweredError(
+            f"{journal.path} has no video of which {run.name} has all answers"
+        )
     setups = [row.setup for row in kept]
     header = Header(
         table=run.name,
@@ -282,9 +348,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    quick = [table for table in TABLES if table not in ("whole", "larger")]
-    tables = f"of {', '.join(TABLES)} (all but whole, which takes hours, and larger)"
-    parser.add_argument("--tables", default=",".join(quick), help=tables)
+    quick = [one for one in TABLES if one not in ("whole", "larger", "choice", "fair")]
+    tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
+    parser.add_argument("--tables", help=tables)
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"of the split ({VIDEOS})")
     parser.add_argument("--workers", type=int, help="processes (as many as suit the machine)")
@@ -295,8 +361,9 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="make the tables of --data")
     parser.add_argument("--write", action="store_true", help="with --report: into the pages")
     arguments = parser.parse_args()
-    chosen = arguments.tables.split(",")
-    if unknown := [table for table in chosen if table not in TABLES]:
+    given = arguments.tables.split(",") if arguments.tables else None
+    wanted = given or (quick if arguments.name == "shipped" else OTHER_MODELS)
+    if unknown := [table for table in wanted if table not in TABLES]:
         parser.error(f"there is no table {unknown[0]!r} (there are {', '.join(TABLES)})")
     if arguments.write and not arguments.report:
         parser.error("--write is for --report")
@@ -304,10 +371,17 @@ def main() -> None:
         if arguments.report:
             write_pages(arguments.data, arguments.write)
             return
-        for run in [run for table in chosen for run in TABLES[table]()]:
-            if not arguments.export:
-                ask(run, arguments)
-            print(f"wrote {export(run, arguments).write(arguments.data)}", file=sys.stderr)
+        for table in wanted:
+            # What an earlier table chose is known by now.
+            for run in runs_of(table, arguments):
+                if not arguments.export:
+                    ask(run, arguments)
+                try:
+                    path = export(run, arguments).write(arguments.data)
+                except NothingAnsweredError as nothing:
+                    print(nothing, file=sys.stderr)
+                else:
+                    print(f"wrote {path}", file=sys.stderr)
     except DycokeError as error:
         raise SystemExit(f"Error: {error}") from error
     except KeyboardInterrupt:

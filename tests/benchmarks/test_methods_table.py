@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks import method_pages, methods
 from benchmarks.cells import points
+from benchmarks.method_choice import CANDIDATES, chosen
 from benchmarks.method_figures import is_absent
 from benchmarks.methods import Run, evaluation_of, export, specs_of
 from benchmarks.raw_answers import read_answers
@@ -139,9 +140,17 @@ def test_the_rows_of_the_other_tables() -> None:
     (whole,) = methods.whole()
     every = len({i.video for i in open_dataset("shapes").items("test", None)})
     assert whole.videos == every
-    # As a user gets them: nothing but the budget and the paper's layer is given.
+    # As a user gets them: nothing but the budget and the paper's layer is given, and merging.
     given = {name for spec in specs_of(whole) for name in spec.given}
-    assert given == {"retain", "prune_layer"}
+    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight"}
+    (fair,) = methods.fair({"dycoke-plus": "window=4"})
+    texts = [spec.text for spec in specs_of(fair)]
+    assert texts[1] == "dycoke-plus:window=4:retain=0.25"
+    for name, method in METHODS.items():
+        if "retain" in parameters_of(method):
+            merging = {"merge_dropped" in s.given for s in specs_of(fair) if s.name == name}
+            assert (True in merging) == ("merge_dropped" in parameters_of(method)), name
+    assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
@@ -187,6 +196,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
+    names += [f"methods-{part}" for part in ("fair", "fair-ahead", "choice", "by-kind")]
     assert [*pages] == [*names, "methods-frames", "methods-plus-frames"]
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
@@ -202,7 +212,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     for name, text in pages.items():
         if name == "headline":
             continue
-        split = "validation" if name.endswith(("-validation", "-larger")) else "test"
+        split = "validation" if name.endswith(("-validation", "-larger", "-choice")) else "test"
         assert f"{VIDEOS} videos, {questions} questions each row, {split} split" in text
         assert ", commit abc1234." in text
     positions = table_of(pages["methods-positions"])
@@ -263,6 +273,96 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     assert f"| `evs` | 10 % | {' | '.join(map(told, both))} |" in lines
 
 
+def test_rivals_on_equal_terms(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+    document = models["shipped"]["fair"]
+    rows, ahead = rows_of(document), document["ahead"]
+    headings, lines = table_of(pages["methods-fair"])
+    assert headings[1:4] == ["25 %: alone", "25 %: with merging", "25 %: dycoke-plus minus it"]
+    alone, merged = (rows[f"evs:{m}retain=0.25"] for m in ("", "merge_dropped=true:"))
+    assert lines["`evs`"][1:4] == [told(alone), told(merged), told(ahead[merged["spec"]])]
+    assert lines["`flashvid`"][2] == ""
+    assert lines["`flashvid`"][3] == told(ahead["flashvid:retain=0.25"])
+    own = lines["`dycoke-plus`"]
+    assert own[1] == told(rows["dycoke-plus:merge_dropped=false:retain=0.25"])
+    assert own[2:4] == [told(rows["dycoke-plus:retain=0.25"]), ""]
+    assert "`cdpruner`, relevance_weight = 0.5" in lines
+    for pair in ahead.values():
+        assert pair["value"] in {rows[f"dycoke-plus:retain={r}"]["accuracy"] for r in (0.25, 0.1)}
+    behind = [pair for pair in ahead.values() if pair["difference"] < 2 * pair["difference_error"]]
+    assert pages["methods-fair-ahead"].partition("± is one")[0].count(" ± ") == len(behind)
+
+
+def test_by_kind_of_question(measured: Path, models: Mapping[str, Any], pages: Any) -> None:
+    """Counted from the answers: what a smaller picture tells, and what comes second."""
+    raw = read_answers(measured / "data" / "shipped" / "whole.jsonl.xz")
+    small = raw.answers["downsample:retain=0.25"]
+    hard = [i.id for i in raw.items if raw.answers["none"][i.id].right and not small[i.id].right]
+    evs = raw.answers["evs:retain=0.1"]
+    mean = sum(evs[key].right for key in hard) / len(hard)
+    more = models["shipped"]["whole"]["more"]["evs:retain=0.1"]
+    assert more["hard"]["value"] == pytest.approx(mean)
+    assert more["hard"]["difference"] == pytest.approx(mean - 1)
+    headings, lines = table_of(pages["methods-by-kind"])
+    assert f"downsampling wrong ({len(hard)})" in headings
+    assert f"descriptions ({VIDEOS})" in headings
+    # What parts the questions isn't told of itself.
+    assert lines["`downsample`"][2] != ""
+    (small,) = (x for x in pages["methods-by-kind"].splitlines() if "`downsample` | 25 %" in x)
+    assert small.startswith("| `downsample` | 25 % |  |  | ")
+
+
+def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) -> None:
+    raw = read_answers(measured / "data" / "shipped" / "choice.jsonl.xz")
+    assert chosen(tmp_path, "shipped") == {}
+
+    def answered(best: Mapping[str, str]) -> Mapping[str, Any]:
+        return {
+            row: {
+                key: replace(one, right=any(row.startswith(f"{m}:{s}") for m, s in best.items()))
+                for key, one in said.items()
+            }
+            for row, said in raw.answers.items()
+        }
+
+    best = {"dycoke": "prune_layer=8", "flashvid": "contextual=0.5"}
+    replace(raw, answers=answered(best)).write(tmp_path)
+    # Of equally good ones the default stays.
+    assert chosen(tmp_path, "shipped") == best
+    texts = [spec.text for spec in specs_of(methods.whole(best)[0])]
+    assert texts[1:3] == ["dycoke:prune_layer=8", "dycoke:prune_layer=3"]
+    assert "flashvid:contextual=0.5:retain=0.25" in texts
+    for name, settings in CANDIDATES.items():
+        assert len(settings) == 3
+        defaults = parameters_of(METHODS[name])
+        parameter, _, value = settings[0].partition("=")
+        assert name == "dycoke" or defaults[parameter].default == float(value), name
+
+
+def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
+    measured: Path, tmp_path: Path
+) -> None:
+    raw = read_answers(measured / "data" / "shipped" / "whole.jsonl.xz")
+    raw.write(tmp_path)
+    wide = {
+        row: {
+            key: replace(one, right=True, visual=2048) if row == "none" else one
+            for key, one in said.items()
+        }
+        for row, said in raw.answers.items()
+    }
+    header = replace(raw.header, name="tokens-64")
+    replace(raw, header=header, answers=wide).write(tmp_path)
+    models = method_pages.read_documents(tmp_path)
+    assert [*models] == ["tokens-64", "shipped"]
+    pages = method_pages.pages_of(models)
+    assert table_of(pages["readme"])[0] == ["method", "tokens kept", "tokens-64, points"]
+    assert "`tokens-64`: 64 tokens per frame, the control, trained on" in pages["readme"]
+    assert pages["headline"].startswith("With DyCoke a model with 64 tokens per frame (`tokens-64`")
+    ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
+    replace(raw, header=header, answers=ignorant).write(tmp_path)
+    assert [*method_pages.read_documents(tmp_path)] == ["shipped", "tokens-64"]
+
+
 def test_the_table_by_kinds(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     lines = pages["methods-kinds"].splitlines()
     rows = models["shipped"]["kinds"]["rows"]
@@ -294,7 +394,9 @@ def test_answers_are_written_as_they_were(measured: Path, tmp_path: Path) -> Non
 def test_an_interrupted_run_has_the_videos_that_all_rows_answered(tmp_path: Path) -> None:
     (run,) = methods.windows()
     given = arguments(tmp_path)
-    with pytest.raises(SystemExit, match="no video of which windows has all answers"):
+    with pytest.raises(
+        methods.NothingAnsweredError, match="no video of which windows has all answers"
+    ):
         export(run, given)
     fill(run, given)
     path = tmp_path / "shipped" / "answers.jsonl"
@@ -348,6 +450,9 @@ def test_a_table_without_answers_is_an_error(
     monkeypatch.setattr(method_pages, "_pictures", lambda models: {})
     with pytest.raises(SystemExit, match="has a place for methods-gone"):
         method_pages.write_pages(measured / "data", write=True)
+    page.write_text("<!-- methods-later: … -->\n\n<!-- /methods-later -->\n")
+    method_pages.write_pages(measured / "data", write=True)
+    assert page.read_text() == "<!-- methods-later: … -->\n\n<!-- /methods-later -->\n"
 
 
 def test_what_is_missing_is_left_out(measured: Path, tmp_path: Path) -> None:

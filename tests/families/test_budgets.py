@@ -78,8 +78,9 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
             with pytest.raises(UsageError, match=sentence), method(model):
                 pass
             continue
-        if method.shrink() is not None and not known.has_pictures:
-            with pytest.raises(UsageError, match="cuts them into patches"), method(model):
+        if method.shrink() is not None:
+            sentence = "is for a VideoSession" if known.has_pictures else "cuts them into patches"
+            with pytest.raises(UsageError, match=sentence), method(model):
                 pass
             continue
         reference.embeds, given = embeds.clone(), plain
@@ -89,11 +90,6 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
             reference.embeds[reference.visual] = seen
             tower = video.tower
             given = Given(seen.view(features.shape), tower.attention, merged=video.merged)
-        if (shrink := method.shrink()) is not None:
-            video = encode_video(model, known, prompt, shrink=shrink)
-            seen = video.embeddings[: len(reference.visual)]
-            reference.embeds[reference.visual] = seen
-            given = Given(seen.view(features.shape))
         selection = method.choose(given)
         kept = selection.kept.tolist()
         if selection.features is not None:

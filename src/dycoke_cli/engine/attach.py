@@ -42,7 +42,6 @@ from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
-from dycoke_cli.models.families.pixels import shrunk
 from dycoke_cli.private_api import attention_implementation
 
 
@@ -90,6 +89,11 @@ def attach(
     if method.before_vision() is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
+        )
+    if method.shrink() is not None and not videos:
+        raise UsageError(
+            f"the method {method.name} is for a VideoSession, which encodes the video itself; here "
+            "scale the frames that the processor is given"
         )
     return Attachment(model, method, trace, prefix, videos, flat, frames)
 
@@ -167,14 +171,8 @@ class Attachment:
         stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
         return sorted({*range(1, stacked + 1), *pruned})
 
-    def _before_model(
-        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Arguments | None:
+    def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._inputs = ModelInputs.of(args, kwargs)
-        shrink, key = self._method.shrink(), family_of(module.config).pixels.key
-        if shrink is None or kwargs.get(key) is None:
-            return None
-        return args, {**kwargs, key: shrunk(kwargs[key], shrink)}
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

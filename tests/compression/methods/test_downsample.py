@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import sqrt
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from dycoke_cli import VideoSession
 from dycoke_cli.compression.methods.downsample import Downsample, grid_of_cells
+from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.pixels import shrunk
 from dycoke_cli.models.video_prompt import make_prompt
 from tests.families.stock import clip
+from tests.families.test_together import loaded_of
 from tests.families.tiny import make
 
 
@@ -68,7 +72,7 @@ def test_pixels_are_those_of_the_smaller_picture() -> None:
     torch.testing.assert_close(shrunk(flat, 0.01), flat)
 
 
-def test_the_tower_is_shown_the_smaller_picture() -> None:
+def test_the_tower_is_shown_the_smaller_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(3))
@@ -78,3 +82,19 @@ def test_the_tower_is_shown_the_smaller_picture() -> None:
     ours = encode_video(model, known, prompt, shrink=shrink).embeddings
     assert not torch.allclose(ours, encode_video(model, known, prompt).embeddings)
     assert Downsample(retain=1.0).shrink() is None
+    # And a session encodes it so, beside what other methods see of it.
+    session, seen = VideoSession(loaded_of("llava_onevision"), clip(3)), []
+    for name in ("downsample", "evs"):
+        real = METHODS[name].choose
+
+        def choose(self: Any, given: Given, real: Any = real) -> Any:
+            seen.append(given.features.flatten(0, 1))
+            return real(self, given)
+
+        monkeypatch.setattr(METHODS[name], "choose", choose)
+        asked = create(name, retain=0.25)
+        answer = session.ask("What?", asked, max_new_tokens=1)
+        assert answer.tokens.visual_kept == asked.kept_tokens(3, 4)
+    torch.testing.assert_close(seen[0], ours[: len(seen[0])])
+    plain = encode_video(model, known, prompt).embeddings
+    torch.testing.assert_close(seen[1], plain[: len(seen[1])])

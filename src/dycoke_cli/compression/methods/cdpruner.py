@@ -32,11 +32,11 @@ class CDPruner(MergingEarly):
     any more, those of the highest relevance follow. Ties go to the lower index.
 
     The question is the text behind the video, the end of the prompt's template with it; so each
-    question prefills the video, unless its weight is 0. Differs from the authors' code in that: for CLIP's visual tokens
-    they compare with CLIP's own encoding of the text, and negate the similarities. Comparing with
-    input embeddings is what OpenVINO GenAI does for Qwen-VL, with a relevance weight of .5; it
-    chooses in each half of the tokens alone, here it is the whole video. The authors keep
-    positions.
+    question prefills the video, unless its weight is 0. Differs from the authors' code in that: for
+    CLIP's visual tokens they compare with CLIP's own encoding of the text, and negate the
+    similarities. Comparing with input embeddings is what OpenVINO GenAI does for Qwen-VL, with a
+    relevance weight of .5; it chooses in each half of the tokens alone, here it is the whole video.
+    The authors keep positions.
     """
 
     name: ClassVar[str] = "cdpruner"

@@ -1,0 +1,132 @@
+"""Tables in which rivals are on equal terms: with merging, and by kind of question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.cells import Row, correct, difference, head, line, percent
+
+OWN = "dycoke-plus"
+DOWNSAMPLED = "downsample:retain=0.25"
+"""The row that says which questions are hard."""
+_HIDDEN = ("retain=", "positions=kept", "merge_dropped=")
+_KINDS = {
+    "hard": "downsampling wrong",
+    "easy": "downsampling right",
+    "follow_up": "second of a conversation",
+    "description": "descriptions",
+    "absent": "absent things",
+    "present": "present things",
+}
+
+
+_FAIR = """### Rivals on equal terms
+
+Every method with a budget, on the model `{name}`: alone, and with its dropped tokens merged as \
+`dycoke-plus` merges them, where it merges none by itself. Where validation chose another setting \
+than the default, a row has that. The columns *dycoke-plus minus it* are paired, against the row \
+with merging where there is one."""
+_BY_KIND = """### By kind of question
+
+The first two columns part what the model `{name}` answers correctly without compression: what it \
+no longer does with frames of a quarter of the pixels (`downsample` at 25 %), and what it still \
+does, as in [VTC-Bench](https://arxiv.org/abs/2510.07143). What a smaller picture tells as well \
+says little about methods. As the parts are made of one row's errors, compare the other rows with \
+each other there, and not with that one at 10 %. Numbers of questions are in brackets; below the \
+baseline, points from it."""
+
+
+def label(spec: str) -> str:
+    """A row without its budget, as tables name it."""
+    name, *given = spec.split(":")
+    shown = [one.replace("=", " = ") for one in given if not one.startswith(_HIDDEN)]
+    merged = " + merging" if "merge_dropped=true" in given else ""
+    return ", ".join([f"`{name}`{merged}", *shown])
+
+
+def fair_table(document: Mapping[str, Any]) -> str:
+    """Each method at each budget alone, with dropped tokens merged, and against the project's own.
+
+    The last is minus the row with merging where there is one, and minus the other where not.
+    """
+    rows = {row["spec"]: row for row in document["rows"]}
+    budgets = sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True)
+    found: dict[str, dict[tuple[float, bool], Row]] = {}
+    for row in _budgeted(rows):
+        merges = row["parameters"].get("merge_dropped") is True
+        plain = ":".join(p for p in row["spec"].split(":") if not p.startswith("merge_dropped="))
+        found.setdefault(label(plain), {})[row["parameters"]["retain"], merges] = row
+    headings = [
+        f"{percent(budget)}: {part}"
+        for budget in budgets
+        for part in ("alone", "with merging", f"{OWN} minus it")
+    ]
+    lines = head("method", *headings)
+    for name, of in found.items():
+        cells = []
+        for budget in budgets:
+            alone, merged = of.get((budget, False)), of.get((budget, True))
+            last = merged or alone
+            ahead = document["ahead"].get(last["spec"]) if last else None
+            cells += [difference(alone), difference(merged), difference(ahead)]
+        lines.append(line(name, *cells))
+    base = rows["none"]
+    return "\n".join([*lines, "", f"Points from the baseline ({correct(base)} % correct)."])
+
+
+def by_kind_table(document: Mapping[str, Any]) -> str:
+    """Each row's difference from the baseline by kind of question."""
+    more = document["more"]
+    shown = [kind for kind in _KINDS if more["none"].get(kind) is not None]
+    counts = (f"{_KINDS[kind]} ({more['none'][kind]['questions']})" for kind in shown)
+    lines = head("row", "tokens kept", *counts)
+    for row in document["rows"]:
+        spec, is_base = row["spec"], row["spec"] == "none"
+        cells = []
+        for kind in shown:
+            one = more[spec][kind]
+            trivial = spec == DOWNSAMPLED and kind in ("hard", "easy")
+            value = f"{100 * one['value']:.1f} %" if is_base else difference(one)
+            cells.append("" if trivial else value)
+        name = "baseline" if is_base else label(spec)
+        lines.append(line(name, percent(row["kept_before_llm"]), *cells))
+    return "\n".join(lines)
+
+
+def fair_section(document: Mapping[str, Any]) -> str:
+    """That table under its heading."""
+    return f"{_FAIR.format(name=document['name'])}\n\n{fair_table(document)}"
+
+
+def by_kind_section(document: Mapping[str, Any]) -> str:
+    """Likewise."""
+    return f"{_BY_KIND.format(name=document['name'])}\n\n{by_kind_table(document)}"
+
+
+def ahead_section(document: Mapping[str, Any]) -> str:
+    """Of which rivals the project's method isn't clearly ahead, at each budget."""
+    rows = {row["spec"]: row for row in document["rows"]}
+    told = [f"On `{document['name']}`, every rival alone and with merging:"]
+    for budget in sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True):
+        pairs = {
+            label(spec): pair
+            for spec, pair in document["ahead"].items()
+            if rows[spec]["parameters"]["retain"] == budget
+        }
+        level = [
+            f"{name} ({difference(pair)})"
+            for name, pair in pairs.items()
+            if pair["difference"] < 2 * (pair["difference_error"] or 0)
+        ]
+        clear = len(pairs) - len(level)
+        but = f", and not of {', '.join(level)}" if level else ""
+        told.append(
+            f"at {percent(budget)} kept `{OWN}` is ahead of {clear} of {len(pairs)} by two "
+            f"standard errors{but}."
+        )
+    return f"{told[0]} {'; '.join(one.rstrip('.') for one in told[1:])}."
+
+
+def _budgeted(rows: Mapping[str, Row]) -> list[Row]:
+    return [row for row in rows.values() if row["parameters"].get("retain") is not None]
