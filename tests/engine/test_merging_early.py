@@ -87,13 +87,13 @@ def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatc
     """Its embeddings are the same for every budget and method, but not for DyCoke."""
     session = VideoSession(loaded_of(family), clip(9))
     runs: list[int] = []
-    real = encode._at_decoder
+    real = encode.at_decoder
 
     def counted(*arguments: Any) -> Any:
         runs.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(encode, "_at_decoder", counted)
+    monkeypatch.setattr(encode, "at_decoder", counted)
     asked = [OWN, WITH_BUDGET, *(create(name, retain=0.4, merge_stage="vision") for name in EARLY)]
     for method in asked:
         before = len(runs)

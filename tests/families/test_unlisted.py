@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -50,6 +52,7 @@ GRIDS = ("glmga", "ernie4_5_vl_moe", "minicpmv4_7", "qwen2_5_omni", "qwen3_omni_
 AS_PICTURES = ("kimi_k25", "nemotron_h_omni")
 # Of the table: what makes attention masks of its own isn't proven, so it stays listed.
 OWN_MASKS = ("gemma4", "gemma4_large", "gemma4_unified", "molmo2")
+PIXELS = "pixel_values_videos"
 FOUND = [name for name in UNLISTED_MAKERS if name not in NONE_ONLY]
 
 
@@ -265,6 +268,65 @@ def check_session(family: str, frames: int, method: str, tokens: list[int]) -> N
     asked = session(family, frames)
     answer = asked.ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
     assert answer.answer == words(asked.loaded.processor, torch.tensor(tokens))
+
+
+@contextmanager
+def eyes_closed(model: Any) -> Iterator[None]:
+    """Within the block, no module of the vision side runs."""
+    hooks = [
+        module.register_forward_pre_hook(lambda *_: pytest.fail("the video is encoded again"))
+        for name, module in model.named_modules()
+        if "vis" in name and not name.startswith("model.language_model")
+    ]
+    assert hooks
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("family", FOUND)
+def test_a_video_is_encoded_once_whatever_is_asked(family) -> None:
+    history = [(QUESTION, "A square.")]
+    methods = [Uncompressed(), method_of("ttm" if family in MERGING_ONLY else "dycoke", "kept")]
+    asked = session(family, 5)
+    asked.ask(QUESTION, methods[0], max_new_tokens=2)
+    for method in methods:
+        alone = session(family, 5).ask("And then?", method, history=history, max_new_tokens=6)
+        with eyes_closed(asked.loaded.model):
+            again = asked.ask("And then?", method, history=history, max_new_tokens=6)
+        assert again.answer == alone.answer
+        assert again.tokens == alone.tokens
+        assert again.seconds.vision == 0
+
+
+def test_what_cannot_do_without_pixels_is_encoded_with_each_question(monkeypatch) -> None:
+    assert vision_inputs_where(monkeypatch, lambda pixels, ids: pixels, always=True) == ()
+
+
+def test_features_that_know_the_question_are_made_with_each(monkeypatch) -> None:
+    assert vision_inputs_where(monkeypatch, lambda pixels, ids: ids.shape[1] * pixels) == ()
+
+
+def test_features_of_the_video_alone_are_made_once(monkeypatch) -> None:
+    assert vision_inputs_where(monkeypatch, lambda pixels, ids: 2 * pixels) == (PIXELS,)
+
+
+def vision_inputs_where(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[..., Any], always: bool = False
+) -> tuple[str, ...]:
+    """What is found to be needed once, where a stock class changes its pixels in a certain way."""
+    model, processor = make("llava_next_video", torch.float32)
+    generate = model.generate
+
+    def changed(*, input_ids: torch.Tensor, **inputs: Any) -> Any:
+        if always or PIXELS in inputs:
+            inputs[PIXELS] = change(inputs[PIXELS], input_ids)
+        return generate(input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(model, "generate", changed)
+    layout = find_layout(model, processor, "it")
+    assert layout.only_none == ""
+    return layout.vision_inputs
 
 
 def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:

@@ -14,7 +14,14 @@ from dycoke_cli.models.families import UNLISTED, Family
 from dycoke_cli.models.layout_cache import found_layout
 from dycoke_cli.models.layout_search import Always
 
-RUNS = replace(UNLISTED, token_id=7, only_none="", rope=("position_ids",), least_frames=2)
+RUNS = replace(
+    UNLISTED,
+    token_id=7,
+    only_none="",
+    rope=("position_ids",),
+    least_frames=2,
+    vision_inputs=("pixel_values", "pixel_mask"),
+)
 SLICES = replace(UNLISTED, token_id=7, only_none="", one_run=True, tail=1, per_frame=Always(4))
 REFUSED = replace(UNLISTED, only_none="its layout can't be proven: it mixes frames")
 
@@ -59,6 +66,15 @@ def test_another_configuration_is_searched_for(searched, monkeypatch) -> None:
     found_layout(Model(), processor(), "one")
     found_layout(Model('{"hidden_size": 8}'), processor(), "other")
     assert searched == ["one", "other"]
+
+
+def test_names_of_inputs_are_words(searched, monkeypatch, tmp_path) -> None:
+    finds(monkeypatch, RUNS, searched)
+    found_layout(Model(), processor(), "it")
+    [file] = tmp_path.glob("layouts/*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"vision_inputs": [7]}))
+    assert found_layout(Model(), processor(), "it").vision_inputs == RUNS.vision_inputs
+    assert searched == ["it", "it"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +11,19 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.slots import Slots
-from dycoke_cli.models.families import family_of
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families import Family, Layout, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import checks as checking
 from dycoke_cli.verification.checks import TOLERANCE, checks, compared
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
+from dycoke_cli.verification.verification_report import Step
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
+from tests.families.test_unlisted import FOUND, found, newest
+from tests.families.test_unlisted import MERGING_ONLY as NO_MASK
+from tests.families.test_unlisted import session as session_of_found
 from tests.families.tiny import MAKERS, make
 
 
@@ -38,17 +44,53 @@ def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
     # As many as let the choice change; whole answers are checked on the families below.
     monkeypatch.setattr(checking, "NEW_TOKENS", 8)
     steps = list(checks(session_of(family)))
-    positions = 2 if family_of(make(family)[0].config).counts_tokens else 1
-    pruned = ["skipped"] if family in MERGING_ONLY else ["ok"] * positions
-    assert [step.verdict for step in steps] == ["ok", "ok", *pruned, "ok"]
-    if pruned != ["skipped"]:
-        # The default comes first, then the other.
-        default = family_of(make(family)[0].config).positions
-        assert f"positions {default}" in steps[2].name
+    check_steps(steps, family_of(make(family)[0].config), family in MERGING_ONLY)
+
+
+@newest
+@pytest.mark.extended
+@pytest.mark.parametrize("family", FOUND)
+def test_so_do_those_whose_layout_is_found(family, monkeypatch) -> None:
+    monkeypatch.setattr(checking, "NEW_TOKENS", 4)
+    steps = list(checks(session_of_found(family, 6)))
+    check_steps(steps, found(family)[2], family in NO_MASK)
+
+
+def check_steps(steps: list[Step], layout: Family, merges_only: bool) -> None:
+    """Each check passed, the shortened ones at all positions that there are, the default first."""
+    shortened = 2 if layout.counts_tokens else 1
+    assert [step.verdict for step in steps] == ["ok"] * (3 + shortened)
+    does = "merged" if merges_only else "pruned"
+    assert steps[2].name.startswith(f"{does}, positions {layout.positions}: ")
     for step in steps[:2]:
         for figures in step.figures["questions"]:
             assert figures["tokens"] == figures["tokens_alike"] > 0
     assert steps[-1].figures["alike"] == steps[-1].figures["questions"]
+
+
+@newest
+@pytest.mark.extended
+def test_one_that_only_answers_without_a_method_is_refused() -> None:
+    says = r"nothing to verify of dots3_note: it answers with --method none alone, for its layout "
+    with pytest.raises(UsageError, match=says):
+        verify(session_of_found("dots3_note", 2))
+
+
+@newest
+@pytest.mark.parametrize("family", ["hyperclovax_vision_v2", "muse_glimmer"])
+def test_a_layout_that_is_wrong_is_found(family, monkeypatch) -> None:
+    """One row too far: what was dropped isn't what is masked."""
+    layouts = Family.layouts
+
+    def shifted(self: Family, *arguments: Any, **more: Any) -> list[Layout]:
+        return [replace(one, index=one.index + 1) for one in layouts(self, *arguments, **more)]
+
+    session = session_of_found(family, 6)
+    monkeypatch.setattr(checking, "NEW_TOKENS", 4)
+    monkeypatch.setattr(Family, "layouts", shifted)
+    verdicts = [step.verdict for step in checks(session)]
+    assert verdicts[:2] == ["ok", "ok"]
+    assert verdicts[2] == "failed"
 
 
 def test_a_stock_model_in_float32_is_within_its_tolerance() -> None:

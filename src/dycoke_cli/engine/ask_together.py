@@ -188,10 +188,11 @@ def _generate(
     family, fast = session.loaded.family, session.loaded.kernels == "fast"
     # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
     stock = method.name == "none" and options.trace is None
+    anew = not family.encoded_once
     injected: Any = inject_videos(model, batch.videos, batch.placeholders)
     decoding = flat_without_method(model) if stock and fast else nullcontext()
     reading: list[float] = []
-    if family.stock_inputs:
+    if anew:
         injected = seconds_at_decoder(model, watch, reading)
     if not stock:
         attached: Any = attach(
@@ -199,7 +200,7 @@ def _generate(
             method,
             trace=options.trace,
             prefix=prefix,
-            videos=() if family.stock_inputs else batch.videos,
+            videos=() if anew else batch.videos,
             flat=fast,
             frames=session.video.frames if family.frames_told else None,
         )

@@ -104,6 +104,7 @@ class Attachment:
     Attributes:
         stats: counts of the newest `generate()` call, for each sequence of its batch; empty before
             the first call.
+        kept: which visual tokens each of them kept, `[M]`, int64.
         recorder: what that call attended to, or None where it isn't recorded.
     """
 
@@ -118,6 +119,7 @@ class Attachment:
         frames: int | None,
     ) -> None:
         self.stats: list[DecodeStats] = []
+        self.kept: list[torch.Tensor] = []
         self.recorder: Recorder | None = None
         self._model = model
         self._decoder = model.get_decoder()
@@ -225,6 +227,7 @@ class Attachment:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
         self._calls[kwargs["past_key_values"]] = call
         self.stats = [sequence.stats for sequence in call.sequences]
+        self.kept = [chosen.kept.cpu() for chosen in selections]
         return args, kwargs
 
     def _own_mask(

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-DEEPSTACK, VISUAL_MASK = "deepstack_visual_embeds", "visual_pos_masks"
-"""The arguments of the text decoder that carry them."""
+from dycoke_cli.models.families.arguments import DEEPSTACK, VISUAL_MASK
 
 
 class DeepStack:

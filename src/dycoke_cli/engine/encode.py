@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +18,6 @@ import torch
 from dycoke_cli.compression.base import BeforeVision, FrameMerging, Method
 from dycoke_cli.compression.selection import MergedFrames, Selection
 from dycoke_cli.engine.chunks import chunk_numbers
-from dycoke_cli.engine.deepstack import DEEPSTACK
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower, counted_on
@@ -30,7 +30,8 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
 )
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.families.pixels import normalised, shrunk
+from dycoke_cli.models.families.arguments import DEEPSTACK
+from dycoke_cli.models.families.pixels import Inputs, is_pixels, normalised, shrunk
 from dycoke_cli.models.video_prompt import VideoPrompt
 
 
@@ -122,7 +123,8 @@ def encode_video(
         if shrink is not None:
             chunk[family.pixels.key] = shrunk(chunk[family.pixels.key], shrink)
         with patches, in_tower, recorder or nullcontext():
-            kwargs = _at_decoder(model, chunk)
+            placed = {name: _on(tensor, model) for name, tensor in chunk.items()}
+            kwargs = at_decoder(model, partial(model, **placed))
         if isinstance(merging, BeforeVision):
             kept.append(patches.kept.cpu() + start * count)
         if recorder is not None:
@@ -152,6 +154,29 @@ def encode_video(
     )
 
 
+@torch.inference_mode()
+def encode_by_stock(model: Any, family: Family, inputs: Inputs) -> Encoded:
+    """Run the vision side of a model on all that its stock processor made for a question.
+
+    Args:
+        model: a stock model.
+        family: its layout, which was found.
+        inputs: token ids `[1, S]`, pixels and what goes with them.
+    """
+    device = input_device(model)
+    placed = {
+        name: value.to(device, model.dtype if is_pixels(value) else value.dtype)
+        for name, value in inputs.items()
+    }
+    mask = torch.ones_like(placed["input_ids"])
+    # By generate(), which makes arguments that a bare forward goes without.
+    ask = partial(model.generate, attention_mask=mask, max_new_tokens=1, do_sample=False)
+    kwargs = at_decoder(model, partial(ask, **placed))
+    rows = family.placeholders(model.config, placed["input_ids"], placed)
+    embeddings = kwargs["inputs_embeds"]
+    return Encoded(embeddings[rows.to(embeddings.device)], tuple(kwargs.get(DEEPSTACK) or ()))
+
+
 def _tower_in_part(
     model: Any, family: Family, merging: BeforeVision, tokens_per_frame: int
 ) -> TowerInPart:
@@ -170,13 +195,20 @@ def _joined(parts: list[MergedFrames]) -> MergedFrames:
     return MergedFrames(tuple(into), tuple(counted_on(part.groups for part in parts)))
 
 
-def _at_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:
+    """What a model calls its text decoder with, which doesn't run.
+
+    Args:
+        model: a stock model.
+        ask: calls it, or its `generate()`.
+    """
+
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise _Reached(kwargs)
 
     hook = before_forward(model.get_decoder(), stop_here)
     try:
-        model(**{name: _on(tensor, model) for name, tensor in inputs.items()})
+        ask()
     except _Reached as reached:
         return reached.kwargs
     finally:

@@ -10,12 +10,12 @@ import torch
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
-from dycoke_cli.engine.encode import Encoded, encode_video
+from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import memory_warning
-from dycoke_cli.engine.prompt_batch import Prompt, all_of_stock
+from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load import LoadedModel
@@ -107,8 +107,9 @@ class EncodedVideo:
         def make() -> Prompt:
             family, config = self.loaded.family, self.loaded.model.config
             if isinstance(self.video, StockPrompt):
-                inputs = self.video.stock_inputs(question, history)
-                return all_of_stock(inputs, family.placeholders(config, ids, inputs))
+                inputs = self.video.inputs_beside_video(question, history)
+                places = family.placeholders(config, inputs.pop("input_ids"), inputs)
+                return Prompt(ids, inputs, places, self._encoded.get(_encoded_for(method), ()))
             extra_inputs = beside(self.videos, ids, family.rope)
             placeholders = family.placeholders(config, ids, extra_inputs)
             return Prompt(ids, extra_inputs, placeholders, self._encoded[_encoded_for(method)])
@@ -127,7 +128,7 @@ class EncodedVideo:
 
     def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
-        if isinstance(self.video, StockPrompt):  # generate() encodes it
+        if not self.loaded.family.encoded_once:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
         held = self._encoded.get(_encoded_for(method), ())
         if held and (held[0].tower is not None or "attention" not in method.needs):
@@ -143,6 +144,9 @@ class EncodedVideo:
         with_attention = "attention" in method.needs
 
         def encode() -> Encoded:
+            if isinstance(video, StockPrompt):
+                self.on_progress("vision", 0, video.frames)
+                return encode_by_stock(loaded.model, loaded.family, video.newest_inputs)
             return encode_video(
                 loaded.model,
                 loaded.family,
@@ -156,7 +160,8 @@ class EncodedVideo:
         # What a method changes of a video isn't kept on disk: it depends on the method as well.
         if self._cache is None or _encoded_for(method):
             return encode()
-        key = key_of(loaded.identity or {}, video.inputs)
+        inputs = video.shown_inputs if isinstance(video, StockPrompt) else video.inputs
+        key = key_of(loaded.identity or {}, inputs)
         found = self._cache.get(key, loaded.input_device, with_attention)
         if found is None:
             found = encode()

@@ -19,6 +19,7 @@ from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
+from dycoke_cli.models.families.pixels import is_pixels
 from dycoke_cli.result import Trace
 
 
@@ -217,8 +218,7 @@ def generate(
 
 def _on(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """An input of the model where it runs; pixels in its dtype."""
-    pixels = tensor.is_floating_point() and tensor.dim() > 1  # and not seconds per frame
-    return tensor.to(device, dtype if pixels else tensor.dtype)
+    return tensor.to(device, dtype if is_pixels(tensor) else tensor.dtype)
 
 
 class _Finite(LogitsProcessor):

@@ -13,7 +13,8 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.families.family import PER_TOKEN, TYPES
+from dycoke_cli.models.families.arguments import PER_TOKEN
+from dycoke_cli.models.families.family import TYPES
 
 # Taken care of where they are made.
 OTHERS = ("position_ids", "attention_mask")

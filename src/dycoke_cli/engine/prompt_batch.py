@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.models.families.arguments import with_video
 from dycoke_cli.models.families.family import TYPES
 
 
@@ -24,7 +24,8 @@ class Prompt:
         extra_inputs: what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are
             made from.
         placeholders: `[1, S]`, bool: where the videos are.
-        videos: their embeddings, in their order.
+        videos: their embeddings, in their order; none where `extra_inputs` has pixels, which
+            `generate()` encodes.
     """
 
     input_ids: torch.Tensor
@@ -61,17 +62,6 @@ def without_video(input_ids: torch.Tensor) -> Batch:
         placeholders=torch.zeros_like(input_ids, dtype=torch.bool),
         videos=[],
     )
-
-
-def all_of_stock(inputs: dict[str, torch.Tensor], placeholders: torch.Tensor) -> Prompt:
-    """A prompt whose video is among its inputs, and is encoded by `generate()`.
-
-    Args:
-        inputs: what the stock processor made: token ids `[1, S]`, pixels, and others.
-        placeholders: `[1, S]`, bool: where the video is.
-    """
-    others = {name: value for name, value in inputs.items() if name != "input_ids"}
-    return Prompt(inputs["input_ids"], others, placeholders, ())
 
 
 def together(prompts: Sequence[Prompt], pad: int) -> Batch:
@@ -124,13 +114,9 @@ def inject_videos(
     def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         if not pending:
             return None
-        embeds = kwargs["inputs_embeds"]
-        places = pending.pop().to(embeds.device)
-        embeds[places] = torch.cat([video.embeddings for video in shown]).to(embeds)
-        if not shown[0].deepstack:
-            return None
+        embeddings = torch.cat([video.embeddings for video in shown])
         deepstack = [torch.cat(layer) for layer in zip(*(v.deepstack for v in shown), strict=True)]
-        return args, kwargs | {VISUAL_MASK: places, DEEPSTACK: deepstack}
+        return args, with_video(kwargs, pending.pop(), embeddings, deepstack)
 
     hook = before_forward(model.get_decoder(), write)
     try:

@@ -19,7 +19,7 @@ from dycoke_cli.models.stock_processor import takes_pictures_alone
 _KEPT: dict[str, type] = {
     "token_id": int, "one_run": bool, "tail": int, "least_frames": int, "exact_frames": int,
     "typed": bool, "as_pictures": bool, "frames_told": bool, "merged": int,
-    "keeps_every_token": bool,
+    "keeps_every_token": bool, "vision_inputs": list,
     "only_none": str,
 }  # fmt: skip
 _MOST_BYTES = 4096
@@ -77,9 +77,11 @@ def _read(file: Path) -> Family | None:
                 return None
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    if not all(isinstance(name, str) for name in values["vision_inputs"]):
+        return None
     return replace(
         UNLISTED,
-        **values,
+        **values | {"vision_inputs": tuple(values["vision_inputs"])},
         per_frame=Always(per_frame) if type(per_frame) is int else None,
         rope=("position_ids",) if grid is True else (),
     )

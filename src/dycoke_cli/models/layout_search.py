@@ -8,29 +8,26 @@ confirms it: without a frame's rows it must give what it gives where those rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.models.devices import input_device, is_out_of_memory
-from dycoke_cli.models.families.family import PER_TOKEN, UNLISTED, Family, Layout
-from dycoke_cli.models.families.pixels import Inputs
+from dycoke_cli.models.devices import is_out_of_memory
+from dycoke_cli.models.families import UNLISTED, Family, Layout
+from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
+from dycoke_cli.models.families.pixels import is_pixels
+from dycoke_cli.models.layout_trial import SIZES, Trial, noise, show_encoded, show_noise
 from dycoke_cli.models.stock_processor import takes_pictures_alone
-from dycoke_cli.models.stock_prompt import first_line, placeholder_of, show
-from dycoke_cli.models.video_prompt import ShownFrames
+from dycoke_cli.models.stock_prompt import first_line, placeholder_of
 
 FRAMES = 5
 """Of the trial: odd, so that groups of two or four frames show by what is left over."""
-_SIZES = ((48, 64), (48, 96))
-_QUESTION = "What is it?"
-_DEEPSTACK, _VISUAL_MASK = "deepstack_visual_embeds", "visual_pos_masks"
+_OTHER_QUESTION = "Who else came, and when?"
 # By how much rounding may grow in all layers together; and of what dropping a frame changes, what
 # two orders of the same sums may differ by.
 _GROWTH, _SHARE = 32, 1e-3
@@ -38,40 +35,6 @@ _GROWTH, _SHARE = 32, 1e-3
 
 class UnprovenError(Exception):
     """Says why no layout can be used, as the end of a sentence."""
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What the stock decoder was called with for one prompt.
-
-    Args:
-        input_ids: `[S]`, int64.
-        inputs: beside them, of the stock processor.
-        kwargs: of the text decoder, in the prefill.
-        step: those of the first decoding step.
-        frames: how many were shown.
-        by_ids: whether the model's own forward was given token ids, which methods go by.
-    """
-
-    input_ids: torch.Tensor
-    inputs: Inputs
-    kwargs: dict[str, Any]
-    step: dict[str, Any]
-    frames: int
-    by_ids: bool
-
-    @property
-    def embeds(self) -> torch.Tensor:
-        """`[S, D]`."""
-        return self.kwargs["inputs_embeds"][0]
-
-    @property
-    def positions(self) -> torch.Tensor:
-        """`[..., 1, S]`, int64; those that the decoder counts by itself where it is given none."""
-        given = self.kwargs.get("position_ids")
-        if given is None:
-            return torch.arange(len(self.input_ids), device=self.embeds.device)[None]
-        return given
 
 
 def find_layout(model: Any, processor: Any, name: str) -> Family:
@@ -104,17 +67,17 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
         ways = [pictures, replace(pictures, typed=True)]
     for family in ways:
         try:
-            read = _read(model, processor, family, _noise(FRAMES))
+            read = show_noise(model, processor, family, noise(FRAMES))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             failure = failure or error
             continue
-        more = _read(model, processor, family, _noise(FRAMES + 3))
+        more = show_noise(model, processor, family, noise(FRAMES + 3))
         if len(more.input_ids) == len(read.input_ids):
             return replace(family, exact_frames=_seen(model, processor, family, read))
         try:
-            _read(model, processor, family, _noise(1))
+            show_noise(model, processor, family, noise(1))
         except Exception:
             return replace(family, least_frames=2)
         return family
@@ -124,15 +87,15 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
     ) from failure
 
 
-def _seen(model: Any, processor: Any, family: Family, read: _Read) -> int:
+def _seen(model: Any, processor: Any, family: Family, read: Trial) -> int:
     """How many of the frames a model sees whose prompt is the same for any number of them."""
-    each = (_read(model, processor, family, _noise(FRAMES, changed=i)) for i in range(FRAMES))
+    each = (show_noise(model, processor, family, noise(FRAMES, changed=i)) for i in range(FRAMES))
     return sum(not torch.equal(one.embeds, read.embeds) for one in each)
 
 
 def _proven(model: Any, processor: Any, family: Family) -> Family:
     frames = family.exact_frames or FRAMES
-    read = _read(model, processor, family, _noise(frames))
+    read = show_noise(model, processor, family, noise(frames))
     token = placeholder_of(processor, model.config, read.input_ids[None])
     if token is None:
         raise UnprovenError("nothing tells which tokens of its prompt are the video's")
@@ -145,7 +108,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         raise UnprovenError("its layers look tokens up in an index of their own")
     _check_arguments(read)
     changed = [
-        (i, _read(model, processor, family, _noise(frames, changed=i))) for i in (0, frames - 1)
+        (i, show_noise(model, processor, family, noise(frames, changed=i))) for i in (0, frames - 1)
     ]
     family = replace(
         family,
@@ -154,7 +117,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         keeps_every_token=_keeps_every_token(model),
         only_none="",
     )
-    other = _read(model, processor, family, _noise(frames, size=_SIZES[1]))
+    other = show_noise(model, processor, family, noise(frames, size=SIZES[1]))
     reasons = []
     for candidate in _candidates(family, read):
         try:
@@ -163,11 +126,12 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
             reasons.append(str(why))
             continue
         _prove(model, candidate, read, layout)
-        return replace(candidate, merged=-(-read.frames // layout.frames))
+        found = replace(candidate, merged=-(-read.frames // layout.frames))
+        return replace(found, vision_inputs=_vision_inputs(model, processor, found, read))
     raise UnprovenError(reasons[0])
 
 
-def _candidates(family: Family, read: _Read) -> Iterator[Family]:
+def _candidates(family: Family, read: Trial) -> Iterator[Family]:
     """Each rule by which placeholders may be frames, the most telling first."""
     index = torch.eq(read.input_ids, family.token(None)).nonzero().flatten()
     runs = int((index.diff(prepend=index[:1] - 2) > 1).sum())
@@ -201,9 +165,9 @@ class Always:
 def _checked(
     family: Family,
     config: Any,
-    read: _Read,
-    changed: Sequence[tuple[int, _Read]],
-    other: _Read,
+    read: Trial,
+    changed: Sequence[tuple[int, Trial]],
+    other: Trial,
 ) -> Layout:
     """The layout by a rule, if each changed frame changed the rows that are its own, and no others.
 
@@ -237,7 +201,7 @@ def _checked(
     return layout
 
 
-def _layout(family: Family, config: Any, read: _Read) -> Layout:
+def _layout(family: Family, config: Any, read: Trial) -> Layout:
     positions = read.positions[:, 0] if family.rope else None
     grids = read.inputs.get("video_grid_thw")
     frames = None if grids is None or len(grids) != 1 else int(grids[0, 0])
@@ -248,7 +212,7 @@ def _layout(family: Family, config: Any, read: _Read) -> Layout:
     return layout
 
 
-def _check_arguments(read: _Read) -> None:
+def _check_arguments(read: Trial) -> None:
     """Check that all that the decoder gets per token is known.
 
     Raises:
@@ -258,7 +222,7 @@ def _check_arguments(read: _Read) -> None:
     if mask is not None and not (torch.is_tensor(mask) and mask.dim() == 2):
         raise UnprovenError("it makes attention masks of its own")
     length = len(read.input_ids)
-    known = {*PER_TOKEN, "position_ids", "attention_mask", _DEEPSTACK, _VISUAL_MASK}
+    known = {*PER_TOKEN, "position_ids", "attention_mask", DEEPSTACK, VISUAL_MASK}
     for name, value in read.kwargs.items():
         if torch.is_tensor(value) and length in value.shape and name not in known:
             raise UnprovenError(f"its text decoder gets {name} for each token")
@@ -270,7 +234,7 @@ def _check_arguments(read: _Read) -> None:
 
 
 @torch.inference_mode()
-def _prove(model: Any, family: Family, read: _Read, layout: Layout) -> None:
+def _prove(model: Any, family: Family, read: Trial, layout: Layout) -> None:
     """Compare a shortened prompt with one in which the same tokens are masked.
 
     Raises:
@@ -295,16 +259,29 @@ def _prove(model: Any, family: Family, read: _Read, layout: Layout) -> None:
         raise UnprovenError("without a frame's tokens it doesn't answer as if they were masked")
 
 
+def _vision_inputs(model: Any, processor: Any, family: Family, read: Trial) -> tuple[str, ...]:
+    """The inputs that another question can do without, once the video is encoded; or none."""
+    clip = noise(read.frames)
+    asked = show_noise(model, processor, family, clip, _OTHER_QUESTION)
+    try:
+        alike = show_encoded(model, asked, read, family.token(None)).is_as(asked)
+    except Exception as error:  # the stock class wants the pixels
+        if is_out_of_memory(error):
+            raise
+        return ()
+    return tuple(name for name, value in asked.inputs.items() if alike and is_pixels(value))
+
+
 def _of_rows(kwargs: dict[str, Any], positions: torch.Tensor, rows: torch.Tensor) -> dict[str, Any]:
     """The arguments of the decoder for some of the tokens."""
     cut: dict[str, Any] = {
         name: kwargs[name][:, rows.to(kwargs[name].device)]
-        for name in (*PER_TOKEN, "attention_mask", _VISUAL_MASK)
+        for name in (*PER_TOKEN, "attention_mask", VISUAL_MASK)
         if torch.is_tensor(kwargs.get(name))
     }
-    if kwargs.get(_DEEPSTACK) is not None:
-        stays = torch.isin(kwargs[_VISUAL_MASK][0].nonzero().flatten().cpu(), rows)
-        cut[_DEEPSTACK] = [values[stays.to(values.device)] for values in kwargs[_DEEPSTACK]]
+    if kwargs.get(DEEPSTACK) is not None:
+        stays = torch.isin(kwargs[VISUAL_MASK][0].nonzero().flatten().cpu(), rows)
+        cut[DEEPSTACK] = [values[stays.to(values.device)] for values in kwargs[DEEPSTACK]]
     return kwargs | cut | {"position_ids": positions[..., rows.to(positions.device)]}
 
 
@@ -319,51 +296,3 @@ def _hidden(model: Any, kwargs: dict[str, Any]) -> torch.Tensor:
 def _keeps_every_token(model: Any) -> bool:
     cache = DynamicCache(config=model.get_decoder().config)
     return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-@torch.inference_mode()
-def _read(model: Any, processor: Any, family: Family, frames: ShownFrames) -> _Read:
-    """Run the stock `generate()` for two tokens, and note what its decoder is called with."""
-    prompt: Any = show(processor, family, model.config, frames)
-    inputs = prompt.stock_inputs(_QUESTION)
-    ids, device = inputs["input_ids"], input_device(model)
-    calls: list[dict[str, Any]] = []
-    of_model: list[dict[str, Any]] = []
-    placed = {
-        name: value.to(device, model.dtype)
-        if value.is_floating_point() and value.dim() > 1
-        else value.to(device)
-        for name, value in inputs.items()
-    }
-    with _noting(model.get_decoder(), calls.append), _noting(model, of_model.append):
-        model.generate(
-            **placed,
-            attention_mask=torch.ones_like(placed["input_ids"]),
-            max_new_tokens=2,
-            min_new_tokens=2,
-            do_sample=False,
-        )
-    by_ids = bool(of_model) and of_model[0].get("input_ids") is not None
-    return _Read(ids[0], inputs, calls[0], calls[1], len(prompt.pictures), by_ids)
-
-
-@contextmanager
-def _noting(decoder: Any, note: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    def take(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        note(dict(kwargs))
-
-    hook = decoder.register_forward_pre_hook(take, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _noise(
-    frames: int, changed: int | None = None, size: tuple[int, int] = _SIZES[0]
-) -> ShownFrames:
-    """A clip of noise, a second a frame; one frame may be other than in the clip without it."""
-    pictures = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
-    if changed is not None:
-        pictures[changed] = 255 - pictures[changed]
-    return ShownFrames(pictures, tuple(map(float, range(frames))))

@@ -84,6 +84,23 @@ class StockPrompt(VideoPrompt):
             self._last[asked] = self._processed(text)
         return dict(self._last[asked])
 
+    def inputs_beside_video(self, question: str, history: Turns = ()) -> Inputs:
+        """Those of them that are needed where the video was encoded before."""
+        inputs = self.stock_inputs(question, history)
+        return {n: value for n, value in inputs.items() if n not in self.family.vision_inputs}
+
+    @property
+    def newest_inputs(self) -> Inputs:
+        """What `generate()` takes with the question that was asked last."""
+        [inputs] = self._last.values()
+        return dict(inputs)
+
+    @property
+    def shown_inputs(self) -> Inputs:
+        """Those of them that have no value per token, and so are of the video."""
+        shape = self.newest_inputs["input_ids"].shape
+        return {n: value for n, value in self.newest_inputs.items() if value.shape[:2] != shape}
+
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
         """See `VideoPrompt.input_ids`."""
         return self.stock_inputs(question, history)["input_ids"]

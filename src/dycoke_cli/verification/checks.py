@@ -20,7 +20,7 @@ from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
-from dycoke_cli.verification.verification_report import FAILED, OK, SKIPPED, Outcome, Step
+from dycoke_cli.verification.verification_report import FAILED, OK, Outcome, Step
 
 QUESTIONS = (
     "What happens in the video?",
@@ -60,18 +60,12 @@ def checks(session: VideoSession) -> Iterator[Step]:
         lambda prompt: attached_run(session, prompt, keep_all, NEW_TOKENS),
         stock,
     )
-    if prunes:
-        yield _pruned(session, prompts, default)
-        if loaded.family.counts_tokens:
-            other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
-            yield _pruned(session, prompts, replace(default, positions=other))
-    else:
-        yield Step(
-            "pruned: same answers as the masked reference",
-            SKIPPED,
-            "the language model has layers that don't keep every token, so only stage 1 applies",
-        )
-    yield _together(session, replace(default, kv_prune=prunes))
+    default = replace(default, kv_prune=prunes)
+    yield _shortened(session, prompts, default)
+    if loaded.family.counts_tokens:
+        other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
+        yield _shortened(session, prompts, replace(default, positions=other))
+    yield _together(session, default)
 
 
 def _against(
@@ -87,13 +81,16 @@ def _against(
     return _summed_up(name, pairs)
 
 
-def _pruned(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
+def _shortened(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
     pairs = []
     for prompt in prompts:
         run = attached_run(session, prompt, method, NEW_TOKENS)
         reference = masked_run(session, prompt, run, method)
         pairs.append(compared(run, reference, session.loaded.model.dtype))
-    name = f"pruned, positions {method.positions}: same answers as the masked reference"
+    does, reference_is = "pruned", "the masked reference"
+    if not method.kv_prune:  # layers that don't keep every token have nothing to mask
+        does, reference_is = "merged", "stock generate() on a shorter prompt"
+    name = f"{does}, positions {method.positions}: same answers as {reference_is}"
     return _summed_up(name, pairs)
 
 

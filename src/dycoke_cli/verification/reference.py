@@ -8,8 +8,9 @@ and lets stock `generate()` compute the logits that follow from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,13 +19,15 @@ from transformers import LogitsProcessor
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.deepstack import DEEPSTACK, VISUAL_MASK
+from dycoke_cli.engine.encode import at_decoder
 from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.family import TYPES
-from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.families.pixels import is_pixels, normalised
+from dycoke_cli.models.stock_prompt import StockPrompt
 from dycoke_cli.private_api import attention_implementation
 
 
@@ -35,7 +38,7 @@ class Run:
     Args:
         tokens: `[T]`, int64.
         logits: `[T, vocabulary]`, float32, on the CPU.
-        kept: `[M]`, int64: the visual tokens kept before the language model, if recorded.
+        kept: `[M]`, int64: the visual tokens kept before the language model; None without a method.
         active: for each decoding step `[A]`, int64: which of those it attended to; empty without
             decode pruning.
     """
@@ -54,6 +57,10 @@ def stock_run(session: VideoSession, question: str, new_tokens: int) -> Run:
 def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor]:
     """The inputs of a stock `generate()`: token ids, pixels, and what goes with them."""
     loaded, video = session.loaded, session.video
+    if isinstance(video, StockPrompt):
+        inputs = video.stock_inputs(question)
+        dtype = loaded.model.dtype
+        return {n: value.to(dtype) if is_pixels(value) else value for n, value in inputs.items()}
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
     ids = video.input_ids(question)
@@ -64,13 +71,16 @@ def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor
 def attached_run(session: VideoSession, prompt: Prompt, method: Method, new_tokens: int) -> Run:
     """With a method attached, on a video that was encoded before, in chunks."""
     model = session.loaded.model
-    around: Any = nullcontext()
-    if method.name != "none":
-        around = attach(model, method, trace=None if method.pruning() is None else 0)
-    with inject_videos(model, [prompt.videos], prompt.placeholders), around as attachment:
-        run = generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, new_tokens)
-    recorder = None if attachment is None else attachment.recorder
-    return run if recorder is None else replace(run, kept=recorder.kept, active=recorder.active)
+    inputs = {"input_ids": prompt.input_ids, **prompt.extra_inputs}
+    with _shown(model, prompt):
+        if method.name == "none":
+            return generated(model, inputs, new_tokens)
+        trace = None if method.pruning() is None else 0
+        with attach(model, method, trace=trace, frames=session.video.frames) as attachment:
+            run = generated(model, inputs, new_tokens)
+    recorder = attachment.recorder
+    active = () if recorder is None else recorder.active
+    return replace(run, kept=attachment.kept[0], active=active)
 
 
 @torch.inference_mode()
@@ -135,47 +145,53 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) 
     columns = torch.isin(rows, visual).nonzero().flatten()
 
     positions = whole["position_ids"][..., rows.to(model.device)]
+    behind = whole["position_ids"][..., -1:] + 1
     if method.renumbers():
         positions = torch.arange(len(rows), device=model.device)[None]
+        behind = positions[..., -1:] + 1
     short = {"input_ids": prompt.input_ids[:, rows], "position_ids": positions}
     if TYPES in prompt.extra_inputs:
         short[TYPES] = prompt.extra_inputs[TYPES][:, rows]
     masked = _evicted_masked(model, method.prune_layer, len(rows), columns, run.active)
-    with _sdpa(model), masked, _shortened(model, whole, rows):
+    with _sdpa(model), masked, _shortened(model, whole | {"position_ids": positions}, rows, behind):
         return generated(model, short, len(run.tokens), [_Forced(run.tokens)])
 
 
 def _decoder_inputs(model: Any, prompt: Prompt) -> dict[str, Any]:
     """The decoder's inputs for the whole prompt: embeddings, positions, DeepStack."""
-    seen: list[dict[str, Any]] = []
+    inputs = {"input_ids": prompt.input_ids, **prompt.extra_inputs}
+    with _shown(model, prompt):
+        kwargs = at_decoder(model, partial(generated, model, inputs, 1))
+    if kwargs.get("position_ids") is None:
+        kwargs["position_ids"] = torch.arange(prompt.input_ids.shape[1], device=model.device)[None]
+    return kwargs
 
-    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not seen:
-            seen.append(dict(kwargs))
 
-    with inject_videos(model, [prompt.videos], prompt.placeholders):
-        hook = before_forward(model.get_decoder(), note)
-        try:
-            generated(model, {"input_ids": prompt.input_ids, **prompt.extra_inputs}, 1)
-        finally:
-            hook.remove()
-    positions = seen[0].get("position_ids")
-    if positions is None:
-        seen[0]["position_ids"] = torch.arange(prompt.input_ids.shape[1], device=model.device)[None]
-    return seen[0]
+def _shown(model: Any, prompt: Prompt) -> AbstractContextManager[None]:
+    """Within the block, a prompt has its video, unless `generate()` encodes it."""
+    if not prompt.videos:
+        return nullcontext()
+    return inject_videos(model, [prompt.videos], prompt.placeholders)
 
 
 @contextmanager
-def _shortened(model: Any, whole: dict[str, Any], rows: torch.Tensor) -> Iterator[None]:
-    """Within the block, the first prefill has these tokens of the whole prompt only."""
-    first = [True]
+def _shortened(
+    model: Any, whole: dict[str, Any], rows: torch.Tensor, behind: torch.Tensor
+) -> Iterator[None]:
+    """Within the block, the first prefill has these tokens of the whole prompt only.
+
+    What is generated has the positions from `behind` on: some stock classes number anew.
+    """
+    step = [-1]  # the prompt comes first
     at = rows.to(model.device)[None]
 
-    def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-        if not first:
-            return None
-        first.clear()
-        kwargs = kwargs | {"inputs_embeds": take(whole["inputs_embeds"], at)}
+    def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        step[0] += 1
+        if step[0]:
+            return args, kwargs | {"position_ids": behind + step[0] - 1}
+        kwargs = kwargs | {"position_ids": whole["position_ids"]}
+        there = (name for name in PER_TOKEN if whole.get(name) is not None)
+        kwargs = kwargs | {name: take(whole[name], at) for name in there}
         if whole.get(DEEPSTACK) is None:
             return args, kwargs
         shown = whole[VISUAL_MASK]

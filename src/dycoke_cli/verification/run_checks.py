@@ -51,12 +51,12 @@ def verify(
         The report; its `verdict` is "verified" when no check failed.
 
     Raises:
-        UsageError: its layout was found: that is checked each time it is found.
+        UsageError: no method can be attached to the model.
     """
-    if session.loaded.family.stock_inputs:
+    if why_not := session.loaded.family.only_none:
         raise UsageError(
-            f"{session.loaded.name} is of a family whose layout isn't listed: it was found, and "
-            "checked, when the model was first loaded; `dycoke verify` is for listed ones"
+            f"there is nothing to verify of {session.loaded.name}: it answers with --method none "
+            f"alone, for {why_not}"
         )
     steps = []
     for step in checks(session):

@@ -10,11 +10,10 @@ from dycoke_cli.result import Amount, Bytes, Count, Tokens, Version
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.version import __version__
 
-Outcome = Literal["ok", "failed", "skipped"]
+Outcome = Literal["ok", "failed"]
 
 OK: Outcome = "ok"
 FAILED: Outcome = "failed"
-SKIPPED: Outcome = "skipped"
 
 
 @dataclass(frozen=True)

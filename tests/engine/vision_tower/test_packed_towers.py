@@ -351,7 +351,7 @@ def test_a_window_that_fails_leaves_nothing_behind() -> None:
 def test_families_that_cannot_are_refused_before_anything_is_encoded(monkeypatch) -> None:
     can = {name for name, family in FAMILIES.items() if family.encodes_parts}
     assert FAMILIES.keys() - can == {"perception_lm", "gemma4", "gemma4_unified", "molmo2"}
-    monkeypatch.setattr(encode, "_at_decoder", None)
+    monkeypatch.setattr(encode, "at_decoder", None)
     for family in ("perception_lm", "gemma4"):
         session = VideoSession(loaded_of(family), clip(4))
         for method in (MERGING, create("evs", merge_stage="vision")):

@@ -61,7 +61,7 @@ def failed(reason: str) -> None:
 
 def check(name: str, verdict: str, detail: str) -> None:
     """A check and what came of it."""
-    style = {"ok": "green", "failed": "red"}.get(verdict, "yellow")
+    style = "green" if verdict == "ok" else "red"
     _line(Text.assemble((f"{verdict:8}", style), f"{one_line(name)}: {one_line(detail)}"))
 
 

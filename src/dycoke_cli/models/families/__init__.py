@@ -6,8 +6,10 @@ import weakref
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import UNLISTED, Family, Layout, PackedTower, Tower
+from dycoke_cli.models.families.family import UNLISTED, Family
+from dycoke_cli.models.families.layout import Layout
 from dycoke_cli.models.families.table import FAMILIES
+from dycoke_cli.models.families.tower import PackedTower, Tower
 
 PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""

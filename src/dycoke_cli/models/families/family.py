@@ -4,143 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families.layout import (
+    Layout,
+    frame_per_run,
+    frames_by_grid,
+    frames_of_size,
+)
 from dycoke_cli.models.families.pixels import Inputs, Pixels, Stacked
+from dycoke_cli.models.families.tower import PackedTower, Tower
 
 if TYPE_CHECKING:
     import torch
 
 TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
-
-PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
-"""Arguments of a text decoder with one value per token, [B, S, ...].
-
-Embeddings; what Gemma adds in each layer; ERNIE's kinds of tokens.
-"""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The visual tokens of one video in one sequence, in reading order.
-
-    Newline, separator and time stamp tokens are text for this purpose.
-
-    Args:
-        index: `[V]`, int64, ascending: the row of each visual token in the sequence.
-        frame: `[V]`, int64: the frame it belongs to.
-        position: `[V]`, int64: its position in the frame's grid.
-    """
-
-    index: torch.Tensor
-    frame: torch.Tensor
-    position: torch.Tensor
-
-    @property
-    def frames(self) -> int:
-        """The number of frames."""
-        return int(self.frame[-1]) + 1
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """The number of visual tokens per frame."""
-        return len(self.index) // self.frames
-
-    @classmethod
-    def join(cls, layouts: Sequence[Layout]) -> Layout | None:
-        """That of all videos of a sequence, whose frames needn't be equal; None without any."""
-        import torch
-
-        if len(layouts) < 2:
-            return layouts[0] if layouts else None
-        starts = accumulate((layout.frames for layout in layouts[:-1]), initial=0)
-        return cls(
-            torch.cat([layout.index for layout in layouts]),
-            torch.cat([x.frame + start for x, start in zip(layouts, starts, strict=True)]),
-            torch.cat([layout.position for layout in layouts]),
-        )
-
-    def grid(self, rows: torch.Tensor) -> torch.Tensor:
-        """The visual tokens of `rows[S, D]` as `[F, N, D]`."""
-        visual = rows[self.index.to(rows.device)]
-        return visual.view(self.frames, self.tokens_per_frame, -1)
-
-
-@dataclass(frozen=True)
-class Tower:
-    """A vision tower with frames along an axis of their own, which can encode part of a frame.
-
-    Each patch is one token to all its layers, and has its position before the first of them.
-
-    Args:
-        name: of the tower in `model.model`.
-        layers: of its transformer layers, by their name in the tower.
-        pooled: called with `model.model` and one row per token of the tower's layers, `[1, P, D]`;
-            returns, for each of the N visual tokens of a frame, the sum or the mean of the rows it
-            is pooled from: `[1, N, D]`.
-    """
-
-    name: str
-    layers: str
-    pooled: Callable[[Any, torch.Tensor], torch.Tensor]
-
-    def pooling(self, model: Any, patches: int, device: torch.device) -> torch.Tensor:
-        """`[N, P]`, float32: how much of each of P patches is in each visual token of a frame."""
-        import torch
-
-        return self.pooled(model.model, torch.eye(patches, device=device)[None])[0]
-
-    def last_used(self, model: Any) -> torch.nn.Module:
-        """The last transformer layer whose output reaches the language model."""
-        return self.transformer_layers(model)[self.depth(model.config) - 1]
-
-    def transformer_layers(self, model: Any) -> Any:
-        """All of its transformer layers."""
-        return model.model.get_submodule(self.name).get_submodule(self.layers)
-
-    def depth(self, config: Any) -> int:
-        """How many of its transformer layers there are up to `last_used`.
-
-        Args:
-            config: of the whole model.
-        """
-        layers = config.vision_config.num_hidden_layers
-        used = getattr(config, "vision_feature_layer", -1)
-        # Of the states that towers hand out, the first is what goes into layer 0.
-        states = [used] if isinstance(used, int) else used
-        return max(state % (layers + 1) for state in states)
-
-
-def in_reading_order(config: Any, rows: int, columns: int) -> torch.Tensor:
-    """The visual tokens `[N]`, int64, of a frame of so many rows and columns, one after another."""
-    import torch
-
-    return torch.arange(rows * columns)
-
-
-@dataclass(frozen=True)
-class PackedTower:
-    """A vision tower that has the patches of all frames in one sequence, and can encode part of it.
-
-    The patches of a visual token follow each other, and a token is made of no others. What belongs
-    to a patch (its position, which turns queries and keys) and which patches attend to each other
-    are arguments of each layer, so they can be cut along with the patches.
-
-    Args:
-        name: of the tower in `model.model`.
-        layers: of its transformer layers, by their name in the tower.
-        outputs: modules of the tower, or lists of them, that work patch by patch, or token by
-            token, on what layers put out; code behind them counts on whole frames.
-        order: called with the configuration of the tower and the rows and columns of visual tokens
-            of a frame; returns `[N]`, int64: the tokens in the order in which layers have them.
-    """
-
-    name: str
-    layers: str
-    outputs: tuple[str, ...]
-    order: Callable[[Any, int, int], torch.Tensor] = in_reading_order
 
 
 @dataclass(frozen=True)
@@ -171,8 +50,10 @@ class Family:
         cannot_run_on: releases of transformers that lack the family or fail on it: from the first
             up to, but not including, the second.
         token_id: the placeholder id itself, where it was found and no attribute is known.
-        stock_inputs: whether `generate()` is given all that the stock processor makes of video and
-            question, as nothing is known of its pixels: a video is encoded with each question.
+        stock_inputs: whether the stock processor makes the prompt of each question anew, as nothing
+            is known of its pixels.
+        vision_inputs: of those, the ones that a question can be asked without where the video was
+            encoded before; empty where `generate()` has to encode it with each question.
         exact_frames: the only number of frames that it takes; a clip is thinned out, or its last
             frame shown again; None for any.
         typed: whether the processor has to be asked for the kinds of tokens that the model needs.
@@ -198,6 +79,7 @@ class Family:
     cannot_run_on: tuple[str, str] = ("0", "0")
     token_id: int | None = None
     stock_inputs: bool = False
+    vision_inputs: tuple[str, ...] = ()
     exact_frames: int | None = None
     typed: bool = False
     as_pictures: bool = False
@@ -208,6 +90,11 @@ class Family:
     def counts_tokens(self) -> bool:
         """Whether positions count tokens, so that they can be renumbered."""
         return not self.rope
+
+    @property
+    def encoded_once(self) -> bool:
+        """Whether a video is encoded once, whatever is asked about it."""
+        return bool(self.vision_inputs) or not self.stock_inputs
 
     @property
     def encodes_parts(self) -> bool:
@@ -314,11 +201,11 @@ class Family:
     ) -> Layout:
         """That of one video, by its placeholders `[R]` and those of audio, int64, ascending."""
         if not self.one_run:
-            return _frame_per_run(index)
+            return frame_per_run(index)
         if self.per_frame is not None:
-            return _frames_of_size(index, self.per_frame(config))
+            return frames_of_size(index, self.per_frame(config))
         if self.frames_told and frames:
-            return _frames_of_size(index, len(index) // frames)
+            return frames_of_size(index, len(index) // frames)
         if self.frames_told:
             raise UsageError(
                 "nothing in the prompts of this family tells how many frames they show; ask by a "
@@ -326,7 +213,7 @@ class Family:
             )
         assert positions is not None
         places = positions[-2:, index.to(positions.device)].to(index.device)
-        return _frames_by_grid(index, places, audio)
+        return frames_by_grid(index, places, audio)
 
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
@@ -356,71 +243,3 @@ UNLISTED = Family(
     only_none="its layout is unknown before the model is loaded",
 )
 """A family that isn't in the table."""
-
-
-def _frame_per_run(index: torch.Tensor) -> Layout:
-    """One frame per run of placeholders: time stamps or separators stand between frames.
-
-    Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
-
-    Raises:
-        UsageError: runs of unequal length.
-    """
-    return _equal(index, (index.diff(prepend=index[:1] - 2) > 1).nonzero().flatten())
-
-
-def _frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
-    """Frames of a known size in one run; a remainder is text.
-
-    Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
-        tokens_per_frame: N.
-
-    Raises:
-        UsageError: more than one run: more than one video.
-    """
-    import torch
-
-    _check_one_run(index)
-    frames = len(index) // tokens_per_frame
-    index = index[: frames * tokens_per_frame]
-    return _equal(index, torch.arange(frames, device=index.device) * tokens_per_frame)
-
-
-def _frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tensor) -> Layout:
-    """Frames in one run, by grid position: a frame starts where the first position comes back.
-
-    Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
-        places: `[2, V]`, int64: row and column of each token in its frame.
-        audio: `[A]`, int64: rows of audio, which may stand between frames.
-
-    Raises:
-        UsageError: more than one run: more than one video.
-    """
-    _check_one_run(index, audio)
-    starts = (places == places[:, :1]).all(0).nonzero().flatten()
-    return _equal(index, starts)
-
-
-def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
-    """The layout of frames that begin at `starts` in `index`."""
-    import torch
-
-    frames = len(starts)
-    tokens = len(index) // frames
-    if not torch.equal(starts, torch.arange(frames, device=starts.device) * tokens):
-        raise UsageError(
-            "the frames of this prompt have unequal numbers of tokens (more than one video, or "
-            "frames that were thinned out before)"
-        )
-    order = torch.arange(len(index), device=index.device)
-    return Layout(index, order // tokens, order % tokens)
-
-
-def _check_one_run(index: torch.Tensor, audio: torch.Tensor | None = None) -> None:
-    first, last = int(index[0]), int(index[-1])
-    heard = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
-    if last - first + 1 != len(index) + heard:
-        raise UsageError("a prompt with more than one video isn't supported yet")

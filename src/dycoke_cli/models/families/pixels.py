@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 Inputs = dict[str, "torch.Tensor"]
 
 
+def is_pixels(value: torch.Tensor) -> bool:
+    """Whether an input is what an encoder reads, normalised: not seconds per frame."""
+    return value.is_floating_point() and value.dim() > 1
+
+
 class Pixels(Protocol):
     """A processor's format of frames."""
 

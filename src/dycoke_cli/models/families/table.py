@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
-from dycoke_cli.models.families.family import Family, PackedTower, Tower
+from dycoke_cli.models.families.family import Family
 from dycoke_cli.models.families.pixels import Grid, Patched, Pooled, Stacked
+from dycoke_cli.models.families.tower import PackedTower, Tower
 
 if TYPE_CHECKING:
     import torch
