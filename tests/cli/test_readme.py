@@ -1,6 +1,6 @@
 """What README.md tells a user to type works: every `sh` and `python` block is run.
 
-So is the `sh cluster` block of docs/batch.md.
+So are the `sh cluster` block of docs/batch.md, and the `python` blocks of docs/engine.md as one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.runs.clusters import cluster_of
 from .harness import PATIENCE_S, ROOT, run_here
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENGINE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
 VENV = ROOT / ".venv"
 
 
@@ -76,7 +77,7 @@ def test_cluster_block() -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", [*blocks("python"), "".join(blocks("python", ENGINE))])
 def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli import Sampling, load, read
 
