@@ -68,8 +68,9 @@ def test_they_are_asked_about_in_a_batch(frames: Path, tmp_path: Path) -> None:
 
 
 def test_what_they_cost(frames: Path) -> None:
-    cost = run_here("ask", frames, "Who?", "--estimate", "--json", "--frames", "4").object
-    assert cost["tokens"]["frames"] == 4
+    run = run_here("ask", frames, "Who?", "--estimate", "--json", "--frames", "4")
+    assert run.code == 0, run.err
+    assert run.object["tokens"]["frames"] == 4
 
 
 def test_own_questions_are_checked_with_them(frames: Path, tmp_path: Path) -> None:

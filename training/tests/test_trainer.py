@@ -79,6 +79,7 @@ def test_a_stage_is_over_when_it_is_learned(tmp_path) -> None:
     assert stages == [("a", 1), ("b", 1)]
 
 
+@pytest.mark.slow
 def test_a_stage_is_over_in_time_and_forgets_what_it_counted(tmp_path) -> None:
     trainer = Trainer(replace(RECIPE, steps=4), tmp_path)
     found = []
