@@ -221,6 +221,8 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     loaded = session.loaded
     if "attention" in method.needs and loaded.family.tower is None:
         pytest.skip("this tower gives no attention")
+    if method.shrink() is not None and not loaded.family.has_pictures:
+        pytest.skip("its frames come as patches")
     method = method.suited({"prune_layer": 2, "positions": "kept"})
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
