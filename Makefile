@@ -29,7 +29,7 @@
 # make rehearsal  first contact with four published models, in their layout and at their true size, with
 #               random weights from a hub on this machine: pull (killed 20 times), default, ask, batch,
 #               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
-#               downloads a vocabulary of 2.4 MB; 15 GB free disk, and 10 GB of memory for the largest)
+#               downloads a vocabulary of 2.4 MB; 19 GB free disk, and 10 GB of memory for the largest)
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
 #               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows

@@ -23,6 +23,21 @@ def tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("audio") / "tone.mkv")
 
 
+def test_probe_tells_of_the_audio_of_a_file(tone: Path) -> None:
+    found = run_here("probe", tone)
+    rows = {line[:16].strip(): line[16:].strip() for line in found.out.splitlines()}
+    assert rows["Audio"] == "1 (flac, 44.1 kHz, 2 channels)"
+    document = run_here("probe", tone, "--json").object
+    stored = {"index": 1, "codec": "flac", "sample_rate": 44_100, "channels": 2}
+    assert document["info"]["audio"] == stored
+    assert "audio" not in documents.valid(document, "probe")
+    silent = run_here("probe", CLIP)
+    assert ["Audio", "none"] in [line.split() for line in silent.out.splitlines()]
+    refused = run_here("probe", tone, "--audio")
+    assert (refused.code, refused.out) == (2, "")
+    assert "the model mini takes no audio with a video" in refused.err
+
+
 def test_a_model_that_takes_none_says_so(tone: Path, tmp_path: Path) -> None:
     with serving() as endpoint:
         for command in (
@@ -48,6 +63,8 @@ def test_a_model_that_takes_none_says_so(tone: Path, tmp_path: Path) -> None:
         ({"audio_config": {}}, {"feature_extractor": {"sampling_rate": 24000}}, 24000),
         ({"thinker_config": {"audio_config": {}}}, {"sampling_rate": 16000}, 16000),
         ({"model_type": "gemma4", "audio_config": {}}, {"sampling_rate": 16000}, None),
+        ({"sound_config": {}}, {"sampling_rate": 16000}, 16000),
+        ({"audio_config": None}, {"sampling_rate": 16000}, None),
         ({}, {"sampling_rate": 16000}, None),
         ({"audio_config": {}}, {"sampling_rate": "16000"}, None),
         ({"audio_config": {}}, {"feature_extractor": None}, None),
@@ -76,6 +93,11 @@ def test_a_model_that_listens(tone: Path, tmp_path: Path) -> None:
     heard = run_here("ask", tone, *asked, "--json").object
     documents.valid(heard, "answer")
     assert heard["audio"] == {"seconds": LENGTH_S, "sample_rate": RATE}
+    probe = ("probe", tone, "--model", tmp_path, "--frames", "2")
+    assert run_here(*probe, "--json").object["audio"] == heard["audio"]
+    shown = " ".join(run_here(*probe).out.split())
+    assert "is given 4.0 s of it, at 16 kHz" in shown
+    assert "audio" not in run_here(*probe, "--json", "--no-audio").object
     part = run_here("ask", tone, *asked, "--json", "--audio", "--start", "1", "--end", "2").object
     assert part["audio"] == {"seconds": 1.0, "sample_rate": RATE}
     silent = run_here("ask", tone, *asked, "--json", "--no-audio").object

@@ -57,14 +57,16 @@ CHANNELS_OF_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_sectio
 ASKS = "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
 
-def template(video: str, image: str = "") -> str:
-    """A chat template that writes `video` where a turn shows one, and `image` for a picture."""
+def template(video: str, image: str = "", audio: str = "") -> str:
+    """A chat template that writes each of them where a turn has a video, a picture, or sound."""
     return (
         "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
         "{% for part in message['content'] %}{% if part['type'] == 'video' %}"
         + video
         + "{% elif part['type'] == 'image' %}"
         + image
+        + "{% elif part['type'] == 'audio' %}"
+        + audio
         + "{% endif %}"
         "{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
         "{{ part['text'] }}{% endif %}{% endfor %}" + ASKS

@@ -20,6 +20,7 @@ from dycoke_cli.models.families import FAMILIES, Family, remember
 from dycoke_cli.models.layout_search import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
+from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_same
 from tests.natural import Pictures
 
@@ -65,8 +66,10 @@ def found(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Fa
     return model, processor, layout
 
 
-def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> dict[str, Any]:
-    """What a user of stock transformers gives to `generate()`."""
+def stock_inputs(
+    family: str, model: Any, processor: Any, shown: Pictures, heard: Audio | None = None
+) -> dict[str, Any]:
+    """What a user of stock transformers gives to `generate()`; audio behind the video."""
     frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
     if family == "instructblipvideo":
         made = processor(text=[QUESTION], images=[torch.stack(frames)], return_tensors="pt")
@@ -75,6 +78,11 @@ def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> di
         frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
     picture = family in AS_PICTURES
     content = [{"type": "image"}] * len(frames) if picture else [{"type": "video"}]
+    audio: dict[str, Any] = {}
+    if heard is not None:
+        content.append({"type": "audio"})
+        kwargs = {"sampling_rate": heard.rate, "return_tensors": "pt"}
+        audio = {"audio": [heard.samples], "audio_kwargs": kwargs}
     turn = {"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     times = [round(1000 * time) for time in shown.timestamps_s]
@@ -88,7 +96,8 @@ def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> di
         "width": 32,
     }
     if picture:
-        made = processor(text=[text], images=[frames], images_kwargs={"return_tensors": "pt"})
+        options = {"images_kwargs": {"return_tensors": "pt"}}
+        made = processor(text=[text], images=[frames], **options, **audio)
     else:
         made = processor(
             text=[text],
@@ -101,6 +110,7 @@ def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> di
                 # Frames a second: what the positions of these are made of.
                 **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
             },
+            **audio,
         )
     return in_dtype_of(model, made)
 

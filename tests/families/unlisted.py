@@ -230,7 +230,7 @@ def muse_spark() -> tuple[Any, Any]:
         tf.MuseGlimmerVideoProcessor(patch_size=4),
         made,
         tf.MuseSparkFeatureExtractor(),
-        chat_template=template("<|video|>"),
+        chat_template=template("<|video|>", audio="<|audio|>"),
     )
     return tf.MuseSparkForConditionalGeneration(config), processor
 
@@ -408,7 +408,7 @@ def dots3_note() -> tuple[Any, Any]:
         audio_config={
             "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
             "num_attention_heads": 2, "downsample_hidden_size": 8, "adapter_input_size": 16,
-            "adapter_out_dim": 32, "feature_size": 16,
+            "adapter_out_dim": 32,
         },
         **ids(
             made, image_token_id="<|imgpad|>", video_token_id="<|video_pad|>",
@@ -420,7 +420,7 @@ def dots3_note() -> tuple[Any, Any]:
         made,
         tf.Qwen3VLVideoProcessor(patch_size=4, temporal_patch_size=1, size=PATCHES),
         tf.Dots3NoteFeatureExtractor(),
-        chat_template=QWEN_TEMPLATE,
+        chat_template=template("<|video_pad|>", audio="<|audio_comp_pad|>"),
     )
     return tf.Dots3NoteForConditionalGeneration(config), processor
 
@@ -446,6 +446,15 @@ def nemotron_h_omni() -> tuple[Any, Any]:
             "n_groups": 2,
             "conv_kernel": 4,
         },
+        audio_config={
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": 8,
+            "projection_hidden_size": 16,
+            "projection_bias": False,
+        },
         vision_config=VISION | {"image_size": SIDE, "video_temporal_patch_size": 2},
         projector_hidden_size=32,
         vision_hidden_size=16,
@@ -465,7 +474,7 @@ def nemotron_h_omni() -> tuple[Any, Any]:
         ),
         made,
         tf.ParakeetFeatureExtractor(),
-        chat_template=template("<video>", "<image>"),
+        chat_template=template("<video>", "<image>", "<so_embedding>"),
     )
     return tf.NemotronH_Omni_Reasoning_V3(config), processor
 

@@ -57,6 +57,8 @@ def test_everything_that_is_known(make_clip: MakeClip) -> None:
     assert (info.hdr, info.matrix) == (False, "ITU601")
     assert info.video_streams == (StreamInfo(0, "h264", 64, 48, True),)
     assert (info.audio_streams, info.subtitle_streams) == (1, 0)
+    assert info.audio is not None
+    assert (info.audio.index, info.audio.channels) == (1, 2)
 
 
 def test_variable_rate_is_told_from_the_index(make_clip: MakeClip) -> None:
@@ -136,6 +138,7 @@ def test_real_two_streams(real_video: Callable[[str], Path]) -> None:
     assert (info.stream, info.width, info.height) == (3, 480, 270)
     assert [one.index for one in info.video_streams] == [0, 3]
     assert (info.audio_streams, info.subtitle_streams) == (2, 2)
+    assert info.audio is not None
     assert read(path, Sampling(frames=2, stream=0)).frames.shape == (2, 180, 320, 3)
 
 

@@ -15,10 +15,12 @@ from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.json_schema import Doc, to_dict
+from dycoke_cli.json_schema import ABSENT, Absent, Doc, to_dict
 from dycoke_cli.models import settings
+from dycoke_cli.models.audio_rate import listening
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
-from dycoke_cli.result import Count, Frames, Version
+from dycoke_cli.result import Audio, Count, Frames, Version
 from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
 from dycoke_cli.video.decoder import Decoder
@@ -38,12 +40,13 @@ def probe(
     limits: flags.Limiting,
     as_json: options.Json = False,
 ) -> None:
-    """Show which frames of a video are sampled, and how many visual tokens they make.
+    """Show which frames of a video are sampled, their visual tokens, and what audio it has.
 
     Examples:
         dycoke probe holiday.mp4
         dycoke probe talk.mkv --fps 1 --model qwen2.5-vl-3b
         dycoke probe talk.mkv --start 1:30 --end 5:00 --json
+        dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
 
     No model is loaded.
     """
@@ -53,7 +56,7 @@ def probe(
         name = model.named or settings.BUNDLED
         source = find(name)
         with Decoder(limits) as decoder:
-            clip = decoder.read(video, sampling)
+            clip = decoder.read(video, listening(sampling, name, LoadOptions()))
         probed = _probed(video, name, clip, _clip_tokens(source, clip))
         if as_json:
             output.write_json(to_dict(probed))
@@ -76,7 +79,7 @@ class ClipTokenCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """The stream of a video, the frames sampled, and their visual tokens."""
+    """The streams of a video, the frames sampled, their visual tokens, and the audio read."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -85,6 +88,7 @@ class Probed:
     frames: Frames
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
+    audio: Annotated[Audio | Absent, Doc("What the model is given of it, where it takes audio.")]
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
 
@@ -112,12 +116,13 @@ def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
             visual_kept=method.kept_tokens(tokens.frames, tokens.per_frame),
             merge_ratio=method.merge_ratio,
         ),
+        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
         warnings=tuple(clip.warnings),
     )
 
 
 def table(probed: Probed) -> Table:
-    """The stream, the frames sampled, and their visual tokens."""
+    """The streams, the frames sampled, their visual tokens, and the audio read."""
     return named(_rows(probed))
 
 
@@ -133,6 +138,7 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
         ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
         ("Frame rate", _rate(info.fps, info.variable_rate)),
         ("Duration", _duration(info.duration_s)),
+        ("Audio", _audio(probed)),
         ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
         (
             "Visual tokens",
@@ -152,6 +158,18 @@ def _streams(info: VideoInfo) -> str:
         if stream.index != info.stream
     ]
     return f"{read}; there is also {', '.join(others)}" if others else read
+
+
+def _audio(probed: Probed) -> str:
+    stored, read = probed.info.audio, probed.audio
+    if stored is None:
+        return "none"
+    channels = f"{stored.channels} channel{'s' if stored.channels != 1 else ''}"
+    found = f"{stored.index} ({stored.codec}, {stored.sample_rate / 1000:g} kHz, {channels})"
+    if isinstance(read, Absent):
+        return found
+    rate = f"{read.sample_rate / 1000:g} kHz"
+    return f"{found}; {one_line(probed.model)} is given {read.seconds:.1f} s of it, at {rate}"
 
 
 def _rate(fps: float | None, varies: bool | None) -> str:

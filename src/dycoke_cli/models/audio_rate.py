@@ -15,6 +15,8 @@ from dycoke_cli.video.sampling import Sampling
 
 # Where a processor's feature extractor is stored: with the others, or alone.
 _FILES = ("processor_config.json", "preprocessor_config.json")
+# In a configuration; the second is its name in published checkpoints of Nemotron-H Omni.
+_ENCODERS = ("audio_config", "sound_config")
 
 
 def listening(sampling: Sampling, model: str, loading: LoadOptions) -> Sampling:
@@ -50,7 +52,8 @@ def audio_rate(model: str, revision: str | None = None) -> int | None:
         config = read_json(folder / CONFIG)
         if "thinker_config" in config:
             config = config["thinker_config"]
-        if "audio_config" not in config or config.get("model_type") in FAMILIES:
+        hears = any(config.get(name) is not None for name in _ENCODERS)
+        if not hears or config.get("model_type") in FAMILIES:
             return None
         for name in _FILES:
             if (folder / name).is_file():

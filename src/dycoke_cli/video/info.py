@@ -28,6 +28,23 @@ class StreamInfo:
 
 
 @dataclass(frozen=True)
+class AudioInfo:
+    """The audio stream that models are given.
+
+    Attributes:
+        index: its number in the container.
+        codec: name of its codec.
+        sample_rate: samples per second, as stored.
+        channels: how many.
+    """
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """Metadata of a video.
 
@@ -54,6 +71,7 @@ class VideoInfo:
         hdr: whether brightness is coded for HDR screens (PQ or HLG).
         video_streams: all video streams of the container, cover art left out.
         audio_streams: number of audio streams.
+        audio: the best of them, which models that take audio are given.
         subtitle_streams: number of subtitle streams.
     """
 
@@ -78,4 +96,5 @@ class VideoInfo:
     hdr: bool
     video_streams: tuple[StreamInfo, ...]
     audio_streams: int
+    audio: AudioInfo | None
     subtitle_streams: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
+from typing import Any
 
 import av
 
@@ -11,7 +12,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import video_streams
-from dycoke_cli.video.info import StreamInfo, VideoInfo
+from dycoke_cli.video.info import AudioInfo, StreamInfo, VideoInfo
 from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.source import VideoSource, open_video
 
@@ -76,6 +77,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         hdr=is_hdr(frame),
         video_streams=tuple(_stream_info(one) for one in video_streams(source.container)),
         audio_streams=len(streams.audio),
+        audio=_audio_info(streams.best("audio")),
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry.within(limits.MAX_KEPT_PIXELS)
@@ -97,6 +99,13 @@ def _declared_duration(source: VideoSource) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
+
+
+def _audio_info(stream: Any) -> AudioInfo | None:
+    context = None if stream is None else stream.codec_context
+    if context is None:  # none, or of a codec that FFmpeg doesn't know
+        return None
+    return AudioInfo(stream.index, context.name, context.sample_rate, context.channels)
 
 
 def _stream_info(stream: av.VideoStream) -> StreamInfo:
