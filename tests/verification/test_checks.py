@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
+from dycoke_cli.engine import encode
 from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import UsageError
@@ -118,6 +119,15 @@ def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
         name = f"pruned, positions {positions}: same answers as the masked reference"
         assert by_name[name] == "failed"
     assert by_name["attached, all tokens kept: same answers as stock generate()"] == "ok"
+
+
+def test_pixels_that_are_not_stock_are_found(monkeypatch) -> None:
+    """Also by the questions whose reference gets what the stock tower made for the first one."""
+    normalised = encode.normalised
+    monkeypatch.setattr(encode, "normalised", lambda *given: 1.5 * normalised(*given))
+    step = next(checks(session_of("llava_next_video", frames=2)))
+    assert step.verdict == "failed"
+    assert all(one["logits_apart"] > 1e-3 for one in step.figures["questions"])
 
 
 def test_values_that_lag_behind_are_found(monkeypatch) -> None:

@@ -19,7 +19,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_run
+from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import FAILED, OK, Outcome, Step
 
 QUESTIONS = (
@@ -44,7 +44,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), Method())
     prompts = [session.prompt(q, (), Method(), GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
-    stock = [stock_run(session, question, NEW_TOKENS) for question in QUESTIONS]
+    stock = stock_runs(session, QUESTIONS, prompts, NEW_TOKENS)
     yield _against(
         "encoded in chunks: same answers as stock generate()",
         session,

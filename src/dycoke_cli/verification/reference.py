@@ -7,7 +7,7 @@ and lets stock `generate()` compute the logits that follow from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from transformers import LogitsProcessor
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.encode import at_decoder
+from dycoke_cli.engine.encode import Encoded, at_decoder
 from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
@@ -49,9 +49,37 @@ class Run:
     active: tuple[torch.Tensor, ...] = ()
 
 
-def stock_run(session: VideoSession, question: str, new_tokens: int) -> Run:
-    """Stock `generate()` on the inputs of the stock processor, the vision tower included."""
-    return generated(session.loaded.model, stock_inputs(session, question), new_tokens)
+def stock_runs(
+    session: VideoSession, questions: Sequence[str], prompts: Sequence[Prompt], new_tokens: int
+) -> list[Run]:
+    """Stock `generate()` on the inputs of the stock processor.
+
+    The vision tower runs for the first question, on the whole video; the others get what it made.
+
+    Args:
+        session: the video.
+        questions: about it.
+        prompts: of the same questions; their videos are those of `session`, which aren't used.
+        new_tokens: at most, for each.
+    """
+    model, family = session.loaded.model, session.loaded.family
+    inputs = stock_inputs(session, questions[0])
+    rows = family.placeholders(model.config, inputs["input_ids"], inputs)
+    made: list[Encoded] = []
+
+    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not made:
+            embeds = kwargs["inputs_embeds"]
+            stacked = tuple(kwargs.get(DEEPSTACK) or ())
+            made.append(Encoded(embeds[rows.to(embeds.device)], stacked))
+
+    hook = before_forward(model.get_decoder(), note)
+    try:
+        first = generated(model, inputs, new_tokens)
+    finally:
+        hook.remove()
+    others = (replace(one, videos=tuple(made) if one.videos else ()) for one in prompts[1:])
+    return [first, *(attached_run(session, one, Method(), new_tokens) for one in others)]
 
 
 def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor]:
