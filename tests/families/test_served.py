@@ -41,9 +41,8 @@ def runs(family: str, method: Method) -> bool:
     return True
 
 
-def runs_in_part(family: str) -> bool:
+def runs_in_session(family: str, method: Method) -> bool:
     session = VideoSession(loaded_of(family), clip(5))
-    method = create("dycoke", kv_prune=False, merge_stage="vision")
     try:
         answer = session.ask("What is it?", method, max_new_tokens=2)
     except UsageError:
@@ -59,7 +58,10 @@ def test_a_family_is_named_where_it_runs(family: str) -> None:
     for name, (parameters, place) in KINDS.items():
         served = known in listed[name].families[place]
         assert served == runs(family, create(name, **parameters)), name
-    assert (known in listed["dycoke"].families[IN_TOWER]) == runs_in_part(family)
+    in_part = create("dycoke", kv_prune=False, merge_stage="vision")
+    assert (known in listed["dycoke"].families[IN_TOWER]) == runs_in_session(family, in_part)
+    scaled = known in listed["downsample"].families[BEFORE]
+    assert scaled == runs_in_session(family, create("downsample"))
 
 
 def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
@@ -68,6 +70,7 @@ def test_what_holds_for_one_of_a_kind_holds_for_all() -> None:
     needing = {listed[name].needs: {*listed[name].families[BEFORE]} for name in NEEDING}
     places = {place: {*listed[name].families[place]} for name, (_, place) in KINDS.items()}
     places[IN_TOWER] = {*listed["dycoke"].families[IN_TOWER]}
+    del listed["downsample"]  # the only one of its kind
     for method in listed.values():
         assert bool(method.families) == (method.name != "none")
         for place, families in method.families.items():
