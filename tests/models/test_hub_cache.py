@@ -6,7 +6,7 @@ import os
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.hub import cached_models, removal
+from dycoke_cli.models.hub_cache import cached_models, removal
 from dycoke_cli.models.weight_files import missing_parts
 
 OLD, NEW = "a" * 40, "b" * 40

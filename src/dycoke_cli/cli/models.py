@@ -296,7 +296,7 @@ def remove(
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"
         raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.hub import removal
+    from dycoke_cli.models.hub_cache import removal
 
     planned = removal(source.location)
     freed = size(planned.freed_bytes)
