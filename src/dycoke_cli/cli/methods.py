@@ -192,7 +192,7 @@ def table(document: MethodList) -> Group:
     legend = (
         f"Default: {document.default}. `dycoke methods NAME`: all of --method NAME:name=value,…"
     )
-    return Group(table, Text(), Text(legend, style="dim"))
+    return Group(table, Text(legend, style="dim"))
 
 
 def _budget(method: ListedMethod) -> str:
