@@ -39,4 +39,7 @@ def guard_figure(points: Points) -> Figure:
     figure.supxlabel("visual tokens read by all prefills", fontsize=9, color=TEXT_COLOUR)
     least = min(tokens for line in points.fixed.values() for tokens, _ in line)
     retention_axis(axes, 93 * least, _TICKS)
+    # A guard may read more than asking once with all tokens.
+    most = max(one.tokens for guards in points.guards.values() for one in guards)
+    axes.set_xlim(left=max(axes.get_xlim()[0], 104 * most))
     return figure

@@ -15,8 +15,10 @@ TABLE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 
 @pytest.mark.slow
 @pytest.mark.extended
-def test_tables_are_made_of_the_answers() -> None:
-    assert tables(DATA, "shipped", LADDERS) == dict(TABLE.findall(PAGE))
+@pytest.mark.parametrize("model", ["shipped", "control"])
+def test_tables_are_made_of_the_answers(model: str) -> None:
+    on_page = {name: text for name, text in TABLE.findall(PAGE) if name.endswith(f"-{model}")}
+    assert tables(DATA, model, LADDERS) == on_page
 
 
 @pytest.mark.slow
