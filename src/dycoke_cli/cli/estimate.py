@@ -181,6 +181,9 @@ def _table(estimated: Cost) -> Group:
     )
     if after is not None:
         notes += " Time from this machine's measured kernels, without loading."
+    if estimated.no_seconds is not None:
+        what = "No seconds" if after is None else "No seconds of the vision tower"
+        notes += f" {what}: {estimated.no_seconds}."
     return Group(
         Text(f"{title}; {frames}", style="bold"),
         table,

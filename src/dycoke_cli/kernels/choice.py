@@ -171,20 +171,21 @@ def _share(changed: Mapping[str, float], usual: Mapping[str, float]) -> float | 
     return min(changed.values()) / min(usual.values()) if changed and usual else None
 
 
-def attention_shapes(model: Any) -> list[AttentionShape]:
+def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionShape]:
     """The shapes of attention in a model where ours isn't stock SDPA.
 
     Args:
         model: a stock model.
+        all_frames: whether that of frames is among them even where it is.
     """
-    sizes, dtype = Sizes.of(model.config), _name(model.dtype)
+    sizes, dtype = Sizes.of(model.config), dtype_name(model.dtype)
     found = [
         AttentionShape(shape, sizes.heads, sizes.kv_heads, sizes.head_width, dtype)
         for shape in (CAUSAL, DECODE)
     ]
     heads = sizes.vision.heads
     width = sizes.vision.hidden // heads if heads else 0
-    if width % REGISTER:
+    if width % REGISTER or (width and all_frames):
         found.append(AttentionShape(BIDIRECTIONAL, heads, heads, width, dtype))
     return found
 
@@ -197,12 +198,12 @@ def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
         generating: whether it is part of a decoding step.
     """
     inputs, outputs = min(layer.in_features, MOST_INPUTS), min(layer.out_features, MOST_OUTPUTS)
-    dtype = _name(layer.weight.dtype)
+    dtype = dtype_name(layer.weight.dtype)
     tokens = (PROMPT_TOKENS, 1) if generating else (PROMPT_TOKENS,)
     return [LinearShape(inputs, outputs, number, dtype) for number in tokens]
 
 
-def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
+def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = None) -> Times:
     """Milliseconds of each kernel by shape: those that are kept, and what there is time for.
 
     Only those that are kept on an overloaded machine, whose times would mislead for good. One run
@@ -211,6 +212,7 @@ def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
     Args:
         shapes: what to time, the most important first.
         quantized: whether linear layers in 8 bits are timed, too.
+        limit_s: after so many seconds nothing more is timed; None is `LIMIT_S`.
     """
     machine, wanted = Processor.here(), list(shapes)
     times = machine.read()
@@ -218,9 +220,9 @@ def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
         return times
     with _alone(machine):
         times = machine.read()
-        until = time.perf_counter() + LIMIT_S
+        until = time.perf_counter() + (LIMIT_S if limit_s is None else limit_s)
         for shape in _missing(wanted, times, quantized):
-            if found := time_kernels(shape, quantized, until):
+            if time.perf_counter() < until and (found := time_kernels(shape, quantized, until)):
                 times[str(shape)] = found
         with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
             machine.write(times)
@@ -298,5 +300,6 @@ def _alone(machine: Processor) -> Iterator[None]:
         yield
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Such as "bfloat16"."""
     return str(dtype).removeprefix("torch.")

@@ -28,6 +28,10 @@ MOST_INPUTS, MOST_OUTPUTS = 2048, 1024
 """Larger layers are timed as one of these: per number, they take about as long."""
 ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}
 """Keys in each shape of attention; as many queries, but in `DECODE`."""
+STREAMED = 8192, 4096
+"""Inputs and outputs of a layer that no cache holds: its weights come from memory each time."""
+TINY = 64, 64
+"""Those of a layer that takes no longer than it takes to call it."""
 
 Kernels = Mapping[str, Callable[[], object]]
 
@@ -58,7 +62,10 @@ class LinearShape:
             quantized: whether those in 8 bits are among them.
         """
         dtype = getattr(torch, self.dtype)
-        layer = nn.Linear(self.inputs, self.outputs, dtype=dtype)
+        # What the weights are makes no difference, and drawing them would take longer.
+        layer = nn.utils.skip_init(nn.Linear, self.inputs, self.outputs, dtype=dtype)
+        nn.init.constant_(layer.weight, 0.01)
+        nn.init.constant_(layer.bias, 0.01)
         found: dict[str, nn.Module] = {STOCK_KERNEL: layer}
         if dtype == torch.bfloat16 and can_pack():
             found[PACKED] = Bfloat16Linear(layer)

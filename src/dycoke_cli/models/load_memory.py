@@ -77,7 +77,7 @@ def needed_bytes(resolved: ResolvedModel) -> int | None:
     return None if found is None else found.loading
 
 
-def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
+def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | None:
     """Memory of a model's weights, counted module by module before any are read.
 
     Where kernels are chosen by measurement and nothing is measured yet, it is at most that: a layer
@@ -85,6 +85,7 @@ def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
 
     Args:
         resolved: the model, with how it is to be loaded.
+        built: the same `without_weights`; None builds it.
 
     Returns:
         Bytes on all its devices together; None of a model that is stored quantized and whose files
@@ -101,7 +102,7 @@ def weight_bytes(resolved: ResolvedModel) -> WeightBytes | None:
     if stored_quantized(resolved.config):
         stored = _stored_bytes(resolved.source, resolved.revision)
         return None if stored is None else WeightBytes(stored, stored)
-    model, options = without_weights(resolved), resolved.options
+    model, options = built or without_weights(resolved), resolved.options
     quantized = options.quantize is not None
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         return _by_bitsandbytes(model, resolved)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from dycoke_cli import resources
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.engine.memory import expected_time, model_facts
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
 from dycoke_cli.engine.memory.cost_model import EstimatedContext
+from dycoke_cli.engine.memory.expected_time import Rates, rates
 from dycoke_cli.engine.memory.flops import prefill_flops
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels import processor
+from dycoke_cli.kernels import choice, processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
+from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.free_memory import Target
+from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.resolve import ModelRef, choose, find
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
@@ -34,6 +42,15 @@ QWEN2 = {
     "llava-onevision-7b": (3584, 18944, 28),
     "llava-onevision-72b": (8192, 29568, 80),
 }
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is timed but where a test does: on a machine of its own, that isn't busy."""
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    monkeypatch.setattr(expected_time, "MEASURING_S", -1.0)
+    for module in (choice, resources, model_facts):
+        monkeypatch.setattr(module, "is_overloaded", lambda: False)
 
 
 def cost(
@@ -158,7 +175,7 @@ def test_smaller_weights_and_models_that_would_fit() -> None:
     assert tight.would_fit == ("--quantize int8", "--model qwen2.5-vl-3b")
     assert cost("qwen2.5-vl-7b", target=Target("cuda", 13 * 10**9), quantize="int8").fits == "gpu"
     assert cost("qwen2.5-vl-3b", target=Target("cuda", 13 * 10**9)).fits == "gpu"
-    full = cost("llava-onevision-0.5b", target=Target("cpu", 3 * 10**9), dtype="float32")
+    full = cost("llava-onevision-0.5b", target=Target("cpu", 4 * 10**9), dtype="float32")
     assert full.would_fit[0] == "--dtype bfloat16"
 
 
@@ -178,17 +195,15 @@ def test_an_hour_is_longer_than_the_context() -> None:
     ]
 
 
-def test_time_is_that_of_the_measured_kernels(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Each kernel takes a millisecond here, whatever its shape."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kernel takes a millisecond here, whatever its shape, and a call a microsecond."""
     name, options = "llava-onevision-0.5b", {"dtype": "float32"}
-    assert cost(name, **options).seconds is None
     config = AutoConfig.for_model(**published(name).config)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     shapes: dict[str, dict[str, float]] = {}
+    for size, taken in ((STREAMED, 1.0), (TINY, 1e-3)):
+        shapes[str(LinearShape(*size, 1, "float32"))] = {"stock": taken}
     for shape in attention_shapes(model):
         shapes[str(shape)] = {"stock": 2.0, "own": 1.0}
     for layer in eligible(model).values():
@@ -205,19 +220,79 @@ def test_time_is_that_of_the_measured_kernels(
     layer = 2 * each(d, d) + 2 * each(d, kv) + 2 * each(d, m) + each(m, d)
     logits = each(d, vocabulary)
     tokens = 6272 + 64
-    prefill = 24 * (layer * tokens / 128 + 1e-3 * (tokens / 512) ** 2) + logits
+    scores = tokens * (tokens + 256) / (512 * (512 + 256))
+    prefill = 24 * (layer * tokens / 128 + 1e-3 * scores) + logits
+    prefill += (1200 + 7 * 24 * 60) * 1e-6  # seven chunks of 1,024
     assert found.seconds is not None
     assert found.seconds.prefill == pytest.approx(prefill)
-    step = 24 * (layer + 1e-3 * (tokens + 64) / 2048) + logits
+    step = 24 * (layer + 1e-3 * (tokens + 64) / 2048) + logits + (250 + 24 * 30) * 1e-6
     assert found.seconds.decode == pytest.approx(127 * step)
     wide = 4 * each(1152, 1152) + each(1152, 4304) + each(4304, 1152)
     patches = (384 // 14) ** 2
     vision = 32 * 26 * (wide * patches / 128 + 1e-3 * (patches / 512) ** 2)
+    vision += 32 * (200 + 26 * 60) * 1e-6  # a frame at a time
     assert found.seconds.vision == pytest.approx(vision)
-    assert cost(name, Method(), Target("cuda", 10**12), **options).seconds is None
-    early = cost(name, DyCoke(merge_stage="vision"), **options).seconds
-    assert early is not None
-    assert early.vision is None is early.total
+    assert found.no_seconds is None
+    early = cost(name, DyCoke(merge_stage="vision"), **options)
+    assert early.seconds is not None
+    assert early.seconds.vision is None is early.seconds.total
+    assert "depends on the video" in str(early.no_seconds)
+
+
+def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = without_weights(choose("mini", LoadOptions("cpu", "float32")))
+    shapes = {str(LinearShape(*STREAMED, 1, "float32")): {"stock": 1000.0}}
+
+    def times(shape: Shape, *_: object) -> dict[str, float]:
+        return shapes.get(str(shape), {"stock": 1e-9, "own": 1e-9})
+
+    monkeypatch.setattr(choice, "time_kernels", times)
+    monkeypatch.setattr(expected_time, "MEASURING_S", 20.0)
+    found = rates(model, LoadOptions("cpu", "float32"), quantized=False)
+    assert isinstance(found, Rates)
+    in_step = {**dict(model.get_decoder().named_modules()), "output": model.lm_head}
+    numbers = sum(part.weight.numel() for part in in_step.values() if type(part) is nn.Linear)
+    assert found.step == pytest.approx(numbers / (8192 * 4096))
+    assert found.attended == pytest.approx(2 * 4 * 64 * 10 / (8192 * 4096))
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "why"),
+    [
+        ({}, Target("cuda", 10**12), "for this machine's CPU alone"),
+        ({"quantize": "int4"}, HERE, "bitsandbytes"),
+        ({}, HERE, "more processes want to run"),
+    ],
+)
+def test_why_there_are_no_seconds(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str], target: Target, why: str
+) -> None:
+    for module in (choice, resources, model_facts):
+        monkeypatch.setattr(module, "is_overloaded", lambda: True)
+    found = cost("mini", target=target, **options)
+    assert found.seconds is None is found.seconds_uncompressed
+    assert why in str(found.no_seconds)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_is_timed_and_the_next_estimate_imports_no_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(expected_time, "MEASURING_S", 20.0)
+    first = cost("mini")
+    assert first.seconds is not None
+    assert first.seconds.total is not None
+    assert first.seconds_uncompressed is not None
+    assert 0 < first.seconds.prefill < first.seconds_uncompressed.prefill
+    monkeypatch.setattr(model_facts, "_made", lambda *_: pytest.fail("made anew"))
+    assert cost("mini") == first
+    asked = (
+        "import sys; from dycoke_cli.cli.main import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'transformers'} & {*sys.modules}"
+    )
+    arguments = ["models", "info", "mini", "--frames", "32", "--device", "cpu"]
+    subprocess.run([sys.executable, "-c", asked, *arguments], check=True, capture_output=True)
 
 
 def test_it_is_what_an_answer_says() -> None:

@@ -57,7 +57,10 @@ class EstimatedBytes:
     loading: Annotated[Count, Doc("Weights at the peak of loading.")]
     kv_cache: Annotated[Count, Doc("Of the prompt and of max_new_tokens.")]
     kv_cache_uncompressed: Count
-    peak: Annotated[Count, Doc("Peak memory of an answer or of loading, weights included.")]
+    peak: Annotated[
+        Count,
+        Doc("Peak memory of an answer or of loading, weights included; on a CPU of the process."),
+    ]
     peak_uncompressed: Count
 
 
@@ -87,10 +90,9 @@ class Cost:
     context: EstimatedContext
     bytes: EstimatedBytes
     flops: EstimatedFlops
-    seconds: Annotated[
-        EstimatedSeconds | None, Doc("Null for another device than this machine's CPU.")
-    ]
+    seconds: Annotated[EstimatedSeconds | None, Doc("On this machine's CPU.")]
     seconds_uncompressed: EstimatedSeconds | None
+    no_seconds: Annotated[str | None, Doc("Why seconds, or those of a stage, are null.")]
     free: Annotated[int | None, Doc("Bytes of the device that are free, or as given.", minimum=0)]
     fits: Annotated[
         str | None,
@@ -166,11 +168,12 @@ def estimate_cost(
         )
     )  # fmt: skip
     fits, context = answer.fits(peak), answer.context(kept)
-    weights = answer.weights(loading)
+    weights = answer.facts.weights
+    seconds = answer.seconds(method, clip, kept, read if inside else kept, read)
     return Cost(
         video=video,
         model=source.name,
-        dtype=loading.quantize or answer.dtype,
+        dtype=loading.quantize or answer.facts.dtype,
         method=described(method),
         max_new_tokens=max_new_tokens,
         device=target.device,
@@ -185,8 +188,9 @@ def estimate_cost(
             peak_uncompressed=answer.peak(loading, Method(), clip, clip.visual),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
-        seconds=answer.seconds(method, clip, read if inside else kept, read),
-        seconds_uncompressed=answer.seconds(Method(), clip, clip.visual, clip.visual),
+        seconds=seconds,
+        seconds_uncompressed=answer.seconds(Method(), clip, clip.visual, clip.visual, clip.visual),
+        no_seconds=answer.no_seconds(seconds),
         free=target.free,
         fits=fits,
         would_fit=answer.ways(clip, frames) if fits == "no" or not context.fits else (),

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import cache
+from typing import Annotated
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
+    LIBRARIES,
     TOKENIZER_ENTRY,
     ExpectedBytes,
     Work,
     patches_together,
     with_margin,
 )
-from dycoke_cli.errors import ModelError
+from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.json_schema import Doc
 from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.free_memory import HEADROOM, Target
-from dycoke_cli.models.load_memory import WeightBytes, weight_bytes, without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig
-from dycoke_cli.models.resolve import ModelRef, ResolvedModel, family_in, read_config, weights_dtype
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.result import Count
-from dycoke_cli.sizes import Sizes
 
-if TYPE_CHECKING:
-    from dycoke_cli.engine.memory.expected_time import ExpectedTime
-
+NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 TEXT_TOKENS = 64
 """Of a prompt beside the video: a chat template and a question of one or two sentences."""
 
@@ -48,7 +46,7 @@ class EstimatedContext:
 
 @dataclass(frozen=True)
 class EstimatedSeconds:
-    """Time on this machine, from kernels that were measured; null where one wasn't."""
+    """Time on this machine, from measured kernels."""
 
     vision: Annotated[float | None, Doc(minimum=0)]
     prefill: Annotated[float | None, Doc(minimum=0)]
@@ -85,54 +83,27 @@ class CostModel:
     ) -> None:
         self._source, self._method, self._loading = source, method, loading
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
-        self._config = _configuration(source, stored, loading.revision)
-        self._family = family_in(source, self._config)
-        self.sizes = Sizes.of(self._config)
+        self._family = stored.family or UNLISTED
+        self._stored_quantized = stored.values.get("quantization_config") is not None
+
+        @cache
+        def facts(loading: LoadOptions) -> ModelFacts:
+            return model_facts(source, stored, loading, target.device)
+
         # What differs by quantization alone is asked for again and again.
-        self.weights = cache(self._weights)
-
-    def resolved(self, loading: LoadOptions) -> ResolvedModel:
-        """The model, as it would be loaded on the target."""
-        import torch
-
-        device = torch.device(self._target.device)
-        dtype = weights_dtype(loading.dtype, self._config, device)
-        return ResolvedModel(
-            self._source.name,
-            self._source,
-            self._config,
-            loading.revision,
-            self._family,
-            device,
-            dtype,
-            loading,
-        )
+        self._facts = facts
+        self.sizes = facts(loading).sizes
 
     @property
-    def dtype(self) -> str:
-        """Of the weights, where they aren't quantized."""
-        return str(self.resolved(self._loading).dtype).removeprefix("torch.")
+    def facts(self) -> ModelFacts:
+        """What is known of the model."""
+        return self._facts(self._loading)
 
-    def _weights(self, loading: LoadOptions) -> WeightBytes:
-        """Bytes of the weights, so loaded.
-
-        Raises:
-            ModelError: of weights that are stored quantized, nothing tells their size.
-        """
-        found = weight_bytes(self.resolved(loading))
-        if found is None:
-            raise ModelError(f"nothing tells how large the weights of {self._source.name} are")
-        return found
-
-    def memory(
-        self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int
-    ) -> ExpectedBytes:
-        """What an answer takes that reads so many visual tokens."""
+    def _work(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> Work:
         on_cpu = self._target.device == "cpu"
         length = kept + TEXT_TOKENS
         whole = method.inside() is not None
-        dtype = self.resolved(loading).dtype
-        work = Work(
+        return Work(
             visual=clip.visual,
             kept=kept,
             text=TEXT_TOKENS,
@@ -144,20 +115,26 @@ class CostModel:
                 method, self.sizes.vision, clip.frames, clip.per_frame, on_cpu=on_cpu
             ),
         )
-        return ExpectedBytes.of(self.sizes, work, self.weights(loading).held, dtype.itemsize)
+
+    def memory(
+        self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int
+    ) -> ExpectedBytes:
+        """What an answer takes that reads so many visual tokens."""
+        facts, work = self._facts(loading), self._work(loading, method, clip, kept)
+        return ExpectedBytes.of(self.sizes, work, facts.weights.held, facts.dtype_bytes)
 
     def peak(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
-        needed, weights = self.memory(loading, method, clip, kept), self.weights(loading)
-        decoded = pixels = tokenizer = 0
+        needed, weights = self.memory(loading, method, clip, kept), self._facts(loading).weights
+        decoded = pixels = beside = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
             decoded = clip.frames * self._frame_bytes
             pixels = patches * self.sizes.vision.patch
-            tokenizer = TOKENIZER_ENTRY * self.sizes.vocabulary
+            beside = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(decoded, needed.working + pixels)
-        return max(weights.loading, weights.held + working) + decoded + tokenizer
+        return max(weights.loading, weights.held + working) + decoded + beside
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
@@ -180,28 +157,26 @@ class CostModel:
         return tuple(sentence for sentence in (frames_warning(times_s), beyond) if sentence)
 
     def seconds(
-        self, method: Method, clip: ClipTokens, tokens: float, attended: float
+        self, method: Method, clip: ClipTokens, kept: int, tokens: float, attended: float
     ) -> EstimatedSeconds | None:
         """How long an answer takes whose layers read so many visual tokens, mean over layers."""
-        if self._target.device != "cpu" or self._loading.kernels != "fast":
+        rates = self.facts.rates
+        if rates is None:
             return None
-        kernels = self._kernels
+        work = self._work(self._loading, method, clip, kept)
         patches = self.sizes.vision.patches_of_frame(clip.per_frame)
-        # How much of a tower is skipped depends on the video.
         early = method.before_vision() or method.merge_frames()
-        found = EstimatedSeconds(
-            vision=None if early else kernels.vision(clip.frames, patches),
-            prefill=kernels.prefill(tokens + TEXT_TOKENS),
-            decode=kernels.decode(self._new - 1, attended + TEXT_TOKENS + self._new / 2),
+        return EstimatedSeconds(
+            vision=None if early else rates.vision(clip.frames, patches, work.patches),
+            prefill=rates.prefill(tokens + TEXT_TOKENS, work.chunk_len),
+            decode=rates.decode(self._new - 1, attended + TEXT_TOKENS + self._new / 2),
         )
-        return None if found == EstimatedSeconds(None, None, None) else found
 
-    @cached_property
-    def _kernels(self) -> ExpectedTime:
-        from dycoke_cli.engine.memory.expected_time import ExpectedTime
-
-        model = without_weights(self.resolved(self._loading))
-        return ExpectedTime(model, self._loading.quantize is not None)
+    def no_seconds(self, found: EstimatedSeconds | None) -> str | None:
+        """A sentence that says why there are none, or none of the vision tower."""
+        if found is None:
+            return self.facts.untimed
+        return NO_VISION if found.vision is None else None
 
     def ways(self, clip: ClipTokens, frames: int) -> tuple[str, ...]:
         """The flags with each of which an answer would fit both memory and context."""
@@ -237,19 +212,9 @@ class CostModel:
     def _smaller_weights(self) -> list[tuple[str, LoadOptions]]:
         """Flags that make weights smaller, the least first, with all options."""
         given = self._loading
-        stored = getattr(self._config, "quantization_config", None) is not None
-        if given.quantize is not None or stored or self._target.device == "mps":
+        if given.quantize is not None or self._stored_quantized or self._target.device == "mps":
             return []
         found = [(f"--quantize {name}", replace(given, quantize=name)) for name in ("int8", "int4")]
-        if self.resolved(given).dtype.itemsize == 4:
+        if self.facts.dtype_bytes == 4:
             found.insert(0, ("--dtype bfloat16", replace(given, dtype="bfloat16")))
         return found
-
-
-def _configuration(source: ModelRef, stored: StoredConfig, revision: str | None) -> Any:
-    """The same as `transformers` has it, with what the file leaves to its class."""
-    if stored.folder is not None:
-        return read_config(source, revision)[0]
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(**stored.values)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.
 CUDA_CONTEXT = 600_000_000
+# What Python, torch and transformers hold of main memory on a CPU, once a model has answered.
+LIBRARIES = 850_000_000
 # Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
 TOKENIZER_ENTRY = 300
 # Of one token, at the widest point of an MLP: gate, up, and their product.

@@ -1,0 +1,135 @@
+"""What an estimate needs to know of a model, kept in the cache: the next one needs no torch.
+
+The stock class tells it, on the meta device, and kernels that are timed on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.cache import cache_folder, write_whole
+from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
+from dycoke_cli.errors import ModelError
+from dycoke_cli.json_schema import from_dict, to_dict
+from dycoke_cli.models.load_memory import WeightBytes
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.on_disk import StoredConfig
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
+from dycoke_cli.sizes import Sizes
+
+_PACKAGE = Path(__file__).parents[2]
+NOT_HERE = "they are predicted for this machine's CPU alone"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model as it would be loaded.
+
+    Args:
+        sizes: of the model.
+        dtype: of its weights, where they aren't quantized.
+        dtype_bytes: of one number.
+        weights: that they take.
+        rates: of its parts on this machine's CPU; None where they aren't known.
+        untimed: a sentence that says why they aren't.
+    """
+
+    sizes: Sizes
+    dtype: str
+    dtype_bytes: int
+    weights: WeightBytes
+    rates: Rates | None
+    untimed: str | None
+
+
+def model_facts(
+    source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str
+) -> ModelFacts:
+    """What is known of a model so loaded: as it is kept, or made anew.
+
+    Args:
+        source: the model.
+        stored: its configuration.
+        loading: dtype, quantization and kernels.
+        device: "cuda", "mps" or "cpu"; it need not be on this machine.
+
+    Raises:
+        ModelError: its configuration isn't supported, or nothing tells the size of its weights.
+    """
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        text = _file(stored, loading, device).read_text(encoding="utf-8")
+        kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
+        if kept.untimed not in (BUSY, UNFINISHED) or is_overloaded():
+            return kept
+    made = _made(source, stored, loading, device)
+    with contextlib.suppress(OSError, RuntimeError):  # the next one makes it again
+        # By now kernels may have been timed, on which it depends.
+        write_whole(_file(stored, loading, device), json.dumps(to_dict(made)))
+    return made
+
+
+def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
+    """Where it is kept: by all that it depends on, this program and its libraries included."""
+    timed = (cache_folder() / "kernels").glob("*.json")
+    parts = [
+        max(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
+        *map(version, ("torch", "transformers")),
+        stored.values,
+        asdict(replace(loading, revision=None, device="auto")),
+        device,
+        sorted((path.name, path.stat().st_mtime_ns) for path in timed),
+        processor_name(),
+        usable_cpus(),
+        os.environ.get("OMP_NUM_THREADS"),
+    ]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "estimates" / f"{digest[:24]}.json"
+
+
+def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:
+    import torch
+
+    from dycoke_cli.engine.memory.expected_time import rates
+    from dycoke_cli.kernels.quantize import stored_quantized
+    from dycoke_cli.models.load_memory import weight_bytes, without_weights
+    from dycoke_cli.models.resolve import ResolvedModel, family_in, weights_dtype
+
+    config = _configuration(source, stored, loading.revision)
+    family, target = family_in(source, config), torch.device(device)
+    dtype = weights_dtype(loading.dtype, config, target)
+    resolved = ResolvedModel(
+        source.name, source, config, loading.revision, family, target, dtype, loading
+    )
+    model = without_weights(resolved)
+    timed: Rates | str = NOT_HERE
+    if device == "cpu":  # before the weights, whose form depends on it
+        timed = rates(model, loading, quantized=stored_quantized(config))
+    weights = weight_bytes(resolved, model)
+    if weights is None:
+        raise ModelError(f"nothing tells how large the weights of {source.name} are")
+    return ModelFacts(
+        Sizes.of(config),
+        str(dtype).removeprefix("torch."),
+        dtype.itemsize,
+        weights,
+        *((None, timed) if isinstance(timed, str) else (timed, None)),
+    )
+
+
+def _configuration(source: ModelRef, stored: StoredConfig, revision: str | None) -> Any:
+    """The same as `transformers` has it, with what the file leaves to its class."""
+    if stored.folder is not None:
+        from dycoke_cli.models.resolve import read_config
+
+        return read_config(source, revision)[0]
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(**stored.values)
