@@ -164,7 +164,7 @@ def _table(estimated: Cost) -> Group:
     if before is not None and after is not None:
         if before.total is not None and after.total is not None:
             rows.append(("Vision, prefill and decode", before.total, after.total, _SECONDS))
-        elif before.answering is not None and after.answering is not None:
+        else:
             rows.append(("Prefill and decode", before.answering, after.answering, _SECONDS))
     for name, plain, compressed, shown in rows:
         cells = column([shown(plain), shown(round(compressed) if shown == count else compressed)])

@@ -28,7 +28,7 @@ from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.result import Count
+from dycoke_cli.result import Amount, Count
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 TEXT_TOKENS = 64
@@ -48,21 +48,19 @@ class EstimatedContext:
 class EstimatedSeconds:
     """Time on this machine, from measured kernels."""
 
-    vision: Annotated[float | None, Doc(minimum=0)]
-    prefill: Annotated[float | None, Doc(minimum=0)]
-    decode: Annotated[float | None, Doc("Of max_new_tokens.", minimum=0)]
+    vision: Annotated[float | None, Doc("Null where it isn't known.", minimum=0)]
+    prefill: Amount
+    decode: Annotated[Amount, Doc("Of max_new_tokens.")]
 
     @property
-    def answering(self) -> float | None:
-        """Of prefill and decode, where both are known."""
-        known = self.prefill is not None and self.decode is not None
-        return (self.prefill or 0) + (self.decode or 0) if known else None
+    def answering(self) -> float:
+        """Of prefill and decode."""
+        return self.prefill + self.decode
 
     @property
     def total(self) -> float | None:
         """Of all stages, where all are known."""
-        rest = self.answering
-        return None if self.vision is None or rest is None else self.vision + rest
+        return None if self.vision is None else self.vision + self.answering
 
 
 class CostModel:

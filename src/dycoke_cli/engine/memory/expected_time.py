@@ -149,7 +149,8 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
     streamed, tiny = (LinearShape(*size, 1, dtype) for size in (STREAMED, TINY))
     largest = sorted(layers, key=lambda name: -layers[name].weight.numel())
     linear = [shape for name in largest for shape in shapes[name]]
-    wanted: list[Shape] = [*dict.fromkeys([*attention.values(), tiny, streamed, *linear])]
+    every: list[Shape] = [*attention.values(), tiny, streamed, *linear]
+    wanted = [*dict.fromkeys(every)]
     times = measured(wanted, rounded, MEASURING_S)
 
     if options.kernels == "fast":
