@@ -30,8 +30,8 @@ Estimate = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Load nothing: print the tokens, memory and FLOPs of an answer. They follow from the "
-        "model's configuration and the video.",
+        help="Load no weights: print the tokens, memory and FLOPs of an answer, and on this "
+        "machine's CPU its seconds, from the model's configuration, the video and timed kernels.",
         rich_help_panel="Output",
     ),
 ]
