@@ -30,8 +30,8 @@ Estimate = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Load no weights: print the tokens, memory and FLOPs of an answer, and on this "
-        "machine's CPU its seconds, from the model's configuration, the video and timed kernels.",
+        help="Load no weights: print an answer's tokens, memory and FLOPs, and its seconds on "
+        "this CPU, from the model's configuration, the video and timed kernels.",
         rich_help_panel="Output",
     ),
 ]
