@@ -44,8 +44,7 @@ def probe(
 
     Examples:
         dycoke probe holiday.mp4
-        dycoke probe talk.mkv --fps 1 --model qwen2.5-vl-3b
-        dycoke probe talk.mkv --start 1:30 --end 5:00 --json
+        dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
         dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
 
     No model is loaded.
