@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,9 @@ def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
             for line in kill_again_and_again(place, hub, environment, kills, total):
                 print(f"{name}: {line}", flush=True)
             for step in steps(place):
-                run, spent = _run(step.arguments, {**environment, **step.environment}, place.folder)
-                wrong = failure(step, run)
+                command = [sys.executable, "-m", "dycoke_cli", *step.arguments]
+                outcome, spent = run(command, environment | step.environment, place.folder)
+                wrong = failure(step, outcome)
                 took.append({"step": step.name, **spent})
                 print(f"{name}: {wrong or step.name} {spent}", flush=True)
                 if wrong is not None:
@@ -131,28 +132,27 @@ def kill_again_and_again(
         yield f"kill {number + 1}: exit {code}, {held / 1e9:.2f} GB in the cache"
 
 
-def _run(
-    arguments: tuple[str, ...], environment: dict[str, str], folder: Path
+def run(
+    command: Sequence[str], environment: dict[str, str], folder: Path
 ) -> tuple[Outcome, dict[str, float]]:
-    """A command as a process of its own, with its seconds and its peak of memory in GB."""
-    out, err = folder / "stdout", folder / "stderr"
-    started = time.monotonic()
+    """A command as a process of its own, and what it took.
+
+    Args:
+        command: with its arguments.
+        environment: of it.
+        folder: that it runs in, and that what it says is left in.
+    """
+    out, err, spent = (folder / name for name in ("stdout", "stderr", "spent.json"))
     with out.open("wb") as to_out, err.open("wb") as to_err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dycoke_cli", *arguments],
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("spent.py")), str(spent), *command],
             env=environment,
             cwd=folder,
             stdout=to_out,
             stderr=to_err,
+            check=False,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    spent = {
-        "seconds": round(time.monotonic() - started, 1),
-        "cpu": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_gb": round(usage.ru_maxrss / 1e6, 2),
-    }
-    return Outcome(process.returncode, out.read_text(), err.read_text()), spent
+    return Outcome(done.returncode, out.read_text(), err.read_text()), json.loads(spent.read_text())
 
 
 def _vocabulary(name: str, folder: Path) -> Vocabulary:

@@ -211,7 +211,7 @@ def _batched(lines: Path) -> None:
 
 
 def _scored(run: Outcome) -> None:
-    _is([row["method"]["name"] for row in run.object["rows"]], ["none", "dycoke"])
+    _is([row["method"] for row in run.object["rows"]], ["none", "dycoke"])
 
 
 def _removed(run: Outcome, place: Place) -> None:

@@ -19,6 +19,7 @@ from dycoke_cli.models.catalog import CATALOG, published
 from tests.cli.harness import CLIP, ROOT, Outcome
 from tests.hub import Hub, Repo
 
+from .__main__ import run
 from .checkpoints import PUBLISHED, RECIPES, few_words, files, parameters, repository
 from .steps import QUESTION, Place, Step, failure, steps
 from .vocabulary import from_tiktoken, letters, tokenizer_of
@@ -60,8 +61,8 @@ def _together(group: list[Step], environment: dict[str, str]) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    runs = [Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
-    said = (failure(step, run) for step, run in zip(group, runs, strict=True))
+    left = [Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
+    said = (failure(step, outcome) for step, outcome in zip(group, left, strict=True))
     return [fault for fault in said if fault is not None]
 
 
@@ -105,6 +106,20 @@ def test_a_file_that_is_made_while_it_is_read(tmp_path: Path) -> None:
         drawn = stored.get_tensor("a.weight").float()
     assert drawn.std().item() == pytest.approx(0.02, rel=0.01)
     assert not drawn[0].equal(drawn[1])
+
+
+def test_the_peak_is_that_of_the_command_not_of_who_starts_it(tmp_path: Path) -> None:
+    """Linux counts the one that starts a program, until its own memory begins, as the program."""
+    held = b"1" * (400 << 20)
+    peaks = {}
+    for mib in (1, 200):
+        command = [sys.executable, "-c", f"b'1' * ({mib} << 20); raise SystemExit({mib})"]
+        done, spent = run(command, dict(os.environ), tmp_path)
+        assert done.code == mib
+        peaks[mib] = spent["peak_gb"]
+    assert len(held) > 0.4e9
+    assert peaks[1] < 0.1
+    assert 0.2 < peaks[200] < 0.35
 
 
 def test_a_vocabulary_by_ranks_writes_as_one_by_merges() -> None:
