@@ -46,6 +46,9 @@ class Doc:
 NOT_A_KEY = Doc()
 """Marks a field that isn't part of the JSON object."""
 
+Count = Annotated[int, Doc(minimum=0)]
+Amount = Annotated[float, Doc(minimum=0)]
+
 
 @dataclass(frozen=True)
 class Part:

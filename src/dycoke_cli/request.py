@@ -15,8 +15,9 @@ from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.guarantee import Tuned
     from dycoke_cli.guard.ladder import Guard
-    from dycoke_cli.result import Answer, Tuned
+    from dycoke_cli.result import Answer
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The answer to a question, as the JSON object of `dycoke ask --json`.
 
-A key of the object is a field here, and nothing else lists it: the schema (`dycoke schema answer`)
-and what tests put in place of an answer are made from these classes.
+A key of the object is a field here (or in `guarantee`), and nothing else lists it: the schema
+(`dycoke schema answer`) and what tests put in place of an answer are made from these classes.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from dycoke_cli.answer_trace import Trace
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc, to_dict
+from dycoke_cli.guarantee import Guarded, Tuned
+from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Amount, Count, Doc, to_dict
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.answer/1"
 
-Count = Annotated[int, Doc(minimum=0)]
-Amount = Annotated[float, Doc(minimum=0)]
 Version = Annotated[str, Doc("Version of dycoke.")]
 
 Id = Annotated[
@@ -177,114 +177,6 @@ class Bytes:
     peak_total: Annotated[int | None, Doc("Peak memory; null where it isn't known.", minimum=0)]
 
 
-@dataclass(frozen=True)
-class TraceStep:
-    """A generated token, and what the forward that generated it attended to.
-
-    Tokens are flat indices `frame*N + position`, ascending.
-    """
-
-    text: Annotated[str, Doc("What the token added to the answer; empty for an end token.")]
-    attention: Annotated[
-        tuple[float, ...],
-        Doc(
-            "Attention of the query that generated the token to each token of `kept`: after "
-            "softmax over all keys (those of evicted tokens too), averaged over heads."
-        ),
-    ]
-    active: Annotated[
-        tuple[int, ...],
-        Doc(
-            "Visual tokens that the layers behind the selection attended to; where each layer "
-            "selects for itself, those that any of them did."
-        ),
-    ]
-    evicted: Annotated[
-        tuple[int, ...],
-        Doc("Tokens that left the active set; none where each layer selects for itself."),
-    ]
-    recalled: Annotated[tuple[int, ...], Doc("Tokens that came back into it.")]
-    reselected: Annotated[bool, Doc("The first selection isn't counted.")]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Which visual tokens an answer came from.
-
-    Tokens are flat indices `frame*N + position`, ascending.
-    """
-
-    layer: Annotated[int, Doc("Whose attention is recorded, from 0.", minimum=0)]
-    kept: Annotated[tuple[int, ...], Doc("Visual tokens that the language model read.")]
-    merged_into: Annotated[
-        tuple[int, ...] | None,
-        Doc(
-            "For each visual token the kept one that represents it: itself where it is kept, -1 "
-            "where it was dropped. Null of a method that doesn't merge."
-        ),
-    ]
-    steps: Annotated[
-        tuple[TraceStep, ...], Doc("The generated tokens; the first comes from the prefill.")
-    ]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What `dycoke tune` chose a method by."""
-
-    videos: Annotated[Count, Doc("That it was chosen and tested on.")]
-    questions: Count
-    date: Annotated[str, Doc("When, in UTC.")]
-    target: Annotated[float, Doc("Agreement that was asked for.")]
-    agreement: Annotated[
-        float | None,
-        Doc(
-            "Share of answers that are the uncompressed model's, on videos that it wasn't chosen "
-            "by; null where nothing was left to test on. Not accuracy."
-        ),
-    ]
-    interval: Annotated[
-        tuple[float, ...], Doc("Of the agreement, with 95 % confidence; empty where it is null.")
-    ]
-
-
-@dataclass(frozen=True)
-class GuardStep:
-    """A budget that a guard asked with."""
-
-    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
-    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
-    visual_read_per_step: Annotated[
-        float | None, Doc("As that of `tokens`, for its own answer.", minimum=0)
-    ]
-    certainty: Annotated[
-        float | None,
-        Doc("The smallest probability of the answer's tokens; null of all tokens, the last."),
-    ]
-    seconds: Annotated[Amount, Doc("Prefill and decode.")]
-
-
-@dataclass(frozen=True)
-class GuardBound:
-    """What a guard promises, and by which certainty."""
-
-    alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
-    on_average: Annotated[
-        bool, Doc("Whether it holds on average only (--guard-mean), or with 95 % confidence.")
-    ]
-    threshold: Annotated[
-        float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
-    ]
-    videos: Annotated[Count, Doc("That the threshold rests on.")]
-
-
-@dataclass(frozen=True)
-class Guarded(GuardBound):
-    """With --guard: how the answer was found."""
-
-    path: Annotated[tuple[GuardStep, ...], Doc("The budgets taken, in order; the last answered.")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """One answered question about a video; all fields but `trace` are keys of the JSON object.
@@ -372,71 +264,6 @@ class Refusal(Answer):
     tokens_per_second: None = None
     bytes: None = None  # type: ignore[assignment]
     compared_to: Annotated[Refusal | Absent, Doc("With --compare: the same.")] = ABSENT
-
-
-@dataclass(frozen=True)
-class RemoteModel:
-    """The model that answered on a server."""
-
-    name: str
-    server: Annotated[str, Doc("Its address.")]
-    revision: None = None
-    dtype: None = None
-    device: None = None
-
-
-@dataclass(frozen=True)
-class RemoteTokens:
-    """Tokens as a server counts them; null where it doesn't say."""
-
-    prompt: Annotated[int | None, Doc("Tokens of the prompt behind compression.", minimum=0)]
-    visual: Annotated[int | None, Doc(minimum=0)] = None
-    visual_kept: Annotated[int | None, Doc(minimum=0)] = None
-    visual_active_in_decode: Annotated[float | None, Doc(minimum=0)] = None
-    visual_read_per_step: Annotated[float | None, Doc(minimum=0)] = None
-    text: Annotated[int | None, Doc(minimum=0)] = None
-    generated: Annotated[int | None, Doc(minimum=0)] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteSeconds:
-    """Wall time on this side; of vision, prefill and decode as the server says, or null."""
-
-    load: None = None
-    video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
-    request: Annotated[Amount, Doc("From the request to the answer, with the server's queue.")]
-    vision: Annotated[float | None, Doc(minimum=0)] = None
-    prefill: Annotated[float | None, Doc(minimum=0)] = None
-    first_token: Annotated[
-        float | None,
-        Doc("TTFT on this side, of an answer that was streamed; else null.", minimum=0),
-    ] = None
-    decode: Annotated[float | None, Doc(minimum=0)] = None
-    total: Annotated[Amount, Doc("video_decode and request.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteAnswer(Answer):
-    """The answer of a server (`--server`), which tells less of itself."""
-
-    model: RemoteModel  # type: ignore[assignment]
-    method: Annotated[  # type: ignore[assignment]
-        dict[str, Any] | None,
-        Doc("As the server says, or as the request named it; null: the server's own."),
-    ]
-    tokens: RemoteTokens  # type: ignore[assignment]
-    seconds: RemoteSeconds  # type: ignore[assignment]
-    decode: None = None  # type: ignore[assignment]
-    flops: None = None  # type: ignore[assignment]
-    tokens_per_second: None = None
-    bytes: None = None  # type: ignore[assignment]
-    compared_to: Annotated[
-        RemoteAnswer | Absent,
-        Doc(
-            "With --compare: the answer of the baseline (--method none).",
-            **{"not": {"required": ["compared_to"]}},
-        ),
-    ] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from dycoke_cli.answer_trace import Trace, TraceStep
 from dycoke_cli.inspect.inspection import Inspected, Inspection, TokenGrid
 from dycoke_cli.inspect.picture import WIDTH_PX, drawn, faded
-from dycoke_cli.result import Trace, TraceStep
 from tests.documents import example
 
 GRID = TokenGrid(2, 2, 2, (0.0, 1.0))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.json_schema import Doc
-from dycoke_cli.result import Amount, Model, RemoteModel, Version
+from dycoke_cli.json_schema import Amount, Doc
+from dycoke_cli.remote_answer import RemoteModel
+from dycoke_cli.result import Model, Version
 from dycoke_cli.version import __version__
 
 AmountOrNull = Annotated[float | None, Doc(minimum=0)]

@@ -10,8 +10,7 @@ import typer
 from dycoke_cli.cache import encoded_videos
 from dycoke_cli.cli import options, output, pages, render
 from dycoke_cli.cli.render import units
-from dycoke_cli.json_schema import Doc, to_dict
-from dycoke_cli.result import Count
+from dycoke_cli.json_schema import Count, Doc, to_dict
 
 SCHEMA = "dycoke.cache/1"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.answer_trace import Trace, TraceStep
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.result import Trace, TraceStep
 
 
 @dataclass

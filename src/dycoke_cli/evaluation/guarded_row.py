@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.guarantee import GuardBound
 from dycoke_cli.guard.ladder import Guard
-from dycoke_cli.json_schema import Doc
-from dycoke_cli.result import Count, GuardBound
+from dycoke_cli.json_schema import Count, Doc
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from dycoke_cli.evaluation.statistics import (
     mean_of,
     retention,
 )
-from dycoke_cli.json_schema import Doc
-from dycoke_cli.result import Amount
+from dycoke_cli.json_schema import Amount, Doc
 
 Share = Annotated[float, Doc(minimum=0, maximum=1)]
 ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]

@@ -15,6 +15,7 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError
+from dycoke_cli.guarantee import Tuned
 from dycoke_cli.guard.calibration import Try
 from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.families import CHECKPOINT_KEY
@@ -23,7 +24,6 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.models.settings import settings_file
 from dycoke_cli.models.weight_files import loaded_files
 from dycoke_cli.output_file import replace_content
-from dycoke_cli.result import Tuned
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tuning/1"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dycoke_cli.answer_trace import TraceStep
 from dycoke_cli.inspect.inspection import Inspected, Inspection, TokenGrid
-from dycoke_cli.result import TraceStep
 
 WIDTH_PX = 1800
 _MARGIN, _GAP, _FRAMES_BESIDE = 36, 8, 8

@@ -19,7 +19,8 @@ from dycoke_cli.cli.render.console import (
 )
 from dycoke_cli.cli.render.progress import Download, Progress
 from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer, Refusal, RemoteAnswer
+from dycoke_cli.remote_answer import RemoteAnswer
+from dycoke_cli.result import Answer, Refusal
 
 __all__ = [
     "Download",

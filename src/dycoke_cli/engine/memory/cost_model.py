@@ -20,7 +20,7 @@ from dycoke_cli.engine.memory.expected_bytes import (
     with_margin,
 )
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
-from dycoke_cli.json_schema import Doc
+from dycoke_cli.json_schema import Amount, Count, Doc
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.frame_tokens import ClipTokens
@@ -28,7 +28,6 @@ from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.result import Amount, Count
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 TEXT_TOKENS = 64

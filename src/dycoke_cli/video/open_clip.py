@@ -1,0 +1,219 @@
+"""One video in the process that decodes it: its frames are planned, admitted, read, and checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from typing import Any, BinaryIO
+
+from dycoke_cli.errors import OutOfMemoryError, VideoError, error_of
+from dycoke_cli.from_json import MismatchError, from_json
+from dycoke_cli.isolated import Isolated, LateError, NonsenseError
+from dycoke_cli.processes import GoneError
+from dycoke_cli.resources import usable_cpus
+from dycoke_cli.video import limits
+from dycoke_cli.video.clip import Audio, Clip, Plan
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import MAX_WANTED, Sampling
+from dycoke_cli.video.subtitles import Subtitles, SubtitleSource
+
+# What is estimated is about right: an allocator rounds up, and libraries have buffers of their own.
+_SLACK = 1.5
+_STARTING_S = 120.0
+_ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
+
+
+class CrashedError(VideoError):
+    """A video ended the process that decoded it.
+
+    Args:
+        name: of the video, fit for a terminal.
+        gone: how the process ended.
+        attempts: that were made.
+    """
+
+    def __init__(self, name: str, gone: GoneError, attempts: int = 1) -> None:
+        code = gone.exit_code
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        times = f", {attempts} times in a row" if attempts > 1 else ""
+        super().__init__(
+            f"{name} ends the process that decodes it ({how}){times}: convert it, or leave it out"
+        )
+        self.name, self.gone = name, gone
+
+
+class OpenClip:
+    """A video in a decoder whose frames are found, and not yet read. Made by `Decoder.open`.
+
+    Attributes:
+        plan: which frames would be read.
+        left_s: of the time that it may take.
+    """
+
+    plan: Plan
+
+    def __init__(
+        self,
+        process: Isolated,
+        stop: Callable[[], None],
+        name: str,
+        limits: Limits,
+        admit: Callable[[int], None],
+        left_s: float | None = None,
+    ) -> None:
+        self._process, self._stop = process, stop
+        self._name, self._limits, self._admit = name, limits, admit
+        self._may_take_s = limits.time_limit if left_s is None else left_s
+        self.left_s = _STARTING_S
+        self._needed = 0
+        self._rate: int | None = None
+        self._waits = False  # whether the process waits for word whether it may go on
+        self._is_through = False  # with this video, and ready for the next
+
+    def begin(
+        self, files: list[BinaryIO], sampling: Sampling, subtitles: SubtitleSource | None
+    ) -> None:
+        """Have the process plan. Errors are those of `Decoder.open`."""
+        process = self._process
+        self._rate = sampling.audio_rate
+        with self._checked():
+            process.await_ready()
+        self.left_s = self._may_take_s
+        with self._checked():
+            process.limit(
+                memory_bytes=self._most(limits.OPENING_BYTES),
+                cpu_s=self._limits.time_limit * usable_cpus(),
+            )
+            paths = [str(file.name) for file in files]
+            about = None if subtitles is None else asdict(subtitles)
+            asked = {"name": self._name, "sampling": asdict(sampling), "subtitles": about}
+            process.send({**asked, "paths": paths}, files)
+            needs = self._receive()
+            self._needed = from_json(int, needs.get("needs"))
+            width, height = from_json(tuple[int, ...], needs.get("size"))
+            self._waits = True
+        self._limits.check_memory(self._name, (width, height), self._needed)
+        self._admit(self._needed)
+        with self._checked():
+            process.limit(memory_bytes=self._most(int(self._needed * _SLACK) + _ROOM_BYTES))
+            process.send({"go": True})
+            self._waits = False
+            self.plan = self._checked_plan(self._receive(), sampling)
+            self._waits = True
+
+    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
+        """Read the frames, once.
+
+        Args:
+            on_progress: called after each frame with the number of frames read and of those
+                planned (fewer may come).
+
+        Raises:
+            VideoError: none of them can be decoded, or not within the limit of time.
+            UsageError: the stream of subtitles has no line.
+            OutOfMemoryError: they take more memory than the limit.
+        """
+        import numpy as np
+
+        plan, count = self.plan, len(self.plan.times_s)
+        size = plan.info.width, plan.info.height
+        self._limits.check_memory(self._name, size, plan.memory_bytes, count)
+        self._admit(plan.memory_bytes)
+        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
+        times: list[float] = []
+        with self._checked():
+            self._process.send({"go": True})
+            self._waits = False
+            while "time_s" in (message := self._receive()):
+                time_s = from_json(float, message["time_s"])
+                if len(times) == count or (times and time_s <= times[-1]):
+                    raise MismatchError("more frames, or others")
+                self._process.receive_into(frames[len(times)].reshape(-1).data)
+                times.append(time_s)
+                if on_progress is not None:
+                    on_progress(len(times), count)
+            warnings = from_json(tuple[str, ...], message.get("warnings"))
+            lines = from_json(Subtitles | None, message.get("subtitles"))
+            if not times:
+                raise MismatchError("no frame")
+            audio = self._audio(from_json(int | None, message.get("samples")))
+            self._is_through = True
+        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio)
+
+    def _audio(self, count: int | None) -> Audio | None:
+        import numpy as np
+
+        if count is None:
+            return None
+        if self._rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
+            raise MismatchError("no audio was asked for, or not so much")
+        samples = np.empty(count, np.float32)
+        self._process.receive_into(samples.view(np.uint8).data)
+        # Whatever a stranger's bits mean, they are numbers in the range of audio.
+        return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
+
+    def end(self) -> None:
+        """Have the process drop the video; it is ended where it is in the midst of it."""
+        if self._waits:
+            with suppress(GoneError):
+                self._process.send({"go": False})
+        elif not self._is_through:
+            self._stop()
+
+    def _most(self, usual: int) -> int:
+        """What the process may take: as usual, or what somebody has set."""
+        chosen = self._limits.memory_limit
+        return usual if chosen is None else chosen + _ROOM_BYTES
+
+    def _receive(self) -> dict[str, Any]:
+        message = self._process.receive()
+        if "error" in message:
+            error = message["error"]
+            if not isinstance(error, dict):
+                raise MismatchError("no error")
+            self._is_through = True
+            raise error_of(str(error.get("code")), from_json(str, error.get("message")))
+        if "out_of_memory" in message:
+            raise OutOfMemoryError(
+                f"{self._name} takes far more memory than its pictures account for: convert it, or "
+                "set --memory-limit to what it may take"
+            )
+        return message
+
+    def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> Plan:
+        plan: Plan = from_json(Plan, message.get("plan"))
+        most = MAX_WANTED if sampling.fps is not None else sampling.frames
+        pixels = plan.width * plan.height
+        clip_bytes = len(plan.times_s) * pixels * 3
+        if (
+            not 0 < len(plan.times_s) <= most
+            or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
+            or clip_bytes > limits.MAX_CLIP_BYTES
+        ):
+            raise MismatchError("no such frames were asked for")
+        info = replace(plan.info, path=self._name)
+        return replace(plan, info=info, memory_bytes=clip_bytes + self._needed)
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Within the block, time is counted; what becomes of the process is an error of ours."""
+        started = time.monotonic()
+        try:
+            with self._process.within(self.left_s):
+                yield
+        except GoneError as gone:
+            raise CrashedError(self._name, gone) from gone
+        except LateError as error:
+            raise VideoError(
+                f"{self._name} isn't decoded after {self._limits.time_limit:g} s: convert it, or "
+                "raise --time-limit"
+            ) from error
+        except (NonsenseError, MismatchError, TypeError) as error:
+            raise VideoError(
+                f"{self._name} makes the process that decodes it send what no video has: leave it "
+                "out"
+            ) from error
+        finally:
+            self.left_s -= time.monotonic() - started
