@@ -12,16 +12,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from dycoke_cli import resources
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.engine.memory import expected_time, model_facts
+from dycoke_cli.engine.memory import kernel_rates, model_facts
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
 from dycoke_cli.engine.memory.cost_model import EstimatedContext
-from dycoke_cli.engine.memory.expected_time import Rates, rates
+from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.engine.memory.flops import prefill_flops
+from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
@@ -48,8 +48,8 @@ QWEN2 = {
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is timed but where a test does: on a machine of its own, that isn't busy."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    monkeypatch.setattr(expected_time, "MEASURING_S", -1.0)
-    for module in (choice, resources, model_facts):
+    monkeypatch.setattr(kernel_rates, "MEASURING_S", -1.0)
+    for module in (choice, kernel_rates, model_facts):
         monkeypatch.setattr(module, "is_overloaded", lambda: False)
 
 
@@ -247,7 +247,7 @@ def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.Monke
         return shapes.get(str(shape), {"stock": 1e-9, "own": 1e-9})
 
     monkeypatch.setattr(choice, "time_kernels", times)
-    monkeypatch.setattr(expected_time, "MEASURING_S", 20.0)
+    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
     found = rates(model, LoadOptions("cpu", "float32"), quantized=False)
     assert isinstance(found, Rates)
     in_step = {**dict(model.get_decoder().named_modules()), "output": model.lm_head}
@@ -267,7 +267,7 @@ def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.Monke
 def test_why_there_are_no_seconds(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, str], target: Target, why: str
 ) -> None:
-    for module in (choice, resources, model_facts):
+    for module in (choice, kernel_rates, model_facts):
         monkeypatch.setattr(module, "is_overloaded", lambda: True)
     found = cost("mini", target=target, **options)
     assert found.seconds is None is found.seconds_uncompressed
@@ -278,7 +278,7 @@ def test_why_there_are_no_seconds(
 def test_the_bundled_model_is_timed_and_the_next_estimate_imports_no_torch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(expected_time, "MEASURING_S", 20.0)
+    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
     first = cost("mini")
     assert first.seconds is not None
     assert first.seconds.total is not None

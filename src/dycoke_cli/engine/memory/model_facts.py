@@ -97,7 +97,7 @@ def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
 def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:
     import torch
 
-    from dycoke_cli.engine.memory.expected_time import rates
+    from dycoke_cli.engine.memory.kernel_rates import rates
     from dycoke_cli.kernels.quantize import stored_quantized
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
     from dycoke_cli.models.resolve import ResolvedModel, family_in, weights_dtype
