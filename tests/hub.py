@@ -11,11 +11,16 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from tests import xet
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# To the storage of Xet, until 2286.
+_CONNECTION = {"X-Xet-Access-Token": "read", "X-Xet-Token-Expiration": "9999999999"}
 # The part of a file that is sent at once.
 _PART = 1 << 20
 
@@ -49,10 +54,11 @@ class Repo:
         cut: names whose connection breaks once, half way.
         slow: names that come to a halt half way, until the hub closes.
         status: of every answer about it, in place of what was asked.
-        passing: statuses of the next answers with a file's bytes, one each.
+        passing: statuses of the next answers with a file's bytes (with `xet`, of Xet), one each.
         headers: of every file, in place of its own.
         commit: that is its newest; the first one stays.
         names: of files in documents, in place of their own.
+        xet: what lies in the storage is offered by Xet, too.
     """
 
     files: dict[str, Content]
@@ -65,6 +71,7 @@ class Repo:
     headers: dict[str, str] = field(default_factory=dict)
     commit: str = COMMIT
     names: dict[str, str] = field(default_factory=dict)
+    xet: bool = False
 
 
 class Hub:
@@ -111,7 +118,7 @@ class Hub:
         return {
             "HF_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "HF_HOME": str(home),
-            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_XET": "0" if any(repo.xet for repo in self.repos.values()) else "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
 
@@ -139,24 +146,32 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             name, rest = "/".join(parts[2:4] if api else parts[:2]), parts[4 if api else 2 :]
             repo = hub.repos.get(name)
             file = "/".join(rest[2:])
-            if repo is None:
+            if parts[0] == "xet":
+                self._from_xet(parts[1:])
+            elif repo is None:
                 self._error(401, "RepoNotFound")
             elif repo.status:
                 self._error(repo.status, "")
             elif len(rest) > 1 and rest[1] not in ("main", COMMIT, repo.commit):
                 self._error(404, "RevisionNotFound")
+            elif api and rest[:1] == ["xet-read-token"]:
+                self._document({}, _CONNECTION | {"X-Xet-Cas-Url": f"{self._place}/xet"})
             elif api:
                 self._document(_tree(repo) if rest[:1] == ["tree"] else _info(name, repo))
             elif repo.gated and not storage and not self._logged_in():
                 self._error(403 if "Authorization" in self.headers else 401, "GatedRepo")
             elif file not in repo.files:
                 self._error(404, "EntryNotFound")
-            elif body and repo.passing:
+            elif body and repo.passing and not repo.xet:
                 self._error(repo.passing.pop(0), "")
             elif file.endswith(repo.stored or "/") and not storage:
                 self._redirect(repo, name, file)
             else:
                 self._file(name, repo, file, body)
+
+        @property
+        def _place(self) -> str:
+            return f"http://127.0.0.1:{hub.port}"
 
         def _logged_in(self) -> bool:
             return self.headers.get("Authorization", "").removeprefix("Bearer ") in hub.tokens
@@ -168,9 +183,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def _document(self, document: Any) -> None:
+        def _document(self, document: Any, headers: dict[str, str] | None = None) -> None:
             content = json.dumps(document).encode()
             self.send_response(200)
+            for header, value in (headers or {}).items():
+                self.send_header(header, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -189,10 +206,44 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 "X-Linked-ETag": f'"{_sha256(content)}"',
             }
             own = {"X-Repo-Commit": repo.commit, "ETag": f'"{_git_oid(content)}"', **linked}
+            if repo.xet:
+                token = f"{self._place}/api/models/{name}/xet-read-token/{repo.commit}"
+                own |= {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": token}
             for header, value in (own | repo.headers).items():
                 self.send_header(header, value)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def _from_xet(self, parts: list[str]) -> None:
+            """Of `v1/reconstructions/HASH`, or a block: `HASH/NUMBER`."""
+            if parts[0] == "v2":
+                self._error(404, "")
+                return
+            wanted = parts[2] if parts[0] == "v1" else parts[0]
+            repo, content = next(
+                (repo, content)
+                for repo in hub.repos.values()
+                for content in repo.files.values()
+                if _sha256(content) == wanted
+            )
+            size = _size(content)
+            if repo.passing:
+                self._error(repo.passing.pop(0), "")
+            elif parts[0] == "v1":
+                begin, end = _range(self.headers.get("Range"), size)
+                if begin >= size:
+                    self._error(416, "")
+                    return
+                blocks = f"{self._place}/xet/{wanted}"
+                place = f"{blocks}/{{}}".format
+                self._document(xet.reconstruction(size, begin, end, place))
+            else:
+                sent = b"".join(xet.block(int(parts[1]), size, partial(_read, content)))
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes 0-{len(sent) - 1}/{len(sent)}")
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self._send(sent, 0, len(sent))
 
         def _file(self, name: str, repo: Repo, file: str, body: bool) -> None:
             content = repo.files[file]

@@ -112,6 +112,29 @@ def test_a_snapshot_of_the_hub_cache_given_as_a_folder(tmp_path: Path) -> None:
     load(str(snapshot), device="cpu")
 
 
+def test_a_snapshot_of_what_came_by_xet(tmp_path: Path) -> None:
+    """The hub client links a blob to a store that all repositories share."""
+    repository = tmp_path / "models--me--mine"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / COMMIT
+    shared, other = tmp_path / "blobs" / "ab", tmp_path / "models--me--other" / "blobs"
+    for place in (blobs, shared, other):
+        place.mkdir(parents=True)
+    shutil.copytree(BUNDLED_CHECKPOINT, snapshot)
+    for number, name in enumerate(("model.safetensors", "tokenizer.json"), 10):
+        stored = shared / f"ab{number:062x}"
+        (snapshot / name).rename(stored)
+        (blobs / str(number)).symlink_to(f"../../blobs/ab/{stored.name}")
+        (snapshot / name).symlink_to(f"../../blobs/{number}")
+    load(str(snapshot), device="cpu")
+    for place in (shared / "ab", other / stored.name, tmp_path / "blobs" / stored.name):
+        stored.rename(place)
+        (blobs / str(number)).unlink()
+        (blobs / str(number)).symlink_to(place)
+        with pytest.raises(ModelError, match=r"tokenizer\.json is a link out of it"):
+            load(str(snapshot), device="cpu")
+        stored = place
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", INDEX, "tokenizer.json", "more.txt"])
 def test_what_is_no_regular_file(name: str, folder: Path) -> None:
     (folder / name).unlink(missing_ok=True)

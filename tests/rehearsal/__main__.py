@@ -24,7 +24,7 @@ from typing import Any
 from tests.cli.harness import CLIP, ROOT, Outcome
 from tests.hub import Hub, Repo
 
-from .checkpoints import RECIPES, files, repository
+from .checkpoints import RECIPES, STORED, files, repository
 from .steps import Place, failure, steps
 from .vocabulary import Vocabulary, from_tiktoken, trained
 
@@ -64,7 +64,7 @@ def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
         done: file for what each step took, where all pass.
     """
     print(f"{name}: making its repository", flush=True)
-    repo = Repo(files(name, _vocabulary(name, folder)), stored=(".safetensors", "tokenizer.json"))
+    repo = Repo(files(name, _vocabulary(name, folder)), stored=STORED, xet=True)
     place = Place(name, folder / name, repo)
     total = sum(content.size for content in repo.files.values() if not isinstance(content, bytes))
     free = shutil.disk_usage(folder).free
@@ -127,7 +127,8 @@ def kill_again_and_again(
             pull.send_signal(signal.SIGKILL)
         code = pull.wait()
         parts = list(place.cache.rglob("*.incomplete"))
-        held = sum(path.stat().st_size for path in place.cache.rglob("blobs/*"))
+        blobs = [path for path in place.cache.rglob("blobs/**/*") if not path.is_symlink()]
+        held = sum(path.stat().st_size for path in blobs if path.is_file())
         assert len(parts) <= 1, f"{len(parts)} parts of files are left"
         yield f"kill {number + 1}: exit {code}, {held / 1e9:.2f} GB in the cache"
 

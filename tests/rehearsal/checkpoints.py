@@ -24,6 +24,8 @@ from .vocabulary import Vocabulary, added_tokens, files_of, tokenizer_of, traine
 from .weights import Tensor, WeightFile
 
 PUBLISHED = Path(__file__).with_name("published")
+STORED = (".safetensors", "tokenizer.json")
+"""How the names of files end that lie in the hub's storage."""
 README = b"---\nlicense: apache-2.0\n---\nWords about the model.\n"
 
 _QWEN2_5 = (

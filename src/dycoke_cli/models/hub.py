@@ -292,19 +292,29 @@ def _pull_explained(source: ModelRef) -> Iterator[None]:
     with explained(source, "its files"):
         try:
             yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if _no_space(error):
                 raise OutputError(
                     f"the disk is full; free some space and pull {source.name} again (the files "
                     "that are finished are kept)"
                 ) from error
             if unreachable(error):
                 raise _offline(source) from error
+            if isinstance(error, RuntimeError) or type(error).__module__ == "hf_xet":
+                raise ModelError(
+                    f"{source.location} can't be pulled from Xet, the hub's storage; try again "
+                    "later, or set HF_HUB_DISABLE_XET=1 to download it without (the files that "
+                    "are finished are kept)"
+                ) from error
             raise
-        except Exception as error:
-            if unreachable(error):
-                raise _offline(source) from error
-            raise
+
+
+def _no_space(error: Exception) -> bool:
+    """Whether the disk is full; the library for Xet has no error of its own for that."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in full
+    return any(f"(os error {number})" in str(error) for number in full)
 
 
 def _offline(source: ModelRef) -> ModelError:

@@ -39,6 +39,7 @@ _SETTINGS = (
     "adapter_config.json",
 )
 _TEMPLATES = "additional_chat_templates"
+_SHARED = re.compile(r"[0-9a-f]{64}")
 
 # Published configurations are 6 deep, and have some hundred values; quantized ones have thousands.
 _MOST_DEPTH = 32
@@ -155,11 +156,19 @@ def check_settings(name: str, content: Mapping[str, Any]) -> None:
 def is_inside(file: Path, folder: Path) -> bool:
     """Whether a file is in the folder once links are followed.
 
-    In the hub client's cache a snapshot is a folder of links to the blobs beside it.
+    In the hub client's cache a snapshot is a folder of links to the blobs beside it, of which those
+    that came by Xet are links to a store that all repositories share.
     """
     root, place = folder.resolve(), file.resolve()
-    cached = root.parent.name == "snapshots" and place.parent == root.parent.parent / "blobs"
-    return cached or place.is_relative_to(root)
+    if place.is_relative_to(root):
+        return True
+    if root.parent.name != "snapshots":
+        return False
+    repository = root.parents[1]
+    shared = repository.parent / "blobs" / place.name[:2] / place.name
+    return place.parent == repository / "blobs" or (
+        place == shared and _SHARED.fullmatch(place.name) is not None
+    )
 
 
 def _read_files(folder: Path) -> Iterator[Path]:
