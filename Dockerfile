@@ -11,9 +11,10 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 FROM python:3.13-slim
 COPY constraints.txt /tested/
 COPY src/dycoke_cli/tested.txt /tested/src/dycoke_cli/
-# PyTorch's CPU build is a tenth of what the index of Python's packages has.
+# PyTorch's CPU build is a tenth of what the index of Python's packages has; its own index has only
+# some releases of what it needs, so that comes with the rest.
 RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
-    pip install --no-cache-dir --constraint /tested/constraints.txt \
+    pip install --no-cache-dir --no-deps --constraint /tested/constraints.txt \
         --index-url https://download.pytorch.org/whl/cpu torch torchvision \
     && pip install --no-cache-dir --constraint /tested/constraints.txt \
         "dycoke-cli[eval,judge,perception,server,serve,smolvlm] @ file://$(echo /wheel/*.whl)"

@@ -161,7 +161,8 @@ clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Once, and again when the dependencies change.
+# Once, and again when the dependencies change. The index of PyTorch's CPU builds has only some
+# releases of what they need: that comes with the rest.
 $(INSTALLED): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
@@ -172,7 +173,7 @@ else
 	@echo "No GPU? CPU=1 takes PyTorch's CPU build and makes that 0.5 GB. Afterwards nothing is downloaded."
 endif
 	$(PYTHON) -m venv .venv
-	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
+	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --no-deps --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval
 	@touch $@
