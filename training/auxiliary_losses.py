@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from training.architectures.base import TEXT_WIDTH
 from training.batches import Batch
 from training.curriculum import Recipe
 from training.objective import LayerOutputs, visual_tokens
@@ -34,14 +33,15 @@ AuxiliaryLoss = tuple[str, Tensor, float | None]
 class AuxiliaryLosses(nn.Module):
     """A probe for each auxiliary loss; thrown away with the run."""
 
-    def __init__(self, recipe: Recipe, codec: Codec) -> None:
+    def __init__(self, recipe: Recipe, codec: Codec, width: int) -> None:
         super().__init__()
         self._recipe, self._codec = recipe, codec
-        self.seeing_probe, self.knowing_probe = Probe(SEEN, slice(0, 2)), Probe(KNOWN, LAST_EVENT)
-        self.comparing_probe, self.remembering_probe = Probe(CHANGED), Probe(EARLIER)
-        self.naming_probe, self.judging_probe = Probe(NAMED), nn.Linear(TEXT_WIDTH, 1)
-        self.placing_probe, self.seeking_probe = Probe((PLACES,)), Probe((PLACES,))
-        self.choosing_probe = Probe(CHOSEN, THE_RIGHT_ONE)
+        self.seeing_probe = Probe(width, SEEN, slice(0, 2))
+        self.knowing_probe = Probe(width, KNOWN, LAST_EVENT)
+        self.comparing_probe, self.remembering_probe = Probe(width, CHANGED), Probe(width, EARLIER)
+        self.naming_probe, self.judging_probe = Probe(width, NAMED), nn.Linear(width, 1)
+        self.placing_probe, self.seeking_probe = Probe(width, (PLACES,)), Probe(width, (PLACES,))
+        self.choosing_probe = Probe(width, CHOSEN, THE_RIGHT_ONE)
 
     def seeing(self, inputs: Tensor, prefix: int, batch: Batch) -> AuxiliaryLoss:
         """Behind the projector: what is there. The inputs are those of the language model."""
@@ -80,14 +80,15 @@ class Probe(nn.Module):
     """A linear probe: reads several facts off tokens, each one of a few classes.
 
     Args:
+        width: of the tokens.
         sizes: classes of each fact.
         judged: the facts that must all be read off correctly for a token to count as correct.
     """
 
-    def __init__(self, sizes: tuple[int, ...], judged: slice = slice(None)) -> None:
+    def __init__(self, width: int, sizes: tuple[int, ...], judged: slice = slice(None)) -> None:
         super().__init__()
         self.sizes, self.judged = list(sizes), judged
-        self.linear = nn.Linear(TEXT_WIDTH, sum(sizes))
+        self.linear = nn.Linear(width, sum(sizes))
 
     def loss(self, tokens: Tensor, facts: Tensor) -> tuple[Tensor, float | None]:
         """Loss of tokens [N, width] against facts [N, facts], and the share read off correctly.

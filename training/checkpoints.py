@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import pickle
@@ -87,6 +86,21 @@ def made_for(state: State) -> tuple[Architecture, int]:
     return BUNDLED, side_of(state["model"])
 
 
+def check_language(state: State, architecture: Architecture) -> None:
+    """Nothing, if the frozen language model that a state belongs to is the one that is here.
+
+    Raises:
+        ModelError: it isn't.
+    """
+    theirs, ours = state.get("language", ""), architecture.language
+    if theirs != ours:
+        raise ModelError(
+            f"The run was trained with another frozen language model (SHA-256 {theirs or 'none'}) "
+            f"than the one that is here ({ours or 'none'}): put that one in its place, or train in "
+            "another folder (--run)."
+        )
+
+
 def side_of(weights: Weights) -> int:
     """The same side, of an architecture whose tower has a table of places."""
     return math.isqrt(len(weights[PLACES])) * PATCH
@@ -102,6 +116,7 @@ def fit_places(weights: Weights, side: int) -> Weights:
     return {**weights, PLACES: table.flatten(2)[0].T}
 
 
+TOWER = "vision_tower."
 WORDS = ("embed_tokens.weight", "lm_head.weight")
 TEXT_LAYERS = "language_model.layers."
 
@@ -115,7 +130,8 @@ def start_from(
 
     Words are matched by what they say, places in a frame of another side by where they are. Of a
     text model with fewer layers, the lower two thirds become the lowest layers, the others the
-    highest; those between stay fresh.
+    highest; those between stay fresh. A model whose language model is frozen takes the vision tower
+    alone.
 
     Returns:
         Whether every layer has the checkpoint's weights: then the model knows what that one knew.
@@ -148,6 +164,9 @@ def _copy(
     weights = old.state_dict()
     if PLACES in state:
         weights = fit_places(weights, side_of(state))
+    if not any(name.endswith(WORDS) for name in state):
+        model.load_state_dict(state | {name: weights[name] for name in weights if TOWER in name})
+        return False
     for name, weight in weights.items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
@@ -198,6 +217,7 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
     def use(state: State) -> None:
         nonlocal written
         architecture, side = made_for(state)
+        check_language(state, architecture)
         model = architecture.model(architecture.tokenizer(side), side)
         model.load_state_dict(state["model"])
         written = write_checkpoint(model, out, architecture, side)
@@ -212,15 +232,19 @@ def write_checkpoint(
     """Writes a model and its processor as a checkpoint folder; returns its bytes."""
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    small = copy.deepcopy(model)
+    small = architecture.stock(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
     architecture.processor(architecture.tokenizer(side), side).save_pretrained(partial)
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())
-    if size > MOST_BYTES:
-        raise OutputError(f"The checkpoint has {size:,} bytes; at most {MOST_BYTES:,} may ship.")
+    ships = out == BUNDLED_CHECKPOINT or not architecture.language
+    if ships and size > MOST_BYTES:
+        raise OutputError(
+            f"The checkpoint has {size:,} bytes; at most {MOST_BYTES:,} may ship. Name a folder of "
+            "your own (--out)."
+        )
     replaced = out.with_name(out.name + ".old")
     shutil.rmtree(replaced, ignore_errors=True)
     if out.exists():

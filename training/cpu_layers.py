@@ -62,7 +62,10 @@ def attention(
     scaling: float,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls: [B, H, N, D] each -> [B, N, H, D]."""
+    """What transformers calls: [B, H, N, D] -> [B, N, H, D]; heads may share keys and values."""
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1:
+        key, value = (heads.repeat_interleave(shared, 1) for heads in (key, value))
     with torch.autocast(query.device.type, enabled=False):
         kind = value.dtype
         heads = BlockedAttention.apply(

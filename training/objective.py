@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.architectures.base import TEXT_LAYERS
 from training.batches import Batch
 from training.packing import IGNORED
 from training.tokenizer import Codec
 
-# Layers of the language model (from 1) whose outputs are read: what has changed early, whom a
-# name means, what has happened in the middle, what before that and which event is named next;
-# near the end whether a question's claims are true, and which event its answer tells.
+# Layers of the language model (from 1, of ten) whose outputs are read: what has changed early, whom
+# a name means, what has happened in the middle, what before that and which event is named next;
+# near the end whether a question's claims are true, and which event its answer tells. Of a deeper
+# model those at the same share of its depth.
 CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER = 3, 6, 7, 8, 9
 
 
@@ -73,16 +75,17 @@ def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOu
     mask = torch.zeros(seen.shape, dtype=inputs.dtype, device=inputs.device)
     mask.masked_fill_(~seen, torch.finfo(inputs.dtype).min)
     decoder = model.model.language_model
+    deeper = len(decoder.layers) / TEXT_LAYERS
     outputs: list[Tensor] = []
     hooks = [
-        decoder.layers[layer - 1].register_forward_hook(
+        decoder.layers[max(1, round(layer * deeper)) - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
         for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER)
     ]
     hidden = decoder(
         inputs_embeds=inputs,
-        attention_mask={"full_attention": mask},
+        attention_mask=mask,
         position_ids=batch.positions,
         use_cache=False,
     ).last_hidden_state

@@ -91,7 +91,7 @@ def _tokens(question: Question, codec: Codec, events: list[str]) -> list[Token]:
     # Between every word and every answer counting the same: "B" is a short answer.
     weight = (LETTER_WEIGHT if question.kind == "letter" else 1.0) * len(answer) ** -0.5
     before = len(asked) - 1
-    told = sought(question, events)
+    told = sought(question, events, codec)
     for token, label, event in zip(tokens[before:], answer, told, strict=True):
         token.label, token.answered, token.weight, token.sought = label, True, weight, event
     for i, facts in namings(question, codec).items():
@@ -128,15 +128,14 @@ def _spans(question: Question, codec: Codec) -> list[tuple[int, int, bool]]:
     In the order of the claims. They are looked for from the last one back, as whole words: what an
     option says may stand in the question as well, or inside another option.
     """
-    found, shift = [], 0
-    for asked, answered in question.earlier:
-        shift += len(codec.text(asked)) + len(codec.text(answered)) + 6
-    rest = question.text.lower()
+    found, rest = [], question.text.lower()
+    shift = codec.before([text for turn in question.earlier for text in turn])
     for claim in reversed(question.claims):
         said = re.escape(claim.text.lower())
         *_, last_found = re.finditer(rf"\b{said}\b", rest)
         rest = rest[: last_found.start()]
-        first = len(codec.text(rest))
-        last = first + len(codec.text(claim.text)) - 1
+        # The blank before a word belongs to it.
+        first = len(codec.text(question.text[: last_found.start()].removesuffix(" ")))
+        last = len(codec.text(question.text[: last_found.end()])) - 1
         found.append((shift + first, shift + last, claim.true))
     return found[::-1]

@@ -10,7 +10,7 @@ letter on another, and with both at the same token the answer finds it in one st
 from __future__ import annotations
 
 import re
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
 from training.tokenizer import WORD, Codec
@@ -40,28 +40,30 @@ def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int
         codec: of the question's tokens.
     """
     found: dict[int, int] = {}
-    asked, shift = [*(t for turn in question.earlier for t in turn), question.text], 0
-    for text in asked:
+    texts = [*(t for turn in question.earlier for t in turn), question.text]
+    for i, text in enumerate(texts):
+        shift = codec.before(texts[:i])
         for number, event in _once(events):
             for said in re.finditer(rf"\b{re.escape(event)}\b", text.lower()):
                 found[shift + len(codec.text(text[: said.end()])) - 1] = number
-        # Between two turns stand the end, the start and the role.
-        shift += len(codec.text(text)) + 3
     return found
 
 
-def sought(question: Question, events: list[str]) -> list[int]:
+def sought(question: Question, events: list[str], codec: Codec) -> list[int]:
     """For each token of the answer the number of the event that it tells; 0 where it tells none.
 
     The same where the answer tells one event. A description tells all, clause by clause.
     """
-    words = re.findall(WORD, question.answer)
     if question.kind == "description":
-        begun = accumulate(word in OPENING for word in words)
+        words = [*re.finditer(WORD, question.answer)]
+        begun = accumulate(word[0] in OPENING for word in words)
         # One clause alone has no such word; the last one has the end with it.
         numbers = [max(number, min(1, len(events))) for number in begun]
-        return [*numbers, numbers[-1]]
-    return [_told(question, events)] * (len(words) + 1)
+        ends = [len(codec.answer(question.answer[: word.end()])) - 1 for word in words]
+        sizes = [end - before for before, end in pairwise([0, *ends])]
+        sizes[-1] += 1
+        return [n for n, size in zip(numbers, sizes, strict=True) for _ in range(size)]
+    return [_told(question, events)] * len(codec.answer(question.answer))
 
 
 def _told(question: Question, events: list[str]) -> int:

@@ -7,7 +7,9 @@ with a capital ("It", "The"), which no question can hold: so answers read as sen
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import cycle
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -81,7 +83,16 @@ def words() -> list[str]:
 
 
 class Codec:
-    """Ids of questions and answers as they stand behind a video in the chat template."""
+    """Ids of questions and answers as they stand behind a video in the chat template.
+
+    Args:
+        tokenizer: of the model.
+        opening: the tokens of a prompt before the first visual one.
+
+    Attributes:
+        text: the ids of a text; those of a text's beginning are the first of them, where it ends
+            with a word.
+    """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, opening: tuple[str, ...] = (OPEN, "user")
@@ -91,20 +102,35 @@ class Codec:
         self.text = lru_cache(maxsize=65536)(self._text)
         self.prefix = [self._ids[token] for token in opening]
         self.video = self._ids[VIDEO]
-        self.pad = self._ids[PAD]
+        self.pad: int = tokenizer.pad_token_id
+        self.close = self._ids[CLOSE]
+        self._asks, self._answers = (
+            self._text(f"{CLOSE}\n{OPEN}{role}\n") for role in ("user", "assistant")
+        )
 
     def question(self, text: str, earlier: tuple[tuple[str, str], ...] = ()) -> list[int]:
         """All that stands between the video and the answer, earlier turns included."""
-        close, open_, user, assistant = (self._ids[t] for t in (CLOSE, OPEN, "user", "assistant"))
         ids: list[int] = []
         for asked, answered in earlier:
-            ids += [*self.text(asked), close, open_, assistant]
-            ids += [*self.text(answered), close, open_, user]
-        return [*ids, *self.text(text), close, open_, assistant]
+            ids += [*self.text(asked), *self._answers, *self.text(answered), *self._asks]
+        return [*ids, *self.text(text), *self._answers]
+
+    def before(self, texts: Sequence[str]) -> int:
+        """How many tokens earlier questions and answers take, in turns."""
+        taken = zip(texts, cycle([self._answers, self._asks]), strict=False)
+        return sum(len(self.text(text)) + len(behind) for text, behind in taken)
 
     def answer(self, text: str) -> list[int]:
         """The answer with the end token. KeyError where a word isn't in the vocabulary."""
-        return [*(self._ids[part] for part in re.findall(WORD, text)), self._ids[CLOSE]]
+        return [*(self._ids[part] for part in re.findall(WORD, text)), self.close]
 
     def _text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+class SubwordCodec(Codec):
+    """The same by a tokenizer that has all words: answers have the tokens that questions have."""
+
+    def answer(self, text: str) -> list[int]:
+        """The answer with the end token."""
+        return [*self.text(text), self.close]

@@ -23,6 +23,7 @@ from training.checkpoints import (
     PLACES,
     State,
     Tell,
+    check_language,
     fit_places,
     is_kept,
     keep,
@@ -35,7 +36,6 @@ from training.curriculum import Recipe, Stage
 from training.imitation import IMITATING, Imitated
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers, visual_tokens
-from training.tokenizer import Codec
 from training.world.wording import KINDS
 
 LOG = "log.jsonl"
@@ -89,9 +89,9 @@ class Trainer:
                 another dropout or side than the recipe's.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
-        architecture = ARCHITECTURES[recipe.architecture]
+        self.architecture = architecture = ARCHITECTURES[recipe.architecture]
         tokenizer = architecture.tokenizer(recipe.side)
-        self.codec = Codec(tokenizer, architecture.opening)
+        self.codec = architecture.codec(tokenizer)
         self.video_processor = architecture.processor(tokenizer, recipe.side).video_processor
         torch.manual_seed(recipe.seed)
         self.model = architecture.model(tokenizer, recipe.side)
@@ -101,7 +101,8 @@ class Trainer:
         architecture.speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
-        self.auxiliary = AuxiliaryLosses(recipe, self.codec).to(self.device)
+        width = self.model.config.text_config.hidden_size
+        self.auxiliary = AuxiliaryLosses(recipe, self.codec, width).to(self.device)
         self.muon, self.adam = optimizers(self.model, architecture, self.auxiliary, recipe)
         self.imitated: Imitated | None = None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
@@ -211,6 +212,7 @@ class Trainer:
             "progress": vars(self.progress),
             "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
+            "language": self.architecture.language,
             "architecture": self.recipe.architecture,
             "side": self.recipe.side,
             "dropout": self.recipe.dropout,
@@ -247,6 +249,7 @@ class Trainer:
         self.recipe = self.recipe.going_on("run")
 
     def _take(self, state: State) -> None:
+        check_language(state, self.architecture)
         self.model.load_state_dict(state["model"])
         self.auxiliary.load_state_dict(state["auxiliary"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN
-from training.tokenizer import CLOSE, CONTEXT, OPEN, PAD
+from training.tokenizer import CLOSE, CONTEXT, OPEN, PAD, Codec
 
 SIDE = 64  # of the frames that the bundled model takes, in pixels
 PATCH = 8
@@ -38,9 +39,18 @@ class Architecture(ABC):
     opening: ClassVar[tuple[str, ...]] = (OPEN, "user")
     inner: ClassVar[tuple[str, ...]]
 
+    @property
+    def language(self) -> str:
+        """What names a frozen language model in a run's state; empty where all is trained."""
+        return ""
+
     @abstractmethod
     def tokenizer(self, side: int = SIDE) -> PreTrainedTokenizerFast:
-        """The word-level tokenizer."""
+        """The tokenizer: the word-level one, or a language model's own."""
+
+    def codec(self, tokenizer: PreTrainedTokenizerFast) -> Codec:
+        """Ids of questions and answers."""
+        return Codec(tokenizer, self.opening)
 
     @abstractmethod
     def model(self, tokenizer: PreTrainedTokenizerFast, side: int = SIDE) -> Any:
@@ -75,6 +85,10 @@ class Architecture(ABC):
         Returns:
             [1, P] or [3, P] int64, P = opening + S * grid * grid + 1.
         """
+
+    def stock(self, model: Any) -> Any:
+        """A copy of a trained model that has stock classes alone."""
+        return copy.deepcopy(model)
 
     def steps(self, frames: int) -> int:
         """Steps of a video of so many frames."""
@@ -111,13 +125,15 @@ def text_config(
     }
 
 
-def finished(model: Any, tokenizer: PreTrainedTokenizerFast) -> Any:
+def finished(
+    model: Any, tokenizer: PreTrainedTokenizerFast, defaults: dict[str, Any] = METHOD_DEFAULTS
+) -> Any:
     """The model with what its checkpoint tells of how to generate, and of what suits it."""
-    setattr(model.config, CHECKPOINT_KEY, {**METHOD_DEFAULTS, DOMAIN: "moving shapes"})
+    setattr(model.config, CHECKPOINT_KEY, {**defaults, DOMAIN: "moving shapes"})
     model.generation_config = GenerationConfig(
         max_new_tokens=128,
         do_sample=False,
         eos_token_id=tokenizer.convert_tokens_to_ids(CLOSE),
-        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        pad_token_id=tokenizer.pad_token_id,
     )
     return model

@@ -14,6 +14,7 @@ from transformers import (
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     SiglipVisionConfig,
@@ -55,14 +56,8 @@ class LlavaOnevision(Architecture):
         self, tokenizer: PreTrainedTokenizerFast, side: int = SIDE
     ) -> LlavaOnevisionForConditionalGeneration:
         """A model with fresh weights in float32; draws from torch's global generator."""
-        model = LlavaOnevisionForConditionalGeneration(_config(tokenizer, side))
-        embeddings = model.model.vision_tower.embeddings
-        with torch.no_grad():
-            # From random positions the tower takes long to find out where is where.
-            positions = sinusoids_2d(side // PATCH, VISION_WIDTH)
-            embeddings.position_embedding.weight.copy_(positions)
-            nn.init.orthogonal_(embeddings.patch_embedding.weight.view(VISION_WIDTH, -1), gain=0.5)
-        return finished(model, tokenizer)
+        text = Qwen2Config(**text_config(tokenizer, side, _rope(side)))
+        return finished(fresh(config_of(tokenizer, side, text), side), tokenizer)
 
     def processor(
         self, tokenizer: PreTrainedTokenizerFast, side: int = SIDE
@@ -108,15 +103,33 @@ class LlavaOnevision(Architecture):
         return torch.cat([torch.arange(before), frames.flatten(), ends])[None]
 
 
-def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConfig:
+def _rope(side: int) -> dict[str, Any]:
     """Frames of more tokens stretch the positions, so that a frame ago is as far as it was.
 
     But only in slow channels: the fast ones, which tell a word from the next, stay.
     """
-    ids = tokenizer.get_vocab()
     stretch = context_of(side) / context_of(SIDE)
     stretched = {"rope_type": "llama3", "factor": stretch, **STRETCHED}
-    rope = {} if stretch == 1 else stretched
+    return {} if stretch == 1 else stretched
+
+
+def fresh(config: LlavaOnevisionConfig, side: int) -> LlavaOnevisionForConditionalGeneration:
+    """A model with fresh weights, its tower with places that are told apart."""
+    model = LlavaOnevisionForConditionalGeneration(config)
+    embeddings = model.model.vision_tower.embeddings
+    with torch.no_grad():
+        # From random positions the tower takes long to find out where is where.
+        positions = sinusoids_2d(side // PATCH, VISION_WIDTH)
+        embeddings.position_embedding.weight.copy_(positions)
+        nn.init.orthogonal_(embeddings.patch_embedding.weight.view(VISION_WIDTH, -1), gain=0.5)
+    return model
+
+
+def config_of(
+    tokenizer: PreTrainedTokenizerFast, side: int, text: PreTrainedConfig
+) -> LlavaOnevisionConfig:
+    """The bundled model's tower before a language model."""
+    ids = tokenizer.get_vocab()
     vision = SiglipVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=512,
@@ -129,13 +142,13 @@ def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConf
     )
     return LlavaOnevisionConfig(
         vision_config=vision,
-        text_config=Qwen2Config(**text_config(tokenizer, side, rope)),
+        text_config=text,
         image_token_index=ids[IMAGE],
         video_token_index=ids[VIDEO],
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         image_grid_pinpoints=[[side, side]],
-        tie_word_embeddings=False,
+        tie_word_embeddings=text.tie_word_embeddings,
     )
 
 

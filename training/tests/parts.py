@@ -8,7 +8,6 @@ import torch
 
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.batches import Batch, Shape, make_batch
-from training.tokenizer import Codec
 
 Turns = tuple[tuple[str, str], ...]
 
@@ -18,7 +17,7 @@ def parts(side: int = SIDE, architecture: Architecture = BUNDLED):
     """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
     tokenizer = architecture.tokenizer(side)
     torch.manual_seed(0)
-    codec = Codec(tokenizer, architecture.opening)
+    codec = architecture.codec(tokenizer)
     model = architecture.model(tokenizer, side).eval()
     return codec, architecture.processor(tokenizer, side), model
 

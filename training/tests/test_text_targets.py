@@ -29,11 +29,11 @@ def test_events_are_found_where_their_last_word_stands() -> None:
     # what happens after the blue cross moves up ?
     assert placed(question, EVENTS, codec) == {7: 2}
     # The star spins twice: that is no one event.
-    assert not any(sought(question, EVENTS))
+    assert not any(sought(question, EVENTS, codec))
     before = Question("order", "What happens before that?", "The blue cross moves up.")
     assert placed(before, EVENTS, codec) == {}
     # The blue cross moves up . and the end
-    assert sought(before, EVENTS) == [2] * 7
+    assert sought(before, EVENTS, codec) == [2] * 7
 
 
 def test_options_are_events_too_and_the_right_one_is_sought() -> None:
@@ -44,7 +44,7 @@ def test_options_are_events_too_and_the_right_one_is_sought() -> None:
     found = placed(question, EVENTS, codec)
     words = parts()[1].tokenizer.convert_ids_to_tokens(codec.question(text))
     assert {words[i]: number for i, number in found.items()} == {"up": 2, "shown": 4}
-    assert sought(question, EVENTS) == [4, 4]
+    assert sought(question, EVENTS, codec) == [4, 4]
 
 
 def test_earlier_turns_are_counted_with() -> None:
@@ -55,12 +55,12 @@ def test_earlier_turns_are_counted_with() -> None:
     words = parts()[1].tokenizer.convert_ids_to_tokens(ids)
     ((place, number),) = placed(question, EVENTS, codec).items()
     assert (words[place], number) == ("shown", 4)
-    assert sought(question, EVENTS) == [2] * 7
+    assert sought(question, EVENTS, codec) == [2] * 7
 
 
 def test_a_description_tells_event_after_event() -> None:
     def told_at(answer: str, events: list[str]) -> list[int]:
-        return sought(Question("description", "What happens?", answer), events)
+        return sought(Question("description", "What happens?", answer), events, parts()[0])
 
     told_all = "First the red star spins, then the blue cross moves up, finally the red star spins."
     # First the red star spins , | then the blue cross moves up , | finally the red star spins .
