@@ -19,8 +19,10 @@ from training.trainer import Trainer
 from training.world.samples import DEMO
 
 from .parts import batch_of, parts
+from .stand_in import STAND_IN
 
 QWEN = ARCHITECTURES["qwen2.5-vl"]
+HERE: dict[str, Architecture] = {**ARCHITECTURES, STAND_IN.name: STAND_IN}
 TINY = Shape(videos=2, frames=4, text=64)
 EYES = Shape(videos=3, frames=1, text=0, vision_only=True)
 STAGES = (Stage("a", ((EYES, 1.0),), 1.1, 0.5), Stage("b", ((TINY, 1.0),), 1.1, 1))
@@ -28,16 +30,20 @@ STAGES = (Stage("a", ((EYES, 1.0),), 1.1, 0.5), Stage("b", ((TINY, 1.0),), 1.1, 
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=list(ARCHITECTURES))
-def test_it_trains_resumes_and_answers(architecture: Architecture, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", HERE.values(), ids=list(HERE))
+def test_it_trains_resumes_and_answers(
+    architecture: Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, STAND_IN.name, STAND_IN)
     recipe = replace(Recipe(), steps=2, curriculum=STAGES, warmup=1, architecture=architecture.name)
     trainer = Trainer(recipe, tmp_path / "run")
     before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
     trainer.run(lambda *_: None)
     after = trainer.model.state_dict()
-    # Every matrix has learned something, those of the tower too.
+    # Every matrix has learned something, those of the tower too; but where an adapter begins, it
+    # learns one step later than where it ends, which is zero before.
     same = [name for name in before if torch.equal(before[name], after[name])]
-    assert not [name for name in same if before[name].ndim == 2]
+    assert not [name for name in same if before[name].ndim == 2 and "lora_a" not in name]
     again = Trainer(replace(recipe, steps=3), tmp_path / "run")
     assert all(
         torch.equal(weight, after[name]) for name, weight in again.model.state_dict().items()

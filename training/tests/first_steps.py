@@ -1,0 +1,115 @@
+"""The first steps of the model on SmolLM2, and what must be true of them.
+
+`make smollm2-first` runs this: 200 steps of the whole curriculum (an hour or more on CPUs; an
+interrupted run resumes). The loss of answers about clips of the validation split falls, a run's
+state has less than 30 MB, and the exported checkpoint is a stock one that `dycoke ask` takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, LlavaOnevisionForConditionalGeneration
+
+from dycoke_cli.cli.main import main as dycoke
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from training.batches import Shape, make_batch
+from training.checkpoints import STATE, export_run
+from training.cpu_layers import has_bfloat16
+from training.curriculum import Recipe, Stage
+from training.objective import embed, loss_of, run_layers
+from training.trainer import Progress, Trainer
+from training.world.samples import DEMO
+
+MOST_BYTES = 30_000_000
+"""Of a run's state."""
+HELD = Shape(videos=4, frames=8, text=256, out_of_domain=0.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of the steps.
+
+    Attributes:
+        before: loss of answers before the first step.
+        after: the same behind the last.
+        stored: bytes of the state.
+        answer: of `dycoke ask`, without what isn't the same each time.
+    """
+
+    before: float
+    after: float
+    stored: int
+    answer: dict[str, Any]
+
+
+def first_steps(
+    recipe: Recipe,
+    run: Path,
+    held: Shape = HELD,
+    each: Callable[[Progress, Stage], None] = lambda *_: None,
+    save_every: float = 60.0,
+    device: str = "cpu",
+) -> Found:
+    """Trains, exports, loads and asks; resumes where it was killed while it trained."""
+    begun = partial(Trainer, recipe, device=device, begin=BUNDLED_CHECKPOINT)
+    before = held_out_loss(begun(run / "none"), held)
+    trainer = begun(run)
+    trainer.run(each, save_every)
+    after, out = held_out_loss(trainer, held), run / "checkpoint"
+    export_run(run, out)
+    _, info = LlavaOnevisionForConditionalGeneration.from_pretrained(out, output_loading_info=True)
+    assert not any(info.values()), info
+    assert AutoProcessor.from_pretrained(out).video_token == "<video>"
+    asked = ["ask", str(DEMO), "What happens?", "--model", str(out), "--device", "cpu", "--json"]
+    with redirect_stdout(io.StringIO()) as printed:
+        code = dycoke([*asked, "--frames", "4", "--max-new-tokens", "12"])
+    assert code == 0, printed.getvalue()
+    answer = json.loads(printed.getvalue())
+    told = {key: answer[key] for key in ("answer", "tokens")}
+    return Found(before, after, (run / STATE).stat().st_size, told)
+
+
+def held_out_loss(trainer: Trainer, held: Shape) -> float:
+    """Loss of the answers about clips that no training sees."""
+    shape = held.for_model(trainer.architecture, trainer.recipe.side)
+    batch = make_batch([0], shape, "validation", trainer.codec, trainer.video_processor)
+    batch, device = batch.to(trainer.device), trainer.device.type
+    with (
+        torch.no_grad(),
+        torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(trainer.device)),
+    ):
+        found = run_layers(trainer.model, batch, *embed(trainer.model, batch, trainer.codec))
+        return float(loss_of(found.logits, batch))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/smollm2-first"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    recipe = replace(Recipe(), steps=arguments.steps, side=128, architecture="smollm2")
+
+    def each(progress: Progress, stage: Stage) -> None:
+        print(f"{progress.step}: {stage.name}, loss {progress.loss:.2f}", flush=True)
+
+    found = first_steps(recipe, arguments.run, HELD, each, device=arguments.device)
+    print(f"Loss of answers: {found.before:.2f}, then {found.after:.2f}.")
+    print(f"State: {found.stored / 1e6:.1f} MB. Answer: {found.answer['answer']!r}")
+    assert found.after < found.before, "the loss didn't fall"
+    assert found.stored < MOST_BYTES, "the state is too large"
+
+
+if __name__ == "__main__":
+    main()
