@@ -86,6 +86,10 @@ class Architecture(ABC):
             [1, P] or [3, P] int64, P = opening + S * grid * grid + 1.
         """
 
+    def readable(self, tokens: Tensor) -> Tensor:
+        """What probes read of a layer's output [..., D]."""
+        return tokens
+
     def stock(self, model: Any) -> Any:
         """A copy of a trained model that has stock classes alone."""
         return copy.deepcopy(model)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken
+from torch import Tensor, nn
 from transformers import (
     LlamaForCausalLM,
     LlavaOnevisionForConditionalGeneration,
@@ -37,6 +38,10 @@ ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj")
 RANK = 8
 # At the learning rate that suits all else, adapters would move what is frozen too fast.
 SCALE = 0.25
+# Root of the mean square of what probes read, as with fresh weights of the bundled model. SmolLM2's
+# own layers give 4 to 20, and 1,000 at the first token: fresh probes would err so much that a step
+# learned from nothing else.
+READABLE = 0.25
 NEWLINE = "Ċ"  # as byte-level vocabularies write it
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -151,6 +156,10 @@ class SmolLM2(LlavaOnevision):
         freeze(decoder)
         freeze(model.lm_head)
         return finished(model, tokenizer, {})
+
+    def readable(self, tokens: Tensor) -> Tensor:
+        """All tokens as large as the bundled model's."""
+        return READABLE * nn.functional.rms_norm(tokens, tokens.shape[-1:])
 
     def stock(self, model: Any) -> Any:
         """The stock class with the adapters merged into its language model."""

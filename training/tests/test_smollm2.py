@@ -13,13 +13,14 @@ from safetensors.torch import load_file
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import checkpoints
-from training.architectures import ARCHITECTURES, smollm2
+from training.architectures import ARCHITECTURES, BUNDLED, smollm2
 from training.architectures.smollm2 import RANK, SmolLM2
 from training.auxiliary_losses import AuxiliaryLosses
 from training.batches import Shape
 from training.checkpoints import STATE, export_run
 from training.curriculum import Recipe, Stage
 from training.lora import LoraLinear
+from training.objective import embed, run_layers
 from training.tokenizer import CLOSE
 from training.trainer import Progress, Trainer, optimizers
 from training.world.questions import ask
@@ -164,6 +165,21 @@ def test_the_merged_model_gives_the_logits_of_the_trained_one() -> None:
         # Frozen, it is the language model itself; and no answer has one of the two tokens more.
         torch.testing.assert_close(fresh[..., : before.shape[-1]], before)
         assert bool((fresh[..., before.shape[-1] :] < before.amax(-1, keepdim=True)).all())
+
+
+def test_probes_read_tokens_as_large_as_those_of_the_bundled_model() -> None:
+    codec, _, model = parts(64, STAND_IN)
+    batch = batch_of(3, replace(STILL, architecture=STAND_IN))
+    given = []
+    decoder = model.model.language_model
+    hook = decoder.layers[-2].register_forward_hook(lambda *found: given.append(found[-1]))
+    read = run_layers(model, batch, *embed(model, batch, codec))
+    hook.remove()
+    for tokens in (read.changed, read.known, read.late):
+        assert bool(((tokens.square().mean(-1).sqrt() - 0.25).abs() < 1e-3).all())
+    own = given[0].square().mean(-1, keepdim=True).sqrt()
+    assert own.amax() > 5 * own.amin()
+    assert BUNDLED.readable(own) is own
 
 
 def test_it_is_never_written_over_the_bundled_model(
