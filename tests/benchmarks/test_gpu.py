@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu import CUDA_TESTS, Plan, run
+from benchmarks.gpu import APART, CUDA_TESTS, Plan, run
 from benchmarks.page import ROOT
 from benchmarks.speed.contestants import ON_GPU
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
+from training.architectures.smollm2 import FILE
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000)
 PAGES = ("speed.md", "memory.md")
@@ -43,8 +44,8 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.fixture(autouse=True)
-def without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine on which vLLM isn't installed, also where it is."""
+def without_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine on which neither vLLM nor the decoder is installed, also where they are."""
     monkeypatch.setattr(gpu, "absent", lambda *packages: packages[0])
 
 
@@ -91,6 +92,7 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
         "tests: done before",
         "speed-5: done before",
         f"vllm: skipped, for {sys.executable} has no vllm (docs/vllm.md)",
+        f"smollm2: skipped, for {sys.executable} has no typer (training/README.md)",
     ]
 
 
@@ -157,24 +159,43 @@ def test_a_stage_that_takes_too_long_is_stopped(plan: Plan, tmp_path: Path) -> N
     assert run(late, ["tests"]) == ["tests: no time was left for it; run it again, and it resumes"]
 
 
-def test_vllm_is_skipped_where_it_isnt_installed(
-    plan: Plan, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("stage", APART)
+def test_a_program_of_its_own_is_skipped_where_what_it_needs_isnt_installed(
+    plan: Plan, capfd: pytest.CaptureFixture[str], stage: str
 ) -> None:
-    assert run(plan, ["vllm"]) == []
-    assert "vllm: skipped" in capfd.readouterr().err
-    assert not gpu._done(plan, "vllm")
+    assert run(plan, [stage]) == []
+    assert f"{stage}: skipped, for {sys.executable} has no " in capfd.readouterr().err
+    assert not gpu._done(plan, stage)
+
+
+def test_training_is_skipped_where_the_language_model_isnt_there(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "absent", lambda *_: None)
+    assert run(replace(plan, language=Path("none.gguf")), ["smollm2"]) == []
+    assert capfd.readouterr().err == (
+        "smollm2: skipped, for none.gguf isn't there (training/README.md)\n"
+    )
+    assert Plan().language == ROOT / FILE
 
 
 @pytest.mark.parametrize(
-    ("does", "failures"),
+    ("does", "failure"),
     [
-        ("", []),
-        ("sys.exit(3)", ["vllm: failed with exit code 3"]),
-        ("time.sleep(60)", ["vllm: stopped after 2 s; run it again, and it resumes"]),
+        ("", ""),
+        ("sys.exit(3)", "failed with exit code 3"),
+        ("time.sleep(60)", "stopped after 2 s; run it again, and it resumes"),
     ],
 )
-def test_vllm_serves_where_it_is_installed(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, does: str, failures: list[str]
+@pytest.mark.parametrize(
+    ("stage", "given"),
+    [
+        ("vllm", "benchmarks.serving --gpu --model llava-onevision-7b --write --out"),
+        ("smollm2", "training.tests.first_steps --device cuda --run"),
+    ],
+)
+def test_a_program_of_its_own_runs_where_it_can(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, does: str, failure: str, stage: str, given: str
 ) -> None:
     """Something else is run in its place, with its arguments."""
     monkeypatch.setattr(gpu, "absent", lambda *_: None)
@@ -187,16 +208,17 @@ def test_vllm_serves_where_it_is_installed(
     started = subprocess.Popen
 
     def popen(command: list[str], **options: object) -> object:
-        if command[1:3] == ["-m", "benchmarks.serving"]:  # and not git
-            command = [command[0], "-c", program + does, *command[3:]]
+        if command[1] == "-m":  # and not git
+            command = [command[0], "-c", program + does, *command[2:]]
         return started(command, **options)
 
     monkeypatch.setattr(gpu.subprocess, "Popen", popen)
-    assert run(replace(plan, seconds=2.0), ["vllm"]) == failures
-    given = (plan.served / "arguments").read_text()
-    assert given == f"--gpu --model llava-onevision-7b --write --out {plan.served}"
-    assert gpu._done(plan, "vllm") == (not failures)
-    assert not gpu._done(replace(plan, commit="other"), "vllm")
+    here = replace(plan, seconds=2.0, language=ROOT / "pyproject.toml")
+    assert run(here, [stage]) == ([f"{stage}: {failure}"] if failure else [])
+    folder = plan.folder(stage)
+    assert (folder / "arguments").read_text() == f"{given} {folder}"
+    assert gpu._done(plan, stage) == (not failure)
+    assert not gpu._done(replace(plan, commit="other"), stage)
 
 
 def test_stages_fit_the_time_they_have() -> None:
@@ -217,7 +239,7 @@ def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:
     ("arguments", "sentence"),
     [
         ([], "this needs a CUDA device, and torch"),
-        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm"),
+        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm, smollm2"),
     ],
 )
 def test_without_a_gpu_or_with_a_wrong_stage_nothing_is_run(
