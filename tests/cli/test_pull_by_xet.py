@@ -68,7 +68,7 @@ def test_xet_that_refuses(hub: Hub, tmp_path: Path) -> None:
     refused, again = models(hub, tmp_path, PULL, PULL)
     assert (refused.code, refused.out) == (4, "")
     assert refused.err == (
-        "Error: me/mine can't be pulled from Xet, the hub's storage; try again later, or set "
+        "Error: me/mine can't be downloaded from Xet, the hub's storage; try again later, or set "
         "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)\n"
     )
     assert (again.code, again.out) == (0, f"{COMMIT}\n")

@@ -73,7 +73,7 @@ def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monk
             OutputError,
             "the disk is full; free some space",
         ),
-        (RuntimeError("Task error: CAS Client Error"), ModelError, "can't be pulled from Xet"),
+        (RuntimeError("Task error: CAS Client Error"), ModelError, "can't be downloaded from Xet"),
         (ConnectionResetError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
         (TimeoutError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
         (OSError(errno.EACCES, "Permission denied"), ModelError, "its files can't be read"),

@@ -300,12 +300,6 @@ def _pull_explained(source: ModelRef) -> Iterator[None]:
                 ) from error
             if unreachable(error):
                 raise _offline(source) from error
-            if isinstance(error, RuntimeError) or type(error).__module__ == "hf_xet":
-                raise ModelError(
-                    f"{source.location} can't be pulled from Xet, the hub's storage; try again "
-                    "later, or set HF_HUB_DISABLE_XET=1 to download it without (the files that "
-                    "are finished are kept)"
-                ) from error
             raise
 
 

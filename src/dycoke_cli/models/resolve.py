@@ -379,6 +379,11 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             return f"the hub refuses this machine's login; run `hf auth login` again for {name}"
         if status == 429 or status >= 500:
             return f"the hub doesn't serve {name} now (HTTP status {status}); try again later"
+    if "CAS Client Error" in str(error) or type(error).__module__ == "hf_xet":
+        return (
+            f"{name} can't be downloaded from Xet, the hub's storage; try again later, or set "
+            "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
+        )
     if not source.local and unreachable(error):
         begun = hub_folder(name).exists()
         return (
