@@ -140,6 +140,8 @@ class SmolLM2(LlavaOnevision):
         """A fresh tower and projector, the frozen model, and adapters that change nothing yet."""
         language = self._read().model
         text = copy.deepcopy(language.config)
+        # What was read from a quantized file is whole now.
+        vars(text).pop("quantization_config", None)
         text.vocab_size = len(tokenizer)
         model = fresh(config_of(tokenizer, side, text), side)
         weights = dict(language.model.state_dict())

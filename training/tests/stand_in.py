@@ -62,6 +62,8 @@ def language() -> Language:
     model = llama({**TINY, "vocab_size": len(known)})
     # With the usual 0.02, all words of so few channels are about as likely, whatever is learned.
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.3)
+    # As transformers leaves it behind a GGUF file.
+    model.config.quantization_config = {"quant_method": "gguf"}
     return Language(model, known, "0123456789abcdef")
 
 

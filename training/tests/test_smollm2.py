@@ -191,6 +191,8 @@ def test_it_is_never_written_over_the_bundled_model(
     with pytest.raises(OutputError, match=r"may ship. Name a folder of your own \(--out\)"):
         checkpoints.write_checkpoint(model, tmp_path / "bundled", STAND_IN)
     assert checkpoints.write_checkpoint(model, tmp_path / "own", STAND_IN) > 1_000_000
+    # What is quantized so is no checkpoint that `dycoke ask` takes.
+    assert "gguf" not in (tmp_path / "own" / "config.json").read_text()
 
 
 def test_targets_stand_at_the_tokens_that_their_words_end_with() -> None:
