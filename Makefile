@@ -17,7 +17,7 @@
 # make control  train the bundled model on from its second version without dropout; `make placebo`: with
 #               it (STEPS=3000; hours on two cores; an interrupted run resumes)
 # make tokens-64  train the control on with 64 tokens a frame, where the bundled model has 16
-#               (WIDE_STEPS=2400; hours more; an interrupted run resumes)
+#               (WIDE_STEPS=3700; hours more; an interrupted run resumes)
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something (QWEN_STEPS=12000; hours; an interrupted run resumes)
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
@@ -50,7 +50,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STEPS := 3000
-WIDE_STEPS := 2400
+WIDE_STEPS := 3700
 QWEN_STEPS := 12000
 SMOLLM2_STEPS := 12000
 DEVICE := cpu
