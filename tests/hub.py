@@ -161,7 +161,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif repo.gated and not storage and not self._logged_in():
                 self._error(403 if "Authorization" in self.headers else 401, "GatedRepo")
             elif file not in repo.files:
-                self._error(404, "EntryNotFound")
+                self._error(404, "EntryNotFound", repo.commit if rest[1] == "main" else rest[1])
             elif body and repo.passing and not repo.xet:
                 self._error(repo.passing.pop(0), "")
             elif file.endswith(repo.stored or "/") and not storage:
@@ -176,9 +176,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _logged_in(self) -> bool:
             return self.headers.get("Authorization", "").removeprefix("Bearer ") in hub.tokens
 
-        def _error(self, status: int, code: str) -> None:
+        def _error(self, status: int, code: str, commit: str = "") -> None:
             self.send_response(status)
             self.send_header("X-Error-Code", code)
+            if commit:  # by which a client knows that the file isn't in it, and asks no more
+                self.send_header("X-Repo-Commit", commit)
             self.send_header("Retry-After", "0")
             self.send_header("Content-Length", "0")
             self.end_headers()
