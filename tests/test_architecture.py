@@ -208,6 +208,18 @@ def test_the_package_is_all_that_is_installed(whole: Graph) -> None:
         assert not tops & {"training", "benchmarks", "tests", *PLUGINS}, module
 
 
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    """A package's attribute is its module as soon as that is imported, whatever it had before."""
+    public = 0
+    for source in (SRC / PACKAGE).rglob("__init__.py"):
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                public += 1
+                modules = {path.stem for path in source.parent.iterdir()}
+                assert not modules & set(ast.literal_eval(node.value)), source
+    assert public
+
+
 def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Graph) -> None:
     """They take seconds: torchvision, and what torch and transformers have them for."""
     for module in whole:

@@ -21,7 +21,7 @@ from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.runs import conversation
 from dycoke_cli.runs.conversation import beside
 from dycoke_cli.video import Clip, Sampling, read
-from dycoke_cli.video.open_clip import OpenClip
+from dycoke_cli.video.decoded_clip import OpenClip
 from tests.test_processes import ended
 
 from .fake_engine import FakeSession

@@ -16,8 +16,8 @@ import pytest
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.isolated import Channel
 from dycoke_cli.video import Decoder, Sampling, decoder, plan, read
+from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_clip import CrashedError
 from dycoke_cli.video.subtitles import find_source
 from tests.test_processes import ended
 

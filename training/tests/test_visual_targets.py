@@ -238,7 +238,7 @@ def test_they_are_read_where_they_say() -> None:
 
 
 def test_the_share_told_right_is_over_things_only() -> None:
-    probe = Probe((3, 4))
+    probe = Probe(256, (3, 4))
     facts = torch.tensor([[0, 0], [2, 3], [1, 1]])
     with torch.no_grad():
         probe.linear.weight.zero_()
@@ -250,6 +250,6 @@ def test_the_share_told_right_is_over_things_only() -> None:
 
 
 def test_where_there_is_nothing_there_is_no_share() -> None:
-    loss, right = Probe((3, 4)).loss(torch.zeros(2, 256), torch.tensor([[0, 1], [0, 2]]))
+    loss, right = Probe(256, (3, 4)).loss(torch.zeros(2, 256), torch.tensor([[0, 1], [0, 2]]))
     assert right is None
     assert loss > 0

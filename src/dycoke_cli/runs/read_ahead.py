@@ -19,9 +19,9 @@ from dycoke_cli.explaining import explain
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_clip import CrashedError
 
 MAX_ATTEMPTS = 3
 PATIENCE_S = 1.0

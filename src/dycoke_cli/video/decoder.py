@@ -13,8 +13,8 @@ from typing import Any, Self
 from dycoke_cli.isolated import Isolated
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_clip import OpenClip
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
 from dycoke_cli.video.sampling import Sampling
