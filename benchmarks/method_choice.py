@@ -84,7 +84,7 @@ def choice_table(document: Mapping[str, Any]) -> str:
             for one, row in of.items()
         )
         lines.append(line(f"`{name}`", str(len(settings)), "<br>".join(cells)))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"Uncompressed: {correct(found['none'])} % correct."])
 
 
 def _best(scores: Mapping[str, float]) -> str:
