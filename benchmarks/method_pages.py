@@ -47,7 +47,7 @@ LEAST_CORRECT = 0.8
 TRAINED = {
     SHIPPED: "trained in part with dropped tokens and frames",
     "control": "trained on from an earlier version without either",
-    "tokens-64": "the control, trained on with larger frames and nothing dropped",
+    "tokens-64": "the shipped one, trained on with larger frames and nothing dropped",
     "36-tokens": "the shipped weights with interpolated places, not trained on",
 }
 """What each model saw, for under its tables."""

@@ -178,6 +178,24 @@ def _copy(
     return len(moved) == len(model.get_decoder().layers)
 
 
+def of_other_frames(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, checkpoint: Path, side: int
+) -> Weights | None:
+    """The weights of a checkpoint whose frames aren't `side` pixels wide.
+
+    Its words have the ids that they have in `tokenizer`. None where frames are as wide, or where
+    the architecture has no table of places: then its weights are for any.
+    """
+    if architecture is not BUNDLED:
+        return None
+    theirs = AutoConfig.from_pretrained(checkpoint).vision_config.image_size
+    if theirs == side:
+        return None
+    model = BUNDLED.model(tokenizer, theirs)
+    start_from(model, tokenizer, checkpoint)
+    return model.state_dict()
+
+
 def layers(old: int, new: int) -> list[int]:
     """Where each of the old layers goes among the new ones."""
     lower = -(-old * 2 // 3)

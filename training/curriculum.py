@@ -53,12 +53,17 @@ class Stage:
         pass_mark: it is over when the running share of correct answers, as the mean over the kinds
             of questions, reaches this (0-1; above 1: never).
         latest: it is over at this share of all steps at the latest.
+        rate: what the model's learning rates are multiplied with.
+        visual: how much it counts, where a model for smaller frames is imitated, that the language
+            model's visual tokens are its own.
     """
 
     name: str
     shapes: tuple[tuple[Shape, float], ...]
     pass_mark: float
     latest: float
+    rate: float = 1.0
+    visual: float = 1.0
 
     def shape(self, rng: np.random.Generator) -> Shape:
         """The shape of the next batch."""
@@ -117,7 +122,7 @@ CURRICULUM = (
     ),
 )
 
-Begun = Literal["", "checkpoint", "run"]
+Begun = Literal["", "checkpoint", "run", "smaller"]
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,8 @@ class Recipe:
         dropout: whether there is any visual-token dropout and frame dropout.
         side: of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64.
         architecture: of the model, by its name in `ARCHITECTURES`.
-        begun: what the model's weights come from: nothing, a checkpoint, or another run's state,
-            which has the probes and the optimizers' moments too.
+        begun: what the model's weights come from: nothing, a checkpoint, another run's state,
+            which has the probes and the optimizers' moments too, or a model for smaller frames.
         curriculum: the stages in order.
     """
 
@@ -173,8 +178,9 @@ class Recipe:
 
         The last two stages, the first of them for less than a third of the steps; half the learning
         rate, or less, which falls in a straight line, as in the runs behind the shipped weights.
-        From a checkpoint the fresh probes learn first; from a run's state the vision tower does,
-        where frames of another side are new to it.
+        From a checkpoint the fresh probes learn first. A model for smaller frames is imitated in
+        place of probes: by the vision tower alone, then in all layers; in the last stage visual
+        tokens needn't resemble its own any more, so that they can tell what larger frames show.
         """
         if not begun:
             return self
@@ -183,8 +189,12 @@ class Recipe:
         now = replace(self, begun=begun, fall=1.0)
         if begun == "checkpoint":
             return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)
-        tower = replace(self.curriculum[0], pass_mark=0.9, latest=0.15)
-        return replace(now, scale=0.3, warmup=20, curriculum=(tower, *stages))
+        if begun == "run":
+            return replace(now, scale=0.3, warmup=20, curriculum=stages)
+        tower = replace(self.curriculum[0], pass_mark=1.1, latest=0.15)
+        alike = replace(first, latest=0.35, rate=0.3)
+        free = tuple(replace(stage, rate=0.3, visual=0.0) for stage in last)
+        return replace(now, scale=0.5, warmup=20, curriculum=(tower, alike, *free))
 
     def stage(self, index: int) -> Stage:
         """A stage of the curriculum as this run has it."""

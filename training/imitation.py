@@ -1,54 +1,128 @@
-"""What a vision tower learns first when frames get larger: to give the tokens that it gave before.
+"""How a model for larger frames takes over what one for smaller frames knows: by imitating it.
 
-A thing covers more patches than the tower has learned. Were it only told what probes read, it would
-find tokens that probes read and the language model doesn't.
+Each of the smaller model's tokens stands for all those of the finer grid that lie where it lies. A
+tower that were told only what answers cost, or what probes read, would make other tokens than the
+language model can read; and a language model that has its tokens at other positions forgets half
+of what it knows before answers alone have told it where to look. What it knows is in the smaller
+model's own layers, at every token.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from training.architectures import BUNDLED
+from training.auxiliary_losses import AuxiliaryLoss
 from training.batches import Batch
 from training.checkpoints import Weights, side_of
+from training.cpu_layers import ATTENTION
+from training.objective import LayerOutputs, embed, run_layers, visual_tokens
+from training.tokenizer import Codec
 
-# What the auxiliary loss is called among the kinds of questions.
-IMITATING = "imitating"
+# What the auxiliary losses are called among the kinds of questions: of the visual tokens behind the
+# projector, and inside the language model; of the tokens of the text.
+IMITATING, RESEMBLING, REPEATING = "imitating", "resembling", "repeating"
+IMITATIONS = (IMITATING, RESEMBLING, REPEATING)
 
 
 class Imitated:
-    """A model for smaller frames, whose visual tokens are imitated.
+    """A model for smaller frames, whose tokens and layers are imitated.
 
     Args:
-        weights: of the whole model.
+        weights: of the whole model, whose words have the ids of `codec`.
+        codec: of the model that learns.
         device: where it runs.
     """
 
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self.weights, self._side = weights, side_of(weights)
+    def __init__(self, weights: Weights, codec: Codec, device: torch.device) -> None:
+        self.weights, self._side, self._codec = weights, side_of(weights), codec
         model = BUNDLED.model(BUNDLED.tokenizer(self._side), self._side)
         model.load_state_dict(weights)
         BUNDLED.speed_up(model)
+        model.set_attn_implementation(ATTENTION)
         self._model = nn.Module.to(model, device).eval().requires_grad_(False)
 
-    def loss(self, tokens: Tensor, batch: Batch) -> tuple[str, Tensor, float | None]:
-        """How far tokens [B * F * N, D] are from its own ones of the same frames.
+    def losses(
+        self,
+        inputs: Tensor,
+        prefix: int,
+        batch: Batch,
+        found: LayerOutputs | None = None,
+        visual: float = 1.0,
+    ) -> Iterator[AuxiliaryLoss]:
+        """How far a model is from this one on the same clips.
 
-        Each of its tokens stands for all those of the finer grid that lie where it lies.
+        Args:
+            inputs: of its language model [B, P + T, D], as `embed` gives them.
+            prefix: P.
+            batch: what they are made of.
+            found: what its layers gave; None where the vision tower learns alone.
+            visual: how much its visual tokens count; their share is told all the same.
 
-        Returns:
-            IMITATING; the mean square of what is off, as a share of the variance of its tokens;
-            and the share of that variance that isn't off, at least 0.
+        Yields:
+            The name; the mean square of what is off, as a share of the variance of this model's
+            own; and the share of that variance that isn't off, at least 0.
         """
-        frames = nn.functional.interpolate(
-            batch.pixels.flatten(0, 1), (self._side, self._side), mode="area"
-        )
+        frames, per_frame = batch.seen.shape[1:3]
         with torch.no_grad():
-            theirs = self._model.model.get_video_features(frames[:, None]).pooler_output[:, :-1]
-            before, after = (round(n**0.5) for n in (theirs.shape[1], batch.seen.shape[2]))
-            grid = theirs.float().mT.unflatten(2, (before, before))
-            finer = nn.functional.interpolate(grid, (after, after), mode="nearest")
-            wanted = finer.flatten(2).mT.flatten(0, 1)
-        off = (tokens.float() - wanted).square().mean() / wanted.var()
-        return IMITATING, off, max(0.0, 1 - float(off.detach()))
+            smaller = self._smaller(batch)
+            theirs, before = embed(self._model, smaller, self._codec)
+            layers = found and run_layers(self._model, smaller, theirs, before)
+
+        def finer(given: Tensor) -> Tensor:
+            tokens = visual_tokens(given, before, self._codec)
+            grid = tokens.unflatten(0, (len(batch.text) * frames, -1)).float().mT
+            old, new = (round(n**0.5) for n in (grid.shape[2], per_frame))
+            larger = nn.functional.interpolate(
+                grid.unflatten(2, (old, old)), (new, new), mode="nearest"
+            )
+            return larger.flatten(2).mT.flatten(0, 1)
+
+        yield _off(IMITATING, [(visual_tokens(inputs, prefix, self._codec), finer(theirs))], visual)
+        if found is None or layers is None:
+            return
+        names = [f.name for f in fields(found) if f.name != "logits"]
+        pairs = [(getattr(found, name), getattr(layers, name)) for name in names]
+        seen = [(visual_tokens(ours, prefix, self._codec), finer(their)) for ours, their in pairs]
+        yield _off(RESEMBLING, seen, visual)
+        text = batch.segments >= 0
+        if bool(text.any()):
+            read = [(ours[:, prefix:][text], their[:, before:][text]) for ours, their in pairs]
+            yield _off(REPEATING, read, 1.0)
+
+    def _smaller(self, batch: Batch) -> Batch:
+        """The same clips and questions with frames of this model's side, and no token dropped."""
+        pixels = nn.functional.interpolate(
+            batch.pixels.flatten(0, 1), (self._side, self._side), mode="area"
+        ).unflatten(0, batch.pixels.shape[:2])
+        larger = batch.seen.shape[2]
+        opening, text = len(self._codec.prefix), batch.text.shape[1]
+        head = batch.positions[:, : batch.positions.shape[1] - text]
+        tokens = larger * self._side**2 // batch.pixels.shape[-1] ** 2
+        # Frames that aren't shown are skipped in positions.
+        first = (head[:, opening:-1:larger] - opening) // larger * tokens + opening
+        visual = (first[..., None] + torch.arange(tokens, device=first.device)).flatten(1)
+        end = (head[:, -1:] - opening) // larger * tokens + opening
+        behind = batch.positions[:, head.shape[1] :] - head[:, -1:] + end
+        positions = torch.cat([head[:, :opening], visual, end, behind], dim=1)
+        return replace(
+            batch,
+            pixels=pixels,
+            seen=batch.seen[:, :, :tokens],
+            positions=positions,
+            dropped=torch.zeros_like(positions, dtype=torch.bool),
+        )
+
+
+def _off(name: str, pairs: list[tuple[Tensor, Tensor]], weight: float) -> AuxiliaryLoss:
+    """The mean over pairs of what is given and what is wanted."""
+    each = [
+        (ours.float() - their.float()).square().mean() / their.float().var()
+        for ours, their in pairs
+    ]
+    mean = torch.stack(each).mean()
+    return name, weight * mean, max(0.0, 1 - float(mean.detach()))

@@ -20,22 +20,22 @@ from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
 from training.checkpoints import (
-    PLACES,
     State,
     Tell,
+    Weights,
     check_language,
-    fit_places,
     is_kept,
     keep,
     made_for,
+    of_other_frames,
     start_from,
     take_up,
 )
 from training.cpu_layers import ATTENTION, has_bfloat16
 from training.curriculum import Recipe, Stage
-from training.imitation import IMITATING, Imitated
+from training.imitation import IMITATIONS, Imitated
 from training.muon import BatchedMuon
-from training.objective import embed, exact_matches, loss_of, run_layers, visual_tokens
+from training.objective import embed, exact_matches, loss_of, run_layers
 from training.world.wording import KINDS
 
 LOG = "log.jsonl"
@@ -96,15 +96,17 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = architecture.model(tokenizer, recipe.side)
         kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
+        smaller: Weights | None = None
         if begin and not kept and start_from(self.model, tokenizer, begin):
-            self.recipe = recipe.going_on("checkpoint")
+            smaller = of_other_frames(architecture, tokenizer, begin, recipe.side)
+            self.recipe = recipe.going_on("smaller" if smaller else "checkpoint")
         architecture.speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
         width = self.model.config.text_config.hidden_size
         self.auxiliary = AuxiliaryLosses(recipe, self.codec, width).to(self.device)
         self.muon, self.adam = optimizers(self.model, architecture, self.auxiliary, recipe)
-        self.imitated: Imitated | None = None
+        self.imitated = Imitated(smaller, self.codec, self.device) if smaller else None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
             take_up(folder, self._load, tell, self.device)
@@ -139,7 +141,8 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """One step on a batch."""
         begun = time.monotonic()
-        rates = (self.recipe.rate, self.recipe.probe_rate)
+        stage = self.recipe.curriculum[self.progress.stage]
+        rates = (lambda step: stage.rate * self.recipe.rate(step), self.recipe.probe_rate)
         for optimizer in (self.muon, self.adam):
             # AdamW has the probes behind the model's own.
             for group, rate in zip(optimizer.param_groups, rates, strict=False):
@@ -147,21 +150,18 @@ class Trainer:
         self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
-            if self.imitated is None:
-                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
-            else:
-                tokens = visual_tokens(inputs, prefix, self.codec)
-                auxiliary = [self.imitated.loss(tokens, batch)]
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
-            if not batch.vision_only:
-                found = run_layers(self.model, batch, inputs, prefix)
-                auxiliary += self.auxiliary.inside(found, prefix, batch)
-                if len(found.logits):
-                    costs.append(loss_of(found.logits, batch))
-                    answers += [
-                        (k, float(ok)) for k, ok in exact_matches(found.logits.detach(), batch)
-                    ]
+            found = None if batch.vision_only else run_layers(self.model, batch, inputs, prefix)
+            if self.imitated:
+                visual = 1.0 if found is None else stage.visual
+                auxiliary = [*self.imitated.losses(inputs, prefix, batch, found, visual)]
+            else:
+                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
+                auxiliary += self.auxiliary.inside(found, prefix, batch) if found else ()
+            if found and len(found.logits):
+                costs.append(loss_of(found.logits, batch))
+                answers += [(k, float(ok)) for k, ok in exact_matches(found.logits.detach(), batch)]
             answers += [(name, told) for name, _, told in auxiliary]
             loss = torch.stack([*costs, *(cost for _, cost, _ in auxiliary)]).sum()
         loss.backward()
@@ -184,7 +184,7 @@ class Trainer:
             answers: (kind, share that is correct), None where there was nothing to tell.
         """
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
-        for kind in (*KINDS, *PROBES, IMITATING):
+        for kind in (*KINDS, *PROBES, *IMITATIONS):
             right = [ok for k, ok in answers if k == kind and ok is not None]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
@@ -194,7 +194,6 @@ class Trainer:
         if not last and (learned or now.step >= stage.latest * self.recipe.steps):
             now.stage += 1
             now.accuracy = {}
-            self.imitated = None
 
     def _batch(self, step: int, stage: int) -> Batch:
         seed = [self.recipe.seed, step]
@@ -231,21 +230,17 @@ class Trainer:
         self.recipe = self.recipe.going_on(state["begun"])
         self._take(state)
         if state["imitated"]:
-            self.imitated = Imitated(state["imitated"], self.device)
+            self.imitated = Imitated(state["imitated"], self.codec, self.device)
         self.progress = Progress(**state["progress"])
 
     def _begin_with(self, state: State) -> None:
         """Takes all that another run has learned, its probes and moments included."""
-        weights = fit_places(state["model"], self.recipe.side)
-        if weights is not state["model"]:
-            # Moments of a table of another size are no moments of this one.
-            groups = self.adam.param_groups
-            table = self.model.get_parameter(PLACES)
-            order = [weight for group in groups for weight in group["params"]]
-            index = next(i for i, weight in enumerate(order) if weight is table)
-            del state["adam"]["state"][index]
-            self.imitated = Imitated(state["model"], self.device)
-        self._take({**state, "model": weights})
+        if made_for(state)[1] != self.recipe.side:
+            raise ModelError(
+                "That run's frames have another side: export it, and begin with its checkpoint "
+                "(--begin)."
+            )
+        self._take(state)
         self.recipe = self.recipe.going_on("run")
 
     def _take(self, state: State) -> None:

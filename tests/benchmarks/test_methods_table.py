@@ -356,7 +356,7 @@ def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
     assert [*models] == ["tokens-64", "shipped"]
     pages = method_pages.pages_of(models)
     assert table_of(pages["readme"])[0] == ["method", "tokens kept", "tokens-64, points"]
-    assert "`tokens-64`: 64 tokens per frame, the control, trained on" in pages["readme"]
+    assert "`tokens-64`: 64 tokens per frame, the shipped one, trained on" in pages["readme"]
     assert pages["headline"].startswith("With DyCoke a model with 64 tokens per frame (`tokens-64`")
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)

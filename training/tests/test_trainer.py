@@ -11,11 +11,11 @@ import torch
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import curriculum as recipes
-from training.auxiliary_losses import SEEING, verdict_loss
+from training.auxiliary_losses import PROBES, SEEING, verdict_loss
 from training.batches import Batch, Shape
 from training.checkpoints import PLACES
 from training.curriculum import Recipe, Stage
-from training.imitation import IMITATING
+from training.imitation import IMITATING, IMITATIONS
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
 from training.world.scripts import Limits
@@ -140,13 +140,11 @@ def test_learning_rates_of_a_run_that_goes_on() -> None:
     assert recipe.going_on("checkpoint") == recipe
 
 
-def test_a_run_that_goes_on_from_a_runs_state_learns_at_once_first_to_see() -> None:
+def test_a_run_that_goes_on_from_a_runs_state_learns_at_once() -> None:
     recipe = replace(Recipe(), steps=1000).going_on("run")
     assert recipe.rate(0) == pytest.approx(0.3 / recipe.warmup)
     assert recipe.rate(recipe.warmup) == pytest.approx(0.3 * (1 - recipe.warmup / 1000))
-    names = [stage.name for stage in recipe.curriculum]
-    assert names == ["vision tower", "8 to 32 frames", "32 frames"]
-    assert recipe.curriculum[0].latest < recipe.curriculum[1].latest < 1
+    assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
     assert recipe.going_on("run") == recipe
 
 
@@ -183,33 +181,65 @@ def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path, monkeypatch
     theirs, ours = learned(first), learned(same)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    # With frames of twice the side all but the table of places, and its moments, is the same.
-    wide = replace(short, side=128)
-    trainer = Trainer(wide, tmp_path / "wide", begin=tmp_path / "first")
-    ours = learned(trainer)
-    gone = theirs.keys() - ours.keys()
-    assert {name.rsplit(" ")[-1] for name in gone} == {"step", "exp_avg", "exp_avg_sq"}
-    assert {theirs[name].shape for name in gone} == {(), theirs[PLACES].shape}
-    assert ours[PLACES].shape == (256, 128)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() - {PLACES})
-    # The tower first learns to give the tokens that it gave.
-    trainer.save()
-    trainer = Trainer(wide, tmp_path / "wide")
-    assert trainer.imitated is not None
     assert same.imitated is None
+    # A run's probes and moments are of no use where frames are larger: its checkpoint is.
+    with pytest.raises(ModelError, match="export it, and begin with its checkpoint"):
+        Trainer(replace(short, side=128), tmp_path / "wide", begin=tmp_path / "first")
+
+
+@pytest.mark.slow
+def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
+    tmp_path, monkeypatch
+) -> None:
+    wide = replace(RECIPE, steps=3, side=128, dropout=False)
+    going_on = Recipe.going_on
+
+    def in_three_stages(recipe, begun):
+        begun_with = going_on(recipe, begun)
+        stages = zip(begun_with.curriculum, (0.3, 0.6, 1.0), strict=True)
+        curriculum = tuple(
+            replace(stage, latest=latest, shapes=((shape, 1.0),))
+            for (stage, latest), shape in zip(stages, (EYES, TINY, TINY), strict=True)
+        )
+        return replace(begun_with, curriculum=curriculum)
+
+    monkeypatch.setattr(Recipe, "going_on", in_three_stages)
+    trainer = Trainer(wide, tmp_path, begin=BUNDLED_CHECKPOINT)
+    assert trainer.recipe.begun == "smaller"
+    assert trainer.model.state_dict()[PLACES].shape == (256, 128)
+    trainer.save()
+    # Resumed, it imitates the same, without the checkpoint.
+    trainer = Trainer(wide, tmp_path)
+    assert trainer.imitated is not None
+    probes = {name: w.clone() for name, w in trainer.auxiliary.state_dict().items()}
     told: list[set[str]] = []
     monkeypatch.setattr(trainer, "_judge", judging(trainer, told))
-    trainer.run(lambda *_: None)
+    visual: list[float] = []
+    trainer.run(lambda _, stage: visual.append(stage.visual))
+    assert visual == [1, 1, 0]
     assert told[0] == {IMITATING}
-    assert SEEING in told[1]
-    assert trainer.imitated is None
+    assert told[1] > {*IMITATIONS}
+    assert told[2] > {*IMITATIONS}
+    assert not {SEEING, *PROBES} & told[1]
+    now = trainer.auxiliary.state_dict()
+    assert all(torch.equal(now[name], probes[name]) for name in probes)
     assert learned(trainer)[PLACES].isfinite().all()
-    # Resumed, it is the same recipe, without the other run.
-    again = Trainer(wide, tmp_path / "wide")
+    again = Trainer(wide, tmp_path)
     assert again.recipe == trainer.recipe
-    assert again.progress.step == 2
-    with pytest.raises(ModelError, match="was started with --side 128: give that again"):
-        Trainer(short, tmp_path / "wide")
+    assert again.progress.step == 3
+    with pytest.raises(ModelError, match="was started with --side 128"):
+        Trainer(replace(wide, side=64), tmp_path)
+
+
+def test_stages_of_a_model_for_larger_frames() -> None:
+    recipe = replace(Recipe(), steps=1000).going_on("smaller")
+    assert [stage.name for stage in recipe.curriculum] == [
+        "vision tower", "8 to 32 frames", "32 frames",
+    ]  # fmt: skip
+    assert [stage.visual for stage in recipe.curriculum] == [1, 1, 0]
+    assert [stage.rate for stage in recipe.curriculum] == [1, 0.3, 0.3]
+    assert recipe.rate(500) == pytest.approx(0.25)
+    assert recipe.going_on("smaller") == recipe
 
 
 def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
@@ -219,7 +249,7 @@ def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
 
 
 def test_frames_of_more_tokens_make_smaller_batches_of_the_same_stages() -> None:
-    recipe, wide = (Recipe(side=side).going_on("run") for side in (64, 128))
+    recipe, wide = (Recipe(side=side).going_on("smaller") for side in (64, 128))
     for i in range(3):
         pairs = zip(recipe.stage(i).shapes, wide.stage(i).shapes, strict=True)
         for (small, share), (large, same) in pairs:
@@ -258,7 +288,7 @@ def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path) -> N
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
     none = Recipe(dropout=False)
-    for recipe in (none, none.going_on("checkpoint"), none.going_on("run")):
+    for recipe in (none, *map(none.going_on, ("checkpoint", "run", "smaller"))):
         for i in range(len(recipe.curriculum)):
             for shape, _ in recipe.stage(i).shapes:
                 assert (shape.token_dropout, shape.grid) == (0, 0)
