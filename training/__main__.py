@@ -45,8 +45,8 @@ def train(
         Path | None,
         typer.Option(
             help="A run, or a checkpoint folder, whose weights a new run starts with. Where no "
-            "layer is left fresh: the last two stages alone, at half the rate or less; where frames "
-            "have another side than a checkpoint's, by imitating it."
+            "layer is left fresh: the last two stages alone, at half the rate or less. Where "
+            "frames have another side than a checkpoint's, it is imitated."
         ),
     ] = None,
     dropout: Annotated[
