@@ -125,6 +125,8 @@ class Batch:
         changed: [B, S, N, 5] int64, what is new since the frame before.
         known: [B, S, N, 14] int64, what has happened until then.
         earlier: [B, S, N, 5] int64, what had happened before that.
+        frames: [F] int64, which of the evenly spread frames are shown.
+        spread: how many of those there are.
         questions: the questions of each row, in order.
     """
 
@@ -147,6 +149,8 @@ class Batch:
     changed: Tensor
     known: Tensor
     earlier: Tensor
+    frames: Tensor
+    spread: int
     questions: list[list[Question]]
 
     def to(self, device: torch.device) -> Batch:
@@ -219,6 +223,8 @@ def make_batch(
         changed=changed,
         known=known_by_then,
         earlier=earlier,
+        frames=torch.from_numpy(frames.flatten()),
+        spread=shape.grid or shape.frames,
         questions=[row.questions for row in rows],
     )
 

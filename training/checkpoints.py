@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
@@ -118,7 +123,8 @@ def fit_places(weights: Weights, side: int) -> Weights:
 
 TOWER = "vision_tower."
 WORDS = ("embed_tokens.weight", "lm_head.weight")
-TEXT_LAYERS = "language_model.layers."
+TEXT = "language_model."
+TEXT_LAYERS = f"{TEXT}layers."
 
 
 def start_from(
@@ -131,10 +137,10 @@ def start_from(
     Words are matched by what they say, places in a frame of another side by where they are. Of a
     text model with fewer layers, the lower two thirds become the lowest layers, the others the
     highest; those between stay fresh. A model whose language model is frozen takes the vision tower
-    alone.
+    alone, one of another family the language model.
 
     Returns:
-        Whether every layer has the checkpoint's weights: then the model knows what that one knew.
+        Whether every layer of the language model has the checkpoint's weights.
 
     Raises:
         ModelError: it isn't a checkpoint of such a model.
@@ -155,13 +161,14 @@ def _copy(
 ) -> bool:
     if not checkpoint.is_dir():
         raise OSError("no folder")
-    if AutoConfig.from_pretrained(checkpoint).model_type != model.config.model_type:
-        raise ValueError("another architecture")
-    old = type(model).from_pretrained(checkpoint, dtype=torch.float32)
+    old = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+    same = old.config.model_type == model.config.model_type
     ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
     state = model.state_dict()
     weights = old.state_dict()
+    if not same and PLACES not in weights:
+        raise ValueError("another architecture, and not the bundled one")
     if PLACES in state:
         weights = fit_places(weights, side_of(state))
     if not any(name.endswith(WORDS) for name in state):
@@ -173,24 +180,23 @@ def _copy(
                 if word in ids:
                     state[name][i] = weight[ids[word]]
             continue
-        state[_renamed(name, moved)] = weight
+        if same or TEXT in name:
+            state[_renamed(name, moved)] = weight
     model.load_state_dict(state)
     return len(moved) == len(model.get_decoder().layers)
 
 
-def of_other_frames(
-    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, checkpoint: Path, side: int
-) -> Weights | None:
-    """The weights of a checkpoint whose frames aren't `side` pixels wide.
+def imitated_weights(architecture: Architecture, checkpoint: Path, side: int) -> Weights | None:
+    """The weights of a checkpoint of the bundled architecture that a model can't just go on with.
 
-    Its words have the ids that they have in `tokenizer`. None where frames are as wide, or where
-    the architecture has no table of places: then its weights are for any.
+    Because its frames have another side, or its tower is of another family. Words have the ids of
+    the bundled tokenizer. None where it can.
     """
-    if architecture is not BUNDLED:
+    config = AutoConfig.from_pretrained(checkpoint)
+    theirs = getattr(config.vision_config, "image_size", None)
+    if theirs is None or (architecture is BUNDLED and theirs == side):
         return None
-    theirs = AutoConfig.from_pretrained(checkpoint).vision_config.image_size
-    if theirs == side:
-        return None
+    tokenizer = BUNDLED.tokenizer(theirs)
     model = BUNDLED.model(tokenizer, theirs)
     start_from(model, tokenizer, checkpoint)
     return model.state_dict()

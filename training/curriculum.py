@@ -54,8 +54,7 @@ class Stage:
             of questions, reaches this (0-1; above 1: never).
         latest: it is over at this share of all steps at the latest.
         rate: what the model's learning rates are multiplied with.
-        visual: how much it counts, where a model for smaller frames is imitated, that the language
-            model's visual tokens are its own.
+        visual: how much it counts, where a model is imitated, that visual tokens are as its own.
     """
 
     name: str
@@ -122,7 +121,7 @@ CURRICULUM = (
     ),
 )
 
-Begun = Literal["", "checkpoint", "run", "smaller"]
+Begun = Literal["", "checkpoint", "run", "imitation"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Recipe:
         side: of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64.
         architecture: of the model, by its name in `ARCHITECTURES`.
         begun: what the model's weights come from: nothing, a checkpoint, another run's state,
-            which has the probes and the optimizers' moments too, or a model for smaller frames.
+            which has the probes and the optimizers' moments too, or a checkpoint that is imitated.
         curriculum: the stages in order.
     """
 
@@ -178,9 +177,10 @@ class Recipe:
 
         The last two stages, the first of them for less than a third of the steps; half the learning
         rate, or less, which falls in a straight line, as in the runs behind the shipped weights.
-        From a checkpoint the fresh probes learn first. A model for smaller frames is imitated in
-        place of probes: by the vision tower alone, then in all layers; in the last stage visual
-        tokens needn't resemble its own any more, so that they can tell what larger frames show.
+        From a checkpoint the fresh probes learn first. A model of smaller frames, or another
+        family's, is imitated in place of probes: by the vision tower alone, then in all layers; in
+        the last stage visual tokens needn't resemble its own any more, so that they can tell more.
+        The tower of another family is fresh, which takes it more steps at a higher rate.
         """
         if not begun:
             return self
@@ -191,8 +191,10 @@ class Recipe:
             return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)
         if begun == "run":
             return replace(now, scale=0.3, warmup=20, curriculum=stages)
-        tower = replace(self.curriculum[0], pass_mark=1.1, latest=0.15)
-        alike = replace(first, latest=0.35, rate=0.3)
+        fresh = self.architecture != BUNDLED.name
+        share, rate = (0.4, 2.0) if fresh else (0.15, 1.0)
+        tower = replace(self.curriculum[0], pass_mark=1.1, latest=share, rate=rate)
+        alike = replace(first, latest=share + 0.2, rate=0.3)
         free = tuple(replace(stage, rate=0.3, visual=0.0) for stage in last)
         return replace(now, scale=0.5, warmup=20, curriculum=(tower, alike, *free))
 

@@ -1,10 +1,11 @@
-"""How a model for larger frames takes over what one for smaller frames knows: by imitating it.
+"""How a model of larger frames, or of another family, takes over what the bundled one knows.
 
-Each of the smaller model's tokens stands for all those of the finer grid that lie where it lies. A
-tower that were told only what answers cost, or what probes read, would make other tokens than the
-language model can read; and a language model that has its tokens at other positions forgets half
-of what it knows before answers alone have told it where to look. What it knows is in the smaller
-model's own layers, at every token.
+It imitates it. Each of the bundled model's tokens stands for all those of a finer grid that lie
+where it lies, and those of the last frame for a step of several. A tower that were told only what
+answers cost, or what probes read, would make other tokens than the language model can read; and a
+language model that has its tokens at other positions forgets half of what it knows before answers
+alone have told it where to look. What it knows is in the bundled model's own layers, at every
+token.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from training.architectures import BUNDLED
+from training.architectures.base import grid_of
 from training.auxiliary_losses import AuxiliaryLoss
 from training.batches import Batch
 from training.checkpoints import Weights, side_of
 from training.cpu_layers import ATTENTION
 from training.objective import LayerOutputs, embed, run_layers, visual_tokens
-from training.tokenizer import Codec
+from training.packing import IGNORED
+from training.tokenizer import UNKNOWN, Codec
 
 # What the auxiliary losses are called among the kinds of questions: of the visual tokens behind the
 # projector, and inside the language model; of the tokens of the text.
@@ -30,17 +34,31 @@ IMITATIONS = (IMITATING, RESEMBLING, REPEATING)
 
 
 class Imitated:
-    """A model for smaller frames, whose tokens and layers are imitated.
+    """A model of the bundled architecture, whose tokens and layers are imitated.
 
     Args:
-        weights: of the whole model, whose words have the ids of `codec`.
+        weights: of the whole model, with the ids of `BUNDLED.tokenizer`.
+        tokenizer: of the model that learns.
         codec: of the model that learns.
         device: where it runs.
     """
 
-    def __init__(self, weights: Weights, codec: Codec, device: torch.device) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        tokenizer: PreTrainedTokenizerFast,
+        codec: Codec,
+        device: torch.device,
+    ) -> None:
         self.weights, self._side, self._codec = weights, side_of(weights), codec
-        model = BUNDLED.model(BUNDLED.tokenizer(self._side), self._side)
+        self._grid = grid_of(self._side)
+        own = BUNDLED.tokenizer(self._side)
+        self._own_codec, vocabulary = BUNDLED.codec(own), own.get_vocab()
+        unknown = vocabulary[UNKNOWN]
+        words = sorted(tokenizer.get_vocab().items(), key=lambda word: word[1])
+        self._ids = torch.tensor([vocabulary.get(word, unknown) for word, _ in words])
+        self._ids = self._ids.to(device)
+        model = BUNDLED.model(own, self._side)
         model.load_state_dict(weights)
         BUNDLED.speed_up(model)
         model.set_attn_implementation(ATTENTION)
@@ -67,19 +85,22 @@ class Imitated:
             The name; the mean square of what is off, as a share of the variance of this model's
             own; and the share of that variance that isn't off, at least 0.
         """
-        frames, per_frame = batch.seen.shape[1:3]
+        steps, per_step = batch.seen.shape[1:3]
+        # What a step of several frames holds is told of its last one.
+        ends = (torch.arange(1, steps + 1) * batch.architecture.together).clamp(
+            max=len(batch.frames)
+        )
         with torch.no_grad():
-            smaller = self._smaller(batch)
-            theirs, before = embed(self._model, smaller, self._codec)
-            layers = found and run_layers(self._model, smaller, theirs, before)
+            same = self._same_clips(batch)
+            theirs, before = embed(self._model, same, self._own_codec)
+            layers = found and run_layers(self._model, same, theirs, before)
 
         def finer(given: Tensor) -> Tensor:
-            tokens = visual_tokens(given, before, self._codec)
-            grid = tokens.unflatten(0, (len(batch.text) * frames, -1)).float().mT
-            old, new = (round(n**0.5) for n in (grid.shape[2], per_frame))
-            larger = nn.functional.interpolate(
-                grid.unflatten(2, (old, old)), (new, new), mode="nearest"
-            )
+            tokens = visual_tokens(given, before, self._own_codec)
+            frames = tokens.view(len(given), len(batch.frames), self._grid, self._grid, -1)
+            grid = frames[:, ends - 1].flatten(0, 1).float().permute(0, 3, 1, 2)
+            side = round(per_step**0.5)
+            larger = nn.functional.interpolate(grid, (side, side), mode="nearest")
             return larger.flatten(2).mT.flatten(0, 1)
 
         yield _off(IMITATING, [(visual_tokens(inputs, prefix, self._codec), finer(theirs))], visual)
@@ -94,25 +115,28 @@ class Imitated:
             read = [(ours[:, prefix:][text], their[:, before:][text]) for ours, their in pairs]
             yield _off(REPEATING, read, 1.0)
 
-    def _smaller(self, batch: Batch) -> Batch:
-        """The same clips and questions with frames of this model's side, and no token dropped."""
+    def _same_clips(self, batch: Batch) -> Batch:
+        """The same clips and questions as this model reads them, and no token dropped."""
+        pixels = batch.architecture.frames(batch.pixels, len(batch.frames))
         pixels = nn.functional.interpolate(
-            batch.pixels.flatten(0, 1), (self._side, self._side), mode="area"
-        ).unflatten(0, batch.pixels.shape[:2])
-        larger = batch.seen.shape[2]
-        opening, text = len(self._codec.prefix), batch.text.shape[1]
-        head = batch.positions[:, : batch.positions.shape[1] - text]
-        tokens = larger * self._side**2 // batch.pixels.shape[-1] ** 2
-        # Frames that aren't shown are skipped in positions.
-        first = (head[:, opening:-1:larger] - opening) // larger * tokens + opening
-        visual = (first[..., None] + torch.arange(tokens, device=first.device)).flatten(1)
-        end = (head[:, -1:] - opening) // larger * tokens + opening
-        behind = batch.positions[:, head.shape[1] :] - head[:, -1:] + end
-        positions = torch.cat([head[:, :opening], visual, end, behind], dim=1)
+            pixels.flatten(0, 1), (self._side, self._side), mode="area"
+        ).unflatten(0, pixels.shape[:2])
+        rows, text = batch.text.shape
+        head = BUNDLED.positions(batch.frames.numpy(force=True), batch.spread, self._grid, 0.0)
+        head = head.to(batch.text.device).expand(rows, -1)
+        # In a line or in space, words stand one behind the other.
+        asked = batch.positions if batch.positions.ndim == 2 else batch.positions[0]
+        begin = asked.shape[1] - text
+        behind = asked[:, begin:] - asked[:, begin - 1 : begin] + head[:, -1:]
+        positions = torch.cat([head, behind], dim=1)
         return replace(
             batch,
+            architecture=BUNDLED,
             pixels=pixels,
-            seen=batch.seen[:, :, :tokens],
+            text=self._ids[batch.text],
+            # None of its answers are asked for.
+            labels=torch.full_like(batch.labels, IGNORED),
+            seen=batch.seen[:, :1, : self._grid**2].expand(-1, len(batch.frames), -1, -1),
             positions=positions,
             dropped=torch.zeros_like(positions, dtype=torch.bool),
         )

@@ -24,10 +24,10 @@ from training.checkpoints import (
     Tell,
     Weights,
     check_language,
+    imitated_weights,
     is_kept,
     keep,
     made_for,
-    of_other_frames,
     start_from,
     take_up,
 )
@@ -90,23 +90,23 @@ class Trainer:
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         self.architecture = architecture = ARCHITECTURES[recipe.architecture]
-        tokenizer = architecture.tokenizer(recipe.side)
+        self.tokenizer = tokenizer = architecture.tokenizer(recipe.side)
         self.codec = architecture.codec(tokenizer)
         self.video_processor = architecture.processor(tokenizer, recipe.side).video_processor
         torch.manual_seed(recipe.seed)
         self.model = architecture.model(tokenizer, recipe.side)
         kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
-        smaller: Weights | None = None
+        imitated: Weights | None = None
         if begin and not kept and start_from(self.model, tokenizer, begin):
-            smaller = of_other_frames(architecture, tokenizer, begin, recipe.side)
-            self.recipe = recipe.going_on("smaller" if smaller else "checkpoint")
+            imitated = imitated_weights(architecture, begin, recipe.side)
+            self.recipe = recipe.going_on("imitation" if imitated else "checkpoint")
         architecture.speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
         width = self.model.config.text_config.hidden_size
         self.auxiliary = AuxiliaryLosses(recipe, self.codec, width).to(self.device)
         self.muon, self.adam = optimizers(self.model, architecture, self.auxiliary, recipe)
-        self.imitated = Imitated(smaller, self.codec, self.device) if smaller else None
+        self.imitated = self._imitate(imitated) if imitated else None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
             take_up(folder, self._load, tell, self.device)
@@ -230,8 +230,11 @@ class Trainer:
         self.recipe = self.recipe.going_on(state["begun"])
         self._take(state)
         if state["imitated"]:
-            self.imitated = Imitated(state["imitated"], self.codec, self.device)
+            self.imitated = self._imitate(state["imitated"])
         self.progress = Progress(**state["progress"])
+
+    def _imitate(self, weights: Weights) -> Imitated:
+        return Imitated(weights, self.tokenizer, self.codec, self.device)
 
     def _begin_with(self, state: State) -> None:
         """Takes all that another run has learned, its probes and moments included."""

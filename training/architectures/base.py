@@ -69,6 +69,10 @@ class Architecture(ABC):
         """Clips [F, height, width, 3] uint8 as the stock video processor gives them: [B, ...]."""
 
     @abstractmethod
+    def frames(self, pixels: Tensor, count: int) -> Tensor:
+        """The same clips as pictures again: [B, count, 3, side, side]."""
+
+    @abstractmethod
     def visual(self, model: Any, pixels: Tensor, steps: int) -> Tensor:
         """The visual tokens, and the one that ends the video: [B, steps * N + 1, D]."""
 

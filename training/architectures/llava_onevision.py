@@ -89,6 +89,10 @@ class LlavaOnevision(Architecture):
         found: Tensor = pixels.view(len(clips), -1, *pixels.shape[1:])
         return found
 
+    def frames(self, pixels: Tensor, count: int) -> Tensor:
+        """[B, F, 3, side, side], as they are."""
+        return pixels
+
     def visual(self, model: Any, pixels: Tensor, steps: int) -> Tensor:
         """The visual tokens and the newline behind them."""
         found: Tensor = model.model.get_video_features(pixels).pooler_output

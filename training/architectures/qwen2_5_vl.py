@@ -111,6 +111,16 @@ class Qwen25VL(Architecture):
         found: Tensor = flat.view(len(clips), -1, flat.shape[-1])
         return found
 
+    def frames(self, pixels: Tensor, count: int) -> Tensor:
+        """[B, F, 3, side, side], put together from patches: in fours, each of a pair of frames."""
+        steps = self.steps(count)
+        fours = round((pixels.shape[1] // steps) ** 0.5) // MERGED
+        cut = (steps, fours, fours, MERGED, MERGED, 3, self.together, PATCH, PATCH)
+        # To pair, frame of the pair, channel, and then rows and columns from the outside in.
+        parts = pixels.unflatten(1, cut[:5]).unflatten(-1, cut[5:])
+        pictures = parts.permute(0, 1, 7, 6, 2, 4, 8, 3, 5, 9).flatten(7, 9).flatten(4, 6)
+        return pictures.flatten(1, 2)[:, :count]
+
     def visual(self, model: Any, pixels: Tensor, steps: int) -> Tensor:
         """The visual tokens and the mark that ends the video."""
         rows, patches = pixels.shape[:2]

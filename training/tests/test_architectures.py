@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli import DyCoke, Sampling, Uncompressed, VideoSession, load, read
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architectures import ARCHITECTURES, SIDE, Architecture
+from training.architectures import ARCHITECTURES, BUNDLED, SIDE, Architecture
 from training.batches import Shape
-from training.checkpoints import export_run, start_from
+from training.checkpoints import export_run, imitated_weights, start_from, write_checkpoint
 from training.curriculum import Recipe, Stage
 from training.trainer import Trainer
 from training.world.samples import DEMO
@@ -60,10 +61,29 @@ def test_it_trains_resumes_and_answers(
     assert answer.tokens.visual_kept < answer.tokens.visual
 
 
-def test_a_checkpoint_of_another_architecture_is_not_begun_with() -> None:
-    _, processor, model = parts(SIDE, QWEN)
+def test_another_family_begins_with_the_bundled_language_model(tmp_path: Path) -> None:
+    _, processor, _ = parts(SIDE, QWEN)
+    tokenizer = processor.tokenizer
+    torch.manual_seed(1)
+    model = QWEN.model(tokenizer)
+    tower = model.model.visual.blocks[0].attn.qkv.weight.clone()
+    assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
+    bundled = load(str(BUNDLED_CHECKPOINT), device="cpu", dtype="float32").model
+    theirs = bundled.get_decoder().state_dict()
+    ours = model.get_decoder().state_dict()
+    layers = [name for name in theirs if "embed_tokens" not in name]
+    assert all(torch.equal(ours[name], theirs[name]) for name in layers)
+    ids = PreTrainedTokenizerFast.from_pretrained(BUNDLED_CHECKPOINT).get_vocab()
+    star = ours["embed_tokens.weight"][tokenizer.get_vocab()["star"]]
+    assert torch.equal(star, theirs["embed_tokens.weight"][ids["star"]])
+    assert torch.equal(model.model.visual.blocks[0].attn.qkv.weight, tower)
+    # Then it imitates that model; the bundled architecture learns nothing from another family.
+    assert imitated_weights(QWEN, BUNDLED_CHECKPOINT, SIDE) is not None
+    assert imitated_weights(BUNDLED, BUNDLED_CHECKPOINT, SIDE) is None
+    write_checkpoint(model, tmp_path / "qwen", QWEN)
+    _, processor, own = parts()
     with pytest.raises(ModelError, match="no checkpoint of such a model"):
-        start_from(model, processor.tokenizer, BUNDLED_CHECKPOINT)
+        start_from(own, processor.tokenizer, tmp_path / "qwen")
 
 
 def test_pairs_of_frames_are_steps() -> None:

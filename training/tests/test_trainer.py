@@ -205,7 +205,7 @@ def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
 
     monkeypatch.setattr(Recipe, "going_on", in_three_stages)
     trainer = Trainer(wide, tmp_path, begin=BUNDLED_CHECKPOINT)
-    assert trainer.recipe.begun == "smaller"
+    assert trainer.recipe.begun == "imitation"
     assert trainer.model.state_dict()[PLACES].shape == (256, 128)
     trainer.save()
     # Resumed, it imitates the same, without the checkpoint.
@@ -232,14 +232,14 @@ def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
 
 
 def test_stages_of_a_model_for_larger_frames() -> None:
-    recipe = replace(Recipe(), steps=1000).going_on("smaller")
+    recipe = replace(Recipe(), steps=1000).going_on("imitation")
     assert [stage.name for stage in recipe.curriculum] == [
         "vision tower", "8 to 32 frames", "32 frames",
     ]  # fmt: skip
     assert [stage.visual for stage in recipe.curriculum] == [1, 1, 0]
     assert [stage.rate for stage in recipe.curriculum] == [1, 0.3, 0.3]
     assert recipe.rate(500) == pytest.approx(0.25)
-    assert recipe.going_on("smaller") == recipe
+    assert recipe.going_on("imitation") == recipe
 
 
 def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
@@ -249,7 +249,7 @@ def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
 
 
 def test_frames_of_more_tokens_make_smaller_batches_of_the_same_stages() -> None:
-    recipe, wide = (Recipe(side=side).going_on("smaller") for side in (64, 128))
+    recipe, wide = (Recipe(side=side).going_on("imitation") for side in (64, 128))
     for i in range(3):
         pairs = zip(recipe.stage(i).shapes, wide.stage(i).shapes, strict=True)
         for (small, share), (large, same) in pairs:
@@ -288,7 +288,7 @@ def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path) -> N
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
     none = Recipe(dropout=False)
-    for recipe in (none, *map(none.going_on, ("checkpoint", "run", "smaller"))):
+    for recipe in (none, *map(none.going_on, ("checkpoint", "run", "imitation"))):
         for i in range(len(recipe.curriculum)):
             for shape, _ in recipe.stage(i).shapes:
                 assert (shape.token_dropout, shape.grid) == (0, 0)
