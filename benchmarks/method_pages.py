@@ -20,6 +20,7 @@ from benchmarks.method_tables import (
     frames_table,
     full_table,
     headline,
+    int8_table,
     layers_table,
     models_table,
     positions_table,
@@ -38,7 +39,13 @@ from dycoke_cli.cli.plotting import write_figure
 
 PAGES = [
     ROOT / page
-    for page in ("README.md", "docs/methods.md", "docs/dycoke-plus.md", "docs/shapes.md")
+    for page in (
+        "README.md",
+        "docs/methods.md",
+        "docs/dycoke-plus.md",
+        "docs/shapes.md",
+        "docs/speed.md",
+    )
 ]
 PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
 SHIPPED = "shipped"
@@ -172,6 +179,9 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         tokens = next(iter(whole.values()))["per_frame"]
         shown = {name: one for name, one in whole.items() if one["per_frame"] == tokens}
         texts["readme"] = f"{readme_table(shown)}\n\n{under(shown.values())}"
+    if merged := {n: (one, of_run("merged-int8")[n]) for n, one in of_run("merged").items()}:
+        under_it = under([one for one, _ in merged.values()])
+        texts["methods-int8"] = f"{int8_table(merged)}\n\n{under_it}"
     texts |= _of_rivals(of_run("fair"), of_run("choice"), of_run("whole"))
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {

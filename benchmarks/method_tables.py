@@ -207,6 +207,27 @@ def whole_table(documents: Mapping[str, Document]) -> str:
     return f"{rows_table(documents)}\n\n{ahead_table(documents)}"
 
 
+def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:
+    """Merging before vision with full weights and with int8 ones.
+
+    Args:
+        pairs: the document of each, by model.
+    """
+    lines = head("row", "tokens kept", *_headings(pairs, ("float32", "int8")))
+    for spec in _rows(next(iter(pairs.values()))[0]):
+        both = [_rows(document)[spec] for pair in pairs.values() for document in pair]
+        name = "baseline" if spec == "none" else label(spec)
+        kept = percent(both[0]["kept_before_llm"])
+        lines.append(line(name, kept, *(_of_its_own(row) for row in both)))
+    return "\n".join(lines)
+
+
+def _of_its_own(row: Row) -> str:
+    """Correct, and the difference from the baseline of the same weights."""
+    apart = difference(row)
+    return f"{correct(row)} ({apart})" if apart else correct(row)
+
+
 def windows_table(documents: Mapping[str, Document]) -> str:
     """TTM and DyCoke by the frames of a window."""
     found: dict[tuple[str, int], dict[str, Row]] = {}

@@ -60,7 +60,7 @@ STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
 NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
 """Of the rivals to which merging was added, those that came nearest."""
-OTHER_MODELS = ("choice", "whole", "fair", "budgets", "positions")
+OTHER_MODELS = ("choice", "whole", "fair", "int8", "budgets", "positions")
 """The tables of another checkpoint, what README needs first."""
 
 
@@ -81,6 +81,7 @@ class Run:
         frames: of each video; None is the default.
         videos: of the split; None for as many as the command says.
         split: of the benchmark.
+        quantize: the model's linear layers, as of `ask`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Run:
     frames: int | None = None
     videos: int | None = None
     split: Split = "test"
+    quantize: str | None = None
 
 
 def _at(name: str, **parameters: object) -> str:
@@ -175,6 +177,13 @@ def vision() -> list[Run]:
     return [Run("vision", ["none", *rows], videos=FEW)]
 
 
+def int8() -> list[Run]:
+    """What the speed table's fastest rows do together: merging before vision, and int8."""
+    merged = (_at(name, retain=AT, merge_stage="vision") for name in ("dycoke", "dycoke-plus"))
+    rows = ["none", *merged]
+    return [Run("merged", rows), Run("merged-int8", rows, quantize="int8")]
+
+
 def choice() -> list[Run]:
     """The candidates of each method, on the validation split."""
     return [Run(method_choice.TABLE, method_choice.rows(), videos=VIDEOS, split="validation")]
@@ -253,6 +262,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         kinds,
         validation,
         larger,
+        int8,
         choice,
         whole,
         fair,
@@ -275,7 +285,7 @@ def specs_of(run: Run) -> list[Spec]:
 
 def evaluation_of(run: Run, arguments: argparse.Namespace) -> Evaluation:
     """What is asked of a run."""
-    loading = replace(BUNDLED.loading, dtype=arguments.dtype)
+    loading = replace(BUNDLED.loading, dtype=arguments.dtype, quantize=run.quantize)
     request = replace(BUNDLED, model=arguments.model, loading=loading)
     if run.frames is not None:
         request = replace(request, sampling=replace(request.sampling, frames=run.frames))

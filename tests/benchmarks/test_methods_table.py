@@ -196,7 +196,8 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
-    names += [f"methods-{part}" for part in ("fair", "fair-ahead", "choice", "by-kind")]
+    names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
+        names += ["methods-choice", "methods-by-kind"]
     assert [*pages] == [*names, "methods-frames", "methods-plus-frames"]
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
@@ -500,3 +501,24 @@ def test_names_stand_apart() -> None:
     assert placed[3:] == pytest.approx([31.0, 28.0, 10.0])
     # A lot that grows takes in its neighbor.
     assert apart([12.0, 8.0, 8.0, 8.0], 3) == pytest.approx([13.5, 10.5, 7.5, 4.5])
+
+
+def test_int8_stands_beside_full_weights_each_from_its_own_baseline(
+    models: Mapping[str, Mapping[str, Any]], pages: Mapping[str, str]
+) -> None:
+    full, int8 = methods.int8()
+    given = arguments(Path("nowhere"), "shipped")
+    assert [evaluation_of(run, given).request.loading.quantize for run in (full, int8)] == [
+        None,
+        "int8",
+    ]
+    headings, lines = table_of(pages["methods-int8"])
+    assert headings == ["row", "tokens kept", "float32", "int8"]
+    for run, column in (("merged", 2), ("merged-int8", 3)):
+        rows = rows_of(models["shipped"][run])
+        base, row = rows["none"], rows["dycoke-plus:retain=0.25:merge_stage=vision"]
+        assert lines["baseline"][column].startswith(f"{100 * base['accuracy']:.1f} ± ")
+        cell = lines["`dycoke-plus`, merge_stage = vision"][column]
+        apart = 100 * (row["accuracy"] - base["accuracy"])
+        assert cell.startswith(f"{100 * row['accuracy']:.1f} ± ")
+        assert f"({apart:+.1f} ± ".replace("-", "−") in cell
