@@ -197,7 +197,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
     names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
-        names += ["methods-choice", "methods-by-kind"]
+    names += ["methods-choice", "methods-by-kind"]
     assert [*pages] == [*names, "methods-frames", "methods-plus-frames"]
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
