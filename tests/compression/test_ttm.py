@@ -91,12 +91,28 @@ def test_published_order_is_rising_similarity():
     def of(frame, indices):
         return [i - 10 * frame for i in indices if i // 10 == frame]
 
-    similarity = torch.nn.functional.cosine_similarity(features[3], features[2], dim=-1)
-    assert of(3, chosen) == sorted(of(3, paper), key=lambda n: similarity[n])
-    assert of(3, chosen) != of(3, paper)
+    similarity = torch.nn.functional.cosine_similarity(features[2], features[0], dim=-1)
+    assert of(2, chosen) == sorted(of(2, paper), key=lambda n: similarity[n])
+    assert of(2, chosen) != of(2, paper)
     assert [i // 10 for i in chosen] == sorted(i // 10 for i in chosen)
     assert len(of(2, chosen)) == 5  # compared with frame 0
     assert len(of(6, chosen)) == 10  # (a): not compared in the last window of 8 frames
+
+
+@pytest.mark.parametrize("frames", [6, 7, 8, 9])
+def test_published_chooses_in_an_odd_frame_by_what_changed_a_pair_before(frames):
+    # In pair p of frames (2p, 2p + 1) position p alone changes, so that it is the one kept where
+    # that pair is judged: p - 1 for pair p, and the last one for pair 0.
+    features = torch.ones(frames, 4, 2)
+    pairs = frames // 2
+    for pair in range(pairs):
+        features[2 * pair + 1, pair, 1] = -1
+    chosen = keep_indices(features, 0.75, variant="published").tolist()
+    odd = {i // 4: i % 4 for i in chosen if i // 4 % 2}
+    assert odd == {2 * pair + 1: (pair - 1) % pairs for pair in range(pairs)}
+    meant = keep_indices(features, 0.75).tolist()
+    odd = {i // 4: i % 4 for i in meant if i // 4 % 2}
+    assert odd == {2 * pair + 1: pair for pair in range(pairs)}
 
 
 def test_published_drops_an_odd_trailing_frame():
