@@ -60,7 +60,7 @@ STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
 NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
 """Of the rivals to which merging was added, those that came nearest."""
-OTHER_MODELS = ("choice", "whole", "fair", "int8", "budgets", "positions")
+OTHER_MODELS = ("knows", "choice", "whole", "fair", "int8", "budgets", "positions")
 """The tables of another checkpoint, what README needs first."""
 
 
@@ -184,6 +184,14 @@ def int8() -> list[Run]:
     return [Run("merged", rows), Run("merged-int8", rows, quantize="int8")]
 
 
+def knows() -> list[Run]:
+    """What the model answers without compression, by which it is decided whether it stands first.
+
+    On the validation split, so that the test split decides nothing.
+    """
+    return [Run("knows", ["none"], videos=VIDEOS, split="validation")]
+
+
 def choice() -> list[Run]:
     """The candidates of each method, on the validation split."""
     return [Run(method_choice.TABLE, method_choice.rows(), videos=VIDEOS, split="validation")]
@@ -263,6 +271,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         validation,
         larger,
         int8,
+        knows,
         choice,
         whole,
         fair,
@@ -358,7 +367,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    quick = [one for one in TABLES if one not in ("whole", "larger", "choice", "fair")]
+    quick = [one for one in TABLES if one not in ("whole", "larger", "knows", "choice", "fair")]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")
