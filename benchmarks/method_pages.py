@@ -190,12 +190,11 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         # With more tokens per frame methods can do what they are meant to: then those alone.
         tokens = next(iter(whole.values()))["per_frame"]
         shown = {name: one for name, one in whole.items() if one["per_frame"] == tokens}
-        told = {name: known(one) for name, one in of_run("knows").items()}
-        texts["readme"] = " ".join(
-            [f"{readme_table(shown)}\n\n{under(shown.values())}", *_of(told, shown)]
-        )
-        texts["methods-whole"] = " ".join([texts["methods-whole"], *_of(told, whole)])
-    if merged := {n: (one, of_run("merged-int8")[n]) for n, one in of_run("merged").items()}:
+        knows, table = of_run("knows"), f"{readme_table(shown)}\n\n{under(shown.values())}"
+        texts["readme"] = _with_known(table, knows, shown)
+        texts["methods-whole"] = _with_known(texts["methods-whole"], knows, whole)
+    full, int8 = of_run("merged"), of_run("merged-int8")
+    if merged := {name: (full[name], int8[name]) for name in full if name in int8}:
         under_it = under([one for one, _ in merged.values()])
         texts["methods-int8"] = f"{int8_table(merged)}\n\n{under_it}"
     texts |= _of_rivals(of_run("fair"), of_run("choice"), of_run("whole"))
@@ -214,8 +213,9 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     return texts
 
 
-def _of(told: Mapping[str, str], models: Collection[str]) -> list[str]:
-    return [text for name, text in told.items() if name in models]
+def _with_known(text: str, knows: Mapping[str, Document], shown: Collection[str]) -> str:
+    """A text, and behind it what the models shown answer on validation videos."""
+    return " ".join([text, *(known(one) for name, one in knows.items() if name in shown)])
 
 
 def _of_rivals(

@@ -213,8 +213,9 @@ def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:
     Args:
         pairs: the document of each, by model.
     """
-    lines = head("row", "tokens kept", *_headings(pairs, ("float32", "int8")))
-    for spec in _rows(next(iter(pairs.values()))[0]):
+    first = next(iter(pairs.values()))[0]
+    lines = head("row", "tokens kept", *_headings(pairs, (first["model"]["dtype"], "int8")))
+    for spec in _rows(first):
         both = [_rows(document)[spec] for pair in pairs.values() for document in pair]
         name = "baseline" if spec == "none" else label(spec)
         kept = percent(both[0]["kept_before_llm"])
