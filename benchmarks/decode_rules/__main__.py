@@ -27,6 +27,7 @@ from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.page import machine, put
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/decode_rules")
@@ -94,7 +95,7 @@ def asked_by_all(model: Any, tokenizer: Any, asked: Context, seed: int) -> Itera
 
     prompt, every = prompt_of(tokenizer, asked), rules()
     read = model(prompt.ids, use_cache=True, logits_to_keep=1)
-    layers = [(layer.keys, layer.values) for layer in read.past_key_values.layers]
+    layers = [(layer.keys, layer.values) for layer in cache_of(read).layers]
     first = read.logits[0, -1].argmax()
 
     def decode(chosen: Sequence[Rule]) -> Decode:
@@ -137,7 +138,7 @@ def _step(model: Any, cache: Any, tokens: Any, prompt: Prompt, decode: Decode) -
     behind = prompt.ids.shape[1] + cache.get_seq_length()
     positions = torch.arange(behind, behind + tokens.shape[1])[None]
     return model(
-        tokens, past_key_values=cache, position_ids=positions, use_cache=True, decode=decode
+        tokens, position_ids=positions, use_cache=True, decode=decode, **{CACHE_ARGUMENT: cache}
     ).logits
 
 

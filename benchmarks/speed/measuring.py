@@ -15,6 +15,7 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
@@ -121,7 +122,7 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
     note.remove()
     assert streamer.first_token is not None
     last, written = watch.read(), output.sequences.shape[1] - inputs["input_ids"].shape[1]
-    read = kv_bytes(output.past_key_values)[2]
+    read = kv_bytes(cache_of(output))[2]
     return _Moments(
         ready, reached[0], streamer.first_token, last, written, session.video.visual, read
     )

@@ -16,6 +16,7 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT
 from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.models.families import method_defaults
@@ -111,7 +112,7 @@ def answer(
     for _ in range(new_tokens):
         positions = torch.arange(position, position + embeds.shape[1])[None]
         found = decoder(
-            inputs_embeds=embeds, position_ids=positions, past_key_values=cache, choice=choice
+            inputs_embeds=embeds, position_ids=positions, choice=choice, **{CACHE_ARGUMENT: cache}
         )
         token = model.get_output_embeddings()(found.last_hidden_state[:, -1]).argmax(-1)
         streamer.put(token)

@@ -25,6 +25,7 @@ from benchmarks.decode_rules.__main__ import (
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 
@@ -43,7 +44,7 @@ def model() -> Any:
 
 def decoding(model: Any, *each: Rule) -> Decode:
     """Of a prompt of fifty tokens, forty of which may be pruned."""
-    read = model(torch.arange(LENGTH)[None] % 60, use_cache=True).past_key_values
+    read = cache_of(model(torch.arange(LENGTH)[None] % 60, use_cache=True))
     layers = [(layer.keys, layer.values) for layer in read.layers]
     return Decode(each, layers, slice(FIRST, FIRST + COUNT), 0)
 
@@ -63,7 +64,7 @@ def step(model: Any, *each: Rule, tokens: Sequence[int] = (7,), together: int = 
         given = torch.tensor(tokens[begin : begin + together]).expand(len(each), -1)
         positions = torch.arange(LENGTH + begin, LENGTH + begin + given.shape[1])[None]
         logits: torch.Tensor = model(
-            given, past_key_values=cache, position_ids=positions, decode=decode
+            given, **{CACHE_ARGUMENT: cache}, position_ids=positions, decode=decode
         ).logits
     return logits[:, -1]
 

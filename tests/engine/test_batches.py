@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.errors import UsageError
 from tests.exactness import assert_same
 
@@ -140,7 +141,7 @@ def test_a_row_with_too_few_tokens_is_read_whole_at_each_step():
         assert stats == counts
         for one, other in zip(ours.logits, theirs.logits, strict=True):
             assert_same(one, other)
-    assert ours.past_key_values.active_nbytes == theirs.past_key_values.active_nbytes
+    assert cache_of(ours).active_nbytes == cache_of(theirs).active_nbytes
 
 
 def stats_of(model, method, row):
@@ -175,7 +176,7 @@ def test_the_store_of_a_finished_call_is_freed():
             output = model.generate(
                 **make_inputs(SHAPES[0], 4), max_new_tokens=3, return_dict_in_generate=True
             )
-            store = weakref.ref(output.past_key_values)
+            store = weakref.ref(cache_of(output))
             del output
             assert store() is None
         finally:

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.compression.base import Inside
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from tests.exactness import assert_same
@@ -80,7 +81,7 @@ def check_equal(shape, inputs, seed, ratio, layer):
         assert_same(ours[0], theirs)
     assert stats.visual_kept == len(visual)
     assert stats.visual_last == stats.mean_active == len(kept)
-    store = output.past_key_values
+    store = cache_of(output)
     rows = [held.entries for held in store.layers]
     text = len(embeds) - len(visual) + NEW_TOKENS - 1
     assert rows[:layer] == [len(visual) + text] * layer
@@ -183,7 +184,7 @@ def test_bytes_are_freed_behind_the_layer():
     shape = SHAPES[0]
     inputs = make_inputs(shape, 8)
     output, _ = generate(make_model(shape), inputs, FastV(prune_ratio=0.75), 5)
-    store = output.past_key_values
+    store = cache_of(output)
     # By hand: 32 visual tokens, 9 of text, 4 of the five written were read; rows of 2 heads of
     # 8 float64, keys and values.
     row = 2 * 2 * 8 * 8

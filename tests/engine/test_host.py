@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
 from tests.cuda import needs_cuda
@@ -62,7 +63,7 @@ def test_bytes_are_where_they_are_said_to_be():
     model = make_model(SHAPES[0])  # 5 layers, 4 tokens a frame
     method = DyCoke(prune_layer=2, recall_threshold=1.0, dp_cache="host")
     output, [stats] = answer(model, method, make_inputs(SHAPES[0], 8))
-    store = output.past_key_values
+    store = cache_of(output)
     kept = 4 * 2 + 6 * int(0.3 * 4)
     active = int(kept * 0.3)
     assert stats.tokens_recalled > 0
@@ -83,7 +84,7 @@ def test_bytes_of_a_batch_are_those_of_its_widest_sequence():
     model = make_model(SHAPES[0])
     method = DyCoke(prune_layer=2, dp_cache="host")
     output, stats = answer(model, method, batch_of(prompts(SHAPES[0], 5, (3, 0))))
-    store = output.past_key_values
+    store = cache_of(output)
     kept = 4 * 2 + 3 * int(0.3 * 4)  # frames 0 and 4 begin a window
     assert [row.visual_kept for row in stats] == [kept, kept]
     active = int(kept * 0.3)

@@ -13,6 +13,7 @@ from dycoke_cli import HoliTom, VideoSession
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.errors import UsageError
 
 from ..compression.test_inner_merging import by_loops
@@ -106,7 +107,7 @@ def test_it_is_the_stock_model_on_merged_states(shape, frames, layer, share) -> 
     assert (stats.visual_kept, stats.visual_last) == (len(kept), left)
     assert left == method.attended_tokens(len(kept))
     text = len(embeds) - len(visual) + NEW_TOKENS - 1
-    entries = [held.entries for held in output.past_key_values.layers]
+    entries = [held.entries for held in cache_of(output).layers]
     assert entries[:layer] == [len(kept) + text] * layer
     assert entries[layer:] == [left + text] * (len(entries) - layer)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 
 from .tiny import SHAPES, make_inputs, make_model
@@ -60,7 +61,7 @@ def test_forward_by_hand_without_position_ids(positions):
         for _ in range(6):
             token = output.logits[:, -1].argmax(-1, keepdim=True)
             tokens.append(int(token))
-            output = model(input_ids=token, past_key_values=output.past_key_values)
+            output = model(input_ids=token, **{CACHE_ARGUMENT: cache_of(output)})
     assert tokens == plain
 
 

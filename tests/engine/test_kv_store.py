@@ -6,6 +6,7 @@ import torch
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
@@ -129,12 +130,13 @@ def test_bytes_reported_are_bytes_held(dp_cache):
     model = make_model(shape)
     method = DyCoke(prune_layer=2, recall=dp_cache == "device", dp_cache=dp_cache)
     with method(model) as attachment:
-        store = model.generate(
+        output = model.generate(
             **make_inputs(shape, 8),
             max_new_tokens=5,
             do_sample=False,
             return_dict_in_generate=True,
-        ).past_key_values
+        )
+    store = cache_of(output)
     storages = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for layer in store.layers

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.compression.methods import dycoke_plus
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
@@ -103,7 +104,7 @@ def test_bytes_by_hand(dp_cache, per_head) -> None:
     model = make_model(SHAPES[0])  # 5 layers, 4 tokens a frame, 2 KV heads of 8
     method = Stage2(prune_ratio=0.7, prune_layer=2, dp_cache=dp_cache, per_head=per_head)
     output, [stats] = answer(model, method, make_inputs(SHAPES[0], 8))
-    store, visual, active = output.past_key_values, 32, int(32 * 0.3)
+    store, visual, active = cache_of(output), 32, int(32 * 0.3)
     steps = NEW_TOKENS - 1
     assert stats.active == [active] * steps
     # A code per token and head; in float64, for the model is: an axis and the mean of each head.
@@ -191,7 +192,7 @@ def test_the_store_of_a_finished_call_is_freed() -> None:
             output = model.generate(
                 **make_inputs(SHAPES[0], 4), max_new_tokens=3, return_dict_in_generate=True
             )
-            store = weakref.ref(output.past_key_values)
+            store = weakref.ref(cache_of(output))
             del output
             assert store() is None
         finally:
@@ -204,7 +205,7 @@ def test_a_step_by_hand_is_one_of_generate_with_gradients_on_too() -> None:
     with METHODS[0](model):
         prompt = model(**inputs)
         token = prompt.logits[:, -1].argmax(-1, keepdim=True)
-        step = model(input_ids=token, past_key_values=prompt.past_key_values)
+        step = model(input_ids=token, **{CACHE_ARGUMENT: cache_of(prompt)})
     for ours, theirs in zip((prompt, step), expected.logits, strict=False):
         assert_same(ours.logits[0, -1], theirs[0])
 

@@ -8,6 +8,7 @@ import torch
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.scoring_attention import scoring_attention
@@ -111,7 +112,7 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
         assert stats == counts
         assert read.longest == CHUNK < read_whole.longest
         assert sum(read.tokens) == sum(read_whole.tokens)
-        ours, theirs = output.past_key_values, expected.past_key_values
+        ours, theirs = cache_of(output), cache_of(expected)
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 
 
@@ -193,7 +194,7 @@ def test_memory_is_taken_once(in_chunks) -> None:
     layer = model.get_decoder().layers[0]
     hook = layer.register_forward_hook(
         lambda module, args, kwargs, output: capacities.append(
-            kwargs["past_key_values"].layers[0].keys.shape[1]
+            cache_of(kwargs).layers[0].keys.shape[1]
         ),
         with_kwargs=True,
     )

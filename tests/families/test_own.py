@@ -12,6 +12,7 @@ import torch
 from dycoke_cli import DyCokePlus, VideoSession
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -178,7 +179,7 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) 
         for ours, theirs in zip(output.logits, expected.logits, strict=True):
             assert_same(ours, theirs)
         assert stats == counts
-        ours, theirs = output.past_key_values, expected.past_key_values
+        ours, theirs = cache_of(output), cache_of(expected)
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 
 

@@ -58,7 +58,7 @@ UNLISTED_MAKERS: dict[str, Maker] = {
         unlisted.minicpmv4_7, unlisted.minicpm_ocr, unlisted.minimax_m3_vl,
         unlisted.nemotron_h_omni, unlisted.kimi_k25, unlisted.muse_spark, unlisted.muse_glimmer,
         unlisted.ernie4_5_vl_moe, unlisted.exaone4_5, unlisted.glm5_next, unlisted.lfm3_vl,
-        unlisted.hyperclovax_vision_v2, unlisted.dots3_note, unlisted.glmga,
+        unlisted.hyperclovax_vision_v2, unlisted.hy_v4_vl, unlisted.dots3_note, unlisted.glmga,
         unlisted.instructblipvideo,
     )
 }  # fmt: skip

@@ -387,6 +387,24 @@ def glm5_next() -> tuple[Any, Any]:
     return tf.Glm5NextForConditionalGeneration(config), processor
 
 
+def hy_v4_vl() -> tuple[Any, Any]:
+    text = TEXT | {
+        "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2,
+        "kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8,
+        "v_head_dim": 8, "index_topk": 16, "index_head_dim": 16, "index_n_heads": 2, "hc_mult": 2,
+        "rope_parameters": CHANNELS_OF_ROPE,
+    }  # fmt: skip
+    vision = VISION | {"out_hidden_size": 32, "max_image_size": 64}
+    config = tf.HYV4VLConfig(text_config=text, vision_config=vision, **IMAGE_AND_VIDEO)
+    processor = tf.HYV4VLProcessor(
+        tf.HYV4VLImageProcessor(patch_size=4),
+        tokenizer(),
+        tf.HYV4VLVideoProcessor(patch_size=4),
+        chat_template=template("<|video_pad|>"),
+    )
+    return tf.HYV4VLForConditionalGeneration(config), processor
+
+
 def dots3_note() -> tuple[Any, Any]:
     made = words("<|imgpad|>", "<|audio_comp_pad|>")
     text = WIDE_TEXT | {

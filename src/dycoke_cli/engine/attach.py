@@ -19,6 +19,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
@@ -181,7 +182,7 @@ class Attachment:
     ) -> Arguments | None:
         if self._chunks.running:
             return None
-        cache = kwargs.get("past_key_values")
+        cache = cache_of(kwargs)
         if cache is not None and cache in self._calls:
             call = self._calls[cache]
             check_decode_step(kwargs, len(call.sequences))
@@ -225,7 +226,7 @@ class Attachment:
         last_only = inputs.last_logits_only or self._chunks.prefix is not None
         if not args and last_only and self._method.inside() is None:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
-        self._calls[kwargs["past_key_values"]] = call
+        self._calls[cache_of(kwargs)] = call
         self.stats = [sequence.stats for sequence in call.sequences]
         self.kept = [chosen.kept.cpu() for chosen in selections]
         return args, kwargs
@@ -243,10 +244,10 @@ class Attachment:
                 config=self._model.config,
                 inputs_embeds=kwargs["inputs_embeds"],
                 attention_mask=kwargs["attention_mask"],
-                past_key_values=kwargs["past_key_values"],
                 position_ids=kwargs["position_ids"],
                 mm_token_type_ids=None if types is None else take(types, at),
                 is_first_iteration=True,
+                **{CACHE_ARGUMENT: cache_of(kwargs)},
             )
 
         return make

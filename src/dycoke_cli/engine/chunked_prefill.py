@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
@@ -92,7 +93,7 @@ class ChunkedPrefill:
         long = chunk_length(length, has_own_attention(decoder)) < length
         if not can_be_chunked(decoder, kwargs) or not (prefix or long):
             return kwargs
-        cache = kwargs["past_key_values"]
+        cache = cache_of(kwargs)
         if isinstance(cache, KVStore):
             cache.expect_chunks()
         begin = 0
@@ -154,7 +155,7 @@ def chunked_prefill(
     visual = 0 if placeholders is None else length_up_to(placeholders[0].nonzero().flatten())
 
     def read(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-        cache = kwargs.get("past_key_values")
+        cache = cache_of(kwargs)
         if chunks.running or args or type(cache) is not DynamicCache or cache.get_seq_length():
             return None
         return args, chunks.up_to_last(module, kwargs, visual)

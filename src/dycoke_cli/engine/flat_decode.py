@@ -31,6 +31,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.private_api import attention_implementation
@@ -51,6 +52,7 @@ _ARGUMENTS = {
     "inputs_embeds",
     "position_ids",
     "attention_mask",  # `KVStore` makes its own for each layer
+    "cache",
     "past_key_values",
     "use_cache",
     "return_dict",
@@ -183,13 +185,14 @@ class FlatDecoder:
         Args:
             arguments: of the forward, which `_takes` allows.
         """
-        cache = arguments["past_key_values"]
+        cache = cache_of(arguments)
         told = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
         hidden, turns = self._begin(arguments)
         signed = _signed(*turns)
         for layer in self._layers:
             hidden = layer.step(hidden, signed, cache, self._attend, **told)
-        return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), past_key_values=cache)
+        made = {CACHE_ARGUMENT: cache}
+        return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), **made)
 
     def agrees(self, arguments: dict[str, Any]) -> bool:
         """Whether the first layer gives what the stock one gives, behind a few made-up keys.
@@ -208,8 +211,8 @@ class FlatDecoder:
         for cache in caches:
             cache.update(made_up[:count].view(shape), made_up[count:].view(shape), 0)
         expected = layer(
-            hidden, attention_mask=None, position_ids=None, past_key_values=caches[0],
-            use_cache=True, position_embeddings=turns,
+            hidden, attention_mask=None, position_ids=None, use_cache=True,
+            position_embeddings=turns, **{CACHE_ARGUMENT: caches[0]},
         )  # fmt: skip
         found = ours.step(hidden, _signed(*turns), caches[1], self._attend)
         return torch.is_tensor(expected) and torch.equal(found, expected)
@@ -246,7 +249,7 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         wanted = _is_plain_step(kwargs) if call is None else call.flat and not call.in_prefill
         if not wanted or not _takes(decoder, args, kwargs):
             return stock(*args, **kwargs)
-        cache = kwargs["past_key_values"]
+        cache = cache_of(kwargs)
         if cache not in of_calls:
             flat = FlatDecoder(decoder) if _is_known(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
@@ -268,7 +271,7 @@ def without_method() -> Iterator[None]:
 
 def _is_plain_step(kwargs: dict[str, Any]) -> bool:
     """Whether these are arguments of a decoding step without a method, that sees all tokens."""
-    cache, tokens = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
+    cache, tokens = cache_of(kwargs), kwargs.get("inputs_embeds")
     if tokens is None:
         tokens = kwargs.get("input_ids")
     return (

@@ -13,6 +13,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from dycoke_cli.answer_trace import Trace
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
@@ -189,7 +190,7 @@ def generate(
         )
     ended = watch.read()
     assert streamer.first_token is not None
-    held, on_host, active = kv_bytes(output.past_key_values)
+    held, on_host, active = kv_bytes(cache_of(output))
     sequences = len(batch.input_ids)
     outputs = []
     answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Selection
+from dycoke_cli.engine.cache_argument import cache_name, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.deepstack import without_deepstack
 from dycoke_cli.engine.kv_cache import KVStore
@@ -124,9 +125,9 @@ def shorten(
         }
     )
     if store is not None:
-        shortened["past_key_values"] = store
-    elif kwargs.get("past_key_values") is None:
-        shortened["past_key_values"] = DynamicCache(config=config)
+        shortened[cache_name(kwargs)] = store
+    elif cache_of(kwargs) is None:
+        shortened[cache_name(kwargs)] = DynamicCache(config=config)
     if make_mask is not None:
         shortened["attention_mask"] = make_mask(shortened, at.to(embeds.device))
     return shortened, call

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.private_api import attention_implementation
@@ -129,7 +130,7 @@ def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
             f"the method {method.name} doesn't work with a model whose frames see each other both "
             "ways; --method dycoke does"
         )
-    cache = kwargs.get("past_key_values")
+    cache = cache_of(kwargs)
     if cache is not None and (type(cache) is not DynamicCache or cache.offloading):
         raise UsageError(
             f"a {type(cache).__name__} as cache {_ATTACHED}; leave cache_implementation unset"

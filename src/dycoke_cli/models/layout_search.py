@@ -16,6 +16,7 @@ import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
+from dycoke_cli.engine.cache_argument import cache_name
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Family, Layout
@@ -288,7 +289,7 @@ def _of_rows(kwargs: dict[str, Any], positions: torch.Tensor, rows: torch.Tensor
 def _hidden(model: Any, kwargs: dict[str, Any]) -> torch.Tensor:
     """The last token's last hidden state `[D]`, as the stock decoder makes it."""
     decoder = model.get_decoder()
-    made = decoder(**kwargs | {"past_key_values": DynamicCache(config=decoder.config)})
+    made = decoder(**kwargs | {cache_name(kwargs): DynamicCache(config=decoder.config)})
     hidden: torch.Tensor = made.last_hidden_state[0, -1].float()
     return hidden
 

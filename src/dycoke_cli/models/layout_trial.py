@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dycoke_cli.engine.cache_argument import cache_name
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.arguments import DEEPSTACK, with_video
@@ -144,7 +145,7 @@ def _same(one: Any, other: Any) -> bool:
     if torch.is_tensor(one) or torch.is_tensor(other):
         return torch.is_tensor(one) and torch.is_tensor(other) and torch.equal(one, other)
     if isinstance(one, dict):
-        names = (one.keys() | other.keys()) - {"past_key_values"}
+        names = (one.keys() | other.keys()) - {cache_name(one)}
         return all(_same(one.get(name), other.get(name)) for name in names)
     if isinstance(one, list | tuple):
         alike = isinstance(other, list | tuple) and len(one) == len(other)
