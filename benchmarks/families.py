@@ -16,12 +16,19 @@ from dycoke_cli.models.layout_search import find_layout
 from tests.families.tiny import UNLISTED_MAKERS, make
 
 PAGE = ROOT / "docs" / "families.md"
+MARK = "families"
 _TESTS = {"listed": "tests/families/test_matrix.py", "found": "tests/families/test_unlisted.py"}
 
 
 def table() -> str:
     """The table, as Markdown."""
-    found = {name: find_layout(*make(name, torch.float32), name) for name in UNLISTED_MAKERS}
+    return table_of(
+        {name: find_layout(*make(name, torch.float32), name) for name in UNLISTED_MAKERS}
+    )
+
+
+def table_of(found: dict[str, Family]) -> str:
+    """The table of those that are listed and those that were found, as Markdown."""
     rows = sorted(
         [(name, "listed", family) for name, family in FAMILIES.items()]
         + [(name, "found", family) for name, family in found.items()],
@@ -52,7 +59,7 @@ def methods(family: Family) -> str:
 def main() -> None:
     """Print the table, or write it."""
     if "--write" in sys.argv[1:]:
-        put(f"\n{table()}\n", "families", PAGE)
+        put(f"\n{table()}\n", MARK, PAGE)
     else:
         print(table())
 

@@ -47,6 +47,7 @@ LAYERS = (
     "video",
     "private_api",
     "stock_class",
+    "cache_argument",
     "kernels",
     "models",
     "compression",

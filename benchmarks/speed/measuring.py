@@ -15,7 +15,7 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.engine.cache_argument import cache_of
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token

@@ -1,10 +1,10 @@
 """Private or undocumented API of transformers and torch in use, and the versions checked.
 
 - `config._attn_implementation` (read only; set through the public `set_attn_implementation`):
-  5.17.0, 5.23.0. There is no public getter.
-- `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0. Its name is public, but no page
-  tells of it; without it a model is drawn at random, three to four times more slowly, before it is
-  filled.
+  5.17.0, 5.23.0, 5.24.0. There is no public getter.
+- `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0, 5.24.0. Its name is public, but no
+  page tells of it; without it a model is drawn at random, three to four times more slowly, before
+  it is filled.
 - `torch.ops.onednn.qlinear_prepack` and `.qlinear_pointwise`, what torch.compile makes of quantized
   linear layers on CPUs, and `torch.ops.quantized.embedding_bag_byte_prepack` (in
   `kernels/int8_linear.py`): torch 2.15. Where they are missing, or wrong with the largest bytes,

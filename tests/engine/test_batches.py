@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
-from dycoke_cli.engine.cache_argument import cache_of
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.errors import UsageError
 from tests.exactness import assert_same
 

@@ -7,8 +7,8 @@ import torch
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.base import Inside
-from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from tests.exactness import assert_same

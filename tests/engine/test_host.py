@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
-from dycoke_cli.engine.cache_argument import cache_of
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
 from tests.cuda import needs_cuda

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 
 from .tiny import SHAPES, make_inputs, make_model

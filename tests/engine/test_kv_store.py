@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES

@@ -13,8 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.methods import dycoke_plus
-from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer

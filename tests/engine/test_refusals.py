@@ -5,7 +5,7 @@ import torch
 from transformers import StaticCache
 
 from dycoke_cli import DyCoke
-from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 

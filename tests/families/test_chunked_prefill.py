@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.scoring_attention import scoring_attention

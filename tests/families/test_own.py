@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus, VideoSession
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of

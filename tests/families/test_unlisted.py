@@ -14,6 +14,8 @@ import torch
 import transformers
 from packaging.version import Version
 
+from benchmarks.families import MARK, PAGE, table_of
+from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, Family, remember
@@ -50,8 +52,6 @@ MERGING_ONLY = (
     "minicpm_ocr",
 )  # fmt: skip
 GRIDS = ("glmga", "ernie4_5_vl_moe", "minicpmv4_7", "qwen2_5_omni", "qwen3_omni_moe", "qwen4_exp")
-# The stock class fails on their videos: the processor of one, the split of features of the other.
-AS_PICTURES = ("kimi_k25", "nemotron_h_omni")
 # Of the table: what makes attention masks of its own isn't proven, so it stays listed.
 OWN_MASKS = ("gemma4", "gemma4_large", "gemma4_unified", "molmo2")
 PIXELS = "pixel_values_videos"
@@ -77,8 +77,7 @@ def stock_inputs(
         return in_dtype_of(model, made)
     if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
         frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
-    picture = family in AS_PICTURES
-    content = [{"type": "image"}] * len(frames) if picture else [{"type": "video"}]
+    content = [{"type": "video"}]
     audio: dict[str, Any] = {}
     if heard is not None:
         content.append({"type": "audio"})
@@ -96,23 +95,19 @@ def stock_inputs(
         "height": 24,
         "width": 32,
     }
-    if picture:
-        options = {"images_kwargs": {"return_tensors": "pt"}}
-        made = processor(text=[text], images=[frames], **options, **audio)
-    else:
-        made = processor(
-            text=[text],
-            videos=[[torch.stack(frames)]],
-            videos_kwargs={
-                "return_tensors": "pt",
-                "do_sample_frames": False,
-                "return_metadata": True,
-                "video_metadata": [metadata],
-                # Frames a second: what the positions of these are made of.
-                **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
-            },
-            **audio,
-        )
+    made = processor(
+        text=[text],
+        videos=[[torch.stack(frames)]],
+        videos_kwargs={
+            "return_tensors": "pt",
+            "do_sample_frames": False,
+            "return_metadata": True,
+            "video_metadata": [metadata],
+            # Frames a second: what the positions of these are made of.
+            **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
+        },
+        **audio,
+    )
     return in_dtype_of(model, made)
 
 
@@ -160,6 +155,19 @@ def test_the_matrix_has_each_family_that_transformers_has() -> None:
     assert {kind(name) for name in (*MAKERS, *UNLISTED_MAKERS)} == shown_videos | {"glm4v_moe"}
 
 
+def test_the_pages_say_what_is_found() -> None:
+    table = table_of({name: found(name, torch.float32)[2] for name in UNLISTED_MAKERS})
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"<!-- /{MARK} -->" in page
+    assert f"\n{table}\n" in page
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    compressed = sum("`none` alone" not in row[2] for row in rows)
+    release = ".".join(transformers.__version__.split(".")[:2])
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{compressed} of the {len(rows)} families of release {release} take" in readme
+    assert f"isn't one of the {len(rows)}" in page
+
+
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)
 def test_a_model_of_the_matrix_is_of_its_family(family) -> None:
     model_type = make(family, torch.float32)[0].config.model_type
@@ -188,13 +196,14 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
 
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)
 def test_what_is_found(family) -> None:
-    layout = found(family, torch.float32)[2]
-    assert layout.as_pictures == (family in AS_PICTURES)
+    _, processor, layout = found(family, torch.float32)
+    assert not layout.as_pictures
     assert layout.exact_frames == (4 if family == "instructblipvideo" else None)
     if family in NONE_ONLY:
         assert NONE_ONLY[family] in layout.only_none
         return
     assert layout.only_none == ""
+    assert layout.merged == getattr(processor.video_processor, "temporal_patch_size", 1)
     assert layout.keeps_every_token == (family not in MERGING_ONLY)
     assert layout.counts_tokens == (family not in GRIDS)
 

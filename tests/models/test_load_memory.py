@@ -89,8 +89,10 @@ print(json.dumps([needed, int(peak.split()[1]) * 1024 - before, loaded.weights_b
         {"quantize": "int8", "kernels": "fast"},
     ],
 )
-def test_it_is_what_the_system_counts_at_the_peak(options: dict[str, Any]) -> None:
-    run = run_process([sys.executable, "-c", MEASURED, json.dumps(options)])
+def test_it_is_what_the_system_counts_at_the_peak(options: dict[str, Any], tmp_path: Path) -> None:
+    # A choice of kernels that was measured and kept on this machine may leave layers as they are.
+    command = [sys.executable, "-c", MEASURED, json.dumps(options)]
+    run = run_process(command, DYCOKE_CACHE=str(tmp_path))
     assert run.code == 0, run.err
     needed, peak, held = json.loads(run.out)
     assert held <= needed

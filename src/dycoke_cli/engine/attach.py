@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded

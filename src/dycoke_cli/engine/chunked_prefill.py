@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.engine.cache_argument import cache_of
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk

@@ -31,7 +31,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.private_api import attention_implementation

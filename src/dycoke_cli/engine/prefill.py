@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from dycoke_cli.cache_argument import cache_name, cache_of
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Selection
-from dycoke_cli.engine.cache_argument import cache_name, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.deepstack import without_deepstack
 from dycoke_cli.engine.kv_cache import KVStore

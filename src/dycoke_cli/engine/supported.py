@@ -8,8 +8,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.private_api import attention_implementation

@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.engine.cache_argument import cache_name
+from dycoke_cli.cache_argument import cache_name
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Family, Layout
@@ -28,6 +28,7 @@ from dycoke_cli.models.stock_prompt import first_line, placeholder_of
 
 FRAMES = 5
 """Of the trial: odd, so that groups of two or four frames show by what is left over."""
+_MERGED = (1, 2, 4)
 _OTHER_QUESTION = "Who else came, and when?"
 # By how much rounding may grow in all layers together; and of what dropping a frame changes, what
 # two orders of the same sums may differ by.
@@ -76,7 +77,10 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
             continue
         more = show_noise(model, processor, family, noise(FRAMES + 3))
         if len(more.input_ids) == len(read.input_ids):
-            return replace(family, exact_frames=_seen(model, processor, family, read))
+            seen = _seen(model, processor, family, more)
+            # Else frames are merged, five and eight of them into as many.
+            if seen < more.frames:
+                return replace(family, exact_frames=seen)
         try:
             show_noise(model, processor, family, noise(1))
         except Exception:
@@ -89,8 +93,9 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
 
 
 def _seen(model: Any, processor: Any, family: Family, read: Trial) -> int:
-    """How many of the frames a model sees whose prompt is the same for any number of them."""
-    each = (show_noise(model, processor, family, noise(FRAMES, changed=i)) for i in range(FRAMES))
+    """How many of the frames a model sees."""
+    clips = (noise(read.frames, changed=i) for i in range(read.frames))
+    each = (show_noise(model, processor, family, clip) for clip in clips)
     return sum(not torch.equal(one.embeds, read.embeds) for one in each)
 
 
@@ -127,7 +132,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
             reasons.append(str(why))
             continue
         _prove(model, candidate, read, layout)
-        found = replace(candidate, merged=-(-read.frames // layout.frames))
+        found = replace(candidate, merged=_merged(read.frames, layout.frames))
         return replace(found, vision_inputs=_vision_inputs(model, processor, found, read))
     raise UnprovenError(reasons[0])
 
@@ -145,7 +150,7 @@ def _candidates(family: Family, read: Trial) -> Iterator[Family]:
     if "video_grid_thw" in read.inputs:
         yield replace(family, one_run=True, frames_told=True)
         return
-    for merged in (1, 2, 4):
+    for merged in _MERGED:
         frames = -(-read.frames // merged)
         per_frame, tail = divmod(len(index), frames)
         if per_frame:
@@ -176,9 +181,7 @@ def _checked(
         UnprovenError: it didn't.
     """
     layout = _layout(family, config, read)
-    merged = -(-read.frames // layout.frames)
-    if merged not in (1, 2, 4) or layout.frames != -(-read.frames // merged):
-        raise UnprovenError(f"{read.frames} frames have {layout.frames} groups of tokens")
+    merged = _merged(read.frames, layout.frames)
     for number, one in changed:
         if one.embeds.shape != read.embeds.shape:
             raise UnprovenError("the number of its tokens depends on what frames show")
@@ -200,6 +203,18 @@ def _checked(
                 "tells where each begins"
             )
     return layout
+
+
+def _merged(frames: int, groups: int) -> int:
+    """How many frames share tokens, where so many have so many groups of them.
+
+    Raises:
+        UnprovenError: no number that is known.
+    """
+    for merged in _MERGED:
+        if -(-frames // merged) == groups:
+            return merged
+    raise UnprovenError(f"{frames} frames have {groups} groups of tokens")
 
 
 def _layout(family: Family, config: Any, read: Trial) -> Layout:

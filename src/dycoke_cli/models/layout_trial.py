@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycoke_cli.engine.cache_argument import cache_name
+from dycoke_cli.cache_argument import cache_name
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.arguments import DEEPSTACK, with_video
