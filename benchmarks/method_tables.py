@@ -350,18 +350,23 @@ def _cost(row: Mapping[str, Any]) -> str:
 
 
 def readme_table(documents: Mapping[str, Document]) -> str:
-    """For a first look: what each row of the whole split keeps and costs, model by model."""
-    lines = head("method", "tokens kept", *(f"{name}, points" for name in documents))
-    rows = {name: _rows(document) for name, document in documents.items()}
-    for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
-        of_models = [one.get(spec) for one in rows.values()]
-        row = next(row for row in of_models if row is not None)
-        if spec == "none":
-            cells = [f"{correct(one)} %" if one else "" for one in of_models]
-            lines.append(line("baseline", "100 %", *cells))
-            continue
-        layer = row["parameters"].get("prune_layer") if row["method"] == "dycoke" else None
-        name = label(spec) if layer is None else f"`dycoke`, L = {layer}"
-        kept = percent(row["kept_before_llm"])
-        lines.append(line(name, kept, *(difference(one) for one in of_models)))
+    """For a first look: each method's points at each budget, or as it is, model by model."""
+    cells: dict[str, dict[tuple[str, float | None], str]] = {"baseline": {}}
+    for model, document in documents.items():
+        for row in document["rows"]:
+            budget = row["parameters"].get("retain")
+            if row["spec"] == "none":
+                cells["baseline"][model, None] = f"{correct(row)} %"
+                continue
+            layer = row["parameters"].get("prune_layer") if row["method"] == "dycoke" else None
+            name = label(row["spec"]) if layer is None else f"`dycoke`, L = {layer}"
+            kept = "" if budget is not None else f" ({percent(row['kept_before_llm'])} kept)"
+            cells.setdefault(name, {})[model, budget] = difference(row) + kept
+    found = {budget for of_name in cells.values() for _, budget in of_name if budget is not None}
+    budgets = [None, *sorted(found, reverse=True)]
+    parts = ["as it is", *(f"{percent(budget)} kept" for budget in budgets if budget is not None)]
+    lines = head("method", *_headings(documents, parts))
+    for name, of_name in cells.items():
+        columns = ((model, budget) for model in documents for budget in budgets)
+        lines.append(line(name, *(of_name.get(column, "") for column in columns)))
     return "\n".join(lines)
