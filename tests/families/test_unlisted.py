@@ -376,6 +376,19 @@ def test_frames_that_are_mixed_are_told_apart(monkeypatch) -> None:
     assert "mixes frames" in layout.only_none
 
 
+def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
+    """As Kimi-K2.5's did, before transformers 5.24."""
+    model, processor = make("kimi_k25", torch.float32)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise TypeError("stock code that never ran")
+
+    monkeypatch.setattr(type(processor.video_processor), "preprocess", fail)
+    layout = find_layout(model, processor, "kimi_k25")
+    assert layout.as_pictures
+    assert (layout.only_none, layout.merged, layout.exact_frames) == ("", 1, None)
+
+
 def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:
     from dycoke_cli.models.stock_prompt import frames_taken
 
