@@ -41,6 +41,8 @@ def test_the_bundled_model_is_verified(here: Path) -> None:
     assert merged["tokens"]["visual_kept"] < whole["tokens"]["visual_kept"]
     assert pruned["tokens"]["visual_active_in_decode"] < pruned["tokens"]["visual_kept"]
     assert all(answer["answer"] for answer in report["answers"])
+    for answer in report["answers"]:  # which take longest on a CPU, so each is shown as it comes
+        assert f"\n{answer['question']} ({answer['method']}) {answer['answer']}\n" in run.err
 
 
 @pytest.mark.extended

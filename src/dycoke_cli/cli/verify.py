@@ -66,6 +66,9 @@ def verify(
         report = run(
             session,
             lambda step: None if quiet else render.check(step.name, step.verdict, step.detail),
+            lambda one: (
+                None if quiet else render.note(f"{one.question} ({one.method}) {one.answer}")
+            ),
         )
         document = to_dict(report)
         _write(path, document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -39,13 +39,16 @@ def clip(frames: int) -> Clip:
 
 
 def verify(
-    session: VideoSession, on_step: Callable[[Step], None] = lambda step: None
+    session: VideoSession,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_answer: Callable[[MethodAnswer], None] = lambda answer: None,
 ) -> VerificationReport:
     """Check a model, and report its answers with and without compression.
 
     Args:
         session: the fixed clip with the model; nothing was asked yet.
         on_step: called with each check when it is done.
+        on_answer: called with each answer when it is complete; they come last.
 
     Returns:
         The report; its `verdict` is "verified" when no check failed.
@@ -62,6 +65,10 @@ def verify(
     for step in checks(session):
         steps.append(step)
         on_step(step)
+    answers = []
+    for answer in _answers(session):
+        answers.append(answer)
+        on_answer(answer)
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
@@ -73,20 +80,18 @@ def verify(
             machine=_machine(session.loaded.model.device),
         ),
         steps=tuple(steps),
-        answers=tuple(_answers(session)),
+        answers=tuple(answers),
     )
 
 
-def _answers(session: VideoSession) -> list[MethodAnswer]:
+def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
     """The fixed questions under each method, with time and memory."""
     methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
     if not other_caches(session.loaded.model.get_decoder().config):
         methods["dycoke"] = DyCoke()
-    return [
-        _row(name, session.ask(question, method, max_new_tokens=NEW_TOKENS))
-        for question in QUESTIONS
-        for name, method in methods.items()
-    ]
+    for question in QUESTIONS:
+        for name, method in methods.items():
+            yield _row(name, session.ask(question, method, max_new_tokens=NEW_TOKENS))
 
 
 def _row(method: str, answer: Answer) -> MethodAnswer:
