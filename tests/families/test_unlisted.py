@@ -155,6 +155,7 @@ def test_the_matrix_has_each_family_that_transformers_has() -> None:
     assert {kind(name) for name in (*MAKERS, *UNLISTED_MAKERS)} == shown_videos | {"glm4v_moe"}
 
 
+@pytest.mark.slow
 def test_the_pages_say_what_is_found() -> None:
     table = table_of({name: found(name, torch.float32)[2] for name in UNLISTED_MAKERS})
     page = PAGE.read_text(encoding="utf-8")
