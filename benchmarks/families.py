@@ -16,18 +16,10 @@ from dycoke_cli.models.layout_search import find_layout
 from tests.families.tiny import UNLISTED_MAKERS, make
 
 PAGE = ROOT / "docs" / "families.md"
-MARK = "families"
 _TESTS = {"listed": "tests/families/test_matrix.py", "found": "tests/families/test_unlisted.py"}
 
 
-def table() -> str:
-    """The table, as Markdown."""
-    return table_of(
-        {name: find_layout(*make(name, torch.float32), name) for name in UNLISTED_MAKERS}
-    )
-
-
-def table_of(found: dict[str, Family]) -> str:
+def table(found: dict[str, Family]) -> str:
     """The table of those that are listed and those that were found, as Markdown."""
     rows = sorted(
         [(name, "listed", family) for name, family in FAMILIES.items()]
@@ -58,10 +50,11 @@ def methods(family: Family) -> str:
 
 def main() -> None:
     """Print the table, or write it."""
+    found = {name: find_layout(*make(name, torch.float32), name) for name in UNLISTED_MAKERS}
     if "--write" in sys.argv[1:]:
-        put(f"\n{table()}\n", MARK, PAGE)
+        put(f"\n{table(found)}\n", "families", PAGE)
     else:
-        print(table())
+        print(table(found))
 
 
 if __name__ == "__main__":

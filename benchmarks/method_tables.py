@@ -351,22 +351,23 @@ def _cost(row: Mapping[str, Any]) -> str:
 
 def readme_table(documents: Mapping[str, Document]) -> str:
     """For a first look: each method's points at each budget, or as it is, model by model."""
-    cells: dict[str, dict[tuple[str, float | None], str]] = {"baseline": {}}
+    cells: dict[str, dict[tuple[str, float | None], str]] = {}
     for model, document in documents.items():
         for row in document["rows"]:
-            budget = row["parameters"].get("retain")
-            if row["spec"] == "none":
-                cells["baseline"][model, None] = f"{correct(row)} %"
-                continue
-            layer = row["parameters"].get("prune_layer") if row["method"] == "dycoke" else None
-            name = label(row["spec"]) if layer is None else f"`dycoke`, L = {layer}"
-            kept = "" if budget is not None else f" ({percent(row['kept_before_llm'])} kept)"
-            cells.setdefault(name, {})[model, budget] = difference(row) + kept
-    found = {budget for of_name in cells.values() for _, budget in of_name if budget is not None}
-    budgets = [None, *sorted(found, reverse=True)]
-    parts = ["as it is", *(f"{percent(budget)} kept" for budget in budgets if budget is not None)]
-    lines = head("method", *_headings(documents, parts))
-    for name, of_name in cells.items():
-        columns = ((model, budget) for model in documents for budget in budgets)
-        lines.append(line(name, *(of_name.get(column, "") for column in columns)))
+            name, budget = label(row["spec"]), row["parameters"].get("retain")
+            if budget is not None:
+                cell = _at_budget(row, budget)
+            elif row["spec"] == "none":
+                name, cell = "baseline", f"{correct(row)} %"
+            else:
+                cell = f"{difference(row)} ({percent(row['kept_before_llm'])} kept)"
+            if row["method"] == "dycoke":
+                name = f"`dycoke`, L = {row['parameters']['prune_layer']}"
+            cells.setdefault(name, {})[model, budget] = cell
+    rows = (row for document in documents.values() for row in document["rows"])
+    budgets = sorted({budget for rows in by_budget(rows)[0].values() for budget in rows})[::-1]
+    headings = ("as it is", *(f"{percent(budget)} kept" for budget in budgets))
+    lines = head("method", *_headings(documents, headings))
+    columns = [(model, budget) for model in documents for budget in (None, *budgets)]
+    lines += [line(name, *(of.get(column, "") for column in columns)) for name, of in cells.items()]
     return "\n".join(lines)

@@ -12,10 +12,11 @@ from typing import Any
 
 from transformers import GenerationMixin
 
-_NAMES = ("cache", "past_key_values")
+CACHE_NAMES = ("cache", "past_key_values")
+"""All that it is called: the newer name first."""
 _ASKED = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
 
-CACHE_ARGUMENT = next(name for name in _NAMES if name in _ASKED)
+CACHE_ARGUMENT = next(name for name in CACHE_NAMES if name in _ASKED)
 """The name that the installed release's classes give it."""
 
 
@@ -25,7 +26,7 @@ def cache_name(values: Mapping[str, Any]) -> str:
     Args:
         values: keyword arguments of a forward, or a stock output.
     """
-    return next((name for name in _NAMES if name in values), CACHE_ARGUMENT)
+    return next((name for name in CACHE_NAMES if name in values), CACHE_ARGUMENT)
 
 
 def cache_of(values: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ import torch
 import transformers
 from packaging.version import Version
 
-from benchmarks.families import MARK, PAGE, table_of
+from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
@@ -26,6 +26,7 @@ from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_same
 from tests.natural import Pictures
 
+from . import unlisted
 from .stock import QUESTION, Masked, Shorter, clip
 from .test_matrix import METHODS, NEW_TOKENS, method_of
 from .tiny import MAKERS, UNLISTED_MAKERS, kind, make
@@ -157,11 +158,10 @@ def test_the_matrix_has_each_family_that_transformers_has() -> None:
 
 @pytest.mark.slow
 def test_the_pages_say_what_is_found() -> None:
-    table = table_of({name: found(name, torch.float32)[2] for name in UNLISTED_MAKERS})
+    expected = table({name: found(name, torch.float32)[2] for name in UNLISTED_MAKERS})
     page = PAGE.read_text(encoding="utf-8")
-    assert f"<!-- /{MARK} -->" in page
-    assert f"\n{table}\n" in page
-    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert f" -->\n\n{expected}\n\n<!-- /families -->" in page
+    rows = [line.split(" | ") for line in expected.splitlines()[2:]]
     compressed = sum("`none` alone" not in row[2] for row in rows)
     release = ".".join(transformers.__version__.split(".")[:2])
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
@@ -388,6 +388,15 @@ def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
     layout = find_layout(model, processor, "kimi_k25")
     assert layout.as_pictures
     assert (layout.only_none, layout.merged, layout.exact_frames) == ("", 1, None)
+
+
+@pytest.mark.slow
+def test_larger_groups_of_frames_are_not_a_fixed_number_of_them() -> None:
+    """As many tokens for five frames as for nine, but each of the nine is seen."""
+    model, processor = unlisted.kimi_k25(merged=16)
+    layout = find_layout(model.eval(), processor, "kimi_k25")
+    assert layout.exact_frames is None
+    assert layout.only_none
 
 
 def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:

@@ -150,7 +150,7 @@ def minimax_m3_vl() -> tuple[Any, Any]:
     return tf.MiniMaxM3SparseForConditionalGeneration(config), processor
 
 
-def kimi_k25() -> tuple[Any, Any]:
+def kimi_k25(merged: int = 4) -> tuple[Any, Any]:
     image, video = "<|media_pad|>", "<|kimi_k25_video_placeholder|>"
     begin, end = "<|media_begin|>", "<|media_end|>"
     made = words(image, video, begin, end, "<|media_content|>")
@@ -162,7 +162,8 @@ def kimi_k25() -> tuple[Any, Any]:
             "first_k_dense_replace": 1, "kv_lora_rank": 16, "q_lora_rank": 16,
             "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8,
         },
-        vision_config=VISION | {"pos_emb_height": 8, "pos_emb_width": 8},
+        vision_config=VISION
+        | {"pos_emb_height": 8, "pos_emb_width": 8, "pos_emb_time": merged},
         projection_hidden_size=16,
         **ids(
             made, image_token_id=image, video_token_id=video, vision_start_token_id=begin,
@@ -172,7 +173,7 @@ def kimi_k25() -> tuple[Any, Any]:
     processor = tf.Kimi_K25Processor(
         tf.Kimi_K25ImageProcessor(patch_size=4),
         made,
-        tf.Kimi_K25VideoProcessor(patch_size=4),
+        tf.Kimi_K25VideoProcessor(patch_size=4, temporal_patch_size=merged),
         chat_template=template(video, f"{begin}{image}{end}"),
     )
     return tf.Kimi_K25ForConditionalGeneration(config), processor

@@ -6,7 +6,7 @@ import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.verification import SCHEMA
+
+if TYPE_CHECKING:
+    from dycoke_cli.verification.verification_report import MethodAnswer, Step
 
 FRAMES = 8
 
@@ -63,13 +66,7 @@ def verify(
 
         silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
-        report = run(
-            session,
-            lambda step: None if quiet else render.check(step.name, step.verdict, step.detail),
-            lambda one: (
-                None if quiet else render.note(f"{one.question} ({one.method}) {one.answer}")
-            ),
-        )
+        report = run(session) if quiet else run(session, _show_check, _show_answer)
         document = to_dict(report)
         _write(path, document)
         if as_json:
@@ -80,6 +77,14 @@ def verify(
             render.note(f"The report: {path}")
     if report.verdict != "verified":
         raise typer.Exit(1)
+
+
+def _show_check(step: Step) -> None:
+    render.check(step.name, step.verdict, step.detail)
+
+
+def _show_answer(one: MethodAnswer) -> None:
+    render.note(f"{one.question} ({one.method}) {one.answer}")
 
 
 def _file_name(model: str) -> str:

@@ -31,7 +31,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.cache_argument import CACHE_ARGUMENT, CACHE_NAMES, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.private_api import attention_implementation
@@ -52,8 +52,7 @@ _ARGUMENTS = {
     "inputs_embeds",
     "position_ids",
     "attention_mask",  # `KVStore` makes its own for each layer
-    "cache",
-    "past_key_values",
+    *CACHE_NAMES,
     "use_cache",
     "return_dict",
     "logits_to_keep",  # which some models hand on to a decoder that has no logits

@@ -75,11 +75,11 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
                 raise
             failure = failure or error
             continue
-        more = show_noise(model, processor, family, noise(FRAMES + 3))
+        # A group more, however many frames are merged.
+        more = show_noise(model, processor, family, noise(FRAMES + max(_MERGED)))
         if len(more.input_ids) == len(read.input_ids):
             seen = _seen(model, processor, family, more)
-            # Else frames are merged, five and eight of them into as many.
-            if seen < more.frames:
+            if seen < more.frames:  # not larger groups of them
                 return replace(family, exact_frames=seen)
         try:
             show_noise(model, processor, family, noise(1))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import transformers
@@ -31,6 +32,7 @@ from dycoke_cli.video import Clip, Sampling, read
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
 NEW_TOKENS = 64
+T = TypeVar("T")
 
 
 def clip(frames: int) -> Clip:
@@ -61,14 +63,8 @@ def verify(
             f"there is nothing to verify of {session.loaded.name}: it answers with --method none "
             f"alone, for {why_not}"
         )
-    steps = []
-    for step in checks(session):
-        steps.append(step)
-        on_step(step)
-    answers = []
-    for answer in _answers(session):
-        answers.append(answer)
-        on_answer(answer)
+    steps = _told(checks(session), on_step)
+    answers = _told(_answers(session), on_answer)
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
@@ -79,9 +75,18 @@ def verify(
             transformers=transformers.__version__,
             machine=_machine(session.loaded.model.device),
         ),
-        steps=tuple(steps),
-        answers=tuple(answers),
+        steps=steps,
+        answers=answers,
     )
+
+
+def _told(found: Iterable[T], tell: Callable[[T], None]) -> tuple[T, ...]:
+    """All of them, each told as soon as it is there."""
+    seen = []
+    for one in found:
+        tell(one)
+        seen.append(one)
+    return tuple(seen)
 
 
 def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
