@@ -1,0 +1,40 @@
+"""The tables of methods, from answers that were made up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import method_pages, methods
+from benchmarks.methods import export
+
+from .made_up_answers import arguments, fill
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All tables of a model, and three of another."""
+    out = tmp_path_factory.mktemp("methods")
+    several = ["budgets", "positions", "whole"]
+    for name, tables in (("shipped", [*methods.TABLES]), ("control", several)):
+        for table in tables:
+            for run in methods.TABLES[table]():
+                # A journal each: all of one is read whenever it is opened.
+                given = arguments(out / table, name)
+                fill(run, given)
+                export(run, given).write(out / "data")
+    return out
+
+
+@pytest.fixture(scope="session")
+def models(measured: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The figures of all tables, by model and table."""
+    return method_pages.read_documents(measured / "data")
+
+
+@pytest.fixture(scope="session")
+def pages(models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+    return method_pages.pages_of(models)

@@ -1,0 +1,155 @@
+"""Which rows are asked for the tables of methods, and what is written of their answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import methods
+from benchmarks.method_choice import CANDIDATES, chosen
+from benchmarks.method_figures import is_absent
+from benchmarks.methods import export, specs_of
+from benchmarks.raw_answers import read_answers
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.param import parameters_of
+
+from .made_up_answers import arguments, fill
+
+
+def test_every_method_is_in_the_table_at_every_budget() -> None:
+    (run,) = methods.budgets()
+    specs = specs_of(run)
+    assert (specs[0].text, {spec.method for spec in specs}) == ("none", {*METHODS})
+    for name, method in METHODS.items():
+        given = [spec.given for spec in specs if spec.method == name and spec.frames is None]
+        if "retain" in parameters_of(method):
+            assert [one["retain"] for one in given] == list(methods.BUDGETS), name
+        else:
+            assert len(given) == 1
+        if "positions" in parameters_of(method):
+            assert all(one["positions"] == "kept" for one in given), name
+
+
+def test_the_rows_of_the_other_tables() -> None:
+    (positions,), (layers,), (windows,) = methods.positions(), methods.layers(), methods.windows()
+    for name, method in METHODS.items():
+        of_method = [s for s in specs_of(positions) if s.method == name and name != "none"]
+        both = ["kept", "renumbered"] if "positions" in parameters_of(method) else []
+        assert [spec.given["positions"] for spec in of_method] == both, name
+    swept = {(s.given["prune_layer"], s.given.get("prune_ratio")) for s in specs_of(layers)[1:]}
+    ratios = {(layer, ratio) for layer in (3, 5, 7, 8, 9) for ratio in (0.3, 0.5, 0.7)}
+    assert swept == ratios | {(2, None), (9, None)}
+    assert [spec.given["window"] for spec in specs_of(windows)[1:]] == [2, 4, 8, 2, 4, 8]
+    assert [run.frames for run in methods.frames()] == [8, 16, 32, 64]
+    (vision,) = methods.vision()
+    both = [(spec.text, spec.method, spec.given["merge_stage"]) for spec in specs_of(vision)[1:]]
+    behind = {text.replace("=llm", "=vision") for text, _, stage in both if stage == "llm"}
+    assert behind == {text for text, _, stage in both if stage == "vision"}
+    can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
+    assert {method for _, method, _ in both} == can
+    (whole,) = methods.whole()
+    every = len({i.video for i in open_dataset("shapes").items("test", None)})
+    assert whole.videos == every
+    # As a user gets them: nothing but the budget and the paper's layer is given, and merging.
+    given = {name for spec in specs_of(whole) for name in spec.given}
+    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight"}
+    (fair,) = methods.fair({"dycoke-plus": "window=4"})
+    texts = [spec.text for spec in specs_of(fair)]
+    assert texts[1] == "dycoke-plus:window=4:retain=0.25"
+    for name, method in METHODS.items():
+        if "retain" in parameters_of(method):
+            merging = {"merge_dropped" in s.given for s in specs_of(fair) if s.name == name}
+            assert (True in merging) == ("merge_dropped" in parameters_of(method)), name
+    assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
+
+
+def test_absent_things_are_told_by_the_answer() -> None:
+    items = open_dataset("shapes").items("validation", None)
+    absent = [item for item in items if is_absent(item)]
+    assert {item.kind for item in absent} >= {"existence", "needle"}
+    assert all(" no " in f" {item.answer.lower()}" for item in absent)
+    there = [item for item in items if item.kind == "existence" and not is_absent(item)]
+    assert {item.answer.partition(",")[0] for item in there} == {"Yes"}
+
+
+def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) -> None:
+    raw = read_answers(measured / "data" / "shipped" / "choice.jsonl.xz")
+    assert chosen(tmp_path, "shipped") == {}
+
+    def answered(best: Mapping[str, str]) -> Mapping[str, Any]:
+        return {
+            row: {
+                key: replace(one, right=any(row.startswith(f"{m}:{s}") for m, s in best.items()))
+                for key, one in said.items()
+            }
+            for row, said in raw.answers.items()
+        }
+
+    best = {"dycoke": "prune_layer=8", "flashvid": "contextual=0.5"}
+    replace(raw, answers=answered(best)).write(tmp_path)
+    # Of equally good ones the default stays.
+    assert chosen(tmp_path, "shipped") == best
+    texts = [spec.text for spec in specs_of(methods.whole(best)[0])]
+    assert texts[1:3] == ["dycoke:prune_layer=8", "dycoke:prune_layer=3"]
+    assert "flashvid:contextual=0.5:retain=0.25" in texts
+    for name, settings in CANDIDATES.items():
+        assert len(settings) == 3
+        defaults = parameters_of(METHODS[name])
+        parameter, _, value = settings[0].partition("=")
+        assert name == "dycoke" or defaults[parameter].default == float(value), name
+
+
+def test_answers_are_written_as_they_were(measured: Path, tmp_path: Path) -> None:
+    path = measured / "data" / "shipped" / "whole.jsonl.xz"
+    raw = read_answers(path)
+    assert raw.write(tmp_path).read_bytes() == path.read_bytes()
+    assert raw.header.commits == ("abc1234",)
+    (dycoke,) = (row for row in raw.header.rows if row.spec == "dycoke")
+    assert {*dycoke.parameters} == {*parameters_of(METHODS["dycoke"])}
+    assert (dycoke.parameters["prune_layer"], dycoke.parameters["positions"]) == (9, "kept")
+    item = raw.items[0]
+    assert raw.answers["none"][item.id].said == item.answer
+
+
+def test_an_interrupted_run_has_the_videos_that_all_rows_answered(tmp_path: Path) -> None:
+    (run,) = methods.windows()
+    given = arguments(tmp_path)
+    with pytest.raises(
+        methods.NothingAnsweredError, match="no video of which windows has all answers"
+    ):
+        export(run, given)
+    fill(run, given)
+    path = tmp_path / "shipped" / "answers.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    (item,) = (one for one in open_dataset("shapes").items("test", 1) if one.id == "t000-3")
+    gone = next(n for n, line in enumerate(lines) if f'"{item.id}"' in line)
+    path.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    raw = export(run, given)
+    assert {item.video for item in raw.items} == {"t001"}
+    assert {*raw.answers["none"]} == {item.id for item in raw.items}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--tables", "layer"], "there is no table 'layer' (there are budgets, positions"),
+        (["--write"], "--write is for --report"),
+    ],
+)
+def test_wrong_flags(
+    flags: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["methods", *flags])
+    with pytest.raises(SystemExit) as ended:
+        methods.main()
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
