@@ -257,6 +257,7 @@ _TABLES = {
     "whole": whole_table,
     "validation": whole_table,
     "larger": whole_table,
+    "leads": whole_table,
 }
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks import method_choice, shapes
+from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
@@ -251,6 +252,18 @@ def larger() -> list[Run]:
     return [Run("larger", ["none", *rows], 8, FEW, "validation")]
 
 
+def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
+    """Variants of dycoke-plus' stage 1 (`coverage_leads`), beside it and those that came nearest.
+
+    Args:
+        settings: see `whole`.
+    """
+    names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
+    names += [f"lead:{variant}" for variant in LEADS]
+    rows = [f"{name}:retain={retain}" for retain in BUDGETS for name in names]
+    return [Run("leads", ["none", *rows], videos=VIDEOS, split="validation")]
+
+
 def kinds() -> list[Run]:
     """DyCoke's stages at several budgets, by kind of question and of video."""
     return [Run("kinds", shapes.specs())]
@@ -275,15 +288,16 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         choice,
         whole,
         fair,
+        leads,
     )
 }
 
 
 def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
     """The runs of a table, with what was chosen for the model."""
-    if table in ("whole", "fair"):
-        settings = chosen(arguments.data, arguments.name)
-        return (whole if table == "whole" else fair)(settings)
+    of_model = {one.__name__: one for one in (whole, fair, leads)}
+    if table in of_model:
+        return of_model[table](chosen(arguments.data, arguments.name))
     return TABLES[table]()
 
 
@@ -367,7 +381,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    quick = [one for one in TABLES if one not in ("whole", "larger", "knows", "choice", "fair")]
+    others = ("whole", "larger", "knows", "choice", "fair", "leads")
+    quick = [one for one in TABLES if one not in others]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)
     parser.add_argument("--dtype", default=DTYPE, help=f"of the weights ({DTYPE})")

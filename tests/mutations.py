@@ -239,7 +239,7 @@ MUTATIONS = (
     ),
     Mutation(
         "FlashVID chooses a token twice",
-        "flashvid._diverse",
+        "flashvid.diverse",
         "A.amin(0).index_fill(0, B, -torch.inf)",
         "A.amin(0)",
         METHODS,

@@ -18,8 +18,9 @@ from .made_up_answers import arguments, fill
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All tables of a model, and three of another."""
     out = tmp_path_factory.mktemp("methods")
+    every = [table for table in methods.TABLES if table != "leads"]  # of a plug-in
     several = ["budgets", "positions", "whole"]
-    for name, tables in (("shipped", [*methods.TABLES]), ("control", several)):
+    for name, tables in (("shipped", every), ("control", several)):
         for table in tables:
             for run in methods.TABLES[table]():
                 # A journal each: all of one is read whenever it is opened.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import methods
+from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import CANDIDATES, chosen
 from benchmarks.method_figures import is_absent
 from benchmarks.methods import export, specs_of
@@ -67,6 +68,10 @@ def test_the_rows_of_the_other_tables() -> None:
             merging = {"merge_dropped" in s.given for s in specs_of(fair) if s.name == name}
             assert (True in merging) == ("merge_dropped" in parameters_of(method)), name
     assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
+    (leads,) = methods.leads({"flashvid": "contextual=0.15"})
+    assert leads.split == "validation"
+    assert "flashvid:contextual=0.15:retain=0.1" in leads.specs
+    assert {f"lead:{one}:retain=0.25" for one in LEADS} < {*leads.specs}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:

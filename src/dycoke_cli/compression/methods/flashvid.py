@@ -82,7 +82,7 @@ class FlashVID(SegmentBySegment, SelectingInside):
         chosen = []
         for frame, count in enumerate(counts):
             weights = wide(attention[frame]) * (merged[frame] @ centers)
-            positions = _diverse(merged[frame], weights, count - int(self.contextual * count))
+            positions = diverse(merged[frame], weights, count - int(self.contextual * count))
             is_rest[frame, positions] = False
             chosen.append(frame * per_frame + positions)
         wanted = sum(counts) - sum(map(len, chosen))
@@ -148,7 +148,7 @@ class FlashVID(SegmentBySegment, SelectingInside):
         return is_rest & ~linked, roots.flatten()
 
 
-def _diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
+def diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
     """Positions `[count]` of tokens `[N, D]` that are far from each other, in order of choice."""
     import torch
     import torch.nn.functional as F
