@@ -41,8 +41,9 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
-VIDEOS, WHOLE, FEW = 60, 600, 30
-"""Videos of the main tables, of the whole split, and of tables that vary a detail."""
+VIDEOS, WHOLE, FEW, VALIDATION = 60, 600, 30, 200
+"""Videos of the main tables, of the whole test split, of tables that vary a detail, and of the
+whole validation split."""
 DTYPE = "float32"
 """Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
 BUDGETS = (0.25, 0.1)
@@ -56,6 +57,8 @@ FRAMES = (8, 16, 32, 64)
 PLUS_RATIOS = (0.85, 0.95)
 # Of more frames the baseline's prompt doesn't fit the bundled model's context of 2,048 tokens.
 PLUS_FRAMES = (8, 16, 32, 64, 112)
+WEIGHTS = ("0", "0.5", "1")
+"""Of proportional attention: none, half, and that of ToMe."""
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
@@ -264,6 +267,23 @@ def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
     return [Run("leads", ["none", *rows], videos=VIDEOS, split="validation")]
 
 
+def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
+    """Proportional attention of our method, and of the nearest rivals.
+
+    Args:
+        settings: see `whole`.
+    """
+    names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
+    rows = [
+        f"{name}:retain={AT}"
+        if weight == WEIGHTS[0]
+        else f"{name}:proportional={weight}:retain={AT}"
+        for name in names
+        for weight in WEIGHTS
+    ]
+    return [Run("proportional", ["none", *rows], videos=VALIDATION, split="validation")]
+
+
 def kinds() -> list[Run]:
     """DyCoke's stages at several budgets, by kind of question and of video."""
     return [Run("kinds", shapes.specs())]
@@ -289,13 +309,14 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         whole,
         fair,
         leads,
+        proportional,
     )
 }
 
 
 def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
     """The runs of a table, with what was chosen for the model."""
-    of_model = {one.__name__: one for one in (whole, fair, leads)}
+    of_model = {one.__name__: one for one in (whole, fair, leads, proportional)}
     if table in of_model:
         return of_model[table](chosen(arguments.data, arguments.name))
     return TABLES[table]()
@@ -381,7 +402,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    others = ("whole", "larger", "knows", "choice", "fair", "leads")
+    others = ("whole", "larger", "knows", "choice", "fair", "leads", "proportional")
     quick = [one for one in TABLES if one not in others]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)

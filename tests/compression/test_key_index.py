@@ -83,7 +83,7 @@ def test_what_is_selected_is_what_a_loop_selects(shape, per_head) -> None:
     selector = KeySelector(per_head)
     found = selector.select(selector.index([keys]), query, text, scaling, count)
     every = torch.cat([keys, text[0]], 1).numpy()
-    weights = attention(query[0, :, 0].numpy(), every, list(range(shape[2])), scaling)
+    weights = attention(query[0, :, 0].numpy(), every, list(range(shape[2])), scaling, {})
     expected = selected(weights, shape[1], count, per_head)
     assert found.shape == (1, shape[1] if per_head else 1, count)
     for ours, theirs in zip(found[0].tolist(), expected, strict=False):

@@ -36,18 +36,23 @@ def approximate(keys: np.ndarray) -> np.ndarray:
 
 
 def attention(
-    query: np.ndarray, keys: np.ndarray, visual: list[int], scaling: float
+    query: np.ndarray,
+    keys: np.ndarray,
+    visual: list[int],
+    scaling: float,
+    bias: dict[int, float],
 ) -> list[list[float]]:
     """For each query head, the attention to each visual token.
 
-    query: [Hq, D]; keys: [Hk, S, D] of all tokens; visual: which of them are.
+    query: [Hq, D]; keys: [Hk, S, D] of all tokens; visual: which of them are; bias: what is added
+    to the scores of some.
     """
     group = len(query) // len(keys)
     found = []
     for head, q in enumerate(query):
         own = keys[head // group].copy()
         own[visual] = approximate(own[visual])
-        scores = [float(q @ key) * scaling for key in own]
+        scores = [float(q @ key) * scaling + bias.get(i, 0.0) for i, key in enumerate(own)]
         most = max(scores)
         whole = sum(math.exp(s - most) for s in scores)
         found.append([math.exp(scores[v] - most) / whole for v in visual])
@@ -76,6 +81,7 @@ class Choices:
     count: int
     first: int
     per_head: bool
+    bias: dict[int, float] = field(default_factory=dict)
     made: dict[int, list[list[list[int]]]] = field(default_factory=dict)
 
 
@@ -105,7 +111,8 @@ def _attention(
     if size > choices.prompt and layer >= choices.first:
         if len(made) < size - choices.prompt:
             keys = key[0].double().numpy()
-            weights = attention(query[0, :, -1].double().numpy(), keys, choices.columns, scaling)
+            last = query[0, :, -1].double().numpy()
+            weights = attention(last, keys, choices.columns, scaling, choices.bias)
             made.append(selected(weights, heads, choices.count, choices.per_head))
         for step, by_head in enumerate(made):
             for head, active in enumerate(by_head):

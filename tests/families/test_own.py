@@ -40,7 +40,13 @@ def with_variants(*variants: Any) -> list[tuple[str, Any]]:
 
 
 class Own(Shorter):
-    """The stock decoder over the whole sequence for every new token, masked layer by layer."""
+    """The stock decoder over the whole sequence for every new token, masked layer by layer.
+
+    Attributes:
+        bias: added to the attention logits of the visual tokens; none for nothing.
+    """
+
+    bias: tuple[float, ...] = ()
 
     @torch.no_grad()
     def generate(self, method: DyCokePlus, renumbered: bool) -> tuple[list[int], list[Any]]:
@@ -53,7 +59,8 @@ class Own(Shorter):
         if self.model.config.model_type in BOTH_WAYS:
             typed = self.inputs["mm_token_type_ids"][0] > 0
         count = int(len(self.visual) * (1 - method.prune_ratio))
-        choices = Choices(self.visual, size, count, method.prune_layer, method.per_head)
+        bias = dict(zip(self.visual, self.bias, strict=False))
+        choices = Choices(self.visual, size, count, method.prune_layer, method.per_head, bias)
         tokens: list[int] = []
         logits = []
         for step in range(NEW_TOKENS):
@@ -68,9 +75,11 @@ class Own(Shorter):
 
     def _forward(self, seen: torch.Tensor, places: torch.Tensor, typed: torch.Tensor) -> Any:
         size = len(seen)
-        mask = torch.full((size, size), -math.inf).triu(1)
+        mask = torch.full((size, size), -math.inf, dtype=torch.float64).triu(1)
         typed = torch.nn.functional.pad(typed, (0, size - len(typed)))
         mask[typed[:, None] & typed[None]] = 0
+        if self.bias:
+            mask[:, self.visual] += torch.tensor(self.bias, dtype=mask.dtype)
 
         def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return args, kwargs | {"attention_mask": mask[None, None]}

@@ -256,6 +256,21 @@ class Method:
         """
         return Selection(self.select(given.features))
 
+    def adds_bias(self) -> bool:
+        """Whether `attention_bias` may add anything, whatever the selection is."""
+        return False
+
+    def attention_bias(self, selection: Selection) -> torch.Tensor | None:
+        """What is added to the attention logits of each token kept, in every layer.
+
+        Args:
+            selection: of `compress`.
+
+        Returns:
+            `[M]`, float64, on the CPU; None where nothing is.
+        """
+        return None
+
     def compress(self, given: Given) -> Selection:
         """What the language model gets: `choose`, and dropped tokens merged where that is asked."""
         return self.choose(given)

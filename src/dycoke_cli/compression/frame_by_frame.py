@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Given, Need, Selection, into_itself
 from dycoke_cli.compression.similarity import wide
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FrameByFrame(Budgeted):
+class FrameByFrame(MergingTokens):
     """Each frame keeps as many tokens, give or take one, for the total to be the budget."""
 
     needs: ClassVar[tuple[Need, ...]] = ("attention",)

@@ -120,6 +120,7 @@ class KeySelector:
         most: int,
         is_visual: torch.Tensor | None = None,
         is_text: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Select the visual tokens of a step.
 
@@ -132,12 +133,13 @@ class KeySelector:
             is_visual: `[B, V]`, bool: false behind the tokens of a shorter sequence; None where all
                 are equally long.
             is_text: `[B, T]`, bool: false in front of the tokens of a shorter sequence; or None.
+            bias: `[B, V]`, float: added to the scores of visual tokens; None for nothing.
 
         Returns:
             `[B, H, most]`, or `[B, 1, most]` where all heads share a selection; int64, by falling
             attention.
         """
-        attention = self.attention(index, query, text, scaling, is_visual, is_text)
+        attention = self.attention(index, query, text, scaling, is_visual, is_text, bias)
         return top_of_each(attention, most)
 
     def attention(
@@ -148,6 +150,7 @@ class KeySelector:
         scaling: float,
         is_visual: torch.Tensor | None = None,
         is_text: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The attention of a step's query to each visual token, of which the most is selected.
 
@@ -164,6 +167,8 @@ class KeySelector:
         batch, heads, width = text.shape[0], text.shape[1], query.shape[3]
         grouped = (query.float() * scaling).reshape(batch, heads, -1, width)
         visual, others = index.scores(grouped), grouped @ text.to(grouped.dtype).mT
+        if bias is not None:
+            visual = visual + bias[:, None, None]
         if is_visual is not None:
             visual = visual.masked_fill(~is_visual[:, None, None], -torch.inf)
         if is_text is not None:

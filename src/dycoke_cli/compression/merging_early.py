@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.compression.base import BeforeVision, tokens_left, top
-from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
+from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.compression.similarity import similarity_to_frame_before
+from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _frames_before(frames: int) -> list[int | None]:
 
 
 @dataclass(frozen=True)
-class MergingEarly(Budgeted):
+class MergingEarly(MergingTokens):
     """Methods that need no more of the vision tower than its output.
 
     With `merge_dropped` the tokens that a method drops are merged into those that it keeps, by
@@ -79,6 +80,11 @@ class MergingEarly(Budgeted):
 
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
     merge_dropped: Annotated[bool, MERGE_DROPPED] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.proportional and not self.merge_dropped:
+            raise UsageError("proportional is for merged tokens; add merge_dropped, or drop it")
 
     def compress(self, given: Given) -> Selection:
         """The tokens chosen, with the others merged into them where that is asked."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, shares
+from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.param import Param
@@ -37,7 +38,7 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
 
 
 @dataclass(frozen=True)
-class SegmentBySegment(Budgeted):
+class SegmentBySegment(MergingTokens):
     """Each frame has the same share of the budget, and each segment chooses from its frames."""
 
     title: ClassVar[str] = "Segments"

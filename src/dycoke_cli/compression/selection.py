@@ -73,6 +73,17 @@ class Selection:
     features: torch.Tensor | None = None
     into: torch.Tensor | None = None
 
+    @property
+    def sizes(self) -> torch.Tensor | None:
+        """How many tokens each kept one stands for: `[M]`, int64, on the CPU; or None.
+
+        None where nothing is merged. What was merged into several counts for the one most like it.
+        """
+        if self.features is None or self.into is None:
+            return None
+        into = self.into.cpu()
+        return into[into >= 0].bincount(minlength=len(into))[self.kept.cpu()]
+
     @classmethod
     def in_reading_order(
         cls, kept: torch.Tensor, features: torch.Tensor, into: torch.Tensor | None = None

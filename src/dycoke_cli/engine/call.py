@@ -29,6 +29,7 @@ class ShortenedSequence:
         stats: counts the selections.
         selector: the selection of each decoding step, or None.
         selected: visual tokens that each pruned layer selects for itself at each step, or None.
+        bias: `[V]`, float: added to the attention logits of the visual tokens; None for nothing.
     """
 
     padding: int
@@ -36,11 +37,25 @@ class ShortenedSequence:
     stats: DecodeStats
     selector: Selector | None = None
     selected: int | None = None
+    bias: torch.Tensor | None = None
 
     @property
     def is_pruned(self) -> bool:
         """Whether its decoding steps attend to a selection."""
         return self.selector is not None or self.selected is not None
+
+    def bias_at(self, places: torch.Tensor, keys: int) -> torch.Tensor | None:
+        """`bias` where the visual tokens are among keys: `[K]`, zero elsewhere; or None.
+
+        Args:
+            places: `[V]`, int64: where they are; of a chunk of the prompt some behind its keys.
+            keys: K.
+        """
+        if self.bias is None:
+            return None
+        places = places.to(self.bias.device)
+        everywhere = self.bias.new_zeros(max(keys, int(places.max()) + 1))
+        return everywhere.index_copy(0, places, self.bias)[:keys]
 
     def select(self, attention: torch.Tensor) -> torch.Tensor:
         """The visual tokens `[A]`, int64, that this decoding step attends to.
@@ -128,18 +143,33 @@ class Call:
             return pruning.pruned(args, kwargs, number)
         return args, kwargs
 
-    def record(self, layer_idx: int, attention: Callable[[], torch.Tensor]) -> None:
+    def bias_of(self, layer_idx: int, keys: int) -> torch.Tensor | None:
+        """What is added to the attention logits of the keys that a layer attends to.
+
+        Args, and what it returns: as of `KVStore.bias`.
+        """
+        return None if self.store is None else self.store.bias(layer_idx, keys)
+
+    def record(
+        self,
+        layer_idx: int,
+        keys: int,
+        attention: Callable[[torch.Tensor | None], torch.Tensor],
+    ) -> None:
         """Record what the first sequence's last query attends to in a layer, where that is wanted.
 
         Args:
             layer_idx: the layer.
-            attention: computes `[K]`, float32: to all keys that its cache handed out.
+            keys: K, how many its cache handed out.
+            attention: computes `[K]`, float32: to all of them, from what is added to their logits,
+                `[K]` or None.
         """
         if self.recorder is not None and layer_idx == self.recorder.layer:
-            places = self.sequences[0].visual
+            sequence = self.sequences[0]
+            places = sequence.visual
             if self.store is not None and not self.in_prefill:
                 places = self.store.visual_places(layer_idx, places)
-            self.recorder.attend(attention(), places)
+            self.recorder.attend(attention(sequence.bias_at(places, keys)), places)
 
     def record_selected(self, layer_idx: int) -> None:
         """Record what a layer selected for itself in this step, where that is wanted."""

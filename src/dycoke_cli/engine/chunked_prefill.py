@@ -200,6 +200,9 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
     hashed = [kwargs["inputs_embeds"][:, :length]]
     if positions is not None:
         hashed.append(positions[..., :length])
+    call: Call | None = kwargs.get(CALL_ARGUMENT)
+    if call is not None and call.sequences[0].bias is not None:
+        hashed.append(call.sequences[0].bias)
     return tensor_hash(hashed)
 
 

@@ -84,6 +84,7 @@ def shorten(
     pruning, inside = method.pruning(), method.inside()
     if not any(s.is_pruned for s in sequences):
         pruning = None
+    bias = _bias(method, selections, sequences, length, embeds)
     store = None
     if not other_caches(config):
         sizes = {
@@ -94,6 +95,7 @@ def shorten(
             "uncompressed_length": uncompressed,
             "first_pruned": pruning.layer if pruning else None,
             "dp_cache": pruning.dp_cache if pruning else "device",
+            "bias": bias,
         }
         if pruning is None or pruning.own is None:
             store = KVStore(**sizes)
@@ -131,6 +133,32 @@ def shorten(
     if make_mask is not None:
         shortened["attention_mask"] = make_mask(shortened, at.to(embeds.device))
     return shortened, call
+
+
+def _bias(
+    method: Method,
+    selections: Sequence[Selection],
+    sequences: Sequence[ShortenedSequence],
+    length: int,
+    like: torch.Tensor,
+) -> torch.Tensor | None:
+    """What is added to the attention logits of the tokens `[B, R]` that are read; None for nothing.
+
+    Each sequence gets what is added to its visual tokens.
+
+    Args:
+        like: prompts, `[B, S, D]`: on their device, and no narrower than they are.
+    """
+    of_each = [method.attention_bias(selection) for selection in selections]
+    if all(added is None for added in of_each):
+        return None
+    wide = torch.promote_types(like.dtype, torch.float32)
+    bias = torch.zeros(len(sequences), length, dtype=wide, device=like.device)
+    for number, (sequence, added) in enumerate(zip(sequences, of_each, strict=True)):
+        if added is not None:
+            sequence.bias = added.to(bias)
+            bias[number, sequence.visual.to(bias.device)] = sequence.bias
+    return bias
 
 
 def _tokens_to_read(

@@ -118,6 +118,7 @@ def _scoring(stock: Attention, name: str) -> Attention:
         if call is not None:
             call.record(
                 module.layer_idx,
+                key.shape[2],
                 partial(attention_to_keys, query[:1, :, -1:], key[:1], kwargs["scaling"]),
             )
             if call.store is not None and not call.in_prefill:
@@ -128,6 +129,9 @@ def _scoring(stock: Attention, name: str) -> Attention:
                 if attention_mask is not None and "flash" not in name:
                     attention_mask = attention_mask[:, None, None]
                 call.record_selected(module.layer_idx)
+            bias = call.bias_of(module.layer_idx, key.shape[2])
+            if bias is not None:
+                attention_mask = _biased(attention_mask, bias, query)
             if call.scores_at(module.layer_idx):
                 # The last query of a prompt sees every key, too.
                 last = query[:, :, -1:]
@@ -146,13 +150,41 @@ def _scoring(stock: Attention, name: str) -> Attention:
     return attention
 
 
-def attention_to_keys(query: torch.Tensor, key: torch.Tensor, scaling: float) -> torch.Tensor:
+def _biased(mask: torch.Tensor | None, bias: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """An attention mask and what is added to the logits of keys, as one mask that is added.
+
+    Args:
+        mask: `[B, 1, N, K]`, bool or added; None where queries are the last N of K tokens, and
+            attention is just causal.
+        bias: of `Call.bias_of`.
+        query: `[B, Hq, N, D]`.
+
+    Returns:
+        `[B, 1 or Hq, N, K]`, in the query's dtype.
+    """
+    heads, queries, keys = query.shape[1], query.shape[2], bias.shape[3]
+    bias = bias.to(query)
+    if bias.shape[1] > 1:  # of KV heads
+        bias = bias.repeat_interleave(heads // bias.shape[1], 1)
+    if mask is None:
+        shape = queries, keys
+        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril(keys - queries)
+    if mask.dtype != torch.bool:
+        return mask + bias
+    # Padding attends to nothing, and must be a number all the same.
+    return torch.where(mask, bias, torch.finfo(query.dtype).min)
+
+
+def attention_to_keys(
+    query: torch.Tensor, key: torch.Tensor, scaling: float, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """The attention of one query to all keys, averaged over heads: one q·K, no values.
 
     Args:
         query: `[1, Hq, 1, D]`.
         key: `[1, Hk, S, D]`, Hq a multiple of Hk.
         scaling: of the logits.
+        bias: `[S]`, float: added to them; None for nothing.
 
     Returns:
         `[S]`, float32; sums to 1.
@@ -160,4 +192,6 @@ def attention_to_keys(query: torch.Tensor, key: torch.Tensor, scaling: float) ->
     heads, width = key.shape[1], key.shape[3]
     grouped = query.reshape(heads, -1, width)
     logits = torch.matmul(grouped, key[0].transpose(1, 2)) * scaling
+    if bias is not None:
+        logits = logits + bias.to(logits)
     return logits.softmax(dim=-1, dtype=torch.float32).flatten(0, 1).mean(dim=0)

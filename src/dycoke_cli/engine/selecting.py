@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, MergedFrames, Selection
+from dycoke_cli.compression.selection import Given, MergedFrames, Selection, into_itself
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention, split_by_video
 from dycoke_cli.errors import UsageError
@@ -117,7 +117,18 @@ def _of_prompt(
         else one.features.to(rows)
         for one, layout in zip(each, layouts, strict=True)
     ]
-    return Selection(kept, torch.cat(features))
+    return Selection(kept, torch.cat(features), _into_of_all(each, layouts))
+
+
+def _into_of_all(each: Sequence[Selection], layouts: Sequence[Layout]) -> torch.Tensor:
+    """What represents each token of several videos, counted on from one to the next."""
+    found, start = [], 0
+    for one, layout in zip(each, layouts, strict=True):
+        tokens = len(layout.index)
+        into = into_itself(one.kept, tokens) if one.into is None else one.into
+        found.append(torch.where(into < 0, into, into + start))
+        start += tokens
+    return torch.cat(found)
 
 
 def _of_video(

@@ -51,6 +51,7 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
+    _check_bias(decoder, method)
     choice = inside or pruning
     own = pruning is not None and pruning.own is not None
     if choice is not None and (others := other_caches(config)):
@@ -61,6 +62,34 @@ def check_decoder(decoder: Any, method: Method) -> None:
         )
     if choice is not None:
         method.suited({}, config.num_hidden_layers)
+
+
+def _check_bias(decoder: Any, method: Method) -> None:
+    """Check what a method adds to attention logits, which is one number per token for all layers.
+
+    Raises:
+        UsageError: an attention that takes no such mask, layers that don't keep every token, or a
+            selection that is handed on from one layer to others.
+    """
+    if not method.adds_bias():
+        return
+    pruning = method.pruning()
+    if method.inside() is not None or (pruning is not None and pruning.selector is not None):
+        raise UsageError(
+            f"the method {method.name} adds to attention logits, which isn't supported with a "
+            "selection that later layers get of an earlier one"
+        )
+    implementation = attention_implementation(decoder)
+    if "flash" in implementation or "flex" in implementation:
+        raise UsageError(
+            f"proportional attention isn't supported with {implementation}, which takes no "
+            "weights of tokens; load the model with sdpa"
+        )
+    if others := other_caches(decoder.config):
+        raise UsageError(
+            "proportional attention isn't supported with layers that don't keep every token "
+            f"({', '.join(others)}); set proportional to 0"
+        )
 
 
 def other_caches(config: Any) -> list[str]:

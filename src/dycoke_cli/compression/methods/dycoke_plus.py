@@ -120,6 +120,8 @@ class DyCokePlus(MergingEarly):
                 "dp_cache discard is for the scorer layer: with own, each step may select any "
                 "token; use device or host"
             )
+        if self.scorer == "layer" and self.kv_prune and self.proportional:
+            raise UsageError("proportional is for the scorer own; drop it, or the scorer layer")
         if self.prune_from is None:
             least = PAYS_FROM if self.dp_cache == "device" else 0
             object.__setattr__(self, "prune_from", least)

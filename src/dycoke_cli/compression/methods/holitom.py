@@ -10,6 +10,7 @@ from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.inner_selection import MergingInside
+from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Given, Need, Selection
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.param import Param
@@ -23,7 +24,7 @@ CENTER_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
-class HoliTom(MergingInside):
+class HoliTom(MergingInside, MergingTokens):
     """HoliTom (arXiv 2505.21334, NeurIPS 2025): merging over time, and inside the language model.
 
     A position is static in a segment of frames where each of its tokens has a cosine similarity

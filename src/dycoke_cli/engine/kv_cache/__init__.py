@@ -33,6 +33,8 @@ class KVStore(Cache):
         uncompressed_length: S, of the sequences before anything was dropped.
         first_pruned: the first layer that hands out active tokens only; None where none does.
         dp_cache: where evicted tokens are: on the "device", on the "host", or "discard" them.
+        bias: `[B, R]`, float: added to the attention logits of each token; None for nothing. Not
+            for layers that hand out active tokens by the selection of another one.
     """
 
     layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
@@ -47,6 +49,7 @@ class KVStore(Cache):
         uncompressed_length: int,
         first_pruned: int | None = None,
         dp_cache: str = "device",
+        bias: torch.Tensor | None = None,
     ) -> None:
         self._first_pruned = layers if first_pruned is None else first_pruned
         self._length, self._uncompressed_length = length, uncompressed_length
@@ -60,6 +63,7 @@ class KVStore(Cache):
             before += len(places)
         self._active: list[torch.Tensor | None] = [None] * len(self._paddings)
         self._swaps: Swaps | None = None
+        self._bias = bias
         self._in_prefill = True
         pruned = layers - self._first_pruned
         super().__init__(
@@ -149,6 +153,22 @@ class KVStore(Cache):
             Keys, values, and which of them each sequence attends to: see `mask`.
         """
         return key, value, self.mask(layer_idx, key)
+
+    def bias(self, layer_idx: int, keys: int) -> torch.Tensor | None:
+        """What is added to the attention logits of the keys that a layer attends to.
+
+        Args:
+            layer_idx: the layer.
+            keys: K, how many they are.
+
+        Returns:
+            `[B, 1, 1, K]`, or `[B, H, 1, K]` where KV heads attend to tokens of their own; float.
+            None where nothing is added.
+        """
+        if self._bias is None:
+            return None
+        # Of a prompt that comes in chunks the first ones; behind it, those that were generated.
+        return torch.nn.functional.pad(self._bias, (0, keys - self._length))[:, None, None]
 
     def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
         """Where the first sequence's visual tokens are among the keys of a layer, in a step.

@@ -31,6 +31,7 @@ class BatchLayout:
         is_visual: `[B, V]`, bool, with V of the sequence with the most.
         is_text: `[B, R - text]`, bool.
         is_read: `[B, most + R - text]`, bool: what a step attends to, but for generated tokens.
+        bias: `[B, V]`, float: added to the attention logits of visual tokens; None for nothing.
     """
 
     length: int
@@ -44,6 +45,7 @@ class BatchLayout:
     is_visual: torch.Tensor | None
     is_text: torch.Tensor | None
     is_read: torch.Tensor | None
+    bias: torch.Tensor | None
 
     @classmethod
     def of(
@@ -52,8 +54,12 @@ class BatchLayout:
         visual: Sequence[torch.Tensor],
         counts: Sequence[int],
         length: int,
+        bias: torch.Tensor | None = None,
     ) -> BatchLayout:
-        """Of the tokens of padding in front of each sequence, and the rest of the arguments."""
+        """Of the tokens of padding in front of each sequence, and the rest of the arguments.
+
+        `bias` is of all tokens of the prompts, `[B, R]`.
+        """
         visual = [places.cpu() for places in visual]
         sizes, most = torch.tensor([len(places) for places in visual]), max(counts)
         first, each = torch.tensor(paddings), torch.tensor(counts)
@@ -78,6 +84,7 @@ class BatchLayout:
             is_visual=_unless_all(torch.arange(int(sizes.max())) < sizes[:, None]),
             is_text=_unless_all(is_text),
             is_read=_unless_all(torch.cat([is_active, is_text], 1)),
+            bias=None if bias is None else _of_visual(bias, visual),
         )
 
     def to(self, device: torch.device) -> BatchLayout:
@@ -86,6 +93,12 @@ class BatchLayout:
             name: part.to(device) for name, part in vars(self).items() if torch.is_tensor(part)
         }
         return replace(self, **moved)
+
+
+def _of_visual(bias: torch.Tensor, visual: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the visual tokens of each sequence have of `[B, R]`, with zeros behind shorter ones."""
+    each = [one[places.to(one.device)] for one, places in zip(bias, visual, strict=True)]
+    return torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
 
 
 def _unless_all(mask: torch.Tensor) -> torch.Tensor | None:

@@ -46,6 +46,7 @@ class KeySelection(Protocol):
         most: int,
         is_visual: torch.Tensor | None,
         is_text: torch.Tensor | None,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         """Visual tokens `[B, H or 1, most]`, int64; of a shorter sequence the first ones count.
 
@@ -57,6 +58,7 @@ class KeySelection(Protocol):
             most: how many.
             is_visual: `[B, V]`, bool: false behind the tokens of a shorter sequence; or None.
             is_text: `[B, T]`, bool: false in front of the tokens of a shorter sequence; or None.
+            bias: `[B, V]`, float: added to the scores of visual tokens; or None.
         """
 
 
@@ -76,7 +78,7 @@ class IndexedStore(KVStore):
     def _pruned_layers(
         self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
     ) -> list[KVLayer]:
-        batch = BatchLayout.of(self._paddings, visual, self._counts, self._length)
+        batch = BatchLayout.of(self._paddings, visual, self._counts, self._length, self._bias)
         shared, offloaded = SharedBuffers(), dp_cache == "host"
         self._shared = shared
         return [IndexedLayer(batch, self._selector, shared, offloaded) for _ in range(layers)]
@@ -94,6 +96,13 @@ class IndexedStore(KVStore):
         if isinstance(layer, IndexedLayer):
             return layer.read(query, scaling)
         return super().attended(layer_idx, query, key, value, scaling)
+
+    @override
+    def bias(self, layer_idx: int, keys: int) -> torch.Tensor | None:
+        layer = self.layers[layer_idx]
+        if self._in_prefill or not isinstance(layer, IndexedLayer):
+            return super().bias(layer_idx, keys)
+        return layer.bias(keys)
 
     @override
     def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
@@ -190,12 +199,21 @@ class IndexedLayer(KVLayer):
             batch.most,
             batch.is_visual,
             _with_generated(batch.is_text, generated),
+            batch.bias,
         )
         self.selected = selected
         kept = self._fetched(selected, text) if self._host else self._gathered(selected, text)
         self._read_bytes = sum(part.nbytes for part in kept) + self._index.nbytes
         keys, values = (part.transpose(1, 2) for part in kept)
         return keys, values, _with_generated(batch.is_read, generated)
+
+    def bias(self, keys: int) -> torch.Tensor | None:
+        """What is added to the logits of the newest step's `[most + T]` keys: `KVStore.bias`."""
+        if self._batch.bias is None:
+            return None
+        each = self._batch.bias[:, None].expand(-1, self.selected.shape[1], -1)
+        of_selected = each.gather(2, self.selected)
+        return torch.nn.functional.pad(of_selected, (0, keys - of_selected.shape[2]))[:, :, None]
 
     def _gathered(self, selected: torch.Tensor, text: slice) -> list[torch.Tensor]:
         """Keys and values `[B, most + T, H, D]` of what is selected, and of text."""

@@ -1,0 +1,221 @@
+"""Proportional attention against the stock model: with merged tokens repeated, and with a mask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from dycoke_cli import DyCokePlus
+from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.call import ShortenedSequence
+from dycoke_cli.engine.chunked_prefill import PrefixCache
+from dycoke_cli.engine.scoring_attention import attention_to_keys
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
+from tests.exactness import assert_same
+
+from .own_reference import Choices, own_attention
+from .test_batches import NEW_TOKENS, answer, batch_of, prompts
+from .test_own import same_rows
+from .tiny import SHAPES, make_inputs, make_model, prompt_rows
+
+SHAPE, FRAMES = SHAPES[0], 8
+Plus = partial(DyCokePlus, retain=0.3, positions="kept")
+WEIGHTED = [
+    Plus(proportional=1.0),
+    Plus(proportional=0.5, positions="renumbered"),
+    Plus(proportional=1.0, prune_from=0, prune_ratio=0.5),
+    Plus(proportional=0.7, prune_from=0, prune_ratio=0.5, per_head=True, prune_layer=1),
+    Plus(proportional=1.0, prune_from=0, prune_ratio=0.5, dp_cache="host"),
+]
+
+
+def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[int], list[int]]:
+    """What a language model reads, by the selection alone.
+
+    Embeddings `[R, D]`, positions `[R]`, how many tokens each stands for, and which are visual.
+    """
+    rows, visual = prompt_rows(model, SHAPE, inputs)
+    tokens = rows[visual.start : visual.stop]
+    chosen = method.choose(Given(tokens.unflatten(0, (FRAMES, -1))))
+    assert chosen.features is not None
+    assert chosen.into is not None
+    sizes = [chosen.into.tolist().count(kept) for kept in chosen.kept.tolist()]
+    assert max(sizes) > 2
+    before, behind = rows[: visual.start], rows[visual.stop :]
+    positions = [*range(visual.start), *(visual.start + chosen.kept).tolist()]
+    positions += range(visual.stop, len(rows))
+    embeds = torch.cat([before, chosen.features.to(rows), behind])
+    counts = [1] * len(before) + sizes + [1] * len(behind)
+    columns = range(len(before), len(before) + len(sizes))
+    return embeds, torch.tensor(positions), counts, [*columns]
+
+
+@torch.no_grad()
+def greedy(model, embeds, positions, counts, weight=None) -> tuple[list[int], list[torch.Tensor]]:
+    """Words and logits of the stock model, which reads everything anew for each word.
+
+    weight: None repeats each token as often as it counts; copies see each other. Else that times
+    the logarithm of the count is in the mask.
+    """
+    words: list[int] = []
+    logits = []
+    for _ in range(NEW_TOKENS):
+        more = model.get_input_embeddings()(torch.tensor(words, dtype=torch.int64))
+        following = positions[-1] + 1 + torch.arange(len(words))
+        read, at = torch.cat([embeds, more]), torch.cat([positions, following])
+        times = torch.tensor([*counts, *[1] * len(words)])
+        place = torch.arange(len(read))
+        if weight is None:
+            read, at, place = (one.repeat_interleave(times, 0) for one in (read, at, place))
+        seen = place <= place[:, None]
+        mask = torch.zeros(len(read), len(read), dtype=torch.float64)
+        if weight is not None:
+            mask += weight * times.double().log()
+        mask = mask.masked_fill(~seen, -torch.inf)
+        out = model.get_decoder()(
+            inputs_embeds=read[None], position_ids=at[None], attention_mask=mask[None, None]
+        )
+        logits.append(model.get_output_embeddings()(out.last_hidden_state[0, -1]))
+        words.append(int(logits[-1].argmax()))
+    return words, logits
+
+
+def assert_answers(model, method, inputs, words, logits) -> None:
+    output, _ = answer(model, method, inputs)
+    assert output.sequences[0, -NEW_TOKENS:].tolist() == words
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        assert_same(ours[0], theirs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_1_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
+    model, inputs = make_model(SHAPE, seed=seed), make_inputs(SHAPE, FRAMES, seed=seed)
+    method = Plus(proportional=1.0)
+    embeds, positions, counts, _ = compressed(model, inputs, method)
+    words, logits = greedy(model, embeds, positions, counts)
+    assert_answers(model, method, inputs, words, logits)
+    _, unweighted = greedy(model, embeds, positions, [1] * len(counts))
+    assert not torch.allclose(logits[0], unweighted[0], atol=1e-3)
+    assert_answers(model, Plus(), inputs, *greedy(model, embeds, positions, [1] * len(counts)))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if "proportional" in parameters_of(METHODS[name])]
+)
+def test_every_method_that_merges_has_it(name: str) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(1, 16, 24) + 0.2 * torch.randn(12, 16, 24)
+    attention, keys = torch.rand(12, 16), torch.randn(12, 16, 8)
+    question = torch.randn(5, 24)
+    merging = {"merge_dropped": True} if "merge_dropped" in parameters_of(METHODS[name]) else {}
+    weighted, plain = (
+        create(name, retain=0.25, proportional=weight, **merging) for weight in (0.5, 0.0)
+    )
+    chosen = weighted.compress(Given(features, attention, keys, question))
+    assert torch.equal(chosen.kept, plain.compress(Given(features, attention, keys, question)).kept)
+    assert plain.attention_bias(chosen) is None
+    assert chosen.into is not None
+    bias = weighted.attention_bias(chosen)
+    assert bias is not None
+    expected = [0.5 * math.log(chosen.into.tolist().count(one)) for one in chosen.kept.tolist()]
+    assert bias.tolist() == pytest.approx(expected)
+    assert bias.max() > 0.5
+
+
+@pytest.mark.parametrize("weight", [0.25, 0.5])
+def test_below_1_it_is_that_share_of_the_logarithm(weight: float) -> None:
+    model, inputs = make_model(SHAPE), make_inputs(SHAPE, FRAMES)
+    method = Plus(proportional=weight)
+    embeds, positions, counts, _ = compressed(model, inputs, method)
+    assert_answers(model, method, inputs, *greedy(model, embeds, positions, counts, weight=weight))
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+def test_layers_that_select_for_themselves_count_it_in(per_head: bool) -> None:
+    model, inputs = make_model(SHAPE), make_inputs(SHAPE, FRAMES)
+    method = Plus(proportional=1.0, prune_from=0, prune_ratio=0.6, per_head=per_head)
+    embeds, positions, counts, columns = compressed(model, inputs, method)
+    count = int(len(columns) * 0.4)
+    bias = {c: math.log(counts[c]) for c in columns}
+    choices = Choices(columns, len(embeds), count, 0, per_head, bias=bias)
+    output, _ = answer(model, method, inputs)
+    with own_attention(model, choices):
+        words, logits = greedy(model, embeds, positions, counts, weight=1.0)
+    assert output.sequences[0, -NEW_TOKENS:].tolist() == words
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        assert_same(ours[0], theirs)
+    plain = Choices(columns, len(embeds), count, 0, per_head)
+    with own_attention(model, plain):
+        greedy(model, embeds, positions, counts, weight=1.0)
+    assert plain.made != choices.made
+
+
+@pytest.mark.parametrize("method", WEIGHTED, ids=range(len(WEIGHTED)))
+@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (8, (2, 2))])
+def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
+    model, rows = make_model(SHAPE, seed=frames), prompts(SHAPE, frames, texts)
+    same_rows(model, method, rows, batch_of(rows))
+
+
+def test_a_shared_prefix_is_that_of_the_same_weights() -> None:
+    model, inputs, prefix = make_model(SHAPE), make_inputs(SHAPE, FRAMES), PrefixCache()
+    for weight in (0.0, 1.0, 0.5, 1.0):
+        method = Plus(proportional=weight)
+        with attach(model, method, prefix=prefix):
+            cached = model.generate(
+                **inputs, max_new_tokens=NEW_TOKENS, do_sample=False,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        whole, _ = answer(model, method, inputs)
+        for ours, theirs in zip(cached.logits, whole.logits, strict=True):
+            assert_same(ours, theirs)
+
+
+def test_recorded_attention_has_it() -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(1, 4, 1, 8), torch.randn(1, 2, 6, 8)
+    bias = torch.tensor([0, math.log(3), 0, math.log(2), 0, 0])
+    repeated = key[:, :, [0, 1, 1, 1, 2, 3, 3, 4, 5]]
+    each = attention_to_keys(query, repeated, 0.3)
+    sums = torch.stack([each[0], each[1:4].sum(), each[4], each[5:7].sum(), *each[7:]])
+    torch.testing.assert_close(attention_to_keys(query, key, 0.3, bias), sums)
+    sequence = ShortenedSequence(0, torch.tensor([1, 3]), DecodeStats(2, 2), bias=bias[[1, 3]])
+    assert torch.equal(sequence.bias_at(sequence.visual, 6), bias)
+    assert torch.equal(sequence.bias_at(sequence.visual, 3), bias[:3])
+
+
+def test_sizes_by_hand() -> None:
+    kept, into = torch.tensor([1, 4]), torch.tensor([1, 1, -1, 4, 4, 4])
+    assert Selection(kept, torch.zeros(2, 3), into).sizes.tolist() == [2, 3]
+    assert Selection(kept).sizes is None
+
+
+def test_refusals() -> None:
+    model = make_model(SHAPE)
+    for name, parameters, sentence in (
+        ("evs", {}, "proportional is for merged tokens"),
+        ("flashvid", {"inner_layer": 2}, "isn't supported with inner_layer"),
+        ("dycoke-plus", {"scorer": "layer", "prune_layer": 2}, "is for the scorer own"),
+        ("dycoke-plus", {"proportional": 1.5}, "proportional must be"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            create(name, **{"proportional": 0.5, **parameters})
+    model.get_decoder().config._attn_implementation = "flash_attention_2"
+    with pytest.raises(UsageError, match=r"isn't supported with flash_attention_2.* sdpa"):
+        attach(model, Plus(proportional=0.5))
+    attach(model, Plus())
+    windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
+    with pytest.raises(UsageError, match="layers that don't keep every token"):
+        attach(windows, Plus(proportional=0.5))
+    layer = replace(WEIGHTED[0], scorer="layer", proportional=0.0, prune_layer=2)
+    object.__setattr__(layer, "proportional", 1.0)  # as a plug-in might
+    with pytest.raises(UsageError, match="selection that later layers get of an earlier one"):
+        attach(model, layer)
