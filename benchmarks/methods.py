@@ -57,11 +57,10 @@ FRAMES = (8, 16, 32, 64)
 PLUS_RATIOS = (0.85, 0.95)
 # Of more frames the baseline's prompt doesn't fit the bundled model's context of 2,048 tokens.
 PLUS_FRAMES = (8, 16, 32, 64, 112)
-WEIGHTS = ("0", "0.5", "1")
-"""Of proportional attention: none, half, and that of ToMe."""
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
+PROPORTIONAL = ":proportional=true"
 NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
 """Of the rivals to which merging was added, those that came nearest."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "int8", "budgets", "positions")
@@ -275,11 +274,10 @@ def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
     """
     names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
     rows = [
-        f"{name}:retain={AT}"
-        if weight == WEIGHTS[0]
-        else f"{name}:proportional={weight}:retain={AT}"
+        f"{name}{weighing}:retain={retain}"
+        for retain in BUDGETS
         for name in names
-        for weight in WEIGHTS
+        for weighing in ("", PROPORTIONAL)
     ]
     return [Run("proportional", ["none", *rows], videos=VALIDATION, split="validation")]
 

@@ -29,11 +29,11 @@ from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 SHAPE, FRAMES = SHAPES[0], 8
 Plus = partial(DyCokePlus, retain=0.3, positions="kept")
 WEIGHTED = [
-    Plus(proportional=1.0),
-    Plus(proportional=0.5, positions="renumbered"),
-    Plus(proportional=1.0, prune_from=0, prune_ratio=0.5),
-    Plus(proportional=0.7, prune_from=0, prune_ratio=0.5, per_head=True, prune_layer=1),
-    Plus(proportional=1.0, prune_from=0, prune_ratio=0.5, dp_cache="host"),
+    Plus(proportional=True),
+    Plus(proportional=True, positions="renumbered"),
+    Plus(proportional=True, prune_from=0, prune_ratio=0.5),
+    Plus(proportional=True, prune_from=0, prune_ratio=0.5, per_head=True, prune_layer=1),
+    Plus(proportional=True, prune_from=0, prune_ratio=0.5, dp_cache="host"),
 ]
 
 
@@ -59,11 +59,11 @@ def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[
 
 
 @torch.no_grad()
-def greedy(model, embeds, positions, counts, weight=None) -> tuple[list[int], list[torch.Tensor]]:
+def greedy(model, embeds, positions, counts, masked=False) -> tuple[list[int], list[torch.Tensor]]:
     """Words and logits of the stock model, which reads everything anew for each word.
 
-    weight: None repeats each token as often as it counts; copies see each other. Else that times
-    the logarithm of the count is in the mask.
+    Each token is repeated as often as it counts, and copies see each other; masked, the logarithm
+    of the count is in the mask in place of that.
     """
     words: list[int] = []
     logits = []
@@ -73,12 +73,12 @@ def greedy(model, embeds, positions, counts, weight=None) -> tuple[list[int], li
         read, at = torch.cat([embeds, more]), torch.cat([positions, following])
         times = torch.tensor([*counts, *[1] * len(words)])
         place = torch.arange(len(read))
-        if weight is None:
+        if not masked:
             read, at, place = (one.repeat_interleave(times, 0) for one in (read, at, place))
         seen = place <= place[:, None]
         mask = torch.zeros(len(read), len(read), dtype=torch.float64)
-        if weight is not None:
-            mask += weight * times.double().log()
+        if masked:
+            mask += times.double().log()
         mask = mask.masked_fill(~seen, -torch.inf)
         out = model.get_decoder()(
             inputs_embeds=read[None], position_ids=at[None], attention_mask=mask[None, None]
@@ -96,9 +96,9 @@ def assert_answers(model, method, inputs, words, logits) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_at_1_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
+def test_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
     model, inputs = make_model(SHAPE, seed=seed), make_inputs(SHAPE, FRAMES, seed=seed)
-    method = Plus(proportional=1.0)
+    method = Plus(proportional=True)
     embeds, positions, counts, _ = compressed(model, inputs, method)
     words, logits = greedy(model, embeds, positions, counts)
     assert_answers(model, method, inputs, words, logits)
@@ -117,7 +117,7 @@ def test_every_method_that_merges_has_it(name: str) -> None:
     question = torch.randn(5, 24)
     merging = {"merge_dropped": True} if "merge_dropped" in parameters_of(METHODS[name]) else {}
     weighted, plain = (
-        create(name, retain=0.25, proportional=weight, **merging) for weight in (0.5, 0.0)
+        create(name, retain=0.25, proportional=weighs, **merging) for weighs in (True, False)
     )
     chosen = weighted.compress(Given(features, attention, keys, question))
     assert torch.equal(chosen.kept, plain.compress(Given(features, attention, keys, question)).kept)
@@ -125,36 +125,28 @@ def test_every_method_that_merges_has_it(name: str) -> None:
     assert chosen.into is not None
     bias = weighted.attention_bias(chosen)
     assert bias is not None
-    expected = [0.5 * math.log(chosen.into.tolist().count(one)) for one in chosen.kept.tolist()]
+    expected = [math.log(chosen.into.tolist().count(one)) for one in chosen.kept.tolist()]
     assert bias.tolist() == pytest.approx(expected)
-    assert bias.max() > 0.5
-
-
-@pytest.mark.parametrize("weight", [0.25, 0.5])
-def test_below_1_it_is_that_share_of_the_logarithm(weight: float) -> None:
-    model, inputs = make_model(SHAPE), make_inputs(SHAPE, FRAMES)
-    method = Plus(proportional=weight)
-    embeds, positions, counts, _ = compressed(model, inputs, method)
-    assert_answers(model, method, inputs, *greedy(model, embeds, positions, counts, weight=weight))
+    assert bias.max() > 1
 
 
 @pytest.mark.parametrize("per_head", [False, True])
 def test_layers_that_select_for_themselves_count_it_in(per_head: bool) -> None:
     model, inputs = make_model(SHAPE), make_inputs(SHAPE, FRAMES)
-    method = Plus(proportional=1.0, prune_from=0, prune_ratio=0.6, per_head=per_head)
+    method = Plus(proportional=True, prune_from=0, prune_ratio=0.6, per_head=per_head)
     embeds, positions, counts, columns = compressed(model, inputs, method)
     count = int(len(columns) * 0.4)
     bias = {c: math.log(counts[c]) for c in columns}
     choices = Choices(columns, len(embeds), count, 0, per_head, bias=bias)
     output, _ = answer(model, method, inputs)
     with own_attention(model, choices):
-        words, logits = greedy(model, embeds, positions, counts, weight=1.0)
+        words, logits = greedy(model, embeds, positions, counts, masked=True)
     assert output.sequences[0, -NEW_TOKENS:].tolist() == words
     for ours, theirs in zip(output.logits, logits, strict=True):
         assert_same(ours[0], theirs)
     plain = Choices(columns, len(embeds), count, 0, per_head)
     with own_attention(model, plain):
-        greedy(model, embeds, positions, counts, weight=1.0)
+        greedy(model, embeds, positions, counts, masked=True)
     assert plain.made != choices.made
 
 
@@ -167,8 +159,8 @@ def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> No
 
 def test_a_shared_prefix_is_that_of_the_same_weights() -> None:
     model, inputs, prefix = make_model(SHAPE), make_inputs(SHAPE, FRAMES), PrefixCache()
-    for weight in (0.0, 1.0, 0.5, 1.0):
-        method = Plus(proportional=weight)
+    for weighs in (False, True, False):
+        method = Plus(proportional=weighs)
         with attach(model, method, prefix=prefix):
             cached = model.generate(
                 **inputs, max_new_tokens=NEW_TOKENS, do_sample=False,
@@ -204,18 +196,17 @@ def test_refusals() -> None:
         ("evs", {}, "proportional is for merged tokens"),
         ("flashvid", {"inner_layer": 2}, "isn't supported with inner_layer"),
         ("dycoke-plus", {"scorer": "layer", "prune_layer": 2}, "is for the scorer own"),
-        ("dycoke-plus", {"proportional": 1.5}, "proportional must be"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            create(name, **{"proportional": 0.5, **parameters})
+            create(name, **{"proportional": True, **parameters})
     model.get_decoder().config._attn_implementation = "flash_attention_2"
     with pytest.raises(UsageError, match=r"isn't supported with flash_attention_2.* sdpa"):
-        attach(model, Plus(proportional=0.5))
+        attach(model, Plus(proportional=True))
     attach(model, Plus())
     windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
     with pytest.raises(UsageError, match="layers that don't keep every token"):
-        attach(windows, Plus(proportional=0.5))
-    layer = replace(WEIGHTED[0], scorer="layer", proportional=0.0, prune_layer=2)
-    object.__setattr__(layer, "proportional", 1.0)  # as a plug-in might
+        attach(windows, Plus(proportional=True))
+    layer = replace(WEIGHTED[0], scorer="layer", proportional=False, prune_layer=2)
+    object.__setattr__(layer, "proportional", True)  # as a plug-in might
     with pytest.raises(UsageError, match="selection that later layers get of an earlier one"):
         attach(model, layer)

@@ -74,7 +74,7 @@ def _reason(method: Method, positions: Positions) -> str | None:
     if method.inside() is not None:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
     if method.adds_bias():
-        return "vLLM's attention takes no weights of tokens; set proportional to 0"
+        return "vLLM's attention takes no weights of tokens; drop proportional"
     pruning = method.pruning()
     if pruning is not None and not pruning.least:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import BeforeVision, tokens_left, top
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
@@ -77,6 +77,8 @@ class MergingEarly(MergingTokens):
     budget. Behind it they are unmerged: each has the embedding of the token that it was merged
     into, and the method chooses among all of them as it does without.
     """
+
+    title: ClassVar[str] = "Merging of dropped tokens"
 
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
     merge_dropped: Annotated[bool, MERGE_DROPPED] = False

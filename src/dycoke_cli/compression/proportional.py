@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.selection import Selection
@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 PROPORTIONAL = Param(
-    "Weight of proportional attention: X times the logarithm of how many tokens a merged token "
-    "stands for is added to its attention logits, in every layer. At 1 it is attended to like "
-    "that many equal tokens.",
-    metavar="X",
-    at_least=0,
-    to=1,
-    before=0.0,
+    "Proportional attention: the logarithm of how many tokens a merged token stands for is added "
+    "to its attention logits, in every layer, so that it is attended to like that many equal "
+    "tokens. Not with FlashAttention.",
+    before=False,
 )
 
 
@@ -30,12 +27,13 @@ class MergingTokens(Budgeted):
 
     The language model attends to a token that others were merged into as to any other one: what
     fills half of a video and was merged into one token is one voice among the others. With
-    `proportional` its logits get X · log n for the n tokens that it stands for, as in ToMe (Bolya
-    et al., ICLR 2023, arXiv 2210.09461, section 3), where X is 1; no author's code of the methods
-    here does it.
+    `proportional` its logits get log n for the n tokens that it stands for, as in ToMe (Bolya et
+    al., ICLR 2023, arXiv 2210.09461, section 3); no author's code of the methods here does it.
     """
 
-    proportional: Annotated[float, PROPORTIONAL] = 0.0
+    title: ClassVar[str] = "Merged tokens"
+
+    proportional: Annotated[bool, PROPORTIONAL] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,11 +45,9 @@ class MergingTokens(Budgeted):
 
     def adds_bias(self) -> bool:
         """Whether merged tokens get more attention."""
-        return self.proportional > 0
+        return self.proportional
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
-        """X · log n for each token kept; None where none stands for others."""
+        """log n for each token kept; None where none stands for others."""
         sizes = selection.sizes
-        if sizes is None or not self.adds_bias():
-            return None
-        return self.proportional * sizes.double().log()
+        return None if sizes is None or not self.adds_bias() else sizes.double().log()

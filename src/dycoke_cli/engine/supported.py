@@ -88,7 +88,7 @@ def _check_bias(decoder: Any, method: Method) -> None:
     if others := other_caches(decoder.config):
         raise UsageError(
             "proportional attention isn't supported with layers that don't keep every token "
-            f"({', '.join(others)}); set proportional to 0"
+            f"({', '.join(others)}); drop it"
         )
 
 
