@@ -61,6 +61,7 @@ POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
 PROPORTIONAL = ":proportional=true"
+"""With it a merged token is attended to like those that it stands for."""
 NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
 """Of the rivals to which merging was added, those that came nearest."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "int8", "budgets", "positions")
@@ -207,7 +208,9 @@ def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
         settings: what was chosen for the model, by method, where that isn't the default.
     """
     names = [with_setting(name, settings) for name in ("dycoke-plus", "flashvid")]
-    names += ["evs", *NEAREST, "downsample"]
+    names += NEAREST
+    names += [f"{name}{PROPORTIONAL}" for name in names]
+    names += ["evs", "downsample"]
     rows = [f"{name}:retain={r}" for r in BUDGETS for name in names]
     layers = [with_setting("dycoke", settings), "dycoke:prune_layer=3"]
     return [Run("whole", ["none", *layers, *rows, f"random:retain={AT}"], videos=WHOLE)]

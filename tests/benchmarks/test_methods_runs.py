@@ -57,9 +57,9 @@ def test_the_rows_of_the_other_tables() -> None:
     (whole,) = methods.whole()
     every = len({i.video for i in open_dataset("shapes").items("test", None)})
     assert whole.videos == every
-    # As a user gets them: nothing but the budget and the paper's layer is given, and merging.
+    # As a user gets them: but for the budget, the paper's layer, merging, and its weights.
     given = {name for spec in specs_of(whole) for name in spec.given}
-    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight"}
+    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight", "proportional"}
     (fair,) = methods.fair({"dycoke-plus": "window=4"})
     texts = [spec.text for spec in specs_of(fair)]
     assert texts[1] == "dycoke-plus:window=4:retain=0.25"
