@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.raw_answers import BASELINE, RawAnswers
-from benchmarks.rival_tables import DOWNSAMPLED, OWN
+from benchmarks.rival_tables import DOWNSAMPLED, OWN, PROPORTIONAL
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
@@ -113,7 +113,7 @@ def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
 
 
 def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """The project's own method against every other row at its budget, paired.
+    """The project's own method against every other row at its budget, paired, as each is by itself.
 
     Args:
         rows: answers by the text of their row.
@@ -125,9 +125,28 @@ def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
     ahead = {}
     for text, said in rows.items():
         name = text.partition(":")[0]
-        if ":retain=" in text and name != OWN and (first := _own_of(text, rows)) is not None:
+        if ":retain=" not in text or name == OWN or PROPORTIONAL in text:
+            continue
+        if (first := _own_of(text, rows)) is not None:
             ahead[text] = asdict(mean_of(right, items, rows[first], said))
     return ahead
+
+
+def ahead_proportional_of(
+    rows: Mapping[str, Predictions], items: Sequence[Item]
+) -> dict[str, dict[str, Any]]:
+    """The project's own method with proportional attention against every other row at its budget.
+
+    Args and what it returns: as of `ahead_of`.
+    """
+    found = {}
+    for first, said in rows.items():
+        name, *given = first.split(":")
+        if name == OWN and PROPORTIONAL in first:
+            (budget,) = (one for one in given if one.startswith("retain="))
+            others = (text for text in rows if text != first and budget in text.split(":"))
+            found |= {text: asdict(mean_of(right, items, said, rows[text])) for text in others}
+    return found
 
 
 def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
@@ -137,7 +156,8 @@ def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
         return same
     (budget,) = (one for one in given if one.startswith("retain="))
     own = (row for row in rows if row.startswith(f"{OWN}:") and budget in row.split(":"))
-    return next((row for row in own if "merge_dropped=false" not in row), None)
+    others = "merge_dropped=false", PROPORTIONAL
+    return next((row for row in own if not any(one in row for one in others)), None)
 
 
 def document_of(raw: RawAnswers) -> dict[str, Any]:
@@ -164,4 +184,5 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
         "more": more,
         "pairs": pairs_of(raw.answers, items),
         "ahead": ahead_of(raw.answers, items),
+        "ahead_proportional": ahead_proportional_of(raw.answers, items),
     }

@@ -258,6 +258,7 @@ _TABLES = {
     "validation": whole_table,
     "larger": whole_table,
     "leads": whole_table,
+    "proportional": whole_table,
 }
 
 

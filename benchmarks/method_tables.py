@@ -17,7 +17,7 @@ from benchmarks.cells import (
     moved,
     percent,
 )
-from benchmarks.rival_tables import label
+from benchmarks.rival_tables import PROPORTIONAL, label
 
 Document = Mapping[str, Any]
 """One table's figures of one model, as `method_figures.document_of` gives them."""
@@ -108,18 +108,24 @@ def full_table(document: Document) -> str:
     return "\n".join(lines)
 
 
-def ahead_table(documents: Mapping[str, Document]) -> str:
-    """The project's method minus every other one, at each budget, model by model."""
+def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -> str:
+    """The project's method minus every other one, at each budget, model by model.
+
+    Args:
+        documents: by model.
+        proportional: whether that is with proportional attention; the others with and without.
+    """
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
     for name, document in documents.items():
         rows = _rows(document)
-        for spec, pair in document["ahead"].items():
+        for spec, pair in document["ahead_proportional" if proportional else "ahead"].items():
             retain = rows[spec]["parameters"]["retain"]
             budgets[retain] = None
             found.setdefault(label(spec), {})[name, retain] = pair
     headings = _headings(documents, [f"{percent(retain)} kept" for retain in budgets])
-    lines = head("dycoke-plus minus", *headings)
+    minus = label(f"dycoke-plus:{PROPORTIONAL}") if proportional else "dycoke-plus"
+    lines = head(f"{minus} minus", *headings)
     for method, pairs in found.items():
         cells = [difference(pairs.get((name, one))) for name in documents for one in budgets]
         lines.append(line(method, *cells))
@@ -204,7 +210,11 @@ def rows_table(documents: Mapping[str, Document]) -> str:
 
 def whole_table(documents: Mapping[str, Document]) -> str:
     """Each row, and what the project's method is ahead of others at the same budget."""
-    return f"{rows_table(documents)}\n\n{ahead_table(documents)}"
+    tables = [rows_table(documents), ahead_table(documents)]
+    weighed = {name: one for name, one in documents.items() if one["ahead_proportional"]}
+    if weighed:
+        tables.append(ahead_table(weighed, proportional=True))
+    return "\n\n".join(tables)
 
 
 def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:

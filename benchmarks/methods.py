@@ -26,6 +26,7 @@ from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
+from benchmarks.rival_tables import PROPORTIONAL
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
@@ -60,8 +61,6 @@ PLUS_FRAMES = (8, 16, 32, 64, 112)
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
-PROPORTIONAL = ":proportional=true"
-"""With it a merged token is attended to like those that it stands for."""
 NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
 """Of the rivals to which merging was added, those that came nearest."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "int8", "budgets", "positions")
@@ -209,7 +208,7 @@ def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
     """
     names = [with_setting(name, settings) for name in ("dycoke-plus", "flashvid")]
     names += NEAREST
-    names += [f"{name}{PROPORTIONAL}" for name in names]
+    names += [f"{name}:{PROPORTIONAL}" for name in names]
     names += ["evs", "downsample"]
     rows = [f"{name}:retain={r}" for r in BUDGETS for name in names]
     layers = [with_setting("dycoke", settings), "dycoke:prune_layer=3"]
@@ -280,7 +279,7 @@ def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
         f"{name}{weighing}:retain={retain}"
         for retain in BUDGETS
         for name in names
-        for weighing in ("", PROPORTIONAL)
+        for weighing in ("", f":{PROPORTIONAL}")
     ]
     return [Run("proportional", ["none", *rows], videos=VALIDATION, split="validation")]
 

@@ -8,9 +8,11 @@ from typing import Any
 from benchmarks.cells import Row, correct, difference, head, line, percent
 
 OWN = "dycoke-plus"
+PROPORTIONAL = "proportional=true"
+"""Of a row whose merged tokens are attended to like those that they stand for."""
 DOWNSAMPLED = "downsample:retain=0.25"
 """The row that says which questions are hard."""
-_HIDDEN = ("retain=", "positions=kept", "merge_dropped=")
+_HIDDEN = ("retain=", "positions=kept", "merge_dropped=", "proportional=")
 _KINDS = {
     "hard": "downsampling wrong",
     "easy": "downsampling right",
@@ -41,8 +43,12 @@ def label(spec: str) -> str:
     """A row without its budget, as tables name it."""
     name, *given = spec.split(":")
     shown = [one.replace("=", " = ") for one in given if not one.startswith(_HIDDEN)]
-    merged = " + merging" if "merge_dropped=true" in given else ""
-    return ", ".join([f"`{name}`{merged}", *shown])
+    added = [
+        f" + {what}"
+        for parameter, what in (("merge_dropped", "merging"), ("proportional", "proportional"))
+        if f"{parameter}=true" in given
+    ]
+    return ", ".join([f"`{name}`{''.join(added)}", *shown])
 
 
 def fair_table(document: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from dycoke_cli.version import __version__ as __version__
 if TYPE_CHECKING:
     from dycoke_cli.compression.budget import Budgeted as Budgeted
     from dycoke_cli.compression.methods import *  # noqa: F403
+    from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
     from dycoke_cli.compression.selection import Given as Given
     from dycoke_cli.compression.selection import Selection as Selection
     from dycoke_cli.engine.session import VideoSession as VideoSession
@@ -50,6 +51,7 @@ _HOMES = {
     "FolderDataset": "dycoke_cli.evaluation.folder",
     "Given": "dycoke_cli.compression.selection",
     "Item": "dycoke_cli.evaluation.dataset",
+    "MergingTokens": "dycoke_cli.compression.proportional",
     "Param": "dycoke_cli.param",
     "Sampling": "dycoke_cli.video",
     "Score": "dycoke_cli.evaluation.dataset",

@@ -56,6 +56,7 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
+    parts += ["-proportional"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
     names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
     names += ["methods-choice", "methods-by-kind"]
@@ -74,7 +75,11 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     for name, text in pages.items():
         if name == "headline":
             continue
-        split = "validation" if name.endswith(("-validation", "-larger", "-choice")) else "test"
+        split = (
+            "validation"
+            if name.endswith(("-validation", "-larger", "-choice", "-proportional"))
+            else "test"
+        )
         assert f"{VIDEOS} videos, {questions} questions each row, {split} split" in text
         assert ", commit abc1234." in text
     positions = table_of(pages["methods-positions"])
@@ -133,6 +138,31 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     for number, name in enumerate(("shipped", "control")):
         at_tenth = rows_of(models[name]["whole"])["evs:retain=0.1"]
         assert cells["`evs`"][3 * number + 3] == told(at_tenth)
+
+
+def test_proportional_attention_against_all_others(
+    measured: Path, models: Mapping[str, Any], pages: Mapping[str, str]
+) -> None:
+    raw = read_answers(measured / "data" / "shipped" / "proportional.jsonl.xz")
+    pairs = models["shipped"]["proportional"]["ahead_proportional"]
+    own = raw.answers["dycoke-plus:proportional=true:retain=0.1"]
+    at_tenth = {text: said for text, said in raw.answers.items() if text.endswith("retain=0.1")}
+    assert {text for text in pairs if text.endswith("=0.1")} | {
+        "dycoke-plus:proportional=true:retain=0.1"
+    } == {*at_tenth}
+    for text, pair in pairs.items():
+        if text in at_tenth:
+            apart = [own[i].right - said.right for i, said in at_tenth[text].items()]
+            assert pair["difference"] == pytest.approx(sum(apart) / len(apart))
+    # As it is by itself, others are as they are by themselves.
+    assert not any("proportional" in text for text in models["shipped"]["proportional"]["ahead"])
+    *_, last, _ = pages["methods-proportional"].split("\n\n")
+    headings, lines = table_of(last)
+    assert headings[0] == "`dycoke-plus` + proportional minus"
+    assert lines["`maxmin` + merging + proportional"][2] == told(
+        pairs["maxmin:merge_dropped=true:proportional=true:retain=0.1"]
+    )
+    assert "`dycoke-plus`" in lines
 
 
 def test_rivals_on_equal_terms(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
