@@ -34,6 +34,7 @@ WRONG = {
     "evs,dart": "takes one method",
     "evs:merge_stage=vision": "inside the vision tower, which is vLLM's own; drop merge_stage",
     "dart:text_pivots=4": "needs the question",
+    "dycoke-plus:proportional=true": "takes no weights of tokens; drop proportional",
     "dycoke:variant=published,ttm=false,kv_prune=false,merge_ratio=7": "merge_ratio",
 }
 
