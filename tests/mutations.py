@@ -687,9 +687,23 @@ MUTATIONS = (
     Mutation(
         "the same tokens at other positions are the same prefix",
         "_prefix_key",
-        "A is not None",
-        "False",
+        "A[..., :B]",
+        "A[..., :0]",
         PROMPTS,
+    ),
+    Mutation(
+        "a prefix with other weights of merged tokens is the same",
+        "_prefix_key",
+        "A.append(B.sequences[0].bias)",
+        "None",
+        ("tests/engine/test_proportional.py",),
+    ),
+    Mutation(
+        "a merged token counts for one in decode",
+        "KVStore.bias",
+        "A[:, None, None]",
+        "A[:, None, None] * self._in_prefill",
+        ("tests/engine/test_proportional.py",),
     ),
     Mutation(
         "the last frame may be an earlier one",
