@@ -92,9 +92,7 @@ class Lead(Budgeted):
         """The frame behind the last of each window."""
         if self.windows == "frames":
             return [*range(WINDOW, len(features), WINDOW), len(features)]
-        flashvid = FlashVID(retain=self.retain)
-        cuts = segments_at_cuts(features, flashvid.segment_threshold, flashvid.min_segments)
-        return [end for _, end in cuts]
+        return [end for _, end in _segments(features)]
 
     def _diverse(self, given: Given, count: int) -> list[int]:
         """As many tokens by FlashVID's rule, in equal shares of the frames."""
@@ -103,11 +101,8 @@ class Lead(Budgeted):
         assert given.attention is not None
         found: list[int] = []
         features, per_frame = given.features, given.features.shape[1]
-        flashvid = FlashVID(retain=self.retain)
         counts = shares(count, len(features))
-        for begin, end in segments_at_cuts(
-            features, flashvid.segment_threshold, flashvid.min_segments
-        ):
+        for begin, end in _segments(features):
             centers = torch.stack([wide(one).mean(0) for one in features[begin:end]]).mean(0)
             for one in range(begin, end):
                 frame = wide(features[one])
@@ -126,6 +121,11 @@ LEADS = (
     "keys_of=runs/tokens-64/checkpoint",
 )
 """What is changed in each row of the table."""
+
+
+def _segments(features: torch.Tensor) -> list[tuple[int, int]]:
+    """FlashVID's, at its defaults."""
+    return segments_at_cuts(features, FlashVID.segment_threshold, FlashVID.min_segments)
 
 
 def _alike(tokens: torch.Tensor, frames: torch.Tensor, ends: list[int]) -> list[torch.Tensor]:

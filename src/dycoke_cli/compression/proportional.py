@@ -49,5 +49,6 @@ class MergingTokens(Budgeted):
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """log n for each token kept; None where none stands for others."""
-        sizes = selection.sizes
-        return None if sizes is None or not self.adds_bias() else sizes.double().log()
+        # Counting copies from the device: not where nobody asked for it.
+        sizes = selection.sizes if self.adds_bias() else None
+        return None if sizes is None else sizes.double().log()
