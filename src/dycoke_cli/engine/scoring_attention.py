@@ -21,6 +21,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.kernels.attention_interface import causal_mask
 from dycoke_cli.private_api import attention_implementation, has_stock_forward
 
 Attention = Callable[..., Any]
@@ -162,13 +163,11 @@ def _biased(mask: torch.Tensor | None, bias: torch.Tensor, query: torch.Tensor) 
     Returns:
         `[B, 1 or Hq, N, K]`, in the query's dtype.
     """
-    heads, queries, keys = query.shape[1], query.shape[2], bias.shape[3]
     bias = bias.to(query)
     if bias.shape[1] > 1:  # of KV heads
-        bias = bias.repeat_interleave(heads // bias.shape[1], 1)
+        bias = bias.repeat_interleave(query.shape[1] // bias.shape[1], 1)
     if mask is None:
-        shape = queries, keys
-        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril(keys - queries)
+        mask = causal_mask(query.shape[2], bias.shape[3], query.device)
     if mask.dtype != torch.bool:
         return mask + bias
     # Padding attends to nothing, and must be a number all the same.

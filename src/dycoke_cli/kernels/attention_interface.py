@@ -85,7 +85,7 @@ def attention(
         return bidirectional_attention(query, key, value, scale), None
     if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
         # Stock SDPA would take them for the first N of S tokens.
-        attention_mask = _causal(query.shape[2], key.shape[2], query.device)
+        attention_mask = causal_mask(query.shape[2], key.shape[2], query.device)
     return ALL_ATTENTION_FUNCTIONS[STOCK](
         module, query, key, value, attention_mask,
         dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
@@ -117,7 +117,8 @@ def mask(
     )  # fmt: skip
 
 
-def _causal(length: int, keys: int, device: torch.device) -> torch.Tensor:
+def causal_mask(length: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Which of `keys` tokens the last `length` of them attend to: `[1, 1, length, keys]`, bool."""
     seen = torch.ones(length, keys, dtype=torch.bool, device=device)
     return seen.tril(keys - length)[None, None]
 
