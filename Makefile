@@ -36,7 +36,8 @@
 #               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
 #               downloads a vocabulary of 2.4 MB; 19 GB free disk, and 10 GB of memory for the largest)
 # make test-newest  the wheel with the newest release of everything on each Python that is here: it
-#               answers, and a fast part of the tests runs against it (PYTHONS=3.12: on that alone)
+#               answers, and on the oldest and the newest of them a fast part of the tests runs
+#               against it (PYTHONS=3.12: on that alone)
 # make test-versions  the families with the oldest release of everything that pyproject.toml allows
 #               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
 # make extras   the wheel with the newest release of every extra, lmms-eval and llm: the tests that use

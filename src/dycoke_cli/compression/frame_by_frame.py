@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Need, Selection, into_itself
+from dycoke_cli.compression.selection import Given, Need, Selection, counted_on, into_itself
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FrameByFrame(MergingTokens):
             first = frame * per_frame
             kept.append(first + of_frame.kept)
             at = into_itself(of_frame.kept, per_frame) if of_frame.into is None else of_frame.into
-            into.append(torch.where(at < 0, at, first + at))
+            into.append(counted_on(at, first))
             merged.append(tokens[of_frame.kept] if of_frame.features is None else of_frame.features)
         return Selection(torch.cat(kept), torch.cat(merged), torch.cat(into))
 

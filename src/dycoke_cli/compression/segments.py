@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Given, Need, Selection, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.param import Param
 
@@ -65,7 +65,7 @@ class SegmentBySegment(MergingTokens):
                 given.features[of_segment], given.attention[of_segment], counts[of_segment]
             )
             first = start * per_frame
-            into.append(torch.where(at_into < 0, at_into, first + at_into))
+            into.append(counted_on(at_into, first))
             kept.append(first + at)
             merged.append(tokens)
         return Selection.in_reading_order(torch.cat(kept), torch.cat(merged), torch.cat(into))

@@ -103,3 +103,13 @@ def into_itself(kept: torch.Tensor, tokens: int) -> torch.Tensor:
     into = kept.new_full((tokens,), -1)
     into[kept] = kept
     return into
+
+
+def counted_on(into: torch.Tensor, start: int) -> torch.Tensor:
+    """`Selection.into` of a part of the tokens, by indices into all of them.
+
+    Args:
+        into: `[N]`, int64; -1 stays -1.
+        start: how many tokens are before that part.
+    """
+    return into.where(into < 0, into + start)

@@ -9,7 +9,13 @@ from itertools import accumulate
 import torch
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, MergedFrames, Selection, into_itself
+from dycoke_cli.compression.selection import (
+    Given,
+    MergedFrames,
+    Selection,
+    counted_on,
+    into_itself,
+)
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention, split_by_video
 from dycoke_cli.errors import UsageError
@@ -126,7 +132,7 @@ def _into_of_all(each: Sequence[Selection], layouts: Sequence[Layout]) -> torch.
     for one, layout in zip(each, layouts, strict=True):
         tokens = len(layout.index)
         into = into_itself(one.kept, tokens) if one.into is None else one.into
-        found.append(torch.where(into < 0, into, into + start))
+        found.append(counted_on(into, start))
         start += tokens
     return torch.cat(found)
 

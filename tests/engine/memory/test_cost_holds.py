@@ -28,7 +28,7 @@ from dycoke_cli.video import Sampling
 from tests.cli.harness import ROOT
 from tests.natural import Pictures
 
-FRAMES = 8
+FRAMES = 4
 ASKED = """
 import json, sys
 import numpy as np
