@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Camera, Event, Scene, Script, Thing
 from dycoke_cli.video import Sampling, read
@@ -269,3 +271,14 @@ def make(name: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     MAKERS[name](folder)
     return folder
+
+
+def items_of(name: str, folder: Path, limit: int | None = None) -> list[Item]:
+    """What is asked of the first split of the benchmark in a folder."""
+    dataset = open_dataset(name, folder)
+    return dataset.items(dataset.about.splits[0], limit)
+
+
+def open_made(name: str, folder: Path) -> Dataset:
+    """A benchmark, made in a folder and opened."""
+    return open_dataset(name, make(name, folder))

@@ -1,4 +1,4 @@
-"""The readers: real annotations, miniatures in each native layout, and files that aren't right."""
+"""The readers, of miniatures in each native layout: their rows, prompts and videos."""
 
 from __future__ import annotations
 
@@ -15,25 +15,12 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import Row, read_rows
-from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
 from dycoke_cli.video import Sampling, read
 
 from . import miniatures
-
-REAL = Path(__file__).parents[2] / ".." / "shared" / "annotations"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="real annotations aren't on this machine")
-
-
-def items_of(name: str, folder: Path, limit: int | None = None) -> list[Item]:
-    dataset = open_dataset(name, folder)
-    return dataset.items(dataset.about.splits[0], limit)
-
-
-def open_made(name: str, folder: Path) -> Dataset:
-    return open_dataset(name, miniatures.make(name, folder))
+from .miniatures import items_of, open_made
 
 
 @pytest.mark.parametrize("name", miniatures.MAKERS)
@@ -309,77 +296,6 @@ def test_a_map_gives_videos_their_names(tmp_path: Path) -> None:
     assert open_dataset("nextqa_mc_test", tmp_path).missing(["4010069381"]) == []
 
 
-# What is wrong: benchmark, file, change of its content, sentence.
-def _field(name: str, value: Any, row: int = 0) -> Any:
-    def change(rows: Any) -> Any:
-        rows[row][name] = value
-        return rows
-
-    return change
-
-
-def _without(name: str) -> Any:
-    return lambda rows: [{k: v for k, v in row.items() if k != name} for row in rows]
-
-
-WRONG = [
-    ("nextqa_mc_test", _field("answer", 5), r"test.csv, row 1: answer '5' is out of range \(0 to"),
-    ("nextqa_mc_test", _field("answer", "B"), r"answer 'B' isn't a whole number"),
-    ("nextqa_mc_test", _field("type", "XX"), r"row 1: type 'XX' is none of CW, CH, TN"),
-    ("nextqa_mc_test", _field("a2", ""), r"row 1: a2 '' isn't a text"),
-    ("nextqa_mc_test", _field("qid", 1, 0), r"has the question '4010069381_1' twice"),
-    ("nextqa_mc_test", _without("a0"), r"test.csv, row 1 has no field 'a0': is it the file of ano"),
-    ("mvbench_action_count", _field("answer", "pink"), r"answer 'pink' is none of the candidates"),
-    ("mvbench_action_count", _field("candidates", ["blue"]), r"isn't a list of two texts or more"),
-    ("mvbench_action_sequence", _field("end", 0.2), r"end '0.2' isn't after its start \(0.5\)"),
-    ("mvbench_action_sequence", _field("start", "x"), r"start 'x' isn't a number of seconds"),
-    ("mvbench_action_sequence", _field("start", -1), r"start '-1' isn't a time from 0 on"),
-    ("mvbench_action_sequence", _field("start", 10**400), r"start '10+…' isn't a time from 0 on"),
-    ("mvbench_action_sequence", _field("end", float("nan")), r"end 'nan' isn't a time from 0 on"),
-    ("nextqa_mc_test", _field("answer", "9" * 5000), r"answer '9+…' isn't a whole number"),
-    ("nextqa_mc_test", _field("a2", "x" * 200_000), r"row 1 can't be read as CSV \(field"),
-    ("mvbench_action_count", lambda rows: {"rows": rows}, r"action_count.json isn't a list, as th"),
-    ("mvbench_action_count", lambda rows: [], r"action_count.json has no rows"),
-    ("mvbench_action_count", lambda rows: [1], r"action_count.json, row 1 isn't an object"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "change", "sentence"), WRONG)
-def test_annotations_that_are_not_right(
-    name: str, change: Any, sentence: str, tmp_path: Path
-) -> None:
-    if name == "nextqa_mc_test":
-        miniatures.put_csv(tmp_path / "test.csv", change(miniatures.nextqa_rows()))
-    else:
-        task = name.removeprefix("mvbench_")
-        rows = change(miniatures.mvbench_rows(task))
-        miniatures.put_json(tmp_path / f"{task}.json", rows)
-    with pytest.raises(UsageError, match=sentence):
-        items_of(name, tmp_path)
-
-
-@pytest.mark.parametrize("cell", ["-" * 50_000, "{[]}", "~" * 3000, "[" * 5000, "[" + "1" * 5000])
-def test_cells_that_no_list_is_in(cell: str) -> None:
-    with pytest.raises(UsageError, match=r"row 1: options '.*' isn't a list"):
-        Row("a.csv, row 1", {"options": cell}).texts("options")
-
-
-@pytest.mark.parametrize("letter", ["E", "", "AB", "a"])
-def test_a_letter_that_is_none(letter: str, tmp_path: Path) -> None:
-    rows = miniatures.videomme_rows()
-    rows[1]["answer"] = letter
-    miniatures.put_json(tmp_path / "test.json", rows)
-    with pytest.raises(UsageError, match=rf"row 2: answer '{letter}' is none of A, B, C, D"):
-        items_of("videomme", tmp_path)
-
-
-@pytest.mark.parametrize("content", [{"video_1": 1}, {"video_1": {"mc_question": 1}}, {"v": {}}])
-def test_perception_without_questions(content: dict[str, Any], tmp_path: Path) -> None:
-    miniatures.put_json(tmp_path / "all_valid.json", content)
-    with pytest.raises(UsageError, match=r"all_valid\.json, v\S* has no list mc_question"):
-        items_of("perceptiontest_val_mc", tmp_path)
-
-
 def test_lines_within_a_cell_and_odd_characters(tmp_path: Path) -> None:
     rows = miniatures.nextqa_rows()
     rows[0]["a0"], rows[1]["question"] = "one\u2028two", "what\nhappens"
@@ -387,18 +303,6 @@ def test_lines_within_a_cell_and_odd_characters(tmp_path: Path) -> None:
     items = items_of("nextqa_mc_test", tmp_path)
     assert items[0].options[0] == "one\u2028two"
     assert items[1].question.startswith("what\nhappens\nA. blue")
-
-
-def test_questions_and_answers_that_do_not_fit(tmp_path: Path) -> None:
-    questions, answers = miniatures.activitynet_rows()
-    miniatures.put_json(tmp_path / "test_q.json", questions)
-    miniatures.put_json(tmp_path / "test_a.json", answers[1:])
-    with pytest.raises(UsageError, match=r"row 1: test_a.json has no answer to 'v_abc_1'"):
-        items_of("activitynetqa", tmp_path)
-    answers[0]["type"] = 9
-    miniatures.put_json(tmp_path / "test_a.json", answers)
-    with pytest.raises(UsageError, match=r"type '9' is out of range \(0 to 8\)"):
-        items_of("activitynetqa", tmp_path)
 
 
 def test_unknown_fields_are_named(tmp_path: Path) -> None:
@@ -409,122 +313,3 @@ def test_unknown_fields_are_named(tmp_path: Path) -> None:
     assert dataset.notes() == [
         "nextqa_mc_test has fields in its files that aren't known, and are ignored: mood"
     ]
-
-
-CONTENT = [
-    (b"", r"test.json isn't JSON, or is cut off"),
-    (b'[{"videoID": "x"', r"test.json isn't JSON, or is cut off"),
-    (b"\xff\xfe", r"test.json isn't text in UTF-8"),
-    (b"version https://git-lfs.github.com/spec/v1\noid", r"test.json is only a Git LFS pointer"),
-]
-
-
-@pytest.mark.parametrize(("content", "sentence"), CONTENT)
-def test_files_that_are_not_right(content: bytes, sentence: str, tmp_path: Path) -> None:
-    (tmp_path / "test.json").write_bytes(content)
-    with pytest.raises(UsageError, match=sentence):
-        items_of("videomme", tmp_path)
-    (tmp_path / "test.parquet").write_bytes(content)
-    with pytest.raises(UsageError, match=r"test.parquet can't be read as Parquet"):
-        items_of("videomme", tmp_path)
-
-
-@pytest.mark.parametrize("name", miniatures.MAKERS)
-def test_the_folder_of_another_benchmark(name: str, tmp_path: Path) -> None:
-    other = "nextqa_mc_test" if name != "nextqa_mc_test" else "mvbench"
-    miniatures.make(other, tmp_path)
-    sentence = rf"--data .* has no .*: {name} needs |has no field .* file of another benchmark\?"
-    with pytest.raises(UsageError, match=sentence):
-        items_of(name, tmp_path)
-
-
-def test_a_split_that_is_not_there(tmp_path: Path) -> None:
-    dataset = open_made("nextqa_mc_test", tmp_path)
-    with pytest.raises(
-        UsageError, match=r"has no val\.csv, nor has a folder in it: nextqa_mc_test"
-    ):
-        dataset.items("validation", None)
-
-
-def test_two_files_that_may_be_meant(tmp_path: Path) -> None:
-    for kind in ("MC", "OE"):
-        miniatures.put_csv(tmp_path / kind / "test.csv", miniatures.nextqa_rows())
-    with pytest.raises(UsageError, match=r"several files that may be meant \(MC/test.csv, OE/test"):
-        items_of("nextqa_mc_test", tmp_path)
-    assert items_of("nextqa_mc_test", tmp_path / "MC")
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--data .*/no doesn't exist"):
-        open_dataset("videomme", tmp_path / "no")
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"--data .*/file isn't a folder"):
-        open_dataset("videomme", tmp_path / "file")
-
-
-@real
-def test_real_rows_of_nextqa(tmp_path: Path) -> None:
-    for split, file, count in [
-        ("test", "nextqa_test_head100.csv", 100),
-        ("validation", "nextqa_val_head200.csv", 200),
-    ]:
-        name = "test.csv" if split == "test" else "val.csv"
-        (tmp_path / name).write_bytes((REAL / file).read_bytes())
-        dataset = open_dataset("nextqa_mc_test", tmp_path)
-        items = dataset.items(split, None)  # type: ignore[arg-type]
-        rows = (REAL / file).read_text(encoding="utf-8").splitlines()
-        assert len(items) in (count, len(rows) - 1)
-        assert dataset.notes() == []
-    (first,) = [item for item in items if item.id == "4010069381_6"]
-    assert first == Item(
-        id="4010069381_6",
-        video="4010069381",
-        question="how do the two man play the instrument\nA. roll the handle\nB. tap their feet\n"
-        "C. strum the string\nD. hit with sticks\nE. pat with hand",
-        answer="A",
-        kind="CH",
-        label="causal",
-        options=(
-            "roll the handle", "tap their feet", "strum the string", "hit with sticks",
-            "pat with hand",
-        ),
-    )  # fmt: skip
-
-
-@real
-def test_real_rows_of_activitynet_qa(tmp_path: Path) -> None:
-    for which in "qa":
-        content = (REAL / f"activitynet_val_{which}_head300.json").read_bytes()
-        (tmp_path / f"val_{which}.json").write_bytes(content)
-    dataset = open_dataset("activitynetqa", tmp_path)
-    items = dataset.items("validation", None)
-    assert len(items) == 300
-    assert dataset.notes() == []
-    (first,) = [item for item in items if item.id == "v_TIEzvhv6xaI_2"]
-    assert (first.question, first.answer, first.kind) == (
-        "Is the no.3 athlete playing indoor? Answer the question using a single word or phrase.",
-        "yes",
-        "yes/no",
-    )
-    told = json.loads((tmp_path / "val_a.json").read_text(encoding="utf-8"))
-    kinds = Counter(item.kind for item in items)
-    assert kinds["yes/no"] == sum(row["type"] == 3 for row in told)
-
-
-@real
-def test_the_real_row_of_videomme(tmp_path: Path) -> None:
-    (tmp_path / "test.json").write_bytes((REAL / "videomme_sample.json").read_bytes())
-    (item,) = items_of("videomme", tmp_path)
-    assert (item.id, item.video, item.answer, item.kind, item.label) == (
-        "001-1", "fFjv93ACGo8", "C", "Counting Problem", "short",
-    )  # fmt: skip
-    assert "\nA. Apples.\nB. Candles.\nC. Berries.\nD. The three kinds are" in item.question
-
-
-def test_parquet_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
-    """Its reader hands out the names of columns without looking at them."""
-    path = tmp_path / "test.parquet"
-    miniatures.put_parquet(path, miniatures.videomme_rows())
-    path.write_bytes(path.read_bytes().replace(b"video_id", b"\xffideo_id"))
-    with pytest.raises(UsageError, match=r"test.parquet can't be read as Parquet"):
-        read_rows(path)
