@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -239,9 +240,12 @@ def test_a_method_is_refused_in_one_sentence(family) -> None:
 @pytest.mark.parametrize(
     ("family", "method"),
     [
-        (family, method)
-        for family in FOUND
-        for method in (METHODS if family not in MERGING_ONLY else ["ttm"])
+        *product((family for family in FOUND if family not in MERGING_ONLY), METHODS),
+        *(
+            pytest.param(family, "ttm", marks=pytest.mark.slow)
+            for family in FOUND
+            if family in MERGING_ONLY
+        ),
     ],
 )
 def test_a_method_gives_what_the_reference_gives(family, method) -> None:

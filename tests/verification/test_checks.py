@@ -50,6 +50,7 @@ def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
 
 @newest
 @pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FOUND)
 def test_so_do_those_whose_layout_is_found(family, monkeypatch) -> None:
     monkeypatch.setattr(checking, "NEW_TOKENS", 4)
