@@ -59,10 +59,8 @@ def hard_and_easy(
         return {}
     known = {item.id for item in items if rows[BASELINE][item.id].right}
     told = {item.id for item in items if rows[DOWNSAMPLED][item.id].right}
-    return {
-        "hard": lambda item: item.id in known - told,
-        "easy": lambda item: item.id in known & told,
-    }
+    hard, easy = known - told, known & told
+    return {"hard": lambda item: item.id in hard, "easy": lambda item: item.id in easy}
 
 
 def more_of(
