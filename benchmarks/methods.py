@@ -61,10 +61,9 @@ PLUS_FRAMES = (8, 16, 32, 64, 112)
 POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
-NEAREST = ("dpp:merge_dropped=true", "maxmin:merge_dropped=true")
+NEAREST = tuple(f"{name}:merge_dropped=true" for name in ("uniform-spatial", "dpp", "maxmin"))
 """Of the rivals to which merging was added, those that came nearest."""
 NEAR = (
-    "uniform-spatial:merge_dropped=true",
     "evs:merge_dropped=true",
     "vidcom2:merge_dropped=true",
     "v-cast:merge_dropped=true",
@@ -74,7 +73,7 @@ NEAR = (
     "earlytom",
 )
 """Rivals that merge, or were told to, which `whole` hasn't and `fair`'s 60 videos don't tell from
-dycoke-plus at a quarter: less than two standard errors."""
+dycoke-plus at a quarter: it is ahead by less than two standard errors."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "near", "int8", "budgets", "positions")
 """The tables of another checkpoint, what README needs first."""
 

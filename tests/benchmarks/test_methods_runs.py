@@ -68,6 +68,12 @@ def test_the_rows_of_the_other_tables() -> None:
             merging = {"merge_dropped" in s.given for s in specs_of(fair) if s.name == name}
             assert (True in merging) == ("merge_dropped" in parameters_of(method)), name
     assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
+    (near,) = methods.near()
+    assert near.videos == every
+    given = [spec for spec in near.specs if methods.PROPORTIONAL in spec]
+    assert {spec.replace(f":{methods.PROPORTIONAL}", "") for spec in given} == {
+        spec for spec in near.specs if spec not in given
+    } - {"none", "earlytom:retain=0.25"}
     (leads,) = methods.leads({"flashvid": "contextual=0.15"})
     assert leads.split == "validation"
     assert "flashvid:contextual=0.15:retain=0.1" in leads.specs

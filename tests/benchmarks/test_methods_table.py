@@ -55,7 +55,7 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
-    parts += ["-windows", "-plus", "-vision", "-whole", "-validation", "-larger"]
+    parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]
     parts += ["-proportional"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
     names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
