@@ -80,7 +80,7 @@ test: $(INSTALLED)
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
 # Tests of servers and interrupts wait as often as they compute: a worker more than there are cores.
-test-all: WORKERS := $(shell expr $$(nproc) + 1)
+test-all: WORKERS := $(shell expr $(WORKERS) + 1)
 test-all: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10; }'
 

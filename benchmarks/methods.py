@@ -63,7 +63,7 @@ STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
 NEAREST = tuple(f"{name}:merge_dropped=true" for name in ("uniform-spatial", "dpp", "maxmin"))
 """Of the rivals to which merging was added, those that came nearest."""
-NEAR = (
+UNDECIDED = (
     "evs:merge_dropped=true",
     "vidcom2:merge_dropped=true",
     "v-cast:merge_dropped=true",
@@ -249,10 +249,14 @@ def fair(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 def near() -> list[Run]:
     """Those of `fair` that its videos don't tell from dycoke-plus at a quarter, on the whole split.
 
-    As they are, and with proportional attention; earlytom merges whole frames, and has none.
+    As they are, and with proportional attention where they have it.
     """
-    rows = ["dycoke-plus", f"dycoke-plus:{PROPORTIONAL}", *NEAR]
-    rows += [f"{name}:{PROPORTIONAL}" for name in NEAR if name != "earlytom"]
+    rows = ["dycoke-plus", f"dycoke-plus:{PROPORTIONAL}", *UNDECIDED]
+    rows += [
+        f"{row}:{PROPORTIONAL}"
+        for row in UNDECIDED
+        if "proportional" in parameters_of(METHODS[row.partition(":")[0]])
+    ]
     return [Run("near", ["none", *(f"{row}:retain={AT}" for row in rows)], videos=WHOLE)]
 
 
