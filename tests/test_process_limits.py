@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.process_limits import limit_cpu, limit_memory
-
-from .test_processes import ended, with_path
+from tests.test_processes import ended, with_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
 MB = 10**6

@@ -12,8 +12,7 @@ from dycoke_cli import cache
 from dycoke_cli.models import settings
 from dycoke_cli.server import door
 from tests import warm
-
-from . import fake_engine
+from tests.cli import fake_engine
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,10 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.answer import (
+    Answer,
+    Bytes,
+    Decode,
+    Flops,
+    Frames,
+    Model,
+    OneVideo,
+    Seconds,
+    Tokens,
+)
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, OneVideo, Seconds, Tokens
 
 LAYERS = 6
 FRAMES_TOKENS = 16

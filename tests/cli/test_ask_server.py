@@ -15,9 +15,8 @@ from PIL import Image
 
 from dycoke_cli.runs import remote_client
 from tests import documents
+from tests.cli.harness import CLIP, Outcome, run_here
 from tests.runs.endpoint import Endpoint, Reply, said, serving
-
-from .harness import CLIP, Outcome, run_here
 
 TOLD = {
     "method": {"name": "evs", "retain": 0.25, "positions": "renumbered", "merge_stage": "llm"},

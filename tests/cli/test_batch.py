@@ -14,9 +14,8 @@ import pytest
 
 from dycoke_cli.cli import batch_lines
 from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
 from tests.runs.pretended import Pretended, make_clips, valid
-
-from .harness import Outcome, run_here
 
 MINI = ("--model", "mini", "--device", "cpu")
 

@@ -14,9 +14,8 @@ import pytest
 
 from dycoke_cli.runs.results import open_results
 from tests import warm
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 from tests.runs.pretended import make_clips, valid
-
-from .harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 
 PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")

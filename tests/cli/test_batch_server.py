@@ -16,10 +16,9 @@ from PIL import Image
 
 from dycoke_cli import Sampling, read
 from dycoke_cli.runs import remote_client
+from tests.cli.harness import Outcome, run_here
 from tests.runs.endpoint import Endpoint, Reply, asked, said, serving
 from tests.runs.pretended import valid
-
-from .harness import Outcome, run_here
 
 MOVE = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
 

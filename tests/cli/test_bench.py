@@ -12,10 +12,9 @@ import pytest
 
 from dycoke_cli.cli.bench import QUESTION
 from dycoke_cli.cli.bench_plot import STAGES
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, REAL, run_here, run_in_terminal, run_process
 from tests.documents import valid
-
-from .fake_engine import FakeSession
-from .harness import CLIP, FAKE, REAL, run_here, run_in_terminal, run_process
 
 OTHER = CLIP.with_name("three.mp4")
 SMALL = ("--frames", "4", "--model", "mini")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .harness import run_here as run
+from tests.cli.harness import run_here as run
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli.chat import COMMANDS
-from dycoke_cli.result import SCHEMA
-
-from .fake_engine import FakeSession
-from .harness import CLIP, FAKE, REAL, ROOT, Outcome, run_here, run_in_terminal, run_process
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import (
+    CLIP,
+    FAKE,
+    REAL,
+    ROOT,
+    Outcome,
+    run_here,
+    run_in_terminal,
+    run_process,
+)
 
 ANSWER = "a red circle moves right"
 TOOK = re.compile(r"^([\d.]+) (m?s) · ", re.MULTILINE)

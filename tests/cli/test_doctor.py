@@ -15,9 +15,8 @@ import transformers
 
 from dycoke_cli import cache
 from dycoke_cli.kernels.processor import Processor
+from tests.cli.harness import run_here
 from tests.documents import valid
-
-from .harness import run_here
 
 TIMES = {
     "linear 896x1024, 1 tokens, bfloat16": {"stock": 0.33, "packed": 0.2, "int8 (oneDNN)": 0.25},

@@ -15,11 +15,10 @@ from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
-
-from .harness import Outcome, run_here
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
 

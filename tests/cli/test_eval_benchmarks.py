@@ -14,10 +14,9 @@ from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
 from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.runs import answering
+from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
-
-from .harness import Outcome, run_here
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--quiet")
 

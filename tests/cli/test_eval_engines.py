@@ -13,12 +13,11 @@ import pytest
 
 from dycoke_cli.evaluation.answers import FILE
 from tests import warm
+from tests.cli.harness import REAL, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.runs.clusters import cluster_of
 from tests.unlimited import unlimited_model
-
-from .harness import REAL, run_here
 
 pytestmark = pytest.mark.slow
 

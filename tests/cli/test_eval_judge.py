@@ -23,13 +23,12 @@ from dycoke_cli.evaluation.judging import Grades, grades_of, judge_of
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.verdicts import Verdict
 from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.test_judge import Endpoint
 from tests.unlimited import unlimited_model
-
-from .harness import Outcome, run_here
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")
 

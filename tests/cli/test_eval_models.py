@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.test_combine import NONE, OTHER, of_model, written
-
-from .harness import Outcome, run_here
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.evaluation.specs import parse_specs
+from tests.cli.harness import Outcome, run_here
 from tests.evaluation.test_combine import ITEMS, NONE, RIGHT, of_model, written
-
-from .harness import Outcome, run_here
 
 
 def rows_of(text: str, model: str = "m") -> tuple[KeptRow, ...]:

@@ -20,12 +20,11 @@ from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Job
+from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
 from tests.inspect.test_page import read
-
-from .harness import ROOT, Outcome, run_here
 
 SMALL = ("--split", "validation", "--limit", "4", "--frames", "2", "--device", "cpu", "--quiet")
 METHODS = ("--methods", "none,dycoke:merge_ratio=0.7,no-video")

@@ -29,10 +29,9 @@ from dycoke_cli.explaining import explain
 from dycoke_cli.models import settings
 from dycoke_cli.runs import local
 from dycoke_cli.video import stdin
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
 from tests.runs.pretended import Pretended
-
-from .fake_engine import FakeSession
-from .harness import CLIP, FAKE, ROOT, run_here, run_process
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
 

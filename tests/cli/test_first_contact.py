@@ -15,10 +15,9 @@ import pytest
 
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.resolve import find
-
-from ..documents import valid
-from ..hub import Hub, Repo
-from .harness import CLIP, REAL, ROOT, run_here, run_process
+from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_process
+from tests.documents import valid
+from tests.hub import Hub, Repo
 
 # A folder with a model of that family.
 MOLMO2 = "molmo2"

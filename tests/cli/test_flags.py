@@ -10,10 +10,9 @@ from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.runs import conversation
-
-from . import fake_engine
-from .fake_engine import FakeLoaded, FakeSession
-from .harness import CLIP, run_here
+from tests.cli import fake_engine
+from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
 DEFAULTS = DyCoke(prune_layer=2, positions="kept").parameters()

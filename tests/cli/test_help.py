@@ -29,8 +29,7 @@ from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-
-from .harness import run_here
+from tests.cli.harness import run_here
 
 
 def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

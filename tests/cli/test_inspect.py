@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.inspect.test_page import read
-
-from .harness import CLIP, run_here
 
 QUESTION = "What happens?"
 SHORT = ("--frames", "4", "--max-new-tokens", "4", "--device", "cpu", "--dtype", "float32")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import ROOT, run_here
+from tests.cli.harness import ROOT, run_here
 
 PAGE = (ROOT / "docs" / "inspect.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -10,9 +10,8 @@ import pytest
 
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import METHODS, create
+from tests.cli.harness import run_here
 from tests.documents import valid
-
-from .harness import run_here
 
 
 def listed(*name: str) -> list[dict[str, Any]]:

@@ -24,8 +24,7 @@ from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.free_memory import FreeMemory
 from tests import documents
-
-from .harness import REAL, run_here, run_in_terminal
+from tests.cli.harness import REAL, run_here, run_in_terminal
 
 
 def table(width: int) -> str:

@@ -14,9 +14,8 @@ import pytest
 
 from dycoke_cli.cache import CacheFiles, is_of_another_user
 from dycoke_cli.processes import GoneError, Worker
+from tests.cli.harness import PATIENCE_S, ROOT
 from tests.test_processes import serve
-
-from .harness import PATIENCE_S, ROOT
 
 VIDEO = ROOT / "sample_videos" / "move.mp4"
 MISSING = {

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.video import Sampling, read
+from tests.cli.harness import CLIP, run_here
 from tests.runs.endpoint import Endpoint, serving
 from tests.video.clips import coded_picture, number_in
-
-from .harness import CLIP, run_here
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import CLIP, ROOT, run_here
+from tests.cli.harness import CLIP, ROOT, run_here
 
 
 def test_what_would_be_read() -> None:

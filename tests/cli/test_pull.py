@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
 from tests.hub import COMMIT, Hub, Repo
-
-from .harness import PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
 
 pytestmark = pytest.mark.slow
 CONFIG = (

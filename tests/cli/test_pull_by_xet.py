@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import ROOT
+from tests.cli.test_pull import FILES, INFO, NEEDED, PULL, WEIGHTS, models, only
 from tests.hub import COMMIT, Hub, Repo
-
-from .harness import ROOT
-from .test_pull import FILES, INFO, NEEDED, PULL, WEIGHTS, models, only
 
 pytestmark = pytest.mark.slow
 STORED = ("model.safetensors", "tokenizer.json")

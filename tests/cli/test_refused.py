@@ -12,11 +12,10 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.runs import answering
+from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.samples import Samples
-
-from .harness import CLIP, run_here
 
 BEYOND = "Which colours has the fishmonger's parrot?"
 SMALL = ("--frames", "2", "--device", "cpu")

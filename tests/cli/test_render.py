@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from dycoke_cli.answer.answer import (
+    Answer,
+    Bytes,
+    Decode,
+    Flops,
+    Frames,
+    Model,
+    Seconds,
+    Tokens,
+)
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
 from dycoke_cli.cli.render.panel import panel, saving, summary
 from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.compression.registry import create
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, Seconds, Tokens
 from tests.documents import example
 
 ANSWER = example(

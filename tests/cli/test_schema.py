@@ -10,10 +10,9 @@ import jsonschema
 import pytest
 
 from dycoke_cli.cli.schema import DOCUMENTS, read_schema
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 from tests.documents import is_valid, valid
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
 
 OF_A_BATCH = {"id": "7", "key": "0" * 32, "digest": "a" * 64}
 

@@ -9,9 +9,8 @@ import pytest
 
 from dycoke_cli.cli import presenter
 from dycoke_cli.runs import conversation
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
 NOTE = "Using the bundled demo model"

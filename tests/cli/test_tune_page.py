@@ -9,9 +9,8 @@ import pytest
 
 from dycoke_cli.cache import ENVIRONMENT as CACHE
 from dycoke_cli.models.settings import ENVIRONMENT as SETTINGS
-
-from .harness import ROOT
-from .test_readme import VENV, blocks, in_shell
+from tests.cli.harness import ROOT
+from tests.cli.test_readme import VENV, blocks, in_shell
 
 PAGE = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8")
 

@@ -13,9 +13,8 @@ from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
+from tests.cli.harness import run_here
 from tests.documents import valid
-
-from .harness import run_here
 
 
 @pytest.fixture(autouse=True)

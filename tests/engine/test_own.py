@@ -20,10 +20,9 @@ from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
 from tests.cuda import needs_cuda
+from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same
-
-from .test_batches import NEW_TOKENS, answer, batch_of, prompts
-from .tiny import SHAPES, make_inputs, make_model
 
 Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 METHODS = [

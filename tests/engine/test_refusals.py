@@ -10,8 +10,7 @@ from dycoke_cli import DyCoke
 from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-
-from .tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
 
 SHAPE = SHAPES[0]
 METHOD = DyCoke(prune_layer=2)

@@ -27,9 +27,8 @@ from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
-
-from . import miniatures
-from .test_combine import ITEMS, written
+from tests.evaluation import miniatures
+from tests.evaluation.test_combine import ITEMS, written
 
 # The table of the paper once more, column by column, as it is printed.
 COLUMNS = (

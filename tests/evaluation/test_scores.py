@@ -20,9 +20,8 @@ from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.evaluation.statistics import detectable
 from dycoke_cli.video import Sampling
-
-from . import miniatures
-from .samples import Samples
+from tests.evaluation import miniatures
+from tests.evaluation.samples import Samples
 
 
 def predicted(dataset: Dataset, item: Item, said: str) -> Prediction:

@@ -18,8 +18,7 @@ from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.param import parameters_of
-
-from .samples import Samples
+from tests.evaluation.samples import Samples
 
 
 def only(text: str) -> Spec:

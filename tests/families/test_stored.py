@@ -9,8 +9,7 @@ import torch
 
 from dycoke_cli.models.chat_template import check_template
 from dycoke_cli.models.small_files import CONFIG, check_small_files, read_json
-
-from .tiny import MAKERS, make
+from tests.families.tiny import MAKERS, make
 
 
 @pytest.mark.parametrize("family", MAKERS)

@@ -25,12 +25,11 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
 from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_same
+from tests.families import unlisted
+from tests.families.stock import QUESTION, Masked, Shorter, clip
+from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
+from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
 from tests.natural import Pictures
-
-from . import unlisted
-from .stock import QUESTION, Masked, Shorter, clip
-from .test_matrix import METHODS, NEW_TOKENS, method_of
-from .tiny import MAKERS, UNLISTED_MAKERS, kind, make
 
 newest = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.24"),

@@ -24,10 +24,9 @@ from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
 from tests.evaluation.test_answers import write_nothing
+from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
+from tests.fuzzing.subject import Subject
 from tests.runs.test_journal import add_answer, add_verdict
-
-from .mutators import bytes_of, json_lines_of, json_of
-from .subject import Subject
 
 KEY = "0" * 40
 ENCODED = Encoded(torch.arange(24, dtype=torch.float32).view(2, 3, 4), (torch.ones(2, 3),))

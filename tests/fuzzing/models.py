@@ -10,8 +10,8 @@ from functools import cache, partial
 from pathlib import Path
 from random import Random
 
-from .mutators import bytes_of, json_of, text_of
-from .subject import Subject
+from tests.fuzzing.mutators import bytes_of, json_of, text_of
+from tests.fuzzing.subject import Subject
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"

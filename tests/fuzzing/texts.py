@@ -12,9 +12,8 @@ from typing import Any
 
 from dycoke_cli.evaluation.datasets import DATASETS
 from tests.evaluation import miniatures
-
-from .mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
-from .subject import Subject
+from tests.fuzzing.mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
+from tests.fuzzing.subject import Subject
 
 SRT = (
     miniatures.SRT + "\n4\n00:00:02,000 --> 00:00:03,000 X1:40 X2:600\n{\\an8}<i>Ünï {b}</i> 漢字\n"

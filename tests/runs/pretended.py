@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
-from dycoke_cli.result import Answer, Frames, Tokens
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed

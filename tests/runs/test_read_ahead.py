@@ -18,9 +18,8 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.read_ahead import Read, ReadAhead
 from dycoke_cli.video import Clip, Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
-
-from . import decoders
-from .parts import CLIPS, jobs_in
+from tests.runs import decoders
+from tests.runs.parts import CLIPS, jobs_in
 
 TWO = Sampling(frames=2)
 UNLIMITED = "; import dycoke_cli.isolated as i; i.give_up_privileges = int; serve"

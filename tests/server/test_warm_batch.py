@@ -27,8 +27,7 @@ from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT, Outcome, run_here
-
-from .test_door import without_times
+from tests.server.test_door import without_times
 
 pytestmark = [
     pytest.mark.extended,

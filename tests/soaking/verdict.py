@@ -11,8 +11,7 @@ from typing import Any
 import jsonschema
 
 from dycoke_cli.cli.schema import read_schema
-
-from .rendered import Clips
+from tests.soaking.rendered import Clips
 
 
 def objects_in(out: Path) -> list[dict[str, Any]]:

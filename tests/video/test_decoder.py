@@ -20,8 +20,7 @@ from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import find_source
 from tests.test_processes import ended
-
-from .clips import REAL_VIDEOS, write_pictures
+from tests.video.clips import REAL_VIDEOS, write_pictures
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
 TWO = Sampling(frames=2)

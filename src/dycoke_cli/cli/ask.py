@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli import flags, options, output, pages, question_input
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video, show_cost
 from dycoke_cli.cli.method_flags import MethodFlags
@@ -19,7 +20,6 @@ from dycoke_cli.cli.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
-from dycoke_cli.result import SCHEMA
 from dycoke_cli.video.pictures import as_named, is_video, pictures_of, sources
 
 BUNDLED_NOTE = (

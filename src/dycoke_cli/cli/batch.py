@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import engine_flags, flags, options, output, pages
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.estimate import Estimate, Memory, check_memory, cost_of_video
@@ -19,7 +20,6 @@ from dycoke_cli.cli.server_flags import REQUESTS, NoServer, Requests, ServerFlag
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.importing import uncollected
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.unicode import display_name

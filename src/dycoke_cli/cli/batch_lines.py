@@ -7,12 +7,12 @@ import io
 import json
 from typing import Any
 
+from dycoke_cli.answer.answer import SCHEMA
+from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.cli.schema import answer_parts
 from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import schema_of
-from dycoke_cli.result import SCHEMA
 from dycoke_cli.runs.outcome import Outcome
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").

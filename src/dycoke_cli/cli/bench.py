@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.bench.bench_report import Asked, BenchReport, TimedRow
 from dycoke_cli.cli import flags, method_flags, options, output, pages, render
@@ -26,7 +27,6 @@ from dycoke_cli.cli.server_flags import ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.settings import BUNDLED
 from dycoke_cli.video.stdin import STDIN
 

@@ -10,14 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, open_dataset, plugin_of, tasks_of
 from dycoke_cli.evaluation.presets import Preset, presets
-from dycoke_cli.json_schema import Doc, to_dict
-from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
 from dycoke_cli.video.limits import Limits
 

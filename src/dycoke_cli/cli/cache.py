@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cache import encoded_videos
 from dycoke_cli.cli import options, output, pages, render
 from dycoke_cli.cli.render import units
-from dycoke_cli.json_schema import Count, Doc, to_dict
 
 SCHEMA = "dycoke.cache/1"
 

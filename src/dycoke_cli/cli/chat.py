@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.cli import failure, flags, options, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.method_flags import MethodFlags
@@ -24,7 +25,6 @@ from dycoke_cli.cli.words import quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.evaluation.specs import parse_spec
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.pictures import as_named
 from dycoke_cli.video.stdin import STDIN

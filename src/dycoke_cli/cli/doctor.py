@@ -13,14 +13,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.extras import installed_extras
-from dycoke_cli.json_schema import Count, Doc, to_dict
 from dycoke_cli.resources import free_main_memory, usable_cpus
-from dycoke_cli.result import Version
 from dycoke_cli.tested import untested
 from dycoke_cli.version import __version__, running_commit
 

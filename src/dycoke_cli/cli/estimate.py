@@ -11,13 +11,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.resources import parse_size

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.eval_tables import evaluation
 from dycoke_cli.cli.text import one_line, shown
@@ -19,7 +20,6 @@ from dycoke_cli.evaluation.changes import Change
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.evaluation_report import EvalReport, row_name
 from dycoke_cli.evaluation.scored_row import ScoredRow
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
 UNSCORED = 20

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.eval_output import FORMATS, write_report
 from dycoke_cli.cli.picture_file import check_picture, write_picture
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.json_schema import to_dict
 
 _OUTPUT = "Output"
 Runs = Annotated[

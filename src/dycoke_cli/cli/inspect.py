@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.method_flags import PANEL, MethodFlags
@@ -19,7 +20,6 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.base import Method
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.output_file import short_name
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import completion, options, output, render
 from dycoke_cli.cli.param_flags import flag, flags, in_flags
 from dycoke_cli.compression.base import PLACES, Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, find, identity
 from dycoke_cli.compression.selection import Need
-from dycoke_cli.json_schema import Doc, to_dict
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.param import Parameter, parameters_of
-from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.methods/1"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.guarantee import Tuned
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.guard.tuned import stored as stored_tuning
-from dycoke_cli.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
     BUNDLED_CHECKPOINT,
@@ -24,7 +25,6 @@ from dycoke_cli.models.hub_cache import CachedModel, cached_models
 from dycoke_cli.models.on_disk import StoredConfig, config_in, is_here
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.weight_files import missing_parts
-from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.models/1"

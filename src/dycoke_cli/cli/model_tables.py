@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.model_documents import (
     Configuration,
     ListedModel,
@@ -19,7 +20,6 @@ from dycoke_cli.cli.param_flags import flag
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.json_schema import Absent
 from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import completion, options, output, pages, render
 from dycoke_cli.cli.estimate import Memory, cost_of_frames, show_cost
 from dycoke_cli.cli.model_documents import ListedModel, ModelList, all_models, one_model, table_of
@@ -20,7 +21,6 @@ from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer
 
 
 class AsText(View):

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
+from dycoke_cli.answer.answer import Audio, Frames, Version
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import flags, options, output, render
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.models import settings
 from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
-from dycoke_cli.result import Audio, Frames, Version
 from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
 from dycoke_cli.video.decoder import Decoder

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli.answer.answer import Answer, Failure, Refusal
+from dycoke_cli.answer.json_schema import Part, schema_of
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import Part, schema_of
-from dycoke_cli.remote_answer import RemoteAnswer
-from dycoke_cli.result import Answer, Failure, Refusal
 
 _OF_A_BATCH = ("id", "key", "digest")
 _ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dycoke_cli.result import Answer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.unicode import to_json, valid
 
 

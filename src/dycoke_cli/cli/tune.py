@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import flags, method_flags, options, output, pages, render
 from dycoke_cli.cli.ask import BUNDLED_NOTE
 from dycoke_cli.cli.picture_file import check_picture, write_picture
@@ -23,7 +24,6 @@ from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.guard.tuned import Tuning, store
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.families import CHECKPOINT_KEY, METHOD_DEFAULTS
 from dycoke_cli.tuning.tune_report import SCHEMA, TuneReport
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.spread import FromParams, spread
 from dycoke_cli.errors import OutputError
 from dycoke_cli.importing import uncollected
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.verification import SCHEMA

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dycoke_cli.compression.base import Inside, Method, Pruning
-from dycoke_cli.compression.registry import described
-from dycoke_cli.engine.context import frames_warning, positions_warning
-from dycoke_cli.engine.generation import Generated
-from dycoke_cli.engine.memory.flops import paper_flops
-from dycoke_cli.engine.memory.measured import read_per_token
-from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.trace import DecodeStats
-from dycoke_cli.json_schema import ABSENT, Absent
-from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.video_prompt import Frames
-from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.result import (
+from dycoke_cli.answer.answer import (
     Answer,
     Audio,
     Bytes,
@@ -29,7 +17,19 @@ from dycoke_cli.result import (
     Subtitles,
     Tokens,
 )
-from dycoke_cli.result import Frames as ReadFrames
+from dycoke_cli.answer.answer import Frames as ReadFrames
+from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.compression.base import Inside, Method, Pruning
+from dycoke_cli.compression.registry import described
+from dycoke_cli.engine.context import frames_warning, positions_warning
+from dycoke_cli.engine.generation import Generated
+from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.memory.measured import read_per_token
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.video_prompt import Frames
+from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.sizes import Sizes
 
 _NAMED_WORDS = 5

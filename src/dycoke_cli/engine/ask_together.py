@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import LogitsProcessor
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.answer import make_answer, refusal
 from dycoke_cli.engine.attach import attach, flat_without_method
@@ -26,7 +27,6 @@ from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.video_prompt import Turns, text_ids
-from dycoke_cli.result import Answer
 
 
 @dataclass(frozen=True)

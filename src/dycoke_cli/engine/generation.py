@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
-from dycoke_cli.answer_trace import Trace
+from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.changes import Change, list_changes
@@ -19,8 +21,6 @@ from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.statistics import Predictions
 from dycoke_cli.evaluation.verdicts import Verdict
-from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
-from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
 
 _CHANGES = 0.1

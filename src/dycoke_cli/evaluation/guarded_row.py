@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.answer.guarantee import GuardBound
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.guarantee import GuardBound
 from dycoke_cli.guard.ladder import Guard
-from dycoke_cli.json_schema import Count, Doc
 
 
 @dataclass(frozen=True)

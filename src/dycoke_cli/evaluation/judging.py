@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.judge import PROMPTS, judge_answers, key_of
 from dycoke_cli.evaluation.judge import Item as Judged
 from dycoke_cli.evaluation.judge_client import Client
@@ -15,7 +16,6 @@ from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.statistics import Predictions
 from dycoke_cli.evaluation.thinking import answer_of
 from dycoke_cli.evaluation.verdicts import Verdict, open_verdicts
-from dycoke_cli.json_schema import Doc
 from dycoke_cli.runs.listener import Listener
 
 

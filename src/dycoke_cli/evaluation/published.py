@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
@@ -13,7 +14,6 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.json_schema import Doc
 from dycoke_cli.video import Sampling
 
 

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from statistics import fmean
 from typing import Annotated, Any
 
+from dycoke_cli.answer.json_schema import Amount, Doc
 from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.guarded_row import GuardedRow, guarded_row
@@ -22,7 +23,6 @@ from dycoke_cli.evaluation.statistics import (
     mean_of,
     retention,
 )
-from dycoke_cli.json_schema import Amount, Doc
 
 Share = Annotated[float, Doc(minimum=0, maximum=1)]
 ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.guarantee import Tuned
 from dycoke_cli.guard.calibration import Try
-from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.families import CHECKPOINT_KEY
 from dycoke_cli.models.on_disk import config_in, folder_of
 from dycoke_cli.models.resolve import find

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Refusal
 
 SLOW_S = 30.0
 WORTH_IT = 0.85

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from dycoke_cli.answer.answer import Seconds, Tokens
+from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.answer.remote import RemoteAnswer, RemoteModel, RemoteSeconds, RemoteTokens
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.json_schema import from_dict
-from dycoke_cli.remote_answer import RemoteAnswer, RemoteModel, RemoteSeconds, RemoteTokens
 from dycoke_cli.request import Request
-from dycoke_cli.result import Seconds, Tokens
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.sent_video import SentVideo, as_images, as_video

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.remote_answer import RemoteAnswer
 from dycoke_cli.runs.conversation import Conversation, advising, beside
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.listener import Listener

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.errors import DycokeError, ModelError
-from dycoke_cli.remote_answer import RemoteAnswer
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.result import Frames
+from dycoke_cli.answer.answer import Frames
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dycoke_cli.result import Flops
+from dycoke_cli.answer.answer import Flops
 from dycoke_cli.sizes import Sizes
 
 

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.cache import cache_folder, write_whole
 from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
-from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig

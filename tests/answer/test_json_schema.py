@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from dycoke_cli.json_schema import (
+from dycoke_cli.answer.json_schema import (
     ABSENT,
     NOT_A_KEY,
     Absent,
@@ -18,8 +18,7 @@ from dycoke_cli.json_schema import (
     schema_of,
     to_dict,
 )
-
-from .documents import example
+from tests.documents import example
 
 Count = Annotated[int, Doc(minimum=0)]
 

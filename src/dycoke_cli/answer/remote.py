@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.json_schema import ABSENT, Absent, Amount, Doc
-from dycoke_cli.result import Answer
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Amount, Doc
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer_trace import Trace
+from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.guarantee import Guarded, Tuned
+from dycoke_cli.answer.json_schema import (
+    ABSENT,
+    NOT_A_KEY,
+    Absent,
+    Amount,
+    Count,
+    Doc,
+    to_dict,
+)
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.guarantee import Guarded, Tuned
-from dycoke_cli.json_schema import ABSENT, NOT_A_KEY, Absent, Amount, Count, Doc, to_dict
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.answer/1"

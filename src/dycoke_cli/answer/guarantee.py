@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 
 
 @dataclass(frozen=True)
