@@ -12,13 +12,13 @@ from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import make_answer, refusal
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate, seconds_at_decoder
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
