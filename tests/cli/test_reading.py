@@ -25,7 +25,7 @@ from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.fake_engine import FakeSession
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.test_processes import ended
+from tests.processes.test_pipe_worker import ended
 
 PATIENCE_S = 30
 

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.process_limits import memory_limited
+from dycoke_cli.processes.process_limits import memory_limited
 
 T = TypeVar("T")
 

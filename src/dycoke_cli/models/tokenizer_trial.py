@@ -17,8 +17,13 @@ from pathlib import Path
 
 from dycoke_cli.cache import cache_folder, is_of_another_user, make_folder
 from dycoke_cli.errors import ModelError
-from dycoke_cli.process_limits import end_with, give_up_privileges, limit_cpu, limit_memory
-from dycoke_cli.processes import import_path
+from dycoke_cli.processes.pipe_worker import import_path
+from dycoke_cli.processes.process_limits import (
+    end_with,
+    give_up_privileges,
+    limit_cpu,
+    limit_memory,
+)
 
 # A tokenizer of 33 MB, of the largest there are, takes two seconds and 400 MB.
 _CPU_S = 8

@@ -15,7 +15,7 @@ from dycoke_cli.models.chat_template import render
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.frame_tokens import ClipTokens
-from dycoke_cli.process_limits import memory_limited
+from dycoke_cli.processes.process_limits import memory_limited
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio

@@ -16,7 +16,13 @@ from multiprocessing.connection import Connection
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.processes import HUNG_UP, GoneError, Worker, start_preloading, wait
+from dycoke_cli.processes.pipe_worker import (
+    HUNG_UP,
+    GoneError,
+    Worker,
+    start_preloading,
+    wait,
+)
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener

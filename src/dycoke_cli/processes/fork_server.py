@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from dycoke_cli.process_limits import end_with
+from dycoke_cli.processes.process_limits import end_with
 
 PARENT = "DYCOKE_PARENT"
 """An environment variable: the process that started this one."""

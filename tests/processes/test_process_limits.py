@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.process_limits import limit_cpu, limit_memory
-from tests.test_processes import ended, with_path
+from dycoke_cli.processes.process_limits import limit_cpu, limit_memory
+from tests.processes.test_pipe_worker import ended, with_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
 MB = 10**6
@@ -47,7 +47,7 @@ def test_time_of_another_process_is_limited() -> None:
 
 def test_nothing_is_written_any_more(tmp_path: Path) -> None:
     code = (
-        "import signal; from dycoke_cli.process_limits import give_up_privileges as give_up\n"
+        "import signal; from dycoke_cli.processes.process_limits import give_up_privileges as give_up\n"
         "give_up()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"file = open({str(tmp_path / 'file')!r}, 'wb', buffering=0)\n"
@@ -63,7 +63,7 @@ def test_nothing_is_written_any_more(tmp_path: Path) -> None:
 def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
     """As one does that imports a library: it holds the interpreter, and reads no pipe."""
     code = (
-        "import os, time, ctypes; from dycoke_cli.process_limits import end_with\n"
+        "import os, time, ctypes; from dycoke_cli.processes.process_limits import end_with\n"
         "ours = os.getpid()\n"
         "if pid := os.fork(): print(pid, flush=True); time.sleep(1000)\n"
         "end_with(ours); ctypes.PyDLL(None).sleep(1000)\n"

@@ -15,7 +15,7 @@ import pytest
 
 TRY = """
 import ctypes, json, os, platform, socket, sys, threading
-from dycoke_cli.sealing import seal
+from dycoke_cli.processes.sandbox import seal
 libc = ctypes.CDLL(None, use_errno=True)
 inside, outside = os.pipe()
 kept = open(sys.argv[1], "rb")

@@ -19,8 +19,13 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from dycoke_cli.errors import debugging
-from dycoke_cli.process_limits import end_with, give_up_privileges, limit_cpu, limit_memory
-from dycoke_cli.processes import GoneError, import_path, started_for_good
+from dycoke_cli.processes.pipe_worker import GoneError, import_path, started_for_good
+from dycoke_cli.processes.process_limits import (
+    end_with,
+    give_up_privileges,
+    limit_cpu,
+    limit_memory,
+)
 
 MAX_MESSAGE_BYTES = 16 * 1024**2
 _ENDING_S = 10.0
@@ -31,7 +36,7 @@ _PASSES_FILES = hasattr(socket, "send_fds")
 _ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
 # Reserved address space would count as memory: one heap for all threads, and one thread of BLAS.
 _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-_START = "from dycoke_cli.isolated import serve; serve()"
+_START = "from dycoke_cli.processes.isolated import serve; serve()"
 
 
 class LateError(Exception):

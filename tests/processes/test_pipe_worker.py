@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes import GoneError, Worker, start_preloading, wait
+from dycoke_cli.processes.pipe_worker import GoneError, Worker, start_preloading, wait
 
 
 def serve(connection: Connection, greeting: str) -> None:
@@ -92,7 +92,7 @@ def test_it_ends_with_us(word: str, preload: tuple[str, ...]) -> None:
     So does the process that it was forked from: nobody holds the parent's stdout any more.
     """
     code = (
-        "import sys, time; from tests.test_processes import Worker, serve\n"
+        "import sys, time; from tests.processes.test_pipe_worker import Worker, serve\n"
         "if __name__ == '__main__':\n"
         f"    w = Worker(serve, 'x', preload={preload})\n"
         "    w.send('y'); w.receive(); w.send(sys.argv[1])\n"
@@ -119,11 +119,11 @@ def tell_mask(connection: Connection) -> None:
 def test_ctrl_c_reaches_no_worker_not_even_the_first(preload: tuple[str, ...]) -> None:
     """The first start of a process also starts the tracker of `multiprocessing`."""
     code = (
-        "from dycoke_cli.processes import Worker; from tests.test_processes import tell_mask\n"
+        "from dycoke_cli.processes.pipe_worker import Worker; from tests.processes.test_pipe_worker import tell_mask\n"
         f"start = lambda: Worker(tell_mask, preload={preload})\n"
         "if __name__ == '__main__': print([start().receive() for _ in range(2)])"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
@@ -159,7 +159,7 @@ def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
     """The fork server of Python looks there first; `dycoke` itself doesn't."""
     (tmp_path / "fractions.py").write_text("raise SystemExit('somebody else's file')")
     code = (
-        "from dycoke_cli.processes import Worker; from tests.test_processes import *\n"
+        "from dycoke_cli.processes.pipe_worker import Worker; from tests.processes.test_pipe_worker import *\n"
         "if __name__ == '__main__':\n"
         "    print(Worker(tell_surroundings, 'fractions', preload=('fractions',)).receive()[-1])"
     )
@@ -173,7 +173,7 @@ def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
 
 
 def with_path(*first: Path, **more: str) -> dict[str, str]:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     path = map(str, (*first, root, root / "src"))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
 

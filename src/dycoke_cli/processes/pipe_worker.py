@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from dycoke_cli.fork_server import PARENT
+from dycoke_cli.processes.fork_server import PARENT
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ def start_preloading(modules: Sequence[str]) -> None:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(["dycoke_cli.fork_server", *modules])
+    forkserver.set_forkserver_preload(["dycoke_cli.processes.fork_server", *modules])
     with _environment, _surroundings():
         started_for_good(forkserver.ensure_running)
 
