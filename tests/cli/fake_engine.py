@@ -205,7 +205,7 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     """The same, and what else would import torch: ten seconds of a processor in each process."""
     keeping = types.ModuleType("dycoke_cli.engine.visual_cache")
     keeping.VisualCache = object  # type: ignore[attr-defined]
-    quiet = types.ModuleType("dycoke_cli.models.quiet")
+    quiet = types.ModuleType("dycoke_cli.stock.quiet")
     quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
     quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
     return {**modules(), keeping.__name__: keeping, quiet.__name__: quiet}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.cuda import needs_cuda
 from tests.engine.test_batches import answer, batch_of, prompts
 from tests.engine.test_kv_store import PROMPT, Pruning, VisualSelector, make_store, prefill, step

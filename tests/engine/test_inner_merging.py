@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dycoke_cli import HoliTom, VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.errors import UsageError
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.compression.test_inner_merging import by_loops
 from tests.engine.reference import top
 from tests.engine.test_fastv import generate

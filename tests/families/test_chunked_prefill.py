@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.scoring_attention import scoring_attention
 from dycoke_cli.kernels.attention_interface import NAME as OURS
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.exactness import assert_same
 from tests.families.stock import QUESTION, clip, stock_inputs
 from tests.families.test_matrix import NEW_TOKENS, method_of, positions_of

@@ -39,8 +39,8 @@ from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.kernels.replacing import eligible, to_round, use_int8, use_own_attention, use_packed
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
-from dycoke_cli.private_api import attention_implementation
 from dycoke_cli.resources import is_overloaded
+from dycoke_cli.stock.private_api import attention_implementation
 from tests.families.tiny import MAKERS
 
 KERNELS = ("stock", "packed", "own", "int8 (oneDNN)", "int8 (FBGEMM)")

@@ -19,9 +19,9 @@ from dycoke_cli.cli.param_flags import speaking_of_flags
 from dycoke_cli.cli.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.importing import uncollected
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
+from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -218,8 +218,8 @@ def _plan(
     with uncollected():
         from dycoke_cli.models.free_memory import free_memory
         from dycoke_cli.models.load_memory import check_room, needed_bytes
-        from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.models.resolve import choose
+        from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
         found = choose(request.model, request.loading)

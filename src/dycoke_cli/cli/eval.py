@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.evaluation.run_record import check_folder
 from dycoke_cli.evaluation.shard import parse_shard
-from dycoke_cli.importing import uncollected
+from dycoke_cli.stock.importing import uncollected
 
 BRIEF = """
     --list --data --check --preset --methods --retain --guard --model --frames --split --limit
@@ -124,7 +124,7 @@ def evaluate(
         with uncollected():
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
-            from dycoke_cli.models.quiet import silence_libraries
+            from dycoke_cli.stock.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,

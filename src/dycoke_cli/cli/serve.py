@@ -229,20 +229,20 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and put together what answers."""
-    from dycoke_cli.importing import uncollected
     from dycoke_cli.runs.conversation import check_request
+    from dycoke_cli.stock.importing import uncollected
 
     local = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.audio_rate import listening
         from dycoke_cli.models.load import load
-        from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
         from dycoke_cli.server.held_videos import HeldVideos
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.routes import Service
+        from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
     view.stage("load" if local else "fetch")

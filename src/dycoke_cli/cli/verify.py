@@ -14,9 +14,9 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.spread import FromParams, spread
 from dycoke_cli.errors import OutputError
-from dycoke_cli.importing import uncollected
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.output_file import check_output_file, replace_content, unwritable
+from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def verify(
         with uncollected():
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.models.load import load
-            from dycoke_cli.models.quiet import silence_libraries
+            from dycoke_cli.stock.quiet import silence_libraries
             from dycoke_cli.verification.run_checks import clip
             from dycoke_cli.verification.run_checks import verify as run
 

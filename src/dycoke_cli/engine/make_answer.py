@@ -30,7 +30,7 @@ from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.video_prompt import Frames
 from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.stock.sizes import Sizes
 
 _NAMED_WORDS = 5
 

@@ -16,7 +16,6 @@ import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.cache_argument import cache_name
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Family, Layout
@@ -25,6 +24,7 @@ from dycoke_cli.models.families.pixels import is_pixels
 from dycoke_cli.models.layout_trial import SIZES, Trial, noise, show_encoded, show_noise
 from dycoke_cli.models.stock_processor import takes_pictures_alone
 from dycoke_cli.models.stock_prompt import first_line, placeholder_of
+from dycoke_cli.stock.cache_argument import cache_name
 
 FRAMES = 5
 """Of the trial: odd, so that groups of two or four frames show by what is left over."""

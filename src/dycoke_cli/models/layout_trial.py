@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycoke_cli.cache_argument import cache_name
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.arguments import DEEPSTACK, with_video
 from dycoke_cli.models.families.pixels import Inputs, is_pixels
 from dycoke_cli.models.stock_prompt import show
 from dycoke_cli.models.video_prompt import ShownFrames
+from dycoke_cli.stock.cache_argument import cache_name
 
 SIZES = ((48, 64), (48, 96))
 """Height and width of the frames: two shapes."""

@@ -18,7 +18,6 @@ from dycoke_cli.models.chat_template import render
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import Inputs
 from dycoke_cli.models.frame_tokens import ClipTokens
-from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
 from dycoke_cli.models.stock_processor import load_processor, takes_pictures_alone, takes_videos
 from dycoke_cli.models.video_prompt import (
@@ -32,6 +31,7 @@ from dycoke_cli.models.video_prompt import (
     memory_of_processor,
     text_ids,
 )
+from dycoke_cli.stock.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio

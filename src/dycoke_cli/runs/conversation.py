@@ -21,7 +21,6 @@ from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.explaining import explain
-from dycoke_cli.importing import uncollected
 from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.hub import first_download
@@ -30,6 +29,7 @@ from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.video.pictures import Source, sources
 from dycoke_cli.video.subtitles import find_source
 
@@ -236,7 +236,7 @@ def open_session(
                 from dycoke_cli.engine.session import VideoSession
                 from dycoke_cli.engine.visual_cache import VisualCache
                 from dycoke_cli.models.load import load
-                from dycoke_cli.models.quiet import silence_libraries
+                from dycoke_cli.stock.quiet import silence_libraries
 
             silence_libraries()
             if reading.done():

@@ -54,7 +54,7 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
         return None
     from dycoke_cli.kernels.choice import int8_shares
     from dycoke_cli.kernels.processor import BFLOAT16, instructions
-    from dycoke_cli.private_api import has_amx
+    from dycoke_cli.stock.private_api import has_amx
 
     config = loaded.model.config
     encoded = encoded_early(request.method, config)

@@ -225,8 +225,8 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
     # Only here: the process that hands out the videos does without the engine.
     import torch
 
-    from dycoke_cli.models.quiet import silence_libraries
     from dycoke_cli.runs.answering import answer_all, load_answerer
+    from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

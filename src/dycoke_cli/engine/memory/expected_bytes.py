@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.resources import in_words
-from dycoke_cli.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method

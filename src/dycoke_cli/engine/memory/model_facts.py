@@ -23,7 +23,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.stock.sizes import Sizes
 
 _PACKAGE = Path(__file__).parents[2]
 NOT_HERE = "they are predicted for this machine's CPU alone"

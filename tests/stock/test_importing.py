@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dycoke_cli.importing import uncollected
+from dycoke_cli.stock.importing import uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_what_was_imported_is_never_looked_through_again() -> None:
 def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
     """Triton's bindings count what nobody has collected, and say so on stderr."""
     code = (
-        "from dycoke_cli.importing import uncollected\n"
+        "from dycoke_cli.stock.importing import uncollected\n"
         "with uncollected(): import dycoke_cli.engine.session"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from dycoke_cli.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.tiny import MAKERS
 
 # Of Gemma 4 the last layers read the keys of others, and of Qwen 3.5 most have none.
