@@ -13,8 +13,8 @@ import pytest
 import torch
 import transformers
 
-from dycoke_cli import cache
 from dycoke_cli.kernels.processor import Processor
+from dycoke_cli.storage import cache_folder as cache
 from tests.cli.harness import run_here
 from tests.documents import valid
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cache import CacheFiles, is_of_another_user
 from dycoke_cli.processes.pipe_worker import GoneError, Worker
+from dycoke_cli.storage.cache_folder import CacheFiles, is_of_another_user
 from tests.cli.harness import PATIENCE_S, ROOT
 from tests.processes.test_pipe_worker import serve
 

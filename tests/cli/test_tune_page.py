@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cache import ENVIRONMENT as CACHE
 from dycoke_cli.models.settings import ENVIRONMENT as SETTINGS
+from dycoke_cli.storage.cache_folder import ENVIRONMENT as CACHE
 from tests.cli.harness import ROOT
 from tests.cli.test_readme import VENV, blocks, in_shell
 

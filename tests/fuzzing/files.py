@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.cache import CacheFiles
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import OutputError
@@ -23,6 +22,7 @@ from dycoke_cli.evaluation.verdicts import open_verdicts
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
+from dycoke_cli.storage.cache_folder import CacheFiles
 from tests.evaluation.test_answers import write_nothing
 from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
 from tests.fuzzing.subject import Subject

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
-from dycoke_cli.cache import encoded_videos
 from dycoke_cli.cli import options, output, pages, render
 from dycoke_cli.cli.render import units
+from dycoke_cli.storage.cache_folder import encoded_videos
 
 SCHEMA = "dycoke.cache/1"
 

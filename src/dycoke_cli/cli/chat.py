@@ -164,7 +164,7 @@ def _typed() -> Iterator[str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.output import create_output
 
-    from dycoke_cli.cache import cache_folder, make_folder
+    from dycoke_cli.storage.cache_folder import cache_folder, make_folder
 
     history: History = InMemoryHistory()
     with suppress(OSError):

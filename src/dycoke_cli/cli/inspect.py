@@ -20,7 +20,7 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.base import Method
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
-from dycoke_cli.output_file import short_name
+from dycoke_cli.storage.output_file import short_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image

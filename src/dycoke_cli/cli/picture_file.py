@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.output_file import check_output_file, replace_content, unwritable
+from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 

@@ -15,8 +15,8 @@ from dycoke_cli.cli import options, output, render
 from dycoke_cli.cli.spread import FromParams, spread
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
@@ -20,6 +19,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote import ServedModel
 from dycoke_cli.runs.run import Engine
+from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())

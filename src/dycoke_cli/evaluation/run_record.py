@@ -22,8 +22,8 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import EvaluatedModel, Prediction
 from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.verdicts import Verdicts
-from dycoke_cli.output_file import replace_content, unwritable
 from dycoke_cli.runs.journal import check_own
+from dycoke_cli.storage.output_file import replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from dycoke_cli.models.on_disk import config_in, folder_of
 from dycoke_cli.models.resolve import find
 from dycoke_cli.models.settings import settings_file
 from dycoke_cli.models.weight_files import loaded_files
-from dycoke_cli.output_file import replace_content
+from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tuning/1"

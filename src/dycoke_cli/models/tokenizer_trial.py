@@ -15,7 +15,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from dycoke_cli.cache import cache_folder, is_of_another_user, make_folder
 from dycoke_cli.errors import ModelError
 from dycoke_cli.processes.pipe_worker import import_path
 from dycoke_cli.processes.process_limits import (
@@ -24,6 +23,7 @@ from dycoke_cli.processes.process_limits import (
     limit_cpu,
     limit_memory,
 )
+from dycoke_cli.storage.cache_folder import cache_folder, is_of_another_user, make_folder
 
 # A tokenizer of 33 MB, of the largest there are, takes two seconds and 400 MB.
 _CPU_S = 8

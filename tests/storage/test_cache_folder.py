@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.storage.cache_folder import cache_folder
 
 
 def test_the_folder_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
