@@ -862,14 +862,14 @@ MUTATIONS = (
         "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "int(FRAMES_PER_SECOND * A)",
-        ("tests/models/test_video_prompt.py",),
+        ("tests/models/prompts/test_video_prompt.py",),
     ),
     Mutation(
         "time stamps in a prompt aren't rounded",
         "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "FRAMES_PER_SECOND * A",
-        ("tests/models/test_video_prompt.py",),
+        ("tests/models/prompts/test_video_prompt.py",),
     ),
     Mutation(
         "macro accuracy is the mean over labels",

@@ -40,7 +40,6 @@ LAYERS = (
     "engine",
     "inspect",
     "guard",
-    "explaining",
     "request",
     "runs",
     "shapes",

@@ -25,8 +25,8 @@ from dycoke_cli.cli import verify
 from dycoke_cli.cli.picture_file import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.explaining import explain
 from dycoke_cli.models import settings
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs import local
 from dycoke_cli.video import stdin
 from tests.cli.fake_engine import FakeSession

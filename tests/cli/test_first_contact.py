@@ -197,7 +197,7 @@ def test_a_download_is_told_before_the_video_is_decoded(
 ) -> None:
     from huggingface_hub import DryRunFileInfo
 
-    from dycoke_cli.models.hub import Plan
+    from dycoke_cli.models.files.hub import Plan
     from dycoke_cli.runs import conversation
 
     source = find("llava-onevision-0.5b")

@@ -37,7 +37,7 @@ READ = (
     "print(read_config(find('me/mine'))[1])"
 )
 FIRST = (
-    "from dycoke_cli.models.hub import first_download\n"
+    "from dycoke_cli.models.files.hub import first_download\n"
     "from dycoke_cli.models.resolve import find\n"
     "first_download(find('me/mine'))"
 )

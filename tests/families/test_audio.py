@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.stock_prompt import StockPrompt
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt
 from dycoke_cli.video.clip import Audio
 from tests.families.stock import QUESTION, Masked, Shorter, at_decoder, clip
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of

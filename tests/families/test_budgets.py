@@ -21,7 +21,7 @@ from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.exactness import assert_same
 from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs

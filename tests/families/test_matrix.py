@@ -18,8 +18,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.unsupported import needed_release
-from dycoke_cli.models.video_prompt import make_prompt
 from tests.exactness import assert_same
 from tests.families import tiny
 from tests.families.stock import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.storage.cache_folder import cache_folder, make_folder
 from dycoke_cli.unicode import to_json
 

@@ -19,12 +19,12 @@ from dycoke_cli.models.catalog import (
     Entry,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
-from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.files.hub_cache import CachedModel, cached_models
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in, is_here
+from dycoke_cli.models.files.weight_files import missing_parts
 from dycoke_cli.models.free_memory import FreeMemory, this_machine
-from dycoke_cli.models.hub_cache import CachedModel, cached_models
-from dycoke_cli.models.on_disk import StoredConfig, config_in, is_here
+from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.models.weight_files import missing_parts
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.models/1"

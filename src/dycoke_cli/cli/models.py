@@ -266,7 +266,7 @@ def pull(
     if source.local:
         render.note(f"{name} is a folder on this machine already; there is nothing to pull")
         return
-    from dycoke_cli.models import hub
+    from dycoke_cli.models.files import hub
 
     planned = hub.plan(source, revision)
     hub.check_space(planned)
@@ -296,7 +296,7 @@ def remove(
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"
         raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.hub_cache import removal
+    from dycoke_cli.models.files.hub_cache import removal
 
     planned = removal(source.location)
     freed = size(planned.freed_bytes)

@@ -18,15 +18,15 @@ from dycoke_cli.cli.spread import spread
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
-from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
 from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.frame_tokens import ClipTokens
+    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -96,7 +96,7 @@ def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
     known = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
     if known is not None:
         return known
-    from dycoke_cli.models.stock_prompt import count_tokens
+    from dycoke_cli.models.prompts.stock_prompt import count_tokens
 
     return count_tokens(source, clip)
 

@@ -235,8 +235,8 @@ def _service(
     local = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
-        from dycoke_cli.models.audio_rate import listening
         from dycoke_cli.models.load import load
+        from dycoke_cli.models.prompts.audio_rate import listening
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
         from dycoke_cli.server.held_videos import HeldVideos

@@ -26,7 +26,7 @@ from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.video_prompt import Turns, text_ids
+from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.video_prompt import Frames
-from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.models.prompts.video_prompt import Frames
+from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.stock.sizes import Sizes
 
 _NAMED_WORDS = 5

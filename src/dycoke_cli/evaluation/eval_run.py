@@ -25,8 +25,8 @@ from dycoke_cli.evaluation.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
+from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, choose
-from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Asked, Job, Video

@@ -19,10 +19,10 @@ from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.guard.calibration import Try
 from dycoke_cli.models.families import CHECKPOINT_KEY
-from dycoke_cli.models.on_disk import config_in, folder_of
+from dycoke_cli.models.files.on_disk import config_in, folder_of
+from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.resolve import find
 from dycoke_cli.models.settings import settings_file
-from dycoke_cli.models.weight_files import loaded_files
 from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__
 

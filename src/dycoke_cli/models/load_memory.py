@@ -15,8 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutOfMemoryError
+from dycoke_cli.models.files.weight_files import (
+    WHOLE,
+    check_references,
+    hub_reader,
+    loaded_files,
+)
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
-from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
 from dycoke_cli.resources import in_words
 from dycoke_cli.stock.importing import uncollected
 

@@ -28,16 +28,16 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
-from dycoke_cli.models.hub_client import check_hub_answers
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.small_files import CONFIG, check_small_files
-from dycoke_cli.models.weight_files import (
+from dycoke_cli.models.files.hub_client import check_hub_answers
+from dycoke_cli.models.files.small_files import CONFIG, check_small_files
+from dycoke_cli.models.files.weight_files import (
     READ_SUFFIXES,
     check_folder,
     check_references,
     hub_reader,
     missing_parts,
 )
+from dycoke_cli.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
     import torch

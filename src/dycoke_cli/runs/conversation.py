@@ -20,11 +20,11 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.needs import check_family
-from dycoke_cli.explaining import explain
-from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.hub import first_download
-from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.explaining import explain
+from dycoke_cli.models.files.hub import first_download
+from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed

@@ -15,7 +15,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.errors import DycokeError, OutputError
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.request import Request
 from dycoke_cli.runs.conversation import Conversation, converse
 from dycoke_cli.runs.listener import Listener

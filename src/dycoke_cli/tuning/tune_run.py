@@ -13,7 +13,7 @@ from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
-from dycoke_cli.models.audio_rate import listening
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.runs.conversation import known_of
 from dycoke_cli.runs.journal import open_journal

@@ -23,10 +23,10 @@ from dycoke_cli.engine.memory.expected_bytes import (
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.on_disk import StoredConfig
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.weight_files import missing_parts
+from dycoke_cli.models.files.weight_files import missing_parts
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo

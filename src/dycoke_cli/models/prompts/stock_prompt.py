@@ -14,13 +14,16 @@ import numpy as np
 import torch
 
 from dycoke_cli.errors import DycokeError, ModelError
-from dycoke_cli.models.chat_template import render
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.pixels import Inputs
-from dycoke_cli.models.frame_tokens import ClipTokens
-from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
-from dycoke_cli.models.stock_processor import load_processor, takes_pictures_alone, takes_videos
-from dycoke_cli.models.video_prompt import (
+from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.stock_processor import (
+    load_processor,
+    takes_pictures_alone,
+    takes_videos,
+)
+from dycoke_cli.models.prompts.video_prompt import (
     Frames,
     Turns,
     VideoPrompt,
@@ -31,6 +34,7 @@ from dycoke_cli.models.video_prompt import (
     memory_of_processor,
     text_ids,
 )
+from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
 
 if TYPE_CHECKING:

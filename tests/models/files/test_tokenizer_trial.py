@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import tokenizer_trial
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.tokenizer_trial import check_tokenizer
+from dycoke_cli.models.files import tokenizer_trial
+from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"
 

@@ -33,7 +33,7 @@ _BYTES, _BYTES_PER_BYTE = 512 << 20, 32
 _MOST_PARTS = 4_000_000
 # What an interpreter needs to begin; tokens and keys aren't among it.
 _ENVIRONMENT = ("DYLD_", "LD_", "PYTHON", "SYSTEMROOT")
-_START = "from dycoke_cli.models.tokenizer_trial import try_tokenizer; try_tokenizer()"
+_START = "from dycoke_cli.models.files.tokenizer_trial import try_tokenizer; try_tokenizer()"
 
 
 def check_tokenizer(name: str, file: Path) -> None:

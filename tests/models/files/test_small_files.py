@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models import small_files
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CONFIGURATIONS
-from dycoke_cli.models.small_files import UnreadableError, check_settings, read_json
+from dycoke_cli.models.files import small_files
+from dycoke_cli.models.files.small_files import UnreadableError, check_settings, read_json
 
 PUBLISHED = sorted(CONFIGURATIONS.rglob("*.json"))
 

@@ -8,8 +8,8 @@ from filelock import FileLock
 from huggingface_hub import DryRunFileInfo
 
 from dycoke_cli.errors import ModelError, OutputError
-from dycoke_cli.models import hub
-from dycoke_cli.models.hub import Plan, check_space, pull
+from dycoke_cli.models.files import hub
+from dycoke_cli.models.files.hub import Plan, check_space, pull
 from dycoke_cli.models.resolve import find
 
 

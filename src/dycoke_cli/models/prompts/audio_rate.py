@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families.table import FAMILIES
-from dycoke_cli.models.hub import small_files
+from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.files.on_disk import folder_of
+from dycoke_cli.models.files.small_files import CONFIG, UnreadableError, read_json
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.on_disk import folder_of
 from dycoke_cli.models.resolve import find
-from dycoke_cli.models.small_files import CONFIG, UnreadableError, read_json
 from dycoke_cli.video.sampling import Sampling
 
 # Where a processor's feature extractor is stored: with the others, or alone.

@@ -3,7 +3,7 @@
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.hub_client import _check_document, _check_headers
+from dycoke_cli.models.files.hub_client import _check_document, _check_headers
 
 
 class Answer:

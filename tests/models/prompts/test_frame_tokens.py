@@ -13,8 +13,8 @@ from transformers.models.gemma4.video_processing_gemma4 import get_aspect_ratio_
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.frame_tokens import FittedShape, KeptShape
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.tiny import make
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models import layout_cache
+from dycoke_cli.models.discovery import layout_cache
+from dycoke_cli.models.discovery.layout_cache import found_layout
+from dycoke_cli.models.discovery.layout_search import Always
 from dycoke_cli.models.families import UNLISTED, Family
-from dycoke_cli.models.layout_cache import found_layout
-from dycoke_cli.models.layout_search import Always
 
 RUNS = replace(
     UNLISTED,

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from tests.documents import is_valid, valid
 from tests.families.stock import clip
 from tests.unlimited import unlimited_model

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.chat_template import render
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.processes.process_limits import memory_limited
 
 if TYPE_CHECKING:

@@ -12,9 +12,14 @@ from typing import Any
 
 from dycoke_cli.models.catalog import published, published_names
 from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN, FAMILIES, Family, defaults_of
+from dycoke_cli.models.files.small_files import (
+    CONFIG,
+    UnreadableError,
+    check_settings,
+    read_json,
+)
+from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.models.small_files import CONFIG, UnreadableError, check_settings, read_json
-from dycoke_cli.models.weight_files import loaded_files
 
 # The sizes in a configuration that are told of a model.
 _OF_TEXT = (

@@ -11,9 +11,9 @@ from typing import Any
 
 from transformers import __version__
 
+from dycoke_cli.models.discovery.layout_search import Always, find_layout
 from dycoke_cli.models.families import UNLISTED, Family
-from dycoke_cli.models.layout_search import Always, find_layout
-from dycoke_cli.models.stock_processor import takes_pictures_alone
+from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
 _KEPT: dict[str, type] = {

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.load import load
 from dycoke_cli.models.resolve import find
-from dycoke_cli.models.weight_files import loaded_files
 from tests.cli.harness import ROOT, run_process
 from tests.hub import COMMIT, Hub, Repo
 

@@ -18,12 +18,18 @@ from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import is_out_of_memory
+from dycoke_cli.models.discovery.layout_trial import (
+    SIZES,
+    Trial,
+    noise,
+    show_encoded,
+    show_noise,
+)
 from dycoke_cli.models.families import UNLISTED, Family, Layout
 from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.pixels import is_pixels
-from dycoke_cli.models.layout_trial import SIZES, Trial, noise, show_encoded, show_noise
-from dycoke_cli.models.stock_processor import takes_pictures_alone
-from dycoke_cli.models.stock_prompt import first_line, placeholder_of
+from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
+from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of
 from dycoke_cli.stock.cache_argument import cache_name
 
 FRAMES = 5

@@ -13,11 +13,11 @@ from transformers import AutoProcessor
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.chat_template import check_template
-from dycoke_cli.models.hub import small_files
+from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
+from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
+from dycoke_cli.models.prompts.chat_template import check_template
 from dycoke_cli.models.resolve import ModelRef, explained
-from dycoke_cli.models.small_files import TOKENIZER, check_small_files
-from dycoke_cli.models.tokenizer_trial import check_tokenizer
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
 

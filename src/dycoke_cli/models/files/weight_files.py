@@ -12,7 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.small_files import CONFIG, check_small_files, is_inside, read_json
+from dycoke_cli.models.files.small_files import (
+    CONFIG,
+    check_small_files,
+    is_inside,
+    read_json,
+)
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
