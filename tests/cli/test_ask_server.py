@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli.runs import remote_client
+from dycoke_cli.runs.remote import remote_client
 from tests import documents
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.runs.endpoint import Endpoint, Reply, said, serving
+from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 TOLD = {
     "method": {"name": "evs", "retain": 0.25, "positions": "renumbered", "merge_stage": "llm"},

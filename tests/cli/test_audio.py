@@ -13,7 +13,7 @@ from tests import documents
 from tests.cli.harness import CLIP, run_here
 from tests.families.test_unlisted import newest
 from tests.families.tiny import make
-from tests.runs.endpoint import serving
+from tests.runs.remote.endpoint import serving
 from tests.video.test_audio import LENGTH_S, RATE, write
 
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from dycoke_cli import Sampling, read
-from dycoke_cli.runs import remote_client
+from dycoke_cli.runs.remote import remote_client
 from tests.cli.harness import Outcome, run_here
-from tests.runs.endpoint import Endpoint, Reply, asked, said, serving
 from tests.runs.pretended import valid
+from tests.runs.remote.endpoint import Endpoint, Reply, asked, said, serving
 
 MOVE = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.runs import remote_client
+from dycoke_cli.runs.remote import remote_client
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.samples import WHERE
-from tests.runs.endpoint import Endpoint, Reply, said, serving
+from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import CLIP, run_here
-from tests.runs.endpoint import Endpoint, serving
+from tests.runs.remote.endpoint import Endpoint, serving
 from tests.video.clips import coded_picture, number_in
 
 

@@ -107,7 +107,7 @@ def ask(
         )
         with speaking_of_flags():
             if remote is not None:
-                from dycoke_cli.runs.remote_conversation import converse_remotely
+                from dycoke_cli.runs.remote.remote_conversation import converse_remotely
 
                 converse_remotely(conversation, remote, model.model, presenter)
                 return

@@ -183,7 +183,7 @@ def batch(
             else:
                 plan, answers = warm
         else:
-            from dycoke_cli.runs.remote_run import RemoteEngine
+            from dycoke_cli.runs.remote.remote_run import RemoteEngine
 
             served = remote.connected(model.model, [request.method] * remote.names_method)
             plan, answers = served.plan(request), RemoteEngine(served)

@@ -112,7 +112,7 @@ def evaluate(
         client = judge.client(dataset)
         remote, served, answers = server.chosen(context), None, engine.other()
         if remote is not None:
-            from dycoke_cli.runs.remote_run import RemoteEngine
+            from dycoke_cli.runs.remote.remote_run import RemoteEngine
 
             served = remote.connected(model.model, [spec.create() for spec in specs])
             request, answers = replace(request, model=served.name), RemoteEngine(served)

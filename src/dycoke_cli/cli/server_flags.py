@@ -14,7 +14,7 @@ from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.runs.remote import Server
+    from dycoke_cli.runs.remote.served_model import Server
 
 _PANEL = "Server (--server)"
 
@@ -110,7 +110,7 @@ class ServerFlags:
         """
         if self.server is None:
             return None
-        from dycoke_cli.runs.remote import Server
+        from dycoke_cli.runs.remote.served_model import Server
 
         parts = set() if method is None else {"method", *parameters_of(type(method))}
         return Server(

@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.remote import ServedModel
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import Engine
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video import Sampling

@@ -33,7 +33,7 @@ from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
-from dycoke_cli.runs.remote import ServedModel
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling

@@ -21,7 +21,7 @@ from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.runs.remote import ServedModel
+    from dycoke_cli.runs.remote.served_model import ServedModel
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dycoke_cli.param import parameters_of
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.runs.remote import ServedModel
+    from dycoke_cli.runs.remote.served_model import ServedModel
     from dycoke_cli.video import Sampling
 
 
@@ -114,7 +114,7 @@ class Spec:
             UsageError: see `create`; or the model has no such layer, its family can't serve the
                 method, or its server refuses it.
         """
-        from dycoke_cli.runs.remote import ServedModel
+        from dycoke_cli.runs.remote.served_model import ServedModel
 
         method = self.create()
         if isinstance(model, ServedModel):

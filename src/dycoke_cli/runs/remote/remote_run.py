@@ -14,9 +14,9 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import ReadAhead
-from dycoke_cli.runs.remote import ServedModel
-from dycoke_cli.runs.remote_client import ServerGoneError
-from dycoke_cli.runs.sent_video import NO_VIDEO, SentVideo
+from dycoke_cli.runs.remote.remote_client import ServerGoneError
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
+from dycoke_cli.runs.remote.served_model import ServedModel
 
 _POLL_S = 0.2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from dycoke_cli.runs import remote
+from dycoke_cli.runs.remote import served_model as remote
 
 Reply = tuple[int, dict[str, Any]]
 """A status and an answer."""

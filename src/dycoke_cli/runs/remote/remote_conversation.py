@@ -13,8 +13,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.conversation import Conversation, advising, beside
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote import ServedModel, Server, check_silent
-from dycoke_cli.runs.sent_video import SentVideo
+from dycoke_cli.runs.remote.sent_video import SentVideo
+from dycoke_cli.runs.remote.served_model import ServedModel, Server, check_silent
 from dycoke_cli.video import Clip
 from dycoke_cli.video.decoder import Decoder
 

@@ -22,12 +22,12 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.sent_video import SentVideo, as_images, as_video
+from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.runs.remote_client import RemoteClient, Reply
+    from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
     from dycoke_cli.video import Clip
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Server:
             ModelError: the server can't be reached, refuses the key, or has no model or several.
             UsageError: it knows nothing of our methods, and one is asked for.
         """
-        from dycoke_cli.runs.remote_client import RemoteClient
+        from dycoke_cli.runs.remote.remote_client import RemoteClient
 
         client = RemoteClient(self.url, self.key_variable)
         models = client.models()
