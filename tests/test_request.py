@@ -15,7 +15,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import Param, parameters_of

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Item as Item
     from dycoke_cli.evaluation.dataset import Score as Score
     from dycoke_cli.evaluation.folder import FolderDataset as FolderDataset
-    from dycoke_cli.evaluation.judge import judge_answers as judge_answers
+    from dycoke_cli.evaluation.scoring.judge import judge_answers as judge_answers
     from dycoke_cli.models.families.family import Family as Family
     from dycoke_cli.models.families.table import FAMILIES as FAMILIES
     from dycoke_cli.models.load import load as load
@@ -57,7 +57,7 @@ _HOMES = {
     "Score": "dycoke_cli.evaluation.dataset",
     "Selection": "dycoke_cli.compression.selection",
     "VideoSession": "dycoke_cli.engine.session",
-    "judge_answers": "dycoke_cli.evaluation.judge",
+    "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",
     "read": "dycoke_cli.video",
 }

@@ -14,20 +14,21 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation import run_record, verdicts
+from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.judge import ANSWER, key_of
-from dycoke_cli.evaluation.judge import Item as Judged
-from dycoke_cli.evaluation.judge_client import KEY
-from dycoke_cli.evaluation.judging import Grades, grades_of, judge_of
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.verdicts import Verdict
+from dycoke_cli.evaluation.scoring import verdicts
+from dycoke_cli.evaluation.scoring.judge import ANSWER, key_of
+from dycoke_cli.evaluation.scoring.judge import Item as Judged
+from dycoke_cli.evaluation.scoring.judge_client import KEY
+from dycoke_cli.evaluation.scoring.judging import Grades, grades_of, judge_of
+from dycoke_cli.evaluation.scoring.verdicts import Verdict
 from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.prepared import Prepared
-from tests.evaluation.test_judge import Endpoint
+from tests.evaluation.scoring.test_judge import Endpoint
 from tests.unlimited import unlimited_model
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
-from tests.evaluation.test_combine import NONE, OTHER, of_model, written
+from tests.evaluation.report.test_combine import NONE, OTHER, of_model, written
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from dycoke_cli.cli import eval_report
 from dycoke_cli.cli.eval_plot import accuracy_figure
 from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX
 from dycoke_cli.evaluation.answers import open_answers
-from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.combine import report_of
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.evaluation.specs import parse_specs
 from tests.cli.harness import Outcome, run_here
-from tests.evaluation.test_combine import ITEMS, NONE, RIGHT, of_model, written
+from tests.evaluation.report.test_combine import ITEMS, NONE, RIGHT, of_model, written
 
 
 def rows_of(text: str, model: str = "m") -> tuple[KeptRow, ...]:

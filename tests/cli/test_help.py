@@ -24,7 +24,7 @@ from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.evaluation.method_specs import ABLATIONS
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.version import __version__

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import answers, run_record, verdicts
+from dycoke_cli.evaluation import answers, run_record
 from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.scoring import verdicts
 from dycoke_cli.runs import local
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.evaluation.prepared import Prepared

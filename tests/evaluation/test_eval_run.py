@@ -23,9 +23,9 @@ from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
-from dycoke_cli.evaluation.evaluation_report import EvalReport
-from dycoke_cli.evaluation.scored_row import ScoredRow
-from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.method_specs import parse_specs
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local

@@ -18,7 +18,7 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
-from dycoke_cli.evaluation.verdicts import open_verdicts
+from dycoke_cli.evaluation.scoring.verdicts import open_verdicts
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
@@ -139,7 +139,12 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
 }  # fmt: skip
 
 _CACHE = ("engine/visual_cache.py", "cache.py")
-_RUNS = ("runs/journal.py", "runs/results.py", "evaluation/answers.py", "evaluation/verdicts.py")
+_RUNS = (
+    "runs/journal.py",
+    "runs/results.py",
+    "evaluation/answers.py",
+    "evaluation/scoring/verdicts.py",
+)
 
 SUBJECTS = [
     Subject("encoded videos", "caches", 2000, _CACHE, (), _encoded, bytes_of, _take_encoded),

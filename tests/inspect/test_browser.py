@@ -11,9 +11,9 @@ import pytest
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.evaluation.changes import Change
-from dycoke_cli.evaluation.evaluation_report import EvalReport
-from dycoke_cli.evaluation.scored_row import ScoredRow
+from dycoke_cli.evaluation.report.changes import Change
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.inspect.inspection import inspect_question, pictures
 from dycoke_cli.inspect.page import as_uris, page
 from dycoke_cli.video import Sampling, read

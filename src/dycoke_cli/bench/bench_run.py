@@ -18,7 +18,7 @@ from dycoke_cli.bench.timed_runs import Measured, Results, Timer, measure_all
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
-from dycoke_cli.evaluation.specs import Spec, parse_specs
+from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request

@@ -24,7 +24,7 @@ from dycoke_cli.cli.transcript import save
 from dycoke_cli.cli.words import quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.evaluation.specs import parse_spec
+from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.pictures import as_named
 from dycoke_cli.video.stdin import STDIN

@@ -16,10 +16,10 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.eval_tables import evaluation
 from dycoke_cli.cli.text import one_line, shown
-from dycoke_cli.evaluation.changes import Change
 from dycoke_cli.evaluation.dataset import OWN_RULE
-from dycoke_cli.evaluation.evaluation_report import EvalReport, row_name
-from dycoke_cli.evaluation.scored_row import ScoredRow
+from dycoke_cli.evaluation.report.changes import Change
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.unicode import to_json
 
 UNSCORED = 20

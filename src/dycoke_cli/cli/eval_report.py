@@ -111,7 +111,7 @@ def report(
             check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
                 raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
-        from dycoke_cli.evaluation.combine import report_of
+        from dycoke_cli.evaluation.report.combine import report_of
 
         made = report_of(runs, rule)
         for sentence in () if quiet else made.warnings:

@@ -10,8 +10,8 @@ from rich.text import Text
 from dycoke_cli.cli.render.figures import explained, headed, with_texts
 from dycoke_cli.cli.render.units import count
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.evaluation.guarded_row import GuardedRow
-from dycoke_cli.evaluation.scored_row import ScoredRow
+from dycoke_cli.evaluation.report.guarded_row import GuardedRow
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 
 
 def guard_tables(rows: Sequence[ScoredRow]) -> list[Table]:

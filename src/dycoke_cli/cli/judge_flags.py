@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Dataset
-    from dycoke_cli.evaluation.judge_client import Client
+    from dycoke_cli.evaluation.scoring.judge_client import Client
 
 _PANEL = "Judge (open answers)"
 
@@ -62,7 +62,7 @@ class JudgeFlags:
             raise UsageError(
                 f"--judge-model is for open answers, and {dataset.name} has none: leave it out"
             )
-        from dycoke_cli.evaluation.judge_client import KEY, OpenAIClient
+        from dycoke_cli.evaluation.scoring.judge_client import KEY, OpenAIClient
 
         client = OpenAIClient(self.judge_model, self.judge_url)
         if self.judge_url is None and not (

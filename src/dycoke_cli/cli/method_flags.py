@@ -15,7 +15,7 @@ from dycoke_cli.cli.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, name_of, owners
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import ABLATIONS, ALL, Spec, parse_spec, parse_specs
+from dycoke_cli.evaluation.method_specs import ABLATIONS, ALL, Spec, parse_spec, parse_specs
 from dycoke_cli.guard.ladder import Guard, guard_of
 from dycoke_cli.guard.tuned import Tuning, saved_as_default, tuning_of
 from dycoke_cli.param import Parameter, key_part

@@ -85,7 +85,7 @@ def _estimate() -> Mapping[str, Part]:
 
 
 def _eval() -> Mapping[str, Part]:
-    from dycoke_cli.evaluation.evaluation_report import EvalReport
+    from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 
     return {"report": Part(EvalReport), "error": _failure("benchmark")}
 

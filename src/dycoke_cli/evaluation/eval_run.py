@@ -15,13 +15,17 @@ from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.eval_request import Evaluation
-from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report, nothing_to_ask
-from dycoke_cli.evaluation.judging import ask_judge
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
+from dycoke_cli.evaluation.report.evaluation_report import (
+    EvalReport,
+    make_report,
+    nothing_to_ask,
+)
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
-from dycoke_cli.evaluation.statistics import grouped
-from dycoke_cli.evaluation.verdicts import read_verdicts
+from dycoke_cli.evaluation.scoring.judging import ask_judge
+from dycoke_cli.evaluation.scoring.statistics import grouped
+from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes

@@ -13,7 +13,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.specs import ABLATIONS, Spec, parse_spec, parse_specs
+from dycoke_cli.evaluation.method_specs import ABLATIONS, Spec, parse_spec, parse_specs
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, choose

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dycoke_cli.evaluation.dataset import Item, Score
-from dycoke_cli.evaluation.thinking import answer_of
+from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 
 def exact_match(item: Item, said: str) -> Score:

@@ -14,12 +14,12 @@ from typing import Any
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, make_report
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import RunRecord, read_record
-from dycoke_cli.evaluation.verdicts import read_verdicts
+from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
 from dycoke_cli.unicode import display_name
 
 

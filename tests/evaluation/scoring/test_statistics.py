@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.changes import count_changes, list_changes
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.statistics import (
+from dycoke_cli.evaluation.report.changes import count_changes, list_changes
+from dycoke_cli.evaluation.scoring.statistics import (
     Retention,
     clustered_mean,
     detectable,

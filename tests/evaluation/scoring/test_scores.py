@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation import eval_run
-from dycoke_cli.evaluation.changes import list_changes
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.descriptions import rouge_l
-from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
-from dycoke_cli.evaluation.scored_row import ScoredRow, make_row
-from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.evaluation.statistics import detectable
+from dycoke_cli.evaluation.report.changes import list_changes
+from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchanged
+from dycoke_cli.evaluation.report.scored_row import ScoredRow, make_row
+from dycoke_cli.evaluation.scoring.descriptions import rouge_l
+from dycoke_cli.evaluation.scoring.statistics import detectable
 from dycoke_cli.video import Sampling
 from tests.evaluation import miniatures
 from tests.evaluation.samples import Samples

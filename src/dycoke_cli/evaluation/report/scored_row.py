@@ -8,14 +8,14 @@ from statistics import fmean
 from typing import Annotated, Any
 
 from dycoke_cli.answer.json_schema import Amount, Doc
-from dycoke_cli.evaluation.changes import count_changes
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
-from dycoke_cli.evaluation.guarded_row import GuardedRow, guarded_row
-from dycoke_cli.evaluation.judging import Grades
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.published import Published
-from dycoke_cli.evaluation.statistics import (
+from dycoke_cli.evaluation.report.changes import count_changes
+from dycoke_cli.evaluation.report.guarded_row import GuardedRow, guarded_row
+from dycoke_cli.evaluation.report.published import Published
+from dycoke_cli.evaluation.scoring.judging import Grades
+from dycoke_cli.evaluation.scoring.statistics import (
     Predictions,
     detectable,
     grouped,

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
-from dycoke_cli.evaluation.mentions import Mention, Sense, capitalized, mentions
-from dycoke_cli.evaluation.thinking import answer_of
+from dycoke_cli.evaluation.scoring.mentions import Mention, Sense, capitalized, mentions
+from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

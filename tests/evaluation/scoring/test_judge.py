@@ -18,10 +18,10 @@ import pytest
 
 from dycoke_cli import judge_answers
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.evaluation import judge_client
-from dycoke_cli.evaluation.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
-from dycoke_cli.evaluation.judge_client import KEY, NoReplyError, OpenAIClient, Reply
-from dycoke_cli.evaluation.verdicts import FILE, open_verdicts, summarized
+from dycoke_cli.evaluation.scoring import judge_client
+from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
+from dycoke_cli.evaluation.scoring.judge_client import KEY, NoReplyError, OpenAIClient, Reply
+from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts, summarized
 
 YES = '{"pred": "yes", "score": 4}'
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.statistics import Predictions
+from dycoke_cli.evaluation.scoring.statistics import Predictions
 
 Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 

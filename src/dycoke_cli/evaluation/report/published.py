@@ -11,9 +11,9 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
 from dycoke_cli.evaluation.run_record import RunRecord
-from dycoke_cli.evaluation.specs import parse_specs
 from dycoke_cli.video import Sampling
 
 

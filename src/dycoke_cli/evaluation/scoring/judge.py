@@ -20,8 +20,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.evaluation.judge_client import Client, NoReplyError, Reply
-from dycoke_cli.evaluation.verdicts import Verdict, Verdicts
+from dycoke_cli.evaluation.scoring.judge_client import Client, NoReplyError, Reply
+from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts
 from dycoke_cli.unicode import to_json
 
 BEST = 5
