@@ -23,7 +23,7 @@ from benchmarks.raw_answers import DATA
 from benchmarks.tune_plot import guard_figure
 from benchmarks.tune_tables import TABLE, file_of, points_of, tables
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.cli.plotting import write_figure
+from dycoke_cli.cli.plots.plot_style import write_figure
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset

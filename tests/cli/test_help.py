@@ -17,8 +17,8 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from dycoke_cli.cli import method_flags, options
 from dycoke_cli.cli.app import app
+from dycoke_cli.cli.flags import method_flags, options
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.registry import METHODS

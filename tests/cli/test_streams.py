@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from dycoke_cli.cli import presenter
+from dycoke_cli.cli.commands import presenter
 from dycoke_cli.runs import conversation
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.cli.methods import list_methods
+from dycoke_cli.cli.commands.methods import list_methods
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError

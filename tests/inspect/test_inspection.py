@@ -8,7 +8,7 @@ import torch
 
 from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.cli.commands.schema import read_schema
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video

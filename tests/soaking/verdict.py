@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from dycoke_cli.cli.schema import read_schema
+from dycoke_cli.cli.commands.schema import read_schema
 from tests.soaking.rendered import Clips
 
 

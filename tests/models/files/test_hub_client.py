@@ -1,4 +1,4 @@
-"""What the hub client takes for a name; tests/cli/test_pull.py has whole downloads."""
+"""What the hub client takes for a name; tests/cli/commands/test_pull.py has whole downloads."""
 
 import pytest
 

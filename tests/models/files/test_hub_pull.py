@@ -1,4 +1,4 @@
-"""What a download may meet on this machine; tests/cli/test_pull.py has the hub's side."""
+"""What a download may meet on this machine; tests/cli/commands/test_pull.py has the hub's side."""
 
 import errno
 import shutil
