@@ -220,8 +220,8 @@ def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Grap
 # The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.
 PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),
-    ("cli.model_documents", "prune_layer"),
-    ("cli.probe", "merge_ratio"),
+    ("cli.commands.model_documents", "prune_layer"),
+    ("cli.commands.probe", "merge_ratio"),
 }
 
 

@@ -17,8 +17,7 @@ from dycoke_cli import plugins
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation import datasets
-from dycoke_cli.evaluation import method_specs as specs
+from dycoke_cli.evaluation import datasets, method_specs
 from dycoke_cli.models.families import table
 
 STRIDE = '''
@@ -299,8 +298,8 @@ def test_the_flag_needs_a_file(arguments: list[str]) -> None:
 
 
 def test_rows_that_are_no_method_are_those_of_the_list() -> None:
-    controls = {name for name, row in specs.ABLATIONS.items() if row.frames is not None}
-    assert {*registry.OTHER_ROWS} == {specs.ALL, *controls}
+    controls = {name for name, row in method_specs.ABLATIONS.items() if row.frames is not None}
+    assert {*registry.OTHER_ROWS} == {method_specs.ALL, *controls}
 
 
 def dycoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

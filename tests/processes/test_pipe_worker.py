@@ -119,7 +119,8 @@ def tell_mask(connection: Connection) -> None:
 def test_ctrl_c_reaches_no_worker_not_even_the_first(preload: tuple[str, ...]) -> None:
     """The first start of a process also starts the tracker of `multiprocessing`."""
     code = (
-        "from dycoke_cli.processes.pipe_worker import Worker; from tests.processes.test_pipe_worker import tell_mask\n"
+        "from dycoke_cli.processes.pipe_worker import Worker\n"
+        "from tests.processes.test_pipe_worker import tell_mask\n"
         f"start = lambda: Worker(tell_mask, preload={preload})\n"
         "if __name__ == '__main__': print([start().receive() for _ in range(2)])"
     )
@@ -159,7 +160,8 @@ def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
     """The fork server of Python looks there first; `dycoke` itself doesn't."""
     (tmp_path / "fractions.py").write_text("raise SystemExit('somebody else's file')")
     code = (
-        "from dycoke_cli.processes.pipe_worker import Worker; from tests.processes.test_pipe_worker import *\n"
+        "from dycoke_cli.processes.pipe_worker import Worker\n"
+        "from tests.processes.test_pipe_worker import *\n"
         "if __name__ == '__main__':\n"
         "    print(Worker(tell_surroundings, 'fractions', preload=('fractions',)).receive()[-1])"
     )

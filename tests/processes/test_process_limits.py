@@ -47,8 +47,9 @@ def test_time_of_another_process_is_limited() -> None:
 
 def test_nothing_is_written_any_more(tmp_path: Path) -> None:
     code = (
-        "import signal; from dycoke_cli.processes.process_limits import give_up_privileges as give_up\n"
-        "give_up()\n"
+        "import signal\n"
+        "from dycoke_cli.processes.process_limits import give_up_privileges\n"
+        "give_up_privileges()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"file = open({str(tmp_path / 'file')!r}, 'wb', buffering=0)\n"
         "try: file.write(b'x')\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from dycoke_cli.runs.remote import served_model as remote
+from dycoke_cli.runs.remote import served_model
 
 Reply = tuple[int, dict[str, Any]]
 """A status and an answer."""
@@ -48,7 +48,7 @@ class Endpoint:
 
     def answer(self, body: dict[str, Any], key: str | None) -> Reply:
         spec = body.get("dycoke", {}).get("method")
-        if spec == remote._PROBE:
+        if spec == served_model._PROBE:
             self.probes.append(body)
             if self.knows:
                 return 400, {"error": {"message": f"there is no method {spec!r}"}}

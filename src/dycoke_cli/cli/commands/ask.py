@@ -20,8 +20,7 @@ from dycoke_cli.cli.commands.estimate import (
     show_cost,
 )
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
-from dycoke_cli.cli.flags import options, question_input
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import options, question_input, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
@@ -34,7 +33,7 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-BRIEF = f"{flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
+BRIEF = f"{request_flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
 
 
 @spread
@@ -43,13 +42,13 @@ def ask(
     video: options.VideosArgument,
     words: options.QuestionArgument = None,
     more: options.Questions = None,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     method: MethodFlags,
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     cache: options.Cache = False,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -86,7 +85,9 @@ def ask(
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = method.applied(
-            flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
+            request_flags.request(
+                model, loading, sampling, generation, subtitles=subtitles, limits=limits
+            )
         )
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":

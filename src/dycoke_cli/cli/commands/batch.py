@@ -14,8 +14,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.estimate import Estimate, Memory, check_memory, cost_of_video
-from dycoke_cli.cli.flags import engine_flags, options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -91,7 +90,9 @@ Csv = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-BRIEF = f"{flags.BRIEF} --questions --out --retry-failed --workers --batch-size --fields --csv"
+BRIEF = (
+    f"{request_flags.BRIEF} --questions --out --retry-failed --workers --batch-size --fields --csv"
+)
 
 
 @spread
@@ -101,17 +102,17 @@ def batch(
     more: options.Questions = None,
     questions_file: QuestionsFile = None,
     out: Out = None,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
     batch_size: engine_flags.BatchSize = "auto",
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     cache: options.Cache = False,
     method: MethodFlags,
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     engine: engine_flags.EngineFlags,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -145,7 +146,9 @@ def batch(
     server.check(context)
     together = engine_flags.batch_size(batch_size)
     request = method.applied(
-        flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
+        request_flags.request(
+            model, loading, sampling, generation, subtitles=subtitles, limits=limits
+        )
     )
     remote = server.chosen(context, request.method)
     if out is None and retry_failed:

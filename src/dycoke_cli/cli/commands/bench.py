@@ -19,8 +19,7 @@ from dycoke_cli.bench import SCHEMA
 from dycoke_cli.bench.bench_report import Asked, BenchReport, TimedRow
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import method_flags, options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import method_flags, options, request_flags
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.server_flags import ServerFlags
 from dycoke_cli.cli.flags.spread import spread
@@ -121,12 +120,12 @@ def bench(
     question: Questions = None,
     methods: Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     runs: Runs = 3,
-    limits: flags.Limiting,
-    loading: flags.Loading,
-    generation: flags.Generation,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
+    generation: request_flags.Generation,
     server: ServerFlags,
     plot: Plot = None,
     as_json: options.Json = False,
@@ -166,7 +165,7 @@ def bench(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(specs),
-            request=flags.request(model, loading, sampling, generation, limits=limits),
+            request=request_flags.request(model, loading, sampling, generation, limits=limits),
             runs=runs,
             served=served,
         )

@@ -18,8 +18,7 @@ from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.commands.transcript import save
-from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -43,7 +42,7 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
-BRIEF = f"{flags.BRIEF} --temperature --seed --cache".replace("--question", "").replace(
+BRIEF = f"{request_flags.BRIEF} --temperature --seed --cache".replace("--question", "").replace(
     "--estimate", ""
 )
 
@@ -52,13 +51,13 @@ BRIEF = f"{flags.BRIEF} --temperature --seed --cache".replace("--question", "").
 def chat(
     *,
     videos: Videos,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     method: MethodFlags,
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -76,7 +75,9 @@ def chat(
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
     request = method.applied(
-        flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
+        request_flags.request(
+            model, loading, sampling, generation, subtitles=subtitles, limits=limits
+        )
     )
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     by_hand = sys.stdin is not None and sys.stdin.isatty()

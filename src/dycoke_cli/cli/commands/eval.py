@@ -16,9 +16,7 @@ from dycoke_cli.cli.flags import (
     judge_flags,
     method_flags,
     options,
-)
-from dycoke_cli.cli.flags import (
-    request_flags as flags,
+    request_flags,
 )
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
@@ -51,17 +49,17 @@ def evaluate(
     retain: method_flags.Budgets = None,
     guard: method_flags.GuardBound = None,
     guard_mean: method_flags.GuardMean = None,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     split: options.SplitName = None,
     limit: options.Limit = None,
     rule: options.RuleName = "dycoke",
     shard: options.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     cache: options.Cache = False,
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     engine: engine_flags.EngineFlags,
     server: ServerFlags,
     requests: Requests = REQUESTS,
@@ -102,7 +100,7 @@ def evaluate(
         engine.check()
         server.check(context)
         together = engine_flags.batch_size(batch_size)
-        request = flags.request(model, loading, sampling, generation, limits=limits)
+        request = request_flags.request(model, loading, sampling, generation, limits=limits)
         if chosen is not None:
             given = options.given(context)
             chosen.prepare(dataset)

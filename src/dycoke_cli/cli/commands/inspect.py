@@ -12,8 +12,7 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.method_flags import PANEL, MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -83,14 +82,14 @@ def inspect(
     *,
     video: options.VideoArgument,
     question: Question,
-    model: flags.Model,
-    sampling: flags.Frames,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     method: MethodFlags,
     against: Against = "none",
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     out: Out = None,
     png: Png = None,
     as_json: options.Json = False,
@@ -118,7 +117,7 @@ def inspect(
             check_picture(out, (".html",), "--out")
         if png is not None:
             check_picture(png, (".png",), "--png")
-        request = flags.request(
+        request = request_flags.request(
             model, loading, sampling, generation, chosen[0], subtitles, limits=limits
         )
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None

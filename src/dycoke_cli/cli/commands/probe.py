@@ -12,8 +12,7 @@ from rich.table import Table
 from dycoke_cli.answer.answer import Audio, Frames, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
@@ -37,9 +36,9 @@ SCHEMA = "dycoke.probe/1"
 @spread
 def probe(
     video: options.VideoArgument,
-    sampling: flags.Frames,
-    model: flags.Model,
-    limits: flags.Limiting,
+    sampling: request_flags.Frames,
+    model: request_flags.Model,
+    limits: request_flags.Limiting,
     as_json: options.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, their visual tokens, and what audio it has.

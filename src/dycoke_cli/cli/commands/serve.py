@@ -15,8 +15,7 @@ import typer
 from dycoke_cli.cli import pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.detach import detached
-from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -154,12 +153,12 @@ def serve(
     frame_limit: FrameLimit = 256,
     body_limit: BodyLimit = 256,
     hold: Hold = 8,
-    model: flags.Model,
-    sampling: flags.Frames,
-    limits: flags.Limiting,
-    loading: flags.Loading,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
     method: MethodFlags,
-    generation: flags.Generation,
+    generation: request_flags.Generation,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -191,7 +190,9 @@ def serve(
         raise UsageError(
             "--guard is for ask, chat and batch; a server answers as each request says"
         )
-    request = method.applied(flags.request(model, loading, sampling, generation, limits=limits))
+    request = method.applied(
+        request_flags.request(model, loading, sampling, generation, limits=limits)
+    )
     note = BUNDLED_NOTE if model.named is None else None
     key = os.environ.get(KEY) or None
     media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)

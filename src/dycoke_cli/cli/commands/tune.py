@@ -16,8 +16,7 @@ from rich.text import Text
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import method_flags, options
-from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags import method_flags, options, request_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import seconds
@@ -108,14 +107,14 @@ def tune(
     questions: Questions = None,
     methods: Methods = None,
     retain: method_flags.Budgets = None,
-    model: flags.Model,
-    sampling: flags.Frames,
-    limits: flags.Limiting,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
+    limits: request_flags.Limiting,
     target: Target = 0.98,
     minutes: Minutes = 20.0,
     save: Save = False,
-    loading: flags.Loading,
-    generation: flags.Generation,
+    loading: request_flags.Loading,
+    generation: request_flags.Generation,
     export: Export = False,
     out: Out = None,
     plot: Plot = None,
@@ -157,7 +156,7 @@ def tune(
             videos=tuple(dict.fromkeys(paths)),
             questions=() if questions is None else _questions(questions),
             specs=specs,
-            request=flags.request(model, loading, sampling, generation, limits=limits),
+            request=request_flags.request(model, loading, sampling, generation, limits=limits),
             target=target,
             minutes=minutes,
             out=out,
