@@ -1,27 +1,29 @@
-"""The table of `make mutants` fits the code; and what a pattern fits, in code made for it."""
+"""The table of `make mutants` fits the code; and what is refused, in code made for it."""
 
 from __future__ import annotations
 
-import ast
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests import warm
-from tests.mutating import SRC, NotOnePlaceError, changed
-from tests.mutations import MUTATIONS, ROOT, Mutation
+from tests import mutations, warm
+from tests.mutations import ROOT, TABLE, Mutation, NotOnePlaceError, read
+
+MUTATIONS = read(TABLE.read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
-def test_every_mutation_breaks_exactly_one_place(mutation: Mutation) -> None:
-    file, text = changed(mutation.where, mutation.pattern, mutation.replacement)
-    compile(text, str(file), "exec")
-    whole = (SRC / file).read_text(encoding="utf-8")
-    assert ast.unparse(ast.parse(whole)) != text
-    # The next one is made of a whole tree again.
-    assert changed(mutation.where, mutation.pattern, mutation.replacement) == (file, text)
+def test_every_mutation_breaks_exactly_one_place() -> None:
+    faults = []
+    for mutation in MUTATIONS:
+        try:
+            file, text = mutation.applied()
+            compile(text, str(file), "exec")
+        except (NotOnePlaceError, SyntaxError) as error:
+            faults.append(f"{error}: {mutation}" if isinstance(error, SyntaxError) else str(error))
+    assert not faults, "tests/mutations.txt\n" + "\n".join(faults)
 
 
 def test_the_tests_that_should_notice_are_there() -> None:
@@ -41,68 +43,62 @@ def test_the_cases_that_should_notice_are_collected() -> None:
     assert found.returncode == 0, found.stdout
 
 
-CODE = '''
-LIMIT = 4
-
-class Store:
-    def take(self, rows):
-        """Rows, no more than the limit."""
-        rest = rows[LIMIT:]
-        rows = rows[:LIMIT]
-        if rest:
-            self.rest = rest
-        return (rows
-                + self.more(count=len(rows)))
-
-    def more(self, count): return [count + 1] * (count - 1)
-
-def take(rows): return rows[:LIMIT]
-'''
-
-
 @pytest.fixture
-def src(tmp_path: Path) -> Path:
-    (tmp_path / "dycoke_cli" / "deep").mkdir(parents=True)
-    (tmp_path / "dycoke_cli" / "__init__.py").write_text("")
-    (tmp_path / "dycoke_cli" / "deep" / "store.py").write_text(CODE)
+def package(tmp_path: Path) -> Path:
+    for folder in ("deep", "flat"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("")
+    (tmp_path / "deep" / "store.py").write_text("rows = rows[:LIMIT]\nrest = rows[LIMIT:]\n")
     return tmp_path
 
 
+def test_a_line_of_the_table_is_a_mutation(package: Path) -> None:
+    first, second = read(
+        "# About it\n\ntests/a tests/b\n    store.py: [:L => [L\n    store.py: = r =>"
+    )
+    assert first == Mutation(("tests/a", "tests/b"), "store.py", "[:L", "[L")
+    assert second == Mutation(first.tests, "store.py", "= r", "")
+    file, text = first.applied(package)
+    assert file == Path("deep", "store.py")
+    assert text == "rows = rows[LIMIT]\nrest = rows[LIMIT:]\n"
+
+
+@pytest.mark.parametrize("table", ["    a.py: b => c", "tests\n    a.py: b", "tests\n    a => b"])
+def test_another_line_is_refused(table: str) -> None:
+    with pytest.raises(ValueError, match="no mutation"):
+        read(table)
+
+
 @pytest.mark.parametrize(
-    ("where", "pattern", "replacement", "line"),
+    ("file", "pattern", "message"),
     [
-        ("Store.take", "A[:B]", "A[B:]", "rows = rows[LIMIT:]"),  # in a method, whatever the names
-        ("deep.store.take", "A[:B]", "A[:B + 1]", "return rows[:LIMIT + 1]"),  # or in a function
-        ("store", "A = 4", "A = 5", "LIMIT = 5"),  # a module; a constant is itself
-        ("Store.more", "A + 1", "A", "return [count] * (count - 1)"),  # A - 1 is something else
-        ("Store.take", "A + self.B(C=D)", "A + self.B(C=0)", "return rows + self.more(count=0)"),
-        ("Store.take", "A = B[C:]; D = B[:C]", "D = B[:C]; A = B[C:]", "rest = rows[LIMIT:]"),
-        ("Store.take", "self.A = A", "pass", "pass"),  # the same letter is the same name
+        ("store.py", "LIMIT", "2 places instead of one: store.py: LIMIT => 0"),
+        ("deep/store.py", "limit", "0 places"),
+        ("tore.py", "LIMIT]", "0 files"),
+        ("__init__.py", "LIMIT]", "2 files"),
     ],
 )
-def test_what_a_pattern_fits(
-    where: str, pattern: str, replacement: str, line: str, src: Path
+def test_no_place_and_several_are_refused(
+    file: str, pattern: str, message: str, package: Path
 ) -> None:
-    file, text = changed(where, pattern, replacement, src)
-    assert file == Path("dycoke_cli", "deep", "store.py")
-    before = ast.unparse(ast.parse(CODE)).splitlines()
-    after = text.splitlines()
-    assert line in [line.strip() for line in after]
-    assert len(set(before) ^ set(after)) <= 2
-    assert sorted(before) != sorted(after) or before != after
+    with pytest.raises(NotOnePlaceError, match=message):
+        Mutation(("tests",), file, pattern, "0").applied(package)
 
 
-@pytest.mark.parametrize(
-    ("where", "pattern"),
-    [
-        ("take", "A[:B]"),  # in the method and in the function
-        ("store", "rows[LIMIT]"),
-        ("tore.take", "A[:B]"),  # names are whole
-        ("Store.take", "A[:A]"),
-        ("Store.take", "self.take(count=A)"),
-        ("Elsewhere", "A"),
-    ],
-)
-def test_no_place_and_several_are_refused(where: str, pattern: str, src: Path) -> None:
-    with pytest.raises(NotOnePlaceError):
-        changed(where, pattern, "0", src)
+def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """With a pytest that finds whatever breaks one file, if it is given the tests for that."""
+    slots = Path("engine", "kv_cache", "slots.py")
+    whole = (mutations.PACKAGE / slots).read_text(encoding="utf-8")
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> SimpleNamespace:
+        copy = Path(env["PYTHONPATH"], "dycoke_cli", slots).read_text(encoding="utf-8")
+        red = copy != whole and "tests/engine/test_kv_store.py" in command
+        return SimpleNamespace(stdout="FAILED tests/a.py::b - no" if red else "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert mutations.main(["slots.py"]) == 1
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["SURVIVED", "SURVIVED", "caught"]
+    assert "(tests/a.py::b)" in lines[-1]
+    assert summary == "1 of 3 mutations caught"
+    assert mutations.main(["test_kv_store.py slots.py"]) == 0

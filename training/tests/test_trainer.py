@@ -171,7 +171,7 @@ def judging(trainer: Trainer, told: list[set[str]]):
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path, monkeypatch) -> None:
+def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
     short = replace(RECIPE, steps=2)
     first = Trainer(short, tmp_path / "first")
     first.run(lambda *_: None)

@@ -75,7 +75,7 @@ def _draw(rng: np.random.Generator, limits: Limits) -> Script | None:
     # Which scene each event is in: every scene has one at least.
     drawn = rng.integers(0, scenes, size=max(0, count - scenes))
     inside = sorted([*range(scenes), *drawn.tolist()])[:count]
-    slots, cuts = draw_timeline(inside, scenes, rng, limits.shortest)
+    slots, cuts = draw_timeline(inside, rng, limits.shortest)
     needle = int(rng.integers(count)) if count and rng.random() < NEEDLE_SHARE else -1
     stage = Stage(rng)
     events: list[Event] = []
@@ -132,13 +132,12 @@ def _seconds(rng: np.random.Generator) -> float:
 
 
 def draw_timeline(
-    inside: list[int], scenes: int, rng: np.random.Generator, shortest: float = SHORTEST
+    inside: list[int], rng: np.random.Generator, shortest: float = SHORTEST
 ) -> tuple[list[tuple[float, float]], list[float]]:
     """Stretches of time for events in order, one after another.
 
     Args:
         inside: the scene of each event, ascending.
-        scenes: how many scenes there are; each has an event, unless there is none at all.
         rng: draws what is left of the clip's length.
         shortest: what an event takes at least.
 
