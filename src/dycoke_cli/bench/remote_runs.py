@@ -15,7 +15,7 @@ from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.bench.timed_runs import Measured, naming
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.remote_answer import RemoteAnswer
+from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.remote import ServedModel
 from dycoke_cli.runs.sent_video import NO_VIDEO
@@ -71,7 +71,7 @@ class RemoteTimer:
         return timed(answer, read_s, prepared_s if clip is not None else 0.0)
 
 
-def timed(answer: RemoteAnswer, read_s: float, prepared_s: float) -> Measured:
+def timed(answer: Answer, read_s: float, prepared_s: float) -> Measured:
     """An answer with its stages.
 
     Args:

@@ -24,7 +24,7 @@ from dycoke_cli.cli.words import quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.evaluation.specs import parse_spec
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.pictures import as_named
 from dycoke_cli.video.stdin import STDIN
@@ -230,7 +230,7 @@ class _Commands:
     def stats(self, _: str) -> None:
         """The panel of the last answer."""
         answer = self._last("ask a question first")
-        if isinstance(answer, Refusal):
+        if answer.refused:
             raise UsageError("the last question wasn't put to the model: it has no figures")
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 

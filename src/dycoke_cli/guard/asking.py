@@ -10,7 +10,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
 from dycoke_cli.guarantee import Guarded, GuardStep
 from dycoke_cli.guard.ladder import Guard
-from dycoke_cli.result import Answer, Flops, Refusal, Seconds
+from dycoke_cli.result import Answer, Flops, Seconds
 
 
 def ask_guarded(
@@ -32,10 +32,10 @@ def ask_guarded(
         last = number == len(guard.steps) - 1
         observer = None if last else CertaintyObserver()
         asked = ask_together([questions[n] for n in left], method, options, None, observer)
-        put = [each for each in asked if not isinstance(each, Refusal)]
+        put = [each for each in asked if not each.refused]
         again = []
         for n, answer in zip(left, asked, strict=True):
-            if isinstance(answer, Refusal):
+            if answer.refused:
                 answers[n] = answer
                 continue
             score = None

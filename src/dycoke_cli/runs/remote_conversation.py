@@ -9,7 +9,7 @@ from time import perf_counter
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.remote_answer import RemoteAnswer
+from dycoke_cli.result import Answer
 from dycoke_cli.runs.conversation import Conversation, advising, beside
 from dycoke_cli.runs.jobs import Asked
 from dycoke_cli.runs.listener import Listener
@@ -86,5 +86,5 @@ def _ignore(text: str) -> None:
     """Take text that nobody reads before its end."""
 
 
-def _named(answer: RemoteAnswer, conversation: Conversation) -> RemoteAnswer:
+def _named(answer: Answer, conversation: Conversation) -> Answer:
     return replace(answer, video=conversation.videos[0])

@@ -25,7 +25,7 @@ from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.unicode import display_name, to_json
@@ -281,7 +281,7 @@ def _answer(document: dict[str, Any], conversation: Conversation) -> Answer:
             return given.get(value, value)
         return _as_given(value, conversation) if key == "warnings" else value
 
-    answer: Answer = from_dict(Answer | Refusal, restored(document))
+    answer: Answer = from_dict(Answer, restored(document))
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from dycoke_cli.json_schema import to_dict
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"
@@ -66,7 +66,7 @@ def usage(answer: Answer) -> dict[str, Any]:
     `prompt_tokens` are those that the language model read: without the visual tokens that were
     dropped before it. The keys of `dycoke` are those of `dycoke ask --json`.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         own: dict[str, Any] = {"method": answer.method, "warnings": list(answer.warnings)}
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}
     tokens = answer.tokens

@@ -14,7 +14,7 @@ from dycoke_cli.engine.observing import (
     ReferenceObserver,
 )
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer
 from dycoke_cli.tuning.observation import Observation
 
 
@@ -39,7 +39,7 @@ class Baseline:
         for question in questions:
             observer = ReferenceObserver()
             answer = session.ask(question, Method(), observer=observer, **asdict(options))
-            if isinstance(answer, Refusal):
+            if answer.refused:
                 continue
             self._references[question] = observer.reference()
             self.observations.append(_observed(answer, answer.answer, observer, 0.0))

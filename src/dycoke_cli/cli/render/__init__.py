@@ -19,8 +19,7 @@ from dycoke_cli.cli.render.console import (
 )
 from dycoke_cli.cli.render.progress import Download, Progress
 from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.remote_answer import RemoteAnswer
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.result import Answer
 
 __all__ = [
     "Download",
@@ -51,9 +50,9 @@ def statistics(
         whole: the panel in place of the line; what is compared has it in any case.
         more: see `summary`.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         return
-    if isinstance(answer, RemoteAnswer):
+    if answer.remote:
         from dycoke_cli.cli.render.served import figures, served_line
 
         if answer.compared_to is ABSENT and not whole:
