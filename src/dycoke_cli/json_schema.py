@@ -4,8 +4,8 @@ A field is a key and its type is the schema of the value: `str`, `int`, `float`,
 `Literal`, `tuple[X, ...]`, `dict[str, X]`, dataclasses and unions of these. `Annotated[X, Doc(…)]`
 adds what a type can't say.
 
-Own code rather than msgspec or pydantic: both lack keys that depend on the part of a document
-(`Part`), and importing either takes longer than importing this module.
+Own code rather than msgspec or pydantic: neither makes schemas that depend on the part of a
+document (`Part`), so either would replace `from_dict` alone. Importing pydantic also takes 0.1 s.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class ServedModel:
         told = reply.usage.get("dycoke")
         told = told if isinstance(told, dict) else {}
         own = read_or_none(_METHOD, told.get("method"), valid)
-        if own is None or "name" not in own:
+        if own is None or not isinstance(own.get("name"), str):
             own = None if method is None else described(method)
         seed = read_or_none(Count, told.get("seed"))
         return Answer(
