@@ -174,7 +174,7 @@ def _object_of(kind: Any, value: Any, text: Callable[[str], str]) -> Any:
     given = {name: from_dict(hints[name], one, text) for name, one in value.items()}
     try:
         return kind(**given)
-    except TypeError as error:  # a key is missing
+    except (TypeError, ValueError) as error:  # a key is missing, or the class refuses a value
         raise MismatchError(f"not a {kind.__name__}") from error
 
 

@@ -186,27 +186,33 @@ class ServedModel:
         """
         spec = name_of(method) if method is not None and self.tells_method else None
         reply = self.client.ask(self._body(asked, video, options, spec), on_text)
-        told = reply.usage.get("dycoke")
-        told = told if isinstance(told, dict) else {}
-        own = read_or_none(_METHOD, told.get("method"), valid)
-        if own is None or not isinstance(own.get("name"), str):
-            own = None if method is None else described(method)
-        seed = read_or_none(Count, told.get("seed"))
+        details = reply.usage.get("dycoke")
+        details = details if isinstance(details, dict) else {}
+        applied = read_or_none(_METHOD, details.get("method"), valid)
+        if applied is None or not isinstance(applied.get("name"), str):
+            applied = None if method is None else described(method)
+        seed = read_or_none(Count, details.get("seed"))
         return Answer(
             question=asked.text,
             answer=reply.text.strip(),
             finish_reason="length" if reply.reason == "length" else "stop",
             seed=(options.seed if seed is None else seed) if options.temperature else None,
-            model=Model(valid(reply.model or self.name), None, None, None, self.server.url),
-            method=own,
+            model=Model(
+                name=valid(reply.model or self.name),
+                revision=None,
+                dtype=None,
+                device=None,
+                server=self.server.url,
+            ),
+            method=applied,
             frames=video.frames,
-            tokens=_tokens(reply.usage, told.get("tokens")),
+            tokens=_tokens(reply.usage, details.get("tokens")),
             decode=None,
             flops=None,
-            seconds=_seconds(reply, told.get("seconds"), video.seconds),
+            seconds=_seconds(reply, details.get("seconds"), video.seconds),
             tokens_per_second=None,
             bytes=None,
-            warnings=(*video.warnings, *_sentences(told.get("warnings"))),
+            warnings=(*video.warnings, *_sentences(details.get("warnings"))),
         )
 
     def knows_methods(self) -> bool:
@@ -265,25 +271,25 @@ def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
     return turns
 
 
-def _tokens(usage: Mapping[str, Any], own: Any) -> Tokens:
-    """Tokens of an answer: the totals of any server, the rest of one of ours (`own`)."""
+def _tokens(usage: Mapping[str, Any], details: Any) -> Tokens:
+    """Tokens of an answer: totals from OpenAI's `usage`, the rest from `usage.dycoke.tokens`."""
     totals = {
         "generated": read_or_none(Count, usage.get("completion_tokens")),
         "prompt": read_or_none(Count, usage.get("prompt_tokens")),
     }
-    return Tokens(**reported(Tokens, own) | totals)
+    return Tokens(**reported(Tokens, details) | totals)
 
 
-def _seconds(reply: Reply, own: Any, video_decode: float) -> Seconds:
-    """Seconds of an answer: the totals as measured here, the stages as one of our servers says."""
+def _seconds(reply: Reply, details: Any, video_decode: float) -> Seconds:
+    """Seconds of an answer: totals measured here, stages from `usage.dycoke.seconds`."""
     measured = {
-        "load": None,  # the server's, which no question waits for
+        "load": None,  # a server loads its model before the request
         "video_decode": video_decode,
         "first_token": None if reply.first_s is None else video_decode + reply.first_s,
         "request": reply.seconds,
         "total": video_decode + reply.seconds,
     }
-    return Seconds(**reported(Seconds, own) | measured)
+    return Seconds(**reported(Seconds, details) | measured)
 
 
 def _sentences(value: Any) -> list[str]:
