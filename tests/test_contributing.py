@@ -36,7 +36,7 @@ ASK_A_SERVER = f"""
 import json
 from tests.cli.harness import run_here
 from tests.documents import valid
-from tests.runs.endpoint import said, serving
+from tests.runs.remote.endpoint import said, serving
 
 def ask(tokens):
     def reply(body):

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Seconds, Tokens
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.result import Answer, Seconds, Tokens
 from dycoke_cli.runs.jobs import Asked
-from dycoke_cli.runs.remote import ServedModel, Server
-from dycoke_cli.runs.remote_client import RemoteClient
-from dycoke_cli.runs.sent_video import NO_VIDEO
+from dycoke_cli.runs.remote.remote_client import RemoteClient
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO
+from dycoke_cli.runs.remote.served_model import ServedModel, Server
 from tests.documents import example, valid
-
-from .endpoint import Endpoint, Reply, said, serving
+from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 Served = tuple[Endpoint, ServedModel]
 # What is counted and measured on this side, whatever the server reports.

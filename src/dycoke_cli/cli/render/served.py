@@ -9,10 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer
 
 _SECONDS = partial(Quantity, shown=seconds)
 _FIGURES: tuple[tuple[str, Callable[[Answer], Any], Callable[[Any], str | Quantity]], ...] = (
