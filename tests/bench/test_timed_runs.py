@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
@@ -116,7 +116,7 @@ def test_a_question_that_the_model_was_not_asked_is_refused(
 ) -> None:
     def refused(question: str, vision: float) -> Answer:
         warnings = ("the model wasn't asked: it only knows shapes",)
-        return example(Refusal, question=question, warnings=warnings)
+        return example(Answer, question=question, finish_reason="refused", warnings=warnings)
 
     monkeypatch.setattr(engine, "answered", refused)
     for each in rows_of("none,no-video"):

@@ -1,7 +1,9 @@
 """The answer to a question, as the JSON object of `dycoke ask --json`.
 
 A key of the object is a field here (or in `guarantee`), and nothing else lists it: the schema
-(`dycoke schema answer`) and what tests put in place of an answer are made from these classes.
+(`dycoke schema answer`), what is read from a server's answer (`--server`) and the answers that
+tests make up follow from these classes. A value that a server may not report is `Unreported`, and
+null where it doesn't.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dycoke_cli.answer.json_schema import (
     Amount,
     Count,
     Doc,
+    Unreported,
     to_dict,
 )
 from dycoke_cli.errors import DycokeError
@@ -56,8 +59,9 @@ class Model:
 
     name: str
     revision: str | None
-    dtype: str
-    device: str
+    dtype: str | Unreported
+    device: str | Unreported
+    server: Annotated[str | Absent, Doc("Address of the server that has it.", remote=True)] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,11 @@ class Subtitles:
 class Tokens:
     """Tokens of the prompt and of the answer."""
 
-    visual: Annotated[Count, Doc("Visual tokens before compression.")]
-    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    visual: Annotated[Count | Unreported, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count | Unreported, Doc("Visual tokens at prefill.")]
     visual_active_in_decode: Annotated[
-        Amount, Doc("Visual tokens attended per step in the pruned layers: mean over steps.")
+        Amount | Unreported,
+        Doc("Visual tokens attended per step in the pruned layers: mean over steps."),
     ]
     visual_read_per_step: Annotated[
         float | None,
@@ -113,8 +118,12 @@ class Tokens:
             minimum=0,
         ),
     ]
-    text: Annotated[Count, Doc("Text tokens of the prompt.")]
-    generated: Annotated[Count, Doc("Generated tokens, with the end token.")]
+    text: Annotated[Count | Unreported, Doc("Text tokens of the prompt.")]
+    generated: Annotated[Count | Unreported, Doc("Generated tokens, with the end token.")]
+    prompt: Annotated[
+        Count | Unreported | Absent,
+        Doc("Tokens of the prompt after compression, as the server counts them.", remote=True),
+    ] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -146,15 +155,23 @@ class Flops:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall time by stage."""
+    """Wall time by stage.
 
-    load: Annotated[Amount, Doc("Loading the model; not part of total.")]
+    Of a server's answer, vision, prefill and decode are measured by the server, and the rest here;
+    first_token is null where the answer isn't streamed.
+    """
+
+    load: Annotated[Amount | Unreported, Doc("Loading the model; not part of total.")]
     video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
-    vision: Annotated[Amount, Doc("Vision encoding.")]
-    prefill: Amount
-    first_token: Annotated[Amount, Doc("TTFT, without load.")]
-    decode: Amount
+    vision: Annotated[Amount | Unreported, Doc("Vision encoding.")]
+    prefill: Amount | Unreported
+    first_token: Annotated[Amount | Unreported, Doc("TTFT, without load.")]
+    decode: Amount | Unreported
     total: Annotated[Amount, Doc("End to end, without load.")]
+    request: Annotated[
+        Amount | Absent,
+        Doc("From the request to the answer, with the server's queue.", remote=True),
+    ] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -189,6 +206,10 @@ class Bytes:
 class Answer:
     """One answered question about a video; all fields but `trace` are keys of the JSON object.
 
+    The answer of a server has null for what the server doesn't report. A question that wasn't put
+    to the model has the finish reason "refused", and null for everything that is measured; only
+    models of one domain, such as the bundled one, have such answers.
+
     Args:
         trace: what each generated token attended to, where that was asked for.
     """
@@ -199,11 +220,14 @@ class Answer:
     video: Annotated[str | Absent, Doc("As given; the first of several.")] = ABSENT
     question: Annotated[str, Doc("The question.")]
     answer: Annotated[str, Doc("The answer, without special tokens.")]
-    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    finish_reason: Annotated[
+        Literal["stop", "length", "refused"],
+        Doc("length: cut by --max-new-tokens; refused: not put to the model, see `warnings`."),
+    ]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
     model: Model
     method: Annotated[
-        dict[str, Any],
+        dict[str, Any] | Unreported,
         Doc(
             "Its name and every parameter.",
             properties={"name": {"type": "string"}},
@@ -222,17 +246,17 @@ class Answer:
     audio: Annotated[
         Audio | Absent, Doc("Where the model takes audio, the video has any, and not --no-audio.")
     ] = ABSENT
-    tokens: Tokens
-    decode: Decode
-    flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]
+    tokens: Tokens | Unreported
+    decode: Decode | Unreported
+    flops: Annotated[Flops | Unreported, Doc("Of the language model, by the paper's formula.")]
     seconds: Annotated[
-        Seconds,
+        Seconds | Unreported,
         Doc("Of all questions that are answered together, where several are; total excludes load."),
     ]
     tokens_per_second: Annotated[
         float | None, Doc("(generated - 1) / seconds.decode; null for one token.", minimum=0)
     ]
-    bytes: Bytes
+    bytes: Bytes | Unreported
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
     tuned: Annotated[Tuned | Absent, Doc("Where the method is what `dycoke tune` chose.")] = ABSENT
     guard: Annotated[Guarded | Absent, Doc("With --guard or --guard-mean.")] = ABSENT
@@ -247,31 +271,20 @@ class Answer:
     digest: Digest = ABSENT
     trace: Annotated[Trace | None, NOT_A_KEY] = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the question wasn't put to the model, so that nothing was measured."""
+        return self.finish_reason == "refused"
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server answered (`--server`)."""
+        return self.model.server is not ABSENT
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object; `video` is part of it where a command was given one."""
         document: dict[str, Any] = to_dict(self)
         return document
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal(Answer):
-    """The answer to a question that wasn't put to the model: nothing was measured.
-
-    Only a model of one domain, such as the bundled one, has such answers; so that whoever asks
-    another needn't ask each figure whether it is there, they have a type of their own.
-    """
-
-    finish_reason: Annotated[
-        Literal["refused"], Doc("The question wasn't put to the model; `warnings` says why.")
-    ] = "refused"  # type: ignore[assignment]
-    seed: None = None
-    tokens: None = None  # type: ignore[assignment]
-    decode: None = None  # type: ignore[assignment]
-    flops: None = None  # type: ignore[assignment]
-    seconds: None = None  # type: ignore[assignment]
-    tokens_per_second: None = None
-    bytes: None = None  # type: ignore[assignment]
-    compared_to: Annotated[Refusal | Absent, Doc("With --compare: the same.")] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,29 @@
 A field is a key and its type is the schema of the value: `str`, `int`, `float`, `bool`, `None`,
 `Literal`, `tuple[X, ...]`, `dict[str, X]`, dataclasses and unions of these. `Annotated[X, Doc(…)]`
 adds what a type can't say.
+
+Own code rather than msgspec or pydantic: neither makes schemas that depend on the part of a
+document (`Part`), so either would replace `from_dict` alone. Importing pydantic also takes 0.1 s.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
@@ -28,6 +40,19 @@ class Absent(Enum):
 
 ABSENT = Absent.ABSENT
 
+if TYPE_CHECKING:
+    # A type checker takes `int | Unreported` for an int, as typeshed does with values that are
+    # seldom None: code for models on this machine needs no check for None at each figure.
+    Unreported = Any
+else:
+
+    class Unreported:
+        """The type of a null for a value that a server doesn't report."""
+
+
+class MismatchError(ValueError):
+    """A JSON value isn't of the type that it should have."""
+
 
 class Doc:
     """What the schema says of a field beside its type.
@@ -35,11 +60,20 @@ class Doc:
     Args:
         description: for a person, in a sentence.
         needs: other keys that an object with this one has, too.
+        remote: of a key, whether only objects made from a server's answer have it; of a type,
+            whether it is such an object (see `Part`).
         keywords: of JSON Schema, such as `minimum=0`.
     """
 
-    def __init__(self, description: str = "", *, needs: Sequence[str] = (), **keywords: Any):
-        self.needs = list(needs)
+    def __init__(
+        self,
+        description: str = "",
+        *,
+        needs: Sequence[str] = (),
+        remote: bool = False,
+        **keywords: Any,
+    ):
+        self.needs, self.remote = list(needs), remote
         self.keywords = ({"description": description} if description else {}) | keywords
 
 
@@ -58,11 +92,16 @@ class Part:
         type: a dataclass.
         needs: keys that must be there although the dataclass lets them be absent.
         without: keys that are never there.
+        remote: whether the object is made from a server's answer. Such an object has the keys
+            marked `Doc(remote=True)`, and null for every `Unreported` value; others have neither.
+        values: schemas of keys that take the place of those made from the types.
     """
 
     type: type
     needs: Sequence[str] = ()
     without: Sequence[str] = ()
+    remote: bool = False
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def to_dict(value: Any) -> Any:
@@ -76,55 +115,91 @@ def to_dict(value: Any) -> Any:
     return [to_dict(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def from_dict(hint: Any, value: Any) -> Any:
-    """What `to_dict` made an object of: a dataclass, or what else the type says.
+def from_dict(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
+    """Read a JSON value as a type: the inverse of `to_dict`.
 
     Args:
-        hint: the type.
-        value: as `json.loads` gives it.
+        hint: the type, such as a dataclass.
+        value: as `json.loads` returns it.
+        text: applied to each text; for JSON of unknown origin, what makes a text safe to print.
 
     Raises:
-        ValueError: it isn't of that type: a key is missing or unknown, or a value is another kind.
+        MismatchError: a key is missing or unknown, a value is of another type, or a number is
+            infinite, NaN, 2**63 or more, or below the `minimum` of its `Doc`.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if origin is Annotated:
-        return from_dict(arguments[0], value)
+        read = from_dict(arguments[0], value, text)
+        if isinstance(read, (int, float)):
+            for doc in _docs(hint):
+                if read < doc.keywords.get("minimum", read):
+                    raise MismatchError(f"not of the type {hint}")
+        return read
     if origin in (Union, UnionType):
         for one in arguments:
-            with suppress(ValueError):
-                return from_dict(one, value)
+            with suppress(MismatchError):
+                return from_dict(one, value, text)
     elif origin is Literal:
         if isinstance(value, str) and value in arguments:
             return value
     elif origin is tuple:
         if isinstance(value, list):
             kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-            return tuple(from_dict(*pair) for pair in zip(kinds, value, strict=True))
+            if len(kinds) == len(value):
+                pairs = zip(kinds, value, strict=True)
+                return tuple(from_dict(kind, one, text) for kind, one in pairs)
     elif origin in (dict, Mapping):
         if isinstance(value, dict):
-            return {name: from_dict(arguments[1], one) for name, one in value.items()}
+            return {text(name): from_dict(arguments[1], one, text) for name, one in value.items()}
     elif is_dataclass(hint):
-        return _object_of(hint, value)
+        return _object_of(hint, value, text)
     elif hint is float or hint is int:
-        # Whatever is counted with them stays finite.
-        if isinstance(value, (int, hint)) and abs(value) < _MOST:
+        # Whatever is counted with them stays finite; a bool is an int to Python alone.
+        if isinstance(value, (int, hint)) and type(value) is not bool and abs(value) < _MOST:
             return value
+    elif hint is Unreported:
+        if value is None:
+            return None
     elif isinstance(value, hint):
-        return value
-    raise ValueError(f"not of the type {hint}")
+        return text(value) if isinstance(value, str) else value
+    raise MismatchError(f"not of the type {hint}")
 
 
-def _object_of(kind: Any, value: Any) -> Any:
-    hints = keys(kind)
+def _object_of(kind: Any, value: Any, text: Callable[[str], str]) -> Any:
+    hints = _hints(kind)
     if not isinstance(value, dict) or not value.keys() <= hints.keys():
-        raise ValueError(f"not a {kind.__name__}")
-    given = {name: from_dict(hints[name], one) for name, one in value.items()}
+        raise MismatchError(f"not a {kind.__name__}")
+    given = {name: from_dict(hints[name], one, text) for name, one in value.items()}
     try:
         return kind(**given)
-    except TypeError as error:  # a key is missing
-        raise ValueError(f"not a {kind.__name__}") from error
+    except (TypeError, ValueError) as error:  # a key is missing, or the class refuses a value
+        raise MismatchError(f"not a {kind.__name__}") from error
+
+
+def reported(kind: type, value: Any, text: Callable[[str], str] = str) -> dict[str, Any]:
+    """Read what a server of any version reports, key by key.
+
+    Args:
+        kind: a dataclass.
+        value: as `json.loads` returns it.
+        text: see `from_dict`.
+
+    Returns:
+        the value of each key of the dataclass that every server may report; None where it is
+        missing or isn't of its type. Unknown keys are ignored.
+    """
+    given = value if isinstance(value, dict) else {}
+    hints = {name: hint for name, hint in keys(kind).items() if not _is_remote(hint)}
+    return {name: read_or_none(hint, given.get(name), text) for name, hint in hints.items()}
+
+
+def read_or_none(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
+    """Read a JSON value as a type (see `from_dict`), or return None where it is of another."""
+    with suppress(MismatchError):
+        return from_dict(hint, value, text)
+    return None
 
 
 def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[str, Any]:
@@ -135,8 +210,7 @@ def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[st
         description: of the document.
         parts: by their names in `$defs`.
     """
-    named = {part.type: key for key, part in parts.items()}
-    definitions = {key: _object(part, named) for key, part in parts.items()}
+    definitions = {key: _object(part, {part.type: key}) for key, part in parts.items()}
     for definition in definitions.values():
         definition["properties"]["schema"] = {"const": name}
     return {
@@ -152,45 +226,65 @@ def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[st
 @functools.cache
 def keys(cls: type) -> Mapping[str, Any]:
     """The keys of a dataclass with their types."""
+    return {name: hint for name, hint in _hints(cls).items() if NOT_A_KEY not in get_args(hint)}
+
+
+@functools.cache
+def _hints(cls: Any) -> Mapping[str, Any]:
+    """The fields of a dataclass with their types, those that are no key of its object, too."""
     hints = get_type_hints(cls, include_extras=True)
-    fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
-    return {name: hints[name] for name in fields if NOT_A_KEY not in get_args(hints[name])}
+    return {name: hints[name] for name in cls.__dataclass_fields__}
 
 
 def _object(part: Part, named: Mapping[type, str]) -> dict[str, Any]:
-    hints = {name: hint for name, hint in keys(part.type).items() if name not in part.without}
+    hints = {
+        name: hint
+        for name, hint in keys(part.type).items()
+        if name not in part.without and (part.remote or not _is_remote(hint))
+    }
     needs = {name: doc.needs for name, hint in hints.items() for doc in _docs(hint) if doc.needs}
     return {
         "type": "object",
-        "properties": {name: _schema(hint, named) for name, hint in hints.items()},
+        "properties": {
+            name: dict(part.values[name])
+            if name in part.values
+            else _schema(hint, named, part.remote)
+            for name, hint in hints.items()
+        },
         "required": [
-            name for name in hints if name in part.needs or Absent not in _members(hints[name])
+            name
+            for name, hint in hints.items()
+            if name in part.needs or Absent not in _members(hint) or _is_remote(hint)
         ],
         "additionalProperties": False,
         **({"dependentRequired": needs} if needs else {}),
     }
 
 
-def _schema(hint: Any, named: Mapping[type, str]) -> dict[str, Any]:
+def _schema(hint: Any, named: Mapping[type, str], remote: bool) -> dict[str, Any]:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        schema = _schema(arguments[0], named)
+        schema = _schema(arguments[0], named, remote or _is_remote(hint))
         for doc in _docs(hint):
             schema |= doc.keywords
         return schema
     if origin in (Union, UnionType):
-        return _any_of([_schema(one, named) for one in arguments if one is not Absent])
+        without = (Absent,) if remote else (Absent, Unreported)
+        return _any_of([_schema(one, named, remote) for one in arguments if one not in without])
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple:
-        return {"type": "array", "items": _schema(arguments[0], named)}
+        return {"type": "array", "items": _schema(arguments[0], named, remote)}
     if origin is dict:
-        values = _schema(arguments[1], named)
+        values = _schema(arguments[1], named, remote)
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_dataclass(hint):
         known = named.get(hint)  # type: ignore[arg-type]
-        return {"$ref": f"#/$defs/{known}"} if known else _object(Part(hint), named)  # type: ignore[arg-type]
-    return {} if hint is Any else {"type": _TYPES[hint]}
+        part = Part(hint, remote=remote)  # type: ignore[arg-type]
+        return {"$ref": f"#/$defs/{known}"} if known else _object(part, named)
+    if hint is Any:
+        return {}
+    return {"type": "null" if hint is Unreported else _TYPES[hint]}
 
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
@@ -208,6 +302,11 @@ def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _docs(hint: Any) -> list[Doc]:
     return [one for one in get_args(hint) if isinstance(one, Doc)]
+
+
+def _is_remote(hint: Any) -> bool:
+    """Whether only objects made from a server's answer have a key of this type."""
+    return any(doc.remote for doc in _docs(hint))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import Model, Version
 from dycoke_cli.answer.json_schema import Amount, Doc
-from dycoke_cli.answer.remote import RemoteModel
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.version import __version__
 
@@ -140,7 +139,7 @@ class BenchReport:
     schema: str = SCHEMA
     version: Version = __version__
     commit: Annotated[str | None, Doc("Of this program, where it is known.")]
-    model: Model | RemoteModel
+    model: Model | Annotated[Model, Doc(remote=True)]
     environment: Annotated[Environment | None, Doc("Null where a server answered.")]
     runs: Annotated[int, Doc("Counted runs; the warm-up before them isn't.", minimum=1)]
     videos: Annotated[tuple[str, ...], Doc("As they were given.", minItems=1)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from dycoke_cli.answer.remote import RemoteAnswer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.bench.timed_runs import Measured, naming
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -71,7 +71,7 @@ class RemoteTimer:
         return timed(answer, read_s, prepared_s if clip is not None else 0.0)
 
 
-def timed(answer: RemoteAnswer, read_s: float, prepared_s: float) -> Measured:
+def timed(answer: Answer, read_s: float, prepared_s: float) -> Measured:
     """An answer with its stages.
 
     Args:

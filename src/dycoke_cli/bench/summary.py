@@ -71,6 +71,7 @@ def unstable(results: Results) -> list[str]:
 
 def _given(text: str, runs: Sequence[Measured], base: Answer) -> GivenAnswer:
     answer = runs[0].answer
+    assert answer.finish_reason != "refused", "such a question isn't timed"
     return GivenAnswer(
         spec=text,
         answer=answer.answer,

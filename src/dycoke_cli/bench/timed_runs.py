@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
@@ -200,7 +200,7 @@ def _asked(answer: Answer) -> Answer:
     Raises:
         UsageError: it wasn't, for it can't understand the question: there is nothing to time.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
     return answer
 

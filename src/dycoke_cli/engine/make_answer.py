@@ -12,7 +12,6 @@ from dycoke_cli.answer.answer import (
     Decode,
     Model,
     OneVideo,
-    Refusal,
     Seconds,
     Subtitles,
     Tokens,
@@ -151,7 +150,7 @@ def make_answer(
     )
 
 
-def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Refusal | None:
+def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Answer | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:
@@ -169,13 +168,21 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
     if not mostly_unknown(question, unknown):
         return None
     reason = f"it only knows {loaded.domain}, and its vocabulary lacks: {', '.join(unknown)}"
-    return Refusal(
+    return Answer(
         question=question,
         answer=f"I only know {loaded.domain}.",
+        finish_reason="refused",
+        seed=None,
         model=_model(loaded),
         method=described(method),
         frames=_frames(clip),
         subtitles=_subtitles(clip),
+        tokens=None,
+        decode=None,
+        flops=None,
+        seconds=None,
+        tokens_per_second=None,
+        bytes=None,
         warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dycoke_cli.answer.answer import Answer, Flops, Refusal, Seconds
+from dycoke_cli.answer.answer import Answer, Flops, Seconds
 from dycoke_cli.answer.guarantee import Guarded, GuardStep
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -32,10 +32,10 @@ def ask_guarded(
         last = number == len(guard.steps) - 1
         observer = None if last else CertaintyObserver()
         asked = ask_together([questions[n] for n in left], method, options, None, observer)
-        put = [each for each in asked if not isinstance(each, Refusal)]
+        put = [each for each in asked if not each.refused]
         again = []
         for n, answer in zip(left, asked, strict=True):
-            if isinstance(answer, Refusal):
+            if answer.refused:
                 answers[n] = answer
                 continue
             score = None

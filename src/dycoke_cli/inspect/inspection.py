@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Decode, Flops, Model, Refusal, Tokens, Version
+from dycoke_cli.answer.answer import Decode, Flops, Model, Tokens, Version
 from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.errors import UsageError
@@ -103,7 +103,7 @@ def inspect_question(
     for number, method in enumerate(methods):
         told = None if on_text is None else partial(on_text, number)
         answer = session.ask(question, method, on_text=told, **vars(replace(options, trace=layer)))
-        if isinstance(answer, Refusal):
+        if answer.finish_reason == "refused":
             raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "it was asked for"
         done.append(

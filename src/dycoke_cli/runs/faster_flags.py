@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
@@ -48,7 +48,7 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
         request: how it was asked.
         loaded: the `LoadedModel` that gave it.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         return None
     if answer.model.device != "cpu" or answer.seconds.total < SLOW_S:
         return None

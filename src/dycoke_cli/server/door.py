@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -281,7 +281,7 @@ def _answer(document: dict[str, Any], conversation: Conversation) -> Answer:
             return given.get(value, value)
         return _as_given(value, conversation) if key == "warnings" else value
 
-    answer: Answer = from_dict(Answer | Refusal, restored(document))
+    answer: Answer = from_dict(Answer, restored(document))
     return answer
 
 

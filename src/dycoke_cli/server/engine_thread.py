@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.held_videos import HeldVideos
@@ -296,7 +296,7 @@ class EngineThread:
     def _count(self, answer: Answer | Shown) -> None:
         for one in answer.methods if isinstance(answer, Shown) else [answer]:
             self._metrics.add("answers_total", method=one.method["name"])
-            if not isinstance(one, Refusal):
+            if one.finish_reason != "refused":
                 self._metrics.add("tokens_generated_total", one.tokens.generated)
                 self._metrics.add("visual_tokens_total", one.tokens.visual)
                 self._metrics.add("visual_tokens_kept_total", one.tokens.visual_kept)

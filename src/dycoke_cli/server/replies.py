@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
@@ -66,7 +66,7 @@ def usage(answer: Answer) -> dict[str, Any]:
     `prompt_tokens` are those that the language model read: without the visual tokens that were
     dropped before it. The keys of `dycoke` are those of `dycoke ask --json`.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         own: dict[str, Any] = {"method": answer.method, "warnings": list(answer.warnings)}
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}
     tokens = answer.tokens

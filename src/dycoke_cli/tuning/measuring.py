@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import (
@@ -39,7 +39,7 @@ class Baseline:
         for question in questions:
             observer = ReferenceObserver()
             answer = session.ask(question, Method(), observer=observer, **asdict(options))
-            if isinstance(answer, Refusal):
+            if answer.refused:
                 continue
             self._references[question] = observer.reference()
             self.observations.append(_observed(answer, answer.answer, observer, 0.0))

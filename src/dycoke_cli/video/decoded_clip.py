@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
+from dycoke_cli.answer.json_schema import MismatchError, from_dict
 from dycoke_cli.errors import OutOfMemoryError, VideoError, error_of
 from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
 from dycoke_cli.processes.pipe_worker import GoneError
-from dycoke_cli.processes.untrusted_json import MismatchError, from_json
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.unicode import shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, Plan
 from dycoke_cli.video.limits import Limits
@@ -91,8 +92,8 @@ class OpenClip:
             asked = {"name": self._name, "sampling": asdict(sampling), "subtitles": about}
             process.send({**asked, "paths": paths}, files)
             needs = self._receive()
-            self._needed = from_json(int, needs.get("needs"))
-            width, height = from_json(tuple[int, ...], needs.get("size"))
+            self._needed = _read(int, needs.get("needs"))
+            width, height = _read(tuple[int, ...], needs.get("size"))
             self._waits = True
         self._limits.check_memory(self._name, (width, height), self._needed)
         self._admit(self._needed)
@@ -127,18 +128,18 @@ class OpenClip:
             self._process.send({"go": True})
             self._waits = False
             while "time_s" in (message := self._receive()):
-                time_s = from_json(float, message["time_s"])
+                time_s = _read(float, message["time_s"])
                 if len(times) == count or (times and time_s <= times[-1]):
                     raise MismatchError("more frames, or others")
                 self._process.receive_into(frames[len(times)].reshape(-1).data)
                 times.append(time_s)
                 if on_progress is not None:
                     on_progress(len(times), count)
-            warnings = from_json(tuple[str, ...], message.get("warnings"))
-            lines = from_json(Subtitles | None, message.get("subtitles"))
+            warnings = _read(tuple[str, ...], message.get("warnings"))
+            lines = _read(Subtitles | None, message.get("subtitles"))
             if not times:
                 raise MismatchError("no frame")
-            audio = self._audio(from_json(int | None, message.get("samples")))
+            audio = self._audio(_read(int | None, message.get("samples")))
             self._is_through = True
         return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio)
 
@@ -174,7 +175,7 @@ class OpenClip:
             if not isinstance(error, dict):
                 raise MismatchError("no error")
             self._is_through = True
-            raise error_of(str(error.get("code")), from_json(str, error.get("message")))
+            raise error_of(str(error.get("code")), _read(str, error.get("message")))
         if "out_of_memory" in message:
             raise OutOfMemoryError(
                 f"{self._name} takes far more memory than its pictures account for: convert it, or "
@@ -183,7 +184,7 @@ class OpenClip:
         return message
 
     def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> Plan:
-        plan: Plan = from_json(Plan, message.get("plan"))
+        plan: Plan = _read(Plan, message.get("plan"))
         most = MAX_WANTED if sampling.fps is not None else sampling.frames
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
@@ -217,3 +218,8 @@ class OpenClip:
             ) from error
         finally:
             self.left_s -= time.monotonic() - started
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """A value that the process sent; texts on one line and safe to print (see `from_dict`)."""
+    return from_dict(kind, value, lambda text: shown(text).replace("\n", "\\n"))

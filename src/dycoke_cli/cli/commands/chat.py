@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
@@ -233,7 +233,7 @@ class _Commands:
     def stats(self, _: str) -> None:
         """The panel of the last answer."""
         answer = self._last("ask a question first")
-        if isinstance(answer, Refusal):
+        if answer.refused:
             raise UsageError("the last question wasn't put to the model: it has no figures")
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 

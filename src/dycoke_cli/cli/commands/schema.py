@@ -9,15 +9,29 @@ from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli.answer.answer import Answer, Failure, Refusal
+from dycoke_cli.answer.answer import Answer, Failure
 from dycoke_cli.answer.json_schema import Part, schema_of
-from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 
 _OF_A_BATCH = ("id", "key", "digest")
 _ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")
+_UNMEASURED = ("seed", "tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes")
+"""Keys whose value is null where the question wasn't put to the model."""
+_ANSWERED = {
+    "finish_reason": {
+        "enum": ["stop", "length"],
+        "description": "length: cut by --max-new-tokens.",
+    }
+}
+_REFUSED: dict[str, dict[str, Any]] = {
+    "finish_reason": {
+        "enum": ["refused"],
+        "description": "The question wasn't put to the model; `warnings` says why.",
+    },
+    **{key: {"type": "null"} for key in _UNMEASURED},
+}
 
 
 @dataclass(frozen=True)
@@ -40,12 +54,19 @@ def _failure(*about: str, needs: tuple[str, ...] = ()) -> Part:
     return Part(Failure, needs=needs, without=[name for name in _ABOUT if name not in about])
 
 
+def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, Part]:
+    """Kinds of answers: of a model on this machine, to a question not put to it, of a server."""
+    return {
+        "answer": Part(Answer, needs, without, values=_ANSWERED),
+        "refusal": Part(Answer, needs, without, values=_REFUSED),
+        "remote": Part(Answer, needs, without, values=_ANSWERED, remote=True),
+    }
+
+
 def answer_parts() -> Mapping[str, Part]:
     """What a `dycoke.answer/1` object may be."""
     return {
-        "answer": Part(Answer, needs=("video",)),
-        "refusal": Part(Refusal, needs=("video",)),
-        "remote": Part(RemoteAnswer, needs=("video",)),
+        **_answers(needs=("video",)),
         "error": _failure("video", "question", *_OF_A_BATCH),
     }
 
@@ -53,9 +74,7 @@ def answer_parts() -> Mapping[str, Part]:
 def _batch() -> Mapping[str, Part]:
     needs = ("video", "question", *_OF_A_BATCH)
     return {
-        "answer": Part(Answer, needs=needs, without=("compared_to",)),
-        "refusal": Part(Refusal, needs=needs, without=("compared_to",)),
-        "remote": Part(RemoteAnswer, needs=needs, without=("compared_to",)),
+        **_answers(needs=needs, without=("compared_to",)),
         "error": _failure(*needs, needs=needs),
     }
 

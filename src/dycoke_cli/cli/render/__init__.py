@@ -6,9 +6,8 @@ nothing in it is taken for markup.
 
 from __future__ import annotations
 
-from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
@@ -51,9 +50,9 @@ def statistics(
         whole: the panel in place of the line; what is compared has it in any case.
         more: see `summary`.
     """
-    if isinstance(answer, Refusal):
+    if answer.refused:
         return
-    if isinstance(answer, RemoteAnswer):
+    if answer.remote:
         from dycoke_cli.cli.render.served import figures, served_line
 
         if answer.compared_to is ABSENT and not whole:

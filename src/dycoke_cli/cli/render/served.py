@@ -1,4 +1,4 @@
-"""What stands below the answer of a server: what it tells, beside the baseline's where compared."""
+"""Figures printed below the answer of a server, with the baseline's where compared."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share
 from dycoke_cli.cli.text import one_line
 
 _SECONDS = partial(Quantity, shown=seconds)
-_FIGURES: tuple[
-    tuple[str, Callable[[RemoteAnswer], float | None], Callable[[Any], str | Quantity]], ...
-] = (
+_FIGURES: tuple[tuple[str, Callable[[Answer], Any], Callable[[Any], str | Quantity]], ...] = (
     ("Visual tokens", lambda answer: answer.tokens.visual, count),
     ("Visual tokens at prefill", lambda answer: answer.tokens.visual_kept, count),
     ("Prompt tokens", lambda answer: answer.tokens.prompt, count),
@@ -28,7 +26,7 @@ _FIGURES: tuple[
 )
 
 
-def served_line(answer: RemoteAnswer, waited_s: float, more: str) -> str:
+def served_line(answer: Answer, waited_s: float, more: str) -> str:
     """The one line below an answer.
 
     Args:
@@ -40,13 +38,13 @@ def served_line(answer: RemoteAnswer, waited_s: float, more: str) -> str:
     if tokens.visual and tokens.visual_kept is not None:
         dropped = share(tokens.visual - tokens.visual_kept, tokens.visual)
         parts.append(f"{dropped} of {count(tokens.visual)} visual tokens dropped")
-    elif tokens.prompt is not None:
+    elif isinstance(tokens.prompt, int):
         parts.append(f"{count(tokens.prompt)} prompt tokens")
     return one_line(" · ".join([*parts, answer.model.name, f"{more} shows more"]))
 
 
-def figures(answer: RemoteAnswer, waited_s: float) -> Table:
-    """All that is known of an answer; what a server doesn't tell is a dash.
+def figures(answer: Answer, waited_s: float) -> Table:
+    """Table of all figures of an answer; a dash where the server doesn't report one.
 
     Args:
         answer: of a server.
@@ -74,5 +72,5 @@ def figures(answer: RemoteAnswer, waited_s: float) -> Table:
     return table
 
 
-def _method(answer: RemoteAnswer) -> str:
+def _method(answer: Answer) -> str:
     return "the server's own method" if answer.method is None else str(answer.method["name"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
-from dycoke_cli.answer.remote import RemoteAnswer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.conversation import Conversation, advising, beside
@@ -86,5 +86,5 @@ def _ignore(text: str) -> None:
     """Take text that nobody reads before its end."""
 
 
-def _named(answer: RemoteAnswer, conversation: Conversation) -> RemoteAnswer:
+def _named(answer: Answer, conversation: Conversation) -> Answer:
     return replace(answer, video=conversation.videos[0])

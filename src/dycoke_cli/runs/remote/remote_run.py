@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from dycoke_cli.answer.remote import RemoteAnswer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError, ModelError
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
@@ -35,7 +35,7 @@ class RemoteEngine:
         """
         model, at_once = self.model, self.model.server.at_once
         waiting: deque[tuple[Job, Asked, SentVideo]] = deque()
-        asking: dict[Future[RemoteAnswer], tuple[Job, Asked]] = {}
+        asking: dict[Future[Answer], tuple[Job, Asked]] = {}
         pool = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         try:
             with ReadAhead(jobs, plan.sampling, plan.limits) as ahead:
@@ -69,7 +69,7 @@ class RemoteEngine:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _outcome(job: Job, asked: Asked, plan: Plan, future: Future[RemoteAnswer]) -> Outcome:
+def _outcome(job: Job, asked: Asked, plan: Plan, future: Future[Answer]) -> Outcome:
     error = future.exception()
     if isinstance(error, ServerGoneError):
         raise ServerGoneError(f"{error}; the same command then resumes")
@@ -78,4 +78,6 @@ def _outcome(job: Job, asked: Asked, plan: Plan, future: Future[RemoteAnswer]) -
     if error is not None:
         return failed(job, asked, plan, error)
     answer = future.result()
-    return replace(answered(job, asked, plan, answer), seconds=answer.seconds.request)
+    request = answer.seconds.request
+    assert isinstance(request, float), "it is a server's answer"
+    return replace(answered(job, asked, plan, answer), seconds=request)

@@ -7,14 +7,12 @@ names, where it is one that can.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dycoke_cli.answer.answer import Seconds, Tokens
-from dycoke_cli.answer.json_schema import from_dict
-from dycoke_cli.answer.remote import RemoteAnswer, RemoteModel, RemoteSeconds, RemoteTokens
+from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens
+from dycoke_cli.answer.json_schema import Count, read_or_none, reported
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
@@ -30,11 +28,11 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
     from dycoke_cli.video import Clip
 
-T = TypeVar("T")
-
 _PROBE = "is-this-dycoke"
 """A method that there isn't: who knows ours says so, others have no idea what is meant."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
+_METHOD = dict[str, str | bool | int | float | None]
+"""A method as a server names it."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ class ServedModel:
         method: Method | None,
         options: GenerationOptions,
         on_text: Callable[[str], None] | None = None,
-    ) -> RemoteAnswer:
+    ) -> Answer:
         """Ask a question.
 
         Args:
@@ -188,23 +186,33 @@ class ServedModel:
         """
         spec = name_of(method) if method is not None and self.tells_method else None
         reply = self.client.ask(self._body(asked, video, options, spec), on_text)
-        told = reply.usage.get("dycoke")
-        told = told if isinstance(told, dict) else {}
-        own = told.get("method")
-        if not (isinstance(own, dict) and "name" in own):
-            own = None if method is None else described(method)
-        seed = _count(told.get("seed"))
-        return RemoteAnswer(
+        details = reply.usage.get("dycoke")
+        details = details if isinstance(details, dict) else {}
+        applied = read_or_none(_METHOD, details.get("method"), valid)
+        if applied is None or not isinstance(applied.get("name"), str):
+            applied = None if method is None else described(method)
+        seed = read_or_none(Count, details.get("seed"))
+        return Answer(
             question=asked.text,
             answer=reply.text.strip(),
             finish_reason="length" if reply.reason == "length" else "stop",
             seed=(options.seed if seed is None else seed) if options.temperature else None,
-            model=RemoteModel(name=valid(reply.model or self.name), server=self.server.url),
-            method=own,
+            model=Model(
+                name=valid(reply.model or self.name),
+                revision=None,
+                dtype=None,
+                device=None,
+                server=self.server.url,
+            ),
+            method=applied,
             frames=video.frames,
-            tokens=_tokens(reply.usage, told),
-            seconds=_seconds(reply, told, video.seconds),
-            warnings=(*video.warnings, *_sentences(told.get("warnings"))),
+            tokens=_tokens(reply.usage, details.get("tokens")),
+            decode=None,
+            flops=None,
+            seconds=_seconds(reply, details.get("seconds"), video.seconds),
+            tokens_per_second=None,
+            bytes=None,
+            warnings=(*video.warnings, *_sentences(details.get("warnings"))),
         )
 
     def knows_methods(self) -> bool:
@@ -263,37 +271,25 @@ def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
     return turns
 
 
-def _tokens(usage: Mapping[str, Any], told: Mapping[str, Any]) -> RemoteTokens:
-    own = _of(Tokens, told.get("tokens"))
-    counted = {} if own is None else vars(own)
-    generated = _count(usage.get("completion_tokens"))
-    prompt = _count(usage.get("prompt_tokens"))
-    return RemoteTokens(**{**counted, "generated": generated}, prompt=prompt)
+def _tokens(usage: Mapping[str, Any], details: Any) -> Tokens:
+    """Tokens of an answer: totals from OpenAI's `usage`, the rest from `usage.dycoke.tokens`."""
+    totals = {
+        "generated": read_or_none(Count, usage.get("completion_tokens")),
+        "prompt": read_or_none(Count, usage.get("prompt_tokens")),
+    }
+    return Tokens(**reported(Tokens, details) | totals)
 
 
-def _seconds(reply: Reply, told: Mapping[str, Any], video_decode: float) -> RemoteSeconds:
-    own = _of(Seconds, told.get("seconds"))
-    return RemoteSeconds(
-        video_decode=video_decode,
-        request=reply.seconds,
-        vision=None if own is None else own.vision,
-        prefill=None if own is None else own.prefill,
-        first_token=None if reply.first_s is None else video_decode + reply.first_s,
-        decode=None if own is None else own.decode,
-        total=video_decode + reply.seconds,
-    )
-
-
-def _of(kind: type[T], value: Any) -> T | None:
-    """What a server says, where it is of that kind."""
-    with suppress(ValueError):
-        found: T = from_dict(kind, value)
-        return found
-    return None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
+def _seconds(reply: Reply, details: Any, video_decode: float) -> Seconds:
+    """Seconds of an answer: totals measured here, stages from `usage.dycoke.seconds`."""
+    measured = {
+        "load": None,  # a server loads its model before the request
+        "video_decode": video_decode,
+        "first_token": None if reply.first_s is None else video_decode + reply.first_s,
+        "request": reply.seconds,
+        "total": video_decode + reply.seconds,
+    }
+    return Seconds(**reported(Seconds, details) | measured)
 
 
 def _sentences(value: Any) -> list[str]:
