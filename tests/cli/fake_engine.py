@@ -20,6 +20,8 @@ from typing import Any
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import ABSENT
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, OneVideo, Seconds, Tokens
 
 LAYERS = 6
@@ -44,6 +46,11 @@ class FakeLoaded:
     weights_bytes: int = 11_400_000
     tokens_per_frame: int = FRAMES_TOKENS
     config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
+
+    @property
+    def traits(self) -> ModelTraits:
+        kind = self.config.model_type
+        return ModelTraits(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
 
     @property
     def model(self) -> Any:

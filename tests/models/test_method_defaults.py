@@ -43,7 +43,7 @@ def test_a_model_of_few_layers_is_pruned_in_its_last():
 @pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
 def test_python_has_the_same_default(family):
     model, _ = make(family)
-    attached = attach(model, DyCoke(kv_prune=False))._method
+    attached = attach(model, DyCoke(kv_prune=False))._method.method
     assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
         method_defaults(model.config)
     )

@@ -11,8 +11,10 @@ import numpy as np
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.answer import make_answer, refusal
 from dycoke_cli.engine.attach import attach, flat_without_method
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import faults_of
@@ -22,7 +24,6 @@ from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
-from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.video_prompt import Turns, text_ids
@@ -46,7 +47,7 @@ class Question:
 
 def ask_together(
     questions: Sequence[Question],
-    method: Method,
+    method: Method | BoundMethod,
     options: GenerationOptions | None = None,
     on_text: Callable[[str], None] | None = None,
     observer: LogitsProcessor | None = None,
@@ -58,7 +59,7 @@ def ask_together(
 
     Args:
         questions: about videos in the same model; a video may come several times.
-        method: the compression method.
+        method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
         on_text: called with each stretch of a single answer as it is generated.
         observer: sees the logits of each step, of the questions that are put to the model.
@@ -75,8 +76,7 @@ def ask_together(
         return [ask_together([one], method, options, on_text, observer)[0] for one in questions]
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
-        method = method.suited(loaded.method_defaults)
-        check_tower(loaded.model.config, method)
+        method = bind(method, loaded.traits)
         prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
     ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
@@ -135,7 +135,7 @@ def ask_without_video(
 
     Args: as of `Question` and `ask_together`.
     """
-    if (refused := refusal(loaded, question, Method(), _NoFrames())) is not None:
+    if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
         if on_text is not None:
             on_text(refused.answer)
         return refused
@@ -155,7 +155,7 @@ def ask_without_video(
     return make_answer(
         question,
         loaded,
-        Method(),
+        BASELINE,
         [_NoFrames()],
         generated,
         visual=[0],
@@ -169,7 +169,7 @@ def ask_without_video(
 def _generate(
     questions: Sequence[Question],
     batch: Batch,
-    method: Method,
+    method: BoundMethod,
     options: GenerationOptions,
     watch: Stopwatch,
     stage: Stage,

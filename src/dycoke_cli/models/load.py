@@ -42,6 +42,7 @@ from dycoke_cli.models.quiet import quiet_libraries
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
 from dycoke_cli.models.stock_processor import load_processor
+from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock_class import auto_class
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
@@ -128,6 +129,11 @@ class LoadedModel:
         return method_defaults(self.model.config)
 
     @property
+    def traits(self) -> ModelTraits:
+        """What a method is bound by."""
+        return traits_of(self.model.config, self.name, self.family)
+
+    @property
     def domain(self) -> str | None:
         """All that the model knows, where its checkpoint says so, such as "moving shapes"."""
         return domain(self.model.config)
@@ -156,11 +162,11 @@ class LoadedModel:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
-def load(name: str, **given: Any) -> LoadedModel:
+def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
     Args:
-        name: what `--model` takes.
+        name: what `--model` takes, or what `resolve.find` found by that.
         given: fields of `LoadOptions`, such as `device="cpu"`.
 
     Raises:

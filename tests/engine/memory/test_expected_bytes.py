@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
     ExpectedBytes,
@@ -122,7 +123,7 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = expected_bytes(loaded, session.video, method, answer.tokens.text)
+    found = expected_bytes(loaded, session.video, BoundMethod(method), answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
         sizes = Sizes.of(loaded.model.config)
@@ -134,14 +135,14 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
 @pytest.mark.parametrize("family", MAKERS)
 def test_every_family_is_asked_where_free_memory_is_known(family):
     session = VideoSession(replace(loaded_of(family), free_bytes=1), clip(4))
-    assert session.memory_warning(QUESTION, Uncompressed()).startswith("this may not fit")
+    assert session.memory_warning(QUESTION, BASELINE).startswith("this may not fit")
 
 
 def test_a_warning_where_it_will_hardly_fit():
     roomy = replace(loaded_of("llava_onevision"), free_bytes=10**9)
-    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, DyCoke()) is None
+    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, BoundMethod(DyCoke())) is None
     tight = VideoSession(replace(roomy, free_bytes=roomy.weights_bytes + 1000), clip(5))
     method = DyCoke(prune_layer=2)
-    warning = tight.memory_warning(QUESTION, method)
+    warning = tight.memory_warning(QUESTION, BoundMethod(method))
     assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
     assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings
