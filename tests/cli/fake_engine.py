@@ -21,6 +21,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.json_schema import ABSENT
 from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, OneVideo, Seconds, Tokens
 
@@ -57,7 +58,8 @@ class FakeLoaded:
         return types.SimpleNamespace(config=self.config)
 
 
-def load(name: str, **options: Any) -> FakeLoaded:
+def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
+    name = model if isinstance(model, str) else model.name
     if os.environ.get("FAKE_FAILURE") == "model":
         raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
     return FakeLoaded(name)
@@ -101,7 +103,7 @@ class FakeSession:
     ) -> Answer:
         options = GenerationOptions(**generation)
         max_new_tokens, seed = options.max_new_tokens, options.seed
-        asked = {"question": question, "method": method, "history": history}
+        asked = {"question": question, "method": method.method, "history": history}
         self.asked.append({**asked, **vars(options)})
         frames = sum(len(clip.timestamps_s) for clip in self.clips)
         for frame in range(frames):

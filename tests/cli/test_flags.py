@@ -10,6 +10,7 @@ from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.runs import conversation
 
 from . import fake_engine
@@ -165,7 +166,8 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
 
     seen: list[tuple[str, dict[str, Any]]] = []
 
-    def load(name: str, **options: Any) -> fake_engine.FakeLoaded:
+    def load(model: str | ModelRef, **options: Any) -> fake_engine.FakeLoaded:
+        name = model if isinstance(model, str) else model.name
         seen.append((name, {key: value for key, value in options.items() if value}))
         return fake_engine.FakeLoaded(name)
 

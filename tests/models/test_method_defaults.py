@@ -112,7 +112,8 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
     assert answers[0].method == answers[1].method
     assert (answers[1].method["prune_layer"], answers[1].method["positions"]) == (9, "kept")
     with DyCoke()(by_folder.loaded.model) as attachment:
-        assert (attachment._method.prune_layer, attachment._method.positions) == (9, "kept")
+        method = attachment._method.method
+        assert (method.prune_layer, method.positions) == (9, "kept")
 
 
 @pytest.mark.parametrize(

@@ -93,11 +93,25 @@ def converse(
         loaded: its model, where that is loaded already.
         decoders: see `open_session`.
     """
-    with advising(conversation.request):
+    request, questions = conversation.request, conversation.questions
+    with advising(request):
         session, method = open_session(
-            conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
+            conversation, listener, loaded, decoders, reuse=len(questions) > 1
         )
-        _converse(session, conversation, method, listener)
+        # Before anything runs: a system that has no memory left may kill us without a word.
+        if warning := session.memory_warning(max(questions, key=len), method):
+            listener.warning(request.advise(warning))
+        if conversation.compare:
+            listener.stage("warm_up")
+            _warm_up(session, request, method)
+        history: list[tuple[str, str]] = []
+        advice = None
+        for question in questions:
+            answer = answer_one(session, question, conversation, method, listener, history)
+            if advice is None and (advice := faster_flags(answer, request, session.loaded)):
+                listener.advise(advice)
+            if conversation.follow_up:
+                history.append((question, answer.answer))
 
 
 @contextmanager
@@ -111,26 +125,6 @@ def advising(request: Request) -> Iterator[None]:
         if told == str(reason):
             raise
         raise type(reason)(told) from error
-
-
-def _converse(
-    session: VideoSession, conversation: Conversation, method: BoundMethod, listener: Listener
-) -> None:
-    request = conversation.request
-    # Before anything runs: a system that has no memory left may kill us without a word.
-    if warning := session.memory_warning(max(conversation.questions, key=len), method):
-        listener.warning(request.advise(warning))
-    if conversation.compare:
-        listener.stage("warm_up")
-        _warm_up(session, request, method)
-    history: list[tuple[str, str]] = []
-    advice = None
-    for question in conversation.questions:
-        answer = answer_one(session, question, conversation, method, listener, history)
-        if advice is None and (advice := faster_flags(answer, request, session.loaded)):
-            listener.advise(advice)
-        if conversation.follow_up:
-            history.append((question, answer.answer))
 
 
 def answer_one(
