@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.video import Sampling
 from tests.documents import example
@@ -72,7 +75,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PretendedEngine:
 
 
 def timer(engine: PretendedEngine) -> Timer:
-    return Timer(None, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
+    family = FAMILIES["llava_onevision"]
+    loaded: Any = SimpleNamespace(traits=ModelTraits("llava_onevision", family, {}, 10))
+    return Timer(
+        loaded, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock
+    )
 
 
 def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEngine) -> None:

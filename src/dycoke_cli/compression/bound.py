@@ -133,7 +133,9 @@ def settle(
     unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
     settled = replace(method, **unset) if unset else method
     for name, parameter in parameters_of(type(method)).items():
-        layer = getattr(settled, name)
-        if parameter.told.layer and layers is not None and layer is not None:
-            check_layer(name, layer, layers, model, parameter.told.least_layer)
+        told, layer = parameter.told, getattr(settled, name)
+        if not told.layer or layers is None or layer is None:
+            continue
+        if told.switch is None or getattr(settled, told.switch):  # off, it means nothing
+            check_layer(name, layer, layers, model, told.least_layer)
     return BoundMethod(settled)

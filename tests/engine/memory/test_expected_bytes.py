@@ -92,22 +92,27 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
     siglip = SimpleNamespace(patch_size=14, image_size=384)
     one = (384 // 14) ** 2
     vision = DyCoke(merge_stage="vision")
-    for method, frames, together in (
+    bound = BoundMethod(vision)
+    for each, frames, together in (
         (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
         (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
     ):  # fmt: skip
+        method = BoundMethod(each)
         patches = patches_together(method, VisionSizes.of(siglip), frames, 196, on_cpu=True)
         assert patches == max(384 * 384 // 14**2, together * one)
     # An accelerator has eight at a time anyway.
     assert patches_together(
-        EarlyTom(), VisionSizes.of(siglip), 5, 196, on_cpu=False
+        BoundMethod(EarlyTom()), VisionSizes.of(siglip), 5, 196, on_cpu=False
     ) == pytest.approx(8 * one, rel=0.04)
     oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
-    assert patches_together(EarlyTom(), VisionSizes.of(oblong), 9, 4, on_cpu=True) >= 9 * 4
+    assert (
+        patches_together(BoundMethod(EarlyTom()), VisionSizes.of(oblong), 9, 4, on_cpu=True)
+        >= 9 * 4
+    )
     # Frames of any size, in squares of four patches.
     for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
                  SimpleNamespace(patch_size=14)):  # fmt: skip
-        assert patches_together(vision, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
+        assert patches_together(bound, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
 
 
 def test_it_needs_no_torch():
