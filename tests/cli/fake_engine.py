@@ -25,7 +25,7 @@ from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, OneVideo, Seconds, Tokens
 
-LAYERS = 6
+LAYERS = 10  # as the bundled model, by whose files methods are bound
 FRAMES_TOKENS = 16
 FAILURES: dict[str, Callable[[], Exception]] = {
     "memory": lambda: MemoryError(),
