@@ -11,10 +11,9 @@ import pytest
 
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.runs import conversation
-
-from ..documents import valid
-from .fake_engine import FakeLoaded, FakeSession
-from .harness import CLIP, run_here
+from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import valid
 
 CASES = [
     (["--merge-ratio", "1"], r"--merge-ratio must be at least 0 and below 1, not 1"),

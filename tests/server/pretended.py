@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Frames, Model, Tokens
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -26,7 +27,6 @@ from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Frames, Model, Tokens
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.held_videos import HeldVideos

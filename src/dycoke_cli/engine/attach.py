@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
@@ -45,7 +44,8 @@ from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.traits import traits_of
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import attention_implementation
 
 
 def attach(

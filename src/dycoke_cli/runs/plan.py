@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.audio_rate import listening
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
 
