@@ -564,7 +564,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a catalog's prune layer counts for FastV",
-        "Method.suited",
+        "settle",
         "A in parameters and parameters[A] is None",
         "A in parameters",
     ),

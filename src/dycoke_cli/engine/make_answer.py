@@ -19,7 +19,8 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.answer import Frames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.base import Inside, Method, Pruning
+from dycoke_cli.compression.base import Inside, Pruning
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generation import Generated
@@ -38,7 +39,7 @@ _NAMED_WORDS = 5
 def make_answer(
     question: str,
     loaded: LoadedModel,
-    method: Method,
+    method: BoundMethod,
     clips: Sequence[Frames],
     generated: Generated,
     visual: Sequence[int],
@@ -98,7 +99,7 @@ def make_answer(
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
         model=_model(loaded),
-        method=described(method),
+        method=described(method.method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
@@ -151,7 +152,9 @@ def make_answer(
     )
 
 
-def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Refusal | None:
+def refusal(
+    loaded: LoadedModel, question: str, method: BoundMethod, clip: Frames
+) -> Refusal | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:
@@ -173,7 +176,7 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
         question=question,
         answer=f"I only know {loaded.domain}.",
         model=_model(loaded),
-        method=described(method),
+        method=described(method.method),
         frames=_frames(clip),
         subtitles=_subtitles(clip),
         warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),
