@@ -102,6 +102,7 @@ def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: s
         dtype: as of `load`.
     """
     from dycoke_cli import VideoSession, load
+    from dycoke_cli.engine.binding import bind
     from dycoke_cli.engine.generation import Stopwatch
     from dycoke_cli.engine.generation_options import GenerationOptions
     from dycoke_cli.evaluation.method_specs import parse_specs
@@ -109,7 +110,7 @@ def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: s
 
     random = model in published_names()
     loaded = load(model, random_weights=random, quantize=quantize, dtype=dtype)
-    chosen = parse_specs(method)[0].create().suited(loaded.method_defaults)
+    chosen = bind(parse_specs(method)[0].create(), loaded.traits)
     # The first answer of a process sets things up.
     VideoSession(loaded, drawn(4), reuse=False).ask(QUESTION, chosen, max_new_tokens=2)
     clip, memory = drawn(frames), Resident()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.page import ROOT
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.selection import Given
@@ -49,7 +50,9 @@ def main() -> None:
     parts = [
         part
         for name, method in ROWS
-        for part in kept_strip(name, grid, method.compress(Given(features)).kept.tolist(), frames)
+        for part in kept_strip(
+            name, grid, BoundMethod(method).compress(Given(features)).kept.tolist(), frames
+        )
     ]
     write_few_colours(stacked(parts), arguments.out)
 

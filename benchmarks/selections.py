@@ -26,7 +26,7 @@ from benchmarks.drawn import drawn
 from benchmarks.enlarged import enlarge
 from benchmarks.page import ROOT, put, where
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS, create, places
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.models.catalog import published
@@ -49,7 +49,7 @@ def rows() -> dict[str, Method]:
     """
     found: dict[str, Method] = {"`dycoke`, K=0.7": create("dycoke")}
     for name, kind in METHODS.items():
-        if "retain" in parameters_of(kind) and "before the language model" in kind.acts():
+        if "retain" in parameters_of(kind) and "before the language model" in places(kind):
             method = create(name, retain=RETAIN)
             if method.merge_frames() is None:
                 found[f"`{name}`"] = method

@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put_of_machine, where
 from dycoke_cli import VideoSession, load
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.kernels.linear import PackedLinear
@@ -94,7 +95,7 @@ def stages_of(loaded: LoadedModel, spec: str, frames: int) -> dict[str, dict[str
         spec: of the method, as `dycoke eval --methods` has it.
         frames: of the clip.
     """
-    method = parse_specs(spec)[0].create().suited(loaded.method_defaults)
+    method = bind(parse_specs(spec)[0].create(), loaded.traits)
     session = VideoSession(loaded, drawn(frames), reuse=False)
     with Inside(loaded.model) as inside:
         vision = session.encode(Stopwatch(loaded.input_device), method)["vision"]

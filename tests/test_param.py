@@ -11,7 +11,16 @@ import jsonschema
 import pytest
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import METHODS, create, method_schema, owners, restore
+from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.registry import (
+    METHODS,
+    create,
+    method_schema,
+    owners,
+    places,
+    restore,
+    symbols,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, Parameter, parameters_of
 
@@ -146,11 +155,11 @@ def test_range_and_default_in_words() -> None:
 
 
 def test_symbols_of_what_has_an_effect() -> None:
-    assert Pretended(weight=2).symbols(100) == ["W=2"]
-    assert Pretended(on=True, retain=1 / 3).symbols(100) == ["R=0.333333", "W=1"]
+    assert symbols(Pretended(weight=2), 100) == ["W=2"]
+    assert symbols(Pretended(on=True, retain=1 / 3), 100) == ["R=0.333333", "W=1"]
     dycoke = create("dycoke", prune_layer=9, prune_from=50)
-    assert dycoke.symbols(50) == ["K=0.7", "P=0.7 L=9"]
-    assert dycoke.symbols(49) == ["K=0.7"]
+    assert symbols(dycoke, 50) == ["K=0.7", "P=0.7 L=9"]
+    assert symbols(dycoke, 49) == ["K=0.7"]
 
 
 @pytest.mark.parametrize(
@@ -159,12 +168,12 @@ def test_symbols_of_what_has_an_effect() -> None:
 def test_a_layer_must_be_one_of_the_models(layers: int, sentence: str | None) -> None:
     method = Pretended(layer=3)
     if sentence is None:
-        assert method.suited({}, layers, "it") == method
+        assert settle(method, {}, layers, "it").method == method
         return
     with pytest.raises(UsageError, match=f"layer must be {sentence}"):
-        method.suited({}, layers, "it")
+        settle(method, {}, layers, "it")
     with pytest.raises(UsageError, match=f"layer must be {sentence}"):
-        Pretended().suited({"layer": 3}, layers, "it")
+        settle(Pretended(), {"layer": 3}, layers, "it")
 
 
 def test_what_a_field_may_not_be() -> None:
@@ -215,11 +224,11 @@ def test_where_methods_act() -> None:
             "inside the language model",
         ],
     }
-    assert {name: METHODS[name].acts() for name in acts} == acts
+    assert {name: places(METHODS[name]) for name in acts} == acts
 
 
 def reported(name: str) -> dict[str, object]:
-    method = create(name).suited({"prune_layer": 3, "positions": "kept"})
+    method = settle(create(name), {"prune_layer": 3, "positions": "kept"}).method
     return {"name": method.name, **method.parameters()}
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from benchmarks.drawn import drawn
-from benchmarks.speed.contestants import NONE, Contestant
+from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.chunks import CHUNK
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
@@ -66,7 +67,7 @@ def _rows_of_a_frame(loaded: LoadedModel, session: VideoSession) -> Rows:
         for part in loaded.model.modules()
         if _is_linear(part)
     ]
-    session.encode(Stopwatch(loaded.input_device), NONE)
+    session.encode(Stopwatch(loaded.input_device), BASELINE)
     for hook in hooks:
         hook.remove()
     return found

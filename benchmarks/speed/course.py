@@ -13,6 +13,7 @@ from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import Rounds, table
 from dycoke_cli import VideoSession, load
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.models.catalog import published_names
 from dycoke_cli.models.load import LoadedModel
@@ -149,7 +150,7 @@ class Course:
     def _encoded(self, loaded: LoadedModel, frames: int) -> VideoSession:
         _say(f"encoding {frames} frames")
         session = VideoSession(loaded, drawn(frames, ENCODED), reuse=False)
-        session.encode(Stopwatch(loaded.input_device), who.NONE)
+        session.encode(Stopwatch(loaded.input_device), BASELINE)
         return session
 
 

@@ -12,9 +12,10 @@ import torch
 from benchmarks.drawn import drawn
 from benchmarks.speed import published
 from benchmarks.speed.alone import linear_alone
-from benchmarks.speed.contestants import NONE, Contestant
+from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
@@ -131,8 +132,8 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
 def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
     model, streamer = session.loaded.model, _streamer(session, watch)
     ready = watch.read()
-    session.encode(watch, NONE)
-    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
+    session.encode(watch, BASELINE)
+    prompt = session.prompt(QUESTION, (), BASELINE, GenerationOptions(new_tokens))()
     reached = watch.read()
     model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(model, prompt, session.video.frames, new_tokens, streamer)
@@ -150,7 +151,7 @@ def _video(
     if whole:
         yield stock_inputs(session, QUESTION)
         return
-    prompt = session.prompt(QUESTION, (), NONE, GenerationOptions(new_tokens))()
+    prompt = session.prompt(QUESTION, (), BASELINE, GenerationOptions(new_tokens))()
     with inject_videos(session.loaded.model, [prompt.videos], prompt.placeholders):
         yield {"input_ids": prompt.input_ids, **prompt.extra_inputs}
 

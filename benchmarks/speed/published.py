@@ -16,9 +16,10 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
-from dycoke_cli.models.families import method_defaults
+from dycoke_cli.models.traits import traits_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
 
 NAME = "published_scheme"
@@ -103,7 +104,7 @@ def answer(
     kept = METHOD.select(features)
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
-    pruning = METHOD.suited(method_defaults(model.config)).pruning()
+    pruning = bind(METHOD, traits_of(model.config)).pruning()
     assert pruning is not None
     choice = _Choice(pruning.selector, pruning.layer, torch.arange(begin, begin + len(kept)))
     cache = DynamicCache(config=decoder.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.video import Sampling
 from tests.bench.made_up import PretendedEngine, measured, rows_of
 from tests.documents import example
@@ -71,7 +74,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PretendedEngine:
 
 
 def timer(engine: PretendedEngine) -> Timer:
-    return Timer(None, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock)  # type: ignore[arg-type]
+    family = FAMILIES["llava_onevision"]
+    loaded: Any = SimpleNamespace(traits=ModelTraits("llava_onevision", family, {}, 10))
+    return Timer(
+        loaded, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock
+    )
 
 
 def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEngine) -> None:

@@ -21,7 +21,7 @@ from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike
@@ -41,7 +41,7 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
 ) -> None:
     session = VideoSession(mini, drawn(frames))
     ours = session.ask("What happens in the video?", published.METHOD, max_new_tokens=20)
-    prompt = session.prompt("What happens in the video?", (), Method(), GenerationOptions(20))()
+    prompt = session.prompt("What happens in the video?", (), BASELINE, GenerationOptions(20))()
     streamer = TimedStreamer(mini.processor.tokenizer, Stopwatch(torch.device("cpu")), None, None)
     mini.model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(mini.model, prompt, frames, 20, streamer)
@@ -68,7 +68,7 @@ def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
 @pytest.mark.slow
 def test_an_answer_that_just_fits_the_context_is_measured(mini: LoadedModel) -> None:
     session = VideoSession(mini, drawn(125), reuse=False)
-    session.encode(Stopwatch(mini.input_device), contestants.NONE)
+    session.encode(Stopwatch(mini.input_device), BASELINE)
     found = language(session, contestants.PLAIN, 2)
     assert found.visual == session.video.visual
     assert mini.model.config.text_config.max_position_embeddings < found.visual + 128

@@ -31,8 +31,11 @@ from dycoke_cli.answer.answer import (
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.traits import ModelTraits
 
-LAYERS = 6
+LAYERS = 10  # as the bundled model, by whose files methods are bound
 FRAMES_TOKENS = 16
 FAILURES: dict[str, Callable[[], Exception]] = {
     "memory": lambda: MemoryError(),
@@ -56,11 +59,17 @@ class FakeLoaded:
     config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
 
     @property
+    def traits(self) -> ModelTraits:
+        kind = self.config.model_type
+        return ModelTraits(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
+
+    @property
     def model(self) -> Any:
         return types.SimpleNamespace(config=self.config)
 
 
-def load(name: str, **options: Any) -> FakeLoaded:
+def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
+    name = model if isinstance(model, str) else model.name
     if os.environ.get("FAKE_FAILURE") == "model":
         raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
     return FakeLoaded(name)
@@ -104,7 +113,7 @@ class FakeSession:
     ) -> Answer:
         options = GenerationOptions(**generation)
         max_new_tokens, seed = options.max_new_tokens, options.seed
-        asked = {"question": question, "method": method, "history": history}
+        asked = {"question": question, "method": method.method, "history": history}
         self.asked.append({**asked, **vars(options)})
         frames = sum(len(clip.timestamps_s) for clip in self.clips)
         for frame in range(frames):

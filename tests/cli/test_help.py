@@ -19,6 +19,7 @@ from typer.core import TyperGroup, TyperOption
 
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.flags import method_flags, options
+from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
@@ -223,7 +224,7 @@ def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> N
 
 
 # As on the paper's models.
-PAPERS = DyCoke().suited(defaults_of(FAMILIES["llava_onevision"]))
+PAPERS = settle(DyCoke(), defaults_of(FAMILIES["llava_onevision"])).method
 
 
 def help_of(option: object) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.runs import conversation
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 
@@ -110,7 +112,13 @@ def test_refused_as_an_object_too(fake: list[FakeSession], flags: list[str], sen
 
 # By its stored configuration, before anything is loaded; and by the model, once it is.
 @pytest.mark.parametrize(("layer", "layers"), [("10", 10), ("100", 10), ("6", 6), ("7", 6)])
-def test_layer_that_the_model_has_not(fake: list[FakeSession], layer: str, layers: int) -> None:
+def test_layer_that_the_model_has_not(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch, layer: str, layers: int
+) -> None:
+    def load(model: ModelRef, **_: object) -> FakeLoaded:
+        return FakeLoaded(model.name, layers=layers)
+
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
     run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
     assert (run.code, run.out) == (2, "")
     assert run.err == (

@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.budget import budget, evenly, shares
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS, create, symbols
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.compression.clips import random_given
@@ -79,15 +80,15 @@ def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
         with pytest.raises(UsageError, match="retain must be above 0 and at most 1, not"):
             create(name, retain=retain)
     assert create(name, retain=1).kept_tokens(3, 5) == 15
-    assert "R=0.25" in create(name, retain=0.25).symbols(10)
+    assert "R=0.25" in symbols(create(name, retain=0.25), 10)
 
 
 @pytest.mark.parametrize("name", BUDGETED)
 def test_positions_are_the_models_unless_they_are_given(name: str) -> None:
     for default in ("kept", "renumbered"):
-        suited = create(name, retain=0.5).suited({"prune_layer": 3, "positions": default})
+        suited = settle(create(name, retain=0.5), {"prune_layer": 3, "positions": default}).method
         assert suited.renumbers() == (default == "renumbered")
-        chosen = create(name, retain=0.5, positions="kept").suited({"positions": default})
+        chosen = settle(create(name, retain=0.5, positions="kept"), {"positions": default}).method
         assert not chosen.renumbers()
 
 
@@ -166,11 +167,11 @@ def test_a_spread_is_of_that_many_positions_and_sees_each_in_turn(per_frame: int
 
 
 def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
-    method = create("random", retain=0.25).suited({"prune_layer": 3, "positions": "kept"})
+    method = settle(create("random", retain=0.25), {"prune_layer": 3, "positions": "kept"}).method
     assert method.pruning() is None
     assert method.before_vision() is None
     assert (method.parameters()["ttm"], method.parameters()["kv_prune"]) == (False, False)
-    assert method.symbols(100) == ["R=0.25"]
+    assert symbols(method, 100) == ["R=0.25"]
     features = torch.zeros(8, 20, 1)
     kept = method.select(features).tolist()
     assert len(kept) == 40
@@ -186,7 +187,7 @@ def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
 
 
 def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
-    method = create("random").suited({"prune_layer": 3, "positions": "kept"})
+    method = settle(create("random"), {"prune_layer": 3, "positions": "kept"}).method
     assert method.pruning() is not None
     assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
-    assert method.symbols(100) == ["K=0.7", "P=0.7 L=3"]
+    assert symbols(method, 100) == ["K=0.7", "P=0.7 L=3"]

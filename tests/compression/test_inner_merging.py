@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.inner_selection import merged_into_similar
 from dycoke_cli.compression.methods.holitom import HoliTom
-from dycoke_cli.compression.registry import create
+from dycoke_cli.compression.registry import create, symbols
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import CLIPS, cosine, single
 
@@ -67,12 +68,12 @@ def test_the_choice_is_by_attention_and_rounded(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_its_parameters(name: str) -> None:
-    assert create(name, retain=0.5).symbols(10) == ["R=0.5"]
-    shown = create(name, retain=0.5, inner_layer=18).symbols(10)
+    assert symbols(create(name, retain=0.5), 10) == ["R=0.5"]
+    shown = symbols(create(name, retain=0.5, inner_layer=18), 10)
     assert shown == ["R=0.5 L=18", f"r={ROUNDED_UP.get(name, 0.5)}"]
     with pytest.raises(UsageError, match="inner_layer must be 1 or more, not 0"):
         create(name, inner_layer=0)
     with pytest.raises(UsageError, match="inner_retain must be above 0 and at most 1, not 0"):
         create(name, inner_layer=1, inner_retain=0.0)
     with pytest.raises(UsageError, match=r"inner_layer must be from 1 to 27 for qwen, .* not 28"):
-        HoliTom(inner_layer=28).suited({}, 28, "qwen")
+        settle(HoliTom(inner_layer=28), {}, 28, "qwen")

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods import (
     EVS,
     DyCoke,
@@ -58,12 +59,12 @@ def test_coverage_is_the_mean_of_what_went_there(clip: str) -> None:
 @pytest.mark.parametrize("method", [EVS(0.3, merge_dropped=True), MaxMin(0.2, merge_dropped=True)])
 @pytest.mark.parametrize("clip", BUSY)
 def test_so_it_is_of_a_rule_that_only_drops(clip: str, method: EVS | MaxMin) -> None:
-    selection = method.compress(given(clip))
+    selection = BoundMethod(method).compress(given(clip))
     assert selection.kept.tolist() == method.choose(given(clip)).kept.tolist()
     for token, merged in features(selection).items():
         close(merged, tokens_of(clip)[members(selection, token)].mean(0))
     dropping = replace(method, merge_dropped=False)
-    assert dropping.compress(given(clip)).features is None
+    assert BoundMethod(dropping).compress(given(clip)).features is None
 
 
 @pytest.mark.parametrize("clip", BUSY)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import dycoke_cli
+from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.methods.dycoke_plus import PAYS_FROM, DyCokePlus
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
@@ -60,17 +61,19 @@ def test_fastv_counts_are_int_of_double_precision():
 
 def test_a_models_defaults_count_for_the_methods_they_were_measured_with():
     defaults = {"prune_layer": 4, "positions": "kept"}
-    assert create("fastv").suited(defaults).prune_layer == 2
-    assert create("fastv", prune_layer=3).suited(defaults).prune_layer == 3
+    assert settle(create("fastv"), defaults).method.prune_layer == 2
+    assert settle(create("fastv", prune_layer=3), defaults).method.prune_layer == 3
     for name in ("dycoke", "random"):
-        method = create(name).suited(defaults)
+        method = settle(create(name), defaults).method
         assert (method.prune_layer, method.positions) == (4, "kept")
-        assert create(name, prune_layer=1).suited(defaults).prune_layer == 1
-    assert create("none").suited(defaults) == create("none")
+        assert settle(create(name, prune_layer=1), defaults).method.prune_layer == 1
+    assert settle(create("none"), defaults).method == create("none")
 
 
 def test_the_published_variant_has_positions_of_its_own():
-    method = create("dycoke", variant="published").suited({"prune_layer": 4, "positions": "kept"})
+    method = settle(
+        create("dycoke", variant="published"), {"prune_layer": 4, "positions": "kept"}
+    ).method
     assert (method.prune_layer, method.positions) == (4, "renumbered")
 
 
@@ -111,7 +114,7 @@ def test_defaults_are_the_papers():
         "merge_stage": "llm",
         "prune_from": 0,
     }
-    assert defaults.items() <= create("dycoke").suited(paper).parameters().items()
+    assert defaults.items() <= settle(create("dycoke"), paper).method.parameters().items()
 
 
 def test_dycoke_plus_prunes_by_default_where_that_was_measured_to_be_faster():

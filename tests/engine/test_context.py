@@ -3,6 +3,7 @@
 import pytest
 
 from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, VideoSession
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
@@ -26,12 +27,12 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
     kept = KEPT[method]
     room = context - 128 - 20
     fits = [count for count in range(1, 3600) if kept(count) <= room]
-    check_context(context, ClipTokens(fits[-1], 196), fits[-1], method, 20, 128)
+    check_context(context, ClipTokens(fits[-1], 196), fits[-1], BoundMethod(method), 20, 128)
     if fits[-1] == 3599:
         return
     hours = ClipTokens(3600, 196)
     with pytest.raises(UsageError) as error:
-        check_context(context, hours, 3600 * pairs, method, 20, 128)
+        check_context(context, hours, 3600 * pairs, BoundMethod(method), 20, 128)
     assert f"use --frames {fits[-1] * pairs} or fewer" in str(error.value)
     if method.name == "cdpruner":
         shares = [n / 1000 for n in range(1, 101) if int(3600 * 196 * n / 1000) <= room]
@@ -41,18 +42,22 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
 
 def test_where_no_frame_fits():
     with pytest.raises(UsageError, match=r"tokens; lower --max-new-tokens \(500\) or shorten the"):
-        check_context(600, ClipTokens(4, 196), 4, Uncompressed(), 20, 500)
+        check_context(600, ClipTokens(4, 196), 4, BASELINE, 20, 500)
     with pytest.raises(
         UsageError, match=r"4 frames and 1 line of subtitles make .* or leave out --subtitles$"
     ):
-        check_context(600, ClipTokens(4, 196), 4, Uncompressed(), 20, 100, subtitle_lines=1)
+        check_context(600, ClipTokens(4, 196), 4, BASELINE, 20, 100, subtitle_lines=1)
 
 
 def test_the_published_merging_needs_five_frames():
     with pytest.raises(UsageError, match="use --frames 5 or fewer"):
-        check_context(500, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
+        check_context(
+            500, ClipTokens(60, 196), 60, BoundMethod(DyCoke(variant="published")), 0, 100
+        )
     with pytest.raises(UsageError, match="lower --max-new-tokens"):
-        check_context(400, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
+        check_context(
+            400, ClipTokens(60, 196), 60, BoundMethod(DyCoke(variant="published")), 0, 100
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
@@ -212,9 +213,9 @@ def test_a_step_by_hand_is_one_of_generate_with_gradients_on_too() -> None:
 def test_keys_in_main_memory_have_no_trace() -> None:
     config = SimpleNamespace(num_hidden_layers=4)
     with pytest.raises(UsageError, match="can be shown with dp_cache device, not host"):
-        traced_layer(config, 3, Stage2(dp_cache="host"))
-    assert traced_layer(config, 3, Stage2()) == 2
-    assert traced_layer(config, 3, Stage2(scorer="layer", prune_layer=2)) == 1
+        traced_layer(config, 3, BoundMethod(Stage2(dp_cache="host")))
+    assert traced_layer(config, 3, BoundMethod(Stage2())) == 2
+    assert traced_layer(config, 3, BoundMethod(Stage2(scorer="layer", prune_layer=2))) == 1
 
 
 @pytest.mark.parametrize(

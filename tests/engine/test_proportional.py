@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.attach import attach
@@ -116,7 +117,8 @@ def test_every_method_that_merges_has_it(name: str) -> None:
     question = torch.randn(5, 24)
     merging = {"merge_dropped": True} if "merge_dropped" in parameters_of(METHODS[name]) else {}
     weighted, plain = (
-        create(name, retain=0.25, proportional=weighs, **merging) for weighs in (True, False)
+        BoundMethod(create(name, retain=0.25, proportional=weighs, **merging))
+        for weighs in (True, False)
     )
     chosen = weighted.compress(Given(features, attention, keys, question))
     assert torch.equal(chosen.kept, plain.compress(Given(features, attention, keys, question)).kept)

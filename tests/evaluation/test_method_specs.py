@@ -15,6 +15,7 @@ from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.evaluation.method_specs import ABLATIONS, Spec, parse_spec, parse_specs
 from dycoke_cli.models.catalog import published
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.param import parameters_of
@@ -193,7 +194,8 @@ def test_a_layer_that_the_model_has_not() -> None:
 def of_family(name: str) -> ResolvedModel:
     """The bundled model, as if it were of another family."""
     config = AutoConfig.for_model(**published(name).config)
-    return replace(choose("mini", LoadOptions(device="cpu")), config=config)
+    chosen = choose("mini", LoadOptions(device="cpu"))
+    return replace(chosen, config=config, family=family_of(config))
 
 
 def test_a_method_that_the_family_cannot_serve_is_refused_before_anything_is_asked() -> None:

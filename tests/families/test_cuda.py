@@ -18,6 +18,7 @@ from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load import LoadedModel
@@ -64,7 +65,7 @@ def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1)
     """Of each token `[T, videos, vocabulary]`, about videos that are encoded before."""
     sessions = [VideoSession(loaded, clip(5, seed), reuse=False) for seed in range(videos)]
     for session in sessions:
-        session.encode(Stopwatch(loaded.input_device), method)
+        session.encode(Stopwatch(loaded.input_device), bind(method, loaded.traits))
     found: list[torch.Tensor] = []
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: found.append(logits[:, -1].float().cpu())

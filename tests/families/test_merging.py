@@ -13,6 +13,7 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -166,7 +167,7 @@ def test_padding_is_no_part_of_a_question() -> None:
     stays = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 0, 0]]).bool()
     layouts = [Layout(order + first, order // 2, order % 2) for first in (3, 1)]
     method = Asked()
-    select(method, Prompts(rows, [(layout,) for layout in layouts], stays, tail=1))
+    select(BoundMethod(method), Prompts(rows, [(layout,) for layout in layouts], stays, tail=1))
     assert torch.equal(method.seen[0].question, rows[0, 8:])
     assert torch.equal(method.seen[1].question, rows[1, 6:7])
 

@@ -11,8 +11,10 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, settle
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import inject_videos, together
@@ -83,13 +85,13 @@ def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
 
 def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
     """Tokens, their logits, and the attachment."""
-    model = session.loaded.model
-    prompt = session.prompt(QUESTION, (), method, GenerationOptions(max_new_tokens=NEW_TOKENS))
-    session.encode(Stopwatch(session.loaded.input_device), method)
+    model, bound = session.loaded.model, bind(method, session.loaded.traits)
+    prompt = session.prompt(QUESTION, (), bound, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    session.encode(Stopwatch(session.loaded.input_device), bound)
     batch = together([prompt()], 0)
     with (
         inject_videos(model, batch.videos, batch.placeholders),
-        attach(model, method, videos=batch.videos) as attachment,
+        attach(model, bound, videos=batch.videos) as attachment,
     ):
         output = generate(model, {"input_ids": batch.input_ids, **batch.extra_inputs})
     return output.sequences[0, -NEW_TOKENS:].tolist(), [one[0] for one in output.logits], attachment
@@ -149,8 +151,8 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
         session = session_of(family, clips)
         inputs = stock_inputs(family, processor, clips)
         expected = generate(model, inputs)
-        prompt = session.prompt(QUESTION, (), Uncompressed(), GenerationOptions())
-        session.encode(Stopwatch(session.loaded.input_device), Uncompressed())
+        prompt = session.prompt(QUESTION, (), BASELINE, GenerationOptions())
+        session.encode(Stopwatch(session.loaded.input_device), BASELINE)
         batch = together([prompt()], 0)
         assert torch.equal(batch.input_ids, inputs["input_ids"])
         with inject_videos(model, batch.videos, batch.placeholders):
@@ -222,7 +224,7 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
         pytest.skip("this tower gives no attention")
     if method.shrink() is not None and not loaded.family.has_pictures:
         pytest.skip("its frames come as patches")
-    method = method.suited({"prune_layer": 2, "positions": "kept"})
+    method = settle(method, {"prune_layer": 2, "positions": "kept"})
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
     answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]
@@ -285,7 +287,7 @@ def test_what_does_not_fit_and_what_has_no_trace() -> None:
     room = session.loaded.context_length
     alone = VideoSession(session.loaded, CLIPS[0])
     fits = room - alone.visual - 40
-    alone.prompt(QUESTION, (), Uncompressed(), GenerationOptions(max_new_tokens=fits))
+    alone.prompt(QUESTION, (), BASELINE, GenerationOptions(max_new_tokens=fits))
     said = "5 frames and 36 tokens of other videos make .*, or ask about fewer videos"
     with pytest.raises(UsageError, match=said):
-        session.prompt(QUESTION, (), Uncompressed(), GenerationOptions(max_new_tokens=fits))
+        session.prompt(QUESTION, (), BASELINE, GenerationOptions(max_new_tokens=fits))

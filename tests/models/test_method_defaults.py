@@ -43,7 +43,7 @@ def test_a_model_of_few_layers_is_pruned_in_its_last():
 @pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
 def test_python_has_the_same_default(family):
     model, _ = make(family)
-    attached = attach(model, DyCoke(kv_prune=False))._method
+    attached = attach(model, DyCoke(kv_prune=False))._method.method
     assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
         method_defaults(model.config)
     )
@@ -112,7 +112,8 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
     assert answers[0].method == answers[1].method
     assert (answers[1].method["prune_layer"], answers[1].method["positions"]) == (9, "kept")
     with DyCoke()(by_folder.loaded.model) as attachment:
-        assert (attachment._method.prune_layer, attachment._method.positions) == (9, "kept")
+        method = attachment._method.method
+        assert (method.prune_layer, method.positions) == (9, "kept")
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,12 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer, Frames, Model, Tokens
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
@@ -70,7 +73,8 @@ class Pretended:
 
     def load(self) -> Any:
         self.loads += 1
-        return SimpleNamespace(name="mini", layers=12, method_defaults={})
+        traits = ModelTraits("llava_onevision", FAMILIES["llava_onevision"], {}, 12, "mini")
+        return SimpleNamespace(name="mini", traits=traits)
 
     def read_file(self, file: MediaFile, sampling: Sampling) -> Clip:
         self.read.append(sampling.frames)
@@ -93,7 +97,7 @@ class Pretended:
             history: Any
 
         def ask_together(
-            questions: Sequence[Question], method: Method, options: Any, on_text: Any = None
+            questions: Sequence[Question], method: BoundMethod, options: Any, on_text: Any = None
         ) -> list[Answer]:
             pretended.gate.wait(PATIENCE_S)
             pretended.batches.append([one.question for one in questions])
@@ -114,7 +118,7 @@ class Pretended:
         ) -> Answer:
             if on_text is not None:
                 on_text(f"{question} ")
-            return pretended.answer(question, Method(), ())
+            return pretended.answer(question, BASELINE, ())
 
         session = types.ModuleType("dycoke_cli.engine.session")
         session.VideoSession = VideoSession  # type: ignore[attr-defined]
@@ -125,7 +129,7 @@ class Pretended:
         return {session.__name__: session, asking.__name__: asking}
 
     @staticmethod
-    def answer(question: str, method: Method, clips: Sequence[Clip]) -> Answer:
+    def answer(question: str, method: BoundMethod, clips: Sequence[Clip]) -> Answer:
         count = sum(len(clip.timestamps_s) for clip in clips)
         return example(
             Answer,

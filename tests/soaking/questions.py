@@ -35,7 +35,7 @@ def ask_all(clips: list[Path], count: int, out: Path) -> None:
     with out.open("a") as file:
         for number in range(begin, count):
             path, question, name = asked(clips, number)
-            method = create(name).suited(loaded.method_defaults, loaded.layers)
+            method = create(name)
             session = VideoSession(loaded, read(path, Sampling(frames=FRAMES)))
             answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
             file.write(json.dumps({"number": number, "answer": answer.answer}) + "\n")

@@ -19,6 +19,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from dycoke_cli import plugins
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
@@ -100,7 +101,8 @@ class DycokeChat(lmms):
                 generation=arguments.generation,
             )
             self._plan = plan_of(request, found, batch_size=_together(batch_size))
-            check_decoder(self._loaded.model.get_decoder(), self._plan.method)
+            method = bind(self._plan.method, self._loaded.traits)
+            check_decoder(self._loaded.model.get_decoder(), method)
 
     @classmethod
     def create_from_arg_string(

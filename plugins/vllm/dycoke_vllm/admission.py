@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod, settle
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
@@ -20,7 +20,7 @@ Positions = Literal["renumbered", "kept"]
 
 
 @lru_cache(maxsize=256)
-def admitted(spec: str, positions: Positions) -> Method:
+def admitted(spec: str, positions: Positions) -> BoundMethod:
     """The method of a spec, if an engine can serve it.
 
     Args:
@@ -34,9 +34,9 @@ def admitted(spec: str, positions: Positions) -> Method:
     """
     given = parse_spec(spec, _FLAG)
     try:
-        method = create(given.method, **given.given)
         # A layer has to be named, for methods that are refused for having one.
-        method = method.suited({"positions": positions, "prune_layer": 1})
+        defaults = {"positions": positions, "prune_layer": 1}
+        method = settle(create(given.method, **given.given), defaults)
         reason = _reason(method, positions)
     except UsageError as error:
         raise UsageError(f"{_FLAG} {spec}: {error}") from error
@@ -69,7 +69,7 @@ def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) ->
     return kept
 
 
-def _reason(method: Method, positions: Positions) -> str | None:
+def _reason(method: BoundMethod, positions: Positions) -> str | None:
     """Why a method can't run there; None where it can."""
     if method.inside() is not None:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
@@ -78,8 +78,9 @@ def _reason(method: Method, positions: Positions) -> str | None:
     pruning = method.pruning()
     if pruning is not None and not pruning.least:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"
-    if method.before_vision() is not None or method.merge_frames() is not None:
-        way_out = "; drop merge_stage" if "merge_stage" in parameters_of(type(method)) else ""
+    parameters = parameters_of(type(method.method))
+    if method.in_tower() is not None:
+        way_out = "; drop merge_stage" if "merge_stage" in parameters else ""
         return f"it drops tokens inside the vision tower, which is vLLM's own{way_out}"
     if method.shrink() is not None:
         return "it scales frames down before the vision tower, which vLLM does itself"
@@ -88,6 +89,6 @@ def _reason(method: Method, positions: Positions) -> str | None:
     if "question" in method.needs:
         return "it needs the question, and vLLM encodes a video once for all questions about it"
     asked = "renumbered" if method.renumbers() else "kept"
-    if "positions" in parameters_of(type(method)) and asked != positions:
+    if "positions" in parameters and asked != positions:
         return f"its remaining tokens have {asked} positions, and this model's are {positions}"
     return None

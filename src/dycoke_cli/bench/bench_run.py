@@ -86,12 +86,12 @@ class Benchmark:
             OutputError: it has to be downloaded, and there is no room for it.
             UsageError: a parameter doesn't fit the model.
         """
-        local, stored = known_of(self.request, listener.warning)
-        if stored is not None and stored.method_defaults is not None:
+        known = known_of(self.request, listener.warning)
+        if known.traits is not None:
             for spec in self.rows:
                 if not spec.if_possible:
-                    spec.suited(stored.method_defaults, stored.layers, self.request.model)
-        return local
+                    spec.bound(known.traits)
+        return known.local
 
 
 def run(benchmark: Benchmark, listener: Listener) -> BenchReport:

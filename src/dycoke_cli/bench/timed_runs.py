@@ -133,14 +133,15 @@ class Timer:
         sampling = row.spec.sampled(self._sampling)
         if sampling is None:
             return self._without_video(row.spec.text)
+        from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.session import VideoSession
 
+        method = bind(row.method, self._loaded.traits)
         started = self._clock()
         clip = self._read(video, sampling)
         read_at = self._clock()
         session = VideoSession(self._loaded, clip, reuse=False)
         ready_at = self._clock()
-        method = row.method
         if warning := session.memory_warning(max(self._questions, key=len), method):
             self._warn(warning)
         with naming(row.spec.text):

@@ -1,33 +1,40 @@
 """The base class of compression methods: a dataclass of parameters with up to four selections.
 
-A method never touches a model. It says how small frames are before the vision tower (`shrink`),
-which go through it as one (`merge_frames`), which visual tokens the language model gets (`select`,
-or `choose` where it needs more than features, or merges), which of those its later layers keep
-(`inside`), and which each decoding step attends to (`pruning`). The engine applies them.
+A method never touches a model. Its author writes two functions and leaves the others alone:
+
+- `select`, from the features of the visual tokens alone, or `choose`, from the vision encoder's
+  attention or the question as well (named in `needs`), or where tokens are merged;
+- `kept_tokens`, how many tokens that keeps.
+
+The others are for methods that also work elsewhere, and each has a default that does nothing:
+
+| function | for a method that |
+|---|---|
+| `inside`, `attended_tokens` | drops tokens between layers of the language model |
+| `pruning`, `attended_tokens` | selects again at each decoding step |
+| `merge_frames`, `before_vision` | merges frames, or drops tokens, inside the vision tower |
+| `shrink` | scales frames down before the vision tower |
+| `renumbers` | has a parameter for positions: `Budgeted` has it |
+| `has_effect` | has a switch that needs more than being on |
+
+A parameter that is None where its default is the model's has a value by the time that the engine
+calls any of these: it calls them through a `BoundMethod` (`compression/bound.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from dycoke_cli.compression.selection import Given, Need, Selection
-from dycoke_cli.param import check_all, check_layer, parameters_of
+from dycoke_cli.param import check_all
 
 if TYPE_CHECKING:
     import torch
 
     from dycoke_cli.compression.key_index import KeySelector
-
-PLACES = {
-    "inside the vision tower": ("before_vision", "merge_frames"),
-    "before the language model": ("select", "choose"),
-    "inside the language model": ("inside",),
-    "in decode": ("pruning",),
-}
-"""Where a method may select tokens, and the functions of `Method` that do."""
 
 
 class Selector(Protocol):
@@ -146,8 +153,7 @@ class Ablation:
 class Method:
     """A compression method. This base class keeps all tokens: the baseline.
 
-    Its parameters are the fields that have a `Param`; one that is None gets the model's default:
-    see `suited`.
+    Its parameters are the fields that have a `Param`; one that is None gets the model's default.
 
     Attributes:
         name: on the command line.
@@ -174,40 +180,9 @@ class Method:
     def __post_init__(self) -> None:
         check_all(self)
 
-    @classmethod
-    def acts(cls) -> list[str]:
-        """Where it selects tokens: keys of `PLACES`."""
-        return [
-            place
-            for place, choices in PLACES.items()
-            if any(getattr(cls, name) is not getattr(Method, name) for name in choices)
-        ]
-
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def suited(
-        self, defaults: Mapping[str, Any], layers: int | None = None, model: str = "this model"
-    ) -> Self:
-        """This method with a model's defaults in place of the parameters that are None.
-
-        Args:
-            defaults: `models.families.method_defaults` of the model.
-            layers: of its language model; None leaves layers unchecked.
-            model: its name, for an error.
-
-        Raises:
-            UsageError: (a ValueError) the model doesn't have a layer that a parameter names.
-        """
-        parameters = self.parameters()
-        unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
-        method = replace(self, **unset) if unset else self
-        for name, parameter in parameters_of(type(self)).items():
-            layer = getattr(method, name)
-            if parameter.told.layer and layers is not None and layer is not None:
-                check_layer(name, layer, layers, model, parameter.told.least_layer)
-        return method
 
     def has_effect(self, switch: str, kept: int) -> bool:
         """Whether the parameters that belong to a switch have an effect.
@@ -217,21 +192,6 @@ class Method:
             kept: visual tokens at prefill.
         """
         return bool(getattr(self, switch))
-
-    def symbols(self, kept: int) -> list[str]:
-        """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`.
-
-        Args:
-            kept: visual tokens at prefill.
-        """
-        groups: dict[str | None, list[str]] = {}
-        for name, parameter in parameters_of(type(self)).items():
-            told, value = parameter.told, getattr(self, name)
-            if value is None or not told.symbol:
-                continue
-            if told.switch is None or self.has_effect(told.switch, kept):
-                groups.setdefault(told.switch, []).append(f"{told.symbol}={value:g}")
-        return [" ".join(group) for group in groups.values()]
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Select the visual tokens that the language model gets.
@@ -255,29 +215,6 @@ class Method:
             given: the features, and what `needs` names.
         """
         return Selection(self.select(given.features))
-
-    def adds_bias(self) -> bool:
-        """Whether `attention_bias` may add anything, whatever the selection is."""
-        return False
-
-    def attention_bias(self, selection: Selection) -> torch.Tensor | None:
-        """What is added to the attention logits of each token kept, in every layer.
-
-        Args:
-            selection: of `compress`.
-
-        Returns:
-            `[M]`, float64, on the CPU; None where nothing is.
-        """
-        return None
-
-    def compress(self, given: Given) -> Selection:
-        """What the language model gets: `choose`, and dropped tokens merged where that is asked."""
-        return self.choose(given)
-
-    def merging(self) -> str | None:
-        """The name of `select` in reports; None where it has none, or keeps all."""
-        return None
 
     def before_vision(self) -> BeforeVision | None:
         """A selection inside the vision tower; None without one.
@@ -330,6 +267,20 @@ class Method:
             UsageError: the model or a parameter isn't supported; the sentence says why.
         """
         return Method.attach(model, self)
+
+
+T = TypeVar("T")
+
+
+def settled(parameter: T | None) -> T:
+    """A parameter whose default depends on the model, of a method that is bound.
+
+    Raises:
+        TypeError: it is None: the method isn't bound.
+    """
+    if parameter is None:
+        raise TypeError("the method isn't bound to a model; see dycoke_cli/engine/binding.py")
+    return parameter
 
 
 def tokens_left(tokens: int, ratio: float) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.base import Method, settled
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -93,5 +93,4 @@ class Budgeted(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        assert self.positions is not None, "suited to a model first"
-        return self.positions == "renumbered"
+        return settled(self.positions) == "renumbered"

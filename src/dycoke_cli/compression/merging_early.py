@@ -88,9 +88,8 @@ class MergingEarly(MergingTokens):
         if self.proportional and not self.merge_dropped:
             raise UsageError("proportional is for merged tokens; add merge_dropped, or drop it")
 
-    def compress(self, given: Given) -> Selection:
-        """The tokens chosen, with the others merged into them where that is asked."""
-        selection = self.choose(given)
+    def finish(self, given: Given, selection: Selection) -> Selection:
+        """The tokens chosen, with the others merged into them where that is asked for."""
         tokens = given.features.flatten(0, 1)
         all_kept, merged = len(selection.kept) == len(tokens), selection.features is not None
         if all_kept or merged or not self.merge_dropped:

@@ -22,6 +22,15 @@ OTHER_ROWS = ("all", "no-video", "one-frame")
 """Names of `--methods` that are no method's: every method, and the controls of the baseline."""
 
 
+PLACES = {
+    "inside the vision tower": ("before_vision", "merge_frames"),
+    "before the language model": ("select", "choose"),
+    "inside the language model": ("inside",),
+    "in decode": ("pruning",),
+}
+"""Where a method may select tokens, and the functions of `Method` that do."""
+
+
 def find(name: str) -> type[Method]:
     """A method by its name, with hyphens or underscores.
 
@@ -93,6 +102,32 @@ def owners() -> dict[str, dict[str, Parameter]]:
     return found
 
 
+def places(method: type[Method]) -> list[str]:
+    """Where a method selects tokens: keys of `PLACES`."""
+    return [
+        place
+        for place, choices in PLACES.items()
+        if any(getattr(method, name) is not getattr(Method, name) for name in choices)
+    ]
+
+
+def symbols(method: Method, kept: int) -> list[str]:
+    """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`.
+
+    Args:
+        method: with the parameters that it was asked with.
+        kept: visual tokens at prefill.
+    """
+    groups: dict[str | None, list[str]] = {}
+    for name, parameter in parameters_of(type(method)).items():
+        told, value = parameter.told, getattr(method, name)
+        if value is None or not told.symbol:
+            continue
+        if told.switch is None or method.has_effect(told.switch, kept):
+            groups.setdefault(told.switch, []).append(f"{told.symbol}={value:g}")
+    return [" ".join(group) for group in groups.values()]
+
+
 def method_schema() -> dict[str, Any]:
     """The JSON Schema of `method` in an answer: a name, and every parameter of that method."""
     return {
@@ -127,7 +162,7 @@ def _check(name: str, method: Any) -> None:
     inherited = [what for what in ("title", "summary") if getattr(method, what) == "baseline"]
     if inherited:
         raise plugins.Unfit(f"it has no {' and no '.join(inherited)}")
-    if not method.acts():
+    if not places(method):
         raise plugins.Unfit("it selects nothing: it needs select, choose, inside or pruning")
     rows = {*OTHER_ROWS, *METHODS, *(row for one in METHODS.values() for row in one.ablations)}
     if taken := rows & {name, *method.ablations}:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,18 +12,19 @@ from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.attach import attach, flat_without_method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import faults_of
-from dycoke_cli.engine.generation import Generated, Stopwatch, generate, seconds_at_decoder
+from dycoke_cli.engine.generation import Stopwatch, generate, seconds_at_decoder
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
-from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
@@ -46,7 +47,7 @@ class Question:
 
 def ask_together(
     questions: Sequence[Question],
-    method: Method,
+    method: Method | BoundMethod,
     options: GenerationOptions | None = None,
     on_text: Callable[[str], None] | None = None,
     observer: LogitsProcessor | None = None,
@@ -58,7 +59,7 @@ def ask_together(
 
     Args:
         questions: about videos in the same model; a video may come several times.
-        method: the compression method.
+        method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
         on_text: called with each stretch of a single answer as it is generated.
         observer: sees the logits of each step, of the questions that are put to the model.
@@ -75,8 +76,7 @@ def ask_together(
         return [ask_together([one], method, options, on_text, observer)[0] for one in questions]
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
-        method = method.suited(loaded.method_defaults)
-        check_tower(loaded.model.config, method)
+        method = bind(method, loaded.traits)
         prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
     ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(ready):
@@ -86,12 +86,45 @@ def ask_together(
             on_text(ready[0].answer)
         return [next(asked) if answer is None else answer for answer in ready]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
-    stage = Stage()
+    stage, tokenizer = Stage(), loaded.processor.tokenizer
+
+    def report(name: str, done: int, total: int) -> None:
+        stage.name = name
+        questions[0].session.on_progress(name, done, total)
+
     with faults_of(loaded), explained(stage, method, loaded.model):
         seconds = [item.session.encode(watch, method) for item in questions]
-        pad = loaded.processor.tokenizer.pad_token_id or 0
-        batch = together([make() for make in prompts], pad)
-        outputs = _generate(questions, batch, method, options, watch, stage, on_text, observer)
+        batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
+        report("prefill", 0, 1)
+        reading: list[float] = []
+        timed: AbstractContextManager[Any] = (
+            nullcontext()
+            if loaded.family.encoded_once
+            else seconds_at_decoder(loaded.model, watch, reading)
+        )
+        with timed, _applied(questions, batch, method, options.trace) as attachment:
+            outputs = generate(
+                loaded.model,
+                tokenizer,
+                batch,
+                options,
+                watch,
+                on_text=on_text,
+                on_token=lambda n: report("decode", n, options.max_new_tokens),
+                observer=observer,
+            )
+        if reading:
+            # Of the time to the first token, what passed before the language model is the vision's.
+            took = outputs[0].seconds
+            took["vision"] = reading[0] - took["first_token"] + took["prefill"]
+            took["prefill"] -= took["vision"]
+        if attachment is not None:
+            for generated, stats in zip(outputs, attachment.stats, strict=True):
+                # A batch goes on until its longest answer ends.
+                generated.stats = stats.until(len(generated.tokens) - 1)
+            if attachment.recorder is not None:
+                pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
+                outputs[0].trace = attachment.recorder.trace(pieces)
     total, most = watch.read(), peak.read()
     return [
         make_answer(
@@ -135,7 +168,7 @@ def ask_without_video(
 
     Args: as of `Question` and `ask_together`.
     """
-    if (refused := refusal(loaded, question, Method(), _NoFrames())) is not None:
+    if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
         if on_text is not None:
             on_text(refused.answer)
         return refused
@@ -155,7 +188,7 @@ def ask_without_video(
     return make_answer(
         question,
         loaded,
-        Method(),
+        BASELINE,
         [_NoFrames()],
         generated,
         visual=[0],
@@ -166,69 +199,43 @@ def ask_without_video(
     )
 
 
-def _generate(
-    questions: Sequence[Question],
-    batch: Batch,
-    method: Method,
-    options: GenerationOptions,
-    watch: Stopwatch,
-    stage: Stage,
-    on_text: Callable[[str], None] | None,
-    observer: LogitsProcessor | None,
-) -> list[Generated]:
+@contextmanager
+def _applied(
+    questions: Sequence[Question], batch: Batch, method: BoundMethod, trace: int | None
+) -> Iterator[Attachment | None]:
+    """Within the block, `generate()` sees the videos of a batch by a method.
+
+    Args:
+        questions: of the batch.
+        batch: their prompts.
+        method: bound to the model.
+        trace: see `attach`.
+
+    Returns:
+        The attachment; None where the baseline answers without one.
+    """
     session = questions[0].session
-    model, tokenizer = session.loaded.model, session.loaded.processor.tokenizer
-
-    def report(name: str, done: int, total: int) -> None:
-        stage.name = name
-        session.on_progress(name, done, total)
-
-    report("prefill", 0, 1)
+    loaded, model = session.loaded, session.loaded.model
+    family, fast = loaded.family, loaded.kernels == "fast"
     prefix = session.prefix_for(method) if len(questions) == 1 else None
-    family, fast = session.loaded.family, session.loaded.kernels == "fast"
-    # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
-    stock = method.name == "none" and options.trace is None
-    anew = not family.encoded_once
-    injected: Any = inject_videos(model, batch.videos, batch.placeholders)
-    decoding = flat_without_method(model) if stock and fast else nullcontext()
-    reading: list[float] = []
-    if anew:
-        injected = seconds_at_decoder(model, watch, reading)
-    if not stock:
-        attached: Any = attach(
-            model,
-            method,
-            trace=options.trace,
-            prefix=prefix,
-            videos=() if anew else batch.videos,
-            flat=fast,
-            frames=session.video.frames if family.frames_told else None,
-        )
-    elif family.only_none:
-        attached = nullcontext()
-    else:
-        attached = chunked_prefill(model, prefix, batch.placeholders)
-    with injected, decoding, attached as attachment:
-        outputs = generate(
-            model,
-            tokenizer,
-            batch,
-            options,
-            watch,
-            on_text=on_text,
-            on_token=lambda n: report("decode", n, options.max_new_tokens),
-            observer=observer,
-        )
-    if reading:
-        # Of the time to the first token, what passed before the language model is the vision's.
-        took = outputs[0].seconds
-        took["vision"] = reading[0] - took["first_token"] + took["prefill"]
-        took["prefill"] -= took["vision"]
-    if attachment is not None:
-        for generated, stats in zip(outputs, attachment.stats, strict=True):
-            # A batch goes on until its longest answer ends.
-            generated.stats = stats.until(len(generated.tokens) - 1)
-    if options.trace is not None:
-        pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
-        outputs[0].trace = attachment.recorder.trace(pieces)
-    return outputs
+    with ExitStack() as stack:
+        if family.encoded_once:
+            stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))
+        # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
+        if method.name != "none" or trace is not None:
+            attached = attach(
+                model,
+                method,
+                trace=trace,
+                prefix=prefix,
+                videos=batch.videos if family.encoded_once else (),
+                flat=fast,
+                frames=session.video.frames if family.frames_told else None,
+            )
+            yield stack.enter_context(attached)
+            return
+        if fast:
+            stack.enter_context(flat_without_method(model))
+        if not family.only_none:
+            stack.enter_context(chunked_prefill(model, prefix, batch.placeholders))
+        yield None

@@ -19,6 +19,8 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
@@ -38,17 +40,17 @@ from dycoke_cli.engine.supported import (
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
-from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of, method_defaults
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.traits import traits_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.stock.private_api import attention_implementation
 
 
 def attach(
     model: Any,
-    method: Method,
+    method: Method | BoundMethod,
     *,
     trace: int | None = None,
     prefix: PrefixCache | None = None,
@@ -60,8 +62,8 @@ def attach(
 
     Args:
         model: a stock model of a family that has a layout.
-        method: its selections are made for each sequence of a batch alone; a parameter that is None
-            takes the model's default.
+        method: its selections are made for each sequence of a batch alone; it is bound to the
+            model here unless it is already.
         trace: the layer whose attention is recorded, of the first sequence, with what is active;
             see `trace.traced_layer`. None records nothing.
         prefix: of the video that every prompt is about: what it holds isn't computed again, and
@@ -84,9 +86,8 @@ def attach(
             f"no method can be attached to a model of the family {model.config.model_type!r}: "
             f"{why_not}; --method none works"
         )
-    method = method.suited(method_defaults(model.config))
+    method = bind(method, traits_of(model.config))
     check_decoder(model.get_decoder(), method)
-    check_tower(model.config, method)
     if method.before_vision() is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
@@ -112,7 +113,7 @@ class Attachment:
     def __init__(
         self,
         model: Any,
-        method: Method,
+        method: BoundMethod,
         trace: int | None,
         prefix: PrefixCache | None,
         videos: Sequence[Sequence[Encoded]],

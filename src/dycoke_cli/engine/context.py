@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -27,7 +27,7 @@ def check_context(
     context: int,
     clip: ClipTokens,
     frames: int,
-    method: Method,
+    method: BoundMethod,
     text: int,
     max_new_tokens: int,
     subtitle_lines: int = 0,
@@ -85,7 +85,7 @@ def check_several(model: str, family: Family, domain: str | None) -> None:
 
 
 def ways_to_fit(
-    clip: ClipTokens, frames: int, method: Method, fits: Callable[[int, int], bool]
+    clip: ClipTokens, frames: int, method: BoundMethod, fits: Callable[[int, int], bool]
 ) -> list[str]:
     """The most frames, and the largest `retain` of a method that has one, that would fit.
 
@@ -105,7 +105,7 @@ def ways_to_fit(
         return count < least or fits(method.kept_tokens(count, clip.per_frame), count)
 
     def of_share(count: int) -> bool:
-        lower = type(method)(**{**given, "retain": count / unit})
+        lower = method.changed(retain=count / unit)
         return fits(lower.kept_tokens(clip.frames, clip.per_frame), clip.frames)
 
     ways = []
@@ -157,7 +157,7 @@ def frames_warning(times_s: Sequence[float]) -> str | None:
     )
 
 
-def _works(method: Method, frames: int, clip: ClipTokens) -> bool:
+def _works(method: BoundMethod, frames: int, clip: ClipTokens) -> bool:
     try:
         method.kept_tokens(frames, clip.per_frame)
     except UsageError:

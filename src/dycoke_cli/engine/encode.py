@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import BeforeVision, FrameMerging, Method
+from dycoke_cli.compression.base import BeforeVision, FrameMerging
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import MergedFrames, Selection
 from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.thread_hook import before_forward
@@ -56,7 +57,7 @@ class Encoded:
     kept: torch.Tensor | None = None
     tower: TowerAttention | None = None
     merged: MergedFrames | None = None
-    selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
+    selections: dict[BoundMethod, Selection] = field(default_factory=dict, compare=False)
 
 
 class _Reached(Exception):
@@ -86,10 +87,8 @@ def encode_video(
         family: its layout, which knows how its inputs are cut into frames.
         prompt: what the processor made of one video.
         on_frames: called with (frames done, frames in total).
-        merging: which patches the vision tower drops, or which frames it merges, where
-            `check_tower` allows it; None for none.
-        with_attention: whether to return the tower's attention, where `check_tower` allows it;
-            always where it merges frames.
+        merging: which patches the vision tower drops, or which frames it merges; None for none.
+        with_attention: whether to return the tower's attention; always where it merges frames.
         shrink: see `Method.shrink`.
     """
     inputs, frames = prompt.inputs, prompt.frames

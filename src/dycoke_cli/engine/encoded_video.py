@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
@@ -87,7 +87,7 @@ class EncodedVideo:
         self._unkept: str | None = None
 
     def prompt(
-        self, question: str, history: Turns, method: Method, options: GenerationOptions
+        self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
     ) -> Callable[[], Prompt]:
         """The prompt of a question, made when it is called for: then the video must be encoded.
 
@@ -132,7 +132,7 @@ class EncodedVideo:
         """V: visual tokens of all videos before any compression."""
         return sum(video.visual for video in self.videos)
 
-    def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
+    def encode(self, watch: Stopwatch, method: BoundMethod) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
         if not self.loaded.family.encoded_once:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
@@ -144,9 +144,9 @@ class EncodedVideo:
         self._encoded[_encoded_for(method)] = encoded
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
-    def _encode(self, video: VideoPrompt, method: Method) -> Encoded:
+    def _encode(self, video: VideoPrompt, method: BoundMethod) -> Encoded:
         loaded = self.loaded
-        merging = method.before_vision() or method.merge_frames()
+        merging = method.in_tower()
         with_attention = "attention" in method.needs
 
         def encode() -> Encoded:
@@ -178,17 +178,17 @@ class EncodedVideo:
                 self._unkept = f"the encoded video isn't kept: {error}"
         return found
 
-    def prefix_for(self, method: Method) -> PrefixCache | None:
+    def prefix_for(self, method: BoundMethod) -> PrefixCache | None:
         """What was prefilled of the video; None where a method wants that off the device."""
         pruning = method.pruning()
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
-    def warnings(self, question: str, method: Method, history: Turns = ()) -> list[str]:
+    def warnings(self, question: str, method: BoundMethod, history: Turns = ()) -> list[str]:
         """What an answer is to say of memory, and of the disk that `cache` is on."""
         found = (self.memory_warning(question, method, history), self._unkept)
         return [sentence for sentence in found if sentence]
 
-    def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
+    def memory_warning(self, question: str, method: BoundMethod, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
 
         Args: as of `ask`.
@@ -196,13 +196,12 @@ class EncodedVideo:
         # What is read of other videos counts as text does.
         with faults_of(self.loaded):
             read = self._ids(question, history).shape[1] - self.video.visual
-            method = method.suited(self.loaded.method_defaults)
             return memory_warning(self.loaded, self.video, method, read)
 
 
-def _encoded_for(method: Method) -> tuple[Any, ...]:
+def _encoded_for(method: BoundMethod) -> tuple[Any, ...]:
     """What tells one way of encoding from another: nothing for that of whole frames."""
-    merging = method.before_vision() or method.merge_frames()
+    merging = method.in_tower()
     shrink = method.shrink()
     scaled = () if shrink is None else (shrink,)
     return scaled if merging is None else (*merging.parameters, *scaled)

@@ -18,7 +18,8 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.answer import Frames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.base import Inside, Method, Pruning
+from dycoke_cli.compression.base import Inside, Pruning
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generation import Generated
@@ -37,7 +38,7 @@ _NAMED_WORDS = 5
 def make_answer(
     question: str,
     loaded: LoadedModel,
-    method: Method,
+    method: BoundMethod,
     clips: Sequence[Frames],
     generated: Generated,
     visual: Sequence[int],
@@ -97,7 +98,7 @@ def make_answer(
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
         model=_model(loaded),
-        method=described(method),
+        method=described(method.method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
@@ -150,7 +151,7 @@ def make_answer(
     )
 
 
-def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Answer | None:
+def refusal(loaded: LoadedModel, question: str, method: BoundMethod, clip: Frames) -> Answer | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:
@@ -174,7 +175,7 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
         finish_reason="refused",
         seed=None,
         model=_model(loaded),
-        method=described(method),
+        method=described(method.method),
         frames=_frames(clip),
         subtitles=_subtitles(clip),
         tokens=None,

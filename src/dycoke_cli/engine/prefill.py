@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.deepstack import without_deepstack
@@ -29,7 +29,7 @@ def shorten(
     kwargs: dict[str, Any],
     prompts: Prompts,
     selections: Sequence[Selection],
-    method: Method,
+    method: BoundMethod,
     config: Any,
     *,
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
@@ -136,7 +136,7 @@ def shorten(
 
 
 def _bias(
-    method: Method,
+    method: BoundMethod,
     selections: Sequence[Selection],
     sequences: Sequence[ShortenedSequence],
     length: int,
@@ -188,7 +188,7 @@ def _positions(
     stays: torch.Tensor,
     at: torch.Tensor,
     keep: torch.Tensor | None,
-    method: Method,
+    method: BoundMethod,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions `[..., B, R]` of the shortened prompts, and `[..., B, 1]` of the next tokens."""
     batch, length = at.shape
@@ -221,7 +221,7 @@ def _sequence(
     visual: torch.Tensor,
     layout: Layout | None,
     kept: torch.Tensor,
-    method: Method,
+    method: BoundMethod,
 ) -> ShortenedSequence:
     pruning = method.pruning()
     # A sequence without a video has nothing to choose from.

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import torch
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import (
     Given,
     MergedFrames,
@@ -49,7 +49,7 @@ class Prompts:
 
 @torch.no_grad()
 def select(
-    method: Method,
+    method: BoundMethod,
     prompts: Prompts,
     videos: Sequence[Sequence[Encoded]] = (),
     recorded: TowerAttention | None = None,
@@ -99,7 +99,7 @@ def kept_of_each(kept: torch.Tensor, layouts: Sequence[Layout]) -> tuple[int, ..
 
 
 def _of_prompt(
-    method: Method,
+    method: BoundMethod,
     prompts: Prompts,
     number: int,
     layouts: Sequence[Layout],
@@ -138,7 +138,7 @@ def _into_of_all(each: Sequence[Selection], layouts: Sequence[Layout]) -> torch.
 
 
 def _of_video(
-    method: Method, prompts: Prompts, number: int, layout: Layout, video: Encoded
+    method: BoundMethod, prompts: Prompts, number: int, layout: Layout, video: Encoded
 ) -> Selection:
     if method not in video.selections:
         given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
@@ -150,7 +150,7 @@ def _of_video(
 
 
 def _recorded_towers(
-    method: Method, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
+    method: BoundMethod, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
 ) -> Iterator[TowerAttention | None]:
     frames = [layout.frames for of_prompt in layouts for layout in of_prompt]
     each = iter(split_by_video(recorded, frames) if "attention" in method.needs else ())
@@ -159,7 +159,7 @@ def _recorded_towers(
 
 
 def _given(
-    method: Method,
+    method: BoundMethod,
     prompts: Prompts,
     number: int,
     layout: Layout,

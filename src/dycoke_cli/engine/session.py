@@ -9,6 +9,7 @@ from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -21,7 +22,7 @@ class VideoSession(EncodedVideo):
     def ask(
         self,
         question: str,
-        method: Method,
+        method: Method | BoundMethod,
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
@@ -32,7 +33,7 @@ class VideoSession(EncodedVideo):
 
         Args:
             question: plain text.
-            method: the compression method.
+            method: the compression method; it is bound to the model here unless it is already.
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
@@ -26,7 +26,7 @@ _SECOND_TURN = (
 )
 
 
-def check_decoder(decoder: Any, method: Method) -> None:
+def check_decoder(decoder: Any, method: BoundMethod) -> None:
     """Check a method against a text decoder, before anything runs.
 
     Args:
@@ -34,9 +34,8 @@ def check_decoder(decoder: Any, method: Method) -> None:
         method: that is about to be attached.
 
     Raises:
-        UsageError: layers that don't attend to the whole sequence, no such prune layer,
-            selections both inside the language model and in decode, or one inside under
-            FlexAttention.
+        UsageError: layers that don't attend to the whole sequence, selections both inside the
+            language model and in decode, or one inside under FlexAttention.
     """
     config = decoder.config
     inside, pruning = method.inside(), method.pruning()
@@ -60,11 +59,9 @@ def check_decoder(decoder: Any, method: Method) -> None:
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {way_out}"
         )
-    if choice is not None:
-        method.suited({}, config.num_hidden_layers)
 
 
-def _check_bias(decoder: Any, method: Method) -> None:
+def _check_bias(decoder: Any, method: BoundMethod) -> None:
     """Check what a method adds to attention logits, which is one number per token for all layers.
 
     Raises:
@@ -131,7 +128,7 @@ def check_mask(mask: Any) -> None:
         raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
 
 
-def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
+def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> None:
     """Check the arguments with which the text decoder is about to read prompts.
 
     Args:

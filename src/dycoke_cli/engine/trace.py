@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.answer.answer_trace import Trace, TraceStep
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import UsageError
 
 
@@ -216,7 +216,7 @@ class Recorder:
         return tuple(self.kept[which].sort().values.tolist())
 
 
-def traced_layer(config: Any, default: int, *methods: Method) -> int:
+def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
     """A layer whose attention to all visual tokens that were read can be recorded.
 
     It is the one before the first layer that any of the methods prunes by the selection of another
@@ -225,7 +225,7 @@ def traced_layer(config: Any, default: int, *methods: Method) -> int:
     Args:
         config: of the text decoder.
         default: the model's own prune layer.
-        methods: suited to the model.
+        methods: bound to the model.
 
     Raises:
         UsageError: none of the layers so far attends to every token; or visual keys are in main

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create
-from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.resolve import ResolvedModel
+    from dycoke_cli.models.traits import ModelTraits
     from dycoke_cli.runs.remote.served_model import ServedModel
     from dycoke_cli.video import Sampling
 
@@ -121,21 +121,17 @@ class Spec:
             with _naming(self.text):
                 model.check(method)
             return method
-        if model.family is UNLISTED:  # of which nothing is known before it is loaded
-            return method
-        with _naming(self.text):
-            check_tower(model.config, method)
-        return self.suited(model.method_defaults, model.layers, model.source.name)
+        return self.bound(model.traits) if model.traits.listed else method
 
-    def suited(self, defaults: Mapping[str, Any], layers: int | None, model: str) -> Method:
-        """The method with a model's defaults; see `Method.suited`.
+    def bound(self, model: ModelTraits) -> Method:
+        """The method with a model's defaults; see `bind`.
 
         Raises:
-            UsageError: a parameter out of range, or the model has no such layer.
+            UsageError: a parameter out of range, or the model can't serve the method.
         """
         method = self.create()
         with _naming(self.text):
-            return method.suited(defaults, layers, model)
+            return bind(method, model).method
 
     def create(self) -> Method:
         """The method; what wasn't given and depends on the model is still open.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.engine.generation_options import GenerationOptions
     from dycoke_cli.engine.session import VideoSession
 
@@ -72,7 +73,7 @@ def inspect_question(
     session: VideoSession,
     video: str,
     question: str,
-    methods: Sequence[Method],
+    methods: Sequence[Method | BoundMethod],
     options: GenerationOptions,
     on_text: Callable[[int, str], None] | None = None,
 ) -> Inspection:
@@ -84,7 +85,7 @@ def inspect_question(
         session: one video with a model.
         video: its name.
         question: plain text.
-        methods: which of them are compared.
+        methods: which of them are compared; each is bound to the model unless it is already.
         options: how to generate.
         on_text: called with the number of the method and each stretch of its answer.
 
@@ -93,22 +94,25 @@ def inspect_question(
             no layer which attends to every token.
         OutOfMemoryError: with the flag that helps.
     """
+    from dycoke_cli.compression.registry import symbols
+    from dycoke_cli.engine.binding import bind
     from dycoke_cli.engine.trace import traced_layer
 
     loaded = session.loaded
-    methods = [method.suited(loaded.method_defaults) for method in methods]
+    bound = [bind(method, loaded.traits) for method in methods]
     config = loaded.model.get_decoder().config
-    layer = traced_layer(config, loaded.method_defaults["prune_layer"], *methods)
+    layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *bound)
     done = []
-    for number, method in enumerate(methods):
+    for number, method in enumerate(bound):
         told = None if on_text is None else partial(on_text, number)
         answer = session.ask(question, method, on_text=told, **vars(replace(options, trace=layer)))
         if answer.finish_reason == "refused":
             raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "it was asked for"
+        shown = symbols(method.method, answer.tokens.visual_kept)
         done.append(
             Inspected(
-                title=" · ".join([method.title, *method.symbols(answer.tokens.visual_kept)]),
+                title=" · ".join([method.title, *shown]),
                 method=answer.method,
                 answer=answer.answer,
                 finish_reason=answer.finish_reason,

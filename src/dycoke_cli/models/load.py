@@ -41,6 +41,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
+from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
 
@@ -128,6 +129,11 @@ class LoadedModel:
         return method_defaults(self.model.config)
 
     @property
+    def traits(self) -> ModelTraits:
+        """What a method is bound by."""
+        return traits_of(self.model.config, self.name, self.family)
+
+    @property
     def domain(self) -> str | None:
         """All that the model knows, where its checkpoint says so, such as "moving shapes"."""
         return domain(self.model.config)
@@ -156,11 +162,11 @@ class LoadedModel:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
-def load(name: str, **given: Any) -> LoadedModel:
+def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
     Args:
-        name: what `--model` takes.
+        name: what `--model` takes, or what `resolve.find` found by that.
         given: fields of `LoadOptions`, such as `device="cpu"`.
 
     Raises:

@@ -38,6 +38,7 @@ from dycoke_cli.models.files.weight_files import (
     missing_parts,
 )
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.traits import ModelTraits, traits_of
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +101,11 @@ class ResolvedModel:
         """Parameters of methods that suit this model."""
         own = getattr(self.config, CHECKPOINT_KEY, None)
         return defaults_of(self.family, own, self.layers)
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What a method is bound by."""
+        return traits_of(self.config, self.name, self.family)
 
     def describe(self) -> dict[str, Any]:
         """What identifies it: name, revision, weights, dtype, device; the plug-in of its family.
@@ -213,11 +219,11 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
     return f"sha256:{content.hexdigest()}"
 
 
-def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
+def choose(name: str | ModelRef, options: LoadOptions | None = None) -> ResolvedModel:
     """Resolve a model, and check that it can be loaded with these options here.
 
     Args:
-        name: of the catalog, a folder or a hub id.
+        name: of the catalog, a folder or a hub id; or what `find` found by that.
         options: how it is to be loaded; None for the defaults.
 
     Raises:
@@ -237,7 +243,8 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
         check_family_packages(source.name, config.model_type)
         check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
-    return ResolvedModel(name, source, config, commit, family, device, dtype, options)
+    given = name if isinstance(name, str) else name.name
+    return ResolvedModel(given, source, config, commit, family, device, dtype, options)
 
 
 def family_in(source: ModelRef, config: Any) -> Family:
@@ -258,13 +265,14 @@ def family_in(source: ModelRef, config: Any) -> Family:
     return family_of(config)
 
 
-def _resolve_config(name: str, options: LoadOptions) -> tuple[ModelRef, Any, str | None]:
+def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRef, Any, str | None]:
     """Where a model is, its configuration, and its commit on the hub."""
     from transformers import AutoConfig
 
     if not options.random_weights:
-        source = find(name)
+        source = find(name) if isinstance(name, str) else name
         return source, *read_config(source, options.revision)
+    name = name if isinstance(name, str) else name.name
     config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
     shown = f"{name} (random weights)"
     return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None

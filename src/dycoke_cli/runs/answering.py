@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.expected_bytes import expected_bytes
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
@@ -42,7 +43,7 @@ class _Waiting:
     session: VideoSession | None
 
 
-_Group = tuple[tuple[int, ...], Method, Guard | None]
+_Group = tuple[tuple[int, ...], BoundMethod, Guard | None]
 """What can be answered together: about videos of one shape (none without video), by one method or
 guard."""
 
@@ -70,8 +71,9 @@ class Answerer:
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
-        self._loaded = loaded
-        check_decoder(loaded.model.get_decoder(), self._suited(plan.method))
+        self._loaded, self._traits = loaded, loaded.traits
+        self._bound = {plan.method: bind(plan.method, self._traits)}
+        check_decoder(loaded.model.get_decoder(), self._bound[plan.method])
         self._cache = VisualCache() if plan.cache else None
         self._plan = plan
         self._groups: dict[_Group, list[_Waiting]] = {}
@@ -80,11 +82,6 @@ class Answerer:
         most = plan.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
         # Draws of a batch depend on what else is in it.
         self._most = 1 if plan.generation.temperature > 0 else most
-
-    def _suited(self, method: Method) -> Method:
-        """A method with the model's defaults, which a plan can't know of one that isn't listed."""
-        loaded = self._loaded
-        return method.suited(loaded.method_defaults, loaded.layers, loaded.name)
 
     @property
     def waiting(self) -> bool:
@@ -121,9 +118,13 @@ class Answerer:
             for asked in read.job.questions:
                 waiting = _Waiting(read.job, asked, session)
                 guard = asked.guard or self._plan.guard
-                group = shape, self._suited(asked.method or self._plan.method), guard
+                method = asked.method or self._plan.method
+                if method not in self._bound:
+                    self._bound[method] = bind(method, self._traits)
+                group = shape, self._bound[method], guard
                 if self._plan.batch_size is None and group not in self._fits:
-                    self._fits[group] = min(self._fitting(waiting, one) for one in _methods(group))
+                    methods = self._methods(group)
+                    self._fits[group] = min(self._fitting(waiting, one) for one in methods)
                 self._groups.setdefault(group, []).append(waiting)
         except Exception as error:
             for group, questions in list(self._groups.items()):
@@ -189,11 +190,16 @@ class Answerer:
 
     def _together(self, group: _Group) -> int:
         # Without a video each is asked alone; so are those of a choice that reads one sequence.
-        if not group[0] or any(one.inside() is not None for one in _methods(group)):
+        if not group[0] or any(one.inside() is not None for one in self._methods(group)):
             return 1
         return min(self._most, self._fits.get(group, self._most))
 
-    def _fitting(self, waiting: _Waiting, method: Method) -> int:
+    def _methods(self, group: _Group) -> list[BoundMethod]:
+        """All by which a question of a group may be asked."""
+        _, method, guard = group
+        return [method] if guard is None else [bind(one, self._traits) for one in guard.steps]
+
+    def _fitting(self, waiting: _Waiting, method: BoundMethod) -> int:
         """How many questions fit into the memory that is free."""
         free, session = free_memory(self._loaded.input_device), waiting.session
         if free is None or session is None:
@@ -206,12 +212,6 @@ class Answerer:
     def _waiting_bytes(self) -> int:
         sessions = {item.session for group in self._groups.values() for item in group}
         return sum(session.clip.frames.nbytes for session in sessions if session is not None)
-
-
-def _methods(group: _Group) -> tuple[Method, ...]:
-    """All by which a question of a group may be asked."""
-    _, method, guard = group
-    return (method,) if guard is None else guard.steps
 
 
 def load_answerer(plan: Plan) -> Answerer:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.conversation import Conversation, advising, answer_one, converse, open_session
 from dycoke_cli.runs.listener import Listener
@@ -20,7 +21,8 @@ class Chat:
         listener: hears of the loading.
 
     Attributes:
-        conversation: as it is now.
+        conversation: as it is now; its method has the model's defaults.
+        method: the same, bound to the model.
         session: the videos with the model, as they are now.
         answers: of the questions, in order; those that were stopped have none.
 
@@ -30,8 +32,9 @@ class Chat:
 
     def __init__(self, conversation: Conversation, listener: Listener) -> None:
         with advising(conversation.request):
-            session, request = open_session(conversation, listener, reuse=True)
-        self.conversation = replace(conversation, request=request)
+            session, method = open_session(conversation, listener, reuse=True)
+        self.conversation = _asking_by(method, conversation)
+        self.method = method
         self.answers: list[Answer] = []
         self.session = session
 
@@ -45,7 +48,9 @@ class Chat:
         self.session.on_progress = listener.stage
         history = [(answer.question, answer.answer) for answer in self.answers]
         with advising(self.conversation.request):
-            answer = answer_one(self.session, question, self.conversation, listener, history)
+            answer = answer_one(
+                self.session, question, self.conversation, self.method, listener, history
+            )
         self.answers.append(answer)
         return answer
 
@@ -66,12 +71,10 @@ class Chat:
         Raises:
             UsageError: the model can't be asked with it.
         """
-        loaded = self.session.loaded
-        check_tower(loaded.model.config, method)
-        method = method.suited(loaded.method_defaults, loaded.layers, loaded.name)
-        request = self.conversation.request.asking_by(method)
+        self.method = bind(method, self.session.loaded.traits)
+        request = self.conversation.request.asking_by(self.method.method)
         self.conversation = replace(self.conversation, request=request)
-        return method
+        return self.method.method
 
     def show(self, videos: tuple[str, ...], listener: Listener) -> None:
         """Go on with other videos, in a new conversation; the old one stays where that fails."""
@@ -83,3 +86,8 @@ class Chat:
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""
         self.answers = []
+
+
+def _asking_by(method: BoundMethod, conversation: Conversation) -> Conversation:
+    """The conversation with the parameters that its method has for the model."""
+    return replace(conversation, request=replace(conversation.request, method=method.method))

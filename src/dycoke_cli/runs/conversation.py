@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.files.hub import first_download
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
 from dycoke_cli.models.prompts.audio_rate import listening
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
@@ -91,11 +93,25 @@ def converse(
         loaded: its model, where that is loaded already.
         decoders: see `open_session`.
     """
-    with advising(conversation.request):
-        session, request = open_session(
-            conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
+    request, questions = conversation.request, conversation.questions
+    with advising(request):
+        session, method = open_session(
+            conversation, listener, loaded, decoders, reuse=len(questions) > 1
         )
-        _converse(session, replace(conversation, request=request), listener)
+        # Before anything runs: a system that has no memory left may kill us without a word.
+        if warning := session.memory_warning(max(questions, key=len), method):
+            listener.warning(request.advise(warning))
+        if conversation.compare:
+            listener.stage("warm_up")
+            _warm_up(session, request, method)
+        history: list[tuple[str, str]] = []
+        advice = None
+        for question in questions:
+            answer = answer_one(session, question, conversation, method, listener, history)
+            if advice is None and (advice := faster_flags(answer, request, session.loaded)):
+                listener.advise(advice)
+            if conversation.follow_up:
+                history.append((question, answer.answer))
 
 
 @contextmanager
@@ -111,28 +127,11 @@ def advising(request: Request) -> Iterator[None]:
         raise type(reason)(told) from error
 
 
-def _converse(session: VideoSession, conversation: Conversation, listener: Listener) -> None:
-    request = conversation.request
-    # Before anything runs: a system that has no memory left may kill us without a word.
-    if warning := session.memory_warning(max(conversation.questions, key=len), request.method):
-        listener.warning(request.advise(warning))
-    if conversation.compare:
-        listener.stage("warm_up")
-        _warm_up(session, request)
-    history: list[tuple[str, str]] = []
-    advice = None
-    for question in conversation.questions:
-        answer = answer_one(session, question, conversation, listener, history)
-        if advice is None and (advice := faster_flags(answer, request, session.loaded)):
-            listener.advise(advice)
-        if conversation.follow_up:
-            history.append((question, answer.answer))
-
-
 def answer_one(
     session: VideoSession,
     question: str,
     conversation: Conversation,
+    method: BoundMethod,
     listener: Listener,
     history: Sequence[tuple[str, str]],
 ) -> Answer:
@@ -141,20 +140,21 @@ def answer_one(
     Args:
         session: the videos.
         question: plain text.
-        conversation: with a method that suits the model.
+        conversation: how it is asked.
+        method: the conversation's, bound to the model.
         listener: hears of it.
         history: what the model reads before the question.
     """
     request, videos = conversation.request, conversation.names
     listener.begin(question)
-    answer = _named(_ask(session, question, request, listener.on_text, history), videos)
+    answer = _named(_ask(session, question, request, method, listener.on_text, history), videos)
     if conversation.compare:
         listener.begin_comparison()
         # The same draws, so that all that differs is the compression.
         generation = replace(request.generation, seed=answer.seed)
         plain = replace(request, generation=generation).asking_by(Method())
         # The same history as well: that of the answers which were shown.
-        other = _ask(session, question, plain, None, history)
+        other = _ask(session, question, plain, BASELINE, None, history)
         answer = replace(answer, compared_to=_named(other, videos))
     listener.finish(answer)
     return answer
@@ -168,7 +168,7 @@ def _named(answer: Answer, videos: Sequence[str]) -> Answer:
     return replace(answer, video=videos[0])
 
 
-def _warm_up(session: VideoSession, request: Request) -> None:
+def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> None:
     """Answer about a few frames, with and without compression.
 
     What a process does only once (load kernels, choose algorithms, reserve memory) would else be
@@ -179,8 +179,8 @@ def _warm_up(session: VideoSession, request: Request) -> None:
     unmeasured = type(session)(session.loaded, short, reuse=False)
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
     short_one = replace(request, generation=generation)
-    for each in (short_one, short_one.asking_by(Method())):
-        _ask(unmeasured, "?", each, None)
+    _ask(unmeasured, "?", short_one, method, None)
+    _ask(unmeasured, "?", short_one.asking_by(Method()), BASELINE, None)
 
 
 def open_session(
@@ -190,7 +190,7 @@ def open_session(
     decoders: Sequence[Decoder] = (),
     *,
     reuse: bool,
-) -> tuple[VideoSession, Request]:
+) -> tuple[VideoSession, BoundMethod]:
     """Read the videos, and load the model meanwhile.
 
     Args:
@@ -201,17 +201,16 @@ def open_session(
         reuse: see `VideoSession`.
 
     Returns:
-        The videos with the model, and the request with a method that suits it.
+        The videos with the model, and the request's method bound to it.
     """
     from dycoke_cli.video.decoder import Decoder
 
     # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
     request = conversation.request
-    local = loaded is not None or check_request(request, len(conversation.sources), listener)
-    wanted, sampling = (
-        request.subtitles,
-        listening(request.sampling, request.model, request.loading),
-    )
+    known = None if loaded else check_request(request, len(conversation.sources), listener)
+    source = request.model if known is None else known.source
+    sampling = listening(request.sampling, source, request.loading)
+    wanted = request.subtitles
     decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -227,7 +226,7 @@ def open_session(
             clips = [one.read(partial(listener.stage, "video")) for one in opened]
             seconds = time.perf_counter() - started
             # From here, for until now the line on the terminal was the video's.
-            listener.stage("load" if local else "fetch")
+            listener.stage("load" if known is None or known.local else "fetch")
             return clips, seconds
 
         with beside(read, decoders) as reading:
@@ -243,9 +242,9 @@ def open_session(
                 reading.result()  # a video that is known by now to be broken costs no loading
             cache = VisualCache() if conversation.cache else None
             if loaded is None:
-                loaded = load(request.model, **asdict(request.loading))
-            # A layer that the model doesn't have ends it before the frames are waited for.
-            method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+                loaded = load(source, **asdict(request.loading))
+            # What the model can't serve ends it before the frames are waited for.
+            method = bound_to(loaded, request.method, known)
             (clip, *others), seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
@@ -257,25 +256,60 @@ def open_session(
         reuse=reuse,
         cache=cache,
     )
-    return session, replace(request, method=method)
+    return session, method
 
 
-def check_request(request: Request, videos: int, listener: Listener) -> bool:
-    """Refuse what the model can't be asked, before it is loaded; whether it is on this machine.
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of a request's model before it is loaded.
+
+    Args:
+        source: where its files are; its name alone with random weights.
+        local: whether nothing has to be fetched.
+        stored: its configuration, where that is on this machine.
+        traits: what a method is bound by; None where that is known once it is loaded.
+        method: the request's, where it was bound by them.
+    """
+
+    source: str | ModelRef
+    local: bool
+    stored: StoredConfig | None
+    traits: ModelTraits | None
+    method: BoundMethod | None = None
+
+
+def check_request(request: Request, videos: int, listener: Listener) -> KnownModel:
+    """Refuse what the model can't be asked, before it is loaded.
 
     Args:
         request: names the model, and how it is asked.
         videos: how many are shown together.
         listener: is told where the model has to be downloaded.
+
+    Returns:
+        The model, with the request's method bound to it where its configuration is known.
     """
-    local, stored = known_of(request, listener.warning)
-    if stored is not None and stored.family is not None:
-        check_family(stored.values["model_type"], stored.family, request.method)
-    if stored is not None and stored.method_defaults is not None:
-        request.method.suited(stored.method_defaults, stored.layers, request.model)
-    if videos > 1 and stored is not None and stored.family is not None:
-        check_several(request.model, stored.family, stored.domain)
-    return local
+    known = known_of(request, listener.warning)
+    if known.traits is None:
+        return known
+    if videos > 1 and known.stored is not None:
+        check_several(request.model, known.traits.family, known.stored.domain)
+    return replace(known, method=bind(request.method, known.traits))
+
+
+def bound_to(loaded: LoadedModel, method: Method, known: KnownModel | None) -> BoundMethod:
+    """A method bound to a model that is loaded.
+
+    Args:
+        loaded: the model.
+        method: as it was given.
+        known: what was known before it was loaded. What was bound by that stays, unless the files
+            that were loaded say otherwise (another revision, a newer configuration).
+    """
+    traits = loaded.traits
+    if known is not None and known.method is not None and known.traits == traits:
+        return known.method
+    return bind(method, traits)
 
 
 @contextmanager
@@ -302,38 +336,41 @@ def beside(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Futur
                 decoder.stop()
 
 
-def known_of(request: Request, warn: Callable[[str], None]) -> tuple[bool, StoredConfig | None]:
+def known_of(request: Request, warn: Callable[[str], None]) -> KnownModel:
     """What can be known of a model without torch.
 
     Args:
         request: names it.
         warn: called where it has to be downloaded.
 
-    Returns:
-        Whether nothing has to be fetched, and its configuration, where that is on this machine.
-
     Raises:
         ModelError: there is no such model, or it isn't here and the hub can't be reached.
         OutputError: it has to be downloaded, and there is no room for it.
     """
+    source: str | ModelRef = request.model
+    stored: StoredConfig | None
     if request.loading.random_weights:
-        return True, StoredConfig(published(request.model).config)
-    source = find(request.model)
-    local = source.local or is_here(source)
-    if not local:
-        planned = first_download(source)
-        gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
-        warn(
-            f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
-            f"(`dycoke models pull {source.name}` does so ahead of time)"
-        )
-    return local, stored_config(source)
+        local, stored = True, StoredConfig(published(request.model).config)
+    else:
+        source = find(request.model)
+        local = source.local or is_here(source)
+        if not local:
+            planned = first_download(source)
+            gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
+            warn(
+                f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
+                f"(`dycoke models pull {source.name}` does so ahead of time)"
+            )
+        stored = stored_config(source)
+    traits = None if stored is None else stored.traits(request.model)
+    return KnownModel(source, local, stored, traits if traits and traits.listed else None)
 
 
 def _ask(
     session: VideoSession,
     question: str,
     request: Request,
+    method: BoundMethod,
     on_text: Callable[[str], None] | None,
     history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
@@ -344,7 +381,5 @@ def _ask(
 
         asked = [Question(session, question, tuple(history))]
         return request.noted(ask_guarded(asked, request.guard, request.generation, on_text)[0])
-    answer = session.ask(
-        question, request.method, on_text=on_text, history=tuple(history), **options
-    )
+    answer = session.ask(question, method, on_text=on_text, history=tuple(history), **options)
     return request.noted(answer)

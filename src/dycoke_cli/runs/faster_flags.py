@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.traits import traits_of
 from dycoke_cli.request import Request
 
 SLOW_S = 30.0
@@ -97,8 +98,7 @@ def encoded_early(method: Any, config: Any) -> float | None:
     if getattr(method, "merge_stage", "vision") == "vision":
         return None
     try:
-        early = replace(method, merge_stage="vision")
-        check_tower(config, early)
+        early = bind(replace(method, merge_stage="vision"), traits_of(config))
     except UsageError:
         return None
     merging = early.before_vision()

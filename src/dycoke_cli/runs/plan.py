@@ -8,9 +8,8 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
@@ -77,10 +76,9 @@ def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
             none.
     """
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
-    if found.family is not UNLISTED:  # of which nothing is known before it is loaded
-        check_tower(found.config, request.method)
-        options["method"] = request.method.suited(found.method_defaults, found.layers, found.name)
-    options["sampling"] = listening(request.sampling, request.model, request.loading)
+    if found.traits.listed:
+        options["method"] = bind(request.method, found.traits).method
+    options["sampling"] = listening(request.sampling, found.source, request.loading)
     return Plan(**options, identity=identity(found), **more)
 
 

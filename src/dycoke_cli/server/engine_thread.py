@@ -247,6 +247,7 @@ class EngineThread:
 
     def _ask(self, batch: list[Task]) -> Sequence[Answer | Shown]:
         from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+        from dycoke_cli.engine.binding import bind
 
         loaded, request = self._model(), batch[0].request
         self._metrics.add("batches_total")
@@ -254,7 +255,7 @@ class EngineThread:
         if not batch[0].clips and batch[0].session is None:
             asked = (request.question, request.history, request.generation)
             return [ask_without_video(loaded, *asked, on_text)]
-        method = request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+        method = bind(request.method, loaded.traits)
         sessions = [self._session(task, loaded) for task in batch]
 
         def look(*_: Any) -> None:

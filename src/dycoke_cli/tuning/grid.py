@@ -7,8 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.registry import METHODS, name_of
-from dycoke_cli.engine.vision_tower.needs import check_tower
+from dycoke_cli.compression.registry import METHODS, name_of, places
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -33,7 +33,7 @@ def grid(model: ResolvedModel) -> list[Method]:
     """
     found: dict[str, Method] = {}
     for kind in METHODS.values():
-        if not kind.acts():
+        if not places(kind):
             continue
         for parameters in _settings(kind, model.layers):
             method = _served(kind, parameters, model)
@@ -77,8 +77,6 @@ def _served(kind: type[Method], parameters: dict[str, Any], model: ResolvedModel
     if parameters.get("positions") == "renumbered" and not model.family.counts_tokens:
         return None
     try:
-        method = kind(**parameters).suited(model.method_defaults, model.layers)
-        check_tower(model.config, method)
+        return bind(kind(**parameters), model.traits).method
     except UsageError:
         return None
-    return method

@@ -51,7 +51,7 @@ def tune(
         OutOfMemoryError: with the flag that helps.
         OutputError: the journal is in use, or can't be written.
     """
-    local, _ = known_of(tuning.request, listener.warning)
+    local = known_of(tuning.request, listener.warning).local
     with uncollected():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose as resolve

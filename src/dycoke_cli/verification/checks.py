@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation import Stopwatch
@@ -40,10 +41,10 @@ def checks(session: VideoSession) -> Iterator[Step]:
         session: the clip with the model; nothing was asked yet.
     """
     loaded = session.loaded
-    default = DyCoke().suited(loaded.method_defaults)
+    default = DyCoke(**loaded.method_defaults)
     prunes = not other_caches(loaded.model.get_decoder().config)
-    session.encode(Stopwatch(loaded.model.device), Method())
-    prompts = [session.prompt(q, (), Method(), GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
+    session.encode(Stopwatch(loaded.model.device), BASELINE)
+    prompts = [session.prompt(q, (), BASELINE, GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
     stock = stock_runs(session, QUESTIONS, prompts, NEW_TOKENS)
     yield _against(
         "encoded in chunks: same answers as stock generate()",

@@ -159,7 +159,7 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) 
         session: the video.
         prompt: that was answered.
         run: the answer, with its selections.
-        method: that was attached, suited to the model.
+        method: that was attached, with the model's defaults.
     """
     assert run.kept is not None
     assert method.prune_layer is not None

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
+from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.runs import conversation
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
@@ -111,7 +113,7 @@ def test_a_method_without_a_budget_says_which_have_one() -> None:
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
-    method = create("fastv").suited(loaded.method_defaults, loaded.layers)
+    method = settle(create("fastv"), loaded.method_defaults, loaded.layers)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
     flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
     method = asked(fake, "--method", "fastv", *flags)["method"]
@@ -163,7 +165,8 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
 
     seen: list[tuple[str, dict[str, Any]]] = []
 
-    def load(name: str, **options: Any) -> fake_engine.FakeLoaded:
+    def load(model: str | ModelRef, **options: Any) -> fake_engine.FakeLoaded:
+        name = model if isinstance(model, str) else model.name
         seen.append((name, {key: value for key, value in options.items() if value}))
         return fake_engine.FakeLoaded(name)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.selection import Given
@@ -93,7 +94,7 @@ def test_dpp_is_it_without_a_question() -> None:
     [spec] = parse_specs("dpp:retain=0.25")
     of_clip = given("drift")
     without = replace(of_clip, question=of_clip.question[:0])
-    kept = spec.create().compress(of_clip).kept.tolist()
+    kept = BoundMethod(spec.create()).compress(of_clip).kept.tolist()
     assert kept == CDPruner(retain=0.25).choose(without).kept.tolist()
     assert kept != CDPruner(retain=0.25).choose(of_clip).kept.tolist()
 

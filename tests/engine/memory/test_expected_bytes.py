@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
     ExpectedBytes,
@@ -91,22 +92,27 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
     siglip = SimpleNamespace(patch_size=14, image_size=384)
     one = (384 // 14) ** 2
     vision = DyCoke(merge_stage="vision")
-    for method, frames, together in (
+    bound = BoundMethod(vision)
+    for each, frames, together in (
         (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
         (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
     ):  # fmt: skip
+        method = BoundMethod(each)
         patches = patches_together(method, VisionSizes.of(siglip), frames, 196, on_cpu=True)
         assert patches == max(384 * 384 // 14**2, together * one)
     # An accelerator has eight at a time anyway.
     assert patches_together(
-        EarlyTom(), VisionSizes.of(siglip), 5, 196, on_cpu=False
+        BoundMethod(EarlyTom()), VisionSizes.of(siglip), 5, 196, on_cpu=False
     ) == pytest.approx(8 * one, rel=0.04)
     oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
-    assert patches_together(EarlyTom(), VisionSizes.of(oblong), 9, 4, on_cpu=True) >= 9 * 4
+    assert (
+        patches_together(BoundMethod(EarlyTom()), VisionSizes.of(oblong), 9, 4, on_cpu=True)
+        >= 9 * 4
+    )
     # Frames of any size, in squares of four patches.
     for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
                  SimpleNamespace(patch_size=14)):  # fmt: skip
-        assert patches_together(vision, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
+        assert patches_together(bound, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
 
 
 def test_it_needs_no_torch():
@@ -122,7 +128,7 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = expected_bytes(loaded, session.video, method, answer.tokens.text)
+    found = expected_bytes(loaded, session.video, BoundMethod(method), answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
         sizes = Sizes.of(loaded.model.config)
@@ -134,14 +140,14 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
 @pytest.mark.parametrize("family", MAKERS)
 def test_every_family_is_asked_where_free_memory_is_known(family):
     session = VideoSession(replace(loaded_of(family), free_bytes=1), clip(4))
-    assert session.memory_warning(QUESTION, Uncompressed()).startswith("this may not fit")
+    assert session.memory_warning(QUESTION, BASELINE).startswith("this may not fit")
 
 
 def test_a_warning_where_it_will_hardly_fit():
     roomy = replace(loaded_of("llava_onevision"), free_bytes=10**9)
-    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, DyCoke()) is None
+    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, BoundMethod(DyCoke())) is None
     tight = VideoSession(replace(roomy, free_bytes=roomy.weights_bytes + 1000), clip(5))
     method = DyCoke(prune_layer=2)
-    warning = tight.memory_warning(QUESTION, method)
+    warning = tight.memory_warning(QUESTION, BoundMethod(method))
     assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
     assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings

@@ -16,7 +16,7 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.compression.registry import restore
+from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
@@ -150,7 +150,7 @@ def _table(estimated: Cost) -> Group:
     table.add_column(style="bold", no_wrap=True)
     for _ in range(3):
         table.add_column(justify="right", no_wrap=True)
-    parameters = " ".join(method.symbols(tokens.visual_kept))
+    parameters = " ".join(symbols(method, tokens.visual_kept))
     table.add_row("", "baseline", method.title, "ratio")
     rows: list[tuple[str, float, float, Callable[[float], str | Quantity]]] = [
         ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),

@@ -149,8 +149,9 @@ def _inspected(
 
     conversation = Conversation((video,), [question], request)
     with advising(request):
-        session, _ = open_session(conversation, view, reuse=False)
-        found = inspect_question(session, video, question, methods, request.generation)
+        session, method = open_session(conversation, view, reuse=False)
+        each = [method, *methods[1:]]
+        found = inspect_question(session, video, question, each, request.generation)
     for sentence in dict.fromkeys(w for each in found.methods for w in each.warnings):
         view.warning(request.advise(sentence))
     return _Shown(found, pictures(session, PICTURE_PX))

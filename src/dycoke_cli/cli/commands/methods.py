@@ -18,8 +18,8 @@ from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import flag, flags, in_flags
-from dycoke_cli.compression.base import PLACES, Method
-from dycoke_cli.compression.registry import DEFAULT, METHODS, find, identity
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.registry import DEFAULT, METHODS, PLACES, find, identity, places
 from dycoke_cli.compression.selection import Need
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.param import Parameter, parameters_of
@@ -139,9 +139,9 @@ def _method(method: type[Method]) -> ListedMethod:
         summary=method.summary,
         paper=method.paper,
         plugin=identity(method).get("plugin"),
-        acts=tuple(method.acts()),
+        acts=tuple(places(method)),
         needs=tuple(method.needs),
-        families={place: _served(method, place) for place in method.acts()},
+        families={place: _served(method, place) for place in places(method)},
         parameters=tuple(map(_parameter, parameters_of(method).values())),
         ablations=tuple(
             ListedAblation(name, ablation.summary, dict(ablation.parameters))

@@ -232,10 +232,10 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and put together what answers."""
-    from dycoke_cli.runs.conversation import check_request
+    from dycoke_cli.runs.conversation import bound_to, check_request
     from dycoke_cli.stock.importing import uncollected
 
-    local = check_request(request, 1, view)
+    known = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
@@ -248,16 +248,16 @@ def _service(
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
-    view.stage("load" if local else "fetch")
-    loading = partial(load, request.model, **asdict(request.loading))
+    view.stage("load" if known.local else "fetch")
+    loading = partial(load, known.source, **asdict(request.loading))
     loaded = loading()
-    request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+    bound_to(loaded, request.method, known)  # what the model can't serve is refused here
     metrics = Metrics()
     held = HeldVideos(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
         defaults=replace(
-            request, sampling=listening(request.sampling, request.model, request.loading)
+            request, sampling=listening(request.sampling, known.source, request.loading)
         ),
         engine=EngineThread(loading, loaded, held, metrics, kept),
         held=held,

@@ -154,7 +154,7 @@ class MethodFlags:
         return replace(request, guard=guard, cautions=(*request.cautions, *cautions))
 
     def chosen(self) -> Method:
-        """What they choose; what depends on the model is still None, see `Method.suited`.
+        """What they choose; what depends on the model is None until it is bound.
 
         Raises:
             UsageError: no such method, a parameter that it doesn't have, one out of range, two

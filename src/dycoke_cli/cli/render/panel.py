@@ -12,7 +12,8 @@ from dycoke_cli.answer.guarantee import Guarded
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.compression.registry import restore
+from dycoke_cli.compression.registry import restore, symbols
+from dycoke_cli.compression.selection_hooks import hooks_of
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:
@@ -77,8 +78,8 @@ def saving(answer: Answer) -> str:
 
 def _title(answer: Answer) -> str:
     method = restore(answer.method)
-    symbols = method.symbols(answer.tokens.visual_kept)
-    return one_line(" · ".join([answer.model.name, method.title, *symbols]))
+    shown = symbols(method, answer.tokens.visual_kept)
+    return one_line(" · ".join([answer.model.name, method.title, *shown]))
 
 
 def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tuple[str, str]]:
@@ -118,7 +119,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = _counted(answer.frames.count, "frame")
-    merging = restore(answer.method).merging()
+    merging = hooks_of(restore(answer.method)).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import Ablation, BeforeVision, Method, Pruning, tokens_left
+from dycoke_cli.compression.base import (
+    Ablation,
+    BeforeVision,
+    Method,
+    Pruning,
+    settled,
+    tokens_left,
+)
 from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import (
     DP_CACHE,
@@ -19,6 +26,7 @@ from dycoke_cli.compression.kv_pruning import (
 )
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
 from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection_hooks import SelectionHooks
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -32,7 +40,7 @@ Of half as many the gain is no more than noise (docs/speed.md)."""
 
 
 @dataclass(frozen=True)
-class DyCoke(Method):
+class DyCoke(SelectionHooks, Method):
     """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
 
     Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
@@ -202,16 +210,12 @@ class DyCoke(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        assert self.positions is not None, "suited to a model first"
-        return self.positions == "renumbered"
+        return settled(self.positions) == "renumbered"
 
     def pruning(self) -> Pruning | None:
         """Fresh state of stage 2 for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
-        assert self.recall is not None, "settled with the others"
-        selector = VisualSelector(
-            self.prune_ratio, self.recall_threshold, self.recall, self.variant
-        )
-        assert self.prune_layer is not None, "suited to a model first"
-        return Pruning(self.prune_layer, selector, self.dp_cache, self.prune_from)
+        recall = settled(self.recall)
+        selector = VisualSelector(self.prune_ratio, self.recall_threshold, recall, self.variant)
+        return Pruning(settled(self.prune_layer), selector, self.dp_cache, self.prune_from)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from dycoke_cli.compression.base import Ablation, Pruning, tokens_left
+from dycoke_cli.compression.base import Ablation, Pruning, settled, tokens_left
 from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, frame_of_each
 from dycoke_cli.compression.key_index import KeySelector
 from dycoke_cli.compression.kv_pruning import (
@@ -136,8 +136,7 @@ class DyCokePlus(MergingEarly):
 
     @property
     def _least(self) -> int:
-        assert self.prune_from is not None, "settled with the others"
-        return self.prune_from
+        return settled(self.prune_from)
 
     def attended_tokens(self, kept: int) -> int:
         """What a decoding step attends to."""
@@ -158,10 +157,10 @@ class DyCokePlus(MergingEarly):
         """Fresh decode pruning for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
-        assert self.prune_layer is not None, "suited to a model first"
+        layer = settled(self.prune_layer)
         if self.scorer == "own":
             own = KeySelector(self.per_head)
-            return Pruning(self.prune_layer, None, self.dp_cache, self._least, own)
+            return Pruning(layer, None, self.dp_cache, self._least, own)
         recall = self.dp_cache != "discard"
         selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
-        return Pruning(self.prune_layer, selector, self.dp_cache, self._least)
+        return Pruning(layer, selector, self.dp_cache, self._least)

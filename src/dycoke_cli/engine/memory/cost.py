@@ -13,7 +13,9 @@ from typing import Annotated, Any
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost_model import (
     TEXT_TOKENS,
     CostModel,
@@ -21,9 +23,7 @@ from dycoke_cli.engine.memory.cost_model import (
     EstimatedSeconds,
 )
 from dycoke_cli.engine.memory.flops import paper_flops
-from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.families import UNLISTED, defaults_of
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.free_memory import Target
@@ -107,7 +107,7 @@ class Cost:
 def estimate_cost(
     source: ModelRef,
     clip: ClipTokens,
-    method: Method,
+    method: Method | BoundMethod,
     loading: LoadOptions,
     max_new_tokens: int,
     target: Target,
@@ -135,11 +135,7 @@ def estimate_cost(
             doesn't give what the method needs.
     """
     stored = _stored(source, loading.revision)
-    if stored.family is not None:
-        check_family(stored.values["model_type"], stored.family, method)
-    method = method.suited(
-        stored.method_defaults or defaults_of(UNLISTED), stored.layers, source.name
-    )
+    method = bind(method, stored.traits(source.name))
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
     kept = method.kept_tokens(clip.frames, clip.per_frame)
     attended = method.attended_tokens(kept)
@@ -150,7 +146,7 @@ def estimate_cost(
     frames = len(times_s) or clip.frames
 
     compressed = answer.memory(loading, method, clip, kept)
-    plain = answer.memory(loading, Method(), clip, clip.visual)
+    plain = answer.memory(loading, BASELINE, clip, clip.visual)
     peak = answer.peak(loading, method, clip, kept)
     flops, whole = (
         paper_flops(
@@ -174,7 +170,7 @@ def estimate_cost(
         video=video,
         model=source.name,
         dtype=loading.quantize or answer.facts.dtype,
-        method=described(method),
+        method=described(method.method),
         max_new_tokens=max_new_tokens,
         device=target.device,
         tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
@@ -185,11 +181,11 @@ def estimate_cost(
             kv_cache=compressed.kv,
             kv_cache_uncompressed=plain.kv,
             peak=peak,
-            peak_uncompressed=answer.peak(loading, Method(), clip, clip.visual),
+            peak_uncompressed=answer.peak(loading, BASELINE, clip, clip.visual),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
         seconds=seconds,
-        seconds_uncompressed=answer.seconds(Method(), clip, clip.visual, clip.visual, clip.visual),
+        seconds_uncompressed=answer.seconds(BASELINE, clip, clip.visual, clip.visual, clip.visual),
         no_seconds=answer.no_seconds(seconds),
         free=target.free,
         fits=fits,

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Annotated
 
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_bytes import (
@@ -72,7 +72,7 @@ class CostModel:
         self,
         source: ModelRef,
         stored: StoredConfig,
-        method: Method,
+        method: BoundMethod,
         loading: LoadOptions,
         max_new_tokens: int,
         target: Target,
@@ -96,7 +96,7 @@ class CostModel:
         """What is known of the model."""
         return self._facts(self._loading)
 
-    def _work(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> Work:
+    def _work(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         on_cpu = self._target.device == "cpu"
         length = kept + TEXT_TOKENS
         whole = method.inside() is not None
@@ -114,13 +114,13 @@ class CostModel:
         )
 
     def memory(
-        self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int
+        self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int
     ) -> ExpectedBytes:
         """What an answer takes that reads so many visual tokens."""
         facts, work = self._facts(loading), self._work(loading, method, clip, kept)
         return ExpectedBytes.of(self.sizes, work, facts.weights.held, facts.dtype_bytes)
 
-    def peak(self, loading: LoadOptions, method: Method, clip: ClipTokens, kept: int) -> int:
+    def peak(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(loading, method, clip, kept), self._facts(loading).weights
         decoded = pixels = beside = 0
@@ -154,7 +154,7 @@ class CostModel:
         return tuple(sentence for sentence in (frames_warning(times_s), beyond) if sentence)
 
     def seconds(
-        self, method: Method, clip: ClipTokens, kept: int, tokens: float, attended: float
+        self, method: BoundMethod, clip: ClipTokens, kept: int, tokens: float, attended: float
     ) -> EstimatedSeconds | None:
         """How long an answer takes whose layers read so many visual tokens, mean over layers."""
         rates = self.facts.rates
@@ -162,7 +162,7 @@ class CostModel:
             return None
         work = self._work(self._loading, method, clip, kept)
         patches = self.sizes.vision.patches_of_frame(clip.per_frame)
-        early = method.before_vision() or method.merge_frames()
+        early = method.in_tower()
         return EstimatedSeconds(
             vision=None if early else rates.vision(clip.frames, patches, work.patches),
             prefill=rates.prefill(tokens + TEXT_TOKENS, work.chunk_len),

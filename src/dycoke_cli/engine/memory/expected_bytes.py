@@ -14,7 +14,7 @@ from dycoke_cli.resources import in_words
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 
@@ -117,7 +117,7 @@ def with_margin(needed: int, context: int = 0) -> int:
 
 
 def expected_bytes(
-    loaded: LoadedModel, video: VideoPrompt, method: Method, text: int
+    loaded: LoadedModel, video: VideoPrompt, method: BoundMethod, text: int
 ) -> ExpectedBytes:
     """What the answer to one question takes of a loaded model's device.
 
@@ -154,7 +154,7 @@ def expected_bytes(
 
 
 def patches_together(
-    method: Method, vision: VisionSizes, frames: int, per_frame: int, *, on_cpu: bool
+    method: BoundMethod, vision: VisionSizes, frames: int, per_frame: int, *, on_cpu: bool
 ) -> int:
     """Patches that go through a vision tower together.
 
@@ -166,14 +166,14 @@ def patches_together(
         on_cpu: whether the tower is.
     """
     usual = chunk_numbers(on_cpu) // vision.patch
-    merging = method.before_vision() or method.merge_frames()
+    merging = method.in_tower()
     if merging is None:
         return usual
     return max(usual, min(frames, merging.window) * vision.patches_of_frame(per_frame))
 
 
 def memory_warning(
-    loaded: LoadedModel, video: VideoPrompt, method: Method, text: int
+    loaded: LoadedModel, video: VideoPrompt, method: BoundMethod, text: int
 ) -> str | None:
     """A sentence where a question will hardly fit on the device; None where it will, or who knows.
 

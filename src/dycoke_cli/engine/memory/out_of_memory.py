@@ -12,7 +12,7 @@ from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.bound import BoundMethod
 
 
 class Stage:
@@ -23,7 +23,7 @@ class Stage:
 
 
 @contextmanager
-def explained(stage: Stage, method: Method, model: Any) -> Iterator[None]:
+def explained(stage: Stage, method: BoundMethod, model: Any) -> Iterator[None]:
     """Turn what allocators raise into a sentence.
 
     Args:
@@ -51,7 +51,7 @@ _DOING = {
 }
 
 
-def _ways(stage: str, method: Method, model: Any) -> str:
+def _ways(stage: str, method: BoundMethod, model: Any) -> str:
     given, pruning = method.parameters(), method.pruning()
     ways = []
     if stage == "vision" and model.dtype == torch.float32:

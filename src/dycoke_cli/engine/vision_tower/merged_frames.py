@@ -25,7 +25,7 @@ class FramesInTower:
     """Within the block, frames that this thread encodes are merged inside the tower of a model.
 
     Args:
-        model: a stock model that `check_tower` lets pass.
+        model: a stock model whose vision tower can do it (`engine/binding.py`).
         merging: what is merged.
     """
 

@@ -50,7 +50,7 @@ class TowerRecorder:
     """Within the block, notes the attention of the frames that this thread encodes.
 
     Args:
-        model: a stock model that `check_tower` lets pass.
+        model: a stock model whose vision tower can do it (`engine/binding.py`).
     """
 
     def __init__(self, model: Any) -> None:

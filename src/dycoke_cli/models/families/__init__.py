@@ -93,16 +93,16 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
         raise ModelError(f"{where} may have {', '.join(defaults)} and {DOMAIN}, and nothing else")
     if not isinstance(own.get(DOMAIN, ""), str):
         raise ModelError(f"{DOMAIN} under {where} must be a text, not {own[DOMAIN]!r}")
-    suited = defaults | {name: value for name, value in own.items() if name != DOMAIN}
-    layer, last = suited["prune_layer"], "" if layers is None else f" to {layers - 1}"
+    merged = defaults | {name: value for name, value in own.items() if name != DOMAIN}
+    layer, last = merged["prune_layer"], "" if layers is None else f" to {layers - 1}"
     if type(layer) is not int or not 1 <= layer < (layers or layer + 1):
         raise ModelError(f"prune_layer under {where} must be from 1{last}, not {layer!r}")
     allowed = ("kept", "renumbered") if family.counts_tokens else ("kept",)
-    if suited["positions"] not in allowed:
+    if merged["positions"] not in allowed:
         raise ModelError(
-            f"positions under {where} must be {' or '.join(allowed)}, not {suited['positions']!r}"
+            f"positions under {where} must be {' or '.join(allowed)}, not {merged['positions']!r}"
         )
-    return suited
+    return merged
 
 
 __all__ = [

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.models.catalog import published, published_names
-from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN, FAMILIES, Family, defaults_of
+from dycoke_cli.models.families import (
+    CHECKPOINT_KEY,
+    DOMAIN,
+    FAMILIES,
+    UNLISTED,
+    Family,
+    defaults_of,
+)
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     UnreadableError,
@@ -20,6 +27,7 @@ from dycoke_cli.models.files.small_files import (
 )
 from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.traits import ModelTraits
 
 # The sizes in a configuration that are told of a model.
 _OF_TEXT = (
@@ -98,6 +106,23 @@ class StoredConfig:
         if family is None:
             return None
         return defaults_of(family, self.values.get(CHECKPOINT_KEY), self.layers)
+
+    def traits(self, name: str) -> ModelTraits:
+        """What a method is bound by; of a family that isn't supported, with the usual defaults.
+
+        Args:
+            name: of the model.
+
+        Raises:
+            ModelError: what the checkpoint says of itself doesn't fit it.
+        """
+        return ModelTraits(
+            model_type=str(self.values.get("model_type")),
+            family=self.family or UNLISTED,
+            defaults=self.method_defaults or defaults_of(UNLISTED),
+            layers=self.layers,
+            name=name,
+        )
 
     @property
     def domain(self) -> str | None:

@@ -10,7 +10,7 @@ from dycoke_cli.models.files.hub import small_files
 from dycoke_cli.models.files.on_disk import folder_of
 from dycoke_cli.models.files.small_files import CONFIG, UnreadableError, read_json
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.video.sampling import Sampling
 
 # Where a processor's feature extractor is stored: with the others, or alone.
@@ -19,12 +19,12 @@ _FILES = ("processor_config.json", "preprocessor_config.json")
 _ENCODERS = ("audio_config", "sound_config")
 
 
-def listening(sampling: Sampling, model: str, loading: LoadOptions) -> Sampling:
+def listening(sampling: Sampling, model: str | ModelRef, loading: LoadOptions) -> Sampling:
     """The sampling with the rate of the audio that is read of each video.
 
     Args:
         sampling: whether audio is wanted; where nothing was said, a model that takes it gets it.
-        model: what `--model` takes.
+        model: what `--model` takes, or what was found by that.
         loading: how it is loaded.
 
     Raises:
@@ -35,16 +35,17 @@ def listening(sampling: Sampling, model: str, loading: LoadOptions) -> Sampling:
         return sampling
     rate = None if loading.random_weights else audio_rate(model, loading.revision)
     if rate is None and sampling.audio:
-        raise UsageError(f"--audio: the model {model} takes no audio with a video; leave it out")
+        name = model if isinstance(model, str) else model.name
+        raise UsageError(f"--audio: the model {name} takes no audio with a video; leave it out")
     return replace(sampling, audio_rate=rate)
 
 
-def audio_rate(model: str, revision: str | None = None) -> int | None:
+def audio_rate(model: str | ModelRef, revision: str | None = None) -> int | None:
     """Samples per second that a model's processor takes audio at; None where it takes none.
 
     Of listed families only the video is shown: their prompts are made without the stock processor.
     """
-    source = find(model)
+    source = find(model) if isinstance(model, str) else model
     if source.entry is not None:  # all of the catalog are listed
         return None
     try:

@@ -1,0 +1,54 @@
+"""Binds a method to a model: its defaults settled, all that the model can't serve refused.
+
+What a method is bound by (`ModelTraits`) is known of a stored configuration, of a model that was
+resolved, of one that is loaded and of a bare stock model. So it is bound once, as early as that.
+"""
+
+from __future__ import annotations
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod, settle
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.traits import ModelTraits
+
+
+def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
+    """Bind a method to a model; one that is bound stays as it is.
+
+    Args:
+        method: as it was given; parameters that are None take the model's defaults.
+        model: what is known of the model. Where its layout isn't (`UNLISTED`), only parameters are
+            settled: such a method is good for an estimate, and is bound again once it is loaded.
+
+    Raises:
+        UsageError: (a ValueError) the model doesn't have a layer that a parameter names, or its
+            vision tower doesn't provide what the method needs.
+    """
+    if isinstance(method, BoundMethod):
+        return method
+    if model.listed:
+        _check_vision_tower(method, model)
+    return settle(method, model.defaults, model.layers, model.name)
+
+
+def _check_vision_tower(method: Method, model: ModelTraits) -> None:
+    family, name = model.family, model.model_type
+    if method.before_vision() is not None and not family.encodes_parts:
+        raise UsageError(
+            f"--merge-stage vision isn't supported for the family {name!r} yet; leave it out, or "
+            "use llm"
+        )
+    if method.shrink() is not None and not family.has_pictures:
+        raise UsageError(
+            f"the method {method.name} scales pictures, and the processor of the family {name!r} "
+            "cuts them into patches; --method uniform-spatial works"
+        )
+    merging = method.merge_frames()
+    # Frames are merged where the tower's attention is, too.
+    if ("attention" in method.needs or merging is not None) and family.tower is None:
+        raise UsageError(
+            f"the method {method.name} needs the vision encoder's attention to each visual token, "
+            f"which the family {name!r} doesn't give; --method dycoke works"
+        )
+    if merging is not None and model.tower_depth is not None:
+        merging.layers(model.tower_depth)

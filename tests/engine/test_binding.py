@@ -1,0 +1,199 @@
+"""Binding a method to a model: the same parameters however a model is known, and once in an ask."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from dycoke_cli.compression import bound
+from dycoke_cli.compression.base import FrameMerging, Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.methods import (
+    Downsample,
+    DyCoke,
+    FastV,
+    HoliTom,
+    MaxMin,
+    UniformSpatial,
+)
+from dycoke_cli.engine import binding
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models import resolve
+from dycoke_cli.models.catalog import published
+from dycoke_cli.models.families import UNLISTED
+from dycoke_cli.models.files.on_disk import StoredConfig
+from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts import audio_rate
+from dycoke_cli.models.traits import ModelTraits, traits_of
+from dycoke_cli.param import Param
+from tests.cli.harness import CLIP
+
+# By the pages: layer 3 everywhere; positions are renumbered where they count tokens.
+BY_HAND = {
+    "llava-onevision-7b": ("llava_onevision", 28, {"prune_layer": 3, "positions": "renumbered"}),
+    "qwen2.5-vl-3b": ("qwen2_5_vl", 36, {"prune_layer": 3, "positions": "kept"}),
+}
+
+
+def stored(name: str) -> ModelTraits:
+    return StoredConfig(published(name).config).traits(name)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_methods_parameters_are_the_models_where_they_were_not_given(name: str) -> None:
+    family, layers, defaults = BY_HAND[name]
+    traits = stored(name)
+    assert (traits.model_type, traits.layers, dict(traits.defaults)) == (family, layers, defaults)
+    given = DyCoke().parameters()
+    assert (given["prune_layer"], given["positions"]) == (None, None)
+    bound = bind(DyCoke(), traits)
+    assert bound.parameters() == given | defaults
+    assert bound.pruning().layer == 3  # type: ignore[union-attr]
+    assert bound.renumbers() == (defaults["positions"] == "renumbered")
+    assert bind(DyCoke(prune_layer=9), traits).parameters() == given | defaults | {"prune_layer": 9}
+    assert bind(FastV(), traits).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_file_and_a_stock_configuration_have_the_same_traits(name: str) -> None:
+    config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
+    assert traits_of(config) == stored(name)
+
+
+def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
+    loaded = load("mini", device="cpu")
+    found = resolve.find("mini")
+    known = StoredConfig({**loaded.model.config.to_dict()}).traits("mini")
+    assert loaded.traits == known == resolve.choose("mini").traits == resolve.choose(found).traits
+    expected = DyCoke().parameters() | {"prune_layer": 9, "positions": "kept"}
+    assert bind(DyCoke(), known).parameters() == expected
+    assert bind(DyCoke(), traits_of(loaded.model.config)) == bind(DyCoke(), known)
+    with DyCoke()(loaded.model) as attachment:
+        torch.manual_seed(0)
+        assert attachment._method.parameters() == expected
+        attachment.stats = [None]  # else it warns that nothing ran
+
+
+def test_what_is_bound_stays_as_it_is() -> None:
+    method = bind(DyCoke(), stored("qwen2.5-vl-3b"))
+    assert bind(method, stored("llava-onevision-7b")) is method
+    assert bind(BASELINE, stored("qwen2.5-vl-3b")) is BASELINE
+    assert bind(Method(), stored("qwen2.5-vl-3b")) == BASELINE
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError
+
+
+@dataclass(frozen=True)
+class Merging(Method):
+    """Merges frames behind a layer of the vision tower."""
+
+    name: ClassVar[str] = "merging"
+    behind: Annotated[int, Param("Layer.")] = 30
+
+    def merge_frames(self) -> FrameMerging:
+        def layers(count: int) -> list[int]:
+            if self.behind >= count:
+                raise UsageError(f"behind must be below {count}, not {self.behind}")
+            return [self.behind]
+
+        return FrameMerging((), 8, layers, _never, _never)
+
+
+REFUSED: list[tuple[Method, str, str]] = [
+    (
+        DyCoke(prune_layer=28),
+        "llava-onevision-7b",
+        "prune_layer must be from 1 to 27 for llava-onevision-7b, which has 28 layers, not 28",
+    ),
+    (
+        HoliTom(),
+        "qwen2.5-vl-3b",
+        "the method holitom needs the vision encoder's attention to each visual token, which the "
+        "family 'qwen2_5_vl' doesn't give; --method dycoke works",
+    ),
+    (
+        Downsample(),
+        "qwen2.5-vl-3b",
+        f"the method {Downsample.name} scales pictures, and the processor of the family "
+        "'qwen2_5_vl' cuts them into patches; --method uniform-spatial works",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "sentence"), REFUSED)
+def test_what_a_model_cannot_serve_is_refused(method: Method, name: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as error:
+        bind(method, stored(name))
+    assert str(error.value) == sentence
+    # Of a model whose layout isn't known yet, only its parameters are settled.
+    unlisted = ModelTraits("new", UNLISTED, {}, None)
+    assert bind(method, unlisted).parameters() == method.parameters()
+
+
+def test_early_merging_needs_a_tower_that_can_encode_part_of_a_frame() -> None:
+    with pytest.raises(UsageError, match=r"^--merge-stage vision isn't supported for the family"):
+        bind(MaxMin(merge_stage="vision"), _without_tower())
+
+
+def test_frames_are_merged_where_the_tower_is_known_and_has_the_layer() -> None:
+    config = AutoConfig.for_model(**copy.deepcopy(published("llava-onevision-7b").config))
+    with pytest.raises(UsageError, match="behind must be below 26, not 30"):
+        bind(Merging(), traits_of(config))
+    assert bind(Merging(behind=25), traits_of(config)).in_tower() is not None
+    with pytest.raises(UsageError, match="the method merging needs the vision encoder's attention"):
+        bind(Merging(behind=0), _without_tower())
+
+
+def _without_tower() -> ModelTraits:
+    from dycoke_cli.models.families import FAMILIES
+
+    name = next(n for n, family in FAMILIES.items() if not family.encodes_parts)
+    return ModelTraits(name, FAMILIES[name], {}, 8)
+
+
+def test_a_method_that_is_not_bound_says_so() -> None:
+    for ask in (DyCoke().renumbers, DyCoke().pruning, MaxMin().renumbers):
+        with pytest.raises(TypeError, match="the method isn't bound to a model"):
+            ask()
+
+
+def test_other_parameters_make_another_bound_method() -> None:
+    method = BoundMethod(UniformSpatial(retain=0.5, positions="kept"))
+    assert method.changed(retain=0.25) == BoundMethod(UniformSpatial(retain=0.25, positions="kept"))
+    with pytest.raises(UsageError, match="retain must be above 0"):
+        method.changed(retain=0.0)
+
+
+@pytest.mark.slow
+def test_in_one_ask_a_method_is_bound_once_and_a_model_found_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dycoke_cli.cli.main import main
+    from dycoke_cli.runs import conversation
+
+    counts = {"settle": 0, "find": 0, "DyCoke": 0}
+
+    def counted(name: str, function: Any) -> Any:
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counting
+
+    monkeypatch.setattr(binding, "settle", counted("settle", bound.settle))
+    find = counted("find", resolve.find)
+    for module in (resolve, conversation, audio_rate):
+        monkeypatch.setattr(module, "find", find)
+    monkeypatch.setattr(DyCoke, "__post_init__", counted("DyCoke", DyCoke.__post_init__))
+    assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0
+    assert capsys.readouterr().out
+    # The method as it was given, and with the model's defaults.
+    assert counts == {"settle": 1, "find": 1, "DyCoke": 2}
