@@ -26,11 +26,11 @@ from dycoke_cli.request import Request
 from dycoke_cli.result import Answer, Frames, Model, Tokens
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.lifetime import Address, Idling, make_server, run
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.routes import Service
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 
@@ -196,12 +196,12 @@ def running(
     for name, module in pretended.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     metrics = Metrics()
-    held = HeldVideos(4, metrics)
+    sessions = SessionCache(4, metrics)
     defaults = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
     service = Service(
         defaults=defaults,
-        engine=EngineThread(pretended.load, pretended.load(), held, metrics),
-        held=held,
+        engine=EngineThread(pretended.load, pretended.load(), sessions, metrics),
+        sessions=sessions,
         media=Media(),
         read=pretended.read_file,  # type: ignore[arg-type]
         admission=Admission(queue, 4 * BODY_LIMIT, metrics),

@@ -25,8 +25,8 @@ from dycoke_cli.request import Request
 from dycoke_cli.server import door
 from dycoke_cli.server.doorkeeper import Doorkeeper
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
@@ -65,7 +65,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def served(folder: Path) -> Iterator[Served]:
     loaded, metrics, stopped = FakeLoaded("mini", layers=10), Metrics(), threading.Event()
-    engine = EngineThread(lambda: loaded, loaded, HeldVideos(1, metrics), metrics)  # type: ignore[arg-type, return-value]
+    engine = EngineThread(lambda: loaded, loaded, SessionCache(1, metrics), metrics)  # type: ignore[arg-type, return-value]
     keeper = Doorkeeper(engine, DEFAULTS, stopped.set)
     assert keeper.listens
     engine.start()

@@ -23,8 +23,8 @@ from dycoke_cli.runs import local
 from dycoke_cli.server import door, held_batch
 from dycoke_cli.server.doorkeeper import Doorkeeper
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT, Outcome, run_here
 
@@ -55,7 +55,7 @@ def engine(folder: Path) -> Iterator[EngineThread]:
     from dycoke_cli.models.load import load
 
     loaded, metrics = load("mini"), Metrics()
-    engine = EngineThread(lambda: loaded, loaded, HeldVideos(1, metrics), metrics)
+    engine = EngineThread(lambda: loaded, loaded, SessionCache(1, metrics), metrics)
     defaults = Request("mini", LoadOptions(), Sampling(), DyCoke(), GenerationOptions())
     keeper = Doorkeeper(engine, defaults, lambda: None)
     engine.start()

@@ -180,7 +180,7 @@ def serve(
         return
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
-    from dycoke_cli.server.guard import KEY
+    from dycoke_cli.server.access import KEY
     from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
@@ -240,9 +240,9 @@ def _service(
         from dycoke_cli.models.quiet import silence_libraries
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
-        from dycoke_cli.server.held_videos import HeldVideos
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.routes import Service
+        from dycoke_cli.server.session_cache import SessionCache
 
     silence_libraries()
     view.stage("load" if local else "fetch")
@@ -250,14 +250,14 @@ def _service(
     loaded = loading()
     request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
     metrics = Metrics()
-    held = HeldVideos(hold, metrics)
+    sessions = SessionCache(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
         defaults=replace(
             request, sampling=listening(request.sampling, request.model, request.loading)
         ),
-        engine=EngineThread(loading, loaded, held, metrics, kept),
-        held=held,
+        engine=EngineThread(loading, loaded, sessions, metrics, kept),
+        sessions=sessions,
         media=media,
         read=_reading(request.limits),
         admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),

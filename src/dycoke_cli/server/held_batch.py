@@ -83,7 +83,7 @@ def hold_batch(
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     listener = Listener()
     threading.Thread(target=_receive, args=(messages, jobs, listener), daemon=True).start()
-    with engine.held(), ReadAhead(iter(jobs.get, None), plan.sampling, plan.limits) as ahead:
+    with engine.occupied(), ReadAhead(iter(jobs.get, None), plan.sampling, plan.limits) as ahead:
         try:
             for outcomes in answer_all(ahead, answerer, listener):
                 for outcome in outcomes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.guard import KEY, LOOPBACK, Guard
+from dycoke_cli.server.access import KEY, LOOPBACK, Access
 from dycoke_cli.server.routes import Service, make_app
 
 _BACKLOG = 128
@@ -87,7 +87,7 @@ def make_server(service: Service, address: Address, most_connections: int) -> uv
         most_connections: more are turned away.
     """
     config = uvicorn.Config(
-        Guard(
+        Access(
             make_app(service, address.key is not None),
             address.key,
             lambda status: service.metrics.add("requests_total", status=str(status)),

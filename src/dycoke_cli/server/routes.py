@@ -17,17 +17,17 @@ from starlette.exceptions import HTTPException
 
 from dycoke_cli import request as requests
 from dycoke_cli.result import Answer
+from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
-from dycoke_cli.server.guard import HEALTH, PAGE
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.inspecting import HEADERS, MOST_FRAMES, Piece, Shown, checked, shown_page
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import Read, prepare
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.unicode import to_json
 
 _LOOK_EVERY_S = 1.0
@@ -41,7 +41,7 @@ class Service:
     Args:
         defaults: for all that a request doesn't say.
         engine: answers.
-        held: encoded videos.
+        sessions: encoded videos, by what was read.
         media: where videos may come from.
         read: reads the frames of a file.
         admission: how much is taken on.
@@ -53,7 +53,7 @@ class Service:
 
     defaults: requests.Request
     engine: EngineThread
-    held: HeldVideos
+    sessions: SessionCache
     media: Media
     read: Read
     admission: Admission
@@ -65,7 +65,7 @@ class Service:
 
 
 def make_app(service: Service, needs_key: bool) -> FastAPI:
-    """The application; who may ask it is for `guard`.
+    """The application; who may ask it is for `access`.
 
     Args:
         service: what answers.
@@ -168,7 +168,7 @@ class _Answering:
     async def begin(self, readers: CapacityLimiter) -> None:
         """Read the videos, and let the engine have the task."""
         service = self._service
-        given = (self._request, service.media, service.held, service.read, self._send)
+        given = (self._request, service.media, service.sessions, service.read, self._send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, shown=self.shown)
         if await self._http.is_disconnected():

@@ -24,7 +24,7 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Guard:
+class Access:
     """Checks the headers of every request before anything reads it.
 
     Args:
