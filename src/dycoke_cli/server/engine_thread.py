@@ -103,7 +103,7 @@ class EngineThread:
     ) -> None:
         self._load, self._loaded = load, loaded
         self._sessions, self._metrics, self._cache = sessions, metrics, cache
-        self._waiting: deque[Task | Callable[[LoadedModel], None]] = deque()
+        self._waiting: deque[Task | Callable[[], None]] = deque()
         self._news = threading.Condition()
         self._stopping = False
         self._busy, self._busy_since = False, time.monotonic()
@@ -116,19 +116,23 @@ class EngineThread:
         """Begin."""
         self._thread.start()
 
-    def submit(self, task: Task | Callable[[LoadedModel], None]) -> None:
-        """Let a task wait for its turn; or a function, which is called with the model."""
+    def submit(self, task: Task | Callable[[], None]) -> None:
+        """Let a task wait for its turn; or a function, which is called in the thread."""
         with self._news:
             self._waiting.append(task)
             self._news.notify()
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
-        """Have a function called with the model, when it is its turn; wait for what it returns."""
+        """Have a function called with the model, when it is its turn; wait for what it returns.
+
+        Raises:
+            Exception: what it raises, or loading the model where that was unloaded.
+        """
         done: Future[T] = Future()
 
-        def run(loaded: LoadedModel) -> None:
+        def run() -> None:
             try:
-                done.set_result(work(loaded))
+                done.set_result(work(self._model()))
             except BaseException as error:
                 done.set_exception(error)
 
@@ -167,7 +171,7 @@ class EngineThread:
     def unload(self) -> None:
         """Let the model and all videos go, until the next task."""
 
-        def release(_: LoadedModel) -> None:
+        def release() -> None:
             self._loaded = None  # type: ignore[assignment]
             self._sessions.clear()
             gc.collect()
@@ -192,7 +196,7 @@ class EngineThread:
                 self._current, self._busy = (), False
                 self._busy_since = time.monotonic()
 
-    def _take(self) -> list[Task] | Callable[[LoadedModel], None]:
+    def _take(self) -> list[Task] | Callable[[], None]:
         first, self._busy = self._waiting.popleft(), True
         if not isinstance(first, Task):
             return first
@@ -207,9 +211,9 @@ class EngineThread:
         self._current = batch
         return batch
 
-    def _do(self, batch: list[Task] | Callable[[LoadedModel], None]) -> None:
+    def _do(self, batch: list[Task] | Callable[[], None]) -> None:
         if not isinstance(batch, list):
-            batch(self._model())
+            batch()
             return
         for task in batch:
             self._metrics.observe("wait_seconds", time.monotonic() - task.since)
