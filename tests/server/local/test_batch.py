@@ -29,13 +29,13 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import Read
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run
+from dycoke_cli.server.local.batch_wire import Batch
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import BATCH_PATH, Batch, line_of, setup_of
+from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
-from tests import warm
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.runs.pretended import PretendedModel, pretended_answer
 from tests.server.pretended import PATIENCE_S, make_service, served
@@ -220,7 +220,8 @@ def test_ctrl_c_writes_what_is_under_way(local: Served, answers: Answers, tmp_pa
     out = tmp_path / "answers.jsonl"
     answers.gate.clear()
     command = [*REAL, "batch", *map(str, FOUR), "What?", "--out", str(out), *FLAGS]
-    process = warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    # A fork with torch in it would be no faster: the command imports none.
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
     until = time.monotonic() + PATIENCE_S
     while len(answers.read) < 4 or not answers.began.is_set():
         assert time.monotonic() < until

@@ -21,17 +21,10 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.server.local.batch_wire import END, STOP, Batch, batch_job_of
 from dycoke_cli.server.local.client import NOT_UTF_8, UnansweredError, events, post
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import (
-    BATCH_PATH,
-    END,
-    STOP,
-    Batch,
-    batch_job_of,
-    line_of,
-    setup_of,
-)
+from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
 from dycoke_cli.unicode import display_name, is_valid
 
 _AHEAD = 64

@@ -21,8 +21,8 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
 from dycoke_cli.runs.read_ahead import Read, ReadAhead
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.local.batch_wire import END, STOP, Batch, BatchJob
 from dycoke_cli.server.local.event_stream import Outbox
-from dycoke_cli.server.local.wire import END, STOP, Batch, BatchJob
 from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from dycoke_cli.server.bodies import (
     read_lines,
 )
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.local.batch_wire import Batch
 from dycoke_cli.server.local.event_stream import EventStream, Outbox
 from dycoke_cli.server.local.listener import LocalListener
 from dycoke_cli.server.local.matching import conversation_of, matched
-from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH, Batch
+from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH
 from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:

@@ -1,11 +1,9 @@
-"""What commands and the running server send each other, as JSON; the paths of the local API.
+"""Paths and JSON objects of the local API, which commands and the running server share.
 
 `POST /local/ask` has an `Ask` as its body. The reply is a stream of events, a JSON object a line:
 `{"event": "text", "text": …}` and so on, of which the last is "done" or "error".
 
-`POST /local/batch` streams in both directions: the body is a line with a `Batch`, a line with a
-`BatchJob` for each video, and `END`. The events are "plan", an "outcome" for each question, and
-again "done" or "error". A line with `STOP` ends the batch after the answers under way.
+`POST /local/batch` streams in both directions, see `batch_wire.py`.
 
 `POST /local/stop` ends the server. A request that this server can't answer as the command itself
 would is refused with 409 and the reason; the command then loads the model in its own process.
@@ -25,7 +23,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.conversation import Conversation
-from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.limits import Limits
@@ -37,10 +34,6 @@ PREFIX = "/local/"
 ASK_PATH, BATCH_PATH, STOP_PATH = f"{PREFIX}ask", f"{PREFIX}batch", f"{PREFIX}stop"
 MOST_BYTES = 16 * 1024**2
 """The largest body of a request, and the longest line."""
-END = {"end": True}
-"""The line behind the last video of a batch."""
-STOP = {"stop": True}
-"""The line by which a batch ends early."""
 
 
 @dataclass(frozen=True)
@@ -73,43 +66,6 @@ class Ask:
     questions: tuple[str, ...]
     compare: bool
     follow_up: bool
-
-
-@dataclass(frozen=True)
-class Batch:
-    """How the videos of a batch are asked about.
-
-    Args:
-        setup: how questions are asked.
-        batch_size: see `Plan`.
-    """
-
-    setup: Setup
-    batch_size: int | None
-
-
-@dataclass(frozen=True)
-class BatchQuestion:
-    """See `Asked`."""
-
-    id: str | None
-    text: str
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """A video with its questions, see `Job`; the path is a whole one."""
-
-    path: str
-    shown: str
-    name: str
-    digest: str | None
-    questions: tuple[BatchQuestion, ...]
-
-    def job(self) -> Job:
-        """As the engine takes it."""
-        video = Video(self.path, self.shown, self.name)
-        return Job(video, tuple(Asked(one.id, one.text) for one in self.questions), self.digest)
 
 
 def code() -> str:
@@ -155,18 +111,6 @@ def ask_of(conversation: Conversation) -> Ask:
         questions=tuple(conversation.questions),
         compare=conversation.compare,
         follow_up=conversation.follow_up,
-    )
-
-
-def batch_job_of(job: Job) -> BatchJob:
-    """The line of a video."""
-    video = job.video
-    return BatchJob(
-        os.path.abspath(video.path),
-        video.shown,
-        video.name,
-        job.digest,
-        tuple(BatchQuestion(asked.id, asked.text) for asked in job.questions),
     )
 
 
