@@ -216,6 +216,7 @@ def test_a_server_that_dies(local: Served, answers: Answers) -> None:
         [*engine(iter(jobs_of(FOUR[0])), plan, Listener())]
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_what_is_under_way(local: Served, answers: Answers, tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     answers.gate.clear()
