@@ -9,7 +9,7 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import parse_spec
+from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.refused import Refused

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from dycoke_cli import request as requests
-from dycoke_cli.result import Answer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import declared_length, json_reply, read_body

@@ -9,8 +9,7 @@ import pytest
 
 from dycoke_cli.server.local import wire
 from tests.cli.harness import CLIP, Outcome, run_here
-
-from .conftest import Served
+from tests.server.local.conftest import Served
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.methods import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs import local as in_process
@@ -38,10 +38,9 @@ from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.runs.pretended import PretendedModel, pretended_answer
+from tests.server.local.conftest import Served
+from tests.server.local.test_ask import without_times
 from tests.server.pretended import PATIENCE_S, make_service, served
-
-from .conftest import Served
-from .test_ask import without_times
 
 CLIPS = ROOT / "sample_videos"
 FOUR = [CLIPS / f"{name}.mp4" for name in ("move", "turn", "appear", "vanish")]

@@ -14,8 +14,7 @@ import pytest
 
 from dycoke_cli.server.local.wire import line_of
 from tests.cli.harness import CLIP, Outcome, run_here
-
-from .conftest import Served
+from tests.server.local.conftest import Served
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -86,7 +85,7 @@ def test_a_server_that_does_not_stop(folder: Path) -> None:
 
 def test_no_http_is_imported_before_there_is_a_server() -> None:
     code = (
-        "import sys, dycoke_cli.cli.ask\n"
+        "import sys, dycoke_cli.cli.commands.ask\n"
         "from dycoke_cli.server.local import batch_client, client, unix_socket\n"
         "assert unix_socket.connect() is None\n"
         "assert not {'http.client', 'uvicorn', 'httpx', 'fastapi'} & {*sys.modules}"

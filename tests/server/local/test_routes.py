@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
@@ -26,9 +26,8 @@ from dycoke_cli.server.local.wire import (
     line_of,
 )
 from tests.cli.harness import CLIP
+from tests.server.local.conftest import Served
 from tests.server.pretended import PATIENCE_S
-
-from .conftest import Served
 
 PATHS = (ASK_PATH, BATCH_PATH, STOP_PATH)
 

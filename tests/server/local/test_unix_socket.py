@@ -15,8 +15,7 @@ from dycoke_cli.server.local import listener, unix_socket
 from dycoke_cli.server.local.listener import LocalListener
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.video.limits import Limits
-
-from .conftest import Served
+from tests.server.local.conftest import Served
 
 
 def test_the_socket_is_closed_to_others(local: Served, folder: Path) -> None:

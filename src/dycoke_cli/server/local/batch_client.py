@@ -13,9 +13,9 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, error_of
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener

@@ -9,9 +9,9 @@ import queue
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import from_dict
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all

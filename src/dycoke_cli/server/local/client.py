@@ -9,9 +9,9 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.errors import DycokeError, OutputError, error_of
-from dycoke_cli.json_schema import from_dict, to_dict
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.local.unix_socket import connect, socket_identity

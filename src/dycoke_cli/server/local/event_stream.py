@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.server.local.wire import line_of
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 from typing import Any
 
-from dycoke_cli.cache import make_folder
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.unix_socket import (
@@ -16,6 +15,7 @@ from dycoke_cli.server.local.unix_socket import (
     socket_identity,
     socket_path,
 )
+from dycoke_cli.storage.cache_folder import make_folder
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 

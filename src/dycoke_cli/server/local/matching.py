@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dycoke_cli.cache import cache_folder
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.json_schema import from_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.wire import Ask, Setup, code, model_key
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.storage.cache_folder import cache_folder
 
 T = TypeVar("T")
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.limits import Limits
