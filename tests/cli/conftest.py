@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models import settings
-from dycoke_cli.server import door
+from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests import warm
 from tests.cli import fake_engine
@@ -28,7 +28,7 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "settings" / "settings.json"
     monkeypatch.setenv(settings.ENVIRONMENT, str(path))
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
-    monkeypatch.setenv(door.ENVIRONMENT, str(tmp_path / "runtime"))
+    monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
     for name in (
         "NO_COLOR",
         "FORCE_COLOR",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+import tempfile
 import threading
 import time
 import types
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,11 +30,13 @@ from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local.unix_socket import ENVIRONMENT
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.routes import Service
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 
@@ -188,6 +191,47 @@ def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:
 
 
 @contextmanager
+def served(service: Service, key: str | None = None, idle_s: float | None = None) -> Iterator[int]:
+    """Within the block a server runs; gives its port. Commands find it, too."""
+    address = Address("127.0.0.1", 0, key)
+    local = LocalListener(service.defaults.limits)
+    server = make_server(service, address, 256, local)
+
+    def serve() -> None:
+        with closing(local):
+            run(server, service, [listening, *local.sockets], Idling(idle_s))
+
+    with address.bind() as listening:
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+def make_service(
+    engine: EngineThread, sessions: SessionCache, metrics: Metrics, **more: Any
+) -> Service:
+    """A service within the limits of tests."""
+    options: dict[str, Any] = {
+        "defaults": Request(
+            "mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions()
+        ),
+        "media": Media(),
+        "read": None,
+        "admission": Admission(64, 4 * BODY_LIMIT, metrics),
+        "most_frames": 32,
+        "most_body_bytes": BODY_LIMIT,
+        **more,
+    }
+    return Service(engine=engine, sessions=sessions, metrics=metrics, **options)
+
+
+@contextmanager
 def running(
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -200,30 +244,19 @@ def running(
     for name, module in pretended.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     metrics = Metrics()
-    held = HeldVideos(4, metrics)
-    defaults = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
-    service = Service(
-        defaults=defaults,
-        engine=EngineThread(pretended.load, pretended.load(), held, metrics),
-        held=held,
-        media=Media(),
-        read=pretended.read_file,  # type: ignore[arg-type]
+    sessions = SessionCache(4, metrics)
+    service = make_service(
+        EngineThread(pretended.load, pretended.load(), sessions, metrics),
+        sessions,
+        metrics,
+        read=pretended.read_file,
         admission=Admission(queue, 4 * BODY_LIMIT, metrics),
-        metrics=metrics,
-        most_frames=32,
-        most_body_bytes=BODY_LIMIT,
         body_timeout_s=body_timeout_s,
     )
-    address = Address("127.0.0.1", 0, key)
-    idling = Idling(idle_s)
-    server = make_server(service, address, 256)
-    with address.bind() as listening:
-        thread = threading.Thread(target=run, args=(server, service, listening, idling))
-        thread.start()
-        try:
-            yield Running(listening.getsockname()[1], pretended, service)
-        finally:
-            pretended.gate.set()
-            server.should_exit = True
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
+    with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
+        monkeypatch.setenv(ENVIRONMENT, f"{folder}/run")
+        with served(service, key, idle_s) as port:
+            try:
+                yield Running(port, pretended, service)
+            finally:
+                pretended.gate.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
+from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.sampling import Sampling
@@ -93,11 +93,7 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         Refused: it isn't such a body, or asks for what isn't supported.
         UsageError: a value out of range.
     """
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, "the body isn't JSON") from error
-    given = _object(given, "the body")
+    given = _object(parse_json(body), "the body")
     model = given.get("model")
     if model is not None and model != defaults.model:
         raise Refused(

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.inspecting import Piece, Shown, inspected
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.session_cache import SessionCache
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -48,9 +48,9 @@ class Task:
 
     Args:
         request: what is asked.
-        key: of its videos among those held.
+        key: of its videos in the session cache.
         clips: of its videos; none where `session` has them, or there are none.
-        session: of its videos, where it was held.
+        session: of its videos, where it is cached.
         send: called in the engine's thread with each piece of the answer, and with what ends it.
         seconds_read: that reading the videos took.
         shown: whether it is inspected.
@@ -88,7 +88,7 @@ class EngineThread:
     Args:
         load: loads the model; called anew once it was unloaded.
         loaded: the model, which was loaded to see that it can be.
-        held: encoded videos.
+        sessions: encoded videos, by what was read.
         metrics: counts.
         cache: of encoded videos on disk, or None.
     """
@@ -97,17 +97,17 @@ class EngineThread:
         self,
         load: Callable[[], LoadedModel],
         loaded: LoadedModel,
-        held: HeldVideos,
+        sessions: SessionCache,
         metrics: Metrics,
         cache: VisualCache | None = None,
     ) -> None:
         self._load, self._loaded = load, loaded
-        self._held, self._metrics, self._cache = held, metrics, cache
-        self._waiting: deque[Task | Callable[[LoadedModel], None]] = deque()
+        self._sessions, self._metrics, self._cache = sessions, metrics, cache
+        self._waiting: deque[Task | Callable[[], None]] = deque()
         self._news = threading.Condition()
         self._stopping = False
         self._busy, self._busy_since = False, time.monotonic()
-        self._holding = 0
+        self._occupied = 0
         self._current: Sequence[Task] = ()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         metrics.set("model_loaded", 1)
@@ -116,19 +116,23 @@ class EngineThread:
         """Begin."""
         self._thread.start()
 
-    def submit(self, task: Task | Callable[[LoadedModel], None]) -> None:
-        """Let a task wait for its turn; or a function, which is called with the model."""
+    def submit(self, task: Task | Callable[[], None]) -> None:
+        """Let a task wait for its turn; or a function, which is called in the thread."""
         with self._news:
             self._waiting.append(task)
             self._news.notify()
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
-        """Have a function called with the model, when it is its turn; wait for what it returns."""
+        """Have a function called with the model, when it is its turn; wait for what it returns.
+
+        Raises:
+            Exception: what it raises, or loading the model where that was unloaded.
+        """
         done: Future[T] = Future()
 
-        def run(loaded: LoadedModel) -> None:
+        def run() -> None:
             try:
-                done.set_result(work(loaded))
+                done.set_result(work(self._model()))
             except BaseException as error:
                 done.set_exception(error)
 
@@ -136,15 +140,15 @@ class EngineThread:
         return done.result()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Within the block it has something to do, even while nothing is in its thread."""
+    def occupied(self) -> Iterator[None]:
+        """Count as busy within the block, even while nothing is in the thread: see `idle_s`."""
         with self._news:
-            self._holding += 1
+            self._occupied += 1
         try:
             yield
         finally:
             with self._news:
-                self._holding -= 1
+                self._occupied -= 1
                 self._busy_since = time.monotonic()
 
     def stop(self) -> None:
@@ -160,16 +164,16 @@ class EngineThread:
     def idle_s(self) -> float:
         """Seconds since it last had something to do; 0 while it has."""
         with self._news:
-            if self._waiting or self._busy or self._holding:
+            if self._waiting or self._busy or self._occupied:
                 return 0.0
             return time.monotonic() - self._busy_since
 
     def unload(self) -> None:
         """Let the model and all videos go, until the next task."""
 
-        def release(_: LoadedModel) -> None:
+        def release() -> None:
             self._loaded = None  # type: ignore[assignment]
-            self._held.clear()
+            self._sessions.clear()
             gc.collect()
             self._metrics.set("model_loaded", 0)
 
@@ -192,7 +196,7 @@ class EngineThread:
                 self._current, self._busy = (), False
                 self._busy_since = time.monotonic()
 
-    def _take(self) -> list[Task] | Callable[[LoadedModel], None]:
+    def _take(self) -> list[Task] | Callable[[], None]:
         first, self._busy = self._waiting.popleft(), True
         if not isinstance(first, Task):
             return first
@@ -207,9 +211,9 @@ class EngineThread:
         self._current = batch
         return batch
 
-    def _do(self, batch: list[Task] | Callable[[LoadedModel], None]) -> None:
+    def _do(self, batch: list[Task] | Callable[[], None]) -> None:
         if not isinstance(batch, list):
-            batch(self._model())
+            batch()
             return
         for task in batch:
             self._metrics.observe("wait_seconds", time.monotonic() - task.since)
@@ -234,7 +238,7 @@ class EngineThread:
         except _LeftError:
             return
         except Exception as error:
-            freed = isinstance(error, OutOfMemoryError) and self._held.clear()
+            freed = isinstance(error, OutOfMemoryError) and self._sessions.clear()
             if len(batch) == 1 and not freed:
                 batch[0].send(error)
             else:
@@ -266,7 +270,7 @@ class EngineThread:
             session.on_progress = look
         if batch[0].shown:
             shown = inspected(request, sessions[0], batch[0].send)
-            self._held.keep(batch[0].key, sessions[0])
+            self._sessions.keep(batch[0].key, sessions[0])
             return [shown]
         questions = [
             Question(session, task.request.question, task.request.history)
@@ -274,14 +278,14 @@ class EngineThread:
         ]
         answers = ask_together(questions, method, request.generation, on_text)
         for session, task in zip(sessions, batch, strict=True):
-            self._held.keep(task.key, session)
+            self._sessions.keep(task.key, session)
         return answers
 
     def _session(self, task: Task, loaded: LoadedModel) -> VideoSession:
         from dycoke_cli.engine.session import VideoSession
 
         # Another task may have been about the same video meanwhile.
-        session = task.session or self._held.find(task.key)
+        session = task.session or self._sessions.find(task.key)
         if session is not None and session.loaded is loaded:
             self._metrics.add("videos_reused_total")
             return session

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import uvicorn
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.guard import KEY, LOOPBACK, Guard
+from dycoke_cli.server.access import KEY, LOOPBACK, Access
+from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local.routes import add_local_routes
 from dycoke_cli.server.routes import Service, make_app
 
 _BACKLOG = 128
@@ -78,17 +80,26 @@ class Idling:
     ends: bool = False
 
 
-def make_server(service: Service, address: Address, most_connections: int) -> uvicorn.Server:
+def make_server(
+    service: Service, address: Address, most_connections: int, local: LocalListener
+) -> uvicorn.Server:
     """The server, which doesn't listen yet.
 
     Args:
         service: what answers.
         address: where it will listen.
         most_connections: more are turned away.
+        local: where commands of this user find it.
     """
+
+    def stop() -> None:
+        server.should_exit = True
+
+    app = make_app(service, address.key is not None)
+    add_local_routes(app, service.engine, service.defaults, local, stop)
     config = uvicorn.Config(
-        Guard(
-            make_app(service, address.key is not None),
+        Access(
+            app,
             address.key,
             lambda status: service.metrics.add("requests_total", status=str(status)),
         ),
@@ -104,16 +115,19 @@ def make_server(service: Service, address: Address, most_connections: int) -> uv
         timeout_graceful_shutdown=_GRACE_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    return server
 
 
-def run(server: uvicorn.Server, service: Service, listening: socket.socket, idling: Idling) -> None:
+def run(
+    server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: Idling
+) -> None:
     """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough.
 
     Args:
         server: of the service.
         service: what answers.
-        listening: see `Address.bind`.
+        sockets: at which it listens: that of `Address.bind`, and those of the local listener.
         idling: what becomes of it when nobody asks.
     """
     over = threading.Event()
@@ -123,7 +137,7 @@ def run(server: uvicorn.Server, service: Service, listening: socket.socket, idli
     service.engine.start()
     looking.start()
     try:
-        asyncio.run(server.serve([listening]))
+        asyncio.run(server.serve(sockets))
     finally:
         over.set()
         service.engine.stop()

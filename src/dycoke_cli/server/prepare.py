@@ -1,4 +1,4 @@
-"""From a request to a task: its videos are opened and read, unless they are held in memory."""
+"""From a request to a task: its videos are opened and read, unless they are cached."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.server.chat_request import ChatRequest, VideoPart
 from dycoke_cli.server.engine_thread import Event, Task
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ Read = Callable[[MediaFile, Sampling], "Clip"]
 def prepare(
     request: ChatRequest,
     media: Media,
-    held: HeldVideos,
+    sessions: SessionCache,
     read: Read,
     send: Callable[[Event], None],
 ) -> Task:
-    """Open a request's videos, and read those that aren't held.
+    """Open a request's videos, and read those that aren't cached.
 
     Args:
         request: what is asked.
         media: where videos may come from.
-        held: encoded videos.
+        sessions: encoded videos, by what was read.
         read: reads the frames of a file.
         send: of the task.
 
@@ -47,9 +47,9 @@ def prepare(
             for part in request.videos
         ]
         pairs = [*zip(request.videos, files, strict=True)]
-        digests = tuple(_digest(part, file, held) for part, file in pairs)
+        digests = tuple(_digest(part, file, sessions) for part, file in pairs)
         key: Hashable = (digests, request.sampling)
-        session = held.find(key) if digests else None
+        session = sessions.find(key) if digests else None
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
@@ -57,14 +57,14 @@ def prepare(
         seconds_read = time.perf_counter() - began
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
-                held.name(part.uuid, digest)
+                sessions.name(part.uuid, digest)
     return Task(request, key, clips, session, send, seconds_read)
 
 
-def _digest(part: VideoPart, file: MediaFile | None, held: HeldVideos) -> str:
+def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
     if file is not None:
         return file.digest
-    digest = None if part.uuid is None else held.named(part.uuid)
+    digest = None if part.uuid is None else sessions.named(part.uuid)
     if digest is None:
         raise _unknown(part)
     return digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -17,18 +17,18 @@ from starlette.exceptions import HTTPException
 
 from dycoke_cli import request as requests
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.bodies import declared_length, json_reply, read_body
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
-from dycoke_cli.server.guard import HEALTH, PAGE
-from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.inspecting import HEADERS, MOST_FRAMES, Piece, Shown, checked, shown_page
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import Read, prepare
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
-from dycoke_cli.unicode import to_json
+from dycoke_cli.server.session_cache import SessionCache
 
 _LOOK_EVERY_S = 1.0
 _READERS = 2
@@ -41,7 +41,7 @@ class Service:
     Args:
         defaults: for all that a request doesn't say.
         engine: answers.
-        held: encoded videos.
+        sessions: encoded videos, by what was read.
         media: where videos may come from.
         read: reads the frames of a file.
         admission: how much is taken on.
@@ -53,7 +53,7 @@ class Service:
 
     defaults: requests.Request
     engine: EngineThread
-    held: HeldVideos
+    sessions: SessionCache
     media: Media
     read: Read
     admission: Admission
@@ -65,7 +65,7 @@ class Service:
 
 
 def make_app(service: Service, needs_key: bool) -> FastAPI:
-    """The application; who may ask it is for `guard`.
+    """The application; who may ask it is for `access`.
 
     Args:
         service: what answers.
@@ -79,20 +79,20 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     async def answered(http: Request, kind: type[_Answering]) -> Response:
         with ExitStack() as stack:
             try:
-                length = _declared(http, service.most_body_bytes)
+                length = declared_length(http, service.most_body_bytes)
                 stack.enter_context(service.admission.admitted(length))
-                body = await _body(http, service.most_body_bytes, service.body_timeout_s)
+                body = await read_body(http, service.most_body_bytes, service.body_timeout_s)
                 request = kind.read(body, service)
                 del body
                 answering = kind(service, request, http)
                 stack.callback(answering.leave)
                 await answering.begin(readers)
                 if not request.stream:
-                    return _json(await answering.whole())
+                    return json_reply(await answering.whole())
                 return _Stream(answering.chunks(), stack.pop_all())
             except Exception as error:
                 reason = refused(error)
-                return _json(reason.document, reason.status, reason.headers)
+                return json_reply(reason.document, reason.status, reason.headers)
 
     @app.post("/v1/chat/completions")
     async def chat(http: Request) -> Response:
@@ -123,7 +123,7 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> Response:
         reason = Refused(error.status_code, str(error.detail).lower(), "not_found")
-        return _json(reason.document, reason.status)
+        return json_reply(reason.document, reason.status)
 
     return app
 
@@ -168,7 +168,7 @@ class _Answering:
     async def begin(self, readers: CapacityLimiter) -> None:
         """Read the videos, and let the engine have the task."""
         service = self._service
-        given = (self._request, service.media, service.held, service.read, self._send)
+        given = (self._request, service.media, service.sessions, service.read, self._send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, shown=self.shown)
         if await self._http.is_disconnected():
@@ -248,42 +248,3 @@ class _Showing(_Answering):
 
 def _gone() -> Refused:
     return Refused(499, "the client has gone", "gone")
-
-
-def _declared(http: Request, most: int) -> int:
-    """How many bytes a body has, as far as that is said; as many as there may be where it isn't.
-
-    Raises:
-        Refused: it is no JSON, which a page of another site could send without asking, or too long.
-    """
-    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "the body must be JSON (Content-Type: application/json)")
-    length = http.headers.get("content-length", "")
-    if not length.isdecimal():
-        return most
-    if len(length) > 18 or int(length) > most:
-        raise _too_long(most)
-    return int(length)
-
-
-async def _body(http: Request, most: int, timeout_s: float) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in http.stream():
-                body += chunk
-                if len(body) > most:
-                    raise _too_long(most)
-    except TimeoutError as error:
-        raise Refused(408, f"the body didn't come within {timeout_s:.0f} s", "timeout") from error
-    return bytes(body)
-
-
-def _too_long(most: int) -> Refused:
-    return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")
-
-
-def _json(
-    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    return Response(to_json(document), status, headers, "application/json")

@@ -120,15 +120,15 @@ def ask(
 
                 converse_remotely(conversation, remote, model.model, presenter)
                 return
-            from dycoke_cli.server.door import ask_running
+            from dycoke_cli.server.local.client import ask_running
 
             here = no_server or request.is_known_here_alone
-            cold = "" if here else ask_running(conversation, presenter)
-            if cold is None:
+            reason = "" if here else ask_running(conversation, presenter)
+            if reason is None:
                 return
-            if cold:
-                presenter.note(f"Asking without your server: {cold}")
-            # Only here: a warm one reads no video.
+            if reason:
+                presenter.note(f"Asking without your server: {reason}")
+            # Only here: where a server answers, this process reads no video.
             from dycoke_cli.video.decoder import Decoder
 
             # They import PyAV while this process imports torch.

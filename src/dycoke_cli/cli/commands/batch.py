@@ -175,18 +175,18 @@ def batch(
         if remote is None:
             # Several workers are faster than one server.
             here = no_server or request.is_known_here_alone
-            warm: tuple[Plan, Engine] | str = ""
+            running: tuple[Plan, Engine] | str = ""
             if not here and engine.is_alone:
-                from dycoke_cli.server.warm_batch import open_batch
+                from dycoke_cli.server.local.batch_client import open_batch
 
                 with speaking_of_flags():
-                    warm = open_batch(request, given.jobs, together, cache)
-            if isinstance(warm, str):
-                if warm:
-                    view.note(f"Answering without your server: {warm}")
+                    running = open_batch(request, given.jobs, together, cache)
+            if isinstance(running, str):
+                if running:
+                    view.note(f"Answering without your server: {running}")
                 plan, answers = _plan(request, engine, together, cache), engine.chosen()
             else:
-                plan, answers = warm
+                plan, answers = running
         else:
             from dycoke_cli.runs.remote.remote_run import RemoteEngine
 

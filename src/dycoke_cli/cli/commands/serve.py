@@ -174,14 +174,14 @@ def serve(
     else. docs/serve.md has the requests. Ctrl-C ends it.
     """
     if action == "stop":
-        from dycoke_cli.server.door import stop_running
+        from dycoke_cli.server.local.client import stop_running
 
         if not stop_running():
             raise DycokeError("no server of yours is running")
         return
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
-    from dycoke_cli.server.guard import KEY
+    from dycoke_cli.server.access import KEY
     from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
@@ -199,26 +199,23 @@ def serve(
     begun: Callable[[str], None] = (lambda text: None) if quiet else render.note
     with detached(begun, background) as begun, View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
-        from dycoke_cli.server.doorkeeper import Doorkeeper
         from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+        from dycoke_cli.server.local.listener import LocalListener
 
         address = Address(host, port, key)
         with address.bind() as listening, suppress(KeyboardInterrupt):
             service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
-            server = make_server(service, address, queue * _CONNECTIONS)
-            keeper = Doorkeeper(
-                service.engine, request, lambda: setattr(server, "should_exit", True)
-            )
-            with closing(keeper):
-                if background and not keeper.listens:
+            with closing(LocalListener(request.limits)) as local:
+                if background and not local.sockets:
                     raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
-                keeper.start()
+                server = make_server(service, address, queue * _CONNECTIONS, local)
+                local.make_ready()
                 view.announce()
                 view.stop()
                 where = f"[{host}]" if ":" in host else host
                 begun(f"Serving {request.model} at http://{where}:{listening.getsockname()[1]}/v1")
                 idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
-                run(server, service, listening, idling)
+                run(server, service, [listening, *local.sockets], idling)
 
 
 def _service(
@@ -242,9 +239,9 @@ def _service(
         from dycoke_cli.models.prompts.audio_rate import listening
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
-        from dycoke_cli.server.held_videos import HeldVideos
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.routes import Service
+        from dycoke_cli.server.session_cache import SessionCache
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
@@ -253,14 +250,14 @@ def _service(
     loaded = loading()
     bound_to(loaded, request.method, known)  # what the model can't serve is refused here
     metrics = Metrics()
-    held = HeldVideos(hold, metrics)
+    sessions = SessionCache(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
         defaults=replace(
             request, sampling=listening(request.sampling, known.source, request.loading)
         ),
-        engine=EngineThread(loading, loaded, held, metrics, kept),
-        held=held,
+        engine=EngineThread(loading, loaded, sessions, metrics, kept),
+        sessions=sessions,
         media=media,
         read=_reading(request.limits),
         admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),

@@ -11,67 +11,30 @@ import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, error_of
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.server.door import Asking, asking, connect, message, received
+from dycoke_cli.server.local.batch_wire import END, STOP, Batch, batch_job_of
+from dycoke_cli.server.local.client import NOT_UTF_8, UnansweredError, events, post
+from dycoke_cli.server.local.unix_socket import connect
+from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
 from dycoke_cli.unicode import display_name, is_valid
 
-END = {"end": True}
-"""Behind the last video."""
 _AHEAD = 64
 _LOOK_EVERY_S = 0.5
 
 
-@dataclass(frozen=True)
-class WarmBatch:
-    """What is sent first.
-
-    Args:
-        asking: how questions are answered.
-        batch_size: see `Plan`.
-    """
-
-    asking: Asking
-    batch_size: int | None
-
-
-@dataclass(frozen=True)
-class WarmQuestion:
-    """See `Asked`."""
-
-    id: str | None
-    text: str
-
-
-@dataclass(frozen=True)
-class WarmJob:
-    """A video with its questions, see `Job`; the path is a whole one."""
-
-    path: str
-    shown: str
-    name: str
-    digest: str | None
-    questions: tuple[WarmQuestion, ...]
-
-    def job(self) -> Job:
-        """As the engine takes it."""
-        video = Video(self.path, self.shown, self.name)
-        return Job(video, tuple(Asked(one.id, one.text) for one in self.questions), self.digest)
-
-
 def open_batch(
     request: Request, jobs: Sequence[Job], batch_size: int | None, cache: bool
-) -> tuple[Plan, WarmEngine] | str:
-    """Ask the server that runs to answer a batch.
+) -> tuple[Plan, LocalEngine] | str:
+    """Ask the running server to answer a batch.
 
     Args:
         request: how.
@@ -88,56 +51,41 @@ def open_batch(
     connection = connect()
     if connection is None:
         return ""
-    events = received(connection)
-    try:
-        reason, plan = _agreed(connection, events, request, jobs, batch_size, cache)
-        if plan is not None:
-            return plan, WarmEngine(connection, events)
-    except (OSError, ValueError) as error:
-        if isinstance(error, DycokeError):
-            raise
-        reason = "it didn't answer"
-    _close(connection, events)
-    return reason
-
-
-def _agreed(
-    connection: socket.socket,
-    events: Generator[dict[str, Any], None, None],
-    request: Request,
-    jobs: Sequence[Job],
-    batch_size: int | None,
-    cache: bool,
-) -> tuple[str, Plan | None]:
-    """The plan; or why there is none."""
     if request.subtitles is not None:
-        return "--subtitles is for a model in this command", None
+        connection.close()
+        return "--subtitles is for a model in this command"
     if not all(is_valid(text) for job in jobs for text in (job.video.path, job.video.shown)):
-        return "the name of a file isn't valid UTF-8", None
-    sent = WarmBatch(asking(request, cache), batch_size)
-    connection.sendall(message({"batch": to_dict(sent)}))
-    first = next(events, {})
-    if first.get("event") == "error":
-        raise error_of(first["code"], first["message"])
-    if first.get("event") != "taken":
-        return str(first.get("reason", "it ended")), None
-    connection.settimeout(None)
+        connection.close()
+        return NOT_UTF_8
+    batch = line_of(to_dict(Batch(setup_of(request, cache), batch_size)))
+    received = events(connection, post(BATCH_PATH, None) + _chunk(batch))
+    try:
+        first = next(received)
+        if first["event"] == "error":
+            raise error_of(first["code"], first["message"])
+    except (UnansweredError, DycokeError) as error:
+        received.close()
+        connection.close()
+        if isinstance(error, UnansweredError):
+            return str(error)
+        raise
     options = {**vars(request), "method": restore(first["method"])}
-    return "", Plan(**options, identity=first["identity"], batch_size=batch_size, cache=cache)
+    plan = Plan(**options, identity=first["identity"], batch_size=batch_size, cache=cache)
+    return plan, LocalEngine(connection, received)
 
 
-class WarmEngine:
-    """An engine of `runs.run`: the server answers, as many videos ahead as it likes.
+class LocalEngine:
+    """An engine of `runs.run` that has the running server answer.
 
     Args:
-        connection: over which it has agreed.
-        events: what comes from it.
+        connection: over which the server has begun to reply.
+        received: the events of the reply behind the plan.
     """
 
     def __init__(
-        self, connection: socket.socket, events: Generator[dict[str, Any], None, None]
+        self, connection: socket.socket, received: Generator[dict[str, Any], None, None]
     ) -> None:
-        self._connection, self._events = connection, events
+        self._connection, self._received = connection, received
         self._room = threading.Semaphore(_AHEAD)
         self._left: dict[str, tuple[Job, list[int]]] = {}
         self._over = threading.Event()
@@ -153,29 +101,25 @@ class WarmEngine:
         listener.ready = True
         sending.start()
         try:
-            for event in self._received():
+            for event in self._received:
                 if event["event"] == "error":
                     raise error_of(event["code"], event["message"])
                 if event["event"] == "done":
                     break
                 yield self._outcome(event)
+        except UnansweredError as error:
+            if self._failure is None:
+                raise DycokeError(
+                    "the server ended while it answered; run it again: --out has what was answered"
+                ) from error
         finally:
             self._over.set()
-            with suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
+            self._hang_up()
             sending.join()
-            _close(self._connection, self._events)
+            self._received.close()
+            self._connection.close()
         if self._failure is not None:
             raise self._failure
-
-    def _received(self) -> Iterator[dict[str, Any]]:
-        with suppress(OSError):
-            yield from self._events
-        if self._failure is not None:
-            raise self._failure
-        raise DycokeError(
-            "the server ended while it answered; run it again: --out has what was answered"
-        )
 
     def _outcome(self, event: dict[str, Any]) -> Outcome:
         job, left = self._left.pop(event["key"])
@@ -184,10 +128,10 @@ class WarmEngine:
             self._room.release()
         line = event["line"]
         if "error" in line and job.video.path != (whole := os.path.abspath(job.video.path)):
-            told = line["error"]["message"].replace(
+            message = line["error"]["message"].replace(
                 display_name(whole), display_name(job.video.path)
             )
-            line = {**line, "error": {**line["error"], "message": told}}
+            line = {**line, "error": {**line["error"], "message": message}}
         return Outcome(event["key"], line, event["seconds"], event["together"])
 
     def _send(self, jobs: Iterator[Job], plan: Plan, listener: Listener) -> None:
@@ -196,17 +140,17 @@ class WarmEngine:
             while self._has_room(listener):
                 job = next(jobs, None)
                 if job is None:
-                    self._connection.sendall(message(END))
+                    self._connection.sendall(_chunk(line_of(END)))
                     while not (self._over.wait(_LOOK_EVERY_S) or listener.stopping):
                         pass
                     break
                 left = [len(job.questions)]
                 for asked in job.questions:
                     self._left[plan.key(job, asked)] = job, left
-                self._connection.sendall(message(to_dict(_sent(job))))
-            with suppress(OSError):
-                self._connection.shutdown(socket.SHUT_WR)
-        except OSError as error:
+                self._connection.sendall(_chunk(line_of(to_dict(batch_job_of(job)))))
+            if not self._over.is_set():
+                self._connection.sendall(_chunk(line_of(STOP)))
+        except OSError as error:  # of the connection: whoever reads the reply notices
             if isinstance(error, DycokeError):
                 self._fail(error)
         except BaseException as error:
@@ -221,21 +165,13 @@ class WarmEngine:
     def _fail(self, error: BaseException) -> None:
         """End the run with what went wrong while its jobs were drawn."""
         self._failure = error
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
 
-def _sent(job: Job) -> WarmJob:
-    video = job.video
-    return WarmJob(
-        os.path.abspath(video.path),
-        video.shown,
-        video.name,
-        job.digest,
-        tuple(WarmQuestion(asked.id, asked.text) for asked in job.questions),
-    )
-
-
-def _close(connection: socket.socket, events: Generator[dict[str, Any], None, None]) -> None:
-    events.close()
-    connection.close()
+def _chunk(line: bytes) -> bytes:
+    """A line as a chunk of a body."""
+    return b"%x\r\n%s\r\n" % (len(line), line)

@@ -1,4 +1,4 @@
-"""Encoded videos in memory, of which the least recently used go."""
+"""Sessions of encoded videos in memory; the least recently used are evicted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _MOST_HANDLES = 10_000
 
 
-class HeldVideos:
+class SessionCache:
     """Sessions by what was read, and digests by the handles that clients gave them.
 
     Args:
-        most: sessions; each holds its encoded frames, and what was prefilled of them.
+        most: sessions; each has its encoded frames, and what was prefilled of them.
         metrics: where their number is shown.
     """
 
@@ -30,14 +30,14 @@ class HeldVideos:
         self._lock = threading.Lock()
 
     def find(self, key: Hashable) -> VideoSession | None:
-        """A session; None where it isn't held."""
+        """A session; None where it isn't cached."""
         with self._lock:
             if key in self._sessions:
                 self._sessions.move_to_end(key)
             return self._sessions.get(key)
 
     def keep(self, key: Hashable, session: VideoSession) -> None:
-        """Hold a session."""
+        """Cache a session."""
         with self._lock:
             self._sessions[key] = session
             self._sessions.move_to_end(key)
@@ -46,12 +46,12 @@ class HeldVideos:
             self._metrics.set("videos_held", len(self._sessions))
 
     def clear(self) -> bool:
-        """Let all sessions go; whether there were any."""
+        """Evict all sessions; whether there were any."""
         with self._lock:
-            any_held = bool(self._sessions)
+            any_cached = bool(self._sessions)
             self._sessions.clear()
             self._metrics.set("videos_held", 0)
-            return any_held
+            return any_cached
 
     def name(self, handle: str, digest: str) -> None:
         """Remember what a client calls a video."""

@@ -1,11 +1,11 @@
-"""Who may ask."""
+"""Who may send requests: keys, hosts and origins."""
 
 from __future__ import annotations
 
 import pytest
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.guard import check
+from dycoke_cli.server.access import check
 from dycoke_cli.server.lifetime import Address
 from dycoke_cli.server.refused import Refused
 

@@ -1,4 +1,8 @@
-"""Who may ask: whoever has the key; without one programs of this machine, and no web page."""
+"""Access to the server: with the key, or without one from this machine, but from no web page.
+
+The local API is for programs of the same user: it is at the unix socket, whose owner the system
+checks, and nothing else is there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from dycoke_cli.server.local.wire import PREFIX
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import to_json
 
@@ -24,7 +29,7 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Guard:
+class Access:
     """Checks the headers of every request before anything reads it.
 
     Args:
@@ -54,8 +59,14 @@ class Guard:
             await send(message)
 
         headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
+        local = _is_local(scope)
         try:
-            check(headers, self.key, needs_key=scope["path"] not in (HEALTH, PAGE))
+            if local != scope["path"].startswith(PREFIX):
+                raise Refused(404, "not found", "not_found")
+            if local:
+                check_local(headers)
+            else:
+                check(headers, self.key, needs_key=scope["path"] not in (HEALTH, PAGE))
         except Refused as reason:
             await reply(counted, reason)
             return
@@ -90,12 +101,31 @@ def check(headers: list[tuple[str, bytes]], key: str | None, needs_key: bool = T
         )
 
 
+def check_local(headers: list[tuple[str, bytes]]) -> None:
+    """Check a request at the unix socket.
+
+    Args:
+        headers: of the request, names in lower case.
+
+    Raises:
+        Refused: it comes from a web page, over whatever brought it to the socket.
+    """
+    if any(name == "origin" for name, _ in headers):
+        raise Refused(403, "no web page may ask here", "forbidden")
+
+
 async def reply(send: _Send, reason: Refused) -> None:
     """Send why a request isn't answered."""
     headers = {"content-type": "application/json", **reason.headers}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reason.status, "headers": encoded})
     await send({"type": "http.response.body", "body": to_json(reason.document).encode()})
+
+
+def _is_local(scope: _Message) -> bool:
+    """Whether a request came to the unix socket: its address is a path, which has no port."""
+    server = scope.get("server")
+    return server is not None and server[1] is None
 
 
 def _host(value: str) -> str | None:

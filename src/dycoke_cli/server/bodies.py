@@ -1,0 +1,94 @@
+"""Bodies of requests, read within limits of size and time; replies in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.unicode import to_json
+
+
+def declared_length(http: Request, most: int) -> int:
+    """How many bytes a body has, as far as that is said; as many as there may be where it isn't.
+
+    Raises:
+        Refused: it is no JSON, which a page of another site could send without asking, or too long.
+    """
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "the body must be JSON (Content-Type: application/json)")
+    length = http.headers.get("content-length", "")
+    if not length.isdecimal():
+        return most
+    if len(length) > 18 or int(length) > most:
+        raise _too_long(most)
+    return int(length)
+
+
+async def read_body(http: Request, most: int, timeout_s: float) -> bytes:
+    """The bytes of a body.
+
+    Raises:
+        Refused: it is too long, or doesn't come in time.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in http.stream():
+                body += chunk
+                if len(body) > most:
+                    raise _too_long(most)
+    except TimeoutError as error:
+        raise Refused(408, f"the body didn't come within {timeout_s:.0f} s", "timeout") from error
+    return bytes(body)
+
+
+async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:
+    """The JSON values of a body that has one a line, as they come; ends with it or its client.
+
+    Args:
+        http: the request.
+        most: bytes of a line.
+
+    Raises:
+        Refused: a line isn't JSON, or is too long.
+    """
+    rest, more = bytearray(), True
+    while more:
+        message = await http.receive()
+        body = message.get("body", b"")
+        rest += body
+        if b"\n" in body:  # else a long line would be searched again with each piece
+            *lines, rest = rest.split(b"\n")
+            for line in lines:
+                yield parse_json(line)
+        if len(rest) > most:
+            raise _too_long(most)
+        more = message.get("more_body", False)
+
+
+def parse_json(body: bytes | bytearray) -> Any:
+    """The JSON value of a body.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "the body isn't JSON") from error
+
+
+def json_reply(
+    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A reply with a JSON object."""
+    return Response(to_json(document), status, headers, "application/json")
+
+
+def _too_long(most: int) -> Refused:
+    return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")

@@ -1,0 +1,102 @@
+"""A batch in the server: videos are read here, and the engine's thread answers.
+
+Between two batches of questions the engine answers others, so that nobody waits for all of it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.compression.registry import described
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.resolve import choose
+from dycoke_cli.request import Request
+from dycoke_cli.runs.answering import Answerer, answer_all
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.plan import Plan, plan_of
+from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.local.batch_wire import END, STOP, Batch, BatchJob
+from dycoke_cli.server.local.event_stream import Outbox
+from dycoke_cli.server.refused import Refused
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+
+
+class BatchRun:
+    """One batch of a command.
+
+    Args:
+        batch: how the videos are asked about.
+        request: the request in it, see `matched`.
+        engine: with the model.
+    """
+
+    def __init__(self, batch: Batch, request: Request, engine: EngineThread) -> None:
+        self._batch, self._request, self._engine = batch, request, engine
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._listener = Listener()
+
+    async def take_videos(self, lines: AsyncIterator[Any], outbox: Outbox) -> None:
+        """Put the videos that come into the queue.
+
+        A batch whose lines end, with `STOP` or because its command has gone, ends after the answers
+        that are under way.
+        """
+        try:
+            async for sent in lines:
+                if sent == STOP:
+                    break
+                self._jobs.put(None if sent == END else from_dict(BatchJob, sent).job())
+        except (Refused, ValueError, KeyError):
+            outbox.fail(UsageError("a line of the batch isn't a video with its questions"))
+        self._listener.stopping = True
+        self._jobs.put(None)
+
+    def answer(self, outbox: Outbox) -> None:
+        """Answer the videos as they come.
+
+        Raises:
+            ClientGoneError: the command has ended.
+            DycokeError: what is wrong with the request.
+        """
+        request, batch, engine = self._request, self._batch, self._engine
+        plan = plan_of(
+            request,
+            choose(request.model, request.loading),
+            batch_size=batch.batch_size,
+            cache=batch.setup.cache is not None,
+        )
+        answerer = engine.call(lambda loaded: _InTurns(loaded, plan, engine))
+        outbox.send("plan", method=described(plan.method), identity=plan.identity)
+        videos = iter(self._jobs.get, None)
+        with engine.occupied(), ReadAhead(videos, plan.sampling, plan.limits) as ahead:
+            try:
+                for outcomes in answer_all(ahead, answerer, self._listener):
+                    for outcome in outcomes:
+                        outbox.send("outcome", **vars(outcome))
+            finally:
+                self._jobs.put(None)  # else the threads that read would wait for another video
+        outbox.send("done")
+
+
+class _InTurns(Answerer):
+    """An answerer whose model is asked in the engine's thread."""
+
+    def __init__(self, loaded: LoadedModel, plan: Plan, engine: EngineThread) -> None:
+        super().__init__(loaded, plan)
+        self._engine = engine
+
+    def add(self, read: Read) -> list[Outcome]:
+        """See `Answerer.add`."""
+        return self._engine.call(lambda _: super(_InTurns, self).add(read))
+
+    def answer(self) -> list[Outcome]:
+        """See `Answerer.answer`."""
+        return self._engine.call(lambda _: super(_InTurns, self).answer())

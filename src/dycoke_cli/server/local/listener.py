@@ -1,0 +1,98 @@
+"""The server's end of the unix socket, and a decoder that is ready for the next command."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from dycoke_cli.errors import OutputError
+from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.server.local.unix_socket import (
+    connect,
+    is_own,
+    is_private,
+    socket_identity,
+    socket_path,
+)
+from dycoke_cli.storage.cache_folder import make_folder
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.limits import Limits
+
+
+class LocalListener:
+    """Listens at the user's socket, where no other server of theirs does.
+
+    Args:
+        limits: that most videos are read within.
+
+    Attributes:
+        sockets: the socket; none where another server has it, or there are no such sockets.
+
+    Raises:
+        OutputError: the folder of the socket is somebody else's, or can't be made.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._ready = limits, Decoder(limits)
+        listening = _listen()
+        self.sockets: list[socket.socket] = [] if listening is None else [listening]
+        self._identity = None if listening is None else socket_identity()
+
+    def make_ready(self) -> None:
+        """Start the decoder of the next conversation: it imports PyAV before a command waits."""
+        if self.sockets:
+            self._ready.start()
+
+    def decoders(self, conversation: Conversation) -> list[Decoder]:
+        """The decoder that is ready, for one video within the usual limits; else none."""
+        if len(conversation.sources) > 1 or conversation.request.limits != self._limits:
+            return []
+        ready, self._ready = self._ready, Decoder(self._limits)
+        return [ready]
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket: `dycoke serve stop` waits for that."""
+        for listening in self.sockets:
+            listening.close()
+        self._ready.stop()
+        # uvicorn closed it a while ago: the next server may have its own there.
+        if self._identity is not None and socket_identity() == self._identity:
+            socket_path().unlink(missing_ok=True)
+
+
+class _OwnSocket(socket.socket):
+    """A listening socket that takes no connection of another user."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            ConnectionAbortedError: it is another user's, and is closed; asyncio then goes on.
+        """
+        connection, address = super().accept()
+        if not is_own(connection):
+            connection.close()
+            raise ConnectionAbortedError("another user's")
+        return connection, address
+
+
+def _listen() -> socket.socket | None:
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    path = socket_path()
+    try:
+        make_folder(path.parent)
+        if not is_private(path.parent):
+            raise OutputError(f"{path.parent} isn't yours alone; remove it, or set XDG_RUNTIME_DIR")
+        if (other := connect()) is not None:
+            other.close()
+            return None
+        path.unlink(missing_ok=True)
+        listening = _OwnSocket(socket.AF_UNIX)
+        listening.bind(os.fspath(path))
+        path.chmod(0o600)
+        listening.listen()
+    except OSError as error:
+        raise OutputError(f"{path} can't be listened at ({error})") from error
+    return listening

@@ -1,0 +1,127 @@
+"""The local API's routes: conversations and batches of commands of the same user.
+
+They belong to the application that has `/v1`; `access.py` serves them at the unix socket only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request, Response
+
+from dycoke_cli import request as requests
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.runs.conversation import converse
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.server.bodies import (
+    declared_length,
+    json_reply,
+    parse_json,
+    read_body,
+    read_lines,
+)
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.local.batch_wire import Batch
+from dycoke_cli.server.local.event_stream import EventStream, Outbox
+from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local.matching import conversation_of, matched
+from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH
+from dycoke_cli.server.refused import Refused
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+
+_PATIENCE_S = 10.0  # with a command that doesn't send its request
+
+
+def add_local_routes(
+    app: FastAPI,
+    engine: EngineThread,
+    defaults: requests.Request,
+    listener: LocalListener,
+    stop: Callable[[], None],
+) -> None:
+    """Add the routes to the application.
+
+    Args:
+        app: the application.
+        engine: answers.
+        defaults: of the server: its model, and how that was loaded.
+        listener: has a decoder ready.
+        stop: ends the server.
+    """
+
+    @app.post(ASK_PATH)
+    async def ask(http: Request) -> Response:
+        declared_length(http, MOST_BYTES)
+        sent = parse_json(await read_body(http, MOST_BYTES, _PATIENCE_S))
+        conversation = conversation_of(sent, defaults)
+
+        def answer(outbox: Outbox) -> None:
+            def hold(loaded: LoadedModel) -> None:
+                ready = listener.decoders(conversation)
+                converse(conversation, _Sending(outbox), loaded, ready)
+
+            try:
+                engine.call(hold)
+                outbox.send("done")
+            finally:
+                listener.make_ready()  # the command has its answer by now
+
+        return EventStream(http, answer)
+
+    @app.post(BATCH_PATH)
+    async def batch(http: Request) -> Response:
+        # Only here: it imports torch, which a server has done when it listens.
+        from dycoke_cli.server.local.batch_run import BatchRun
+
+        lines = read_lines(http, MOST_BYTES)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                sent = await anext(lines, None)
+        except TimeoutError as error:
+            raise Refused(408, "the first line didn't come", "timeout") from error
+        run = BatchRun(*matched(Batch, sent, defaults), engine)
+        return EventStream(http, run.answer, lambda outbox: run.take_videos(lines, outbox))
+
+    @app.post(STOP_PATH)
+    async def end() -> dict[str, bool]:
+        stop()
+        return {"stopping": True}
+
+    @app.exception_handler(Refused)
+    async def refuse(_: Request, reason: Refused) -> Response:
+        return json_reply(reason.document, reason.status, reason.headers)
+
+
+class _Sending(Listener):
+    """Sends all that it hears."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
+        self._send = outbox.send
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        self._send("stage", stage=stage, done=done, total=total)
+
+    def warning(self, sentence: str) -> None:
+        self._send("warning", text=sentence)
+
+    @property
+    def on_text(self) -> Callable[[str], None]:
+        return lambda text: self._send("text", text=text)
+
+    def begin(self, question: str) -> None:
+        self._send("begin", text=question)
+
+    def begin_comparison(self) -> None:
+        self._send("begin_comparison")
+
+    def finish(self, answer: Answer) -> None:
+        self._send("finish", answer=to_dict(answer))
+
+    def advise(self, sentence: str) -> None:
+        self._send("advise", text=sentence)
