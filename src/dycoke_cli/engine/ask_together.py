@@ -202,7 +202,7 @@ def _generate(
             prefix=prefix,
             videos=() if anew else batch.videos,
             flat=fast,
-            frames=session.video.frames if family.frames_told else None,
+            frames=session.video.frames if family.needs_frame_count else None,
         )
     elif family.only_none:
         attached = nullcontext()
