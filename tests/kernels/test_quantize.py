@@ -63,7 +63,7 @@ def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     monkeypatch.setattr(load_module, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
     loaded = load("mini", device="cpu", quantize="int8")
-    assert load_module.placement(None, "int8", loaded.model.config, CPU) == {}
+    assert load_module.device_map_options(None, "int8", loaded.model.config, CPU) == {}
     assert loaded.dtype == "int8"
 
 
@@ -95,10 +95,12 @@ def test_what_bitsandbytes_quantizes_is_put_in_its_place(
 ) -> None:
     """Such a model can't be moved."""
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.placement(None, quantize, config, device) == {
+    assert load_module.device_map_options(None, quantize, config, device) == {
         "device_map": {"": str(device)}
     }
-    assert load_module.placement("auto", quantize, config, device) == {"device_map": "auto"}
+    assert load_module.device_map_options("auto", quantize, config, device) == {
+        "device_map": "auto"
+    }
 
 
 def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_unquantized_models_are_moved_by_us() -> None:
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.placement(None, None, config, CUDA) == {}
+    assert load_module.device_map_options(None, None, config, CUDA) == {}
     assert not quantizing.stored_quantized(config)
 
 
@@ -130,7 +132,7 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
     with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
         quantizing.check_quantize("int8", "someone/it", config, CPU)
     quantizing.check_quantize(None, "someone/it", config, CPU)
-    assert load_module.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
+    assert load_module.device_map_options(None, None, config, CPU) == {"device_map": {"": "cpu"}}
 
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
@@ -178,5 +180,5 @@ def test_bytes_of_a_tensor_that_is_made_of_others() -> None:
         def __tensor_flatten__(self) -> tuple[list[str], None]:
             return ["data", "scale"], None
 
-    assert quantizing.held_bytes(Quantized()) == 100 + 40  # type: ignore[arg-type]
-    assert quantizing.held_bytes(torch.zeros(3, 5)) == 60
+    assert quantizing.tensor_bytes(Quantized()) == 100 + 40  # type: ignore[arg-type]
+    assert quantizing.tensor_bytes(torch.zeros(3, 5)) == 60

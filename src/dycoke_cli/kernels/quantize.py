@@ -133,7 +133,7 @@ def import_bitsandbytes() -> None:
             sys.modules["kernels"] = kernels
 
 
-def held_bytes(tensor: torch.Tensor) -> int:
+def tensor_bytes(tensor: torch.Tensor) -> int:
     """Bytes that a tensor holds; of a quantized one, those of what it is made of.
 
     Args:
@@ -146,7 +146,7 @@ def held_bytes(tensor: torch.Tensor) -> int:
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
     names, _ = tensor.__tensor_flatten__()
-    return sum(held_bytes(getattr(tensor, name)) for name in names)
+    return sum(tensor_bytes(getattr(tensor, name)) for name in names)
 
 
 def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
