@@ -20,10 +20,10 @@ from dycoke_cli.kernels.choice import (
 )
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
-    tensor_bytes,
     import_bitsandbytes,
     quantization,
     stored_quantized,
+    tensor_bytes,
 )
 from dycoke_cli.kernels.replacing import (
     packed_bytes,
@@ -32,7 +32,7 @@ from dycoke_cli.kernels.replacing import (
     use_packed,
 )
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.devices import device_names, input_device, has_device_map, working_devices
+from dycoke_cli.models.devices import device_names, has_device_map, input_device, working_devices
 from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all

@@ -397,9 +397,9 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
         )
     if not source.local and unreachable(error):
-        partial = hub_folder(name).exists()
+        begun = hub_folder(name).exists()
         return (
-            f"{name} isn't{' all' if partial else ''} on this machine and the hub can't be reached; "
+            f"{name} isn't{' all' if begun else ''} on this machine and the hub can't be reached; "
             "connect once, or give a local folder with --model"
         )
     if _NO_SAFETENSORS in str(error):
