@@ -116,7 +116,7 @@ def test_layers_whose_shape_the_kernels_do_not_take(tmp_path: Path) -> None:
     model, processor = make("qwen2_5_vl", torch.float32)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    kept = set(quantizing.kept_whole(model.config, "int4"))
+    kept = set(quantizing.skipped_modules(model.config, "int4"))
     layers = [n for n, p in model.get_decoder().named_modules() if isinstance(p, torch.nn.Linear)]
     assert {f"model.language_model.{name}" for name in layers} < kept
     assert answer(load(str(tmp_path), device="cpu", quantize="int4")).tokens.generated > 0

@@ -1,4 +1,4 @@
-"""Model catalog, and published configurations as plain JSON; needs neither torch nor transformers."""
+"""Model catalog and published configurations as plain JSON; needs no torch and no transformers."""
 
 from __future__ import annotations
 

@@ -236,14 +236,14 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
     """
     from torch import nn
 
-    from dycoke_cli.kernels.quantize import kept_whole
+    from dycoke_cli.kernels.quantize import skipped_modules
 
-    whole = set(kept_whole(resolved.config, str(resolved.options.quantize)))
+    skipped = set(skipped_modules(resolved.config, str(resolved.options.quantize)))
     quantized = [
         part
         for name, part in model.named_modules()
         if type(part) is nn.Linear
-        and not any(name == other or name.startswith(f"{other}.") for other in whole)
+        and not any(name == other or name.startswith(f"{other}.") for other in skipped)
     ]
     int8 = resolved.options.quantize == "int8"
     nf4 = _NF4 if resolved.device.type == "cuda" else _NF4_ON_CPU

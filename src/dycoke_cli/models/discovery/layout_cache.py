@@ -13,7 +13,7 @@ from transformers import __version__
 
 from dycoke_cli.models.discovery.layout_search import FixedTokens, find_layout
 from dycoke_cli.models.families import UNLISTED, Discovered, Family
-from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
+from dycoke_cli.models.prompts.stock_processor import takes_images_only
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
 # Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
@@ -54,7 +54,7 @@ def _file(model: Any, processor: Any) -> Path:
 
     Weights aren't part of it: a layout follows from code, configuration and processor.
     """
-    alone = takes_pictures_alone(processor)
+    alone = takes_images_only(processor)
     pixel_processor = processor.image_processor if alone else processor.video_processor
     parts = (
         __version__,

@@ -28,7 +28,7 @@ from dycoke_cli.models.discovery.layout_trial import (
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
 from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.pixels import is_pixels
-from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
+from dycoke_cli.models.prompts.stock_processor import takes_images_only
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of
 from dycoke_cli.stock.cache_argument import cache_name
 
@@ -82,7 +82,7 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
     images = _with(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
     attempts = [UNLISTED, _with(UNLISTED, token_types=True), images]
-    if takes_pictures_alone(processor):
+    if takes_images_only(processor):
         attempts = [images, _with(images, token_types=True)]
     for family in attempts:
         try:

@@ -39,7 +39,7 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        alone = takes_pictures_alone(processor)
+        alone = takes_images_only(processor)
         if alone and getattr(processor, "chat_template", None) is None:
             raise ModelError(
                 f"{source.name} can't be shown a video: its processor ({type(processor).__name__}) "
@@ -63,9 +63,9 @@ def takes_videos(processor: Any) -> bool:
     Older ones take frames as `images`. They have no chat template: the prompt is the question.
     """
     named = "videos" in inspect.signature(type(processor).__call__).parameters
-    return named and not takes_pictures_alone(processor)
+    return named and not takes_images_only(processor)
 
 
-def takes_pictures_alone(processor: Any) -> bool:
+def takes_images_only(processor: Any) -> bool:
     """Whether a processor supports images only, so that frames are passed as separate images."""
     return not hasattr(processor, "video_processor")

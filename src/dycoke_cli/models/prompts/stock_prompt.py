@@ -20,7 +20,7 @@ from dycoke_cli.models.prompts.chat_template import render
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
     load_processor,
-    takes_pictures_alone,
+    takes_images_only,
     takes_videos,
 )
 from dycoke_cli.models.prompts.video_prompt import (
@@ -283,7 +283,7 @@ def first_line(error: BaseException) -> str:
 
 def _text(processor: Any, conversation: Sequence[dict[str, Any]]) -> str:
     """Render the conversation with the chat template; join its texts if the model has none."""
-    if takes_videos(processor) or takes_pictures_alone(processor):
+    if takes_videos(processor) or takes_images_only(processor):
         return render(processor, conversation)
     parts = (part for turn in conversation for part in turn["content"])
     return "\n".join(part["text"] for part in parts if part["type"] == "text")
