@@ -2,8 +2,8 @@
 
 The first load of a model times stock and custom kernels for its shapes, which takes less than three
 seconds. The times are cached in a file per processor, torch release and number of threads. Defaults
-(`unmeasured`) apply to a small model, where timing doesn't pay off, to shapes beyond the time limit,
-and on an overloaded machine.
+(`unmeasured`) apply to small models, for which timing doesn't pay off, to shapes beyond the time
+limit, and on overloaded machines.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = N
     """Milliseconds of each kernel by shape: cached times, and new ones within the time limit.
 
     An overloaded machine isn't measured, because wrong times would stay in the cache. Processes
-    measure one at a time, so that they don't slow each other down; those that waited use the result.
+    measure one at a time, so that they don't slow each other down; the others use the result.
 
     Args:
         shapes: to time, the most important first.

@@ -1,4 +1,4 @@
-"""One video in the process that decodes it: its frames are planned, admitted, read, and checked."""
+"""Client of the decoder process for one video: plans, admits, receives and validates its frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.subtitles import Subtitles, SubtitleSource
 
-# What is estimated is about right: an allocator rounds up, and libraries have buffers of their own.
+# Factor over the estimated memory: allocators round up, and libraries have their own buffers.
 _SLACK = 1.5
 _STARTING_S = 120.0
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
@@ -151,7 +151,7 @@ class OpenClip:
             raise MismatchError("no audio was asked for, or not so much")
         samples = np.empty(count, np.float32)
         self._process.receive_into(samples.view(np.uint8).data)
-        # Whatever a stranger's bits mean, they are numbers in the range of audio.
+        # A compromised decoder may send NaN or huge numbers.
         return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
 
     def end(self) -> None:

@@ -182,7 +182,7 @@ def _read_files(folder: Path) -> Iterator[Path]:
 
 
 def _check_kind(path: Path) -> None:
-    """Check that a file is a regular one, because reading a pipe may never end, and not too large."""
+    """Check that a file is small and regular, because reading a pipe may never end."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("isn't a regular file; replace it by one")
