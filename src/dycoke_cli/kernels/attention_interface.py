@@ -1,7 +1,7 @@
 """Registration of custom attention in the public attention registry of transformers.
 
 The registry maps a name to one function for all layers of a model. Which shapes are faster depends
-on the processor, so each combination of custom shapes is registered under a name of its own.
+on the processor, so each combination of custom shapes is registered under its own name.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NAME = "dycoke_kernels"
 STOCK = "sdpa"
 
 
-def name_of(own: Set[str]) -> str:
+def name_of(custom: Set[str]) -> str:
     """Registered name for a set of custom shapes; all others run stock SDPA.
 
     It ends with `NAME` if causal attention is custom, which the engine tests for.
 
     Args:
-        own: custom shapes, of `SHAPES`.
+        custom: custom shapes, of `SHAPES`.
     """
-    stock = "_".join(["stock", *(shape for shape in SHAPES if shape not in own)])
-    if not own:
+    stock = "_".join(["stock", *(shape for shape in SHAPES if shape not in custom)])
+    if not custom:
         return STOCK
-    if len(own) == len(SHAPES):
+    if len(custom) == len(SHAPES):
         return NAME
-    return f"{stock}_{NAME}" if CAUSAL in own else f"{NAME}_{stock}"
+    return f"{stock}_{NAME}" if CAUSAL in custom else f"{NAME}_{stock}"
 
 
 def attention(
@@ -54,7 +54,7 @@ def attention(
     scaling: float | None = None,
     is_causal: bool | None = None,
     dropout: float = 0.0,
-    own: Set[str] = frozenset(SHAPES),
+    custom: Set[str] = frozenset(SHAPES),
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers: custom where a shape matches, else stock SDPA.
@@ -69,7 +69,7 @@ def attention(
         scaling: of the scores; None for 1/√D.
         is_causal: None reads it from the layer.
         dropout: of training.
-        own: custom shapes.
+        custom: custom shapes.
 
     Returns:
         `[B, N, Hq, E]`, and None for the attention weights.
@@ -81,13 +81,13 @@ def attention(
     plain &= all(kwargs.get(name) is None for name in ("softcap", "position_bias", "cache"))
     # A mask per head doesn't fit `decode_attention`, which folds heads into rows.
     one = query.shape[2] == 1 and (attention_mask is None or attention_mask.shape[1] == 1)
-    if plain and one and DECODE in own:
+    if plain and one and DECODE in custom:
         return decode_attention(query, key, value, scale, attention_mask), None
-    if plain and attention_mask is None and causal and not one and CAUSAL in own:
+    if plain and attention_mask is None and causal and not one and CAUSAL in custom:
         return causal_attention(query, key, value, scale), None
     same_heads = query.shape[1] == key.shape[1]
     unmasked = attention_mask is None and not causal and same_heads and odd_heads(query)
-    if plain and unmasked and BIDIRECTIONAL in own:
+    if plain and unmasked and BIDIRECTIONAL in custom:
         return bidirectional_attention(query, key, value, scale), None
     if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
         # Without a mask, stock SDPA aligns the causal triangle with the first N of the S keys; here
@@ -136,5 +136,7 @@ def causal_mask(length: int, keys: int, device: torch.device) -> torch.Tensor:
 
 for count in range(1, len(SHAPES) + 1):
     for shapes in combinations(SHAPES, count):
-        AttentionInterface.register(name_of({*shapes}), partial(attention, own=frozenset(shapes)))
+        AttentionInterface.register(
+            name_of({*shapes}), partial(attention, custom=frozenset(shapes))
+        )
         AttentionMaskInterface.register(name_of({*shapes}), mask)

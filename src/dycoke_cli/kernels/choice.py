@@ -25,9 +25,9 @@ from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.processor import BFLOAT16, STOCK_KERNEL, Processor, Times, instructions
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
+    CUSTOM,
     MOST_INPUTS,
     MOST_OUTPUTS,
-    OWN,
     PACKED,
     PROMPT_TOKENS,
     AttentionShape,
@@ -121,6 +121,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
         return default
     attention = attention_shapes(model)
+    # Layers of the vision tower never run on a single token, so that shape isn't timed for them.
     generating = {id(part) for part in model.get_decoder().modules()}
     generating.add(id(model.get_output_embeddings()))
     linear = {
@@ -137,10 +138,11 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     shapes = dict.fromkeys([*wanted, *as_float32])
     times = measured(shapes, quantized) if measuring else Processor.here().read()
 
-    own = set(default.attention)
+    custom = set(default.attention)
     for shape in attention:
         if found := times.get(str(shape)):
-            (own.add if fastest(found, (STOCK_KERNEL, OWN)) == OWN else own.discard)(shape.shape)
+            is_faster = fastest(found, (STOCK_KERNEL, CUSTOM)) == CUSTOM
+            (custom.add if is_faster else custom.discard)(shape.shape)
     # Example: a layer of 0.1 ms per token and 2 ms per 128 tokens takes 64 · 0.1 + 8 · 2 = 22.4 ms
     # of a typical answer. A kernel may be slower at prefill and still win by decoding.
     totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
@@ -148,7 +150,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     int8_fastest = {name: fastest(totals[name], int8_names) for name in default.int8}
     timed = [totals[name] for name, kernel in int8_fastest.items() if kernel is not None]
     return Choice(
-        attention=frozenset(own),
+        attention=frozenset(custom),
         packed=[
             name
             for name, taken in totals.items()

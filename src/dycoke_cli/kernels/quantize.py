@@ -167,6 +167,7 @@ def _outside(module: Any, decoder: Any, prefix: str = "") -> list[str]:
     for name, child in module.named_children():
         if child is decoder:
             continue
+        # A name on the list covers all its submodules, so a parent of the decoder can't be on it.
         if any(part is decoder for part in child.modules()):
             names += _outside(child, decoder, f"{prefix}{name}.")
         else:

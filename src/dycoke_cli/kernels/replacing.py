@@ -43,18 +43,18 @@ _EPILOGUES: dict[type[nn.Module], Epilogue] = {
 }
 
 
-def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
+def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
     """Set custom attention on a CPU model that runs stock SDPA; returns whether it was set.
 
     On accelerators, SDPA and FlashAttention stay.
 
     Args:
         model: a stock model.
-        own: custom shapes, of `attention_interface.SHAPES`.
+        custom: custom shapes, of `attention_interface.SHAPES`.
     """
-    if not own or attention_implementation(model) != STOCK or model.device.type != "cpu":
+    if not custom or attention_implementation(model) != STOCK or model.device.type != "cpu":
         return False
-    model.set_attn_implementation(name_of(own))
+    model.set_attn_implementation(name_of(custom))
     return True
 
 
@@ -86,6 +86,7 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
     packed = [name for name, layer in eligible(model).items() if name in wanted and may_pack(layer)]
     # An activation that moves into the epilogue of a layer must not run a second time.
     epilogues = _activations(model, packed)
+    # The modules are replaced instead of removed, because the forward of the MLP still calls them.
     for _, activation in epilogues.values():
         model.set_submodule(activation, nn.Identity())
 

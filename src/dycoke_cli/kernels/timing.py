@@ -18,7 +18,8 @@ from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import STOCK_KERNEL
 
-OWN, PACKED = "own", "packed"
+# "own" is in the cache files of earlier versions.
+CUSTOM, PACKED = "own", "packed"
 ROUNDS, FEWEST_ROUNDS = 7, 3
 LONGEST_S = 0.3
 """Time limit per shape, after which no round starts unless there are fewer than `FEWEST_ROUNDS`."""
@@ -118,10 +119,13 @@ class AttentionShape:
             )
         )  # fmt: skip
 
-        def run(own: frozenset[str]) -> object:
-            return attention(layer, query, key, value, None, own=own)
+        def run(custom: frozenset[str]) -> object:
+            return attention(layer, query, key, value, None, custom=custom)
 
-        return {STOCK_KERNEL: lambda: run(frozenset()), OWN: lambda: run(frozenset({self.shape}))}
+        return {
+            STOCK_KERNEL: lambda: run(frozenset()),
+            CUSTOM: lambda: run(frozenset({self.shape})),
+        }
 
 
 Shape = LinearShape | AttentionShape
@@ -152,6 +156,7 @@ def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begun = time.perf_counter()
+            # Medians of fewer rounds would be noise, and stay in the cache.
             if begun > until and number < FEWEST_ROUNDS:
                 return {}
             kernels[name]()

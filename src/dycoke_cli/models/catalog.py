@@ -115,7 +115,9 @@ def _read_catalog() -> dict[str, Entry]:
     data = tomllib.loads(_DATA.read_text(encoding="utf-8"))
     layout_tested = published_names()
     entries = [
-        _entry(data["families"][model["family"]] | model, layout_tested) for model in data["models"]
+        # Values of a model override those that its family's models have in common.
+        _entry(data["families"][model["family"]] | model, layout_tested)
+        for model in data["models"]
     ]
     return {entry.name: entry for entry in entries}
 

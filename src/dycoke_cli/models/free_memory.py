@@ -134,6 +134,7 @@ class Target:
         kind, number = named.groups()
         if memory is None:
             gpus = here.gpu_bytes[int(number) :][:1] if number else here.gpu_bytes
+            # Apple's GPUs share main memory.
             main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
             memory = max(gpus, default=None) if kind == "cuda" else main
         return cls(kind, memory)

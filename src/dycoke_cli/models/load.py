@@ -27,8 +27,8 @@ from dycoke_cli.kernels.quantize import (
 )
 from dycoke_cli.kernels.replacing import (
     packed_bytes,
+    use_custom_attention,
     use_int8,
-    use_own_attention,
     use_packed,
 )
 from dycoke_cli.models.catalog import Entry
@@ -173,6 +173,8 @@ def load(name: str, **given: Any) -> LoadedModel:
     resolved = choose(name, options)
     several_devices = options.device_map is not None
     free = free_memory_of_all() if several_devices else free_memory(resolved.device)
+    # Before anything is allocated: the system kills a process that runs out of main memory, and the
+    # user would see no message.
     check_room(resolved, free)
     with quiet_libraries():
         model, processor = (with_random_weights if options.random_weights else from_pretrained)(
@@ -182,6 +184,7 @@ def load(name: str, **given: Any) -> LoadedModel:
     if family is UNLISTED:
         with quiet_libraries():
             family = found_layout(model, processor, source.name)
+        # Methods attach to a plain stock model, which has its configuration but no `LoadedModel`.
         remember(model.config, family)
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device
@@ -202,7 +205,7 @@ def load(name: str, **given: Any) -> LoadedModel:
     if own_int8:
         use_int8(model, kernels.int8)
     if fast:
-        use_own_attention(model, kernels.attention)
+        use_custom_attention(model, kernels.attention)
     if fast and one_device:
         use_packed(model, kernels.packed)
     if kernels.int8_is_slower:
@@ -256,7 +259,7 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
             source.location,
             config=resolved.config,
             dtype=resolved.dtype,
-            use_safetensors=True,
+            use_safetensors=True,  # other formats are pickled, and unpickling runs code
             ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
             output_loading_info=True,
             **weight_options,
@@ -267,6 +270,7 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
     for name in _RUNTIME_SETTINGS:
         setattr(model.generation_config, name, None)
     model = model.eval()
+    # With a device map the weights are in place, and accelerate's hooks forbid moving them.
     if "device_map" not in weight_options:
         model = model.to(resolved.device)
     quantized = options.quantize is not None or stored_quantized(resolved.config)
@@ -333,6 +337,8 @@ def _fault_in(model: Any) -> None:
 
 
 def _check_complete(source: ModelRef, info: dict[str, Any]) -> None:
+    # transformers initialises such weights at random and only warns; the model would run, and
+    # generate nonsense.
     for what, keys in (
         ("lacks weights", info["missing_keys"]),
         ("has weights of a wrong shape", info["mismatched_keys"]),

@@ -185,6 +185,7 @@ def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:
         names = check_references(source.name, hub_reader(repo, str(revision))) or [WHOLE]
         for name in names:
             path = try_to_load_from_cache(repo, name, revision=revision)
+            # A cached file needs no request, so a complete model is checked offline.
             if isinstance(path, str):
                 total += os.path.getsize(path)
                 continue
@@ -223,6 +224,7 @@ def _replacing(model: Any, forms: Mapping[str, type[PackedLinear]]) -> WeightByt
     if not forms:
         return WeightBytes(peak, now)
     # At the end all other tensors are copied one at a time, to release the file that is mapped.
+    # Shared tensors aren't replaced in the module that keeps them, so they are copied as well.
     replaced = {id(model.get_submodule(name).weight) for name in forms} - shared
     largest = max((x.nbytes for x in model.parameters() if id(x) not in replaced), default=0)
     return WeightBytes(max(peak, now + largest), now)

@@ -125,6 +125,8 @@ def find(name: str) -> ModelRef:
     Raises:
         ModelError: nothing has this name, or the folder has no weights that can be loaded.
     """
+    # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
+    # doesn't change the meaning of a script. `./mini` is always the folder.
     entry = CATALOG.get(name)
     if entry is not None:
         location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
@@ -210,6 +212,7 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
     if revision is not None:
         return f"commit:{revision}"
     content = hashlib.sha256()
+    # Files that loading doesn't read, such as a README, don't change the model.
     for path in sorted(Path(source.location).iterdir()):
         if path.suffix in READ_SUFFIXES and path.is_file():
             with path.open("rb") as file:
@@ -234,6 +237,7 @@ def choose(name: str, options: LoadOptions | None = None) -> ResolvedModel:
     from dycoke_cli.models.unsupported import check_family_packages
 
     options = options or LoadOptions()
+    # The device first: a mistyped flag is reported before anything is downloaded.
     device = named_device(options.device)
     source, config, commit = _resolve_config(name, options)
     with explained(source, "its config.json"):
@@ -295,6 +299,7 @@ def weights_dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if name != "auto":
         raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
+    # Some configurations have the dtype only in the part of the language model.
     stored = config.dtype or config.get_text_config().dtype or torch.float32
     if stored == torch.float16 and device.type == "cpu":
         return torch.bfloat16  # most CPUs have no float16 arithmetic and convert every operand

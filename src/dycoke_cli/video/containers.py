@@ -67,6 +67,7 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             "fd:",
             options={
                 "fd": str(file.fileno()),
+                # No demuxer may open a URL or a path, whatever the file refers to.
                 "protocol_whitelist": "fd",
                 "format_whitelist": _FORMATS,
                 "max_pixels": str(max_pixels),

@@ -93,6 +93,7 @@ class Reader:
         source, geometry = self._source, self._geometry
         self._times = list[float]()
         self._changes = list[str]()
+        # Planning has read packets to the end.
         source.rewind()
         for picture in nearest_frames(source, self.plan.times_s, self._part):
             self._changes = self._changes or _size_change(source.name, geometry, picture)

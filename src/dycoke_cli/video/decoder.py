@@ -149,6 +149,7 @@ class Decoders:
 
     def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
         """Read the frames of a video. Arguments and errors are those of `Decoder.open`."""
+        # Operations of a list are atomic, so threads need no lock.
         try:
             decoder = self._idle.pop()
         except IndexError:

@@ -75,6 +75,7 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
         return f"{shown} is a link that leads back to itself: name the file that it should lead to"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{shown[:60]}… is too long for the name of a file: check the spelling"
+    # An address and a broken link are "not found" to the system, but need another remedy.
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if _ADDRESS.match(os.fsdecode(path)):
             return f"{shown} is an address, not a file: download it first"

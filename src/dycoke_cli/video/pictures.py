@@ -216,6 +216,7 @@ class PictureReader:
                 duration_s=count / fps,
             ),
             warnings=(*pictures.warnings, *([warning] if warning else []), *without),
+            # One more for the image that is copied into the frames.
             memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
         )
 

@@ -113,6 +113,7 @@ def measure_duration(source: VideoSource) -> Duration:
     if extent is None or extent.frames == 0:
         source.rewind()
         extent, counted = _extent(source, source.demux(*source.container.streams)), True
+    # Compared with the end of any stream: audio may be longer than the video of an intact file.
     short = (
         declared is not None
         and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)

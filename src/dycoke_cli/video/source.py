@@ -172,6 +172,7 @@ class VideoSource:
         for packet in self._packets:
             time = self.packet_time(packet)
             if packet.is_keyframe and time is not None:
+                # The packet itself must still be decoded.
                 self._packets = _put_back(packet, self._packets)
                 self._last = None
                 return float(time)
@@ -198,12 +199,13 @@ class VideoSource:
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         try:
             frames = self.stream.codec_context.decode(packet)
-        except MemoryError:
+        except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
             raise
         except (av.FFmpegError, OSError):
             self.damaged.add(packet.pts if packet else None)
             return
         for frame in frames:
+            # Damaged frames count, too: a frame without a time stamp follows the one before it.
             time = self._frame_time(frame)
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)

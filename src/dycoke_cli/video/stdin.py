@@ -50,7 +50,7 @@ def spooled(
         for chunk in _chunks(stdin, limit_bytes):
             try:
                 file.write(chunk)
-                file.flush()
+                file.flush()  # a full disk is noticed here, and not when the file is closed
             except OSError as error:
                 raise _unwritable(error) from error
         yield file

@@ -239,6 +239,8 @@ def _unreadable(name: str, error: OSError) -> UsageError:
 
 def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     """Decode a file; returns a warning as well if the encoding is a guess."""
+    # Without a byte order mark, text is UTF-8 if it decodes as that: other encodings of real text
+    # practically never do.
     wide, usual, latin = ENCODINGS
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode(wide, "replace"), ()

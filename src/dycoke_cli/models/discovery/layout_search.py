@@ -145,6 +145,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
     ]
     family = replace(
         _with(family, token_id=token),
+        # Grid positions are [3 or more, B, S]; positions that count tokens are [B, S].
         rope=("position_ids",) if trial.positions.dim() > 2 else (),
         keeps_every_token=_keeps_every_token(model),
         only_none="",
@@ -236,6 +237,8 @@ def _checked(
                 if torch.isin(rows, layout.index).all()
                 else "frames change rows that aren't placeholders"
             )
+        # A frame of noise changes all embeddings that are made of it. The others are text, such as
+        # newline tokens, which a method would merge or drop like visual tokens.
         if len(rows) != len(own):
             raise UnprovenError("some of a frame's placeholders aren't filled by it")
     # A fixed number of tokens per frame holds only if the model resizes all frames to one shape.
@@ -263,6 +266,7 @@ def _temporal_patch_size(frames: int, groups: int) -> int:
 
 def _layout(family: Family, config: Any, trial: Trial) -> Layout:
     positions = trial.positions[:, 0] if family.rope else None
+    # With several grids, the processor didn't treat the clip as one video.
     grids = trial.inputs.get("video_grid_thw")
     frames = None if grids is None or len(grids) != 1 else int(grids[0, 0])
     try:

@@ -138,6 +138,8 @@ def _run(
         model.generate(
             **placed,
             attention_mask=torch.ones_like(placed["input_ids"]),
+            # The second token needs the first decoding step, whose arguments are recorded. A random
+            # model may generate the end token at once; `min_new_tokens` forbids that.
             max_new_tokens=2,
             min_new_tokens=2,
             do_sample=False,

@@ -116,6 +116,7 @@ def _selected(model: Any, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _summed(side_by_side: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    # Pixel shuffle concatenates the k rows of a token to one of width k·D; split it, and add them.
     return side_by_side.flatten(1, -2).unflatten(-1, (-1, rows.shape[-1])).sum(-2)
 
 

@@ -143,6 +143,7 @@ def check_space(planned: Plan) -> None:
     Raises:
         OutputError: they don't.
     """
+    # The cache folder may not exist yet; its nearest existing parent is on the same disk.
     place = planned.folder.absolute()
     while not place.exists():
         place = place.parent

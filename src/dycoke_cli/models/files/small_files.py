@@ -122,6 +122,7 @@ def check_small_files(shown: str, folder: Path) -> None:
     for path in _read_files(folder):
         name = str(path.relative_to(folder))
         try:
+            # A link could make an error message quote a private file.
             if not is_inside(path, folder):
                 raise UnreadableError("is a link out of it; replace the link by the file")
             _check_kind(path)

@@ -52,6 +52,7 @@ def check_tokenizer(name: str, file: Path) -> None:
         return
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
+    # By release as well: a tokenizer that one release reads may crash another.
     version = importlib.metadata.version("tokenizers")
     passed = cache_folder() / "tokenizers" / f"{digest}-{version}"
     if _is_ours(passed):

@@ -207,6 +207,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         # Pixels stay uint8, a quarter of the memory, until `pixels.normalised` before encoding.
         "do_rescale": False,
         "do_normalize": False,
+        # Last, so that a family can override the options above.
         **family.video_options(config, processor.video_processor),
     }
     with processor_memory_limited(video):
@@ -325,6 +326,8 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
         UsageError: one does.
     """
     texts = [subtitles, question, *(text for turn in history for text in turn)]
+    # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
+    # special.
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
     own = [None if token is None else str(token) for token in own]
     special = next(
@@ -370,6 +373,8 @@ def conversation_of(
     for earlier, answer in history:
         conversation += [_turn("user", earlier), _turn("assistant", answer)]
     conversation.append(_turn("user", question))
+    # Video and subtitles in the first turn are a common prefix of all prompts of a chat, which the
+    # prefix cache reuses.
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     conversation[0]["content"][:0] = [{"type": "video"}] * videos
     return conversation
