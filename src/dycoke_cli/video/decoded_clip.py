@@ -45,11 +45,11 @@ class CrashedError(VideoError):
 
 
 class OpenClip:
-    """A video in a decoder whose frames are found, and not yet read. Made by `Decoder.open`.
+    """Video in the decoder process with planned frames. Made by `Decoder.open`.
 
     Attributes:
-        plan: which frames would be read.
-        left_s: of the time that it may take.
+        plan: frames that will be read.
+        left_s: remaining time in seconds.
     """
 
     plan: Plan
@@ -69,8 +69,8 @@ class OpenClip:
         self.left_s = _STARTING_S
         self._needed = 0
         self._rate: int | None = None
-        self._waits = False  # whether the process waits for word whether it may go on
-        self._is_through = False  # with this video, and ready for the next
+        self._waits = False  # whether the process waits for permission to continue
+        self._is_through = False  # whether it has finished this video, and can take the next
 
     def begin(
         self, files: list[BinaryIO], sampling: Sampling, subtitles: SubtitleSource | None
@@ -155,7 +155,7 @@ class OpenClip:
         return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
 
     def end(self) -> None:
-        """Have the process drop the video; it is ended where it is in the midst of it."""
+        """Make the process drop the video; if it is in the middle of decoding, kill it."""
         if self._waits:
             with suppress(GoneError):
                 self._process.send({"go": False})
@@ -163,7 +163,7 @@ class OpenClip:
             self._stop()
 
     def _most(self, usual: int) -> int:
-        """What the process may take: as usual, or what somebody has set."""
+        """Memory limit of the process: the estimate, or the user's limit."""
         chosen = self._limits.memory_limit
         return usual if chosen is None else chosen + _ROOM_BYTES
 
@@ -198,7 +198,7 @@ class OpenClip:
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
-        """Within the block, time is counted; what becomes of the process is an error of ours."""
+        """Count the block's time, and convert failures of the process to errors for the user."""
         started = time.monotonic()
         try:
             with self._process.within(self.left_s):
