@@ -23,7 +23,7 @@ def prompt_of(shape, inputs, frames):
         frames=frames,
         placeholders=frames * shape.tokens_per_frame + 1,
         tokens_per_frame=shape.tokens_per_frame,
-        typed=False,
+        token_types=False,
     )
 
 

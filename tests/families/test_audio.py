@@ -118,7 +118,7 @@ def test_merging_drops_none_of_the_audio_behind_the_video() -> None:
     heard = audio(rate=processor.feature_extractor.sampling_rate)
     ours = session("muse_spark", heard)
     inputs = stock_behind("muse_spark", model, processor, clip(FRAMES), heard)
-    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
+    visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
     shorter = Shorter(model, inputs, ours.video.frames, visual)
     kept = shorter.merged(METHODS["ttm"][0])
     tokens, _ = shorter.generate_shorter(NEW_TOKENS, kept, renumbered=False)
@@ -135,7 +135,7 @@ def test_methods_leave_it_whole(family: str, method: str) -> None:
     model, processor, layout = found(family)
     heard = audio()
     inputs = stock_inputs(family, heard)
-    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
+    visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
     ours = session(family, heard)
     merge_ratio, prune_ratio = METHODS[method]
     tokens, _, _ = Masked(model, inputs, ours.video.frames, visual).generate(

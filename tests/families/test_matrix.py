@@ -90,7 +90,7 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     floats = normalised(pixels, processor.video_processor, known.pixels)
     assert torch.equal(floats.double(), stock[known.pixels.key])
     given = at_decoder(model, stock)
-    beside = prompt.beside(stock["input_ids"], known.rope)
+    beside = prompt.extra_inputs(stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -20,7 +19,7 @@ from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.discovery.layout_search import find_layout
-from dycoke_cli.models.families import FAMILIES, Family, remember
+from dycoke_cli.models.families import FAMILIES, Discovered, Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
 from dycoke_cli.video.clip import Audio
@@ -198,13 +197,15 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)
 def test_what_is_found(family) -> None:
     _, processor, layout = found(family, torch.float32)
-    assert not layout.as_pictures
-    assert layout.exact_frames == (4 if family == "instructblipvideo" else None)
+    assert not layout.discovered.as_images
+    assert layout.discovered.exact_frames == (4 if family == "instructblipvideo" else None)
     if family in NONE_ONLY:
         assert NONE_ONLY[family] in layout.only_none
         return
     assert layout.only_none == ""
-    assert layout.merged == getattr(processor.video_processor, "temporal_patch_size", 1)
+    assert layout.discovered.temporal_patch_size == getattr(
+        processor.video_processor, "temporal_patch_size", 1
+    )
     assert layout.keeps_every_token == (family not in MERGING_ONLY)
     assert layout.counts_tokens == (family not in GRIDS)
 
@@ -252,7 +253,7 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
     frames = 5
     inputs = stock_inputs(family, model, processor, clip(frames))
     merge_ratio, prune_ratio = METHODS[method]
-    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
+    visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
     groups = session(family, frames).video.frames
     # Stock generate() may number a shortened prompt anew; the masked reference never does.
     make_reference = Shorter if family in MERGING_ONLY else Masked
@@ -269,7 +270,7 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
             renumbered=False,
         )
     check_session(family, frames, method, tokens)
-    if layout.frames_told:
+    if layout.needs_frame_count:
         refused = pytest.raises(UsageError, match="ask by a VideoSession, which knows")
         with refused, method_of(method, "kept")(model):
             model.generate(**inputs, max_new_tokens=NEW_TOKENS)
@@ -350,7 +351,7 @@ def vision_inputs_where(
     monkeypatch.setattr(model, "generate", changed)
     layout = find_layout(model, processor, "it")
     assert layout.only_none == ""
-    return layout.vision_inputs
+    return layout.discovered.vision_inputs
 
 
 def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:
@@ -389,8 +390,12 @@ def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
 
     monkeypatch.setattr(type(processor.video_processor), "preprocess", fail)
     layout = find_layout(model, processor, "kimi_k25")
-    assert layout.as_pictures
-    assert (layout.only_none, layout.merged, layout.exact_frames) == ("", 1, None)
+    assert layout.discovered.as_images
+    assert (
+        layout.only_none,
+        layout.discovered.temporal_patch_size,
+        layout.discovered.exact_frames,
+    ) == ("", 1, None)
 
 
 @pytest.mark.slow
@@ -398,14 +403,14 @@ def test_larger_groups_of_frames_are_not_a_fixed_number_of_them() -> None:
     """As many tokens for five frames as for nine, but each of the nine is seen."""
     model, processor = unlisted.kimi_k25(merged=16)
     layout = find_layout(model.eval(), processor, "kimi_k25")
-    assert layout.exact_frames is None
+    assert layout.discovered.exact_frames is None
     assert layout.only_none
 
 
 def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:
-    from dycoke_cli.models.prompts.stock_prompt import frames_taken
+    from dycoke_cli.models.prompts.stock_prompt import frame_numbers
 
-    assert frames_taken(Family(least_frames=2), 1) == [0, 0]
-    assert frames_taken(Family(exact_frames=4), 2) == [0, 1, 1, 1]
-    assert frames_taken(replace(Family(), exact_frames=4), 8) == [1, 3, 5, 7]
-    assert np.array_equal(frames_taken(Family(), 3), range(3))
+    assert frame_numbers(Family(least_frames=2), 1) == [0, 0]
+    assert frame_numbers(Family(discovered=Discovered(exact_frames=4)), 2) == [0, 1, 1, 1]
+    assert frame_numbers(Family(discovered=Discovered(exact_frames=4)), 8) == [1, 3, 5, 7]
+    assert np.array_equal(frame_numbers(Family(), 3), range(3))

@@ -11,7 +11,7 @@ import torch
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.kernels import attention_interface
 from dycoke_cli.kernels.attention_interface import NAME
-from dycoke_cli.kernels.replacing import use_own_attention
+from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.exactness import assert_same
 from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
@@ -23,7 +23,7 @@ NEW_TOKENS = 8
 @contextmanager
 def with_kernels(model):
     """The model is shared between tests: it goes back to SDPA."""
-    assert use_own_attention(model)
+    assert use_custom_attention(model)
     try:
         yield
     finally:
@@ -127,10 +127,10 @@ def test_who_asks_for_other_attention_keeps_it() -> None:
     model, _ = make("llava_onevision")
     model.set_attn_implementation("eager")
     try:
-        assert not use_own_attention(model)
+        assert not use_custom_attention(model)
         assert attention_implementation(model) == "eager"
     finally:
         model.set_attn_implementation("sdpa")
     with with_kernels(model):
         assert attention_implementation(model.get_decoder()) == NAME
-        assert not use_own_attention(model)
+        assert not use_custom_attention(model)

@@ -94,7 +94,7 @@ def test_the_decoder_alone_is_quantized(
     assert answer(loaded).answer == answer(whole).answer
 
 
-def test_the_bytes_that_are_held_and_foretold(int4: LoadedModel) -> None:
+def test_predicted_and_actual_bytes(int4: LoadedModel) -> None:
     answer(int4)  # on some CPUs the first question packs the weights anew
     quantized = [one for one in int4.model.modules() if isinstance(one, bnb.nn.Linear4bit)]
     numbers = sum(one.in_features * one.out_features for one in quantized)
@@ -106,9 +106,9 @@ def test_the_bytes_that_are_held_and_foretold(int4: LoadedModel) -> None:
     scales = int4.weights_bytes - others - numbers // 2
     # A byte or two for the scale of each 64, and tables of 16 and 256 numbers for each layer.
     assert numbers / 64 < scales <= numbers / 32 + len(quantized) * 4 * (16 + 256 + 1)
-    foretold = weight_bytes(choose("mini", LoadOptions(device="cpu", quantize="int4")))
-    assert foretold is not None
-    assert foretold.held == pytest.approx(int4.weights_bytes, rel=0.02)
+    predicted = weight_bytes(choose("mini", LoadOptions(device="cpu", quantize="int4")))
+    assert predicted is not None
+    assert predicted.loaded == pytest.approx(int4.weights_bytes, rel=0.02)
 
 
 def test_layers_whose_shape_the_kernels_do_not_take(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_layers_whose_shape_the_kernels_do_not_take(tmp_path: Path) -> None:
     model, processor = make("qwen2_5_vl", torch.float32)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    kept = set(quantizing.kept_whole(model.config, "int4"))
+    kept = set(quantizing.skipped_modules(model.config, "int4"))
     layers = [n for n, p in model.get_decoder().named_modules() if isinstance(p, torch.nn.Linear)]
     assert {f"model.language_model.{name}" for name in layers} < kept
     assert answer(load(str(tmp_path), device="cpu", quantize="int4")).tokens.generated > 0

@@ -37,7 +37,13 @@ from dycoke_cli.kernels.choice import (
 from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, onednn_works
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import Processor
-from dycoke_cli.kernels.replacing import eligible, to_round, use_int8, use_own_attention, use_packed
+from dycoke_cli.kernels.replacing import (
+    eligible,
+    to_round,
+    use_custom_attention,
+    use_int8,
+    use_packed,
+)
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.stock.private_api import attention_implementation
@@ -405,9 +411,9 @@ def test_a_name_says_whether_prompts_are_ours(own: set[str]) -> None:
     name = name_of(own)
     assert name.endswith(NAME) is (CAUSAL in own)
     given = model()
-    assert use_own_attention(given, own)
+    assert use_custom_attention(given, own)
     assert attention_implementation(given.get_decoder()) == name
-    assert not use_own_attention(model(), frozenset())
+    assert not use_custom_attention(model(), frozenset())
 
 
 def test_each_layer_gets_its_kernel() -> None:

@@ -49,21 +49,21 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_vision_side_and_the_output_layer_stay_whole(family: str) -> None:
     config = MAKERS[family]()[0].config
     config.dtype = torch.float16
-    assert set(quantizing.kept_whole(config, "int8")) == BESIDE[family]
+    assert set(quantizing.skipped_modules(config, "int8")) == BESIDE[family]
     assert config.dtype == torch.float16  # the configuration is left as it was
 
 
 def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
     config = AutoConfig.for_model(**published("qwen2.5-vl-3b").config)
     for bits in ("int8", "int4"):
-        assert set(quantizing.kept_whole(config, bits)) == {"model.visual", "lm_head"}
+        assert set(quantizing.skipped_modules(config, bits)) == {"model.visual", "lm_head"}
 
 
 def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     monkeypatch.setattr(load_module, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
     loaded = load("mini", device="cpu", quantize="int8")
-    assert load_module.placement(None, "int8", loaded.model.config, CPU) == {}
+    assert load_module.device_map_options(None, "int8", loaded.model.config, CPU) == {}
     assert loaded.dtype == "int8"
 
 
@@ -95,10 +95,12 @@ def test_what_bitsandbytes_quantizes_is_put_in_its_place(
 ) -> None:
     """Such a model can't be moved."""
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.placement(None, quantize, config, device) == {
+    assert load_module.device_map_options(None, quantize, config, device) == {
         "device_map": {"": str(device)}
     }
-    assert load_module.placement("auto", quantize, config, device) == {"device_map": "auto"}
+    assert load_module.device_map_options("auto", quantize, config, device) == {
+        "device_map": "auto"
+    }
 
 
 def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_unquantized_models_are_moved_by_us() -> None:
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.placement(None, None, config, CUDA) == {}
+    assert load_module.device_map_options(None, None, config, CUDA) == {}
     assert not quantizing.stored_quantized(config)
 
 
@@ -130,7 +132,7 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
     with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
         quantizing.check_quantize("int8", "someone/it", config, CPU)
     quantizing.check_quantize(None, "someone/it", config, CPU)
-    assert load_module.placement(None, None, config, CPU) == {"device_map": {"": "cpu"}}
+    assert load_module.device_map_options(None, None, config, CPU) == {"device_map": {"": "cpu"}}
 
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
@@ -178,5 +180,5 @@ def test_bytes_of_a_tensor_that_is_made_of_others() -> None:
         def __tensor_flatten__(self) -> tuple[list[str], None]:
             return ["data", "scale"], None
 
-    assert quantizing.held_bytes(Quantized()) == 100 + 40  # type: ignore[arg-type]
-    assert quantizing.held_bytes(torch.zeros(3, 5)) == 60
+    assert quantizing.tensor_bytes(Quantized()) == 100 + 40  # type: ignore[arg-type]
+    assert quantizing.tensor_bytes(torch.zeros(3, 5)) == 60

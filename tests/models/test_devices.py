@@ -41,7 +41,7 @@ def test_where_a_spread_model_takes_its_inputs(
     model = model_on(**places)
     assert devices.input_device(model) == torch.device(takes)
     assert devices.device_names(model) == named
-    assert devices.is_spread(model)
+    assert devices.has_device_map(model)
 
 
 def test_a_model_on_one_device() -> None:
@@ -51,7 +51,7 @@ def test_a_model_on_one_device() -> None:
     ):
         assert devices.input_device(model) == torch.device("cuda", 1)
         assert devices.device_names(model) == "cuda:1"
-        assert not devices.is_spread(model)
+        assert not devices.has_device_map(model)
 
 
 ACCELERATE = pytest.mark.skipif(
@@ -68,12 +68,12 @@ def whole() -> LoadedModel:
 
 def spread(monkeypatch: pytest.MonkeyPatch, main_memory: int, **options: Any) -> LoadedModel:
     """The bundled model of 17 MB with so many bytes of main memory: the rest stays on the disk."""
-    stock = load_module.placement
+    stock = load_module.device_map_options
 
-    def placement(*given: Any) -> dict[str, Any]:
+    def limited(*given: Any) -> dict[str, Any]:
         return {**stock(*given), "max_memory": {"cpu": main_memory}}
 
-    monkeypatch.setattr(load_module, "placement", placement)
+    monkeypatch.setattr(load_module, "device_map_options", limited)
     return load("mini", device_map="auto", **options)
 
 

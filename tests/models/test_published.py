@@ -94,7 +94,7 @@ def test_the_layout_is_where_the_stock_processor_puts_the_video(name: str) -> No
     assert (prompt.tokens_per_frame, prompt.frames) == (per_frame, count)
 
     ids = prompt.input_ids("What?")
-    beside = prompt.beside(ids, family.rope)
+    beside = prompt.extra_inputs(ids, family.rope)
     rows = family.placeholders(config, ids, beside)[0].nonzero().flatten()
     assert len(rows) == per_frame * count + NEWLINES.get(family_name(name), 0)
     layout = family.layout(config, ids[0], positions_of(model, ids, beside), types_of(beside))

@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.models import catalog, random_weights, resolve
-from dycoke_cli.models.random_weights import SPREAD, random_model
+from dycoke_cli.models.random_weights import WEIGHT_STD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
 
@@ -37,8 +37,8 @@ def test_it_is_the_stock_model_filled(family: str) -> None:
     for name, tensor in model.named_parameters():
         if tensor.dim() > 1 and tensor.numel() > 1000:
             numbers = tensor.detach().float()
-            assert float(numbers.std()) == pytest.approx(SPREAD, rel=0.1), name
-            assert abs(float(numbers.mean())) < SPREAD / 5, name
+            assert float(numbers.std()) == pytest.approx(WEIGHT_STD, rel=0.1), name
+            assert abs(float(numbers.mean())) < WEIGHT_STD / 5, name
         elif name.endswith("norm.weight"):
             assert (tensor == 1).all(), name
         elif name.endswith(".bias"):

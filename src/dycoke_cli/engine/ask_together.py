@@ -230,7 +230,7 @@ def _applied(
                 prefix=prefix,
                 videos=batch.videos if family.encoded_once else (),
                 flat=fast,
-                frames=session.video.frames if family.frames_told else None,
+                frames=session.video.frames if family.needs_frame_count else None,
             )
             yield stack.enter_context(attached)
             return

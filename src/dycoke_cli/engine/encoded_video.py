@@ -24,7 +24,7 @@ from dycoke_cli.models.prompts.video_prompt import (
     Frames,
     Turns,
     VideoPrompt,
-    beside,
+    extra_inputs,
     input_ids,
 )
 
@@ -113,12 +113,12 @@ class EncodedVideo:
         def make() -> Prompt:
             family, config = self.loaded.family, self.loaded.model.config
             if isinstance(self.video, StockPrompt):
-                inputs = self.video.inputs_beside_video(question, history)
+                inputs = self.video.text_inputs(question, history)
                 places = family.placeholders(config, inputs.pop("input_ids"), inputs)
                 return Prompt(ids, inputs, places, self._encoded.get(_encoded_for(method), ()))
-            extra_inputs = beside(self.videos, ids, family.rope)
-            placeholders = family.placeholders(config, ids, extra_inputs)
-            return Prompt(ids, extra_inputs, placeholders, self._encoded[_encoded_for(method)])
+            inputs = extra_inputs(self.videos, ids, family.rope)
+            placeholders = family.placeholders(config, ids, inputs)
+            return Prompt(ids, inputs, placeholders, self._encoded[_encoded_for(method)])
 
         return make
 
@@ -152,7 +152,7 @@ class EncodedVideo:
         def encode() -> Encoded:
             if isinstance(video, StockPrompt):
                 self.on_progress("vision", 0, video.frames)
-                return encode_by_stock(loaded.model, loaded.family, video.newest_inputs)
+                return encode_by_stock(loaded.model, loaded.family, video.latest_inputs)
             return encode_video(
                 loaded.model,
                 loaded.family,
@@ -166,7 +166,7 @@ class EncodedVideo:
         # What a method changes of a video isn't kept on disk: it depends on the method as well.
         if self._cache is None or _encoded_for(method):
             return encode()
-        inputs = video.shown_inputs if isinstance(video, StockPrompt) else video.inputs
+        inputs = video.video_inputs if isinstance(video, StockPrompt) else video.inputs
         key = key_of(loaded.identity or {}, inputs)
         found = self._cache.get(key, loaded.input_device, with_attention)
         if found is None:

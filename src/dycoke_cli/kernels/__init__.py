@@ -1,7 +1,8 @@
-"""Kernels for CPUs: attention and linear layers that give the stock result, faster on some of them.
+"""Custom CPU kernels: attention and linear layers that replace stock ones where they are faster.
 
-`attention.py`, `linear.py` and `int8_linear.py` compute; `attention_interface.py` registers the
-attention with transformers. `choice.py` picks those that `timing.py` measured to be fastest on this
-processor (`processor.py` keeps the times), and `replacing.py` puts them into a model. `quantize.py`
-says which weights may be rounded; those in 4 bits, and all on a GPU, are bitsandbytes'.
+`attention.py`, `linear.py` and `int8_linear.py` have the kernels; `attention_interface.py`
+registers attention with transformers. `timing.py` measures them, `processor.py` caches the times,
+`choice.py` selects the fastest for this processor, and `replacing.py` installs them in a model.
+`quantize.py` decides which weights are quantized; bitsandbytes has the kernels for 4 bits, and all
+for GPUs.
 """

@@ -1,31 +1,31 @@
-"""Attention on CPUs in three shapes, exact but for rounding: causal, one new token, bidirectional.
+"""Exact attention on CPUs (up to rounding) in three shapes: causal, single-token, bidirectional.
 
-Causal attention takes a block of queries at a time. Stock SDPA on a CPU goes through the heads one
-by one, which on AMD EPYC takes longer (with AMX it doesn't: `choice.py`). Here the query heads that
-share keys are the rows of one matrix product, no score is computed behind the block's last query,
-and the scores of a block stay in the CPU cache.
+Causal attention processes blocks of queries. Query heads that share keys become the rows of one
+matrix product, scores after the block's last query aren't computed, and the scores of a block stay
+in the CPU cache. Stock SDPA on a CPU processes one head at a time, which is slower on AMD EPYC (but
+not with AMX: `choice.py`).
 
-Vision towers hand out strided heads of an odd size (72 in SigLIP so400m), for which SDPA on AMD
-EPYC takes twice as long as plain matrix products on a few heads at a time.
+Vision towers have strided heads of an odd size (72 in SigLIP so400m). For these, SDPA on AMD EPYC
+takes twice as long as plain matrix products over a few heads at a time.
 """
 
 from __future__ import annotations
 
 import torch
 
-# Scores of one block (rows times keys) at most: 8 MB in bfloat16.
+# Maximum scores (rows times keys) of a block: 8 MB in bfloat16.
 MAX_CAUSAL_SCORES = 4 * 1024 * 1024
 MIN_QUERIES, MAX_QUERIES = 32, 256
-# Scores of the heads that are computed together at most, so that they stay in the CPU cache.
+# Maximum scores of the heads that are computed together, so that they stay in the CPU cache.
 MAX_BIDIRECTIONAL_SCORES = 2 * 1024 * 1024
-# Head sizes that SDPA is fast on are multiples of this: they fill vector registers.
+# SDPA is fast for head sizes that are multiples of this: they fill vector registers.
 REGISTER = 32
 
 
 def causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """softmax(query · keyᵀ · scaling) · value, where a query attends to no later key.
+    """Causal attention: softmax(query · keyᵀ · scaling) · value over earlier and own keys.
 
     Args:
         query: `[B, Hq, N, D]`, of the last N of S tokens.
@@ -42,7 +42,7 @@ def causal_attention(
     output = query.new_empty(batch, length, heads, value.shape[3])
     grouped = (query * scaling).unflatten(1, (kv_heads, group))
     block = query_block(group, keys)
-    # Buffers that are used again stay in the cache, and mapped.
+    # Reused buffers stay in the CPU cache, and their pages stay mapped.
     scratch = query.new_empty(group * block * keys)
     block_queries = query.new_empty(group * block, query.shape[3])
     block_output = query.new_empty(group * block, value.shape[3])
@@ -51,11 +51,15 @@ def causal_attention(
         for h in range(kv_heads):
             for begin in range(0, length, block):
                 end = min(begin + block, length)
+                # Queries begin … end attend to keys 0 … last. Example: S = 10, N = 6 (4 cached) and
+                # blocks of 4: the first block computes 4 x 8 scores, the second 2 x 10.
                 count, last = end - begin, before + end
                 rows = block_queries[: group * count]
                 rows.unflatten(0, (group, count)).copy_(grouped[b, h, :, begin:end])
                 scores = scratch[: len(rows) * last].view(len(rows), last)
                 torch.mm(rows, key[b, h, :last].mT, out=scores)
+                # All but the last `count` columns are visible to every query of the block, so only
+                # that square on the diagonal needs a mask.
                 diagonal = scores.view(group, count, last)[..., last - count :]
                 diagonal.masked_fill_(later[:count, :count], float("-inf"))
                 torch.softmax(scores, -1, out=scores)
@@ -66,7 +70,7 @@ def causal_attention(
 
 
 def query_block(group: int, keys: int) -> int:
-    """Queries per block: a power of two, so that few shapes of products occur."""
+    """Queries per block: a power of two, so that products have few distinct shapes."""
     block = MAX_QUERIES
     while block > MIN_QUERIES and group * block * keys > MAX_CAUSAL_SCORES:
         block //= 2
@@ -80,17 +84,17 @@ def decode_attention(
     scaling: float,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(query · keyᵀ · scaling + mask) · value, of one query per sequence.
+    """Single-token attention: softmax(query · keyᵀ · scaling + mask) · value, one query each.
 
-    SDPA with `enable_gqa` reads the keys once for each query head; with the query heads that share
-    keys as rows of one attention, they are read once.
+    SDPA with `enable_gqa` reads the keys once per query head. Here the query heads that share keys
+    are the rows of one attention, so that the keys are read once.
 
     Args:
         query: `[B, Hq, 1, D]`.
         key: `[B, Hk, S, D]`, Hq a multiple of Hk.
         value: `[B, Hk, S, E]`.
         scaling: of the scores.
-        mask: `[B, 1, 1, S]`, bool or added; None to attend to every key.
+        mask: `[B, 1, 1, S]`, bool or additive; None to attend to every key.
 
     Returns:
         `[B, 1, Hq, E]`.
@@ -104,14 +108,14 @@ def decode_attention(
 
 
 def odd_heads(query: torch.Tensor) -> bool:
-    """Whether the heads of `[B, H, N, D]` have a size that SDPA is slow for."""
+    """Whether SDPA is slow for the head size of `[B, H, N, D]`."""
     return query.shape[3] % REGISTER != 0
 
 
 def bidirectional_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """softmax(query · keyᵀ · scaling) · value, where every query attends to every key.
+    """Bidirectional attention: softmax(query · keyᵀ · scaling) · value over all keys.
 
     Args:
         query: `[B, H, N, D]`.
@@ -124,14 +128,14 @@ def bidirectional_attention(
     """
     batch, heads, length, _ = query.shape
     output = query.new_empty(batch, length, heads, value.shape[3])
-    together = min(heads, max(1, MAX_BIDIRECTIONAL_SCORES // (length * key.shape[2])))
-    # Buffers that are used again stay in the cache, and mapped.
-    scratch = query.new_empty(together, length, key.shape[2])
+    per_block = min(heads, max(1, MAX_BIDIRECTIONAL_SCORES // (length * key.shape[2])))
+    # The buffer is reused for the reasons given in `causal_attention`.
+    scratch = query.new_empty(per_block, length, key.shape[2])
     for b in range(batch):
-        for begin in range(0, heads, together):
-            some = slice(begin, begin + together)
+        for begin in range(0, heads, per_block):
+            block = slice(begin, begin + per_block)
             scores = scratch[: heads - begin]
-            torch.bmm(query[b, some] * scaling, key[b, some].mT, out=scores)
+            torch.bmm(query[b, block] * scaling, key[b, block].mT, out=scores)
             torch.softmax(scores, -1, out=scores)
-            output[b, :, some] = torch.bmm(scores, value[b, some]).transpose(0, 1)
+            output[b, :, block] = torch.bmm(scores, value[b, block]).transpose(0, 1)
     return output

@@ -1,9 +1,9 @@
-"""The choice of CPU kernels for a model: those measured to be fastest for its shapes.
+"""Selection of CPU kernels for a model, by measured times.
 
-The first load of a model times stock and own kernels for its shapes, in less than three seconds,
-and keeps the times in the user's cache, a file for each processor, release of torch and number of
-threads. A small model answers before that would have paid: for it, for shapes that there was no
-time for, and on a machine that is overloaded, the choice is `unmeasured`.
+The first load of a model times stock and custom kernels for its shapes, which takes less than three
+seconds. The times are cached in a file per processor, torch release and number of threads. Defaults
+(`unmeasured`) apply to small models, for which timing doesn't pay off, to shapes beyond the time
+limit, and on overloaded machines.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.processor import BFLOAT16, STOCK_KERNEL, Processor, Times, instructions
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
+    CUSTOM,
     MOST_INPUTS,
     MOST_OUTPUTS,
-    OWN,
     PACKED,
     PROMPT_TOKENS,
     AttentionShape,
@@ -40,12 +40,12 @@ from dycoke_cli.stock.private_api import has_amx
 from dycoke_cli.stock.sizes import Sizes
 
 MIN_TIMED_WEIGHTS = 100_000_000
-"""Models with fewer weights in linear layers aren't worth the time that measuring takes."""
+"""Minimum weights in linear layers: for smaller models, timing takes longer than it can save."""
 LIMIT_S = 2.0
-"""After so long nothing more is timed; what is running then takes less than a second."""
+"""Time limit, after which no further shape is started; the last one takes less than a second."""
 WAIT_S = 10.0
-"""How long a run waits for another that is measuring."""
-# What an answer is taken to be: so many tokens of a prompt, and so many generated.
+"""Maximum wait for another process that is measuring."""
+# Typical answer, by which the times of prefill and decoding are weighted: prompt and new tokens.
 _PROMPT, _GENERATED = 1024, 64
 
 INT8_IS_SLOWER = (
@@ -57,20 +57,20 @@ FLOAT32_IS_FASTER = (
     "--dtype float32 the layers take {share:.0%} of the time, for twice the memory of the weights"
 )
 MAX_FLOAT32_SHARE = 0.8
-"""From there on the memory of float32 isn't worth a sentence."""
+"""Largest share of bfloat16's time at which float32 is suggested, despite its memory."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernels of a model.
+    """Selected kernels of a model.
 
     Args:
-        attention: the shapes of attention that are ours.
-        packed: the layers to pack, by name.
-        int8: the kernel of each layer to put in 8 bits, by name.
-        int8_is_slower: whether those take longer than in the model's own dtype.
-        float32_share: of the time that the largest layer of a model in bfloat16 takes, what it
-            would take in float32; None in other dtypes, in 8 bits, and where it isn't measured.
+        attention: attention shapes that run on custom kernels.
+        packed: names of the layers to pack.
+        int8: class for each layer to quantize to 8 bits, by layer name.
+        int8_is_slower: whether the quantized layers are slower than in the model's own dtype.
+        float32_share: time of the largest layer in float32, as a share of its time in bfloat16;
+            None for models in other dtypes or quantized, and if not measured.
     """
 
     attention: frozenset[str]
@@ -81,15 +81,16 @@ class Choice:
 
 
 def unmeasured(model: Any, quantized: bool) -> Choice:
-    """The choice where nothing is measured.
+    """Default kernels, without measurement.
 
-    With AMX (Intel, Sapphire Rapids and later) stock SDPA computes attention 1.4 to 2 times as fast
-    as ours, and layers in 8 bits are slower than packed ones in bfloat16. Without instructions for
-    bfloat16 SDPA computes a prompt and a frame in it 2 to 20 times as fast, and ours one token.
+    With AMX (Intel, Sapphire Rapids and later) stock SDPA is 1.4 to 2 times as fast as custom
+    attention, and 8-bit layers are slower than packed ones in bfloat16. Without bfloat16
+    instructions SDPA is 2 to 20 times as fast for prompts and frames in bfloat16, but custom
+    attention is faster for a single token.
 
     Args:
         model: a stock model.
-        quantized: whether its layers go into 8 bits.
+        quantized: whether its layers are quantized to 8 bits.
     """
     amx, has = has_amx(), set(instructions())
     emulated = model.dtype == torch.bfloat16 and "avx2" in has and not BFLOAT16 & has
@@ -103,80 +104,90 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
 
 
 def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Choice:
-    """The choice for a model, measured where that isn't known yet; never fails for a file.
+    """Select the kernels of a model, and time those that aren't timed yet.
+
+    Cache files that can't be read or written are ignored.
 
     Args:
-        model: a stock model on one device, before any layer is replaced; on the meta device where
-            nothing is measured for it.
-        quantized: whether its layers go into 8 bits.
-        measuring: whether to time what isn't known yet; else only times that are kept count.
+        model: a stock model on one device, before any layer is replaced; or on the meta device,
+            with `measuring=False`.
+        quantized: whether its layers are quantized to 8 bits.
+        measuring: whether to time kernels; else only cached times count.
     """
-    usual = unmeasured(model, quantized)
+    default = unmeasured(model, quantized)
     if model.device.type not in ("cpu", "meta"):
-        return usual
+        return default
     layers = eligible(model)
     if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
-        return usual
+        return default
     attention = attention_shapes(model)
+    # Layers of the vision tower never run on a single token, so that shape isn't timed for them.
     generating = {id(part) for part in model.get_decoder().modules()}
     generating.add(id(model.get_output_embeddings()))
     linear = {
         name: linear_shapes(layer, id(layer) in generating)
         for name, layer in layers.items()
-        if may_pack(layer) or (quantized and name in usual.int8)
+        if may_pack(layer) or (quantized and name in default.int8)
     }
-    # What most of the time goes to comes first.
-    most = sorted(linear, key=lambda name: -layers[name].weight.numel())
-    wanted: list[Shape] = [*attention, *(shape for name in most for shape in linear[name])]
-    compared = [] if quantized else linear.get(_to_compare(model, most), [])
+    # The largest layers take most of the time, so they are timed before the limit is reached.
+    largest = sorted(linear, key=lambda name: -layers[name].weight.numel())
+    wanted: list[Shape] = [*attention, *(shape for name in largest for shape in linear[name])]
+    compared = [] if quantized else linear.get(_to_compare(model, largest), [])
     as_float32 = [replace(shape, dtype="float32") for shape in compared]
+    # Most layers share a few shapes. A dict removes duplicates and keeps the order.
     shapes = dict.fromkeys([*wanted, *as_float32])
     times = measured(shapes, quantized) if measuring else Processor.here().read()
 
-    own = set(usual.attention)
+    custom = set(default.attention)
     for shape in attention:
         if found := times.get(str(shape)):
-            (own.add if fastest(found, (STOCK_KERNEL, OWN)) == OWN else own.discard)(shape.shape)
+            is_faster = fastest(found, (STOCK_KERNEL, CUSTOM)) == CUSTOM
+            (custom.add if is_faster else custom.discard)(shape.shape)
+    # Example: a layer of 0.1 ms per token and 2 ms per 128 tokens takes 64 · 0.1 + 8 · 2 = 22.4 ms
+    # of a typical answer. A kernel may be slower at prefill and still win by decoding.
     totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
-    eight = [*int8_kernels()]
-    rounded = {name: fastest(totals[name], eight) for name in usual.int8}
-    known = [totals[name] for name, kernel in rounded.items() if kernel is not None]
+    int8_names = [*int8_kernels()]
+    int8_fastest = {name: fastest(totals[name], int8_names) for name in default.int8}
+    timed = [totals[name] for name, kernel in int8_fastest.items() if kernel is not None]
     return Choice(
-        attention=frozenset(own),
+        attention=frozenset(custom),
         packed=[
             name
             for name, taken in totals.items()
-            if (fastest(taken, (STOCK_KERNEL, PACKED)) or _usual(name, usual)) == PACKED
+            if (fastest(taken, (STOCK_KERNEL, PACKED)) or _default_kernel(name, default)) == PACKED
         ],
         int8={
-            name: usual.int8[name] if kernel is None else int8_kernels()[kernel]
-            for name, kernel in rounded.items()
+            name: default.int8[name] if kernel is None else int8_kernels()[kernel]
+            for name, kernel in int8_fastest.items()
         },
-        int8_is_slower=sum(min(t[k] for k in eight) for t in known)
-        > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in known)
-        if known
-        else usual.int8_is_slower,
+        int8_is_slower=sum(min(t[k] for k in int8_names) for t in timed)
+        > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in timed)
+        if timed
+        else default.int8_is_slower,
         float32_share=_share(_totals(as_float32, times), _totals(compared, times)),
     )
 
 
 def _to_compare(model: Any, layers: Iterable[str]) -> str:
-    """The first of the layers that all tokens of a prompt go through, if it is in bfloat16."""
+    """First layer that processes all tokens of a prompt, for a model in bfloat16; else "".
+
+    The output layer processes only the last token, so its time says little about the model's.
+    """
     logits = model.get_output_embeddings()
-    through = (name for name in layers if model.get_submodule(name) is not logits)
-    return next(through, "") if model.dtype == torch.bfloat16 else ""
+    candidates = (name for name in layers if model.get_submodule(name) is not logits)
+    return next(candidates, "") if model.dtype == torch.bfloat16 else ""
 
 
-def _share(changed: Mapping[str, float], usual: Mapping[str, float]) -> float | None:
-    return min(changed.values()) / min(usual.values()) if changed and usual else None
+def _share(changed: Mapping[str, float], unchanged: Mapping[str, float]) -> float | None:
+    return min(changed.values()) / min(unchanged.values()) if changed and unchanged else None
 
 
 def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionShape]:
-    """The shapes of attention in a model where ours isn't stock SDPA.
+    """Attention shapes of a model for which there is a custom kernel.
 
     Args:
         model: a stock model.
-        all_frames: whether that of frames is among them even where it is.
+        all_frames: whether to include attention within frames even if stock SDPA computes it.
     """
     sizes, dtype = Sizes.of(model.config), dtype_name(model.dtype)
     found = [
@@ -191,7 +202,7 @@ def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionS
 
 
 def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
-    """What is timed for a layer: tokens of a prompt, and one token where it generates.
+    """Shapes to time for a layer: a prompt, and a single token if it is used in decoding.
 
     Args:
         layer: of a model.
@@ -204,22 +215,22 @@ def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
 
 
 def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = None) -> Times:
-    """Milliseconds of each kernel by shape: those that are kept, and what there is time for.
+    """Milliseconds of each kernel by shape: cached times, and new ones within the time limit.
 
-    Only those that are kept on an overloaded machine, whose times would mislead for good. One run
-    at a time measures; others wait for what it finds.
+    An overloaded machine isn't measured, because wrong times would stay in the cache. Processes
+    measure one at a time, so that they don't slow each other down; the others use the result.
 
     Args:
-        shapes: what to time, the most important first.
-        quantized: whether linear layers in 8 bits are timed, too.
-        limit_s: after so many seconds nothing more is timed; None is `LIMIT_S`.
+        shapes: to time, the most important first.
+        quantized: whether to time 8-bit linear layers, too.
+        limit_s: time limit in seconds; None is `LIMIT_S`.
     """
     machine, wanted = Processor.here(), list(shapes)
     times = machine.read()
     if not _missing(wanted, times, quantized) or is_overloaded():
         return times
-    with _alone(machine):
-        times = machine.read()
+    with _exclusively(machine):
+        times = machine.read()  # another process may have added some meanwhile
         until = time.perf_counter() + (LIMIT_S if limit_s is None else limit_s)
         for shape in _missing(wanted, times, quantized):
             if time.perf_counter() < until and (found := time_kernels(shape, quantized, until)):
@@ -230,70 +241,71 @@ def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = N
 
 
 def int8_shares(dtype: str) -> tuple[float, float] | None:
-    """What linear layers take in 8 bits of the time that they take as stored, on this machine.
+    """Time of 8-bit linear layers as a share of their time in the stored dtype, on this machine.
 
     Args:
-        dtype: that they are stored in, such as "bfloat16".
+        dtype: stored dtype, such as "bfloat16".
 
     Returns:
-        of a prompt, and of one token, over all shapes that were ever timed; None where none was.
+        Shares for a prompt and for a single token, over all timed shapes; None if there are none.
     """
-    kept, eight = Processor.here().read(), [*int8_kernels()]
+    cached, int8_names = Processor.here().read(), [*int8_kernels()]
     shares = []
     for tokens in (PROMPT_TOKENS, 1):
         timed = [
             times
-            for shape, times in kept.items()
-            if shape.endswith(f", {tokens} tokens, {dtype}") and {*eight} <= {*times}
+            for shape, times in cached.items()
+            if shape.endswith(f", {tokens} tokens, {dtype}") and {*int8_names} <= {*times}
         ]
         if not timed:
             return None
-        usual = sum(min(t[name] for name in (STOCK_KERNEL, PACKED) if name in t) for t in timed)
-        shares.append(sum(min(t[name] for name in eight) for t in timed) / usual)
+        stored = sum(min(t[name] for name in (STOCK_KERNEL, PACKED) if name in t) for t in timed)
+        shares.append(sum(min(t[name] for name in int8_names) for t in timed) / stored)
     return shares[0], shares[1]
 
 
 def fastest(times: Mapping[str, float], kernels: Iterable[str]) -> str | None:
-    """The fastest of some kernels, the first of equals; None where one of them wasn't timed.
+    """Name of the fastest kernel; None if one of them wasn't timed.
 
     Args:
         times: by kernel.
-        kernels: the names, stock first.
+        kernels: names; of equally fast ones the first wins, so stock comes first.
     """
     names = [*kernels]
     return min(names, key=lambda name: times[name]) if {*names} <= {*times} else None
 
 
 def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
-    """What a layer takes in an answer, by kernel; empty where a shape wasn't timed."""
+    """Milliseconds of a layer in a typical answer, by kernel; empty if a shape wasn't timed."""
     found = [times.get(str(shape), {}) for shape in shapes]
-    often = [_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS for s in shapes]
+    calls = [_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS for s in shapes]
     return {
-        kernel: sum(share * each[kernel] for share, each in zip(often, found, strict=True))
+        kernel: sum(count * each[kernel] for count, each in zip(calls, found, strict=True))
         for kernel in (found[0] if found else ())
         if all(kernel in each for each in found)
     }
 
 
-def _usual(name: str, usual: Choice) -> str:
-    return PACKED if name in usual.packed else STOCK_KERNEL
+def _default_kernel(name: str, default: Choice) -> str:
+    return PACKED if name in default.packed else STOCK_KERNEL
 
 
 def _missing(shapes: Iterable[Shape], times: Times, quantized: bool) -> list[Shape]:
-    eight = {*int8_kernels()} if quantized else set()
+    """Shapes without times, and linear ones without times of 8-bit kernels if those are needed."""
+    int8_names = {*int8_kernels()} if quantized else set()
     return [
         shape
         for shape in shapes
         if str(shape) not in times
-        or (isinstance(shape, LinearShape) and not eight <= {*times[str(shape)]})
+        or (isinstance(shape, LinearShape) and not int8_names <= {*times[str(shape)]})
     ]
 
 
 @contextlib.contextmanager
-def _alone(machine: Processor) -> Iterator[None]:
-    """Hold other runs off while this one measures, as far as the folder allows that."""
+def _exclusively(machine: Processor) -> Iterator[None]:
+    """Lock out other processes while this one measures, if the cache folder is writable."""
     with contextlib.ExitStack() as stack:
-        # Where it can't be written, or another run takes very long, this one measures beside it.
+        # If the lock can't be taken, a possibly inaccurate measurement is better than waiting on.
         with contextlib.suppress(OSError, RuntimeError, Timeout):
             machine.file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(machine.file.with_suffix(".lock"), timeout=WAIT_S))
@@ -301,5 +313,5 @@ def _alone(machine: Processor) -> Iterator[None]:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Such as "bfloat16"."""
+    """Name of a dtype without "torch.", such as "bfloat16"."""
     return str(dtype).removeprefix("torch.")

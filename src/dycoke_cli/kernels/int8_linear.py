@@ -1,8 +1,8 @@
-"""Linear layers in 8 bits on CPUs: weights rounded per output, activations per token.
+"""Int8 linear layers on CPUs: weights quantized per output channel, activations per token.
 
-There are two kernels: oneDNN's, and FBGEMM's where a build of torch or a processor lacks the first.
-Both use the integer instructions of the processor (VNNI; oneDNN's also AMX). The one that was
-measured to be faster is taken (`kernels/choice.py`).
+There are two kernels: oneDNN's, and FBGEMM's for torch builds or processors without the first. Both
+use integer instructions (VNNI; oneDNN also AMX). `kernels/choice.py` selects the one that was
+measured to be faster.
 """
 
 from __future__ import annotations
@@ -16,37 +16,45 @@ from torch import nn
 
 from dycoke_cli.kernels.linear import PackedLinear
 
-# Tokens per product: the passes around it then find them in the CPU cache, and there are few calls.
+# Tokens per product: few enough for the passes around it to hit the CPU cache, and enough for few
+# calls.
 TOKENS = 256
-# Of FBGEMM's, whose float32 copies take a few megabytes; more aren't faster.
+# The same for FBGEMM, whose float32 copies then take a few megabytes; more isn't faster.
 FBGEMM_TOKENS = 512
-# Behind the bytes of a rounded token are its scale and its minimum, two float32.
+# `embedding_bag_byte_prepack` appends scale and minimum to the bytes of a token, as two float32.
 _TAIL = 8
-# Inputs of a layer are laid out in blocks of so many bytes (measured with AVX-512).
+# oneDNN pads the inputs of a layer to multiples of so many bytes (measured with AVX-512).
 _BLOCK = 64
-# In place of the largest number of a token of zeros, whose outputs are the bias.
+# Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 
 
 class Int8Linear(PackedLinear):
-    """Weights and activations in 8 bits, multiplied by oneDNN.
+    """Linear layer with int8 weights and uint8 activations, multiplied by oneDNN.
 
-    A token takes the 256 levels between its smallest and its largest number, so that one of massive
-    activations, or of one sign, costs the others nothing. Each of the few passes around the product
-    is one of torch's own kernels: rounding is that of rowwise quantized embedding tables, which
-    leaves the scale and the minimum of a token behind its bytes; the weights have zeros there.
+    Activations are quantized asymmetrically per token: 256 levels between its minimum and maximum.
+    So a token with massive activations, or of one sign only, doesn't affect the accuracy of others.
+    With x = minimum + scale · q, and w = s · r for an output, the product is
 
-    A NaN among a token's numbers may be lost; where all are, so are its outputs.
+        Σ x · w = scale · s · Σ q · r + minimum · s · Σ r
+
+    where oneDNN computes s · Σ q · r, and s · Σ r is a constant per output (`_sums`).
+
+    Quantization uses a torch kernel for rowwise quantized embedding tables, because it does in one
+    pass what would take several. It appends 8 bytes with scale and minimum to each token. The
+    weights have zeros there, so the appended bytes don't change the product.
+
+    A single NaN in a token may be lost; if all numbers are NaN, so are the outputs.
 
     Args:
-        linear: gives its weights, rounded by one scale per output, and its bias.
+        linear: layer with the weights, which get one scale per output, and the bias.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
         self.packed_bytes = self.nbytes_of(linear)
         rounded, self._scales = round_weight(linear.weight.detach())
-        # What a minimum of 1 adds to each output; of some at a time, for torch sums float32 copies.
+        # Summed in parts, because torch makes a float32 copy of what it sums.
         sums = [rows.sum(1, dtype=torch.float32) for rows in rounded.split(TOKENS)]
         self._sums = torch.cat(sums).mul_(self._scales)
         self._zero = torch.zeros(1, dtype=torch.int64)
@@ -54,16 +62,16 @@ class Int8Linear(PackedLinear):
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """A byte per weight, and for each output a scale and a sum of 4 bytes.
+        """One byte per weight, and a 4-byte scale and sum per output.
 
-        The layout has whole blocks of inputs, the tail among them.
+        Inputs, including the appended bytes, are padded to whole blocks.
         """
         inputs = -(-(linear.in_features + _TAIL) // _BLOCK) * _BLOCK
         return linear.out_features * (inputs + 2 * 4)
 
     @staticmethod
     def packing_nbytes_of(linear: nn.Linear) -> int:
-        """The rounded weights before they are laid out."""
+        """Quantized weights before packing."""
         return linear.weight.numel()
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -78,7 +86,7 @@ class Int8Linear(PackedLinear):
         return output
 
     def _block(self, tokens: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """The same of a few tokens, in float32."""
+        """Product for a block of tokens: float32, `[N, out]`; see the class for the formula."""
         rounded = torch.ops.quantized.embedding_bag_byte_prepack(tokens.float())
         tail = rounded[:, self.in_features :].clone().view(torch.float32)
         scales, minima = tail[:, :1], tail[:, 1:]
@@ -94,15 +102,15 @@ class Int8Linear(PackedLinear):
 
 
 class FbgemmInt8Linear(PackedLinear):
-    """The same by FBGEMM, whose product rounds its whole input by one scale.
+    """Linear layer with int8 weights and activations, multiplied by FBGEMM.
 
-    In language models some tokens have activations a thousand times those of the others, which
-    would be rounded to 0; so each token is divided by its largest number first, and its outputs are
-    multiplied by it. How a token is rounded still depends a little on those beside it: the smallest
-    and the largest number of them are the ends of the scale.
+    FBGEMM quantizes its whole input with one scale. In language models some tokens have activations
+    a thousand times those of others, which would be rounded to 0. So each token is divided by its
+    largest absolute value first, and its outputs are multiplied by that. A token's rounding still
+    depends slightly on the other tokens of the block, whose extremes determine the scale.
 
     Args:
-        linear: gives its weights, rounded by one scale per output, and its bias.
+        linear: layer with the weights, which get one scale per output, and the bias.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -112,17 +120,17 @@ class FbgemmInt8Linear(PackedLinear):
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """A byte per weight, and for each output a scale, a zero and a sum of 4 bytes."""
+        """One byte per weight, and a 4-byte scale, zero point and sum per output."""
         return linear.out_features * (linear.in_features + 3 * 4)
 
     @staticmethod
     def packing_nbytes_of(linear: nn.Linear) -> int:
-        """The weights in float32, and rounded."""
+        """Weights in float32, and quantized before packing."""
         return 5 * linear.weight.numel()
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""
-        if len(tokens) == 1:  # one token has a scale of its own already
+        if len(tokens) == 1:  # the scale of the input is that of the token already
             product = self._product(tokens.float())
             return (product if self.bias is None else product.add_(self.bias)).to(tokens.dtype)
         output = tokens.new_empty(len(tokens), self.out_features)
@@ -136,18 +144,18 @@ class FbgemmInt8Linear(PackedLinear):
         return output
 
     def _product(self, tokens: torch.Tensor) -> torch.Tensor:
-        # In 7 bits where the processor would overflow.
+        # With `reduce_range` activations have 7 bits, so that 16-bit sums can't overflow.
         return torch.ops.quantized.linear_dynamic(tokens, self._packed, saturates())
 
 
 def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights in 8 bits, each row by a scale of its own: its largest number, of any sign, is 127.
+    """Quantize weights to int8 with one symmetric scale per row: its largest magnitude is 127.
 
     Args:
         weight: `[out, in]`, floats.
 
     Returns:
-        `[out, in + 8]`, int8, with zeros behind each row, and the scales, `[out]`, float32.
+        `[out, in + 8]`, int8, with 8 zeros appended to each row, and the scales, `[out]`, float32.
     """
     scales = _scales(weight)
     rounded = torch.zeros(len(weight), weight.shape[1] + _TAIL, dtype=torch.int8)
@@ -158,18 +166,18 @@ def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def int8_kernels() -> dict[str, type[PackedLinear]]:
-    """The kernels in 8 bits that work here, by name; the one to take unmeasured comes first."""
+    """Int8 kernels that work on this machine, by name; the default comes first."""
     kernels: dict[str, type[PackedLinear]] = {"int8 (FBGEMM)": FbgemmInt8Linear}
     return {"int8 (oneDNN)": Int8Linear, **kernels} if onednn_works() else kernels
 
 
 @cache
 def onednn_works() -> bool:
-    """Whether oneDNN's product is there, and right with the largest bytes.
+    """Whether oneDNN's product is available, and correct for the largest values.
 
-    Without VNNI sums of two products of 8 bits may overflow, as they are made in 16 bits.
+    Without VNNI, processors add two 8-bit products in 16 bits, which may overflow.
     """
-    # Not drawn: numbers drawn here would change those that words are drawn by.
+    # Constants, because random numbers would advance the generator that sampling uses.
     layer = nn.utils.skip_init(nn.Linear, 64, 16)
     with torch.no_grad():
         layer.weight.fill_(1)
@@ -186,7 +194,7 @@ def onednn_works() -> bool:
 
 @cache
 def saturates() -> bool:
-    """Whether FBGEMM's sums of two products overflow here, as they do in 16 bits without VNNI."""
+    """Whether FBGEMM's 16-bit sums of two products overflow, as they do without VNNI."""
     weight, x = torch.ones(16, 64), torch.ones(1, 64)
     x[0, 0] = -1
     exact = x.sum()
@@ -195,14 +203,14 @@ def saturates() -> bool:
 
 
 def _scales(weight: torch.Tensor) -> torch.Tensor:
-    low, high = weight.aminmax(dim=1)  # a copy of absolute numbers would be as large again
+    low, high = weight.aminmax(dim=1)  # unlike abs().amax(), it makes no copy of the weights
     return (torch.maximum(-low, high).float() / 127).clamp_min_(_TINY)
 
 
 def _pack_for_fbgemm(weight: torch.Tensor) -> Any:
     numbers = weight.float()
     zeros = torch.zeros(len(weight), dtype=torch.int64)
-    with warnings.catch_warnings():  # torch 2.13 and later: such tensors will go some day
+    with warnings.catch_warnings():  # torch 2.13 and later warn that such tensors are deprecated
         warnings.simplefilter("ignore", UserWarning)
         rounded = torch.quantize_per_channel(numbers, _scales(numbers), zeros, 0, torch.qint8)
     return torch.ops.quantized.linear_prepack(rounded, None)

@@ -1,6 +1,6 @@
-"""Linear layers on CPUs with their weights in a packed layout, and those in bfloat16 for oneDNN.
+"""Linear layers on CPUs with packed weights: base class, and the one in bfloat16 for oneDNN.
 
-Those in 8 bits are in `int8_linear.py`.
+Those in int8 are in `int8_linear.py`.
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-# Tokens per product that weights are laid out for; that layout is as fast for other numbers.
+# Number of tokens that the layout is made for; it is as fast for other numbers.
 BFLOAT16_TOKENS = 1024
 Epilogue = tuple[str, str]
-"""An activation by oneDNN's name and the name of its algorithm."""
+"""Activation in oneDNN's terms: its name and its algorithm."""
 NO_EPILOGUE: Epilogue = ("none", "")
 GELU: Epilogue = ("gelu", "none")
 GELU_TANH: Epilogue = ("gelu", "tanh")
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights are stored in a packed layout only; for inference on a CPU.
+    """Linear layer that stores only packed weights; for inference on a CPU.
 
     Attributes:
         in_features: of the layer.
         out_features: of the layer.
-        bias: `[out]`, of the layer itself, or None.
-        weight: `[out, in]`, for its dtype, shape and device alone: NaN that takes no memory.
+        bias: `[out]`, shared with the stock layer, or None.
+        weight: `[out, in]`: NaN without storage, with the dtype, shape and device of the weights.
         packed_bytes: of the packed weights.
 
     Args:
-        linear: the layer.
+        linear: stock layer.
     """
 
     packed_bytes: int
@@ -37,25 +37,27 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
-        nothing = linear.weight.new_full((), float("nan"))
-        self.weight = nothing.detach().expand(linear.weight.shape)
+        # Stock code reads dtype, shape and device of `weight`. NaN makes any use of its values
+        # obvious, and `expand` repeats a single number by strides of 0.
+        placeholder = linear.weight.new_full((), float("nan"))
+        self.weight = placeholder.detach().expand(linear.weight.shape)
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """Bytes of a layer's weights in this layout; needs no weights, only the meta device.
+        """Bytes of a layer's weights in this layout.
 
         Args:
-            linear: the layer.
+            linear: stock layer, which may be on the meta device.
         """
         raise NotImplementedError
 
     @staticmethod
     def packing_nbytes_of(linear: nn.Linear) -> int:
-        """Bytes that packing a layer takes beside the layer and its packed weights."""
+        """Temporary bytes for packing a layer, besides the layer and its packed weights."""
         return 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x · weightᵀ + bias.
+        """Compute x · weightᵀ + bias.
 
         Args:
             x: `[..., in]`, floats.
@@ -63,29 +65,29 @@ class PackedLinear(nn.Module):
         Returns:
             `[..., out]` in the dtype of `x`.
         """
-        found = self.product(x.reshape(-1, self.in_features))
-        return found.view(*x.shape[:-1], self.out_features)
+        product = self.product(x.reshape(-1, self.in_features))
+        return product.view(*x.shape[:-1], self.out_features)
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The same of tokens `[N, in]`: `[N, out]`."""
+        """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        """As `nn.Linear` shows itself."""
+        """Arguments for `repr`, as of `nn.Linear`."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
 
 
 class Bfloat16Linear(PackedLinear):
-    """Weights in bfloat16, laid out for oneDNN once; an activation can be fused as the epilogue.
+    """Linear layer with bfloat16 weights, packed for oneDNN once; with an optional epilogue.
 
-    A stock layer has its weights laid out anew by each call: on AMD EPYC a tenth of the time of a
-    long product, and a third of that of one token with a large vocabulary. The epilogue is computed
-    while the product is still in registers.
+    In a stock layer each call packs the weights again: on AMD EPYC that is a tenth of the time of a
+    long product, and a third of that of a single token in a large output layer. The epilogue, an
+    activation, is applied while the product is still in registers.
 
     Args:
-        linear: in bfloat16, on a CPU.
-        epilogue: the activation.
+        linear: stock layer in bfloat16, on a CPU.
+        epilogue: fused activation.
     """
 
     def __init__(self, linear: nn.Linear, epilogue: Epilogue = NO_EPILOGUE) -> None:
@@ -98,7 +100,7 @@ class Bfloat16Linear(PackedLinear):
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """As many bytes as the layer's own weights."""
+        """Bytes of the stock weights, which packing only reorders."""
         return linear.weight.nbytes
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -111,6 +113,6 @@ class Bfloat16Linear(PackedLinear):
 
 
 def can_pack() -> bool:
-    """Whether this processor, and this build of torch, have products in bfloat16 to pack for."""
+    """Whether oneDNN supports bfloat16 products on this processor and in this build of torch."""
     found = hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     return found and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,4 +1,4 @@
-"""This processor: its instructions, and the times of kernels that were measured on it."""
+"""Processor of this machine: its instruction sets, and the cached times of kernels on it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from dycoke_cli.resources import processor_name
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Instructions of x86 that compute it; without them it takes longer than float32."""
+"""x86 instruction sets for bfloat16; without them it is slower than float32."""
 STOCK_KERNEL = "stock"
-"""Of which each shape has a time, beside those of other kernels."""
+"""Name of the stock kernel, which is timed for every shape."""
 Times = dict[str, dict[str, float]]
 """Milliseconds by shape and kernel."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """What times depend on beside the shape."""
+    """All that times depend on, except the shape."""
 
     processor: str
     instructions: list[str]
@@ -34,49 +34,51 @@ class Processor:
 
     @staticmethod
     def here() -> Processor:
-        """This process's."""
-        found = instructions()
-        return Processor(processor_name(), found, torch.__version__, torch.get_num_threads())
+        """The processor, torch release and number of threads of this process."""
+        return Processor(
+            processor_name(), instructions(), torch.__version__, torch.get_num_threads()
+        )
 
     @property
     def file(self) -> Path:
-        """Where its times are kept (it need not exist)."""
+        """Path of its cached times; the file may not exist."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return cache_folder() / "kernels" / f"{digest[:16]}.json"
 
     def read(self) -> Times:
-        """The times that are kept; what can't be read counts as not measured."""
+        """Read the cached times; {} if there are none, or the file is damaged."""
         try:
-            if not self.file.is_file():  # a pipe would be waited for
+            if not self.file.is_file():  # reading a pipe would block
                 return {}
-            kept = json.loads(self.file.read_text(encoding="utf-8"))
-            listed = kept["times"].items() if kept["machine"] == asdict(self) else ()
-            return {str(shape): _checked(times) for shape, times in listed}
-        # RecursionError is a RuntimeError; an OverflowError is a number that no float holds.
+            cached = json.loads(self.file.read_text(encoding="utf-8"))
+            # The file name is a truncated hash, so the content identifies the processor.
+            items = cached["times"].items() if cached["machine"] == asdict(self) else ()
+            return {str(shape): _checked(times) for shape, times in items}
+        # RecursionError is a RuntimeError; OverflowError is an integer too large for a float.
         except (
             OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError
         ):  # fmt: skip
             return {}
 
     def write(self, times: Times) -> None:
-        """Keep them in place of what is there, whole or not at all."""
+        """Replace the cached times atomically."""
         write_whole(self.file, json.dumps({"machine": asdict(self), "times": times}, indent=1))
 
 
 def instructions() -> list[str]:
-    """The instructions of this processor that matter here, such as "avx512_vnni"."""
-    asked: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    """Instruction sets of this processor that kernels use, such as "avx512_vnni"."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     names = ("avx2", "avx512_f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return [name for name in names if asked.get(name)]
+    return [name for name in names if capabilities.get(name)]
 
 
 def _checked(times: Any) -> dict[str, float]:
-    """What was kept of a shape.
+    """Validate the cached times of a shape.
 
     Raises:
         ValueError: it isn't a table of times.
     """
-    found = {str(kernel): float(taken) for kernel, taken in times.items()}
-    if STOCK_KERNEL not in found or not all(0 < t < math.inf for t in found.values()):
+    checked = {str(kernel): float(taken) for kernel, taken in times.items()}
+    if STOCK_KERNEL not in checked or not all(0 < t < math.inf for t in checked.values()):
         raise ValueError("not a table of times")
-    return found
+    return checked

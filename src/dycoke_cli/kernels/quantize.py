@@ -1,6 +1,6 @@
-"""Weights in 8 or 4 bits: where that is supported, and which modules bitsandbytes doesn't quantize.
+"""Quantization to 8 or 4 bits: where it is supported, and which modules bitsandbytes skips.
 
-bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; 8 bits on a CPU are in `replacing.py`.
+bitsandbytes has kernels for CUDA, and for 4 bits on a CPU; `replacing.py` has 8 bits on a CPU.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from dycoke_cli.extras import need
 from dycoke_cli.stock.model_class import auto_class
 
 EXTRA = "big"
-# Outputs and inputs of a layer that bitsandbytes' kernels for 4 bits take come in so many: on a CPU
-# they pack 32 rows together, and a block of inputs has one scale.
+# bitsandbytes' 4-bit kernels require multiples of these: on a CPU they pack 32 rows (outputs)
+# together, and a scale covers a block of 64 inputs.
 _ROWS, _BLOCK = 32, 64
 
 
 def check_quantize(
     quantize: str | None, name: str, config: Any, device: torch.device, random_weights: bool = False
 ) -> None:
-    """Check that a model can be quantized here.
+    """Check that a model can be quantized on a device.
 
     Args:
         quantize: "int8", "int4" or None.
         name: of the model.
         config: of the model.
-        device: where it will run.
-        random_weights: whether it is built with those.
+        device: of the model.
+        random_weights: whether it has random weights.
 
     Raises:
-        UsageError: it is quantized already, the device can't, or bitsandbytes would have to read
-            random weights from a file.
+        UsageError: it is quantized already, the device doesn't support it, or the weights are
+            random and bitsandbytes quantizes, which it does only while reading a file.
         ModelError: a package isn't installed.
     """
     if quantize is None:
@@ -61,7 +61,7 @@ def check_quantize(
 
 
 def stored_quantized(config: Any) -> bool:
-    """Whether a checkpoint's own weights are quantized.
+    """Whether a checkpoint is stored with quantized weights.
 
     Args:
         config: of the model.
@@ -70,36 +70,36 @@ def stored_quantized(config: Any) -> bool:
 
 
 def quantization(quantize: str, config: Any) -> Any:
-    """What `from_pretrained` takes as `quantization_config` where bitsandbytes quantizes.
+    """Argument `quantization_config` of `from_pretrained` for bitsandbytes.
 
     Args:
         quantize: "int8" or "int4".
         config: of the model.
     """
-    whole = kept_whole(config, quantize)
+    skipped = skipped_modules(config, quantize)
     if quantize == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=whole,
+        llm_int8_skip_modules=skipped,
     )
 
 
-def kept_whole(config: Any, quantize: str) -> list[str]:
-    """The modules outside the text decoder: vision tower, projector, output layer.
+def skipped_modules(config: Any, quantize: str) -> list[str]:
+    """Names of the modules that bitsandbytes doesn't quantize.
 
-    Merging compares what the vision side makes of a frame, and that must not change. A list given
-    to a quantizer takes the place of its own, which has the output layer in it. In 4 bits also the
-    layers of the decoder whose shape the kernels don't take.
+    These are all modules outside the text decoder: vision tower and projector, because token
+    merging compares their outputs, and the output layer, which is on the quantizer's own list that
+    this one replaces. For 4 bits, also decoder layers whose shape the kernels don't support.
 
     Args:
         config: of the model.
         quantize: "int8" or "int4".
     """
-    with torch.device("meta"):  # which notes the dtype in the configuration that it is given
+    with torch.device("meta"):  # a copy, because `from_config` writes into the configuration
         model = auto_class(config).from_config(copy.deepcopy(config))
     outside = _outside(model, model.get_decoder())
     if quantize == "int8":
@@ -115,15 +115,16 @@ def kept_whole(config: Any, quantize: str) -> list[str]:
 
 
 def import_bitsandbytes() -> None:
-    """Import bitsandbytes, where it is installed, without the kernel it would fetch from the hub.
+    """Import bitsandbytes, if it is installed, without downloading code from the hub.
 
-    It does on some CPUs where the package kernels is installed; else it uses one of its own.
+    On some CPUs it downloads a kernel if the package `kernels` is installed. It falls back to one
+    of its own if that can't be imported.
     """
     if find_spec("bitsandbytes") is None:
         return
     missing = object()
     kernels: Any = sys.modules.get("kernels", missing)
-    sys.modules["kernels"] = None  # type: ignore[assignment]
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # makes `import kernels` fail
     try:
         import bitsandbytes  # noqa: F401
     finally:
@@ -133,38 +134,40 @@ def import_bitsandbytes() -> None:
             sys.modules["kernels"] = kernels
 
 
-def held_bytes(tensor: torch.Tensor) -> int:
-    """Bytes that a tensor holds; of a quantized one, those of what it is made of.
+def tensor_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor's storage, including the scales of a quantized one.
 
     Args:
-        tensor: of any kind; one that says how it is taken apart claims the size it had before, and
-            bitsandbytes' in 4 bits has its scales beside it.
+        tensor: of any kind.
     """
+    # A 4-bit weight of bitsandbytes has its scales in an attribute.
     if (scales := getattr(tensor, "quant_state", None)) is not None:
-        beside = scales.as_dict().values()
-        return tensor.nbytes + sum(x.nbytes for x in beside if isinstance(x, torch.Tensor))
+        parts = scales.as_dict().values()
+        return tensor.nbytes + sum(x.nbytes for x in parts if isinstance(x, torch.Tensor))
+    # Tensor subclasses of quantizers report the size before quantization; their parts are true.
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
     names, _ = tensor.__tensor_flatten__()
-    return sum(held_bytes(getattr(tensor, name)) for name in names)
+    return sum(tensor_bytes(getattr(tensor, name)) for name in names)
 
 
 def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
-    """Whether bitsandbytes quantizes, through accelerate; else we do.
+    """Whether bitsandbytes quantizes, through accelerate; else `int8_linear.py` does.
 
     Args:
         quantize: "int8" or "int4".
-        device: where the model will run.
+        device: of the model.
     """
     return quantize == "int4" or device.type == "cuda"
 
 
 def _outside(module: Any, decoder: Any, prefix: str = "") -> list[str]:
-    """The largest parts of a module that the decoder isn't a part of, by their full names."""
+    """Full names of the outermost submodules that don't contain the decoder."""
     names = []
     for name, child in module.named_children():
         if child is decoder:
             continue
+        # A name on the list covers all its submodules, so a parent of the decoder can't be on it.
         if any(part is decoder for part in child.modules()):
             names += _outside(child, decoder, f"{prefix}{name}.")
         else:

@@ -1,6 +1,6 @@
-"""A stock model's attention and linear layers replaced by ours, on a CPU.
+"""Replacement of a stock model's attention and linear layers by custom CPU kernels.
 
-Which of them a model gets is chosen in `choice.py`.
+`choice.py` selects the kernels.
 """
 
 from __future__ import annotations
@@ -28,34 +28,33 @@ from dycoke_cli.kernels.linear import (
 from dycoke_cli.stock.private_api import attention_implementation
 
 MIN_INT8_OUTPUTS = 256
-"""Layers of fewer aren't rounded: rounding a token costs more time than the short product saves.
+"""Minimum outputs of a quantized layer: below, quantizing a token takes longer than it saves.
 
-Among them are the routers and gates of mixtures of experts, where a rounded number could choose
-another expert.
+Routers and gates of mixtures of experts are smaller, too; rounding could select another expert.
 """
 MIN_PACKED_WEIGHTS = 512 * 512
-"""Layers of fewer are packed only where that was measured to be faster."""
-_MOST_HELD_BACK = 64 * 1024**2
-"""Bytes of freed weights after which the C library is asked to give them back."""
-# Activations that oneDNN computes as transformers does.
+"""Minimum weights of a layer that is packed by default; smaller ones only if measured faster."""
+_TRIM_BYTES = 64 * 1024**2
+"""Bytes of freed weights after which the C library returns free memory to the system."""
+# Activations for which oneDNN has the formula of transformers.
 _EPILOGUES: dict[type[nn.Module], Epilogue] = {
     type(ACT2FN["gelu"]): GELU,
     type(ACT2FN["gelu_pytorch_tanh"]): GELU_TANH,
 }
 
 
-def use_own_attention(model: Any, own: Set[str] = frozenset(SHAPES)) -> bool:
-    """Set custom attention on a model that would run stock SDPA on a CPU; whether it was set.
+def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
+    """Set custom attention on a CPU model that runs stock SDPA; returns whether it was set.
 
     On accelerators, SDPA and FlashAttention stay.
 
     Args:
         model: a stock model.
-        own: the shapes that are ours, of `attention_interface.SHAPES`.
+        custom: custom shapes, of `attention_interface.SHAPES`.
     """
-    if not own or attention_implementation(model) != STOCK or model.device.type != "cpu":
+    if not custom or attention_implementation(model) != STOCK or model.device.type != "cpu":
         return False
-    model.set_attn_implementation(name_of(own))
+    model.set_attn_implementation(name_of(custom))
     return True
 
 
@@ -64,7 +63,8 @@ def use_int8(model: Any, kernels: Mapping[str, type[PackedLinear]] | None = None
 
     Args:
         model: a stock model on a CPU.
-        kernels: that of each layer, by its name; None is the usual one for all of `to_round`.
+        kernels: class for each layer, by layer name; None is the default one for all of
+            `to_round`.
     """
     if kernels is None:
         kernels = dict.fromkeys(to_round(model), next(iter(int8_kernels().values())))
@@ -72,20 +72,21 @@ def use_int8(model: Any, kernels: Mapping[str, type[PackedLinear]] | None = None
 
 
 def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
-    """Pack the weights of linear layers for this CPU, in place; whether any were.
+    """Pack the weights of linear layers for this CPU, in place; returns whether any were.
 
-    Their values stay as they are. An output layer that is tied to the embeddings takes memory of
-    its own from then on.
+    Values don't change. An output layer tied to the embeddings needs memory of its own afterwards.
 
     Args:
         model: a stock model on one device.
-        names: of the layers; None is all of `to_pack`. What is no stock layer stays as it is.
+        names: of the layers; None is all of `to_pack`. Layers that aren't stock are skipped.
     """
     if model.device.type != "cpu" or not can_pack():
         return False
     wanted = to_pack(model) if names is None else names
     packed = [name for name, layer in eligible(model).items() if name in wanted and may_pack(layer)]
+    # An activation that moves into the epilogue of a layer must not run a second time.
     epilogues = _activations(model, packed)
+    # The modules are replaced instead of removed, because the forward of the MLP still calls them.
     for _, activation in epilogues.values():
         model.set_submodule(activation, nn.Identity())
 
@@ -97,12 +98,12 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
 
 
 def to_round(model: Any) -> list[str]:
-    """The layers to quantize to 8 bits, by their names in a model."""
+    """Names of the layers to quantize to 8 bits."""
     return [n for n, part in eligible(model).items() if part.out_features >= MIN_INT8_OUTPUTS]
 
 
 def to_pack(model: Any) -> list[str]:
-    """The layers that are large enough to be packed unmeasured, by their names in a model."""
+    """Names of the layers that are packed by default."""
     return [
         name
         for name, layer in eligible(model).items()
@@ -111,20 +112,20 @@ def to_pack(model: Any) -> list[str]:
 
 
 def may_pack(layer: nn.Linear) -> bool:
-    """Whether a layer is of the kind that can be packed.
+    """Whether a layer has the dtype that can be packed.
 
     Args:
-        layer: of a model, or of one on the meta device.
+        layer: stock layer, which may be on the meta device.
     """
     return layer.weight.dtype == torch.bfloat16
 
 
 def eligible(model: Any) -> dict[str, nn.Linear]:
-    """The layers by their names: those of transformer blocks, and the output layer.
+    """Linear layers that may be replaced, by name: those of transformer blocks, and the output.
 
-    A block is what has an attention as one of its parts. So patch embeddings and the projector stay
-    whole: they are small, and merging compares what the projector makes of a frame. Experts whose
-    weights are one tensor aren't linear layers and stay whole too.
+    A block is a module with an attention among its children. So patch embeddings and the projector
+    stay stock: they are small, and token merging compares the projector's outputs, which rounding
+    would change. Experts whose weights are one tensor aren't linear layers and stay stock, too.
 
     Args:
         model: a stock model.
@@ -148,11 +149,12 @@ def packed_bytes(model: Any) -> int:
 
 
 def _replace(model: Any, replacements: Mapping[str, Callable[[nn.Linear], PackedLinear]]) -> None:
-    """Replace layers one by one, each freeing its stock weights before the next is packed.
+    """Replace layers one by one, freeing the stock weights of each before the next is packed.
 
-    The largest comes last: its copy then finds the room that the others left. What stays as it is
-    is copied, for it may be mapped from the model's file, all of which would stay in memory with
-    it.
+    The peak of memory is a whole model plus the copy of one layer. The largest layer comes last,
+    when quantized copies of the others have already freed memory; `load_memory._replacing` predicts
+    the peak from this order. All other tensors are copied, because they may be mapped from the
+    model's file: a single view would keep the whole mapping, with the stock weights, in memory.
     """
     if not replacements:
         return
@@ -161,23 +163,26 @@ def _replace(model: Any, replacements: Mapping[str, Callable[[nn.Linear], Packed
         layer = model.get_submodule(name)
         model.set_submodule(name, replacements[name](layer))
         freed += layer.weight.nbytes
-        del layer
-        if freed >= _MOST_HELD_BACK:
+        del layer  # the last reference to the stock weights
+        if freed >= _TRIM_BYTES:
             freed = 0
-            _give_back()
+            _trim()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
-    _give_back()
+    _trim()
 
 
-def _give_back() -> None:
-    """Return to the system what glibc holds ready of freed memory: up to half of the weights."""
+def _trim() -> None:
+    """Return freed memory to the system; glibc would keep up to half of the weights in reserve."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str]]:
-    """For each layer that feeds an activation only: that as an epilogue, and its name."""
+    """Map each layer whose output only feeds an activation to its epilogue and the activation.
+
+    By the names `fc1` and `activation_fn`, which MLPs of CLIP-like vision towers have in common.
+    """
     found = {}
     for name, part in model.named_modules():
         first, activation = f"{name}.fc1", f"{name}.activation_fn"

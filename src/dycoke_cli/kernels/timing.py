@@ -1,4 +1,4 @@
-"""Times of the kernels for one shape: all of them in turns, on random numbers, medians."""
+"""Timing of kernels for one shape, on random inputs: medians over alternating runs."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import STOCK_KERNEL
 
-OWN, PACKED = "own", "packed"
+# "own" is in the cache files of earlier versions.
+CUSTOM, PACKED = "own", "packed"
 ROUNDS, FEWEST_ROUNDS = 7, 3
 LONGEST_S = 0.3
-"""After so long no further round of a shape begins, but for the fewest."""
+"""Time limit per shape, after which no round starts unless there are fewer than `FEWEST_ROUNDS`."""
 PROMPT_TOKENS = 128
-"""Tokens of the product that is timed for prompts and frames."""
+"""Tokens in the timed product for prompts and frames."""
 MOST_INPUTS, MOST_OUTPUTS = 2048, 1024
-"""Larger layers are timed as one of these: per number, they take about as long."""
+"""Size limit of timed layers; the time per weight of larger ones is about the same."""
 ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}
-"""Keys in each shape of attention; as many queries, but in `DECODE`."""
+"""Keys per attention shape; as many queries, except in `DECODE`."""
 STREAMED = 8192, 4096
-"""Inputs and outputs of a layer that no cache holds: its weights come from memory each time."""
+"""Inputs and outputs of a layer larger than any CPU cache: its weights come from main memory."""
 TINY = 64, 64
-"""Those of a layer that takes no longer than it takes to call it."""
+"""Inputs and outputs of a layer whose time is the overhead of the call."""
 
 Kernels = Mapping[str, Callable[[], object]]
 
 
 @dataclass(frozen=True, order=True)
 class LinearShape:
-    """A linear layer, and how many tokens go through it.
+    """Linear layer with a number of tokens.
 
     Args:
         inputs: of the layer.
@@ -56,13 +57,13 @@ class LinearShape:
         return f"linear {self.inputs}x{self.outputs}, {self.tokens} tokens, {self.dtype}"
 
     def kernels(self, quantized: bool) -> Kernels:
-        """Every kernel with weights of its own.
+        """Callables that run each kernel, every one on weights of its own.
 
         Args:
-            quantized: whether those in 8 bits are among them.
+            quantized: whether to include int8 kernels.
         """
         dtype = getattr(torch, self.dtype)
-        # What the weights are makes no difference, and drawing them would take longer.
+        # Times don't depend on the weights, and generating random ones would take longer.
         layer = nn.utils.skip_init(nn.Linear, self.inputs, self.outputs, dtype=dtype)
         nn.init.constant_(layer.weight, 0.01)
         nn.init.constant_(layer.bias, 0.01)
@@ -80,10 +81,10 @@ class AttentionShape:
     """Attention of one layer.
 
     Args:
-        shape: of `attention_interface.SHAPES`.
-        heads: of queries.
-        kv_heads: of keys and values.
-        width: of a head.
+        shape: one of `attention_interface.SHAPES`.
+        heads: number of query heads.
+        kv_heads: number of key and value heads.
+        width: head size.
         dtype: such as "bfloat16".
     """
 
@@ -98,10 +99,10 @@ class AttentionShape:
         return f"attention, {self.shape}, {heads}, {self.dtype}"
 
     def kernels(self, quantized: bool) -> Kernels:
-        """Stock SDPA and ours, as a model would call them.
+        """Callables that run stock and custom attention, as a model would call them.
 
         Args:
-            quantized: makes no difference.
+            quantized: ignored.
         """
         layer = SimpleNamespace(
             is_causal=self.shape != BIDIRECTIONAL,
@@ -110,7 +111,7 @@ class AttentionShape:
         keys = ATTENDED[self.shape]
         queries = 1 if self.shape == DECODE else keys
         dtype = getattr(torch, self.dtype)
-        # As projections leave them: the heads of a token side by side.
+        # The strides of projections, in whose output the heads of a token are contiguous.
         query, key, value = (
             torch.randn(1, tokens, heads, self.width, dtype=dtype).transpose(1, 2)
             for tokens, heads in (
@@ -118,10 +119,13 @@ class AttentionShape:
             )
         )  # fmt: skip
 
-        def run(own: frozenset[str]) -> object:
-            return attention(layer, query, key, value, None, own=own)
+        def run(custom: frozenset[str]) -> object:
+            return attention(layer, query, key, value, None, custom=custom)
 
-        return {STOCK_KERNEL: lambda: run(frozenset()), OWN: lambda: run(frozenset({self.shape}))}
+        return {
+            STOCK_KERNEL: lambda: run(frozenset()),
+            CUSTOM: lambda: run(frozenset({self.shape})),
+        }
 
 
 Shape = LinearShape | AttentionShape
@@ -129,26 +133,30 @@ Shape = LinearShape | AttentionShape
 
 @torch.inference_mode()
 def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict[str, float]:
-    """Milliseconds by kernel: medians of rounds, each of which begins with the next kernel.
+    """Milliseconds by kernel, as medians over rounds.
+
+    Each round runs all kernels and starts with another one, so that changes of the clock frequency
+    and the contents of the caches affect all alike.
 
     Args:
-        shape: what is timed.
-        quantized: whether linear layers in 8 bits are timed, too.
-        until: when to give up, by `time.perf_counter`.
+        shape: to time.
+        quantized: whether to include int8 linear layers.
+        until: deadline, by `time.perf_counter`.
 
     Returns:
-        Nothing where there was no time for `FEWEST_ROUNDS`.
+        {} if there was no time for `FEWEST_ROUNDS`.
     """
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):  # what is drawn at random later stays the same
+    with torch.random.fork_rng(devices=[]):  # sampling must not depend on whether this ran
         kernels = shape.kernels(quantized)
     names = [*kernels]
     taken: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, ROUNDS):  # the first one warms up
+    for number in range(-1, ROUNDS):  # round -1 is a warm-up
         if number >= FEWEST_ROUNDS and time.perf_counter() > min(until, started + LONGEST_S):
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begun = time.perf_counter()
+            # Medians of fewer rounds would be noise, and stay in the cache.
             if begun > until and number < FEWEST_ROUNDS:
                 return {}
             kernels[name]()

@@ -1,1 +1,1 @@
-"""The model catalog, loading, and the layout of visual tokens in each family's sequences."""
+"""Models: catalog, resolving and loading, layouts of families, prompts."""

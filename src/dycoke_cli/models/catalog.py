@@ -1,7 +1,4 @@
-"""Models before loading: the catalog, and configurations as plain JSON.
-
-Needs neither torch nor transformers.
-"""
+"""Model catalog and published configurations as plain JSON; needs no torch and no transformers."""
 
 from __future__ import annotations
 
@@ -32,18 +29,18 @@ _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the catalog; None where a value isn't known.
+    """Model of the catalog; unknown values are None.
 
     Args:
         name: short name: family, version, size.
-        repo: its repository on the model hub, or None for the bundled model.
+        repo: repository on the model hub; None for the bundled model.
         family: `model_type` of its configuration.
-        parameters: how many.
+        parameters: number of parameters.
         download_bytes: size of its weight files.
-        tokens_per_frame: visual tokens per frame before any compression, where that is one number.
-        shape: how the tokens of a frame follow from its shape, where they do.
+        tokens_per_frame: visual tokens per frame before any compression, if constant.
+        shape: rule that computes the tokens of a frame from its size, if they aren't constant.
         state: test state, one of `STATES`.
-        note: one line for a person who chooses.
+        note: one-line description.
     """
 
     name: str
@@ -57,15 +54,15 @@ class Entry:
     note: str
 
     def clip_tokens(self, frames: int, height: int, width: int) -> ClipTokens | None:
-        """The visual tokens of a clip, or None where its files have to be asked.
+        """Visual tokens of a clip; None if only the model's processor can count them.
 
         Args:
-            frames: pictures that are shown.
+            frames: number of frames.
             height: of each, in pixels.
             width: of each, in pixels.
 
         Raises:
-            UsageError: a picture that the model refuses.
+            UsageError: the model doesn't accept frames of this size.
         """
         if self.tokens_per_frame is not None:
             return ClipTokens(frames, self.tokens_per_frame)
@@ -74,13 +71,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """A model as its makers published it.
+    """Published configuration of a model.
 
     Args:
         name: short name: family, version, size.
-        repo: its repository on the model hub.
-        source: where the values were read.
-        config: what its config.json says.
+        repo: repository on the model hub.
+        source: origin of the values.
+        config: content of its config.json.
         processor: `class` of the stock processor, its `settings`, those of its `image_processor`
             and `video_processor` with a `class` each, `tokenizer` (ids of `special` tokens, which
             of them are `named`, `pad`), and the lines of its `chat_template`.
@@ -94,15 +91,15 @@ class Published:
 
 
 def published_names() -> list[str]:
-    """The models whose configuration is in the package."""
+    """Names of the models whose configuration is in the package."""
     return sorted(path.stem for path in CONFIGURATIONS.glob("*.json"))
 
 
 def published(name: str) -> Published:
-    """The configuration of a model.
+    """Read the published configuration of a model.
 
     Raises:
-        UsageError: there is none in the package.
+        UsageError: the package doesn't contain it.
     """
     if name not in published_names():
         raise UsageError(
@@ -118,14 +115,16 @@ def _read_catalog() -> dict[str, Entry]:
     data = tomllib.loads(_DATA.read_text(encoding="utf-8"))
     layout_tested = published_names()
     entries = [
-        _entry(data["families"][model["family"]] | model, layout_tested) for model in data["models"]
+        # Values of a model override those that its family's models have in common.
+        _entry(data["families"][model["family"]] | model, layout_tested)
+        for model in data["models"]
     ]
     return {entry.name: entry for entry in entries}
 
 
 def _entry(values: dict[str, Any], layout_tested: list[str]) -> Entry:
     shape = dict(values.get("shape", {}))
-    # A configuration that is in the package is held against its layout by the tests.
+    # The tests run each published configuration with random weights and check its layout.
     tested = "layout-tested" if values["name"] in layout_tested else "config-tested"
     return Entry(
         name=values["name"],

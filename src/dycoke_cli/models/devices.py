@@ -1,4 +1,4 @@
-"""Devices: the one that `--device` names, those that a model is on, and how their memory ends."""
+"""Devices: parsing of `--device`, devices of a loaded model, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from dycoke_cli.errors import UsageError
 
 _OFFLOADED = ("cpu", "disk")
-# Where torch raises a plain RuntimeError, its text is all there is to go by: the CPU's allocator on
-# Linux and macOS, on Windows, that of MPS, and CUDA's own calls (pinned memory, cuBLAS).
+# torch raises a plain RuntimeError in these cases, recognisable by its text only: the CPU allocator
+# on Linux and macOS, the one on Windows, MPS, and CUDA calls (pinned memory, cuBLAS).
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory: you tried to allocate",
@@ -21,10 +21,10 @@ _OUT_OF_MEMORY = (
 
 
 def named_device(name: str) -> torch.device:
-    """The device that `--device` names; "auto" is CUDA, then MPS, then the CPU.
+    """Parse `--device`; "auto" is CUDA, then MPS, then the CPU.
 
     Raises:
-        UsageError: it isn't one, or isn't on this machine.
+        UsageError: it isn't a device, or this machine doesn't have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -45,10 +45,11 @@ def named_device(name: str) -> torch.device:
 
 
 def input_device(model: Any) -> torch.device:
-    """Where token ids and pixels go in.
+    """Device that token ids and pixels are moved to.
 
-    Of a spread model that is the first accelerator: there accelerate runs what is kept elsewhere,
-    and the first parameter, which `model.device` asks, may be on no device at all.
+    With a device map that is the first accelerator, where accelerate also runs offloaded layers.
+    `model.device` isn't usable then: it is the device of the first parameter, which may be "meta"
+    for an offloaded layer.
 
     Args:
         model: a stock model.
@@ -57,15 +58,15 @@ def input_device(model: Any) -> torch.device:
 
 
 def working_devices(model: Any) -> list[torch.device]:
-    """Where a model computes: what waits in main memory or on the disk is brought there.
+    """Devices on which a model computes; offloaded layers are copied there for each forward.
 
     Args:
         model: a stock model.
     """
-    spread = _spread_over(model)
-    if len(spread) < 2:
+    names = _mapped_devices(model)
+    if len(names) < 2:
         return [model.device]
-    compute = [torch.device(name) for name in spread if name not in _OFFLOADED]
+    compute = [torch.device(name) for name in names if name not in _OFFLOADED]
     return compute or [torch.device("cpu")]
 
 
@@ -75,28 +76,29 @@ def device_names(model: Any) -> str:
     Args:
         model: a stock model.
     """
-    spread = _spread_over(model)
-    return ", ".join(spread) if len(spread) > 1 else str(model.device)
+    names = _mapped_devices(model)
+    return ", ".join(names) if len(names) > 1 else str(model.device)
 
 
-def is_spread(model: Any) -> bool:
-    """Whether a model is on more than one device.
+def has_device_map(model: Any) -> bool:
+    """Whether a device map distributes a model over more than one device.
 
     Args:
         model: a stock model.
     """
-    return len(_spread_over(model)) > 1
+    return len(_mapped_devices(model)) > 1
 
 
-def _spread_over(model: Any) -> list[str]:
-    """The devices in the order of the layers; [] where the model was put on one by us."""
-    places = getattr(model, "hf_device_map", {}).values()
-    named = [f"cuda:{place}" if isinstance(place, int) else str(place) for place in places]
-    return list(dict.fromkeys(named))
+def _mapped_devices(model: Any) -> list[str]:
+    """Distinct devices of the device map, in layer order; [] without a device map."""
+    devices = getattr(model, "hf_device_map", {}).values()
+    # accelerate numbers CUDA devices and names others.
+    names = [f"cuda:{device}" if isinstance(device, int) else str(device) for device in devices]
+    return list(dict.fromkeys(names))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
+    """Whether an error means that memory ran out, on any device."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )

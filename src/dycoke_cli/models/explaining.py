@@ -1,4 +1,4 @@
-"""Errors as one sentence for a person."""
+"""Conversion of any exception to a `DycokeError` with one sentence for the user."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 
 from dycoke_cli.errors import DEBUG, DycokeError, OutOfMemoryError, OutputError
 
-# What `tempfile` says, which torch asks when it is imported.
+# Error of `tempfile`, which torch calls at import.
 _NO_TEMPORARY_FOLDER = "No usable temporary directory"
 
 
 def explain(error: BaseException) -> DycokeError:
-    """The error for a person that `error` amounts to."""
+    """Convert `error` to the `DycokeError` that is reported to the user."""
     if isinstance(error, DycokeError):
         return error
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
@@ -26,15 +26,15 @@ def explain(error: BaseException) -> DycokeError:
         return OutputError(
             "there is no folder for temporary files; set TMPDIR to a folder that can be written"
         )
-    said = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300]
     return DycokeError(
-        f"something unexpected went wrong ({type(error).__name__}: {said}); "
+        f"something unexpected went wrong ({type(error).__name__}: {text}); "
         f"run it again with {DEBUG}=1 in the environment to see where"
     )
 
 
 def _is_torch_out_of_memory(error: BaseException) -> bool:
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules:  # importing it takes a second, and it can't have raised
         return False
     from dycoke_cli.models.devices import is_out_of_memory
 

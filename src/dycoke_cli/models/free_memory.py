@@ -1,7 +1,4 @@
-"""Memory that is free: on this machine, and on the device that an estimate is for.
-
-Importing this doesn't import torch. `FreeMemory.holds` is the estimate of `dycoke models`.
-"""
+"""Free memory of this machine, and of the device that an estimate is for; imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 HEADROOM = 1.2
-"""Of the weights: with 32 frames, LLaVA-OneVision-7B takes 19 GB for weights of 16."""
+"""Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
 
 BYTES_PER_PARAMETER = 2
 
@@ -29,20 +26,20 @@ _DEVICE = re.compile(r"(cpu|mps|cuda)(?::(\d+))?")
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Memory that is free on this machine.
+    """Free memory of this machine.
 
     Args:
-        ram_bytes: main memory, or None where it can't be asked.
-        gpu_bytes: of each CUDA device; empty where there is none, or one can't be asked.
+        ram_bytes: of main memory; None if unknown.
+        gpu_bytes: of each CUDA device; empty if there is none, or one can't be queried.
     """
 
     ram_bytes: int | None
     gpu_bytes: tuple[int, ...]
 
     def holds(self, entry: Entry) -> str | None:
-        """Where a model would fit as it is stored: "gpu", "ram" or "no"; None if that isn't known.
+        """Where a model fits in its stored dtype: "gpu", "ram" or "no"; None if unknown.
 
-        A question of size alone: a large model in main memory is slow.
+        Only size counts: a large model in main memory fits, but is slow.
         """
         if entry.parameters is None:
             return None
@@ -50,7 +47,7 @@ class FreeMemory:
         return self.fits(int(HEADROOM * weights))
 
     def fits(self, needed: int) -> str | None:
-        """Where so many bytes fit: "gpu", "ram" or "no"; None if that isn't known."""
+        """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
         if needed <= max(self.gpu_bytes, default=0):
             return "gpu"
         if self.ram_bytes is None:
@@ -59,14 +56,14 @@ class FreeMemory:
 
 
 def this_machine() -> FreeMemory:
-    """Ask the system."""
+    """Query the free memory of this machine."""
     return FreeMemory(free_main_memory(), _gpus())
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free, or None where the system doesn't say.
+    """Free bytes of a device; None if unknown.
 
-    On a CPU what the system can give without swapping, or what the limit of a container leaves.
+    For a CPU: memory available without swapping, within the limit of a container.
     """
     import torch
 
@@ -78,7 +75,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def free_memory_of_all() -> int | None:
-    """Bytes that are free on all CUDA devices and in main memory, which a spread model shares."""
+    """Free bytes of all CUDA devices and main memory together, for a model with a device map."""
     import torch
 
     main = free_main_memory()
@@ -88,23 +85,23 @@ def free_memory_of_all() -> int | None:
 
 def _gpus() -> tuple[int, ...]:
     if shutil.which("nvidia-smi") is None:
-        return ()  # without a driver there is nothing to ask, nor to wait for torch's import
+        return ()  # no driver: skip the import of torch, which takes a second
     import torch
 
     try:
         return tuple(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
-    except RuntimeError:  # a device that another process has for itself, or that is broken
+    except RuntimeError:  # a device in another process's exclusive mode, or a broken one
         return ()
 
 
 @dataclass(frozen=True)
 class Target:
-    """A device to estimate for.
+    """Device that an estimate is for.
 
     Args:
         device: "cuda", "mps" or "cpu".
-        free: its memory in bytes; None where it isn't known.
-        other: main memory that is free, where the device was chosen automatically and isn't that.
+        free: its free memory in bytes; None if unknown.
+        other: free main memory as an alternative, if a GPU was chosen automatically.
     """
 
     device: str
@@ -113,12 +110,14 @@ class Target:
 
     @classmethod
     def of(cls, device: str, memory: int | None, here: FreeMemory) -> Target:
-        """The device that `--device` and `--memory` name.
+        """The target that `--device` and `--memory` describe.
+
+        The device may be one that this machine doesn't have, so torch isn't asked for it.
 
         Args:
-            device: "auto" is the one that would be taken on this machine.
-            memory: bytes of it; None takes what is free on this machine.
-            here: memory that is free on this machine.
+            device: "auto" is the one that would be used on this machine.
+            memory: its bytes; None uses what is free on this machine.
+            here: free memory of this machine.
 
         Raises:
             UsageError: there is no such kind of device.
@@ -135,12 +134,13 @@ class Target:
         kind, number = named.groups()
         if memory is None:
             gpus = here.gpu_bytes[int(number) :][:1] if number else here.gpu_bytes
+            # Apple's GPUs share main memory.
             main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
             memory = max(gpus, default=None) if kind == "cuda" else main
         return cls(kind, memory)
 
     def fits(self, needed: int) -> str | None:
-        """Where so many bytes fit: "gpu", "ram" or "no"; None if that isn't known."""
+        """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
         if self.free is None:
             return None
         if needed <= self.free:

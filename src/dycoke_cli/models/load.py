@@ -1,4 +1,4 @@
-"""Loading: `load` returns a `LoadedModel`, the stock model with its processor and its family."""
+"""Loads a model: `load` returns a `LoadedModel`, the stock model with its processor and family."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from dycoke_cli.kernels.choice import (
 )
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
-    held_bytes,
     import_bitsandbytes,
     quantization,
     stored_quantized,
+    tensor_bytes,
 )
 from dycoke_cli.kernels.replacing import (
     packed_bytes,
+    use_custom_attention,
     use_int8,
-    use_own_attention,
     use_packed,
 )
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.devices import device_names, has_device_map, input_device, working_devices
 from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
@@ -45,12 +45,12 @@ from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
 
-# What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
+# Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
 _DISK_OFFLOAD = "offloaded to the disk"
-# Of a checkpoint's generation configuration: how it wants to be run, which isn't its business (one
-# starts a compiler).
-_OF_RUNNING = (
+# Settings of a checkpoint's generation_config.json that change how a model runs, not what it
+# generates. They are reset, because a checkpoint could start a compiler or replace the KV cache.
+_RUNTIME_SETTINGS = (
     "cache_implementation",
     "cache_config",
     "compile_config",
@@ -67,7 +67,7 @@ _OF_RUNNING = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, with its processor and its properties.
+    """Model in memory, with its processor and properties.
 
     Args:
         name: as the user gave it.
@@ -76,13 +76,13 @@ class LoadedModel:
         model: a stock `transformers` model in evaluation mode.
         processor: its stock processor.
         family: its layout.
-        seconds_load: from the call to the model being ready.
-        quantize: "int8" or "int4" where its weights were quantized while they were loaded, or None.
-        kernels: "fast" or "stock", as of `LoadOptions`.
-        warnings: sentences that go with every answer of this model.
-        free_bytes: of the device, before loading; None where it can't be asked, and of a model that
-            is spread over several.
-        identity: what identifies its weights and dtype; None of random weights.
+        seconds_load: duration of `load`.
+        quantize: "int8" or "int4" if its weights were quantized at load time, or None.
+        kernels: "fast" or "stock", as in `LoadOptions`.
+        warnings: sentences that are added to every answer of this model.
+        free_bytes: free memory of the device before loading; None if unknown, and for a model on
+            several devices.
+        identity: identifies weights, dtype and device in caches; None for random weights.
     """
 
     name: str
@@ -100,27 +100,27 @@ class LoadedModel:
 
     @property
     def device(self) -> str:
-        """Where the model runs, such as "cpu" or "cuda:0"; all devices where it is spread."""
+        """Device of the model, such as "cpu" or "cuda:0"; all devices with a device map."""
         return device_names(self.model)
 
     @property
     def input_device(self) -> torch.device:
-        """Where token ids and pixels go in."""
+        """Device that token ids and pixels are moved to."""
         return input_device(self.model)
 
     @property
     def working_devices(self) -> list[torch.device]:
-        """Where the model computes."""
+        """Devices on which the model computes."""
         return working_devices(self.model)
 
     @property
     def dtype(self) -> str:
-        """Of the language model's weights, such as "bfloat16" or "int8"."""
+        """Dtype of the language model's weights, such as "bfloat16" or "int8"."""
         return self.quantize or str(self.model.dtype).removeprefix("torch.")
 
     @property
     def layers(self) -> int:
-        """Of the language model."""
+        """Number of language model layers."""
         return self.model.get_decoder().config.num_hidden_layers
 
     @property
@@ -135,30 +135,30 @@ class LoadedModel:
 
     @property
     def domain(self) -> str | None:
-        """All that the model knows, where its checkpoint says so, such as "moving shapes"."""
+        """The only domain the model knows, if its checkpoint declares one: "moving shapes"."""
         return domain(self.model.config)
 
     @property
     def context_length(self) -> int:
-        """Positions that the language model was trained for."""
+        """Context length of the language model, in tokens."""
         config = self.model.get_decoder().config
         return getattr(config, "max_position_embeddings", self.processor.tokenizer.model_max_length)
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of all parameters and buffers, and of weights that lie in another form."""
-        return sum(map(held_bytes, self._held)) + packed_bytes(self.model)
+        """Bytes of all parameters and buffers, including packed weights."""
+        return sum(map(tensor_bytes, self._tensors)) + packed_bytes(self.model)
 
     @property
     def working_weights_bytes(self) -> int:
-        """The same, of those that lie where the model computes."""
-        if not is_spread(self.model):
+        """Bytes of the weights on the devices on which the model computes (not offloaded)."""
+        if not has_device_map(self.model):
             return self.weights_bytes
         devices = self.working_devices
-        return sum(held_bytes(tensor) for tensor in self._held if tensor.device in devices)
+        return sum(tensor_bytes(tensor) for tensor in self._tensors if tensor.device in devices)
 
     @property
-    def _held(self) -> list[torch.Tensor]:
+    def _tensors(self) -> list[torch.Tensor]:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
@@ -177,8 +177,10 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     started = time.perf_counter()
     options = LoadOptions(**given)
     resolved = choose(name, options)
-    spread = options.device_map is not None
-    free = free_memory_of_all() if spread else free_memory(resolved.device)
+    several_devices = options.device_map is not None
+    free = free_memory_of_all() if several_devices else free_memory(resolved.device)
+    # Before anything is allocated: the system kills a process that runs out of main memory, and the
+    # user would see no message.
     check_room(resolved, free)
     with quiet_libraries():
         model, processor = (with_random_weights if options.random_weights else from_pretrained)(
@@ -188,23 +190,29 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     if family is UNLISTED:
         with quiet_libraries():
             family = found_layout(model, processor, source.name)
+        # Methods attach to a plain stock model, which has its configuration but no `LoadedModel`.
         remember(model.config, family)
-    ours = options.quantize is not None and not by_bitsandbytes(options.quantize, resolved.device)
-    # What no method can be attached to runs as it is stock, kernels and all.
+    own_int8 = options.quantize is not None and not by_bitsandbytes(
+        options.quantize, resolved.device
+    )
+    # A discovered model that takes no method runs entirely stock. Whatever kept its layout from
+    # being proven, such as attention masks of its own, may break our kernels as well.
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
-    fast, whole = not stock, not is_spread(model)
-    kernels = (choose_kernels if fast and whole else unmeasured)(model, ours)
+    fast, one_device = not stock, not has_device_map(model)
+    kernels = (choose_kernels if fast and one_device else unmeasured)(model, own_int8)
     warnings = [MEANINGLESS] if options.random_weights else []
     share = kernels.float32_share
     slow = options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE
-    # Before layers are packed: in float32 twice as much as is in memory by now.
+    # float32 needs twice the memory that the weights have now. This is checked before layers are
+    # packed, because packed weights no longer count in the footprint.
     if slow and free is not None and free > 2 * model.get_memory_footprint():
         warnings.append(FLOAT32_IS_FASTER.format(share=share))
-    if ours:
+    # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
+    if own_int8:
         use_int8(model, kernels.int8)
     if fast:
-        use_own_attention(model, kernels.attention)
-    if fast and whole:
+        use_custom_attention(model, kernels.attention)
+    if fast and one_device:
         use_packed(model, kernels.packed)
     if kernels.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
@@ -219,32 +227,33 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
         quantize=options.quantize,
         kernels="stock" if stock else options.kernels,
         warnings=tuple(warnings),
-        free_bytes=None if spread else free,
-        # The vision tower is rounded by us alone, so its rows are others than those of the same
-        # model elsewhere.
+        free_bytes=None if several_devices else free,
+        # The identity is the key of cached embeddings, which are the same on all devices. Except
+        # for our own int8 on a CPU: unlike bitsandbytes, it quantizes the vision tower as well.
         identity=None
         if options.random_weights
-        else {**resolved.describe(), "device": "cpu" if ours else None},
+        else {**resolved.describe(), "device": "cpu" if own_int8 else None},
     )
 
 
 def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
-    """A stored model on its device, and its processor: safetensors only, no remote code.
+    """Load a stored model to its device, and its processor: safetensors only, no remote code.
 
     Args:
-        resolved: the model, and how it is to be loaded.
+        resolved: the model and its load options.
 
     Raises:
         ModelError: a part can't be read, or is incomplete.
-        UsageError: it doesn't fit as it was asked for.
+        UsageError: it doesn't fit with these options.
     """
     source, options = resolved.source, resolved.options
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
-        here = commit_here(source, resolved.revision) is not None
-        file_options |= {"revision": resolved.revision, "local_files_only": here}
+        # For a complete model the hub isn't contacted at all, so it loads offline and faster.
+        complete = commit_here(source, resolved.revision) is not None
+        file_options |= {"revision": resolved.revision, "local_files_only": complete}
     processor = load_processor(source, resolved.revision)
-    weight_options = placement(
+    weight_options = device_map_options(
         options.device_map, options.quantize, resolved.config, resolved.device
     )
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
@@ -256,7 +265,7 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
             source.location,
             config=resolved.config,
             dtype=resolved.dtype,
-            use_safetensors=True,
+            use_safetensors=True,  # other formats are pickled, and unpickling runs code
             ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
             output_loading_info=True,
             **weight_options,
@@ -264,27 +273,28 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
         )
     model, info = loaded
     _check_complete(source, info)
-    for name in _OF_RUNNING:
+    for name in _RUNTIME_SETTINGS:
         setattr(model.generation_config, name, None)
     model = model.eval()
+    # With a device map the weights are in place, and accelerate's hooks forbid moving them.
     if "device_map" not in weight_options:
         model = model.to(resolved.device)
     quantized = options.quantize is not None or stored_quantized(resolved.config)
-    if resolved.device.type == "cpu" and not quantized and not is_spread(model):
-        _read_in(model)
+    if resolved.device.type == "cpu" and not quantized and not has_device_map(model):
+        _fault_in(model)
     return model, processor
 
 
-def placement(
+def device_map_options(
     device_map: str | None, quantize: str | None, config: Any, device: torch.device
 ) -> dict[str, Any]:
-    """What `from_pretrained` takes for the place of the weights; empty where we move them.
+    """Arguments of `from_pretrained` that place the weights; empty if `load` moves them itself.
 
     Args:
         device_map: "auto" or None.
         quantize: "int8", "int4" or None.
         config: of the model.
-        device: where a model on one device will run.
+        device: of a model on one device.
     """
     if device_map is not None:
         return {"device_map": device_map}
@@ -295,14 +305,14 @@ def placement(
 
 @contextmanager
 def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
-    """Turn loader errors about a model that doesn't fit into an error with advice.
+    """Convert loader errors about a model that doesn't fit into errors with advice.
 
     Args:
         name: of the model.
         quantize: "int8", "int4" or None.
 
     Raises:
-        UsageError: quantized layers would have to wait outside the GPUs.
+        UsageError: quantized layers would be offloaded, which bitsandbytes doesn't support.
         ModelError: it doesn't fit into memory.
     """
     try:
@@ -322,10 +332,10 @@ def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
         raise
 
 
-def _read_in(model: Any) -> None:
-    """Touch a number of every page, for the weights are mapped from the file and not yet read.
+def _fault_in(model: Any) -> None:
+    """Read one number of every page of the weights, which are memory-mapped and not yet read.
 
-    Otherwise the first question pays for the reading.
+    Otherwise the disk reads are part of the first question, and of its measured time.
     """
     page = 4096
     for tensor in (*model.parameters(), *model.buffers()):
@@ -333,6 +343,8 @@ def _read_in(model: Any) -> None:
 
 
 def _check_complete(source: ModelRef, info: dict[str, Any]) -> None:
+    # transformers initialises such weights at random and only warns; the model would run, and
+    # generate nonsense.
     for what, keys in (
         ("lacks weights", info["missing_keys"]),
         ("has weights of a wrong shape", info["mismatched_keys"]),

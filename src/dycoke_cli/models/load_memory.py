@@ -1,8 +1,8 @@
-"""What loading a model takes of memory, and whether it fits.
+"""Memory that loading a model needs, and whether it fits.
 
-`needed_bytes` knows before anything is allocated: the stock class is built on the meta device,
-where weights have shapes and take no memory. So the answer is the same for weights that are stored,
-downloaded later, or random.
+The size is computed before anything is allocated: the stock class is built on the meta device,
+where weights have shapes but no storage. So it is the same for stored, not yet downloaded and
+random weights.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from dycoke_cli.kernels.linear import PackedLinear
 
 _FLOAT32 = 4
-# bitsandbytes' NF4: half a byte a weight; a byte for the scale of each 64 weights, and 4 for the
-# scale of each 256 of those.
+# Bytes per weight of bitsandbytes' NF4 with double quantization: half a byte per weight, a 1-byte
+# scale per 64 weights, and a 4-byte scale per 256 of those scales.
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-# On a CPU with bfloat16 the first question packs them anew, with a scale of 2 bytes for each 64.
+# On a CPU with bfloat16 the first question repacks them, with a 2-byte scale per 64 weights.
 _NF4_ON_CPU = 0.5 + 2 / 64
-# Weights of 8 bits that are loaded as float32 and packed take 8 times their file.
-_MOST_OVER_STORED = 16
+# A model whose weights need more than this many times its files (plus a small amount) has a
+# config.json of another model. 8-bit weights loaded as float32 and packed need 8 times their file,
+# which is legitimate; the limit is twice that.
+_MAX_OVER_STORED = 16
 _SMALL = 256 << 20
 _OTHER_DEVICES = ["--device-map auto", "--device cpu"]
 
@@ -47,63 +49,64 @@ class WeightBytes:
     """Memory of a model's weights.
 
     Args:
-        loading: bytes at the peak of loading, which is never less than afterwards.
-        held: bytes once it is loaded, in whatever form its layers have by then.
+        loading: bytes at the peak of loading; at least `loaded`.
+        loaded: bytes once it is loaded, with its layers packed or quantized.
     """
 
     loading: int
-    held: int
+    loaded: int
 
 
 def without_weights(resolved: ResolvedModel) -> Any:
-    """The stock model on the meta device, where weights have shapes and take no memory.
+    """Build the stock model on the meta device, where weights have shapes but no storage.
 
     Args:
         resolved: the model.
 
     Raises:
-        ModelError: its configuration isn't one of a model.
+        ModelError: no model can be built from its configuration.
     """
-    with uncollected():  # the classes of the model are imported where it is built
+    with uncollected():  # building it imports the modules of its classes
         import torch
 
         from dycoke_cli.stock.model_class import auto_class
 
         with explained(resolved.source, "its config.json"), torch.device("meta"):
-            # A copy, for the dtype is noted in the configuration that is given.
+            # A copy, because `from_config` writes the dtype into the configuration.
             return auto_class(resolved.config).from_config(
                 copy.deepcopy(resolved.config), dtype=resolved.dtype
             )
 
 
 def needed_bytes(resolved: ResolvedModel) -> int | None:
-    """Bytes that a model takes at the peak of loading: see `weight_bytes`."""
-    found = weight_bytes(resolved)
-    return None if found is None else found.loading
+    """Bytes at the peak of loading a model: see `weight_bytes`."""
+    weights = weight_bytes(resolved)
+    return None if weights is None else weights.loading
 
 
 def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | None:
-    """Memory of a model's weights, counted module by module before any are read.
+    """Memory of a model's weights, summed over its modules before any weights are read.
 
-    Where kernels are chosen by measurement and nothing is measured yet, it is at most that: a layer
-    that stays stock takes less than a packed one.
+    It is an upper bound until the kernels of this processor have been timed: a layer that stays
+    stock needs less than a packed one.
 
     Args:
-        resolved: the model, with how it is to be loaded.
-        built: the same `without_weights`; None builds it.
+        resolved: the model and its load options.
+        built: result of `without_weights` for it; None builds it.
 
     Returns:
-        Bytes on all its devices together; None of a model that is stored quantized and whose files
-        don't tell their size.
+        Bytes on all its devices together; None for a model that is stored quantized and whose file
+        sizes are unknown.
 
     Raises:
-        ModelError: its configuration isn't one of a model.
+        ModelError: no model can be built from its configuration.
     """
     from dycoke_cli.kernels.choice import choose_kernels, unmeasured
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
     from dycoke_cli.kernels.quantize import by_bitsandbytes, stored_quantized
     from dycoke_cli.kernels.replacing import eligible, may_pack
 
+    # On the meta device such a model has its original dtype; only the files have the true size.
     if stored_quantized(resolved.config):
         stored = _stored_bytes(resolved.source, resolved.revision)
         return None if stored is None else WeightBytes(stored, stored)
@@ -112,6 +115,7 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         return _by_bitsandbytes(model, resolved)
     fast = options.kernels == "fast"
+    # Layers are packed on a CPU only, and only if the whole model is there.
     if resolved.device.type != "cpu" or options.device_map is not None or not (quantized or fast):
         return WeightBytes(_whole(model), _whole(model))
     choice = choose_kernels(model, quantized, measuring=False) if fast else unmeasured(model, True)
@@ -124,17 +128,16 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
 
 
 def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> None:
-    """Refuse to load a model that doesn't fit.
+    """Check that a model fits into memory.
 
     Args:
         resolved: the model.
-        free: bytes on its device, or on all of them where it is spread; None where they aren't
-            known.
-        copies: how many processes load it at once.
+        free: free bytes on its device, or on all devices with a device map; None if unknown.
+        copies: number of processes that load it at the same time.
 
     Raises:
-        OutOfMemoryError: with the flags that help.
-        ModelError: its configuration is of another model than its files, a far larger one.
+        OutOfMemoryError: it doesn't fit; the message names flags that help.
+        ModelError: its configuration describes a far larger model than its files hold.
     """
     import torch
 
@@ -142,9 +145,11 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
 
     needed = needed_bytes(resolved)
     source = resolved.source
+    # A config.json with wrong sizes would otherwise be reported as too little memory, and the user
+    # would look for a larger machine.
     if needed is not None and source.local and not resolved.options.random_weights:
         stored = _stored_bytes(source, None) or 0
-        if needed > _MOST_OVER_STORED * stored + _SMALL:
+        if needed > _MAX_OVER_STORED * stored + _SMALL:
             raise ModelError(
                 f"{source.name} can't be loaded: by its config.json it would take "
                 f"{needed / 1e9:.3g} GB, and its weight files have {stored / 1e9:.2g} GB; download "
@@ -152,16 +157,16 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
             )
     if needed is None or free is None or copies * needed <= free:
         return
-    spread = resolved.options.device_map is not None
+    has_device_map = resolved.options.device_map is not None
     flags = ["a smaller --model"]
-    whole = resolved.options.quantize is None and not stored_quantized(resolved.config)
-    if whole and resolved.dtype == torch.float32 and copies * needed // 2 <= free:
+    unquantized = resolved.options.quantize is None and not stored_quantized(resolved.config)
+    if unquantized and resolved.dtype == torch.float32 and copies * needed // 2 <= free:
         flags.insert(0, "--dtype bfloat16")
-    if resolved.device.type != "cpu" and not spread:
+    if resolved.device.type != "cpu" and not has_device_map:
         flags += ["--device cpu"] if resolved.options.random_weights else _OTHER_DEVICES
     if copies > 1:
         flags.insert(0, "fewer --workers")
-    where = "all devices together" if spread else str(resolved.device)
+    where = "all devices together" if has_device_map else str(resolved.device)
     several = f" in {copies} processes" if copies > 1 else ""
     raise OutOfMemoryError(
         f"the model {resolved.source.name}{several} {in_words(copies * needed, free)} on {where}; "
@@ -170,7 +175,7 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
 
 
 def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None where nothing tells."""
+    """Bytes of a model's weight files, without downloading any; None if unknown."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     if source.local:
@@ -180,6 +185,7 @@ def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:
         names = check_references(source.name, hub_reader(repo, str(revision))) or [WHOLE]
         for name in names:
             path = try_to_load_from_cache(repo, name, revision=revision)
+            # A cached file needs no request, so a complete model is checked offline.
             if isinstance(path, str):
                 total += os.path.getsize(path)
                 continue
@@ -195,54 +201,65 @@ def _whole(model: Any) -> int:
 
 
 def _replacing(model: Any, forms: Mapping[str, type[PackedLinear]]) -> WeightBytes:
-    """Of a model whose layers take another form one by one, the smallest first.
+    """Memory of a model whose layers are replaced one by one, the smallest first.
+
+    This simulates `kernels.replacing._replace`, which frees each stock layer after its packed copy
+    is made. So the peak is in the middle of loading, and it depends on the order. Example: layers
+    of 1, 1 and 8 GB, packed to the same sizes. Replacing 8 GB last peaks at 10 + 8 GB, as does
+    replacing it first; but with int8, which halves them, the smaller layers have freed 1 GB by
+    then, and the peak is 9 + 4 GB in place of 10 + 4.
 
     Args:
         model: on the meta device.
-        forms: of the layers, by name.
+        forms: class that replaces each layer, by layer name.
     """
     shared = _shared(model)
-    now = most = _whole(model)
+    now = peak = _whole(model)
     for name in sorted(forms, key=lambda name: _numbers(model.get_submodule(name))):
         layer, form = model.get_submodule(name), forms[name]
-        held = form.nbytes_of(layer)
-        most = max(most, now + held + form.packing_nbytes_of(layer))
-        # A table of words that is the output layer, too, stays what it is.
-        now += held - (0 if id(layer.weight) in shared else layer.weight.nbytes)
+        packed = form.nbytes_of(layer)
+        peak = max(peak, now + packed + form.packing_nbytes_of(layer))
+        # Tied weights aren't freed: the embedding table still uses those of the output layer.
+        now += packed - (0 if id(layer.weight) in shared else layer.weight.nbytes)
     if not forms:
-        return WeightBytes(most, now)
-    # What stays as it is is copied at the end, a tensor at a time.
+        return WeightBytes(peak, now)
+    # At the end all other tensors are copied one at a time, to release the file that is mapped.
+    # Shared tensors aren't replaced in the module that keeps them, so they are copied as well.
     replaced = {id(model.get_submodule(name).weight) for name in forms} - shared
     largest = max((x.nbytes for x in model.parameters() if id(x) not in replaced), default=0)
-    return WeightBytes(max(most, now + largest), now)
+    return WeightBytes(max(peak, now + largest), now)
 
 
 def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
-    """Each weight comes to the device whole, and is quantized there."""
+    """Memory of a model that bitsandbytes quantizes.
+
+    Each weight is moved to the device unquantized and quantized there, so the peak is the quantized
+    model plus the largest weight.
+    """
     from torch import nn
 
-    from dycoke_cli.kernels.quantize import kept_whole
+    from dycoke_cli.kernels.quantize import skipped_modules
 
-    whole = set(kept_whole(resolved.config, str(resolved.options.quantize)))
+    skipped = set(skipped_modules(resolved.config, str(resolved.options.quantize)))
     quantized = [
         part
         for name, part in model.named_modules()
         if type(part) is nn.Linear
-        and not any(name == other or name.startswith(f"{other}.") for other in whole)
+        and not any(name == other or name.startswith(f"{other}.") for other in skipped)
     ]
-    byte = resolved.options.quantize == "int8"
-    scaled = _NF4 if resolved.device.type == "cuda" else _NF4_ON_CPU
-    after = float(_whole(model))
+    int8 = resolved.options.quantize == "int8"
+    nf4 = _NF4 if resolved.device.type == "cuda" else _NF4_ON_CPU
+    loaded = float(_whole(model))
     for part in quantized:
-        rows = part.out_features * _FLOAT32  # the scales of int8
-        small = _numbers(part) + rows if byte else _numbers(part) * scaled
-        after += small - part.weight.nbytes
+        scales = part.out_features * _FLOAT32  # int8 has one per row
+        small = _numbers(part) + scales if int8 else _numbers(part) * nf4
+        loaded += small - part.weight.nbytes
     largest = max((part.weight.nbytes for part in quantized), default=0)
-    return WeightBytes(int(after + largest), int(after))
+    return WeightBytes(int(loaded + largest), int(loaded))
 
 
 def _shared(model: Any) -> set[int]:
-    """The parameters that stand in several places."""
+    """`id` of each parameter that several modules share (tied weights)."""
     seen: set[int] = set()
     twice: set[int] = set()
     for _, parameter in model.named_parameters(remove_duplicate=False):

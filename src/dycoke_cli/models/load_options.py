@@ -1,4 +1,4 @@
-"""The options of loading, and which of them exclude each other; needs no torch."""
+"""Options of loading a model, and which of them exclude each other; needs no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LoadOptions:
         revision: branch, tag or commit of a hub model.
 
     Raises:
-        UsageError: a value that isn't known, or two that don't go together.
+        UsageError: an invalid value, or two options that exclude each other.
     """
 
     device: Annotated[

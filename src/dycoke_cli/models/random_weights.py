@@ -1,8 +1,8 @@
-"""`--random-weights`: a published configuration without its weights, for its speed and memory.
+"""`--random-weights`: published configurations with random weights, to measure speed and memory.
 
-Nothing is downloaded. The true vocabulary isn't in the package, so the tokenizer is a byte
-tokenizer: a token is a byte, a question about four times as long as it would be; special tokens
-have their true ids.
+Nothing is downloaded. The package doesn't contain the vocabularies, so a byte tokenizer replaces
+the model's: one token per byte makes questions about four times as long. Special tokens have their
+published ids.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ from dycoke_cli.stock.private_api import without_initialisation
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
 
-SPREAD = 0.02
-"""Standard deviation of the weights, that of most families."""
+WEIGHT_STD = 0.02
+"""Standard deviation of the weights: `initializer_range` of most families."""
 
-# A prime, so that no two rows of a matrix are the same.
+# Random numbers that are repeated to fill all matrices. The length is prime, so rows of a matrix
+# begin at different places in it and no two rows are equal.
 _BLOCK = 1_000_003
 
 
 def with_random_weights(resolved: ResolvedModel) -> tuple[Any, Any]:
-    """A published model with random weights, and a processor that fits it.
+    """Build a published model with random weights, and a processor for it.
 
     Args:
-        resolved: whose source is a published configuration.
+        resolved: a model whose source is a published configuration.
     """
     model = random_model(resolved.config, resolved.device, resolved.dtype)
-    words = resolved.config.get_text_config().vocab_size
-    return model, byte_processor(published(resolved.name), words)
+    vocabulary = resolved.config.get_text_config().vocab_size
+    return model, byte_processor(published(resolved.name), vocabulary)
 
 
 def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """The stock model of a configuration, built in place: never more memory than its weights.
+    """Build the stock model of a configuration in place, without memory beyond its weights.
 
-    The same numbers each time. It never ends an answer by itself, so that all have the length that
-    was asked for.
+    The weights are the same each time. The model has no end token, so every answer has the
+    requested length.
 
     Args:
         config: of the model.
-        device: where it is built.
+        device: on which it is built.
         dtype: of its weights.
     """
     with torch.device(device), without_initialisation():
         model = auto_class(config).from_config(config, dtype=dtype)
-    model.tie_weights()  # part of the initialisation that was left out
+    model.tie_weights()  # normally part of the initialisation, which is skipped here
     _fill(model)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
@@ -59,11 +60,11 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def byte_processor(model: Published, vocabulary: int) -> Any:
-    """The stock processor of a model's class, with the published settings.
+    """Build the stock processor of a model, with its published settings and a byte tokenizer.
 
     Args:
         model: as published.
-        vocabulary: tokens that the model knows.
+        vocabulary: vocabulary size of the model.
     """
     described = model.processor
     parts = {name: _part(described[name]) for name in ("image_processor", "video_processor")}
@@ -76,12 +77,12 @@ def byte_processor(model: Published, vocabulary: int) -> Any:
 
 
 def byte_tokenizer(described: dict[str, Any], vocabulary: int) -> Any:
-    """A stock tokenizer that knows bytes, the special tokens, and names for all other ids.
+    """Build a stock tokenizer of bytes and special tokens, with a placeholder for each other id.
 
     Args:
         described: `special` tokens with their ids, `named` (attribute of the tokenizer: token), and
-            the token that is the `pad`.
-        vocabulary: how many tokens there are.
+            the `pad` token.
+        vocabulary: vocabulary size.
     """
     special: dict[str, int] = described["special"]
     ids = dict(special)
@@ -104,11 +105,14 @@ def byte_tokenizer(described: dict[str, Any], vocabulary: int) -> Any:
 
 @torch.no_grad()
 def _fill(model: Any) -> None:
-    """Normal numbers in matrices, norms 1, biases 0; a block repeats, for drawing is slow."""
+    """Set matrices to normal numbers, norms to 1 and biases to 0.
+
+    Sampling billions of numbers takes minutes, so one block of them is repeated.
+    """
     parameters = dict(model.named_parameters())
     first = next(iter(parameters.values()))
     generator = torch.Generator().manual_seed(0)
-    block = torch.empty(_BLOCK).normal_(0, SPREAD, generator=generator).to(first)
+    block = torch.empty(_BLOCK).normal_(0, WEIGHT_STD, generator=generator).to(first)
     used = 0
     for name, parameter in parameters.items():
         if parameter.dim() == 1 and name.endswith("bias"):
@@ -120,10 +124,15 @@ def _fill(model: Any) -> None:
 
 
 def _tile(numbers: torch.Tensor, block: torch.Tensor, used: int) -> int:
-    """Go on through the block, over and over, until all `numbers` are written.
+    """Fill `numbers` from the block, which repeats.
+
+    Args:
+        numbers: `[n]`, filled in place.
+        block: `[b]`.
+        used: offset in the block of the first number to use.
 
     Returns:
-        How much of the block is used, for the next matrix.
+        Offset in the block for the next matrix.
     """
     done = 0
     while done < len(numbers):

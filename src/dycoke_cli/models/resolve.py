@@ -1,7 +1,7 @@
 """Resolves a catalog name, folder or hub id to a model that can be loaded.
 
-`find` needs no torch, `read_config` reads or downloads config.json, `choose` checks all that can be
-known before weights are read.
+`find` needs no torch, `read_config` reads or downloads config.json, and `choose` makes all checks
+that don't need the weights.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# What from_pretrained says, on 5.17.0 and 5.23.0, of a folder and of a repository.
+# Part of the error of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
 _NO_SAFETENSORS = "file named model.safetensors"
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model that a user named: where its files are.
+    """Reference to a model: its name and the location of its files.
 
     Args:
-        name: as it is reported.
+        name: for reports and errors.
         location: a local folder, or a hub id.
         entry: of the catalog, or None.
         local: whether `location` is a folder.
@@ -69,17 +69,17 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model that can be loaded here: its configuration, family, device and dtype are known.
+    """Model that passed all checks before loading, with its configuration, device and dtype.
 
     Args:
-        name: as it was given.
-        source: where its files are.
+        name: as the user gave it.
+        source: location of its files.
         config: its `transformers` configuration.
         revision: commit of a hub model, or None.
         family: its layout.
-        device: where it will run.
-        dtype: of its weights, once loaded.
-        options: how it is to be loaded.
+        device: that it will be loaded to.
+        dtype: of its loaded weights.
+        options: load options.
     """
 
     name: str
@@ -93,7 +93,7 @@ class ResolvedModel:
 
     @property
     def layers(self) -> int:
-        """Of the language model."""
+        """Number of language model layers."""
         return self.config.get_text_config().num_hidden_layers
 
     @property
@@ -108,9 +108,11 @@ class ResolvedModel:
         return traits_of(self.config, self.name, self.family)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies it: name, revision, weights, dtype, device; the plug-in of its family.
+        """Identity of the model, for reports and caches.
 
-        Of a quantized model both: layers that aren't quantized, and activations, have the other.
+        Name, revision, weights, dtype and device; and the plug-in that defines its family, if any.
+        The dtype of a quantized model is, e.g., "int8/bfloat16": its activations and the layers
+        that aren't quantized have the second one.
         """
         code = plugins.version("family", self.config.model_type)
         dtype, quantize = str(self.dtype).removeprefix("torch."), self.options.quantize
@@ -129,6 +131,8 @@ def find(name: str) -> ModelRef:
     Raises:
         ModelError: nothing has this name, or the folder has no weights that can be loaded.
     """
+    # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
+    # doesn't change the meaning of a script. `./mini` is always the folder.
     entry = CATALOG.get(name)
     if entry is not None:
         location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
@@ -138,17 +142,18 @@ def find(name: str) -> ModelRef:
         return ModelRef(name, name, None, local=True)
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
-    near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
+    # "./model" and "../model" look like hub ids, but are misspelt folders.
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)
-    hint = f"did you mean {near[0]}?" if near else "`dycoke models` lists all names"
+    matches = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]}?" if matches else "`dycoke models` lists all names"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
 
 
 def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:
-    """Read a model's configuration; of a hub model, download that one file if need be.
+    """Read a model's configuration; downloads the file of a hub model if necessary.
 
-    A model that is here whole stays as it is: only `dycoke models pull` asks for a newer one.
+    A complete local copy is used without contacting the hub; `dycoke models pull` updates it.
 
     Returns:
         The `transformers` configuration, and the commit of a hub model (None for a folder).
@@ -168,8 +173,10 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
             check_known(source.name, Path(source.location))
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
             return text_part(config), None
-        wanted = commit_here(source, revision) or revision
-        path = Path(hf_hub_download(source.location, "config.json", revision=wanted))
+        # With a commit, the hub client finds the file in its cache without a request.
+        commit = commit_here(source, revision) or revision
+        path = Path(hf_hub_download(source.location, "config.json", revision=commit))
+        # Everything is checked before transformers parses it.
         check_small_files(source.name, path.parent)
         check_known(source.name, path.parent)
         check_references(source.name, hub_reader(source.location, path.parent.name))
@@ -178,39 +185,40 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
 
 
 def hub_folder(repo: str) -> Path:
-    """Where the hub client keeps a model, whole or not; it need not exist."""
+    """Folder of a model in the hub client's cache; it may be incomplete or not exist."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def commit_here(source: ModelRef, revision: str | None) -> str | None:
-    """The commit of a hub model that is here whole, so that nothing needs to be asked of the hub.
+    """Commit of a hub model whose local copy is complete, so that the hub isn't needed.
 
     Args:
         source: the model.
         revision: branch, tag or commit.
 
     Returns:
-        None where a file of it is missing, but for small ones.
+        None if config.json or a weight file is missing. Small files may be missing.
     """
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(source.location, CONFIG, revision=revision)
-    here = isinstance(path, str) and not missing_parts(Path(path).parent)
-    return Path(str(path)).parent.name if here else None
+    complete = isinstance(path, str) and not missing_parts(Path(path).parent)
+    return Path(str(path)).parent.name if complete else None
 
 
 def fingerprint(source: ModelRef, revision: str | None) -> str:
-    """What changes when a model's files change: a hub model's commit, a folder's content.
+    """Fingerprint of a model's files: a hub model's commit, or a hash of a folder's content.
 
     Args:
         source: the model.
-        revision: its commit, where it is on the hub.
+        revision: commit of a hub model.
     """
     if revision is not None:
         return f"commit:{revision}"
     content = hashlib.sha256()
+    # Files that loading doesn't read, such as a README, don't change the model.
     for path in sorted(Path(source.location).iterdir()):
         if path.suffix in READ_SUFFIXES and path.is_file():
             with path.open("rb") as file:
@@ -220,21 +228,22 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
 
 
 def choose(name: str | ModelRef, options: LoadOptions | None = None) -> ResolvedModel:
-    """Resolve a model, and check that it can be loaded with these options here.
+    """Resolve a model, and check that it can be loaded with these options on this machine.
 
     Args:
         name: of the catalog, a folder or a hub id; or what `find` found by that.
-        options: how it is to be loaded; None for the defaults.
+        options: load options; None for the defaults.
 
     Raises:
-        ModelError: it can't be found, isn't supported, or needs a package that isn't here.
-        UsageError: a device or dtype that isn't there, or options that it can't be loaded with.
+        ModelError: it isn't found or supported, or needs a package that isn't installed.
+        UsageError: the device or dtype doesn't exist, or the model doesn't support an option.
     """
     from dycoke_cli.kernels.quantize import check_quantize
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.models.unsupported import check_family_packages
 
     options = options or LoadOptions()
+    # The device first: a mistyped flag is reported before anything is downloaded.
     device = named_device(options.device)
     source, config, commit = _resolve_config(name, options)
     with explained(source, "its config.json"):
@@ -248,10 +257,10 @@ def choose(name: str | ModelRef, options: LoadOptions | None = None) -> Resolved
 
 
 def family_in(source: ModelRef, config: Any) -> Family:
-    """The layout of the model's family; `UNLISTED` of one that the table doesn't know.
+    """Family of a model; `UNLISTED` if the table doesn't have it but it takes videos or images.
 
     Raises:
-        ModelError: none of its models is shown videos or pictures.
+        ModelError: its models take neither videos nor images.
     """
     from dycoke_cli.stock.model_class import shows_videos
 
@@ -266,7 +275,10 @@ def family_in(source: ModelRef, config: Any) -> Family:
 
 
 def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRef, Any, str | None]:
-    """Where a model is, its configuration, and its commit on the hub."""
+    """Find a model and read its configuration; returns its commit on the hub as well.
+
+    With `--random-weights` both come from the package: nothing is read from disk or hub.
+    """
     from transformers import AutoConfig
 
     if not options.random_weights:
@@ -279,12 +291,12 @@ def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRe
 
 
 def weights_dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
-    """The dtype of a model's weights once they are loaded.
+    """Dtype of a model's loaded weights.
 
     Args:
-        name: what `--dtype` takes.
+        name: value of `--dtype`.
         config: of the model.
-        device: where it will run; it need not be on this machine.
+        device: that it will be loaded to; it may be one that this machine doesn't have.
 
     Raises:
         UsageError: there is no such dtype.
@@ -295,21 +307,22 @@ def weights_dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if name != "auto":
         raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
+    # Some configurations have the dtype only in the part of the language model.
     stored = config.dtype or config.get_text_config().dtype or torch.float32
     if stored == torch.float16 and device.type == "cpu":
-        return torch.bfloat16  # CPUs compute float16 slowly, where they do at all
+        return torch.bfloat16  # most CPUs have no float16 arithmetic and convert every operand
     return stored
 
 
 def check_device_map(device_map: str | None, quantize: str | None) -> None:
-    """Check that a model can be spread over devices here.
+    """Check that a device map is supported on this machine.
 
     Args:
         device_map: "auto" or None.
         quantize: "int8", "int4" or None.
 
     Raises:
-        UsageError: together with `quantize` where there is no CUDA device.
+        UsageError: combined with `quantize` on a machine without a CUDA device.
         ModelError: accelerate isn't installed.
     """
     import torch
@@ -329,14 +342,16 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
 
 @contextmanager
 def explained(source: ModelRef, part: str) -> Iterator[None]:
-    """Turn what the hub and the loaders raise into one sentence; check what the hub answers.
+    """Convert errors of the hub client and the loaders to a `ModelError` with one sentence.
+
+    Responses of the hub are validated from here on, too.
 
     Args:
         source: the model.
-        part: what is being read of it.
+        part: that is being read, for the message.
 
     Raises:
-        ModelError: in place of any of their errors.
+        ModelError: in place of any other error.
     """
     if not source.local:
         check_hub_answers()
@@ -344,23 +359,25 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
         yield
     except (DycokeError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # a panic of a library in Rust is no Exception
+    except BaseException as error:  # a panic in a Rust library isn't an Exception
         raise ModelError(_sentence(source, part, error)) from error
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether an error of the hub client means that the hub couldn't be asked."""
+    """Whether an error of the hub client means that the hub can't be reached."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    # An HTTP status is an answer, even if the client then reports that the file isn't cached.
     if isinstance(error.__cause__, HfHubHTTPError):
         return False
     if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
         return True
-    # By name: which package its client takes to connect depends on its version.
+    # By name, because the HTTP package of the client depends on its version.
     return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
 def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
+    """Text of the `ModelError` for an error, from the most specific cause to the least."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -369,7 +386,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
     )
 
     name = source.location
-    # Asked for a file, the hub client hides this one in what it says about its cache.
+    # Downloads of a single file report "not in the cache"; the hub's status is the cause of that.
     if isinstance(error.__cause__, HfHubHTTPError):
         error = error.__cause__
     if isinstance(error, GatedRepoError):

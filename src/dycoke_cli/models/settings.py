@@ -1,4 +1,4 @@
-"""The default model that a user chose: one small JSON file in the user's settings folder."""
+"""User's default model, stored as a small JSON file in the user's settings folder."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Any
 from dycoke_cli.errors import ModelError, OutputError
 
 BUNDLED = "mini"
-"""The model that answers until a default is chosen."""
+"""Model that is used until a default is chosen."""
 
 _KEY = "default_model"
 
 ENVIRONMENT = "DYCOKE_SETTINGS"
-"""Names the settings file in place of the one in the user's settings folder."""
+"""Environment variable with the path of the settings file, if it isn't in the usual folder."""
 
 
 def settings_file() -> Path:
-    """Where the settings are (the file need not exist)."""
+    """Path of the settings file, which may not exist."""
     named = os.environ.get(ENVIRONMENT)
     if named:
         return Path(named)
     import typer
 
     if os.environ.get("XDG_CONFIG_HOME") == "":
-        del os.environ["XDG_CONFIG_HOME"]  # which Typer would take for the current folder
+        # The specification treats an empty value as unset; Typer takes it for the current folder.
+        del os.environ["XDG_CONFIG_HOME"]
     return Path(typer.get_app_dir("dycoke")) / "settings.json"
 
 
 def default_model() -> str | None:
-    """The model chosen with `dycoke models default`, or None where none was chosen.
+    """Model chosen with `dycoke models default`; None if none was chosen.
 
     Raises:
         ModelError: the settings can't be read.
@@ -53,24 +54,24 @@ def default_model() -> str | None:
 
 
 def choose_default_model(name: str) -> Path:
-    """Remember `name` as the default model; returns the file that now says so.
+    """Store `name` as the default model; returns the path of the settings file.
 
     Raises:
-        OutputError: the settings can't be written, or what is there is something else.
+        OutputError: the settings can't be written, or the file isn't a settings file.
     """
-    path = settings_file().resolve()  # a link stays one
+    path = settings_file().resolve()  # replacing a symbolic link would detach a dotfiles folder
     try:
         if _read(path) is None:
             raise OutputError(_foreign(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside it and moved into place, so that a full disk never leaves half a file.
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        # Written to a temporary file and renamed, so that a full disk never leaves half a file.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump({_KEY: name}, file)
-            os.replace(beside, path)
+            os.replace(temporary, path)
         except BaseException:
-            os.unlink(beside)
+            os.unlink(temporary)
             raise
     except OSError as error:
         raise OutputError(f"{path} can't be written ({error.strerror})") from error
@@ -78,7 +79,7 @@ def choose_default_model(name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The settings, {} where there are none yet; None of a file that is something else.
+    """Read the settings: {} if there are none yet, None if the file isn't a settings file.
 
     Raises:
         OSError: it can't be read.

@@ -1,4 +1,4 @@
-"""Checks for families and packages that the installation can't load."""
+"""Checks that the installed packages can load a family."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.files.small_files import CONFIG, brief, read_json
 
-# Families of repositories that hold code, and where the same models are in stock format.
+# Families whose repositories contain code, and where the same models are in stock format.
 _STOCK_REPOSITORIES = {
     "internvl_chat": "the repository of the same name that ends in -hf",
     "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
 }
 _ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
-# Families whose stock processor or vision tower imports another package: it, and our extra.
+# Families whose stock processor or vision tower imports another package: (package, our extra).
 _EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "smolvlm")}
 
 
@@ -28,10 +28,10 @@ def check_known(name: str, folder: Path) -> None:
 
     Args:
         name: of the model.
-        folder: that holds its config.json.
+        folder: with its config.json.
 
     Raises:
-        ModelError: it has none, or can't run it.
+        ModelError: there is no class, or the installed release fails on it.
         UnreadableError: the file can't be read.
     """
     config = read_json(folder / CONFIG)
@@ -61,14 +61,14 @@ def check_known(name: str, folder: Path) -> None:
 
 
 def check_release(name: str, model_type: str | None) -> None:
-    """Check that the installed transformers can run a family; of others nothing is known.
+    """Check that the installed transformers can run a listed family; others always pass.
 
     Args:
         name: of the model.
         model_type: of its configuration.
 
     Raises:
-        ModelError: it can't.
+        ModelError: a newer release is needed.
     """
     release = needed_release(model_type)
     if release is not None:
@@ -79,7 +79,7 @@ def check_release(name: str, model_type: str | None) -> None:
 
 
 def needed_release(model_type: str | None) -> str | None:
-    """The release of transformers that a family needs; None where the installed one can run it."""
+    """Release of transformers that a family needs; None if the installed one can run it."""
     family = FAMILIES.get(model_type or "")
     if family is None:
         return None
@@ -89,14 +89,14 @@ def needed_release(model_type: str | None) -> str | None:
 
 
 def check_family_packages(name: str, model_type: str) -> None:
-    """Check that a family's packages are here.
+    """Check that the extra packages of a family are installed.
 
     Args:
         name: of the model.
         model_type: of its configuration.
 
     Raises:
-        ModelError: one isn't.
+        ModelError: one isn't installed.
     """
     if model_type in _EXTRAS:
         package, extra = _EXTRAS[model_type]

@@ -1,1 +1,1 @@
-"""What is used of transformers and torch beyond their public names, in one place."""
+"""Access to transformers and torch that depends on their internals or versions."""

@@ -1,7 +1,7 @@
-"""The KV cache among a stock forward's arguments and outputs, by the name that it has there.
+"""Name of the KV cache in the arguments and outputs of a stock forward.
 
-transformers calls it `cache` from 5.24 on, and `past_key_values` before; code of a checkpoint's own
-may use the old name under either.
+It is `cache` from transformers 5.24 on, and `past_key_values` before. Model code may use the old
+name on any release.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 from transformers import GenerationMixin
 
 CACHE_NAMES = ("cache", "past_key_values")
-"""All that it is called: the newer name first."""
-_ASKED = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+"""All names in use, the newer one first."""
+_PARAMETERS = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
 
-CACHE_ARGUMENT = next(name for name in CACHE_NAMES if name in _ASKED)
-"""The name that the installed release's classes give it."""
+CACHE_ARGUMENT = next(name for name in CACHE_NAMES if name in _PARAMETERS)
+"""Name in the installed release."""
 
 
 def cache_name(values: Mapping[str, Any]) -> str:
-    """The name that the KV cache has among these, or would have.
+    """Name of the KV cache in `values`; the installed release's name if it has none.
 
     Args:
         values: keyword arguments of a forward, or a stock output.
@@ -30,9 +30,9 @@ def cache_name(values: Mapping[str, Any]) -> str:
 
 
 def cache_of(values: Mapping[str, Any]) -> Any:
-    """The KV cache among keyword arguments of a forward or in a stock output; None for none.
+    """KV cache in keyword arguments of a forward or in a stock output; None if there is none.
 
     Args:
-        values: as of `cache_name`.
+        values: see `cache_name`.
     """
     return values.get(cache_name(values))

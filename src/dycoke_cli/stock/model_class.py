@@ -1,4 +1,4 @@
-"""The stock class of a model: one that is shown videos and answers in text."""
+"""Stock class of a model that takes videos or images and generates text."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from typing import Any
 import transformers
 from transformers import AutoModelForImageTextToText
 
-# Since the first release with a family whose models also listen.
+# Releases before the first family with audio input lack this class.
 _MULTIMODAL = getattr(transformers, "AutoModelForMultimodalLM", AutoModelForImageTextToText)
 
 
 def text_part(config: Any) -> Any:
-    """The configuration of the part that answers in text: of a model that also speaks, not all.
+    """Configuration of the part of a model that generates text.
+
+    Omni models consist of a "thinker", which generates text, and a "talker" for speech.
 
     Args:
-        config: as it is stored.
+        config: stored configuration.
     """
     return getattr(config, "thinker_config", config)
 
 
 def auto_class(config: Any) -> Any:
-    """The `AutoModel…` class that makes the model of a configuration.
+    """The `AutoModel…` class for a configuration.
 
     Args:
         config: of the model.
     """
-    known = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    return AutoModelForImageTextToText if known else _MULTIMODAL
+    image_text = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return AutoModelForImageTextToText if image_text else _MULTIMODAL
 
 
 def shows_videos(config: Any) -> bool:
-    """Whether a class of transformers for videos or pictures and text has this configuration."""
+    """Whether transformers has a model class with video or image input for a configuration."""
     mappings = ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING", "MODEL_FOR_MULTIMODAL_LM_MAPPING")
     return any(type(config) in getattr(transformers, name, ()) for name in mappings)

@@ -1,4 +1,4 @@
-"""Keeps progress bars, retries and reports of libraries off stderr."""
+"""Suppression of progress bars, warnings and log messages of libraries."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from dycoke_cli.errors import debugging
 def silence_libraries() -> None:
     """Silence `transformers`, and warnings of all libraries, for the rest of the process.
 
-    Not where tracebacks are wanted.
+    In debugging mode it does nothing.
     """
     if debugging():
         return
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
-    # torchao, where it is installed, makes torch log a warning for each kind that it registers.
+    # If torchao is installed, torch logs a warning for each class that it registers.
     getLogger("torch.utils._pytree").setLevel(ERROR)
 
 
-# bitsandbytes logs which kernels it hasn't got, accelerate where it has put a model.
+# bitsandbytes logs missing kernels, accelerate the placement of a model.
 _OTHERS = [getLogger(name) for name in ("accelerate", "bitsandbytes")]
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence `transformers`, the hub client and what loads weights for the length of a block."""
+    """Silence `transformers`, the hub client and the loaders of weights within the block."""
     levels = [logger.level for logger in _OTHERS]
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     hub_verbosity = hub_logging.get_verbosity()

@@ -1,7 +1,4 @@
-"""Sizes of a model, read off its configuration, which has several names for some of them.
-
-Importing this doesn't import torch.
-"""
+"""Sizes of a model, read from a configuration under any of their names; imports no torch."""
 
 from __future__ import annotations
 
@@ -15,17 +12,18 @@ _CHANNELS = 3
 
 @dataclass(frozen=True)
 class VisionSizes:
-    """Sizes of a vision tower; 0 where the configuration doesn't have them.
+    """Sizes of a vision tower; 0 if the configuration doesn't have them.
 
     Args:
-        layers: of its blocks.
-        heads: of its attention.
-        hidden: width of its hidden states.
-        mlp: width of the middle of its MLPs.
-        patch: numbers of pixels in a patch.
-        frame_patches: of a frame; 0 where frames are of any size.
-        merged: patches that become a visual token, where frames are of any size.
-        stacked: more embeddings per visual token, added inside the language model (DeepStack).
+        layers: number of transformer layers.
+        heads: attention heads.
+        hidden: hidden size.
+        mlp: intermediate size of the MLPs.
+        patch: numbers (channels times pixels) in a patch.
+        frame_patches: patches per frame; 0 with dynamic resolution.
+        merged: patches per visual token, with dynamic resolution.
+        stacked: additional embeddings per visual token, added inside the language model
+            (DeepStack).
     """
 
     layers: int
@@ -39,12 +37,12 @@ class VisionSizes:
 
     @classmethod
     def of(cls, config: Any) -> VisionSizes:
-        """Those of a tower.
+        """Read the sizes from a configuration.
 
         Args:
             config: of the tower, or None.
         """
-        # Qwen2-VL's "hidden_size" is that of its language model.
+        # `embed_dim` first: Qwen2-VL's `hidden_size` is that of its language model.
         hidden = _first(config, "embed_dim", "hidden_size", default=0)
         patch = _sides(_first(config, "patch_size", default=0))
         frame = _sides(_first(config, "image_size", default=0))
@@ -62,29 +60,29 @@ class VisionSizes:
         )
 
     def patches_of_frame(self, tokens: int) -> int:
-        """Patches that the tower makes of a frame.
+        """Patches of a frame.
 
         Args:
-            tokens: visual tokens of a frame.
+            tokens: visual tokens of the frame.
         """
         return self.frame_patches or tokens * self.merged
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a model: of its language model, and of its vision tower.
+    """Sizes of a model's language model and vision tower.
 
     Args:
-        layers: of the language model, like the next ones.
-        hidden: width of hidden states.
-        mlp: width of the middle of MLPs, of the widest.
-        heads: of queries, in the first layer, like the next two.
-        kv_heads: of keys and values.
-        head_width: of each.
-        kv: numbers in the keys and values of one token, in all layers.
-        vocabulary: tokens it knows.
-        context: positions that it was trained for; None where that isn't known.
-        vision: of the vision tower.
+        layers: number of language model layers.
+        hidden: hidden size.
+        mlp: intermediate size of the widest MLP.
+        heads: query heads of the first layer.
+        kv_heads: key and value heads of the first layer.
+        head_width: head size of the first layer.
+        kv: numbers in the keys and values of one token, summed over all layers.
+        vocabulary: vocabulary size.
+        context: context length in tokens; None if unknown.
+        vision: sizes of the vision tower.
     """
 
     layers: int
@@ -100,14 +98,14 @@ class Sizes:
 
     @classmethod
     def of(cls, config: Any) -> Sizes:
-        """Those of a model.
+        """Read the sizes from a configuration.
 
         Args:
             config: stock, of the whole model.
         """
         text = config.get_text_config()
         layers, hidden = text.num_hidden_layers, text.hidden_size
-        # Those of Gemma 4 differ, and their configuration raises where one value is asked for.
+        # Layers of Gemma 4 differ; its configuration raises an error if a single value is read.
         each = [*text.per_layer_config] if text.is_heterogeneous else [text] * layers
         heads = [_kv_heads(one) for one in each]
         return cls(
@@ -125,7 +123,7 @@ class Sizes:
 
 
 def _kv_heads(layer: Any) -> tuple[int, int]:
-    """How many heads of keys and values a layer has, and the width of each."""
+    """Number of key and value heads of a layer, and the head size."""
     heads = layer.num_attention_heads
     return (
         _first(layer, "num_key_value_heads", default=heads),
@@ -138,6 +136,6 @@ def _sides(side: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _first(config: Any, *names: str, default: Any) -> Any:
-    """The first of these attributes that a configuration has."""
+    """Value of the first of these attributes that a configuration has."""
     values = (getattr(config, name, None) for name in names)
     return next((value for value in values if value is not None), default)

@@ -92,7 +92,7 @@ def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
     ids = video.input_ids(question)
-    inputs = {"input_ids": ids, **video.inputs, **video.beside(ids, loaded.family.rope)}
+    inputs = {"input_ids": ids, **video.inputs, **video.extra_inputs(ids, loaded.family.rope)}
     return inputs | {key: pixels.to(loaded.model.dtype)}
 
 

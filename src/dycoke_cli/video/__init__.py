@@ -1,6 +1,6 @@
-"""Decodes videos to RGB frames with true time stamps; independent of models and torch.
+"""Decoding of videos to RGB frames with their time stamps; independent of models and torch.
 
-PyAV and NumPy are imported when a name that needs them is first used.
+PyAV and NumPy are imported only when a name that needs them is used.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used."""
+    """Import a name at its first use."""
     home = next((module for module, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The audio of an open video, as models take it: one channel at a given sample rate."""
+"""Audio of an open video in the format of models: mono, at a given sampling rate."""
 
 from __future__ import annotations
 
@@ -17,40 +17,45 @@ _SAMPLE = np.dtype(np.float32)
 
 
 def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | None:
-    """Decode and resample the best audio stream; damaged packets are left out.
+    """Decode and resample the best audio stream; damaged packets are skipped.
 
     Args:
-        source: an open, described video; left somewhere else.
+        source: an open, described video; its position changes.
         rate: samples per second.
-        part: of the video that is heard, in seconds from its first frame.
+        part: part of the video to read, in seconds from its first frame.
 
     Returns:
-        float32 `[T]` from -1 to 1, from the start of the part up to its end or that of the audio,
-        and no more than `MAX_AUDIO_BYTES`; None where there is no audio in it.
+        float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
+        at most `MAX_AUDIO_BYTES`; None if the part has no audio.
     """
-    _go_to(source, part.first_s)
+    _seek(source, part.first_s)
     stream = source.container.streams.best("audio")
     if stream is None:
         return None
-    wanted = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)
-    heard = np.zeros(wanted, _SAMPLE)
+    length = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)
+    audio = np.zeros(length, _SAMPLE)
     resampler = av.AudioResampler(format="fltp", rate=rate)
+    # Places in `audio`. Both may be negative: seeking ends before the part, and the samples before
+    # it are cut off. If the audio begins later than the part, silence (zeros) comes first.
     start = end = 0
-    for at, frame in enumerate(_resampled(_decoded(source, stream), resampler)):
-        samples = frame.to_ndarray().mean(0)  # as others mix; FFmpeg would weigh channels
-        if at == 0:  # what comes behind follows without a gap
+    for number, frame in enumerate(_resampled(_decoded(source, stream), resampler)):
+        # The plain mean, as models were trained with; FFmpeg's downmix weighs channels.
+        samples = frame.to_ndarray().mean(0)
+        # Only the first time stamp counts: later ones are rounded, and following them would leave
+        # gaps of single samples.
+        if number == 0:
             start = end = round((_time_s(source, frame) - part.first_s) * rate)
-        first, last = max(end, 0), min(end + len(samples), wanted)
+        first, last = max(end, 0), min(end + len(samples), length)
         if first < last:
-            heard[first:last] = samples[first - end : last - end]
+            audio[first:last] = samples[first - end : last - end]
         end += len(samples)
-        if end >= wanted:
+        if end >= length:
             break
-    return heard[:end] if end > max(start, 0) else None
+    return audio[:end] if end > max(start, 0) else None
 
 
-def _go_to(source: VideoSource, time_s: float) -> None:
-    """To a packet before that time; to the first where it can't be sought."""
+def _seek(source: VideoSource, time_s: float) -> None:
+    """Move to a packet before a time; to the first packet if the file can't be sought."""
     source.rewind()
     if time_s <= 0:
         return
@@ -68,7 +73,7 @@ def _decoded(source: VideoSource, stream: Any) -> Iterator[av.AudioFrame | None]
             raise
         except (av.FFmpegError, OSError):
             continue
-    yield None  # asks the resampler for what it still holds
+    yield None  # flushes the resampler
 
 
 def _resampled(

@@ -1,4 +1,4 @@
-"""What is read of a video: the plan, and the frames; importing it imports no PyAV."""
+"""Results of reading a video: the plan, the frames, the audio; imports no PyAV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which frames would be read, found without decoding more than the first.
+    """Frames that would be read, determined by decoding the first one only.
 
     Attributes:
         times_s: wanted times in seconds from the first frame, ascending; the frames nearest to
@@ -37,10 +37,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Audio:
-    """What is heard of a video.
+    """Audio of a video.
 
     Attributes:
-        samples: float32 [T] from -1 to 1, one channel.
+        samples: float32 [T] from -1 to 1, mono.
         rate: samples per second.
     """
 
@@ -49,23 +49,23 @@ class Audio:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Duration in seconds."""
         return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames that were read.
+    """Frames that were read, with subtitles and audio.
 
     Attributes:
-        frames: RGB as shown, uint8 [F, H, W, 3], at least one frame.
-        timestamps_s: the frames' own time stamps in seconds from the video's first frame, [F],
+        frames: RGB as displayed, uint8 [F, H, W, 3], at least one frame.
+        timestamps_s: presentation times of the frames in seconds from the video's first frame, [F],
             ascending.
-        info: what is known of the video, its `duration_s` measured.
+        info: metadata of the video, with a measured `duration_s`.
         warnings: one sentence each.
-        subtitles: the lines that are shown at these frames; None where none were asked for, or the
-            video has none.
-        audio: from the first moment that is sampled on; None where none was read.
+        subtitles: lines that are displayed at these frames; None if not requested, or the video has
+            none.
+        audio: from the start of the sampled part on; None if not requested, or there is none.
     """
 
     frames: np.ndarray

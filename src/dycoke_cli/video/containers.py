@@ -1,4 +1,4 @@
-"""From an open file to an open container and its video streams."""
+"""Opening of containers, and selection of their video stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dycoke_cli.errors import UsageError, VideoError
 
 MAX_PICTURES = 100_000
 _SNIFFED_BYTES = 4096
-_WEBP_HEAD, _ANIMATED = 21, 0b10  # up to the flags, and that of an animation
+_WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
-# FFmpeg's names of the formats that may be opened: each holds its own data. Playlists (concat, hls,
-# dash, imf, …), streams (sdp, rtsp) and recordings in several parts (mlv, vobsub, r3d) name other
-# files and addresses; devices and text art (lavfi, tty, …) are no files of video.
+# FFmpeg's names of the allowed formats: those that contain all their data. Playlists (concat, hls,
+# dash, imf, …), streams (sdp, rtsp) and multi-file recordings (mlv, vobsub, r3d) refer to other
+# files or URLs. Devices and text art (lavfi, tty, …) aren't video files.
 _CONTAINERS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "asf_o", "mxf", "nut", "ivf",
     "rm", "wtv", "dv", "gxf", "dhav", "yuv4mpegpipe",
@@ -29,7 +29,7 @@ _PICTURES = (
     "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
     "qoi_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe",
 )  # fmt: skip
-# Opened for a better sentence: that there is no video in them.
+# Allowed for a better error message: "there is no video in it" instead of "can't be read".
 _WITHOUT_VIDEO = (
     "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
     "webvtt", "srt", "ass",
@@ -38,34 +38,36 @@ _FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
-    """Open a file for reading, from its beginning.
+    """Open a container, at its beginning.
 
-    FFmpeg gets the open file and no path: whatever the file's name or content says, no other file
-    or address can be opened. The format is told from the content alone.
+    FFmpeg gets a file descriptor instead of a path, so that no file content can make it open
+    another file or URL. It detects the format from the content.
 
     Args:
-        file: a regular file, open for as long as the container is read.
-        name: what to call it in errors.
-        max_pixels: of a picture; larger ones aren't decoded while the streams are looked at.
+        file: a regular file, which must stay open while the container is read.
+        name: for error messages.
+        max_pixels: per frame; larger ones aren't decoded while the streams are analysed.
 
     Raises:
-        VideoError: it isn't a video, or one that FFmpeg has no decoder for.
-        MemoryError: what it says of itself takes more than there is.
+        VideoError: it isn't a video, or FFmpeg has no decoder for it.
+        MemoryError: its headers require too much memory.
     """
-    # Before it is opened: FFmpeg reads on from where the file stands.
+    # Checked first, because it moves the file position, from which FFmpeg reads.
     if _is_animated_webp(file):
         raise VideoError(
             f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
         )
     file.seek(0)
-    # Titles in any encoding: PyAV 19 keeps their bytes, 18 has to be told to, or refuses the file.
-    told = hasattr(av.container.Container, "metadata_errors")
-    tags: dict[str, Any] = {"metadata_errors": "surrogateescape"} if told else {}
+    # PyAV 18 refuses a file whose title isn't UTF-8, unless this option is set. PyAV 19 keeps the
+    # bytes and has no such option.
+    has_option = hasattr(av.container.Container, "metadata_errors")
+    tags: dict[str, Any] = {"metadata_errors": "surrogateescape"} if has_option else {}
     try:
         container = av.open(
             "fd:",
             options={
                 "fd": str(file.fileno()),
+                # No demuxer may open a URL or a path, whatever the file refers to.
                 "protocol_whitelist": "fd",
                 "format_whitelist": _FORMATS,
                 "max_pixels": str(max_pixels),
@@ -85,9 +87,9 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
 
 
 def most_pictures(container: av.container.InputContainer) -> int | None:
-    """How many frames a file of pictures may have; None for a video, which has an index.
+    """Maximum number of frames of an image file; None for a video.
 
-    To get at the last of them, all are decoded.
+    Image files have no index, so reaching the last frame means decoding all of them.
     """
     return MAX_PICTURES if container.format.name in _PICTURES else None
 
@@ -101,7 +103,7 @@ def _is_animated_webp(file: BinaryIO) -> bool:
 
 def _is_text(file: BinaryIO) -> bool:
     file.seek(0)
-    # A character may be cut at the end.
+    # The last character may be cut off, which decodes to U+FFFD.
     text = file.read(_SNIFFED_BYTES).decode("utf-8", "replace").rstrip("\ufffd")
     return all(character.isprintable() or character.isspace() for character in text)
 
@@ -109,11 +111,11 @@ def _is_text(file: BinaryIO) -> bool:
 def choose_stream(
     container: av.container.InputContainer, index: int | None, name: str
 ) -> av.VideoStream:
-    """Choose the video stream to read: the one with this index in the container, or the best.
+    """Choose the video stream to read: the one with this index, or the best.
 
     Raises:
-        VideoError: there is no video in the container.
-        UsageError: the index isn't that of a video stream.
+        VideoError: the container has no video stream.
+        UsageError: no video stream has this index.
     """
     best = best_stream(container)
     if best is None:
@@ -123,8 +125,8 @@ def choose_stream(
     for stream in video_streams(container):
         if stream.index == index:
             return stream
-    known = ", ".join(str(stream.index) for stream in video_streams(container))
-    raise UsageError(f"--stream {index} isn't a video stream of {name}; its video streams: {known}")
+    valid = ", ".join(str(stream.index) for stream in video_streams(container))
+    raise UsageError(f"--stream {index} isn't a video stream of {name}; its video streams: {valid}")
 
 
 def _what_else(container: av.container.InputContainer) -> str:
@@ -134,12 +136,12 @@ def _what_else(container: av.container.InputContainer) -> str:
 
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """The streams that hold moving pictures: cover art and thumbnails are none."""
+    """Video streams, without cover art and thumbnails."""
     return [one for one in container.streams.video if not one.disposition & _STILLS]
 
 
 def best_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The stream that FFmpeg finds best, or the first moving one if that is cover art."""
+    """FFmpeg's choice of video stream; the first one if it chose cover art."""
     moving = video_streams(container)
     best = container.streams.best("video")
     for stream in moving:

@@ -1,9 +1,9 @@
-"""Decode the planned frames of a video: the nearest to each wanted time, with as few as possible.
+"""Decoding of planned frames: the nearest to each wanted time, decoding as few others as possible.
 
-Decoding runs forward. Before a wide gap it seeks to the keyframe before the next wanted time; where
-that keyframe lies before the current position (the GOP is longer than the gap), gaps of that width
-are decoded through from then on. So the work is bounded by one pass over the video, and is far less
-when the wanted times are far apart.
+Decoding runs forward. Before a wide gap it seeks to the last keyframe before the next wanted time.
+If that keyframe lies before the current position (the GOP is longer than the gap), gaps of that
+width are decoded through from then on. So the work is about one pass over the video at most, and
+much less if wanted times are far apart.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from dycoke_cli.video.subtitles import (
 )
 
 _SAMPLING = Sampling()
-# Not worth a seek: decoding half a second is as fast.
+# Gaps up to this are decoded through, which is as fast as a seek.
 _SHORT_GAP_S = 0.5
-# Matroska rounds time stamps to 1 ms, so the frame of 1.000 s may say 0.9995.
+# Matroska rounds time stamps to 1 ms, so the frame at 1.000 s may have 0.9995.
 _ROUNDING_S = 0.001
 
 
 class Reader:
-    """An open video whose frames are found, and not yet read. Made by `open_clip`.
+    """Reader of an open video's planned frames. Made by `open_clip`.
 
     Args:
         source: an open video.
-        sampling: which frames.
-        subtitles: that come with them, or None for none.
-        subtitle_file: the open file of `subtitles`, if they are in one.
+        sampling: frames to read.
+        subtitles: to read with them; None for none.
+        subtitle_file: open file of `subtitles`, if they are in a file.
 
     Attributes:
-        plan: which frames would be read.
+        plan: frames that will be read.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Reader:
             self._find_stream(subtitles)
 
     def _find_stream(self, subtitles: SubtitleSource) -> None:
-        """Find the stream of subtitles, whose lines come with the frames."""
+        """Find the subtitle stream; its lines are read after the frames."""
         found = text_stream(self._source)
         if isinstance(found, int):
             self._subtitles = found
@@ -85,14 +85,15 @@ class Reader:
             self._without = (f"{found}; answered without them",)
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Read the frames, once; each with its time. `rest` is known when all are read.
+        """Read the frames with their times, once. `rest` is available afterwards.
 
         Raises:
-            VideoError: none of them can be decoded.
+            VideoError: no frame can be decoded.
         """
         source, geometry = self._source, self._geometry
         self._times = list[float]()
         self._changes = list[str]()
+        # Planning has read packets to the end.
         source.rewind()
         for picture in nearest_frames(source, self.plan.times_s, self._part):
             self._changes = self._changes or _size_change(source.name, geometry, picture)
@@ -103,23 +104,25 @@ class Reader:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
     def rest(self) -> tuple[tuple[str, ...], Subtitles | None]:
-        """The warnings, and the subtitles that are shown at the frames that were read.
+        """Warnings, and the subtitles that are displayed at the frames that were read.
 
         Raises:
-            UsageError: the stream of subtitles has no line.
+            UsageError: the subtitle stream has no line.
         """
-        found = self._subtitles
-        if isinstance(found, int):
-            found = read_stream(self._source, found, self._times[-1])
-        lines = None if found is None else found.at(self._times)
+        subtitles = self._subtitles
+        # A stream is interleaved with the video. Reading it up to the last frame is enough, and for
+        # a short part of a long video far less than all.
+        if isinstance(subtitles, int):
+            subtitles = read_stream(self._source, subtitles, self._times[-1])
+        lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
         return (*self.plan.warnings, *self._changes, *_damage(self._source), *of_lines), lines
 
     def audio(self) -> Audio | None:
-        """The audio, where the sampling has a rate for it; read behind the frames.
+        """Audio, if the sampling has a rate for it; read after the frames.
 
         Raises:
-            UsageError: there must be some, and there is none.
+            UsageError: audio is required, and there is none.
         """
         rate, source = self._sampling.audio_rate, self._source
         if rate is None:
@@ -153,7 +156,7 @@ def open_clip(
     shown_as: str | None = None,
     subtitles: SubtitleSource | None = None,
 ) -> Iterator[Reader | PictureReader]:
-    """Open a video and find the frames that `sampling` asks for: what is wrong shows here, mostly.
+    """Open a video and plan its frames; most errors are raised here.
 
     Arguments and errors are those of `read`.
     """
@@ -178,7 +181,7 @@ def plan(
     *,
     shown_as: str | None = None,
 ) -> Plan:
-    """Say what `read` would read, without reading it. Arguments and errors are those of `read`."""
+    """Plan what `read` would read, without reading it. Arguments and errors are those of `read`."""
     with open_clip(path, sampling, shown_as=shown_as) as reader:
         return reader.plan
 
@@ -191,21 +194,20 @@ def read(
     subtitles: SubtitleSource | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Clip:
-    """Read the frames of a video that `sampling` asks for, in this process.
+    """Read frames of a video, in this process.
 
-    Commands read in a process of its own (`decoder.Decoder`), for files of strangers.
+    Commands use a sandboxed process instead (`decoder.Decoder`), because files are untrusted.
 
     Args:
-        path: of a file, of a folder of pictures, or those of pictures, which are its frames.
-        sampling: which frames.
-        shown_as: what to call the file in errors and warnings; its escaped path if None.
-        subtitles: where those are that come with the frames, as `find_source` finds them; None
-            for none.
-        on_progress: called after each frame with the number of frames read and of those planned
-            (fewer may come).
+        path: of a file, or of a folder of images; or paths of images, which are the frames.
+        sampling: frames to read.
+        shown_as: name for errors and warnings; None for the escaped path.
+        subtitles: to read with the frames, as found by `find_source`; None for none.
+        on_progress: called after each frame with the number of frames read and planned (fewer may
+            be read).
 
     Raises:
-        VideoError: the file isn't there, isn't a video, or is too large.
+        VideoError: the file doesn't exist, isn't a video, or is too large.
         UsageError: the sampling doesn't fit the video (start beyond its end, no such stream), or
             the subtitles can't be read.
         OutOfMemoryError: there isn't enough memory for the frames.
@@ -215,39 +217,45 @@ def read(
 
 
 def nearest_frames(source: VideoSource, wanted: Sequence[float], part: Window) -> Iterator[Picture]:
-    """Find the frame nearest to each wanted time, the earlier of two equally near.
+    """Yield the frame nearest to each wanted time; of two equally near ones the earlier.
 
-    Only frames of the part count; if there are none (it lies between two frames), the one shown
-    at its start is given.
+    Only frames of the part count. If it has none (it lies between two frames), the frame that is
+    displayed at its start is used.
 
     Args:
         source: an open, described video, at its beginning.
         wanted: times in seconds from the first frame, ascending.
-        part: the part of the video that is sampled.
+        part: sampled part of the video.
 
     Yields:
-        pictures in ascending order of time, none twice: where frames are fewer than wanted times,
-        one serves for several.
+        Frames in ascending order of time, each once, so there may be fewer than wanted times.
     """
     seeker = _Seeker(source)
-    taken: float | None = None
-    shown: Picture | None = None
+    last_s: float | None = None
+    fallback: Picture | None = None
     for time in wanted:
         pair = [picture for picture in seeker.around(time) if picture is not None]
-        shown = shown or (pair[0] if pair else None)
+        fallback = fallback or (pair[0] if pair else None)
         inside = [p for p in pair if part.first_s - _ROUNDING_S <= p.time_s < part.end_s]
         if not inside:
             continue
         best = min(inside, key=lambda picture: abs(picture.time_s - time))
-        if taken is None or best.time_s > taken:
-            taken = best.time_s
+        # Wanted times closer together than frames have the same nearest frame.
+        if last_s is None or best.time_s > last_s:
+            last_s = best.time_s
             yield best
-    if taken is None and shown is not None:
-        yield shown
+    if last_s is None and fallback is not None:
+        yield fallback
 
 
 class _Seeker:
-    """Seeks and decodes up to the two frames around a wanted time."""
+    """Finds the two frames around a wanted time, by seeking and decoding forward.
+
+    Example with keyframes every 2 s: after wanted time 0 s comes 5 s. The gap is wide, so it seeks
+    to the keyframe at 4 s and decodes to 5 s. For wanted times 0, 1, 2, … s a seek to 1 s would
+    land on the keyframe at 0 s, where decoding has already been; from then on gaps of 1 s are
+    decoded through.
+    """
 
     def __init__(self, source: VideoSource) -> None:
         self._source = source
@@ -258,58 +266,66 @@ class _Seeker:
         self._decode_through_s = _SHORT_GAP_S
 
     def around(self, time_s: float) -> tuple[Picture | None, Picture | None]:
-        """The pictures around a time, which never decreases from call to call."""
+        """The frames at or before and after a time, which must not decrease between calls."""
         if self._after is not None and self._after.time_s >= time_s:
             return self._before, self._after
         keyframe = self._seek(time_s)
         self._advance(time_s)
-        # The last pictures of a file may be beyond repair: then those before them are nearest.
+        # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
+        # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
+        # is certainly after the frame in front of it.
         while keyframe and self._before is None and self._after is None:
             earlier = self._source.seek(keyframe - float(self._source.interval) / 2)
             if earlier is None or earlier >= keyframe:
-                self._start_over()
+                self._restart()
                 keyframe = None
             else:
-                self._go_on_here()
+                self._decode_from_here()
                 keyframe = earlier
             self._advance(time_s)
         return self._before, self._after
 
     def _seek(self, time_s: float) -> float | None:
+        """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
         position = self._after.time_s if self._after else 0.0
         if self._ended or not self._source.seekable or time_s - position <= self._decode_through_s:
             return None
         keyframe = self._source.seek(time_s)
         if keyframe is None:
-            self._start_over()
+            self._restart()
             return None
+        # The seek went backwards, so frames up to `position` are decoded a second time. Gaps up to
+        # this width aren't sought again.
         if keyframe <= position:
             self._decode_through_s = max(self._decode_through_s, time_s - keyframe)
-        self._go_on_here()
+        self._decode_from_here()
         return keyframe
 
-    def _start_over(self) -> None:
+    def _restart(self) -> None:
+        """Give up seeking for this file, and decode from its beginning."""
         self._source.seekable = False
         self._source.rewind()
-        self._go_on_here()
+        self._decode_from_here()
 
-    def _go_on_here(self) -> None:
+    def _decode_from_here(self) -> None:
         self._pictures = self._source.pictures()
         self._before = self._after = None
         self._ended = False
 
     def _advance(self, time_s: float) -> None:
+        """Decode until `_after` is at or after a time, or the file ends."""
         while not self._ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
-            self._after = None  # nobody holds a third one while the next is decoded
+            # Dropped first, so that only two decoded frames are in memory while the next is made.
+            self._after = None
             self._after = _scaled(next(self._pictures, None))
             self._ended = self._after is None
 
 
 def _scaled(picture: Picture | None) -> Picture | None:
-    """A picture, scaled down as soon as it is there if it is huge: a few of those fill memory.
+    """Scale a frame above 8K down at once, because a few of them fill the memory.
 
-    Up to 8K only those that are chosen are scaled, for that takes longer than to decode them.
+    Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
     """
     if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
         return picture

@@ -1,4 +1,4 @@
-"""One video in the process that decodes it: its frames are planned, admitted, read, and checked."""
+"""Client of the decoder process for one video: plans, admits, receives and validates its frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.subtitles import Subtitles, SubtitleSource
 
-# What is estimated is about right: an allocator rounds up, and libraries have buffers of their own.
+# Factor over the estimated memory: allocators round up, and libraries have their own buffers.
 _SLACK = 1.5
 _STARTING_S = 120.0
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
@@ -46,11 +46,11 @@ class CrashedError(VideoError):
 
 
 class OpenClip:
-    """A video in a decoder whose frames are found, and not yet read. Made by `Decoder.open`.
+    """Video in the decoder process with planned frames. Made by `Decoder.open`.
 
     Attributes:
-        plan: which frames would be read.
-        left_s: of the time that it may take.
+        plan: frames that will be read.
+        left_s: remaining time in seconds.
     """
 
     plan: Plan
@@ -70,8 +70,8 @@ class OpenClip:
         self.left_s = _STARTING_S
         self._needed = 0
         self._rate: int | None = None
-        self._waits = False  # whether the process waits for word whether it may go on
-        self._is_through = False  # with this video, and ready for the next
+        self._waits = False  # whether the process waits for permission to continue
+        self._is_through = False  # whether it has finished this video, and can take the next
 
     def begin(
         self, files: list[BinaryIO], sampling: Sampling, subtitles: SubtitleSource | None
@@ -152,11 +152,11 @@ class OpenClip:
             raise MismatchError("no audio was asked for, or not so much")
         samples = np.empty(count, np.float32)
         self._process.receive_into(samples.view(np.uint8).data)
-        # Whatever a stranger's bits mean, they are numbers in the range of audio.
+        # A compromised decoder may send NaN or huge numbers.
         return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
 
     def end(self) -> None:
-        """Have the process drop the video; it is ended where it is in the midst of it."""
+        """Make the process drop the video; if it is in the middle of decoding, kill it."""
         if self._waits:
             with suppress(GoneError):
                 self._process.send({"go": False})
@@ -164,7 +164,7 @@ class OpenClip:
             self._stop()
 
     def _most(self, usual: int) -> int:
-        """What the process may take: as usual, or what somebody has set."""
+        """Memory limit of the process: the estimate, or the user's limit."""
         chosen = self._limits.memory_limit
         return usual if chosen is None else chosen + _ROOM_BYTES
 
@@ -199,7 +199,7 @@ class OpenClip:
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
-        """Within the block, time is counted; what becomes of the process is an error of ours."""
+        """Count the block's time, and convert failures of the process to errors for the user."""
         started = time.monotonic()
         try:
             with self._process.within(self.left_s):

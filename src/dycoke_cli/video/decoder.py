@@ -1,7 +1,8 @@
-"""Reads videos in a process of its own, which is held to limits and believed nothing unchecked.
+"""Decoding of untrusted videos in a separate, sandboxed process.
 
-A video of a stranger may bring down, hang or take over what decodes it. Files are opened here; the
-process (`decoder_process`) gets them open, and what it sends is checked in `open_clip`.
+An untrusted video may crash, hang or compromise its decoder. So files are opened here and passed to
+the process (`decoder_process`) as descriptors, which needs no access to files. It has limits of
+time and memory, and everything that it sends is validated (`decoded_clip`).
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ PROCESS = "dycoke_cli.video.decoder_process:serve"
 
 
 class Decoder:
-    """A process that reads videos, one after the other. Closed at the end of a `with` statement.
+    """Decoder process for one video at a time; a context manager, which stops it at the end.
 
     Args:
-        limits: that each video is held to.
+        limits: of time and memory for each video.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -42,13 +43,13 @@ class Decoder:
         self.stop()
 
     def start(self) -> Isolated:
-        """Start the process, which otherwise waits until there is a video; it imports meanwhile."""
+        """Start the process ahead of the first video, so that its imports run in parallel."""
         if self._process is None:
             self._process = Isolated(PROCESS)
         return self._process
 
     def stop(self) -> None:
-        """End the process, whatever it is doing; the next video starts another one."""
+        """Kill the process; the next video starts another one."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
@@ -63,21 +64,21 @@ class Decoder:
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
     ) -> Iterator[OpenClip | PictureReader]:
-        """Open a video and find the frames that `sampling` asks for.
+        """Open a video and plan its frames.
 
         Args:
-            video: a path (of a file, or of a folder of pictures), the paths of pictures, or STDIN.
-            sampling: which frames.
-            subtitles: that come with them, or None.
-            shown_as: what to call the file in errors and warnings; its escaped path if None.
-            admit: called with the bytes that reading takes, before they are taken: returns when
-                they may be. First for the first picture, then for all of the frames.
+            video: path of a file or of a folder of images, paths of images, or STDIN.
+            sampling: frames to read.
+            subtitles: to read with them, or None.
+            shown_as: name for errors and warnings; None for the escaped path.
+            admit: called with the bytes that the next stage needs, before they are allocated, and
+                blocks until they are available. Once for decoding the first frame, then for all.
 
         Raises:
-            VideoError: it can't be read, or not within the limit of time.
-            UsageError: the sampling doesn't fit, or the subtitles can't be read.
-            OutOfMemoryError: that takes more memory than the limit.
-            OutputError: a video on stdin can't be kept.
+            VideoError: it can't be read, or not within the time limit.
+            UsageError: the sampling doesn't fit the video, or the subtitles can't be read.
+            OutOfMemoryError: it needs more memory than the limit.
+            OutputError: a video on stdin can't be written to a temporary file.
         """
         pictures = None if video == STDIN else pictures_of(video, shown_as)
         if pictures is not None:
@@ -98,7 +99,7 @@ class Decoder:
         sampling: Sampling,
         subtitles: SubtitleSource | None = None,
     ) -> Iterator[None]:
-        """Within the block, the frames of a file are found."""
+        """Open the files and plan; within the block, the frames can be read."""
         with ExitStack() as stack:
             file = stack.enter_context(spooled() if video == STDIN else open_file(video, name))
             files = [file]
@@ -111,7 +112,7 @@ class Decoder:
                 opened.end()
 
     def _one_of_many(self, admit: Callable[[int], None]) -> Callable[[str, Sampling], Clip]:
-        """Reads one picture after the other, all of them within the limit of time."""
+        """Reader of single images, which share one time limit."""
         left_s = self._limits.time_limit
 
         def read(picture: str, sampling: Sampling) -> Clip:
@@ -120,7 +121,7 @@ class Decoder:
             opened = OpenClip(self.start(), self.stop, name, self._limits, admit, left_s)
             with self._begun(opened, picture, name, sampling):
                 clip = opened.read()
-            # The others are admitted together, with their frames.
+            # Only the first image is admitted by itself; `PictureReader` admits the others at once.
             left_s, admit = opened.left_s, lambda needed: None
             return clip
 
@@ -133,7 +134,7 @@ class Decoder:
 
 
 class Decoders:
-    """Decoders for several threads: as many as read at once, each used again. Made as `Decoder`."""
+    """Pool of decoders for several threads; each call of `read` uses an idle or a new one."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits
@@ -148,6 +149,7 @@ class Decoders:
 
     def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
         """Read the frames of a video. Arguments and errors are those of `Decoder.open`."""
+        # Operations of a list are atomic, so threads need no lock.
         try:
             decoder = self._idle.pop()
         except IndexError:

@@ -1,6 +1,7 @@
-"""In the process of a decoder: reads the videos that it is given, open, and sends frames.
+"""Main loop of the decoder process: receives open files, and sends decoded frames.
 
-It opens no file itself, so that it gives up the right to before it sees the first byte of any.
+It never opens a file by itself. So it can enter the sandbox, which forbids that, before it reads
+the first byte of a video.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from dycoke_cli.video.subtitles import ENCODINGS, SubtitleSource
 
 
 def serve(channel: Channel) -> None:
-    """Read one video after the other, until nobody is at the other end any more."""
-    # What Python and PyAV would import, and ask the system for, at the first video that needs it.
+    """Read videos until the other end of the channel is closed."""
+    # Loaded now, because lazy imports (codecs of subtitles, modules of PyAV) and the number of CPUs
+    # can't be read inside the sandbox.
     for encoding in (*ENCODINGS, "unicode_escape"):
         "".encode(encoding)
     for module in walk_packages(av.__path__, "av."):
@@ -46,36 +48,38 @@ def serve(channel: Channel) -> None:
         except MemoryError:
             channel.send({"out_of_memory": True})
         except Exception as error:
-            channel.send({"error": _told(request["name"], error)})
+            channel.send({"error": _error_message(request["name"], error)})
 
 
 def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: ExitStack) -> None:
-    # By their names where descriptors can't be sent.
+    # Where descriptors can't be sent (Windows), the request has paths instead.
     opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
     sampling = Sampling(**request["sampling"])
     subtitles = request["subtitles"] and SubtitleSource(**request["subtitles"])
     source = stack.enter_context(video_in(opened[0], sampling.stream, request["name"]))
+    # Twice the parent decides whether to continue, because only it knows how much memory is free:
+    # before the first frame is decoded, and before all are read.
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
-    if not _may_go_on(channel):
+    if not _continues(channel):
         return
     reader = Reader(source, sampling, subtitles, *opened[1:])
     channel.send({"plan": asdict(reader.plan)})
-    if not _may_go_on(channel):
+    if not _continues(channel):
         return
     for time_s, frame in reader.frames():
         channel.send({"time_s": time_s}, np.ascontiguousarray(frame))
     warnings, lines = reader.rest()
     audio = reader.audio()
-    heard = np.empty(0, np.float32) if audio is None else audio.samples
-    told = {"warnings": warnings, "subtitles": lines and asdict(lines)}
-    channel.send({**told, "samples": None if audio is None else len(heard)}, heard)
+    samples = np.empty(0, np.float32) if audio is None else audio.samples
+    message = {"warnings": warnings, "subtitles": lines and asdict(lines)}
+    channel.send({**message, "samples": None if audio is None else len(samples)}, samples)
 
 
-def _may_go_on(channel: Channel) -> bool:
+def _continues(channel: Channel) -> bool:
     return bool(channel.receive()[0]["go"])
 
 
-def _told(name: str, error: Exception) -> dict[str, str]:
+def _error_message(name: str, error: Exception) -> dict[str, str]:
     if not isinstance(error, DycokeError):
         error = VideoError(
             f"{name} can't be decoded ({type(error).__name__}: {str(error)[:200]}): convert it, or "

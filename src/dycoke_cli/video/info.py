@@ -1,4 +1,4 @@
-"""What is known of a video and its streams; importing it imports no PyAV."""
+"""Metadata of a video and its streams; imports no PyAV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory and time a video may take to read; importing it imports no PyAV."""
+"""Limits of memory and time for reading a video; imports no PyAV."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dycoke_cli.resources import free_main_memory, parse_size
 
 MAX_PICTURE_PIXELS = 64_000_000
 MAX_KEPT_PIXELS = 4096 * 2160
-"""Of a frame as it is read: 4K. Larger pictures are scaled down to it as they are converted."""
+"""Maximum size of a frame in RGB: 4K. Larger frames are scaled down during conversion."""
 MAX_HELD_PIXELS = 8192 * 4320
-"""Of a decoded picture that waits to be chosen: 8K."""
+"""Maximum size of a decoded frame that isn't scaled before it is selected: 8K."""
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_AUDIO_BYTES = 128 * 1024**2
-"""Of the audio of a video: half an hour of 16,000 samples per second."""
+"""Maximum audio of a video: half an hour at 16 kHz."""
 OPENING_BYTES = 512 * 1024**2
-"""For what a container says of itself, before its first picture is decoded."""
-# Of the memory that is free: the model wants some, too.
+"""Memory for reading a container's headers, before the first frame is decoded."""
+# Default limit, as a share of free memory. The rest is for the model.
 _SHARE_OF_FREE = 0.5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the process that reads a video is held to."""
+    """Limits of the process that reads a video."""
 
     time_limit: Annotated[
         float, Param("Seconds in which a video must be read.", above=0, metavar="SECONDS")
@@ -45,23 +45,23 @@ class Limits:
 
     @property
     def memory_bytes(self) -> int | None:
-        """What may be taken now; None where that isn't limited, and the system doesn't say."""
+        """Current memory limit; None if none is set and the free memory is unknown."""
         if self.memory_limit is not None:
             return self.memory_limit
         free = free_main_memory()
         return None if free is None else int(_SHARE_OF_FREE * free)
 
     def check_memory(self, name: str, size: tuple[int, int], needed: int, frames: int = 0) -> None:
-        """Make sure that a video can be read without memory running out.
+        """Check that reading a video doesn't exceed the memory limit.
 
         Args:
-            name: of the video, fit for a terminal.
-            size: width and height of its pictures, in pixels.
+            name: of the video, escaped for a terminal.
+            size: width and height of its frames, in pixels.
             needed: bytes.
-            frames: that are to be read; 0 where its first picture is to be decoded.
+            frames: number of frames to read; 0 for decoding the first frame.
 
         Raises:
-            OutOfMemoryError: that is more than may be taken.
+            OutOfMemoryError: it does.
         """
         allowed = self.memory_bytes
         if allowed is None or needed <= allowed:
@@ -77,10 +77,10 @@ class Limits:
 
 
 def check_size(name: str, width: int, height: int) -> None:
-    """Refuse pictures above the pixel limit.
+    """Check the pixel limit of a frame.
 
     Raises:
-        VideoError: the sentence that says so, and what to do.
+        VideoError: the frame is larger.
     """
     if width * height > MAX_PICTURE_PIXELS:
         raise VideoError(
@@ -90,16 +90,16 @@ def check_size(name: str, width: int, height: int) -> None:
 
 
 def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> None:
-    """Refuse more frames than may be held at once.
+    """Check the memory limit of all frames together.
 
     Args:
-        name: of the video, fit for a terminal.
-        size: width and height of a frame as it is read.
-        count: of the frames.
-        by_rate: whether so many a second were asked for.
+        name: of the video, escaped for a terminal.
+        size: width and height of a frame in RGB.
+        count: number of frames.
+        by_rate: whether the count follows from `--fps`, for the advice.
 
     Raises:
-        VideoError: the sentence that says so, and what to do.
+        VideoError: the frames need more.
     """
     picture_bytes = size[0] * size[1] * 3
     needed = count * picture_bytes
@@ -114,5 +114,5 @@ def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> N
 
 
 def picture_size(size: tuple[int, int]) -> str:
-    """Width and height in pixels, as people write them."""
+    """Format width and height, such as "1920×1080"."""
     return f"{size[0]}×{size[1]}"

@@ -1,7 +1,4 @@
-"""Opens the files of videos and subtitles; importing it imports no PyAV.
-
-Each way in which a file can't be opened has its own sentence.
-"""
+"""Opening of video files, with a specific error message per cause; imports no PyAV."""
 
 from __future__ import annotations
 
@@ -14,34 +11,34 @@ from typing import BinaryIO
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 
-# Two letters at least: C:/ is a drive. One slash is enough: pathlib folds http:// into http:/.
+# At least two letters, because C:/ is a drive. One slash, because pathlib turns http:// to http:/.
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
 )
 
 
 def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
-    """Open a regular file with bytes in it; nothing else is opened, and nothing is waited for.
+    """Open a regular, non-empty file without blocking.
 
     Args:
-        path: where it lies.
-        name: what to call it in the error, already fit for a terminal; the escaped path if None.
+        path: of the file.
+        name: for errors, escaped for a terminal; None for the escaped path.
 
     Returns:
-        The file, without a buffer, for the caller to close.
+        The file, unbuffered, for the caller to close.
 
     Raises:
-        VideoError: one sentence that says what is wrong with it and what to do.
+        VideoError: it can't be opened, or is something else.
     """
     shown = name or display_name(path)
     try:
-        # Asked before it is opened, for a device may do something when it is.
+        # Checked before opening, because opening a device may have side effects.
         _check_kind(os.stat(path), shown)
         file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
     except (OSError, ValueError) as error:
         raise VideoError(_why_unreachable(path, shown, error)) from error
     try:
-        _check_kind(os.fstat(file.fileno()), shown)  # another may have taken its place
+        _check_kind(os.fstat(file.fileno()), shown)  # again: it may have been replaced meanwhile
     except BaseException:
         file.close()
         raise
@@ -49,12 +46,12 @@ def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Make sure that `open_file` can open a file. Errors are its own."""
+    """Check that `open_file` can open a file. Errors are those of `open_file`."""
     open_file(path).close()
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # To open a pipe would wait for its writer. (Windows has none among its files.)
+    # Opening a pipe would block until it has a writer. (Windows has no pipes in the file system.)
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -78,6 +75,7 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
         return f"{shown} is a link that leads back to itself: name the file that it should lead to"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{shown[:60]}… is too long for the name of a file: check the spelling"
+    # An address and a broken link are "not found" to the system, but need another remedy.
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if _ADDRESS.match(os.fsdecode(path)):
             return f"{shown} is an address, not a file: download it first"

@@ -1,7 +1,7 @@
-"""Still pictures as the frames of a video: those of a folder, or named one by one.
+"""Images as the frames of a video: those of a folder, or named one by one.
 
-Which of them are read follows from their number alone; each is read as a video of one frame, by
-whoever reads videos. Importing it imports neither PyAV nor NumPy.
+Sampling needs only their number. Each image is decoded as a video of one frame, in the decoder
+process as well. Imports neither PyAV nor NumPy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video.subtitles import SubtitleSource
 
 Source = str | tuple[str, ...]
-"""What a video is read from: a path, or those of the pictures that are its frames."""
+"""Source of a video: a path, or the paths of images that are its frames."""
 
 SUFFIXES = frozenset(
     (
@@ -34,26 +34,26 @@ SUFFIXES = frozenset(
         ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
     )
 )  # fmt: skip
-"""Of videos, in small letters."""
+"""Suffixes of videos, in lower case."""
 PICTURES = frozenset(
     (".avif", ".bmp", ".jpeg", ".jpg", ".jxl", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
-"""Of still pictures."""
+"""Suffixes of images, in lower case."""
 
 _DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
-# A time that is a hair off a picture's own is its own.
+# Tolerance of floating-point times, in frames.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Still pictures in the order in which they are shown.
+    """Images of a video, in the order of the frames.
 
     Args:
-        name: what to call them in errors and warnings, fit for a terminal.
-        paths: of each, at least one.
-        warnings: sentences about what was left out.
+        name: for errors and warnings, escaped for a terminal.
+        paths: at least one.
+        warnings: sentences about files that were skipped.
     """
 
     name: str
@@ -62,51 +62,51 @@ class Pictures:
 
 
 def in_order(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts names as a person counts: frame9 before frame10."""
+    """Key for natural sorting: frame9 before frame10."""
     parts = _DIGITS.split(name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]
 
 
 def is_video(path: str) -> bool:
-    """Whether a file is a video, by its name."""
+    """Whether a file name has the suffix of a video."""
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file is a still picture, by its name."""
+    """Whether a file name has the suffix of an image."""
     return os.path.splitext(path)[1].lower() in PICTURES
 
 
 def as_named(videos: Sequence[str]) -> tuple[str, ...]:
-    """The videos of a command line, in the order in which they are shown.
+    """Videos of a command line in the order of the prompt.
 
-    It is theirs, but for pictures that a shell made of a pattern: those are in the order of their
-    characters, and frame10 comes before frame9.
+    The order is that of the arguments, with one exception. A shell expands `*.png` in alphabetical
+    order, in which frame10 comes before frame9; images in that order are sorted naturally.
     """
     expanded = all(map(is_picture, videos)) and [*videos] == sorted(videos)
     return tuple(sorted(videos, key=in_order) if expanded else videos)
 
 
 def sources(videos: tuple[str, ...]) -> tuple[Source, ...]:
-    """What several videos are read from: pictures alone are the frames of one."""
+    """Sources of the videos of a command line; several images are the frames of one video."""
     return (videos,) if len(videos) > 1 and all(map(is_picture, videos)) else videos
 
 
 def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
-    """The pictures that a video is made of; None of any other file or folder.
+    """Images of a video; None if the source is a video file or has no images.
 
     Args:
-        source: the paths of pictures, or a folder.
-        name: what to call it in errors; its escaped path if None.
+        source: paths of images, or a folder.
+        name: for errors; None for the escaped path.
 
     Raises:
-        UsageError: the folder has videos as well.
+        UsageError: the folder contains images and videos.
     """
     if not isinstance(source, str):
         return Pictures(name or f"{display_name(source[0])}, …", source)
     try:
         files = [one.name for one in os.scandir(source) if one.is_file() and one.name[0] != "."]
-    except (OSError, ValueError):  # no folder; or whoever opens it will say why not
+    except (OSError, ValueError):  # not a folder, or unreadable; opening it reports the cause
         return None
     name = name or display_name(source)
     found = sorted(filter(is_picture, files), key=in_order)
@@ -128,46 +128,52 @@ def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
 
 
 def shown(sampling: Sampling, count: int) -> tuple[tuple[int, ...], str | None]:
-    """Which of so many pictures are read, by number, ascending; and a warning or None.
+    """Numbers of the images to read, ascending, and a warning or None.
 
-    Picture i is shown from i to i + 1 in units of 1/`picture_fps` s. As of a video's frames, those
-    nearest to the wanted times are read, the earlier of two, each once.
+    Image i is displayed from i to i + 1, in units of 1/`picture_fps` s. As for a video's frames,
+    the nearest to each wanted time is read, each once; of two equally near ones the earlier.
+
+    Args:
+        sampling: frames to read.
+        count: number of images.
 
     Raises:
-        UsageError: the sampling doesn't fit.
+        UsageError: the start lies beyond the end, or there would be too many frames.
     """
     fps = sampling.picture_fps
     part = window(sampling, (count - 1) / fps, count / fps, 1 / fps)
     first = math.ceil(part.first_s * fps - _ROUNDING)
     last = math.ceil(min(part.end_s * fps, count) - _ROUNDING) - 1
-    if first > last:  # the part lies between two: the one that is shown then
+    if first > last:  # the part lies between two images: use the one displayed then
         return (min(int(part.first_s * fps), count - 1),), None
     if sampling.fps is None and last - first < sampling.frames:
         return tuple(range(first, last + 1)), None
     times, warning = wanted_times(sampling, part)
+    # ceil(x - 0.5) rounds halves down, to the earlier of two equally near images.
     nearest = (math.ceil(time * fps - 0.5 - _ROUNDING) for time in times)
     return tuple(dict.fromkeys(min(max(one, first), last) for one in nearest)), warning
 
 
 class PictureReader:
-    """Pictures whose frames are found, and not yet read, but for the first; as `decode.Reader`.
+    """Reader of planned images, with the interface of `decode.Reader`.
 
-    Frames are as large as the first of them. Another size is scaled to fit, with black bars where
-    its shape is another.
+    Frames have the size of the first image, which is read for the plan. Other sizes are scaled to
+    fit, with black bars if the aspect ratio differs.
 
     Args:
         pictures: of the video.
-        sampling: which of them are read.
-        read_one: reads a picture as a video of one frame.
-        admit: called with the bytes that the frames take, before they are taken.
-        subtitles: that were asked for; pictures have none.
+        sampling: frames to read.
+        read_one: reads an image as a video of one frame.
+        admit: called with the bytes of the frames before they are allocated; blocks until they are
+            available.
+        subtitles: that were requested; images have none.
 
     Attributes:
-        plan: which frames would be read.
+        plan: frames that will be read.
 
     Raises:
-        VideoError: the first can't be read, or they are too many.
-        UsageError: the sampling doesn't fit, or there must be subtitles or audio.
+        VideoError: the first image can't be read, or there are too many frames.
+        UsageError: the sampling doesn't fit, or subtitles or audio are required.
     """
 
     def __init__(
@@ -210,6 +216,7 @@ class PictureReader:
                 duration_s=count / fps,
             ),
             warnings=(*pictures.warnings, *([warning] if warning else []), *without),
+            # One more for the image that is copied into the frames.
             memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
         )
 
@@ -240,7 +247,7 @@ class PictureReader:
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture [H, W, 3] scaled into a width and height, in the middle of black."""
+    """Scale an image [H, W, 3] to fit a width and height, centred on black."""
     import numpy as np
     from PIL import Image, ImageOps
 

@@ -1,7 +1,8 @@
-"""Plan which frames of a video to read, by its packets: only the first frame is decoded.
+"""Planning of the frames to read, from packets: only the first frame is decoded.
 
-The duration is measured, for containers declare a wrong one or none, and cut-off files declare what
-isn't there. Packets near the declared end are read, or all of them when that fails.
+The duration is measured, because containers may declare a wrong one or none, and truncated files
+declare their original one. For that, packets near the declared end are read, or all of them if
+seeking there fails.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
 
-# A container's duration is rounded, and its streams needn't end together.
+# Slack when declared and measured ends are compared: a container's duration is rounded, and its
+# streams end at different times.
 _TOLERANCE_S = Fraction(3, 10)
 
 
 @dataclass(frozen=True)
 class Duration:
-    """Where a video ends, in seconds from its first frame.
+    """Measured end of a video, in seconds from its first frame.
 
     Attributes:
         last_s: time of the last frame.
         end_s: time at which the last frame ends.
-        frames: number of frames, None where they weren't counted.
-        declared_end_s: the end that the container declares, when the file stops well before it
-            (it is cut off); otherwise None.
+        frames: number of frames; None if not all packets were read.
+        declared_end_s: end that the container declares, if the file is truncated well before it;
+            otherwise None.
     """
 
     last_s: float
@@ -45,6 +47,8 @@ class Duration:
 
 @dataclass(frozen=True)
 class _Extent:
+    """Number of frames among some packets, and the last times of the video and of any stream."""
+
     frames: int
     last: Fraction
     end: Fraction
@@ -52,27 +56,30 @@ class _Extent:
 
 
 def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
-    """Find the wanted frames of an open video by its packets.
+    """Plan the frames of an open video.
 
     Args:
         source: the video.
-        sampling: which frames.
+        sampling: frames to read.
 
     Returns:
-        The plan, the size of a picture, and the part of the video that frames are from.
+        The plan, the geometry of a frame, and the sampled part of the video.
 
     Raises:
         VideoError: the frames would take too much memory.
         UsageError: the sampling doesn't fit the video.
     """
     info, geometry = describe(source)
-    decoding_bytes = source.decoding_bytes  # by now of what the first picture is like
+    # More precise than before `describe`, which has decoded the first frame: now the pixel format
+    # is known.
+    decoding_bytes = source.decoding_bytes
     width, height = geometry.shown_size
     duration = measure_duration(source)
     part = window(sampling, duration.last_s, duration.end_s, float(source.interval))
     times, warning = wanted_times(sampling, part)
     if sampling.fps is None:
-        # Evenly spread times would miss some frames of a short part where they are bunched.
+        # If the part has no more frames than wanted, all are read. Evenly spaced times would miss
+        # some of them where a variable rate puts them close together.
         times = frame_times(source, part.first_s, part.end_s, sampling.frames) or times
     limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [warning] if warning else []
@@ -97,14 +104,16 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
 
 
 def measure_duration(source: VideoSource) -> Duration:
-    """Find the end of an open, described video. Leaves the source somewhere else: `rewind` it."""
+    """Measure the duration of an open, described video; afterwards `rewind` the source."""
     declared = _declared_end(source)
     extent, counted = None, False
     if declared is not None and source.seekable and source.seek(float(declared)) is not None:
         extent = _extent(source, source.demux(*source.container.streams))
+    # A truncated file has no packets near its declared end.
     if extent is None or extent.frames == 0:
         source.rewind()
         extent, counted = _extent(source, source.demux(*source.container.streams)), True
+    # Compared with the end of any stream: audio may be longer than the video of an intact file.
     short = (
         declared is not None
         and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)
@@ -120,9 +129,9 @@ def measure_duration(source: VideoSource) -> Duration:
 def frame_times(
     source: VideoSource, first_s: float, end_s: float, most: int
 ) -> tuple[float, ...] | None:
-    """Times of all frames in [first_s, end_s), ascending, or None if there are more than `most`.
+    """Times of all frames in [first_s, end_s), ascending; None if there are more than `most`.
 
-    Reads no more than `most` of their packets, and decodes none. Leaves the source somewhere else.
+    Reads about `most` packets, and decodes none. The position of the source changes.
     """
     if first_s <= 0 or not source.seekable or source.seek(first_s) is None:
         source.rewind()
@@ -130,7 +139,9 @@ def frame_times(
     for packet in source.demux():
         time = source.packet_time(packet)
         if time is None or len(times) > most:
-            return None  # no time stamps to count by, or too many
+            return None  # no time stamps, or too many frames
+        # Packets come in decoding order, in which presentation times jump; only when the decoding
+        # time has passed the end can no earlier frame follow.
         if packet.dts is not None and packet.dts * packet.time_base - source.origin >= end_s:
             break
         if not packet.is_discard and first_s <= time < end_s:
@@ -142,7 +153,7 @@ def _declared_end(source: VideoSource) -> Fraction | None:
     container = source.container
     if not container.duration:
         return None
-    # Matroska's writers count from time 0, all others from the first time stamp.
+    # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
     return Fraction(start + container.duration, av.time_base) - source.origin
 
@@ -156,7 +167,7 @@ def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
         time = source.packet_time(packet)
         length = (packet.duration or 0) * (packet.time_base or Fraction(0))
         if packet.stream_index == source.stream.index:
-            if time is None:  # a raw stream: one frame after the other at the usual interval
+            if time is None:  # raw streams have no time stamps: frames follow at the usual interval
                 time = Fraction(0) if previous is None else previous + source.interval
             frames, previous = frames + 1, time
             if source.most_pictures is not None and frames > source.most_pictures:

@@ -1,4 +1,4 @@
-"""Video metadata: the container's, and that of the first decoded frame."""
+"""Reading of video metadata, from the container and the first decoded frame."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dycoke_cli.video.info import AudioInfo, StreamInfo, VideoInfo
 from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.source import VideoSource, open_video
 
-# Enough to see whether the rate varies; the index of a day-long video has millions.
+# Index entries that are compared to detect a variable rate; a day-long video has millions.
 _INDEX_ENTRIES = 1000
 
 
 def probe(
     path: str | os.PathLike[str], stream: int | None = None, *, shown_as: str | None = None
 ) -> VideoInfo:
-    """Describe a video; decodes its first picture only.
+    """Read the metadata of a video; decodes only its first frame.
 
     Args:
         path: the file.
         stream: index of the video stream in its container; None for the best.
-        shown_as: what to call the file in errors; its escaped path if None.
+        shown_as: name for errors; None for the escaped path.
 
     Raises:
-        VideoError: there is no file, no video in it, or no picture that can be decoded.
+        VideoError: the file doesn't exist, has no video, or no frame can be decoded.
         UsageError: `stream` isn't the index of a video stream.
     """
     with open_video(path, stream, shown_as) as source:
@@ -39,10 +39,10 @@ def probe(
 
 
 def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
-    """Describe an open video, and how its pictures are read; sets the source's `origin`.
+    """Read the metadata of an open video and the geometry of its frames; sets `origin`.
 
     Raises:
-        VideoError: no picture can be decoded, or pictures are too large.
+        VideoError: no frame can be decoded, or frames are too large.
     """
     first = source.first_picture()
     if first is None:
@@ -84,13 +84,13 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
 
 
 def _varies(stream: av.VideoStream) -> bool | None:
-    # Only an index that has every frame tells; that of a webm has its keyframes.
+    # Only an index with all frames is evidence; WebM's has keyframes only.
     index = getattr(stream, "index_entries", None)
     if index is None or len(index) < 3 or len(index) != stream.frames:
         return None
     times = [entry.timestamp for entry in index[:_INDEX_ENTRIES]]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    # Rounding to the stream's ticks moves a time stamp by one, and a steady camera has some jitter.
+    # Rounding to ticks changes a gap by up to two, and a constant-rate camera has some jitter.
     return max(gaps) - min(gaps) > max(2, 0.05 * sum(gaps) / len(gaps))
 
 
@@ -103,7 +103,7 @@ def _declared_duration(source: VideoSource) -> float | None:
 
 def _audio_info(stream: Any) -> AudioInfo | None:
     context = None if stream is None else stream.codec_context
-    if context is None:  # none, or of a codec that FFmpeg doesn't know
+    if context is None:  # no stream, or a codec unknown to FFmpeg
         return None
     return AudioInfo(stream.index, context.name, context.sample_rate, context.channels)
 

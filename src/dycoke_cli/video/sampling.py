@@ -1,8 +1,8 @@
-"""Frame sampling: the flags, their ranges, and the times of the frames.
+"""Frame sampling: flags, their ranges, and the times of the frames; independent of files.
 
-Knows times only, nothing of files. The rule is the field's own (`np.linspace` from the first frame
-to the last, both included), applied to time instead of to frame numbers: with a constant rate the
-two agree, and with a variable rate only time is meaningful.
+The rule is the usual one (`np.linspace` from the first frame to the last, inclusive), but applied
+to times instead of frame numbers. With a constant rate the two agree, and with a variable rate only
+times are evenly spaced.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _SHOWN = 60
 
 
 def parse_time(text: str) -> float:
-    """Turn `90`, `1:30` or `00:01:30.500` into seconds.
+    """Parse `90`, `1:30` or `00:01:30.500` to seconds.
 
-    The part in front may be as large as it likes (`90:00` is an hour and a half); those behind a
-    colon stay below 60.
+    The first part has no upper limit (`90:00` is an hour and a half); parts after a colon must be
+    below 60.
 
     Raises:
         UsageError: the text isn't such a time.
@@ -38,7 +38,7 @@ def parse_time(text: str) -> float:
         raise _not_a_time(text)
     if hours is not None and float(minutes) >= 60:
         raise _not_a_time(text)
-    # Numbers of any length become a float, if only inf; not so an int.
+    # float() accepts digits of any length, if only as inf; int() raises an error above its limit.
     time_s = float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds)
     if not math.isfinite(time_s):
         raise _not_a_time(text)
@@ -55,14 +55,13 @@ def _not_a_time(text: str) -> UsageError:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames to take from a video.
+    """Options of frame sampling.
 
     Attributes:
-        frames: not used when `fps` is given.
+        frames: ignored if `fps` is given.
         start_s: seconds from the video's first frame.
-        end_s: the same; not included.
-        audio_rate: samples per second at which audio is read, which the model decides; None where
-            none is.
+        end_s: seconds from the video's first frame, exclusive.
+        audio_rate: sampling rate of the audio, which the model determines; None to read none.
 
     Raises:
         UsageError: a value is out of range.
@@ -145,12 +144,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a video that is sampled, in seconds from its first frame.
+    """Sampled part of a video, in seconds from its first frame.
 
     Attributes:
-        first_s: where the first wanted moment lies.
-        last_s: where the last one lies: the time of the last frame before `end_s`.
-        end_s: end of the part; frames at or behind it don't belong to it.
+        first_s: first wanted time.
+        last_s: last wanted time: about the time of the last frame before `end_s`.
+        end_s: end of the part, exclusive.
     """
 
     first_s: float
@@ -159,13 +158,13 @@ class Window:
 
 
 def window(sampling: Sampling, last_s: float, end_s: float, interval_s: float) -> Window:
-    """Cut `--start` and `--end` out of a video.
+    """Part of a video between `--start` and `--end`.
 
     Args:
-        sampling: its start and end.
+        sampling: with start and end.
         last_s: time of the video's last frame, in seconds from its first.
         end_s: time at which the last frame ends; later than `last_s`.
-        interval_s: usual time between two frames, 0 where it isn't known.
+        interval_s: usual time between two frames; 0 if unknown.
 
     Raises:
         UsageError: the start lies beyond the end of the video.
@@ -176,29 +175,32 @@ def window(sampling: Sampling, last_s: float, end_s: float, interval_s: float) -
             f"--start {first:g} s lies beyond the end of the video, which is {end_s:.1f} s long"
         )
     if sampling.end_s is None or sampling.end_s >= end_s:
+        # The end is exclusive, so it must be after the last frame even if that has no duration.
         return Window(first, max(first, last_s), max(end_s, math.nextafter(last_s, math.inf)))
+    # The last frame before an exclusive end is about one interval earlier. Example: at 25 fps and
+    # --end 2, wanted times run to 1.96 s.
     return Window(first, max(first, min(last_s, sampling.end_s - interval_s)), sampling.end_s)
 
 
 def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], str | None]:
-    """Moments to take from a part of a video.
+    """Wanted times of the frames in a part of a video.
 
-    With `frames`: that many from the first frame to the last, evenly, both included; a single one
-    from the middle, which says more of a video than its first picture (often black). With `fps`:
-    every 1/fps s from the start, and when that is more than `max_frames`, `max_frames` evenly.
+    With `frames`: that many, evenly spaced from the first frame to the last, inclusive; a single
+    one is in the middle, because first frames are often black. With `fps`: every 1/fps s from the
+    start; if these are more than `max_frames`, `max_frames` evenly spaced ones.
 
     Returns:
-        the times, ascending, in seconds from the video's first frame, and a warning or None.
+        Times in seconds from the video's first frame, ascending, and a warning or None.
 
     Raises:
         UsageError: `fps` would take more than `MAX_WANTED` frames.
     """
     if sampling.fps is None:
-        return _spread(part, sampling.frames), None
-    # A hair less than a whole step doesn't make another one: 2 s at 2 fps are 4 frames, not 5.
+        return _evenly_spaced(part, sampling.frames), None
+    # Without the tolerance, rounding could add a frame: 2.0000001 s at 2 fps would give 5, not 4.
     count = max(1, math.ceil((part.end_s - part.first_s) * sampling.fps - 1e-6))
     if sampling.max_frames is not None and count > sampling.max_frames:
-        return _spread(part, sampling.max_frames), (
+        return _evenly_spaced(part, sampling.max_frames), (
             f"--fps {sampling.fps:g} would take {count} frames: the {sampling.max_frames} that "
             "--max-frames allows are spread evenly instead"
         )
@@ -210,7 +212,7 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], s
     return tuple(part.first_s + step / sampling.fps for step in range(count)), None
 
 
-def _spread(part: Window, count: int) -> tuple[float, ...]:
+def _evenly_spaced(part: Window, count: int) -> tuple[float, ...]:
     length = part.last_s - part.first_s
     if count == 1:
         return (part.first_s + length / 2,)

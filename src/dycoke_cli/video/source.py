@@ -1,7 +1,7 @@
-"""One video stream of an open file: its packets, its pictures, and moving about in time.
+"""Video stream of an open file: packets, decoded frames, and seeking.
 
-Files in the wild are damaged, cut off, without an index or without time stamps. Everything here
-goes on after a bad packet and counts it; what can't be done is said by the return value.
+Real files are damaged, truncated, or lack an index or time stamps. So damaged packets are counted
+and skipped, and an operation that a file doesn't support returns None instead of raising an error.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
 
 _SEEK_ATTEMPTS = 4
-# Seen with streams that carry no rate at all; only used where time stamps are missing too.
+# For streams without a rate; it matters only if time stamps are missing, too.
 _ASSUMED_RATE = Fraction(25)
-# AVI has no presentation times, and FFmpeg's stand-ins for them run backwards where a codec
-# reorders frames; decoding times, in the order of display, are right.
+# AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
+# frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded frame, its time in seconds from the video's first frame, and its size as stored."""
+    """Decoded frame, with its time in seconds from the video's first frame and its stored size."""
 
     time_s: float
     frame: av.VideoFrame
@@ -41,18 +41,18 @@ class Picture:
 
 
 class VideoSource:
-    """An open video. Made by `open_video`; read by one thread at a time.
+    """Open video stream. Made by `open_video`; not thread-safe.
 
     Attributes:
-        name: the file's name, fit for a terminal.
-        container: the open container (another one after `rewind`).
-        stream: the video stream that is read (another one after `rewind`).
+        name: of the file, escaped for a terminal.
+        container: open container (replaced by `rewind`).
+        stream: video stream (replaced by `rewind`).
         interval: usual time between two frames, in seconds.
-        origin: time of the first frame in the file's own clock, in seconds.
-        damaged: time stamps of the bad packets and pictures met so far.
-        packets_decoded: packets given to the decoder so far.
+        origin: time stamp of the first frame, in seconds; all other times are relative to it.
+        damaged: time stamps of the damaged packets and frames so far.
+        packets_decoded: number of packets decoded so far.
         seekable: False once seeking has failed.
-        most_pictures: that the file may have; None for any number.
+        most_pictures: maximum number of frames of an image file; None for a video.
     """
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
@@ -82,33 +82,35 @@ class VideoSource:
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
             )
         limits.check_size(self.name, context.width, context.height)
-        # By decoding time, frames and packets must come one by one.
+        # Decoding times of frames are right only if each packet returns its frame at once, without
+        # the delay of frame threads.
         threads = 1 if self._by_decoding_time else threads_for(context)
         context.thread_type = "AUTO" if threads > 1 else "SLICE"
         if threads > 1:
             context.thread_count = threads
-        # A picture that grows in mid-stream is refused by the decoder before it takes memory.
+        # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
         context.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Width and height of a picture, as the container says."""
+        """Width and height of a frame, as declared by the container."""
         return self.stream.codec_context.width, self.stream.codec_context.height
 
     @property
     def decoding_bytes(self) -> int:
-        """Of memory that decoding takes, by what the container says of the stream."""
+        """Estimated memory for decoding the stream."""
         context = self.stream.codec_context
         return decoding_bytes(context, threads_for(context))
 
     def close(self) -> None:
         """Close the container; the file is the caller's."""
         self.container.close()
-        # It refers to this source: pictures would stay in memory until Python looks for circles.
+        # The generator refers to this source. Breaking the cycle frees decoded frames at once,
+        # instead of at the next garbage collection.
         self._packets = iter(())
 
     def rewind(self) -> None:
-        """Go back to the beginning by opening the file again: works where seeking doesn't."""
+        """Return to the beginning by reopening the container, which works without an index."""
         index = self.stream.index
         self.container.close()
         self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
@@ -118,33 +120,33 @@ class VideoSource:
         self._last = None
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-        """Read packets from where the file stands, up to its end or to where it can't be read.
+        """Yield packets from the current position to the end, or to the first unreadable place.
 
         Args:
-            streams: of `container`; the video stream that is read, if none is given.
+            streams: of `container`; the video stream if none is given.
 
         Raises:
-            MemoryError: there isn't enough of it for a packet.
+            MemoryError: a packet doesn't fit into memory.
         """
         try:
             for packet in self.container.demux(*(streams or (self.stream,))):
-                if packet.size:  # an empty one only asks the decoder for what it still holds
+                if packet.size:  # PyAV ends with an empty packet, which would flush the decoder
                     yield packet
         except MemoryError:
             raise
         except (av.FFmpegError, OSError):
             return
         except IndexError:
-            # Behind the last packet, PyAV trips over streams that appeared only while reading
-            # (broadcasts do that). Everything has been read by then.
+            # After the last packet, PyAV fails on streams that appeared while reading (as in
+            # broadcasts). Everything has been read by then.
             return
 
     def seek(self, time_s: float) -> float | None:
         """Move to the keyframe at or before a time.
 
         Returns:
-            the keyframe's time, or None when that can't be done; then the position is undefined
-            and `rewind` is the way on.
+            Time of the keyframe. None if seeking fails; then the position is undefined, and
+            `rewind` is required.
         """
         aim, step = time_s, 1.0
         for _ in range(_SEEK_ATTEMPTS):
@@ -158,25 +160,28 @@ class VideoSource:
                 return found
             if aim <= 0:
                 return None
-            # Some containers land behind the aim (their index has decoding times): aim earlier.
+            # Some containers seek past the target, because their index has decoding times. Try 1,
+            # then 4 and 16 s earlier.
             aim = max(0.0, aim - step)
             step *= 4
         return None
 
     def _skip_to_keyframe(self) -> float | None:
+        """Skip packets up to the next keyframe, whose time is returned; None if there is none."""
         self._packets = self.demux()
         for packet in self._packets:
             time = self.packet_time(packet)
             if packet.is_keyframe and time is not None:
+                # The packet itself must still be decoded.
                 self._packets = _put_back(packet, self._packets)
                 self._last = None
                 return float(time)
         return None
 
     def first_picture(self) -> Picture | None:
-        """Decode the first picture of a freshly opened file and let times count from it.
+        """Decode the first frame of a newly opened file, and make it the origin of all times.
 
-        None when the whole file holds none that can be decoded.
+        None if no frame of the file can be decoded.
         """
         picture = next(self.pictures(), None)
         if picture is not None and self._last is not None:
@@ -185,7 +190,7 @@ class VideoSource:
         return None
 
     def pictures(self) -> Iterator[Picture]:
-        """Decode from where the file stands to its end. Bad packets are counted and left out."""
+        """Yield decoded frames from the current position on; damaged packets are skipped."""
         for packet in self._packets:
             self.packets_decoded += 1
             yield from self._decode(packet)
@@ -194,12 +199,13 @@ class VideoSource:
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         try:
             frames = self.stream.codec_context.decode(packet)
-        except MemoryError:
+        except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
             raise
         except (av.FFmpegError, OSError):
             self.damaged.add(packet.pts if packet else None)
             return
         for frame in frames:
+            # Damaged frames count, too: a frame without a time stamp follows the one before it.
             time = self._frame_time(frame)
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
@@ -207,7 +213,11 @@ class VideoSource:
                 yield Picture(float(time), frame, (frame.width, frame.height))
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction:
-        # Raw streams have no time stamps: frames then follow each other at the usual interval.
+        """Time of a frame, from its time stamp or that of the frame before.
+
+        Raw streams have no time stamps; their frames follow at the usual interval. Such a stream
+        can't be sought, because the time at the new position would be unknown.
+        """
         ticks = frame.dts if self._by_decoding_time else frame.pts
         if ticks is not None:
             self._last = ticks * self._time_base() - self.origin
@@ -228,8 +238,9 @@ class VideoSource:
         return ticks * packet.time_base - self._packet_origin()
 
     def _packet_origin(self) -> Fraction:
-        # By decoding time a frame comes out some packets later than its own went in, so packets
-        # count from the first packet as frames do from the first frame.
+        # A decoder returns the first frame some packets after the first packet, and its decoding
+        # time is that of the later packet. So packets count from the first packet's time, and
+        # frames from the first frame's.
         if self._by_decoding_time:
             return (self.stream.start_time or 0) * self._time_base()
         return self.origin
@@ -242,15 +253,15 @@ class VideoSource:
 def open_video(
     path: str | os.PathLike[str], stream: int | None = None, shown_as: str | None = None
 ) -> Iterator[VideoSource]:
-    """Open a file's video stream, and close it afterwards.
+    """Open the video stream of a file; a context manager, which closes it.
 
     Args:
         path: the file.
         stream: index of the stream in its container; None for the best.
-        shown_as: what to call the file in errors; its escaped path if None.
+        shown_as: name for errors; None for the escaped path.
 
     Raises:
-        VideoError: there is no file, or no video in it.
+        VideoError: the file doesn't exist, or has no video.
         UsageError: `stream` isn't the index of a video stream.
     """
     name = shown_as or display_name(path)
@@ -260,8 +271,8 @@ def open_video(
 
 @contextmanager
 def video_in(file: BinaryIO, stream: int | None, name: str) -> Iterator[VideoSource]:
-    """The video stream of an open file, which stays the caller's. Otherwise as `open_video`."""
-    # FFmpeg's own lines on stderr say nothing that our errors and warnings don't say better.
+    """Open the video stream of an open file, which the caller closes; see `open_video`."""
+    # FFmpeg's messages on stderr add nothing to our errors and warnings.
     av.logging.set_level(None)
     source = VideoSource(file, stream, name)
     try:

@@ -1,6 +1,6 @@
-"""The video on stdin, which is kept in a file that has no name.
+"""Video on stdin, copied to an unnamed temporary file.
 
-Most containers can't be read from a pipe. The system gives the file's space back when it is closed,
+Most containers need seeking, which a pipe doesn't support. The space of an unnamed file is freed
 however this process ends.
 """
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from dycoke_cli.errors import OutputError, UsageError, VideoError
 
 STDIN = "-"
-"""In place of a path."""
+"""Path that stands for stdin."""
 STDIN_NAME = "the video on stdin"
 MAX_SPOOLED_BYTES = 8 * 1024**3
 _CHUNK_BYTES = 1024**2
@@ -25,15 +25,15 @@ _CHUNK_BYTES = 1024**2
 def spooled(
     stdin: BinaryIO | None = None, limit_bytes: int = MAX_SPOOLED_BYTES
 ) -> Iterator[BinaryIO]:
-    """Copy a stream into a file without a name, which is open within the block.
+    """Copy a stream to an unnamed temporary file, which is open within the block.
 
     Args:
-        stdin: an open binary stream; None for that of this process.
-        limit_bytes: the most that is copied.
+        stdin: an open binary stream; None for stdin of this process.
+        limit_bytes: maximum size.
 
     Raises:
         UsageError: the stream is a terminal, or closed.
-        VideoError: there is nothing on it, or more than the limit.
+        VideoError: it is empty, or larger than the limit.
         OutputError: the temporary file can't be written.
     """
     if stdin is None:
@@ -50,7 +50,7 @@ def spooled(
         for chunk in _chunks(stdin, limit_bytes):
             try:
                 file.write(chunk)
-                file.flush()
+                file.flush()  # a full disk is noticed here, and not when the file is closed
             except OSError as error:
                 raise _unwritable(error) from error
         yield file

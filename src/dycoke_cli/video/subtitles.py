@@ -1,7 +1,7 @@
-"""Subtitles of a video, and which of their lines are shown at its sampled frames.
+"""Subtitles of a video, and selection of the lines displayed at its sampled frames.
 
-FFmpeg reads them: files (SubRip, WebVTT, ASS and SSA) and the text streams of a container. All
-times are seconds from the video's first frame, those of a file as they stand in it.
+FFmpeg reads files (SubRip, WebVTT, ASS and SSA) and the text streams of a container. All times are
+seconds from the video's first frame; times of a file are used unchanged.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from dycoke_cli.video.source import VideoSource
 
 AUTO = "auto"
-"""In place of a file: one beside the video, or a stream of its container."""
+"""Value that stands for a file of the video's name, or else a stream of its container."""
 HEADER = "This video's subtitles are listed below:"
-"""The line of a prompt that stands before them."""
+"""Line of the prompt before the subtitles."""
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
-"""Of the file beside a video, in the order in which they are looked for."""
+"""Suffixes of subtitle files, in search order."""
 MAX_BYTES = 64 * 1024**2
 MAX_EVENT_BYTES = 64 * 1024
-"""Of one line of a file, or one packet of a stream: what is longer is no text that is shown."""
-# The last one is Windows' Latin-1, which has letters and quotes where ISO 8859-1 has control
+"""Maximum size of a line or packet; longer ones are no displayed text."""
+# The last one is Windows-1252. Unlike ISO 8859-1 it has quotes and letters instead of control
 # characters.
 ENCODINGS = ("utf-16", "utf-8-sig", "cp1252")
 _FORMATS = "srt,webvtt,ass"
 _ASS_FIELDS = 8  # before the text of an event, each followed by a comma
 _BRACES = re.compile(r"(\{[^{}]*\})")
-# In ASS all braces are the format's own; FFmpeg makes such of the tags of other formats, too.
+# FFmpeg converts tags of all formats to this style of ASS. In ASS files, any braces are tags.
 _STYLE = "{\\"
-# A drawing is a shape, written where text would be: {\p1}m 0 0 l 100 0{\p0}
+# An ASS drawing is a vector shape in place of text: {\p1}m 0 0 l 100 0{\p0}
 _DRAWING = re.compile(r"\\p([0-9])")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _SPACE = re.compile(r"\\[Nnh]")
@@ -45,12 +45,12 @@ _SPACE = re.compile(r"\\[Nnh]")
 
 @dataclass(frozen=True)
 class SubtitleSource:
-    """Where the subtitles of a video are.
+    """Source of a video's subtitles.
 
     Args:
-        path: of a file; None for the container's own text stream.
-        required: whether a video without any is refused; otherwise that is a warning.
-        digest: SHA-256 of the file's content, where it is part of a key.
+        path: of a file; None for a text stream of the container.
+        required: whether missing subtitles are an error; otherwise they are a warning.
+        digest: SHA-256 of the file's content, if it is part of a cache key.
     """
 
     path: str | None
@@ -60,7 +60,7 @@ class SubtitleSource:
 
 @dataclass(frozen=True)
 class Line:
-    """What is shown from one time to another, which isn't included; plain text on one line."""
+    """Subtitle displayed from `start_s` to `end_s` (exclusive); plain text without line breaks."""
 
     start_s: float
     end_s: float
@@ -69,11 +69,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Subtitles:
-    """Subtitles, or those of their lines that are shown at some frames.
+    """Subtitles of a video, or a selection of their lines.
 
     Args:
-        source: the file as it was given, or the stream of the container; fit for a terminal.
-        lines: in the order of their start.
+        source: file as the user gave it, or stream of the container; escaped for a terminal.
+        lines: sorted by start.
         warnings: one sentence each.
     """
 
@@ -82,7 +82,7 @@ class Subtitles:
     warnings: tuple[str, ...] = ()
 
     def at(self, times_s: Sequence[float]) -> Subtitles:
-        """The lines that are shown at one of these times (ascending) at least."""
+        """Select the lines that are displayed at any of these times, which are ascending."""
 
         def is_shown(line: Line) -> bool:
             after = bisect_left(times_s, line.start_s)
@@ -94,22 +94,22 @@ class Subtitles:
 
     @property
     def text(self) -> str:
-        """What stands in a prompt before the question; empty where there is no line."""
+        """Text for the prompt, before the question; empty without lines."""
         if not self.lines:
             return ""
         return "".join(f"{text}\n" for text in (HEADER, *(line.text for line in self.lines)))
 
 
 def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSource:
-    """Where the subtitles of a video are; nothing but names of files is looked at.
+    """Find the source of a video's subtitles by file names only.
 
     Args:
         video: a path, or - for stdin.
         wanted: a file, or AUTO.
-        required: with AUTO, whether a video without any is refused.
+        required: with AUTO, whether missing subtitles are an error.
 
     Raises:
-        UsageError: the file isn't there.
+        UsageError: the file doesn't exist.
     """
     if wanted != AUTO:
         if not os.path.isfile(wanted):
@@ -119,29 +119,29 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
             )
         return SubtitleSource(wanted)
     stem = os.path.splitext(video)[0]
-    beside = (f"{stem}{suffix}" for each in SUFFIXES for suffix in (each, each.upper()))
-    return SubtitleSource(next(filter(os.path.isfile, beside), None), required)
+    candidates = (f"{stem}{suffix}" for each in SUFFIXES for suffix in (each, each.upper()))
+    return SubtitleSource(next(filter(os.path.isfile, candidates), None), required)
 
 
 def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
-    """All lines of a file in SubRip, WebVTT, ASS or SSA; the content tells which.
+    """Read a file in SubRip, WebVTT, ASS or SSA; the format is detected from the content.
 
     Raises:
-        UsageError: it can't be read, is none of these, or has no line.
+        UsageError: it can't be read, has another format, or no line.
     """
     with open_subtitles(path) as file:
         return parse_subtitles(file, display_name(path))
 
 
 def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file of subtitles, for the caller to close.
+    """Open a subtitle file, for the caller to close.
 
     Raises:
-        UsageError: it can't be opened, or is larger than subtitles are.
+        UsageError: it can't be opened, or is too large.
     """
     name = display_name(path)
     try:
-        if not os.path.isfile(path):  # a pipe would be waited for
+        if not os.path.isfile(path):  # opening a pipe would block
             raise UsageError(f"the subtitles {name} aren't a file")
         if os.path.getsize(path) > MAX_BYTES:
             raise UsageError(
@@ -154,7 +154,7 @@ def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
-    """The lines of an open file, of whose name errors speak. Otherwise as `read_subtitles`."""
+    """Read an open subtitle file; `name` is for errors. See `read_subtitles`."""
     import av
 
     try:
@@ -163,8 +163,8 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
         raise _unreadable(name, error) from error
     text, warnings = _decoded(content, name)
     try:
-        # A copy in memory, in UTF-8: whatever it says, FFmpeg can open no other file. It stops at a
-        # NUL.
+        # FFmpeg reads from memory, so that no content can make it open another file. It expects
+        # UTF-8, and would stop at a NUL.
         container = av.open(
             io.BytesIO(text.replace("\0", for_model("\0")).encode()),
             mode="r",
@@ -186,9 +186,9 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
 
 
 def text_stream(source: VideoSource) -> int | str:
-    """The index of an open video's subtitle stream, or a sentence that says why there is none.
+    """Index of the subtitle stream to read, or a sentence that says why there is none.
 
-    Of several text streams it is the one that the container marks as the default, or the first.
+    Of several text streams, the one that the container marks as default, or the first.
     """
     from av.stream import Disposition
 
@@ -196,26 +196,26 @@ def text_stream(source: VideoSource) -> int | str:
     text = [one for one in streams if one.codec_context and one.codec_context.codec.text_sub]
     if text:
         return min(text, key=lambda one: not one.disposition & Disposition.default).index
-    beside = f"no file of its name ({', '.join(SUFFIXES)}) beside it"
+    no_file = f"no file of its name ({', '.join(SUFFIXES)}) beside it"
     if not streams:
-        return f"{source.name} has no subtitles: {beside}, and no subtitle stream in it"
+        return f"{source.name} has no subtitles: {no_file}, and no subtitle stream in it"
     kinds = {one.codec_context.name for one in streams if one.codec_context} or {"unknown"}
     return (
-        f"{source.name} has no subtitles that can be read as text: {beside}, and those in it are "
+        f"{source.name} has no subtitles that can be read as text: {no_file}, and those in it are "
         f"pictures or have no decoder ({', '.join(sorted(kinds))})"
     )
 
 
 def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
-    """The lines of a subtitle stream that begin by a time. Leaves the source somewhere else.
+    """Read the lines of a subtitle stream up to a time; the position of the source changes.
 
     Args:
         source: an open, described video.
         index: of `text_stream`.
-        until_s: in seconds from the video's first frame.
+        until_s: last start of a line, in seconds from the video's first frame.
 
     Raises:
-        UsageError: there is no line in the whole stream.
+        UsageError: the stream has no line of text.
     """
     source.rewind()
     stream = source.container.streams[index]
@@ -225,6 +225,8 @@ def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
             time = source.packet_time(packet)
             if time is not None:
                 yield packet, float(time)
+                # One line after the time is read, too. Without it, a stream whose lines all come
+                # later would be reported as empty.
                 if time > until_s:
                     return
 
@@ -236,7 +238,9 @@ def _unreadable(name: str, error: OSError) -> UsageError:
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
-    """Text, and a warning where its encoding is a guess."""
+    """Decode a file; returns a warning as well if the encoding is a guess."""
+    # Without a byte order mark, text is UTF-8 if it decodes as that: other encodings of real text
+    # practically never do.
     wide, usual, latin = ENCODINGS
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode(wide, "replace"), ()
@@ -249,7 +253,10 @@ def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line | None]:
-    """The lines of packets with their times; None is one too long, a damaged packet has none."""
+    """Yield the lines of timed packets; None for a line that is too long.
+
+    Damaged packets are skipped.
+    """
     import av
 
     context = stream.codec_context
@@ -270,7 +277,10 @@ def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line 
 
 
 def _plain(event: str, in_ass: bool) -> str:
-    """The text of an ASS event, which FFmpeg makes of every format, without what styles it."""
+    """Plain text of an ASS event, to which FFmpeg converts all formats.
+
+    Example: `0,0,Default,,0,0,0,,{\\i1}Hello{\\i0} <b>you</b>` becomes `Hello you`.
+    """
     kept, is_drawing = [], False
     for part in _BRACES.split(event.split(",", _ASS_FIELDS)[-1]):
         if not _BRACES.fullmatch(part):
@@ -279,7 +289,7 @@ def _plain(event: str, in_ass: bool) -> str:
         if scales := _DRAWING.findall(part):
             is_drawing = scales[-1] != "0"
         elif not (in_ass or is_drawing or part.startswith(_STYLE)):
-            kept.append(part)  # of other formats: somebody's own braces
+            kept.append(part)  # braces in the text of another format
     text = _SPACE.sub(" ", _TAG.sub("", "".join(kept)))
     return for_model(" ".join(text.split()))
 

@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     prompt = make_prompt(processor, known, model.config, shown)
     stock = stock_inputs(family, processor, shown)
     given = at_decoder(model, stock)
-    beside = prompt.beside(prompt.input_ids(QUESTION), known.rope)
+    beside = prompt.extra_inputs(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = encode.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])

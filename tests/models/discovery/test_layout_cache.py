@@ -1,4 +1,4 @@
-"""What was found of a model is kept, and what can't be read counts as not found."""
+"""A discovered layout is cached, and a file that can't be read counts as missing."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ import pytest
 
 from dycoke_cli.models.discovery import layout_cache
 from dycoke_cli.models.discovery.layout_cache import found_layout
-from dycoke_cli.models.discovery.layout_search import Always
-from dycoke_cli.models.families import UNLISTED, Family
+from dycoke_cli.models.discovery.layout_search import FixedTokens
+from dycoke_cli.models.families import UNLISTED, Discovered, Family
 
 RUNS = replace(
     UNLISTED,
-    token_id=7,
+    discovered=Discovered(token_id=7, vision_inputs=("pixel_values", "pixel_mask")),
     only_none="",
     rope=("position_ids",),
     least_frames=2,
-    vision_inputs=("pixel_values", "pixel_mask"),
 )
-SLICES = replace(UNLISTED, token_id=7, only_none="", one_run=True, tail=1, per_frame=Always(4))
+SLICES = replace(
+    UNLISTED,
+    discovered=Discovered(token_id=7, temporal_patch_size=2, as_images=True),
+    only_none="",
+    one_run=True,
+    tail=1,
+    per_frame=FixedTokens(4),
+)
 REFUSED = replace(UNLISTED, only_none="its layout can't be proven: it mixes frames")
 
 
@@ -73,7 +79,7 @@ def test_names_of_inputs_are_words(searched, monkeypatch, tmp_path) -> None:
     found_layout(Model(), processor(), "it")
     [file] = tmp_path.glob("layouts/*.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"vision_inputs": [7]}))
-    assert found_layout(Model(), processor(), "it").vision_inputs == RUNS.vision_inputs
+    assert found_layout(Model(), processor(), "it").discovered == RUNS.discovered
     assert searched == ["it", "it"]
 
 
@@ -85,7 +91,7 @@ def test_a_damaged_file_counts_as_none(text, searched, monkeypatch, tmp_path) ->
     found_layout(Model(), processor(), "it")
     [file] = tmp_path.glob("layouts/*.json")
     file.write_text(text)
-    assert found_layout(Model(), processor(), "it").token_id == 7
+    assert found_layout(Model(), processor(), "it").discovered == RUNS.discovered
     assert searched == ["it", "it"]
 
 

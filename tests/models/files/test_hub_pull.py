@@ -56,12 +56,12 @@ def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monk
         (blobs / name).write_bytes(b"1")
     locks.mkdir(parents=True)
     with FileLock(locks / "dd.lock"):
-        hub._remove_parts("me/mine")
+        hub._remove_partial_files("me/mine")
     left = sorted(path.name for path in blobs.iterdir())
     assert left == ["aa", "bb.incomplete", "dd.0123abcd.incomplete"]
-    hub._remove_parts("me/mine")
+    hub._remove_partial_files("me/mine")
     assert sorted(path.name for path in blobs.iterdir()) == left[:2]
-    hub._remove_parts("me/other")
+    hub._remove_partial_files("me/other")
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def estimate_cost(
         tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
         context=context,
         bytes=EstimatedBytes(
-            weights=weights.held,
+            weights=weights.loaded,
             loading=weights.loading,
             kv_cache=compressed.kv,
             kv_cache_uncompressed=plain.kv,

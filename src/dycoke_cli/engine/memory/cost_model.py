@@ -118,7 +118,7 @@ class CostModel:
     ) -> ExpectedBytes:
         """What an answer takes that reads so many visual tokens."""
         facts, work = self._facts(loading), self._work(loading, method, clip, kept)
-        return ExpectedBytes.of(self.sizes, work, facts.weights.held, facts.dtype_bytes)
+        return ExpectedBytes.of(self.sizes, work, facts.weights.loaded, facts.dtype_bytes)
 
     def peak(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
@@ -131,7 +131,7 @@ class CostModel:
             beside = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(decoded, needed.working + pixels)
-        return max(weights.loading, weights.held + working) + decoded + beside
+        return max(weights.loading, weights.loaded + working) + decoded + beside
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""

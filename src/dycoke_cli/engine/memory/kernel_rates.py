@@ -35,7 +35,7 @@ from dycoke_cli.kernels.processor import STOCK_KERNEL, Times
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import (
     ATTENDED,
-    OWN,
+    CUSTOM,
     PACKED,
     STREAMED,
     TINY,
@@ -97,7 +97,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
 
     def score_s(shape: str, scores: float) -> float:
         """Of a score of attention, in one layer."""
-        kernel = OWN if shape in choice.attention else STOCK_KERNEL
+        kernel = CUSTOM if shape in choice.attention else STOCK_KERNEL
         return times[str(attention[shape])][kernel] / 1000 / scores
 
     sizes = Sizes.of(model.config)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.kernels.quantize import held_bytes
+from dycoke_cli.kernels.quantize import tensor_bytes
 from dycoke_cli.kernels.replacing import packed_bytes
 
 
@@ -80,7 +80,7 @@ def weights_read(model: Any) -> int | None:
     tables = [part for part in decoder.modules() if isinstance(part, torch.nn.Embedding)]
     looked_up = {id(tensor) for table in tables for tensor in table.parameters()}
     computed = [tensor for tensor in _held(decoder) if id(tensor) not in looked_up]
-    whole = sum(map(held_bytes, (*computed, *_held(output))))
+    whole = sum(map(tensor_bytes, (*computed, *_held(output))))
     return whole + packed_bytes(decoder) + packed_bytes(output)
 
 

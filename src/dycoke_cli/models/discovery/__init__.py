@@ -1,1 +1,1 @@
-"""The layout of a family that the table doesn't list, found on the loaded model."""
+"""Discovery of the layout of a family outside the table, on the loaded model."""

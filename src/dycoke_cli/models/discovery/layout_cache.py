@@ -1,4 +1,4 @@
-"""What the search for a layout found of a model, kept in the user's cache."""
+"""Cache of discovered layouts, as small JSON files in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -11,49 +11,56 @@ from typing import Any
 
 from transformers import __version__
 
-from dycoke_cli.models.discovery.layout_search import Always, find_layout
-from dycoke_cli.models.families import UNLISTED, Family
-from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
+from dycoke_cli.models.discovery.layout_search import FixedTokens, find_layout
+from dycoke_cli.models.families import UNLISTED, Discovered, Family
+from dycoke_cli.models.prompts.stock_processor import takes_images_only
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
-_KEPT: dict[str, type] = {
-    "token_id": int, "one_run": bool, "tail": int, "least_frames": int, "exact_frames": int,
-    "typed": bool, "as_pictures": bool, "frames_told": bool, "merged": int,
-    "keeps_every_token": bool, "vision_inputs": list,
-    "only_none": str,
+# Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
+_FAMILY_FIELDS: dict[str, type] = {
+    "one_run": bool, "tail": int, "least_frames": int, "keeps_every_token": bool, "only_none": str,
 }  # fmt: skip
-_MOST_BYTES = 4096
+_DISCOVERED_FIELDS: dict[str, type] = {
+    "token_id": int, "vision_inputs": list, "exact_frames": int, "token_types": bool,
+    "as_images": bool, "temporal_patch_size": int, "needs_frame_count": bool,
+}  # fmt: skip
+_FIELDS = _FAMILY_FIELDS | _DISCOVERED_FIELDS
+_MAX_BYTES = 4096
 
 
 def found_layout(model: Any, processor: Any, name: str) -> Family:
-    """The layout of a model that the table doesn't know, searched for at its first load.
+    """The layout of a model outside the table: cached, or discovered at its first load.
 
     Args:
-        model: stock, as it was loaded.
+        model: stock, as loaded.
         processor: its stock processor.
         name: of the model.
 
     Raises:
-        ModelError: the stock class can't be shown a video at all.
+        ModelError: the stock class fails on any video.
     """
     file = _file(model, processor)
-    kept = _read(file)
-    if kept is None:
-        kept = find_layout(model, processor, name)
-        with contextlib.suppress(OSError):  # the next run searches again
-            _write(file, kept)
-    return kept
+    cached = _read(file)
+    if cached is not None:
+        return cached
+    found = find_layout(model, processor, name)
+    with contextlib.suppress(OSError):  # the next run searches again
+        _write(file, found)
+    return found
 
 
 def _file(model: Any, processor: Any) -> Path:
-    """Where it is kept: by all that it depends on, the weights excepted."""
-    alone = takes_pictures_alone(processor)
-    shows = processor.image_processor if alone else processor.video_processor
+    """Path of the cached layout, by a hash of all that the layout depends on.
+
+    Weights aren't part of it: a layout follows from code, configuration and processor.
+    """
+    alone = takes_images_only(processor)
+    pixel_processor = processor.image_processor if alone else processor.video_processor
     parts = (
         __version__,
         model.config.to_json_string(),
         *(type(part).__name__ for part in (model, processor)),
-        shows.to_json_string(),
+        pixel_processor.to_json_string(),
         str(processor.chat_template),
     )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -61,36 +68,39 @@ def _file(model: Any, processor: Any) -> Path:
 
 
 def _read(file: Path) -> Family | None:
-    """The family that is kept; None where none is, or the file is damaged."""
+    """The cached family; None if there is none, or the file is damaged or of another version."""
     try:
-        if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+        if not file.is_file() or file.stat().st_size > _MAX_BYTES:
             return None
         values = json.loads(file.read_text(encoding="utf-8"))
         per_frame, grid = values.pop("per_frame"), values.pop("grid")
-        if values.keys() != _KEPT.keys():
+        if values.keys() != _FIELDS.keys():
             return None
-        if values["merged"] < 1:
+        if values["temporal_patch_size"] < 1:
             return None
-        for name, kind in _KEPT.items():
+        for name, kind in _FIELDS.items():
             missing = values[name] is None and name in ("token_id", "exact_frames")
+            # Not isinstance: True is an int, too.
             if not missing and type(values[name]) is not kind:
                 return None
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if not all(isinstance(name, str) for name in values["vision_inputs"]):
         return None
+    found = {name: values[name] for name in _DISCOVERED_FIELDS}
     return replace(
         UNLISTED,
-        **values | {"vision_inputs": tuple(values["vision_inputs"])},
-        per_frame=Always(per_frame) if type(per_frame) is int else None,
+        **{name: values[name] for name in _FAMILY_FIELDS},
+        per_frame=FixedTokens(per_frame) if type(per_frame) is int else None,
         rope=("position_ids",) if grid is True else (),
+        discovered=Discovered(**found | {"vision_inputs": tuple(values["vision_inputs"])}),
     )
 
 
 def _write(file: Path, family: Family) -> None:
     per_frame = family.per_frame
-    values = {name: getattr(family, name) for name in _KEPT} | {
-        "per_frame": per_frame.tokens if isinstance(per_frame, Always) else None,
-        "grid": bool(family.rope),
-    }
+    values = {name: getattr(family, name) for name in _FAMILY_FIELDS}
+    values |= {name: getattr(family.discovered, name) for name in _DISCOVERED_FIELDS}
+    values["per_frame"] = per_frame.tokens if isinstance(per_frame, FixedTokens) else None
+    values["grid"] = bool(family.rope)
     write_whole(file, json.dumps(values, indent=1))

@@ -1,9 +1,9 @@
-"""The layout of a family that the table doesn't know, found on the loaded model and proven there.
+"""Discovers the layout of a family outside the table by trials on the loaded model, and proves it.
 
-A few frames of noise go through the stock processor and the stock `generate()`. Changing one frame
-shows which rows before the text decoder are its own, so the placeholders that a rule assigns to a
-frame are compared with those that it really fills. What is found is used only if the stock decoder
-confirms it: without a frame's rows it must give what it gives where those rows are masked.
+A trial runs a few frames of noise through the stock processor and the stock `generate()`. Changing
+one frame shows which rows of the decoder's input depend on it. A rule that divides placeholders
+into frames must assign exactly those rows to the frame. A layout is used only if the stock decoder
+confirms it: dropping a frame's rows must give the same output as masking them.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ from dycoke_cli.models.discovery.layout_trial import (
     show_encoded,
     show_noise,
 )
-from dycoke_cli.models.families import UNLISTED, Family, Layout
+from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
 from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.pixels import is_pixels
-from dycoke_cli.models.prompts.stock_processor import takes_pictures_alone
+from dycoke_cli.models.prompts.stock_processor import takes_images_only
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of
 from dycoke_cli.stock.cache_argument import cache_name
 
 FRAMES = 5
-"""Of the trial: odd, so that groups of two or four frames show by what is left over."""
-_MERGED = (1, 2, 4)
+"""Frames of a trial: odd, so that groups of two or four frames leave a visible remainder."""
+_PATCH_SIZES = (1, 2, 4)
 _OTHER_QUESTION = "Who else came, and when?"
-# By how much rounding may grow in all layers together; and of what dropping a frame changes, what
-# two orders of the same sums may differ by.
-_GROWTH, _SHARE = 32, 1e-3
+# Tolerances when two runs are compared. Dropping rows changes the order in which attention sums
+# them. The result may differ by so many roundings over all layers, or by this share of the effect
+# that the dropped frame has: a wrong layout differs by the effect itself.
+_MAX_ROUNDINGS, _MAX_SHARE_OF_EFFECT = 32, 1e-3
 
 
 class UnprovenError(Exception):
-    """Says why no layout can be used, as the end of a sentence."""
+    """Reason why no layout can be used, phrased as the end of a sentence."""
 
 
 def find_layout(model: Any, processor: Any, name: str) -> Family:
-    """Find the layout of a model, as far as it can be proven.
+    """Discover the layout of a model, as far as it can be proven.
 
     Args:
         model: stock, in evaluation mode.
@@ -54,98 +55,124 @@ def find_layout(model: Any, processor: Any, name: str) -> Family:
         name: of the model.
 
     Returns:
-        Its family, whose `only_none` says why where no method can be used.
+        Its family; `only_none` has the reason if no method can be used.
 
     Raises:
-        ModelError: the stock class can't be shown a video at all.
+        ModelError: the stock class fails on any video.
     """
     family = _accepted(model, processor, name)
     try:
         return _proven(model, processor, family)
-    except UnprovenError as why:
-        return replace(family, only_none=f"its layout can't be proven: {why}")
+    except UnprovenError as reason:
+        return replace(family, only_none=f"its layout can't be proven: {reason}")
+
+
+def _with(family: Family, **found: Any) -> Family:
+    """The family with these fields of `Discovered` replaced."""
+    return replace(family, discovered=replace(family.discovered or Discovered(), **found))
 
 
 def _accepted(model: Any, processor: Any, name: str) -> Family:
-    """How many frames the stock class takes, and with which options of its processor."""
+    """The numbers of frames that the stock class accepts, and the processor options that it needs.
+
+    Raises:
+        ModelError: the stock class fails on any video.
+    """
     failure: Exception | None = None
-    pictures = replace(UNLISTED, as_pictures=True)
-    ways = [UNLISTED, replace(UNLISTED, typed=True), pictures]
-    if takes_pictures_alone(processor):
-        ways = [pictures, replace(pictures, typed=True)]
-    for family in ways:
+    images = _with(UNLISTED, as_images=True)
+    # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
+    attempts = [UNLISTED, _with(UNLISTED, token_types=True), images]
+    if takes_images_only(processor):
+        attempts = [images, _with(images, token_types=True)]
+    for family in attempts:
         try:
-            read = show_noise(model, processor, family, noise(FRAMES))
+            trial = show_noise(model, processor, family, noise(FRAMES))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
+            # The first attempt is the documented way to pass a video, so its error is reported.
             failure = failure or error
             continue
-        # A group more, however many frames are merged.
-        more = show_noise(model, processor, family, noise(FRAMES + max(_MERGED)))
-        if len(more.input_ids) == len(read.input_ids):
-            seen = _seen(model, processor, family, more)
-            if seen < more.frames:  # not larger groups of them
-                return replace(family, exact_frames=seen)
+        # If the prompt doesn't grow by the largest group of frames that may share tokens, the class
+        # either reads a fixed number of frames or merges even larger groups. In a group every frame
+        # has an effect; of a fixed number, the frames that are left over have none.
+        longer = show_noise(model, processor, family, noise(FRAMES + max(_PATCH_SIZES)))
+        if len(longer.input_ids) == len(trial.input_ids):
+            effective = _effective_frames(model, processor, family, longer)
+            if effective < longer.frames:
+                return _with(family, exact_frames=effective)
         try:
             show_noise(model, processor, family, noise(1))
         except Exception:
             return replace(family, least_frames=2)
         return family
-    said = str(failure) if isinstance(failure, DycokeError) else first_line(failure or OSError())
+    reason = str(failure) if isinstance(failure, DycokeError) else first_line(failure or OSError())
     raise ModelError(
-        f"{name} can't be shown a video: transformers {__version__} fails on it ({said})"
+        f"{name} can't be shown a video: transformers {__version__} fails on it ({reason})"
     ) from failure
 
 
-def _seen(model: Any, processor: Any, family: Family, read: Trial) -> int:
-    """How many of the frames a model sees."""
-    clips = (noise(read.frames, changed=i) for i in range(read.frames))
-    each = (show_noise(model, processor, family, clip) for clip in clips)
-    return sum(not torch.equal(one.embeds, read.embeds) for one in each)
+def _effective_frames(model: Any, processor: Any, family: Family, trial: Trial) -> int:
+    """Number of frames of a trial that have an effect on the decoder's input."""
+    clips = (noise(trial.frames, changed=i) for i in range(trial.frames))
+    changed = (show_noise(model, processor, family, clip) for clip in clips)
+    return sum(not torch.equal(one.embeds, trial.embeds) for one in changed)
 
 
 def _proven(model: Any, processor: Any, family: Family) -> Family:
-    frames = family.exact_frames or FRAMES
-    read = show_noise(model, processor, family, noise(frames))
-    token = placeholder_of(processor, model.config, read.input_ids[None])
+    """The family with its layout.
+
+    Raises:
+        UnprovenError: no rule gives a layout that the stock decoder confirms.
+    """
+    frames = (family.discovered or Discovered()).exact_frames or FRAMES
+    trial = show_noise(model, processor, family, noise(frames))
+    token = placeholder_of(processor, model.config, trial.input_ids[None])
     if token is None:
         raise UnprovenError("nothing tells which tokens of its prompt are the video's")
     if not hasattr(model.get_decoder(), "layers"):
         raise UnprovenError("its text decoder isn't a stack of layers")
-    if not read.by_ids:
+    if not trial.by_ids:
         raise UnprovenError("its generate() gives its language model embeddings, not token ids")
-    # They answer otherwise than stock on a shortened prompt, and no masked run would show it.
+    # Sparse attention with an indexer: on a shortened prompt it attends to other tokens than stock
+    # does, which the comparison with a masked run doesn't reveal.
     if "indexed_attention" in (getattr(model.get_decoder().config, "layer_types", None) or ()):
         raise UnprovenError("its layers look tokens up in an index of their own")
-    _check_arguments(read)
+    _check_arguments(trial)
+    # First and last frame: if frames are grouped, one is in a full group, the other in the rest.
     changed = [
         (i, show_noise(model, processor, family, noise(frames, changed=i))) for i in (0, frames - 1)
     ]
     family = replace(
-        family,
-        token_id=token,
-        rope=("position_ids",) if read.positions.dim() > 2 else (),
+        _with(family, token_id=token),
+        # Grid positions are [3 or more, B, S]; positions that count tokens are [B, S].
+        rope=("position_ids",) if trial.positions.dim() > 2 else (),
         keeps_every_token=_keeps_every_token(model),
         only_none="",
     )
-    other = show_noise(model, processor, family, noise(frames, size=SIZES[1]))
+    reshaped = show_noise(model, processor, family, noise(frames, size=SIZES[1]))
     reasons = []
-    for candidate in _candidates(family, read):
+    for candidate in _candidates(family, trial):
         try:
-            layout = _checked(candidate, model.config, read, changed, other)
-        except UnprovenError as why:
-            reasons.append(str(why))
+            layout = _checked(candidate, model.config, trial, changed, reshaped)
+        except UnprovenError as reason:
+            reasons.append(str(reason))
             continue
-        _prove(model, candidate, read, layout)
-        found = replace(candidate, merged=_merged(read.frames, layout.frames))
-        return replace(found, vision_inputs=_vision_inputs(model, processor, found, read))
+        _prove(model, candidate, trial, layout)
+        size = _temporal_patch_size(trial.frames, layout.frames)
+        found = _with(candidate, temporal_patch_size=size)
+        return _with(found, vision_inputs=_vision_inputs(model, processor, found, trial))
+    # Later candidates only vary the number of merged frames; the first reason is about the model.
     raise UnprovenError(reasons[0])
 
 
-def _candidates(family: Family, read: Trial) -> Iterator[Family]:
-    """Each rule by which placeholders may be frames, the most telling first."""
-    index = torch.eq(read.input_ids, family.token(None)).nonzero().flatten()
+def _candidates(family: Family, trial: Trial) -> Iterator[Family]:
+    """Yield the family with each rule that may divide its placeholders into frames.
+
+    Several runs, grid positions and a frame count each determine the frames, so they allow a single
+    candidate. For a plain run, all that is left is to try each number of merged frames.
+    """
+    index = torch.eq(trial.input_ids, family.token(None)).nonzero().flatten()
     runs = int((index.diff(prepend=index[:1] - 2) > 1).sum())
     if runs > 1:
         yield family
@@ -153,56 +180,70 @@ def _candidates(family: Family, read: Trial) -> Iterator[Family]:
     if family.rope:
         yield replace(family, one_run=True)
         return
-    if "video_grid_thw" in read.inputs:
-        yield replace(family, one_run=True, frames_told=True)
+    if "video_grid_thw" in trial.inputs:
+        yield _with(replace(family, one_run=True), needs_frame_count=True)
         return
-    for merged in _MERGED:
-        frames = -(-read.frames // merged)
+    for size in _PATCH_SIZES:
+        frames = -(-trial.frames // size)
         per_frame, tail = divmod(len(index), frames)
         if per_frame:
-            yield replace(family, one_run=True, tail=tail, per_frame=Always(per_frame))
+            yield replace(family, one_run=True, tail=tail, per_frame=FixedTokens(per_frame))
 
 
 @dataclass(frozen=True)
-class Always:
-    """The tokens of a frame of a family whose frames all have as many."""
+class FixedTokens:
+    """`Family.per_frame` that ignores the configuration.
+
+    Args:
+        tokens: per frame.
+    """
 
     tokens: int
 
     def __call__(self, config: Any) -> int:
-        """The number, whatever the configuration."""
+        """Tokens per frame."""
         return self.tokens
 
 
 def _checked(
     family: Family,
     config: Any,
-    read: Trial,
+    trial: Trial,
     changed: Sequence[tuple[int, Trial]],
-    other: Trial,
+    reshaped: Trial,
 ) -> Layout:
-    """The layout by a rule, if each changed frame changed the rows that are its own, and no others.
+    """The layout by a rule, if each changed frame changes exactly the rows of its placeholders.
+
+    Args:
+        family: with the rule.
+        config: of the model.
+        trial: of noise.
+        changed: number of a frame, and the trial in which only that frame differs.
+        reshaped: trial with frames of another aspect ratio.
 
     Raises:
-        UnprovenError: it didn't.
+        UnprovenError: a changed frame changes other rows.
     """
-    layout = _layout(family, config, read)
-    merged = _merged(read.frames, layout.frames)
+    layout = _layout(family, config, trial)
+    size = _temporal_patch_size(trial.frames, layout.frames)
     for number, one in changed:
-        if one.embeds.shape != read.embeds.shape:
+        if one.embeds.shape != trial.embeds.shape:
             raise UnprovenError("the number of its tokens depends on what frames show")
-        rows = (one.embeds != read.embeds).any(-1).nonzero().flatten().cpu()
-        own = layout.index[layout.frame == number // merged]
+        rows = (one.embeds != trial.embeds).any(-1).nonzero().flatten().cpu()
+        own = layout.index[layout.frame == number // size]
         if not len(rows) or not torch.isin(rows, own).all():
             raise UnprovenError(
                 "its vision side mixes frames: changing one changes the tokens of others"
                 if torch.isin(rows, layout.index).all()
                 else "frames change rows that aren't placeholders"
             )
+        # A frame of noise changes all embeddings that are made of it. The others are text, such as
+        # newline tokens, which a method would merge or drop like visual tokens.
         if len(rows) != len(own):
             raise UnprovenError("some of a frame's placeholders aren't filled by it")
+    # A fixed number of tokens per frame holds only if the model resizes all frames to one shape.
     if family.per_frame is not None:
-        again = _layout(family, config, other)
+        again = _layout(family, config, reshaped)
         if again.frames != layout.frames:
             raise UnprovenError(
                 "frames of another shape have other numbers of tokens, and nothing in the prompt "
@@ -211,110 +252,125 @@ def _checked(
     return layout
 
 
-def _merged(frames: int, groups: int) -> int:
-    """How many frames share tokens, where so many have so many groups of them.
+def _temporal_patch_size(frames: int, groups: int) -> int:
+    """Input frames per group of tokens.
 
     Raises:
-        UnprovenError: no number that is known.
+        UnprovenError: no supported size gives this number of groups.
     """
-    for merged in _MERGED:
-        if -(-frames // merged) == groups:
-            return merged
+    for size in _PATCH_SIZES:
+        if -(-frames // size) == groups:
+            return size
     raise UnprovenError(f"{frames} frames have {groups} groups of tokens")
 
 
-def _layout(family: Family, config: Any, read: Trial) -> Layout:
-    positions = read.positions[:, 0] if family.rope else None
-    grids = read.inputs.get("video_grid_thw")
+def _layout(family: Family, config: Any, trial: Trial) -> Layout:
+    positions = trial.positions[:, 0] if family.rope else None
+    # With several grids, the processor didn't treat the clip as one video.
+    grids = trial.inputs.get("video_grid_thw")
     frames = None if grids is None or len(grids) != 1 else int(grids[0, 0])
     try:
-        [layout] = family.layouts(config, read.input_ids, positions, frames=frames)
+        [layout] = family.layouts(config, trial.input_ids, positions, frames=frames)
     except (UsageError, ValueError) as error:
         raise UnprovenError(str(error)) from error
     return layout
 
 
-def _check_arguments(read: Trial) -> None:
-    """Check that all that the decoder gets per token is known.
+def _check_arguments(trial: Trial) -> None:
+    """Check that every per-token argument of the decoder is one that can be cut.
 
     Raises:
-        UnprovenError: something isn't, or positions don't count on behind the prompt.
+        UnprovenError: one isn't, or positions don't continue by 1 after the prompt.
     """
-    mask = read.kwargs.get("attention_mask")
+    mask = trial.kwargs.get("attention_mask")
     if mask is not None and not (torch.is_tensor(mask) and mask.dim() == 2):
         raise UnprovenError("it makes attention masks of its own")
-    length = len(read.input_ids)
-    known = {*PER_TOKEN, "position_ids", "attention_mask", DEEPSTACK, VISUAL_MASK}
-    for name, value in read.kwargs.items():
-        if torch.is_tensor(value) and length in value.shape and name not in known:
+    length = len(trial.input_ids)
+    supported = {*PER_TOKEN, "position_ids", "attention_mask", DEEPSTACK, VISUAL_MASK}
+    # An axis as long as the prompt is taken to be per token: a false alarm only refuses methods,
+    # while an argument that isn't cut along would give wrong answers.
+    for name, value in trial.kwargs.items():
+        if torch.is_tensor(value) and length in value.shape and name not in supported:
             raise UnprovenError(f"its text decoder gets {name} for each token")
-    upcoming = read.step.get("position_ids")
-    if read.kwargs.get("position_ids") is not None and (
-        upcoming is None or not torch.equal(upcoming, read.positions[..., -1:] + 1)
+    upcoming = trial.step.get("position_ids")
+    if trial.kwargs.get("position_ids") is not None and (
+        upcoming is None or not torch.equal(upcoming, trial.positions[..., -1:] + 1)
     ):
         raise UnprovenError("positions don't count on behind its prompt")
 
 
 @torch.inference_mode()
-def _prove(model: Any, family: Family, read: Trial, layout: Layout) -> None:
-    """Compare a shortened prompt with one in which the same tokens are masked.
+def _prove(model: Any, family: Family, trial: Trial, layout: Layout) -> None:
+    """Compare the decoder's output on a shortened prompt with that on a masked one.
 
     Raises:
-        UnprovenError: the stock decoder tells them apart, or doesn't repeat itself.
+        UnprovenError: they differ, or explicit positions change the output.
     """
-    length = len(read.input_ids)
-    whole = _hidden(model, read.kwargs)
-    positions = read.positions
-    if not torch.equal(whole, _hidden(model, read.kwargs | {"position_ids": positions})):
+    length = len(trial.input_ids)
+    whole = _hidden(model, trial.kwargs)
+    positions = trial.positions
+    # A shortened prompt gets explicit positions, so passing those of the whole one must be neutral.
+    if not torch.equal(whole, _hidden(model, trial.kwargs | {"position_ids": positions})):
         raise UnprovenError("its text decoder numbers tokens in a way of its own")
+    # A frame in the middle, so that the positions of the shortened prompt have a gap.
     dropped = layout.index[layout.frame == layout.frames // 2]
     rows = torch.ones(length, dtype=torch.bool)
     rows[dropped] = False
-    short = _hidden(model, _of_rows(read.kwargs, positions, rows.nonzero().flatten()))
+    short = _hidden(model, _of_rows(trial.kwargs, positions, rows.nonzero().flatten()))
     if not family.keeps_every_token:
-        return  # a token that was masked still moves the state of such a layer on
+        # Nothing to compare with: a masked token still advances the state of linear attention and
+        # takes up space in a sliding window. That the shortened prompt runs is all that is shown.
+        return
     mask = rows.to(positions.device, torch.int64)[None]
-    masked = _hidden(model, read.kwargs | {"position_ids": positions, "attention_mask": mask})
+    masked = _hidden(model, trial.kwargs | {"position_ids": positions, "attention_mask": mask})
     apart, effect = float((short - masked).abs().max()), float((short - whole).abs().max())
-    rounding = _GROWTH * torch.finfo(model.dtype).eps * float(whole.abs().max())
-    if apart > max(_SHARE * effect, rounding):
+    rounding = _MAX_ROUNDINGS * torch.finfo(model.dtype).eps * float(whole.abs().max())
+    if apart > max(_MAX_SHARE_OF_EFFECT * effect, rounding):
         raise UnprovenError("without a frame's tokens it doesn't answer as if they were masked")
 
 
-def _vision_inputs(model: Any, processor: Any, family: Family, read: Trial) -> tuple[str, ...]:
-    """The inputs that another question can do without, once the video is encoded; or none."""
-    clip = noise(read.frames)
-    asked = show_noise(model, processor, family, clip, _OTHER_QUESTION)
+def _vision_inputs(model: Any, processor: Any, family: Family, trial: Trial) -> tuple[str, ...]:
+    """Inputs that a second question about an encoded video doesn't need; empty if it needs all.
+
+    The second question runs with its pixels, then without them on the embeddings of the first. Both
+    must call the decoder with equal arguments: a vision encoder that reads the question fails this.
+    """
+    clip = noise(trial.frames)
+    second = show_noise(model, processor, family, clip, _OTHER_QUESTION)
     try:
-        alike = show_encoded(model, asked, read, family.token(None)).is_as(asked)
-    except Exception as error:  # the stock class wants the pixels
+        alike = show_encoded(model, second, trial, family.token(None)).is_as(second)
+    except Exception as error:  # the stock class requires the pixels
         if is_out_of_memory(error):
             raise
         return ()
-    return tuple(name for name, value in asked.inputs.items() if alike and is_pixels(value))
+    return tuple(name for name, value in second.inputs.items() if alike and is_pixels(value))
 
 
 def _of_rows(kwargs: dict[str, Any], positions: torch.Tensor, rows: torch.Tensor) -> dict[str, Any]:
-    """The arguments of the decoder for some of the tokens."""
+    """Arguments of the decoder for some of the tokens."""
     cut: dict[str, Any] = {
         name: kwargs[name][:, rows.to(kwargs[name].device)]
         for name in (*PER_TOKEN, "attention_mask", VISUAL_MASK)
         if torch.is_tensor(kwargs.get(name))
     }
     if kwargs.get(DEEPSTACK) is not None:
+        # DeepStack tensors have one row per visual token, not per token of the prompt: which of
+        # them stay follows from the visual tokens' places in the prompt.
         stays = torch.isin(kwargs[VISUAL_MASK][0].nonzero().flatten().cpu(), rows)
         cut[DEEPSTACK] = [values[stays.to(values.device)] for values in kwargs[DEEPSTACK]]
     return kwargs | cut | {"position_ids": positions[..., rows.to(positions.device)]}
 
 
 def _hidden(model: Any, kwargs: dict[str, Any]) -> torch.Tensor:
-    """The last token's last hidden state `[D]`, as the stock decoder makes it."""
+    """Last hidden state `[D]` of the last token, from the stock decoder."""
     decoder = model.get_decoder()
-    made = decoder(**kwargs | {cache_name(kwargs): DynamicCache(config=decoder.config)})
-    hidden: torch.Tensor = made.last_hidden_state[0, -1].float()
+    # The trial's own cache is full by now, so each run gets an empty one.
+    output = decoder(**kwargs | {cache_name(kwargs): DynamicCache(config=decoder.config)})
+    hidden: torch.Tensor = output.last_hidden_state[0, -1].float()
     return hidden
 
 
 def _keeps_every_token(model: Any) -> bool:
+    """Whether the cache keeps every token in all layers; sliding windows have another class."""
     cache = DynamicCache(config=model.get_decoder().config)
     return all(type(layer) is DynamicLayer for layer in cache.layers)

@@ -1,4 +1,4 @@
-"""A stock model that is shown a few frames of noise, and what its text decoder is called with."""
+"""Trial runs: a stock model generates on frames of noise; its decoder arguments are recorded."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from dycoke_cli.models.prompts.video_prompt import ShownFrames
 from dycoke_cli.stock.cache_argument import cache_name
 
 SIZES = ((48, 64), (48, 96))
-"""Height and width of the frames: two shapes."""
+"""Height and width of the frames, in two aspect ratios."""
 QUESTION = "What is it?"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the stock decoder was called with for one prompt.
+    """Arguments of the stock text decoder for one prompt.
 
     Args:
-        inputs: of the stock processor.
-        kwargs: of the text decoder, in the prefill.
-        step: those of the first decoding step.
-        frames: how many were shown.
-        by_ids: whether the model's own forward was given token ids, which methods go by.
+        inputs: output of the stock processor.
+        kwargs: arguments of the text decoder at prefill.
+        step: arguments of the text decoder at the first decoding step.
+        frames: number of frames in the prompt.
+        by_ids: whether the model's forward received token ids, which methods need.
     """
 
     inputs: Inputs
@@ -52,51 +52,51 @@ class Trial:
 
     @property
     def positions(self) -> torch.Tensor:
-        """`[..., 1, S]`, int64; those that the decoder counts by itself where it is given none."""
-        given = self.kwargs.get("position_ids")
-        if given is None:
+        """Positions `[..., 1, S]`, int64; 0, 1, 2, … where the decoder received none."""
+        positions = self.kwargs.get("position_ids")
+        if positions is None:
             return torch.arange(len(self.input_ids), device=self.embeds.device)[None]
-        return given
+        return positions
 
     def is_as(self, other: Trial) -> bool:
-        """Whether the decoder was called with the same, bit for bit."""
+        """Whether the decoder arguments are identical, bit for bit."""
         return _same(self.kwargs, other.kwargs) and _same(self.step, other.step)
 
 
 def show_noise(
     model: Any, processor: Any, family: Family, clip: ShownFrames, question: str = QUESTION
 ) -> Trial:
-    """Show a model a clip by the stock processor and the stock `generate()`.
+    """Run a clip through the stock processor and the stock `generate()`.
 
     Args:
         model: stock.
         processor: its stock processor.
-        family: what is known of it.
-        clip: what it is shown.
-        question: what it is asked.
+        family: as far as it is discovered.
+        clip: frames of the prompt.
+        question: of the prompt.
     """
     prompt: Any = show(processor, family, model.config, clip)
     return _run(model, prompt.stock_inputs(question), len(prompt.pictures))
 
 
-def show_encoded(model: Any, asked: Trial, encoded: Trial, token: int) -> Trial:
-    """Ask a question again without its pixels, on what the vision side made for another.
+def show_encoded(model: Any, question: Trial, encoded: Trial, token: int) -> Trial:
+    """Run a question again without pixels, on the visual embeddings of another question.
 
     Args:
         model: stock.
-        asked: the question.
-        encoded: the same clip under the other question.
-        token: the placeholder.
+        question: trial to repeat.
+        encoded: trial of the same clip with another question.
+        token: placeholder id.
     """
     rows = torch.eq(encoded.input_ids, token).to(encoded.embeds.device)
-    places = torch.eq(asked.inputs["input_ids"], token)
+    places = torch.eq(question.inputs["input_ids"], token)
     deepstack = encoded.kwargs.get(DEEPSTACK) or ()
 
     def fill(kwargs: dict[str, Any]) -> dict[str, Any]:
         return with_video(kwargs, places, encoded.embeds[rows], deepstack)
 
-    inputs = {name: value for name, value in asked.inputs.items() if not is_pixels(value)}
-    return _run(model, inputs, asked.frames, fill)
+    inputs = {name: value for name, value in question.inputs.items() if not is_pixels(value)}
+    return _run(model, inputs, question.frames, fill)
 
 
 @torch.inference_mode()
@@ -106,17 +106,25 @@ def _run(
     frames: int,
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda kwargs: kwargs,
 ) -> Trial:
-    """Generate two tokens, the prefill's arguments of the decoder changed; see what it got."""
+    """Generate two tokens and record the decoder arguments of prefill and first decoding step.
+
+    Args:
+        model: stock.
+        inputs: of `generate()`.
+        frames: number of frames in the prompt.
+        change: applied to the decoder arguments at prefill.
+    """
     device = input_device(model)
-    calls: list[dict[str, Any]] = []
-    of_model: list[dict[str, Any]] = []
+    decoder_calls: list[dict[str, Any]] = []
+    model_calls: list[dict[str, Any]] = []
 
     def at_decoder(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        calls.append(kwargs if calls else change(kwargs))
-        return args, dict(calls[-1])
+        decoder_calls.append(kwargs if decoder_calls else change(kwargs))
+        # A copy is passed on: a stock forward may add to its keyword arguments.
+        return args, dict(decoder_calls[-1])
 
     def at_model(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        of_model.append(dict(kwargs))
+        model_calls.append(dict(kwargs))
 
     placed = {
         name: value.to(device, model.dtype) if is_pixels(value) else value.to(device)
@@ -130,6 +138,8 @@ def _run(
         model.generate(
             **placed,
             attention_mask=torch.ones_like(placed["input_ids"]),
+            # The second token needs the first decoding step, whose arguments are recorded. A random
+            # model may generate the end token at once; `min_new_tokens` forbids that.
             max_new_tokens=2,
             min_new_tokens=2,
             do_sample=False,
@@ -137,11 +147,12 @@ def _run(
     finally:
         for hook in hooks:
             hook.remove()
-    by_ids = bool(of_model) and of_model[0].get("input_ids") is not None
-    return Trial(inputs, calls[0], calls[1], frames, by_ids)
+    by_ids = bool(model_calls) and model_calls[0].get("input_ids") is not None
+    return Trial(inputs, decoder_calls[0], decoder_calls[1], frames, by_ids)
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Whether nested arguments are equal; caches aren't compared, as each run has its own."""
     if torch.is_tensor(one) or torch.is_tensor(other):
         return torch.is_tensor(one) and torch.is_tensor(other) and torch.equal(one, other)
     if isinstance(one, dict):
@@ -154,8 +165,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES[0]) -> ShownFrames:
-    """A clip of noise, a second a frame; one frame may be other than in the clip without it."""
-    pictures = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
+    """A clip of noise at one frame per second, the same each time; frame `changed` is inverted."""
+    images = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
     if changed is not None:
-        pictures[changed] = 255 - pictures[changed]
-    return ShownFrames(pictures, tuple(map(float, range(frames))))
+        images[changed] = 255 - images[changed]
+    return ShownFrames(images, tuple(map(float, range(frames))))

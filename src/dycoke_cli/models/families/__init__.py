@@ -1,4 +1,4 @@
-"""Model families: their layouts (`table.py` has them all) and their method defaults."""
+"""Model families: layouts (listed in `table.py`, or discovered) and defaults of methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import UNLISTED, Family
+from dycoke_cli.models.families.family import UNLISTED, Discovered, Family
 from dycoke_cli.models.families.layout import Layout
 from dycoke_cli.models.families.table import FAMILIES
 from dycoke_cli.models.families.tower import PackedTower, Tower
@@ -15,32 +15,37 @@ PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""
 
 METHOD_DEFAULTS = ("prune_layer", "positions")
-"""Parameters of methods whose default a model has."""
+"""Method parameters whose default depends on the model."""
 
 CHECKPOINT_KEY = "dycoke"
-"""Of a config.json: what is known of this checkpoint: parameters that suit it, and its `DOMAIN`."""
+"""Key of a config.json with the checkpoint's own method defaults and its `DOMAIN`."""
 
 DOMAIN = "domain"
-"""Under it: all that the checkpoint knows, such as "moving shapes"."""
+"""Key under `CHECKPOINT_KEY`: the only domain the checkpoint knows, such as "moving shapes"."""
 
-_found: dict[int, Family] = {}
-"""Layouts that the table doesn't have, by the identity of the configuration."""
+_discovered: dict[int, Family] = {}
+"""Families outside the table, by `id` of the configuration."""
 
 
 def remember(config: Any, family: Family) -> None:
-    """Take what was found of a model for its family, as long as its configuration lives."""
-    if id(config) not in _found:
-        weakref.finalize(config, _found.pop, id(config), None)
-    _found[id(config)] = family
+    """Register a discovered family for a configuration, for as long as that object lives.
+
+    The stock model keeps its configuration, and code that has only the model must find the family.
+    Configurations can't be dictionary keys, so their `id` is; it is freed with the object, because
+    Python may give the same `id` to a later one.
+    """
+    if id(config) not in _discovered:
+        weakref.finalize(config, _discovered.pop, id(config), None)
+    _discovered[id(config)] = family
 
 
 def family_of(config: Any) -> Family:
-    """The family of a model's configuration: as listed, or as it was found when it was loaded.
+    """Family of a model's configuration: listed, or discovered when the model was loaded.
 
     Raises:
         UsageError: a family without a layout.
     """
-    family = FAMILIES.get(config.model_type) or _found.get(id(config))
+    family = FAMILIES.get(config.model_type) or _discovered.get(id(config))
     if family is None:
         raise UsageError(
             f"models of the family {config.model_type!r} have no layout yet "
@@ -50,13 +55,13 @@ def family_of(config: Any) -> Family:
 
 
 def method_defaults(config: Any) -> dict[str, Any]:
-    """A model's defaults of method parameters.
+    """Defaults of method parameters for a model.
 
     Args:
         config: of the whole model.
 
     Raises:
-        ModelError: what the checkpoint says of itself doesn't fit it.
+        ModelError: the checkpoint's own defaults don't fit the model.
         UsageError: a family without a layout.
     """
     layers = config.get_text_config().num_hidden_layers
@@ -64,7 +69,7 @@ def method_defaults(config: Any) -> dict[str, Any]:
 
 
 def domain(config: Any) -> str | None:
-    """The domain that a checkpoint declares; None of a general model.
+    """Domain that a checkpoint declares; None for a general model.
 
     Args:
         config: of the whole model, which `method_defaults` has checked.
@@ -73,17 +78,17 @@ def domain(config: Any) -> str | None:
 
 
 def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> dict[str, Any]:
-    """The same, of what is known of a model whose configuration isn't loaded.
+    """Defaults of method parameters, without a loaded configuration; see `method_defaults`.
 
     Args:
         family: of the model.
-        own: what its config.json has under `CHECKPOINT_KEY`; its parameters replace its family's.
-        layers: of its language model, or None where that isn't known.
+        own: value of `CHECKPOINT_KEY` in its config.json; replaces the family's defaults.
+        layers: number of language model layers; None if unknown.
 
     Raises:
         ModelError: `own` isn't an object of parameters in their ranges, and a domain.
     """
-    # A small model may have no layer of that number.
+    # The paper's layer doesn't exist in a model with fewer layers; its last one stands in.
     layer = PRUNE_LAYER if layers is None else min(PRUNE_LAYER, layers - 1)
     defaults: dict[str, Any] = {"prune_layer": layer, "positions": family.positions}
     if own is None:
@@ -110,6 +115,7 @@ __all__ = [
     "METHOD_DEFAULTS",
     "PRUNE_LAYER",
     "UNLISTED",
+    "Discovered",
     "Family",
     "Layout",
     "PackedTower",

@@ -1,4 +1,4 @@
-"""Arguments of a stock text decoder that belong to single tokens."""
+"""Per-token arguments of a stock text decoder."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     import torch
 
 PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
-"""Arguments of a text decoder with one value per token, [B, S, ...].
+"""Arguments with one value per token, [B, S, ...].
 
-Embeddings; what Gemma adds in each layer; ERNIE's kinds of tokens.
+In this order: embeddings, Gemma's per-layer inputs, ERNIE's token types.
 """
 
 DEEPSTACK, VISUAL_MASK = "deepstack_visual_embeds", "visual_pos_masks"
-"""Embeddings that are added behind the first layers, and the tokens that they are added to."""
+"""Visual embeddings added after the first layers (DeepStack), and the mask of their tokens."""
 
 
 def with_video(
@@ -24,13 +24,13 @@ def with_video(
     embeddings: torch.Tensor,
     deepstack: Sequence[torch.Tensor],
 ) -> dict[str, Any]:
-    """The arguments with a video in them that was encoded before.
+    """Insert the embeddings of an encoded video into decoder arguments.
 
     Args:
-        kwargs: of the text decoder; `inputs_embeds` [B, S, D] is written to.
-        places: `[B, S]`, bool: the placeholders of the video.
+        kwargs: of the text decoder; `inputs_embeds` [B, S, D] is modified in place.
+        places: `[B, S]`, bool: mask of the video's placeholders.
         embeddings: `[R, D]`: one per placeholder.
-        deepstack: more of them `[R, D]` for each of the first layers, if any.
+        deepstack: DeepStack embeddings `[R, D]`, one tensor per layer, if any.
     """
     embeds = kwargs["inputs_embeds"]
     places = places.to(embeds.device)

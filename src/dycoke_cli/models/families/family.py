@@ -1,4 +1,4 @@
-"""A model family, as data: the layout of its visual tokens, its pixels and its positions."""
+"""Model family: layout of visual tokens, pixel format and positions; and what discovery adds."""
 
 from __future__ import annotations
 
@@ -23,43 +23,60 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
 
 @dataclass(frozen=True)
+class Discovered:
+    """Properties of a family that trials on a loaded model found, because no table entry has them.
+
+    Args:
+        token_id: the placeholder id; None until it is found.
+        vision_inputs: inputs that only the vision encoder reads, so that a later question about an
+            encoded video works without them; empty where each `generate()` call encodes the video.
+        exact_frames: the only number of frames that the model accepts; None for any. Longer clips
+            are subsampled, shorter ones repeat their last frame.
+        token_types: whether the processor returns `mm_token_type_ids` only if requested.
+        as_images: whether frames are passed as separate images.
+        temporal_patch_size: input frames per encoded frame.
+        needs_frame_count: whether a run is cut into frames by the frame count that the model's
+            inputs state (`video_grid_thw`).
+    """
+
+    token_id: int | None = None
+    vision_inputs: tuple[str, ...] = ()
+    exact_frames: int | None = None
+    token_types: bool = False
+    as_images: bool = False
+    temporal_patch_size: int = 1
+    needs_frame_count: bool = False
+
+
+@dataclass(frozen=True)
 class Family:
-    """A model family, as data for the engine.
+    """Layout of a model family, as data for the engine; docs/families.md says how to fill it in.
 
     Args:
         pixels: how the processor's output is cut into frames.
-        per_frame: tokens per frame, by the configuration: for families whose videos are one run of
-            placeholders without places. None where a run is a frame, or where places tell.
+        per_frame: returns the tokens per frame, given the configuration. Only for families whose
+            videos are one run of placeholders without grid positions; else None.
         one_run: whether a video is one run of placeholders.
-        tail: placeholders behind the last frame, which the model fills with text of its own.
-        placeholder: attribute of the configuration: the token id of a visual token.
-        rope: inputs beside the token ids from which positions in time, height and width are made;
-            empty where positions count tokens.
-        least_frames: a shorter clip is shown its last frame again.
-        video_options: more options for the processor, by the model's configuration and its stock
-            video processor.
-        tower: its vision tower, where that can encode part of a frame (merging before vision) and
-            gives its attention.
-        packed_tower: its vision tower, where that can encode part of a frame, but has all frames in
-            one sequence.
-        keeps_every_token: whether the cache of each layer of the language model does. Else (sliding
-            windows, linear attention) there is little to choose from inside it.
-        causal: whether tokens attend to earlier ones only; else frames see each other both ways.
-        several_videos: whether a prompt may show several.
+        tail: placeholders after the last frame, which the model fills with text embeddings.
+        placeholder: attribute of the configuration that holds the token id of a visual token.
+        rope: inputs, besides the token ids, from which positions in time, height and width are
+            computed; empty where positions count tokens.
+        least_frames: minimum number of frames; a shorter clip repeats its last frame.
+        video_options: returns more options for the processor, given the model's configuration and
+            its stock video processor.
+        tower: vision tower with frames along an axis of their own, if it can encode part of a frame
+            (merging before vision) and returns its attention.
+        packed_tower: vision tower with all frames in one sequence, if it can encode part of a
+            frame.
+        keeps_every_token: whether the KV cache of each language model layer keeps every token. With
+            sliding windows or linear attention it doesn't, and pruning inside the model is refused.
+        causal: whether tokens attend to earlier ones only; else attention is bidirectional between
+            frames.
+        several_videos: whether a prompt may contain several videos.
         only_none: why no method can be attached; empty where one can.
         cannot_run_on: releases of transformers that lack the family or fail on it: from the first
             up to, but not including, the second.
-        token_id: the placeholder id itself, where it was found and no attribute is known.
-        stock_inputs: whether the stock processor makes the prompt of each question anew, as nothing
-            is known of its pixels.
-        vision_inputs: of those, the ones that a question can be asked without where the video was
-            encoded before; empty where `generate()` has to encode it with each question.
-        exact_frames: the only number of frames that it takes; a clip is thinned out, or its last
-            frame shown again; None for any.
-        typed: whether the processor has to be asked for the kinds of tokens that the model needs.
-        as_pictures: whether frames are shown as pictures, one after the other.
-        merged: frames that become one frame of the model, of a layout that was found.
-        frames_told: whether the model's inputs say how many frames a run has (`video_grid_thw`).
+        discovered: results of the layout discovery; None for a family of the table.
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -77,14 +94,17 @@ class Family:
     several_videos: bool = True
     only_none: str = ""
     cannot_run_on: tuple[str, str] = ("0", "0")
-    token_id: int | None = None
-    stock_inputs: bool = False
-    vision_inputs: tuple[str, ...] = ()
-    exact_frames: int | None = None
-    typed: bool = False
-    as_pictures: bool = False
-    merged: int = 1
-    frames_told: bool = False
+    discovered: Discovered | None = None
+
+    @property
+    def stock_inputs(self) -> bool:
+        """Whether the stock processor runs for each question, because pixels can't be reused."""
+        return self.discovered is not None
+
+    @property
+    def needs_frame_count(self) -> bool:
+        """Whether `layouts` needs the number of frames: see `Discovered.needs_frame_count`."""
+        return self.discovered is not None and self.discovered.needs_frame_count
 
     @property
     def counts_tokens(self) -> bool:
@@ -93,8 +113,8 @@ class Family:
 
     @property
     def encoded_once(self) -> bool:
-        """Whether a video is encoded once, whatever is asked about it."""
-        return bool(self.vision_inputs) or not self.stock_inputs
+        """Whether a video is encoded once for all questions about it."""
+        return self.discovered is None or bool(self.discovered.vision_inputs)
 
     @property
     def encodes_parts(self) -> bool:
@@ -103,38 +123,42 @@ class Family:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether its frames come as pictures, which can be scaled, and not as patches."""
+        """Whether frames are whole images, which can be scaled, and not patches."""
         return type(self.pixels) is Stacked and not self.stock_inputs
 
     @property
     def positions(self) -> str:
-        """The default of `--positions`.
+        """Default of `--positions`.
 
-        Positions that count tokens are renumbered, as in the published code, which the paper's
-        figures come from. Places in time, height and width can't be: they are kept.
+        Positions that count tokens become contiguous, as in the published code that produced the
+        paper's figures. Positions in time, height and width have no contiguous numbering, so tokens
+        keep their original ones.
         """
         return "renumbered" if self.counts_tokens else "kept"
 
     def token(self, config: Any) -> int:
-        """The placeholder id of a visual token in a prompt."""
-        return getattr(config, self.placeholder) if self.token_id is None else self.token_id
+        """Token id of a visual placeholder in a prompt."""
+        token_id = None if self.discovered is None else self.discovered.token_id
+        return getattr(config, self.placeholder) if token_id is None else token_id
 
     def placeholders(
         self, config: Any, input_ids: torch.Tensor, extra_inputs: Inputs
     ) -> torch.Tensor:
-        """Which token ids are placeholders of visual tokens: bool, of their shape.
+        """Mask of the visual placeholders: bool, of the shape of `input_ids`.
 
         Args:
             config: of the model.
             input_ids: `[..., S]`, int64.
-            extra_inputs: inputs beside them: `mm_token_type_ids` of the same shape, if any.
+            extra_inputs: other model inputs; of these, `mm_token_type_ids` of the same shape, if
+                any.
         """
-        shown = input_ids == self.token(config)
+        mask = input_ids == self.token(config)
         types = extra_inputs.get(TYPES)
-        # Some families use the same token for pictures.
-        if types is not None and self.token_id is None and self.placeholder == "image_token_id":
-            shown = shown & (types.to(shown.device) == VIDEO_TYPE)
-        return shown
+        # Families whose placeholder is the image token use it for images and videos alike; the type
+        # ids distinguish them.
+        if types is not None and self.placeholder == "image_token_id":
+            mask = mask & (types.to(mask.device) == VIDEO_TYPE)
+        return mask
 
     def layout(
         self,
@@ -143,14 +167,14 @@ class Family:
         positions: torch.Tensor | None = None,
         types: torch.Tensor | None = None,
     ) -> Layout | None:
-        """Where the visual tokens of a sequence stand, or None where there is no video.
+        """Layout of the visual tokens of a sequence; None without a video.
 
         Args:
             config: of the model.
             input_ids: `[S]`, int64.
-            positions: `[3 or more, S]`, int64, the last two height and width, for families that
-                have places; else not needed.
-            types: `[S]`, int64: `mm_token_type_ids`, where there are any.
+            positions: `[3 or more, S]`, int64, the last two height and width; only for families
+                with grid positions.
+            types: `[S]`, int64: `mm_token_type_ids`, if any.
 
         Raises:
             UsageError: more than one video, or frames of unequal size.
@@ -167,15 +191,15 @@ class Family:
         rows: Sequence[int] | None = None,
         frames: int | None = None,
     ) -> list[Layout]:
-        """The same of each video of a sequence.
+        """Layouts of the visual tokens of a sequence, one per video.
 
         Args:
-            config: see `layout`, as for the others.
-            input_ids: the same.
-            positions: the same.
-            types: the same.
-            rows: of each video, its placeholders; None where there is one video at most.
-            frames: of the video, where the model's inputs say it and a family needs that.
+            config: see `layout`.
+            input_ids: see `layout`.
+            positions: see `layout`.
+            types: see `layout`.
+            rows: number of placeholders of each video; None where there is one video at most.
+            frames: number of frames of the video; only where `needs_frame_count`.
 
         Raises:
             UsageError: see `layout`.
@@ -185,9 +209,11 @@ class Family:
         if not len(index):
             return []
         each = [index] if rows is None else index.split([*rows])
-        heard = getattr(config, "audio_token_id", None)
+        audio_token = getattr(config, "audio_token_id", None)
         audio = (
-            input_ids.new_zeros(0) if heard is None else (input_ids == heard).nonzero().flatten()
+            input_ids.new_zeros(0)
+            if audio_token is None
+            else (input_ids == audio_token).nonzero().flatten()
         )
         return [self._layout(config, of_video, positions, frames, audio) for of_video in each]
 
@@ -199,14 +225,14 @@ class Family:
         frames: int | None,
         audio: torch.Tensor,
     ) -> Layout:
-        """That of one video, by its placeholders `[R]` and those of audio, int64, ascending."""
+        """Layout of one video, given its placeholders `[R]` and those of audio, both ascending."""
         if not self.one_run:
             return frame_per_run(index)
         if self.per_frame is not None:
             return frames_of_size(index, self.per_frame(config))
-        if self.frames_told and frames:
+        if self.needs_frame_count and frames:
             return frames_of_size(index, len(index) // frames)
-        if self.frames_told:
+        if self.needs_frame_count:
             raise UsageError(
                 "nothing in the prompts of this family tells how many frames they show; ask by a "
                 "VideoSession, which knows"
@@ -218,13 +244,13 @@ class Family:
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
     ) -> tuple[Inputs, slice]:
-        """The inputs that encode frames `start` … `stop` alone, and which rows are theirs.
+        """Inputs that encode only frames `start` … `stop`, and the slice of the rows to keep.
 
         Args:
             config: of the model.
-            inputs: what the processor made of one video.
+            inputs: output of the processor for one video.
             start: first frame.
-            stop: behind the last frame.
+            stop: one past the last frame.
             tokens_per_frame: N.
         """
         import torch
@@ -232,14 +258,16 @@ class Family:
         tokens = (stop - start) * tokens_per_frame
         ids = torch.full((1, tokens + self.tail), self.token(config))
         last = stop == self.pixels.frames(inputs)
-        # No place is asked for: the vision side gets its own from the grid.
+        # The stock forward requires positions. Their values don't matter: the vision tower derives
+        # its own from the grid, and the language model doesn't run. The tail is part of the last
+        # frame's output only, so every other chunk cuts it off again.
         model_inputs = {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None]}
         return model_inputs | self.pixels.part(inputs, start, stop), slice(None if last else tokens)
 
 
 UNLISTED = Family(
-    stock_inputs=True,
+    discovered=Discovered(),
     several_videos=False,
     only_none="its layout is unknown before the model is loaded",
 )
-"""A family that isn't in the table."""
+"""A family that isn't in the table, before discovery."""

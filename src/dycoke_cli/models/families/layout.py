@@ -1,4 +1,4 @@
-"""Where the visual tokens of a video are in a sequence, and the rules by which they are frames."""
+"""Layout of a video's visual tokens in a sequence, and the rules that divide them into frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """The visual tokens of one video in one sequence, in reading order.
+    """Visual tokens of one video in one sequence, frame by frame in row-major order.
 
-    Newline, separator and time stamp tokens are text for this purpose.
+    Newline, separator and time stamp tokens count as text.
 
     Args:
-        index: `[V]`, int64, ascending: the row of each visual token in the sequence.
-        frame: `[V]`, int64: the frame it belongs to.
-        position: `[V]`, int64: its position in the frame's grid.
+        index: `[V]`, int64, ascending: position of each visual token in the sequence.
+        frame: `[V]`, int64: its frame.
+        position: `[V]`, int64: its position in the frame's flattened grid.
     """
 
     index: torch.Tensor
@@ -41,7 +41,10 @@ class Layout:
 
     @classmethod
     def join(cls, layouts: Sequence[Layout]) -> Layout | None:
-        """That of all videos of a sequence, whose frames needn't be equal; None without any."""
+        """Join the layouts of all videos of a sequence; None without any.
+
+        Frames of different videos may differ in size, so the result has no `tokens_per_frame`.
+        """
         import torch
 
         if len(layouts) < 2:
@@ -54,28 +57,29 @@ class Layout:
         )
 
     def grid(self, rows: torch.Tensor) -> torch.Tensor:
-        """The visual tokens of `rows[S, D]` as `[F, N, D]`."""
+        """Visual tokens of `rows[S, D]` as `[F, N, D]`."""
         visual = rows[self.index.to(rows.device)]
         return visual.view(self.frames, self.tokens_per_frame, -1)
 
 
 def frame_per_run(index: torch.Tensor) -> Layout:
-    """One frame per run of placeholders: time stamps or separators stand between frames.
+    """Layout with one frame per run of placeholders: time stamps or separators divide frames.
 
     Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
+        index: `[V]`, int64, ascending: positions of all placeholders.
 
     Raises:
         UsageError: runs of unequal length.
     """
+    # Prepending a value 2 below the first index makes the first placeholder start a run as well.
     return _equal(index, (index.diff(prepend=index[:1] - 2) > 1).nonzero().flatten())
 
 
 def frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
-    """Frames of a known size in one run; a remainder is text.
+    """Layout of frames of a known size in one run; a remainder is text.
 
     Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
+        index: `[V]`, int64, ascending: positions of all placeholders.
         tokens_per_frame: N.
 
     Raises:
@@ -90,12 +94,12 @@ def frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
 
 
 def frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tensor) -> Layout:
-    """Frames in one run, by grid position: a frame starts where the first position comes back.
+    """Layout of frames in one run: a frame starts where the first grid position recurs.
 
     Args:
-        index: `[V]`, int64, ascending: the rows of all placeholders.
+        index: `[V]`, int64, ascending: positions of all placeholders.
         places: `[2, V]`, int64: row and column of each token in its frame.
-        audio: `[A]`, int64: rows of audio, which may stand between frames.
+        audio: `[A]`, int64: positions of audio tokens, which may separate frames.
 
     Raises:
         UsageError: more than one run: more than one video.
@@ -106,7 +110,7 @@ def frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tenso
 
 
 def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
-    """The layout of frames that begin at `starts` in `index`."""
+    """Layout of frames of equal size that begin at `starts` in `index`."""
     import torch
 
     frames = len(starts)
@@ -122,6 +126,7 @@ def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
 
 def _check_one_run(index: torch.Tensor, audio: torch.Tensor | None = None) -> None:
     first, last = int(index[0]), int(index[-1])
-    heard = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
-    if last - first + 1 != len(index) + heard:
+    # Audio tokens between frames lengthen the run; any other gap means a second video.
+    between = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
+    if last - first + 1 != len(index) + between:
         raise UsageError("a prompt with more than one video isn't supported yet")

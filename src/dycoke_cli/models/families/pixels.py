@@ -1,4 +1,4 @@
-"""The processor's output for one video: how it is cut into frames, and normalised."""
+"""Pixel formats of stock processors: how a video's pixels are cut into frames and normalised."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Inputs = dict[str, "torch.Tensor"]
 
 
 def is_pixels(value: torch.Tensor) -> bool:
-    """Whether an input is what an encoder reads, normalised: not seconds per frame."""
+    """Whether an input is normalised encoder input, and not e.g. seconds per frame (1-D)."""
     return value.is_floating_point() and value.dim() > 1
 
 
 class Pixels(Protocol):
-    """A processor's format of frames."""
+    """Format of the frames in a processor's output."""
 
     @property
     def key(self) -> str:
-        """The input that holds the pixels."""
+        """Name of the input that holds the pixels."""
 
     def frames(self, inputs: Inputs) -> int:
-        """How many frames (or pairs of frames, where the model merges pairs) there are."""
+        """Number of frames (or of pairs of frames, where the model merges pairs)."""
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """The inputs of frames `start` … `stop` alone."""
+        """Inputs of frames `start` … `stop` only."""
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number per channel, `[3]`, in the shape of the channels of `pixels`."""
+        """Per-channel numbers `[3]`, in a shape that broadcasts against `pixels`."""
 
 
 @dataclass(frozen=True)
 class Stacked:
-    """Frames one behind the other along an axis of each input.
+    """Whole frames, stacked along one axis of each input.
 
     Args:
-        key: the input that holds the pixels.
+        key: name of the input that holds the pixels.
         axis: of the frames.
         extra_inputs: other inputs with the same axis.
     """
@@ -48,18 +48,18 @@ class Stacked:
     extra_inputs: tuple[str, ...] = ()
 
     def frames(self, inputs: Inputs) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return inputs[self.key].shape[self.axis]
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """The inputs of frames `start` … `stop` alone."""
+        """See `Pixels.part`."""
         return {
             name: inputs[name].narrow(self.axis, start, stop - start)
             for name in (self.key, *self.extra_inputs)
         }
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number per channel, for pixels [..., 3, height, width]."""
+        """See `Pixels.by_channel`; for pixels [..., 3, height, width]."""
         return numbers[:, None, None]
 
 
@@ -67,22 +67,22 @@ class Stacked:
 class Grid:
     """Patches `[T · h · w, C]`, frame by frame, and `video_grid_thw` [1, 3] = (T, h, w).
 
-    Where the model merges pairs of frames, T counts the pairs, and each is cut as one frame.
+    Where the model merges pairs of frames, T counts pairs, and a pair is cut as one frame.
 
     Args:
-        key: the input that holds the pixels.
-        whole: inputs that go with each part unchanged.
+        key: name of the input that holds the pixels.
+        whole: inputs that every part gets unchanged.
     """
 
     key: str = "pixel_values_videos"
     whole: tuple[str, ...] = ()
 
     def frames(self, inputs: Inputs) -> int:
-        """How many frames, or pairs of frames, there are."""
+        """Number of frames, or of pairs of frames."""
         return int(inputs["video_grid_thw"][0, 0])
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """The inputs of frames `start` … `stop` alone."""
+        """See `Pixels.part`."""
         import torch
 
         _, height, width = inputs["video_grid_thw"][0].tolist()
@@ -91,7 +91,7 @@ class Grid:
         return {self.key: patches, "video_grid_thw": grid} | {n: inputs[n] for n in self.whole}
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number per channel, for patches [N, C] that hold one channel after the other."""
+        """See `Pixels.by_channel`; for patches [N, C] whose channels are contiguous."""
         return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
 
 
@@ -100,24 +100,24 @@ class Patched(Stacked):
     """Frames of patches `[..., F, patches, C]`, channels last in each patch.
 
     Args:
-        key: the input that holds the pixels.
+        key: name of the input that holds the pixels.
         axis: of the frames.
         extra_inputs: other inputs with the same axis.
-        counts: inputs `[1]` that say how many frames there are.
+        counts: inputs `[1]` that hold the number of frames.
     """
 
     axis: int = -3
     counts: tuple[str, ...] = ()
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """The inputs of frames `start` … `stop` alone."""
+        """See `Pixels.part`."""
         import torch
 
         counts = {name: torch.tensor([stop - start]) for name in self.counts if name in inputs}
         return super().part(inputs, start, stop) | counts
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """One number per channel, for patches that hold one pixel after the other."""
+        """See `Pixels.by_channel`; for patches whose pixels are contiguous (channels last)."""
         return numbers.repeat(pixels.shape[-1] // len(numbers))
 
 
@@ -125,15 +125,16 @@ class Patched(Stacked):
 class Pooled(Patched):
     """Molmo2: patches, and for each visual token the patches `[F · N, K]` it is pooled from.
 
-    Those are counted over all frames; -1 is none.
+    Patches are numbered over all frames; -1 is padding.
     """
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """The inputs of frames `start` … `stop` alone."""
+        """See `Pixels.part`."""
         import torch
 
         _, height, width = inputs["video_grids"][0].tolist()
         tokens, patches = height * width, inputs[self.key].shape[-2]
+        # Without the frames before `start`, patch numbers begin again at 0; -1 must stay -1.
         pooling = inputs["video_token_pooling"][start * tokens : stop * tokens]
         return super().part(inputs, start, stop) | {
             "video_token_pooling": torch.where(pooling < 0, pooling, pooling - start * patches),
@@ -142,11 +143,13 @@ class Pooled(Patched):
 
 
 def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
-    """Pictures scaled down, by area, and up again to what they were.
+    """Downscale images by area averaging, then upscale them to their original size (bicubic).
+
+    The size stays, so the encoder's token count does, too; only detail is lost.
 
     Args:
         pixels: `[..., 3, height, width]`, float, normalised.
-        share: of both sides that is left in between, a pixel at least.
+        share: scale of both sides, with a minimum of one pixel.
     """
     import torch.nn.functional as F
 
@@ -157,14 +160,14 @@ def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def normalised(pixels: torch.Tensor, video_processor: Any, layout: Pixels) -> torch.Tensor:
-    """Pixels rescaled and normalised as the stock video processor does it.
+    """Rescale and normalise pixels as the stock video processor does.
 
-    Until they are encoded they stay bytes, which take a quarter of the memory.
+    Pixels stay uint8 until they are encoded: a quarter of the memory of float32.
 
     Args:
-        pixels: uint8, resized and cut by the processor; floats are returned as they are.
-        video_processor: with its own mean, standard deviation and scale.
-        layout: knows where channels stand.
+        pixels: uint8, resized and cropped by the processor; floats are returned unchanged.
+        video_processor: has the mean, standard deviation and scale.
+        layout: pixel format, which has the axis of the channels.
 
     Returns:
         float32, of the same shape.
@@ -177,6 +180,7 @@ def normalised(pixels: torch.Tensor, video_processor: Any, layout: Pixels) -> to
     values = pixels.float()
     if not video_processor.do_normalize:
         return values * scale
+    # The stock processor folds the scale into mean and std. Scaling first would round differently.
     mean, std = (
         layout.by_channel(torch.tensor(numbers, device=pixels.device) * (1.0 / scale), pixels)
         for numbers in (video_processor.image_mean, video_processor.image_std)

@@ -1,4 +1,4 @@
-"""The families, by `model_type` of the configuration. To add one: docs/families.md."""
+"""Table of model families, by `model_type` of the configuration. To add one: docs/families.md."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from dycoke_cli.models.families.tower import PackedTower, Tower
 if TYPE_CHECKING:
     import torch
 
-# 5.19 to 5.22 take a video in generate() alone: forward() doesn't pass on its number of frames.
+# On 5.19 to 5.22 only generate() accepts a video: forward() doesn't pass the frame count on, so the
+# vision encoder can't run by itself.
 _GEMMA = Family(
     pixels=Patched(extra_inputs=("video_position_ids",), counts=("num_frames_per_video",)),
     keeps_every_token=False,
     cannot_run_on=("5.19", "5.23"),
 )
 _GRID_ROPE = ("video_grid_thw", "second_per_grid_ts")
-# What a frame of a video may have in pixels, by the stock class.
+# Limits of pixels per frame: the defaults of the stock video processor.
 _QWEN2_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
 
 
 def _pooled(config: Any) -> int:
-    """LLaVA-OneVision: the patch grid, halved on each side by bilinear pooling, rounded up."""
+    """Tokens per frame of LLaVA-OneVision: the patch grid, halved by bilinear pooling (ceil)."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return math.ceil(side / 2) ** 2
 
 
 def _strided(config: Any) -> int:
-    """LLaVA-NeXT-Video: the patch grid, halved on each side by pooling with stride 2."""
+    """Tokens per frame of LLaVA-NeXT-Video: the patch grid, pooled with stride 2."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return (side // config.spatial_pool_stride) ** 2
 
 
 def _pooled_features(config: Any) -> int:
-    """PerceptionLM: the tower's grid, pooled."""
+    """Tokens per frame of PerceptionLM: the tower's pooled grid."""
     side = config.vision_config.model_args["ref_feat_shape"][0]
     return (side // config.projector_pooling_ratio) ** 2
 
 
 def _with_class_token(config: Any) -> int:
-    """Video-LLaVA: the patch grid and the class token, which stays in for videos."""
+    """Tokens per frame of Video-LLaVA: the patch grid and the class token, kept for videos."""
     return (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
 
 
 def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Checkpoints carry the limits of pictures only: up to 12.8 million pixels a frame."""
+    """Cap the frame size: checkpoints carry only image limits, up to 12.8 megapixels per frame."""
     options = _uncapped(config, video_processor)
     if video_processor.size["longest_edge"] > _QWEN2_PIXELS["longest_edge"]:
         options["size"] = _QWEN2_PIXELS
@@ -57,47 +58,47 @@ def _qwen2_size(config: Any, video_processor: Any) -> dict[str, Any]:
 
 
 def _uncapped(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Passes an option explicitly, without which some versions warn; changes nothing."""
+    """Set the default of an option explicitly, because some versions warn without it."""
     options = getattr(video_processor.valid_kwargs, "__annotations__", {})
     return {"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in options else {}
 
 
 def _with_metadata(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Cosmos 3 Edge needs frame metadata for its time stamps."""
+    """Return the frame metadata that Cosmos 3 Edge needs for its time stamps."""
     return {"return_metadata": True}
 
 
 def _uncompressed(config: Any, video_processor: Any) -> dict[str, Any]:
-    """VideoLLaMA 3's own compression of still pixels is off: that is what a method is for."""
+    """Disable VideoLLaMA 3's own token compression, which would run on top of a method's."""
     return {"use_token_compression": False}
 
 
 def _square(config: Any, video_processor: Any) -> dict[str, Any]:
-    """Some checkpoints of InternVL carry a size for videos that doesn't fit their vision tower."""
+    """Set the video size of InternVL: some checkpoints have one their vision tower can't take."""
     side = config.vision_config.image_size
     height, width = side if isinstance(side, list | tuple) else (side, side)
     return {"size": {"height": height, "width": width}}
 
 
 def _unpooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """Video-LLaVA: each is a visual token, the class token among them."""
+    """Rows of Video-LLaVA, which pools nothing: class token and patches are visual tokens."""
     return rows
 
 
 def _pooled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """LLaVA-OneVision: the patch grid, halved on each side, so that tokens share patches."""
+    """Pooled rows of LLaVA-OneVision: bilinear, so neighbouring tokens share patches."""
     pooled: torch.Tensor = model.apply_pooling(_selected(model, rows))
     return pooled
 
 
 def _strided_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """LLaVA-NeXT-Video: squares of patches."""
+    """Pooled rows of LLaVA-NeXT-Video: squares of patches."""
     pooled: torch.Tensor = model.vision_resampler(_selected(model, rows))
     return pooled
 
 
 def _shuffled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """InternVL: squares of patches, side by side as one row."""
+    """Rows of InternVL summed over the squares of patches that pixel shuffle concatenates."""
     patches = _selected(model, rows)
     side = int(patches.shape[1] ** 0.5)
     grid = patches.view(1, side, side, -1)
@@ -105,21 +106,22 @@ def _shuffled_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _connected_rows(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """SmolVLM: squares of patches, side by side as one row."""
+    """Rows of SmolVLM summed over the squares of patches that pixel shuffle concatenates."""
     return _summed(model.connector.pixel_shuffle(rows, model.connector.scale_factor), rows)
 
 
 def _selected(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """Without the class token in front, where the model goes on without it."""
+    """Drop the leading class token where the model's feature selection does."""
     return rows[:, 1:] if model.config.vision_feature_select_strategy == "default" else rows
 
 
 def _summed(side_by_side: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    # Pixel shuffle concatenates the k rows of a token to one of width k·D; split it, and add them.
     return side_by_side.flatten(1, -2).unflatten(-1, (-1, rows.shape[-1])).sum(-2)
 
 
 def _by_window(vision: Any, rows: int, columns: int) -> torch.Tensor:
-    """Qwen2.5-VL: a window of some rows and columns after another; most layers attend within."""
+    """Token order of Qwen2.5-VL: window by window, because most layers attend within windows."""
     import torch
 
     side = vision.window_size // vision.spatial_merge_size // vision.patch_size
@@ -136,7 +138,7 @@ _QWEN2 = Family(
     video_options=_qwen2_size,
     packed_tower=_MERGER,
 )
-# A pair of frames has a time stamp before it. One frame alone is refused by the processor.
+# Pairs of frames, each after a time stamp; the processor rejects a single frame.
 _PAIRS = Family(
     pixels=Grid(),
     rope=_GRID_ROPE,
@@ -157,7 +159,7 @@ _GLM = Family(
 )
 
 FAMILIES: dict[str, Family] = {
-    # One newline behind the last frame.
+    # tail: one newline token after the last frame.
     "llava_onevision": Family(
         per_frame=_pooled,
         one_run=True,
@@ -179,7 +181,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl": _STACKED,
     "qwen3_vl_moe": _STACKED,
     "perception_lm": Family(per_frame=_pooled_features, one_run=True),
-    # Three of four layers are linear attention, which keeps no row a token.
+    # Three of four layers are linear attention, whose state has no entry per token.
     "qwen3_5": replace(_PAIRS, keeps_every_token=False),
     "qwen3_5_moe": replace(_PAIRS, keeps_every_token=False),
     "cosmos3_omni": _STACKED,
@@ -189,16 +191,17 @@ FAMILIES: dict[str, Family] = {
         video_options=_with_metadata,
         packed_tower=PackedTower("visual", "encoder.layers", ("post_layernorm",)),
     ),
-    # 5.18 takes no video in generate().
+    # generate() of 5.18 accepts no video.
     "cohere_compass": replace(_STACKED, cannot_run_on=("5.18", "5.19")),
-    # Sliding windows in most layers; in the larger ones, frames see each other both ways there.
+    # Most layers have sliding windows; in the larger models, frames attend to each other in both
+    # directions there.
     "gemma4": _GEMMA,
     "gemma4_unified": replace(
         _GEMMA,
         only_none="its stock class masks a prompt in another way than the function it offers for "
         "making masks, so a shortened prompt can't be given the right one",
     ),
-    # All frames see each other both ways.
+    # Attention is bidirectional between all frames.
     "molmo2": Family(
         pixels=Pooled(), causal=False, several_videos=False, cannot_run_on=("0", "5.20")
     ),
@@ -225,7 +228,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def _check(name: str, family: Any) -> None:
-    """Refuse what a plug-in offers if it can't be a family."""
+    """Reject a plug-in's object that isn't a `Family`."""
     if not isinstance(family, Family):
         raise plugins.Unfit("it isn't a Family")
 

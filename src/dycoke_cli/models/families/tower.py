@@ -1,4 +1,4 @@
-"""Vision towers that can encode part of a frame, as data."""
+"""Structure of vision towers that can encode part of a frame."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tower:
-    """A vision tower with frames along an axis of their own, which can encode part of a frame.
+    """Vision tower with frames along the batch axis, which can encode part of a frame.
 
-    Each patch is one token to all its layers, and has its position before the first of them.
+    Each patch is one token in all layers, and position embeddings are added before the first one.
 
     Args:
-        name: of the tower in `model.model`.
-        layers: of its transformer layers, by their name in the tower.
+        name: submodule of the tower in `model.model`.
+        layers: submodule of its transformer layers in the tower.
         pooled: called with `model.model` and one row per token of the tower's layers, `[1, P, D]`;
             returns, for each of the N visual tokens of a frame, the sum or the mean of the rows it
             is pooled from: `[1, N, D]`.
@@ -29,34 +29,40 @@ class Tower:
     pooled: Callable[[Any, torch.Tensor], torch.Tensor]
 
     def pooling(self, model: Any, patches: int, device: torch.device) -> torch.Tensor:
-        """`[N, P]`, float32: how much of each of P patches is in each visual token of a frame."""
+        """Pooling matrix `[N, P]`, float32: weight of each patch in each visual token of a frame.
+
+        Pooling is linear, so applying the model's own to the identity matrix yields its weights,
+        and no family needs them written down.
+        """
         import torch
 
         return self.pooled(model.model, torch.eye(patches, device=device)[None])[0]
 
     def last_used(self, model: Any) -> torch.nn.Module:
-        """The last transformer layer whose output reaches the language model."""
+        """Last transformer layer whose output reaches the language model."""
         return self.transformer_layers(model)[self.depth(model.config) - 1]
 
     def transformer_layers(self, model: Any) -> Any:
-        """All of its transformer layers."""
+        """Transformer layers of the tower."""
         return model.model.get_submodule(self.name).get_submodule(self.layers)
 
     def depth(self, config: Any) -> int:
-        """How many of its transformer layers there are up to `last_used`.
+        """Number of transformer layers up to and including `last_used`.
 
         Args:
             config: of the whole model.
         """
         layers = config.vision_config.num_hidden_layers
         used = getattr(config, "vision_feature_layer", -1)
-        # Of the states that towers hand out, the first is what goes into layer 0.
+        # `vision_feature_layer` indexes the hidden states, of which there is one more than layers:
+        # state 0 is the input of layer 0, state i the output of layer i - 1. So -2 of 12 layers is
+        # state 11, and 11 layers are used.
         states = [used] if isinstance(used, int) else used
         return max(state % (layers + 1) for state in states)
 
 
 def in_reading_order(config: Any, rows: int, columns: int) -> torch.Tensor:
-    """The visual tokens `[N]`, int64, of a frame of so many rows and columns, one after another."""
+    """Visual tokens `[N]`, int64, of a frame in row-major order."""
     import torch
 
     return torch.arange(rows * columns)
@@ -64,19 +70,19 @@ def in_reading_order(config: Any, rows: int, columns: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class PackedTower:
-    """A vision tower that has the patches of all frames in one sequence, and can encode part of it.
+    """Vision tower with the patches of all frames in one sequence, which can encode part of it.
 
-    The patches of a visual token follow each other, and a token is made of no others. What belongs
-    to a patch (its position, which turns queries and keys) and which patches attend to each other
-    are arguments of each layer, so they can be cut along with the patches.
+    The patches of a visual token are contiguous, and no other patch contributes to it. Rotary
+    position embeddings and sequence lengths (`cu_seqlens`) are arguments of each layer, so they can
+    be cut together with the patches.
 
     Args:
-        name: of the tower in `model.model`.
-        layers: of its transformer layers, by their name in the tower.
-        outputs: modules of the tower, or lists of them, that work patch by patch, or token by
-            token, on what layers put out; code behind them counts on whole frames.
+        name: submodule of the tower in `model.model`.
+        layers: submodule of its transformer layers in the tower.
+        outputs: submodules, or lists of them, that process layer outputs per patch or per token.
+            Code after them expects whole frames.
         order: called with the configuration of the tower and the rows and columns of visual tokens
-            of a frame; returns `[N]`, int64: the tokens in the order in which layers have them.
+            of a frame; returns `[N]`, int64: the tokens in the order in which layers process them.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""The files of a model: downloaded, on disk, and checked before a library reads them."""
+"""Files of a model: download, storage, and validation before a library reads them."""

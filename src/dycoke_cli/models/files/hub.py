@@ -1,9 +1,8 @@
-"""Downloads models from the hub, into the cache of its client.
+"""Downloads models from the hub into the cache of the hub client; needs no torch.
 
-A pull fetches files one after the other, so that Ctrl-C ends it at once (the hub client's own loop
-waits for its threads). Each is moved into place when it is whole. What was finished when it was
-interrupted is kept; the file it was at starts again, for the hub client resumes no parts, and the
-next pull removes what a killed one left of them. Needs no torch.
+A pull fetches one file after the other, so that Ctrl-C stops it immediately: the hub client's own
+loop waits for its threads. A complete file is moved into place and survives an interruption. A
+partial file is downloaded again, because the hub client can't resume it; the next pull removes it.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ _READ: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a download would fetch.
+    """Planned download of a model.
 
     Args:
         source: the model.
-        revision: branch, tag or commit that was asked for; None is the main branch.
-        commit: that it points to now.
+        revision: requested branch, tag or commit; None is the main branch.
+        commit: that the revision points to now.
         files: all files that loading reads.
         folder: of the hub client's cache.
     """
@@ -55,17 +54,17 @@ class Plan:
 
     @property
     def missing(self) -> tuple[DryRunFileInfo, ...]:
-        """The files that have to be fetched."""
+        """Files that aren't in the cache."""
         return tuple(file for file in self.files if file.will_download)
 
     @property
     def missing_bytes(self) -> int:
-        """Their size."""
+        """Size of the missing files."""
         return sum(file.file_size or 0 for file in self.missing)
 
 
 def plan(source: ModelRef, revision: str | None = None) -> Plan:
-    """Ask the hub what there is to download.
+    """Plan the download of a model, with sizes from the hub.
 
     Args:
         source: a model of the hub.
@@ -79,14 +78,14 @@ def plan(source: ModelRef, revision: str | None = None) -> Plan:
 
 
 def first_download(source: ModelRef) -> Plan:
-    """What loading a model that isn't here will download first.
+    """Plan the download that loading a model starts with, and check the disk space.
 
     Args:
         source: a model of the hub.
 
     Raises:
         ModelError: the hub can't be reached, or has no such model or weights.
-        OutputError: there is no room for it.
+        OutputError: the disk is too small.
     """
     with explained(source, "its files"):
         planned = _plan(source, None)
@@ -98,16 +97,17 @@ def _plan(source: ModelRef, revision: str | None) -> Plan:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import DryRunError
 
-    _remove_parts(source.location)
+    _remove_partial_files(source.location)
     with _quiet(), open(os.devnull, "w") as nowhere:
-        # By its commit: else the client would note already that the name stands for it.
+        # By commit. Given a branch, the client would store that it points to this commit, although
+        # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
         try:
             files = snapshot_download(
                 source.location,
                 revision=commit,
                 dry_run=True,
-                tqdm_class=_counting(lambda come: None, nowhere),
+                tqdm_class=_counting(lambda received: None, nowhere),
                 **_READ,
             )
         except DryRunError as error:
@@ -122,8 +122,11 @@ def _plan(source: ModelRef, revision: str | None) -> Plan:
     return Plan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
 
 
-def _remove_parts(repo: str) -> None:
-    """Remove the parts of files that killed downloads left, but for those that go on elsewhere."""
+def _remove_partial_files(repo: str) -> None:
+    """Remove partial files of killed downloads.
+
+    A running download holds the file's lock, so files whose lock is taken stay.
+    """
     from filelock import FileLock, Timeout
 
     folder = hub_folder(repo)
@@ -135,11 +138,12 @@ def _remove_parts(repo: str) -> None:
 
 
 def check_space(planned: Plan) -> None:
-    """Check that what is missing fits on the disk.
+    """Check that the missing files fit on the disk.
 
     Raises:
-        OutputError: it doesn't.
+        OutputError: they don't.
     """
+    # The cache folder may not exist yet; its nearest existing parent is on the same disk.
     place = planned.folder.absolute()
     while not place.exists():
         place = place.parent
@@ -153,17 +157,17 @@ def check_space(planned: Plan) -> None:
 
 
 def pull_config(source: ModelRef, revision: str | None = None) -> Path:
-    """Download the config.json of a model alone, unless it is in the cache.
+    """Download only the config.json of a model, unless it is in the cache.
 
     Args:
         source: a model of the hub.
         revision: branch, tag or commit.
 
     Returns:
-        The folder that it is in.
+        Its folder.
 
     Raises:
-        ModelError: it isn't here and the hub can't be reached, or has no such model or revision.
+        ModelError: it isn't cached, and the hub can't be reached or has no such model or revision.
     """
     from huggingface_hub import hf_hub_download
 
@@ -172,17 +176,17 @@ def pull_config(source: ModelRef, revision: str | None = None) -> Path:
 
 
 def small_files(source: ModelRef, revision: str | None) -> Path:
-    """Download all files of a model that loading reads but its weights, unless they are here.
+    """Download all files of a model that loading reads except its weights, unless cached.
 
     Args:
         source: a model of the hub.
         revision: its commit.
 
     Returns:
-        The folder that they are in.
+        Their folder.
 
     Raises:
-        ModelError: they aren't all here and the hub can't be reached.
+        ModelError: they aren't all cached, and the hub can't be reached.
     """
     from huggingface_hub import snapshot_download
 
@@ -196,14 +200,14 @@ def small_files(source: ModelRef, revision: str | None) -> Path:
 
 
 def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
-    """Download what is missing.
+    """Download the missing files.
 
     Args:
-        planned: what to fetch.
-        on_bytes: called with the bytes that have come so far, of all missing files.
+        planned: the download.
+        on_bytes: called with the number of bytes received so far, over all missing files.
 
     Raises:
-        ModelError: the hub can't be reached, or wants a login; what is finished is kept.
+        ModelError: the hub can't be reached, or requires a login; complete files are kept.
         OutputError: the disk is full.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
@@ -215,16 +219,17 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
             hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
             done += file.file_size or 0
             on_bytes(done)
-        # By the name that was asked for: from now on all of it is found without the hub.
-        bar = _counting(lambda come: None, nowhere)
+        # All files are there, so this only stores that the revision points to this commit. From now
+        # on it is found without the hub.
+        bar = _counting(lambda received: None, nowhere)
         snapshot_download(repo, revision=planned.revision, tqdm_class=bar, **_READ)
 
 
 def check_pulled(planned: Plan) -> None:
-    """Check what was pulled, as loading does, so that nothing of it waits for the first question.
+    """Run the checks of loading on a pulled model, so that errors don't wait for the first use.
 
     Raises:
-        ModelError: a file of it can't be loaded; see `small_files` and `tokenizer_trial`.
+        ModelError: a file can't be loaded; see `small_files` and `tokenizer_trial`.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -235,23 +240,23 @@ def check_pulled(planned: Plan) -> None:
         check_tokenizer(planned.source.name, folder / TOKENIZER)
 
 
-def _add(on_bytes: Callable[[int], None], before: int, come: int) -> None:
-    on_bytes(before + come)
+def _add(on_bytes: Callable[[int], None], before: int, received: int) -> None:
+    on_bytes(before + received)
 
 
 def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
-    """A class of bars for the hub client that shows nothing, and says how far one file is.
+    """Class of invisible progress bars for the hub client, which reports progress only that way.
 
     Args:
-        on_bytes: called with the bytes of the file that have come.
-        nowhere: where the bars are drawn.
+        on_bytes: called with the number of bytes of the file received so far.
+        nowhere: file that the bars are written to.
     """
     from tqdm import tqdm
 
     bars: list[Any] = []
 
     class Counting(tqdm):
-        monitor_interval = 0  # no thread beside it
+        monitor_interval = 0  # tqdm starts no monitor thread
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **{**options, "file": nowhere})
@@ -259,7 +264,7 @@ def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
 
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
-            # Some files have two: bytes that were received, and bytes that were written.
+            # A file from Xet storage has two bars: bytes received, and bytes written.
             on_bytes(int(max(bar.n for bar in bars)))
             return shown
 
@@ -268,7 +273,7 @@ def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the hub client: what matters becomes our error."""
+    """Silence the hub client within the block; its errors are reported by us."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -283,7 +288,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _pull_explained(source: ModelRef) -> Iterator[None]:
-    """Turn what the hub client raises into one sentence; see `resolve.explained`.
+    """Convert errors of the hub client to one sentence; see `resolve.explained`.
 
     Raises:
         OutputError: the disk is full.
@@ -304,7 +309,7 @@ def _pull_explained(source: ModelRef) -> Iterator[None]:
 
 
 def _no_space(error: Exception) -> bool:
-    """Whether the disk is full; the library for Xet has no error of its own for that."""
+    """Whether the disk is full; the Xet library reports that only in the text of its error."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):
         return error.errno in full

@@ -1,4 +1,4 @@
-"""The hub client's cache: which models are downloaded, and removing them. Needs no torch."""
+"""Listing and removal of models in the hub client's cache; needs no torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Revision:
-    """One state of a repository in the hub client's cache.
+    """Revision of a repository in the hub client's cache.
 
     Args:
         commit: its commit.
         names: branches and tags at the time of download.
-        folder: where its files are.
-        complete: whether its configuration and all its weights are there.
+        folder: of its files.
+        complete: whether its configuration and all its weights are cached.
     """
 
     commit: str
@@ -33,12 +33,12 @@ class Revision:
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A repository in the hub client's cache.
+    """Model repository in the hub client's cache.
 
     Args:
         repo: its hub id.
         bytes: of all its files.
-        revisions: what there is of it, the newest first.
+        revisions: cached revisions, the newest first.
     """
 
     repo: str
@@ -47,12 +47,12 @@ class CachedModel:
 
     @property
     def complete(self) -> bool:
-        """Whether the newest of its revisions can be loaded."""
+        """Whether the newest cached revision can be loaded."""
         return self.revisions[0].complete
 
 
 def cached_models() -> dict[str, CachedModel]:
-    """The models in the hub client's cache, by hub id; none where there is no cache yet."""
+    """Models in the hub client's cache, by hub id; empty if there is no cache yet."""
     return {repo.repo_id: _cached_model(repo) for repo in _cached_repos()}
 
 
@@ -85,11 +85,11 @@ def _cached_model(repo: CachedRepoInfo) -> CachedModel:
 
 @dataclass(frozen=True)
 class Removal:
-    """What removing a model would do.
+    """Prepared removal of a model.
 
     Args:
-        freed_bytes: how much space that gives back.
-        execute: does it.
+        freed_bytes: disk space that it frees.
+        execute: removes the files.
     """
 
     freed_bytes: int
@@ -100,7 +100,7 @@ def removal(repo: str) -> Removal:
     """Prepare to remove all revisions of a model from the hub client's cache.
 
     Raises:
-        ModelError: it isn't there.
+        ModelError: it isn't in the cache.
     """
     from huggingface_hub import scan_cache_dir
 

@@ -1,7 +1,7 @@
-"""What a model hub answers is checked before its client makes a path of it.
+"""Validation of hub responses against path traversal.
 
-The client names files after what the hub sends: the ETag of a file is the name of its blob, a
-commit that of a folder. It takes any text for one, an absolute path or `../../x` included.
+The hub client derives file names from responses: a file's ETag is the name of its blob, a commit
+the name of a folder. It accepts any text, including absolute paths and `../../x`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from dycoke_cli.errors import ModelError
 
-# Of an answer's header, and of a document: what is the name of one file or folder.
+# Headers and JSON keys whose value becomes the name of one file or folder.
 _HEADERS = ("x-repo-commit", "x-linked-etag", "x-xet-hash")
 _NAMES = ("sha", "oid", "blobId", "xetHash")
 _PATHS = ("path", "rfilename")
@@ -21,14 +21,14 @@ _PATHS = ("path", "rfilename")
 
 @functools.cache
 def check_hub_answers() -> None:
-    """From now on, whatever the hub client of this process is sent is checked first.
+    """Install the validation of responses in the hub client, for the rest of this process.
 
-    An answer that names a file outside the client's cache becomes a `ModelError`.
+    A response that names a file outside the client's cache raises a `ModelError`.
     """
     from huggingface_hub import get_session, set_client_factory
 
-    given = get_session()
-    kind: Any = type(given)  # of httpx or its successor, as the client's version has it
+    stock = get_session()
+    kind: Any = type(stock)  # a client of httpx or its successor, depending on the version
 
     class Checked(kind):
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
@@ -36,7 +36,7 @@ def check_hub_answers() -> None:
             try:
                 for one in (*response.history, response):
                     _check_headers(one.headers, metadata=one.request.method == "HEAD")
-                if not stream:
+                if not stream:  # streamed responses are file contents
                     _check_document(response)
             except BaseException:
                 response.close()
@@ -45,9 +45,9 @@ def check_hub_answers() -> None:
 
     set_client_factory(
         lambda: Checked(
-            event_hooks=given.event_hooks,
-            follow_redirects=given.follow_redirects,
-            timeout=given.timeout,
+            event_hooks=stock.event_hooks,
+            follow_redirects=stock.follow_redirects,
+            timeout=stock.timeout,
         )
     )
 
@@ -55,7 +55,7 @@ def check_hub_answers() -> None:
 def _check_headers(headers: Any, *, metadata: bool) -> None:
     for name in _HEADERS:
         _check_name(headers.get(name))
-    if metadata:  # only then it names a blob; others may have slashes
+    if metadata:  # only a HEAD request's ETag names a blob; others may contain slashes
         _check_name(headers.get("etag"))
 
 
@@ -74,7 +74,7 @@ def _check_document(response: Any) -> None:
 
 
 def _texts(document: Any) -> Iterator[tuple[str, str]]:
-    """Each text of a document, with its key."""
+    """Yield each string of a JSON document with its key."""
     left = [document]
     while left:
         value = left.pop()
@@ -86,7 +86,7 @@ def _texts(document: Any) -> Iterator[tuple[str, str]]:
 
 
 def _check_name(value: str | None) -> None:
-    """Refuse what isn't the name of one file; the hub client takes an ETag's quotes away."""
+    """Refuse a value that isn't a plain file name, after removing the quotes of an ETag."""
     if value is None:
         return
     name = value.removeprefix("W/").strip('"')

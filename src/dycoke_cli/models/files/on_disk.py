@@ -1,7 +1,6 @@
-"""A model's stored configuration, read without torch.
+"""Stored configuration of a model, read without torch and without downloads.
 
-A folder and the hub client's cache are looked into; for a published model that isn't here there is
-its configuration in the package. Nothing is downloaded.
+It is read from a folder, the hub client's cache, or the package's copy for a published model.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 
-# The sizes in a configuration that are told of a model.
+# Sizes of a configuration that `dycoke models` shows.
 _OF_TEXT = (
     "hidden_size",
     "num_hidden_layers",
@@ -55,11 +54,11 @@ _OF_VISION = (
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """A `config.json` as it is; absent values are defaults of the stock class.
+    """Content of a `config.json`; for absent values the stock class has defaults.
 
     Args:
         values: of the file.
-        folder: where it is; None where it is the package's copy.
+        folder: of the file; None for the package's copy.
     """
 
     values: dict[str, Any]
@@ -67,22 +66,22 @@ class StoredConfig:
 
     @property
     def family(self) -> Family | None:
-        """The model's family, where it is supported."""
+        """Family of the model; None if the table doesn't have it."""
         return FAMILIES.get(str(self.values.get("model_type")))
 
     @property
     def text(self) -> dict[str, Any]:
-        """Of the language model."""
+        """Configuration of the language model."""
         return self.values.get("text_config") or self.values
 
     @property
     def vision(self) -> dict[str, Any]:
-        """Of the vision tower; empty where there is none."""
+        """Configuration of the vision tower; empty if there is none."""
         return self.values.get("vision_config") or {}
 
     @property
     def dtype(self) -> str | None:
-        """Of the stored weights."""
+        """Dtype of the stored weights."""
         for values in (self.values, self.text):
             for name in ("dtype", "torch_dtype"):
                 if isinstance(values.get(name), str):
@@ -91,16 +90,16 @@ class StoredConfig:
 
     @property
     def layers(self) -> int | None:
-        """Of the language model."""
+        """Number of language model layers."""
         layers = self.text.get("num_hidden_layers")
         return layers if isinstance(layers, int) else None
 
     @property
     def method_defaults(self) -> dict[str, Any] | None:
-        """As of `families.method_defaults`; None of a family that isn't supported.
+        """See `families.method_defaults`; None for a family outside the table.
 
         Raises:
-            ModelError: what the checkpoint says of itself doesn't fit it.
+            ModelError: the checkpoint's own defaults don't fit the model.
         """
         family = self.family
         if family is None:
@@ -126,12 +125,12 @@ class StoredConfig:
 
     @property
     def domain(self) -> str | None:
-        """As of `families.domain`, of a configuration whose defaults were read."""
+        """See `families.domain`; only after `method_defaults` has validated the configuration."""
         return (self.values.get(CHECKPOINT_KEY) or {}).get(DOMAIN)
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """`family`, `dtype`, and the sizes of `text` and `vision`; only what the file has."""
+        """Keys `family`, `dtype`, and the sizes of `text` and `vision` that the file has."""
         return {
             "family": self.values.get("model_type"),
             "dtype": self.dtype,
@@ -141,7 +140,7 @@ class StoredConfig:
 
 
 def config_in(folder: Path) -> StoredConfig | None:
-    """The configuration in a folder; None where it can't be read."""
+    """Configuration in a folder; None if it can't be read."""
     try:
         values = read_json(folder / CONFIG)
         check_settings(CONFIG, values)
@@ -154,7 +153,7 @@ def config_in(folder: Path) -> StoredConfig | None:
 
 
 def stored_config(source: ModelRef) -> StoredConfig | None:
-    """The configuration of a model, from wherever it is on this machine; None where it isn't."""
+    """Configuration of a model from folder, cache or package; None if it isn't on this machine."""
     folder = folder_of(source)
     if folder is not None:
         return config_in(folder)
@@ -164,7 +163,7 @@ def stored_config(source: ModelRef) -> StoredConfig | None:
 
 
 def folder_of(source: ModelRef) -> Path | None:
-    """Where the files of a model are on this machine; None where none are."""
+    """Folder of a model's files on this machine; None if there are none."""
     if source.local:
         return Path(source.location)
     from huggingface_hub import try_to_load_from_cache

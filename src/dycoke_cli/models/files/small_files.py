@@ -1,8 +1,8 @@
-"""The small files of a model are checked before a library reads them: they are data of strangers.
+"""Validation of a model's small files, which are untrusted, before a library reads them.
 
-transformers believes what a configuration says: it builds a billion layers, compiles an attention
-function or fetches kernels if it is told to. So each file is checked for its kind and size, and
-each JSON document for its depth, its numbers, and for what would run code. Needs no torch.
+transformers follows any configuration: it would build a billion layers, compile an attention
+function or download kernels. So each file is checked for type and size, and each JSON document for
+depth, numbers, and values that would run code. Needs no torch.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ TOKENIZER = "tokenizer.json"
 GENERATION = "generation_config.json"
 
 _MIB = 1 << 20
-# The largest that are known: a tokenizer of 33 MB, an index of 9 MB, settings of 1.2 MB.
-_MOST_BYTES = 64 * _MIB
-_MOST_BYTES_OF_INDEX = 16 * _MIB
-_MOST_BYTES_OF_SETTINGS = 4 * _MIB
+# About twice the largest published ones: a tokenizer of 33 MB, an index of 9 MB, settings of
+# 1.2 MB.
+_MAX_BYTES = 64 * _MIB
+_MAX_INDEX_BYTES = 16 * _MIB
+_MAX_SETTINGS_BYTES = 4 * _MIB
 _SETTINGS = (
     CONFIG,
     GENERATION,
@@ -41,27 +42,28 @@ _SETTINGS = (
 _TEMPLATES = "additional_chat_templates"
 _SHARED = re.compile(r"[0-9a-f]{64}")
 
-# Published configurations are 6 deep, and have some hundred values; quantized ones have thousands.
-_MOST_DEPTH = 32
-_MOST_VALUES = 200_000
-# Above the longest context, the largest vocabulary and the most pixels of published ones.
-_MOST = 1 << 27
-_MOST_SIDE = 1 << 12
-# Each is a module, or an entry that the stock class makes.
-_MOST_MODULES = 1024
+# Published configurations are 6 levels deep and have a few hundred values, quantized ones
+# thousands.
+_MAX_DEPTH = 32
+_MAX_VALUES = 200_000
+# Above the longest context, the largest vocabulary and the most pixels of published models.
+_MAX_NUMBER = 1 << 27
+_MAX_SIDE = 1 << 12
+# Numbers of modules, or of entries that the stock class creates one by one.
+_MAX_MODULES = 1024
 _MODULES = re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$")
 _SIDES = re.compile(r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames)$")
-# Numbers without a size: the base of rotary positions, and a length that says "none".
+# Numbers that determine no size: rotary base, token ids, and a length that stands for "unlimited".
 _ANY_NUMBER = re.compile(r".*(theta|model_max_length|_id|seed)$")
 
 _ATTENTION = re.compile(r"_?(attn|experts)_implementation(_internal)?$")
 _ATTENTIONS = ("eager", "sdpa", "grouped_mm", "batched_mm")
 _FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
-# Quantizers whose kernels come with a package that the user installs, none from the hub.
+# Quantizers whose kernels are in a package that the user installs; others download them.
 _QUANTIZERS = ("awq", "bitsandbytes", "compressed-tensors", "gptq")
 _DTYPES = ("float32", "bfloat16", "float16", "float64", "auto")
-# Of a generation configuration: with any other value, an answer isn't one greedy or sampled
-# sequence.
+# Allowed values of generation_config.json, besides none and false: with any other value generate()
+# doesn't return a single greedy or sampled sequence, which answers are parsed as.
 _ONE_ANSWER: Mapping[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "num_beam_groups": (1,),
@@ -82,14 +84,14 @@ _ONE_ANSWER: Mapping[str, tuple[Any, ...]] = {
 
 
 class UnreadableError(ValueError):
-    """A JSON file can't be read; the text says why, behind the name of the file."""
+    """Reason why a JSON file can't be read, phrased to follow the name of the file."""
 
 
 def read_json(path: Path) -> Any:
-    """The content of a small JSON file.
+    """Read a small JSON file.
 
     Raises:
-        UnreadableError: it isn't a regular file, too large, no JSON, or deeper than any real one.
+        UnreadableError: it isn't a regular file, too large, not JSON, or too deeply nested.
     """
     try:
         _check_kind(path)
@@ -108,18 +110,19 @@ def read_json(path: Path) -> Any:
 
 
 def check_small_files(shown: str, folder: Path) -> None:
-    """Check all files in a folder that loading reads, but for the weights.
+    """Check all files in a folder that loading reads except the weights.
 
     Args:
-        shown: the model, as sentences begin with.
+        shown: the model, as the subject of an error message.
         folder: of the model.
 
     Raises:
-        ModelError: with the file, and what is wrong.
+        ModelError: a file is invalid.
     """
     for path in _read_files(folder):
         name = str(path.relative_to(folder))
         try:
+            # A link could make an error message quote a private file.
             if not is_inside(path, folder):
                 raise UnreadableError("is a link out of it; replace the link by the file")
             _check_kind(path)
@@ -130,34 +133,35 @@ def check_small_files(shown: str, folder: Path) -> None:
 
 
 def check_settings(name: str, content: Mapping[str, Any]) -> None:
-    """Check what a configuration says.
+    """Check the values of a configuration.
 
     Args:
         name: of its file.
         content: of the file.
 
     Raises:
-        UnreadableError: a value that no model has, or that would run code.
+        UnreadableError: a value is out of range, or would run code.
     """
     for key, value, depth in _values(content):
-        if depth > _MOST_DEPTH:
+        if depth > _MAX_DEPTH:
             raise UnreadableError("is nested deeper than any real one")
         _check_number(key, value)
         if name == CONFIG:
             _check_code(key, value)
     if name == GENERATION:
         for key, allowed in _ONE_ANSWER.items():
-            if (asked := content.get(key)) not in (None, False, *allowed):
+            if (value := content.get(key)) not in (None, False, *allowed):
                 raise UnreadableError(
-                    f"asks for {key} {brief(asked)}, which isn't supported; take that out"
+                    f"asks for {key} {brief(value)}, which isn't supported; take that out"
                 )
 
 
 def is_inside(file: Path, folder: Path) -> bool:
-    """Whether a file is in the folder once links are followed.
+    """Whether a file is in the folder after following links.
 
-    In the hub client's cache a snapshot is a folder of links to the blobs beside it, of which those
-    that came by Xet are links to a store that all repositories share.
+    In the hub client's cache a snapshot is a folder of links to its repository's `blobs`. Blobs
+    downloaded from Xet are links in turn, to a store shared by all repositories; its file names are
+    SHA-256 digests.
     """
     root, place = folder.resolve(), file.resolve()
     if place.is_relative_to(root):
@@ -179,21 +183,24 @@ def _read_files(folder: Path) -> Iterator[Path]:
 
 
 def _check_kind(path: Path) -> None:
-    """Check that a file is a regular one, for reading a pipe may never end, and of a real size."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    """Check that a file is small and regular, because reading a pipe may never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("isn't a regular file; replace it by one")
-    most = _MOST_BYTES
+    limit = _MAX_BYTES
     if path.name in _SETTINGS or path.suffix == ".jinja":
-        most = _MOST_BYTES_OF_SETTINGS
+        limit = _MAX_SETTINGS_BYTES
     elif path.name.endswith(".index.json"):
-        most = _MOST_BYTES_OF_INDEX
-    if found.st_size > most:
-        raise UnreadableError(f"has {found.st_size / 1e6:.0f} MB, more than any real one")
+        limit = _MAX_INDEX_BYTES
+    if status.st_size > limit:
+        raise UnreadableError(f"has {status.st_size / 1e6:.0f} MB, more than any real one")
 
 
 def _values(content: Any) -> Iterator[tuple[str, Any, int]]:
-    """All values of a document, each with its key (that of its list) and its depth."""
+    """Yield all values of a document with key and depth; items of a list have the list's key.
+
+    Iterative, because a hostile document may be nested deeper than Python's recursion limit.
+    """
     left: list[tuple[str, Any, int]] = [("", content, 0)]
     seen = 0
     while left:
@@ -203,7 +210,7 @@ def _values(content: Any) -> Iterator[tuple[str, Any, int]]:
         left += [(str(name), one, depth + 1) for name, one in inner]
         left += [(key, one, depth + 1) for one in value] if isinstance(value, list) else []
         seen += 1
-        if seen + len(left) > _MOST_VALUES:
+        if seen + len(left) > _MAX_VALUES:
             raise UnreadableError("has more values than any real one")
 
 
@@ -212,17 +219,21 @@ def _check_number(key: str, value: Any) -> None:
         return
     if _ANY_NUMBER.match(key) and abs(value) <= 1e38:
         return
-    most = _MOST
+    limit = _MAX_NUMBER
     if _MODULES.match(key):
-        most = _MOST_MODULES
+        limit = _MAX_MODULES
     elif _SIDES.match(key):
-        most = _MOST_SIDE
-    if not abs(value) <= most:  # nor is NaN; `math` takes no integer of any length
+        limit = _MAX_SIDE
+    # Negated, so that NaN fails, too. math.isnan would overflow for a huge integer.
+    if not abs(value) <= limit:
         raise UnreadableError(f"says {brief(key)} = {brief(value)}, which no real model has")
 
 
 def _check_code(key: str, value: Any) -> None:
-    """Refuse what would fetch or compile code, or take any attribute of torch for a dtype."""
+    """Refuse values that would download or compile code, and dtypes that aren't one.
+
+    transformers looks a dtype up as an attribute of torch, so any name of torch would be accepted.
+    """
     if _ATTENTION.match(key):
         for named in value.values() if isinstance(value, dict) else [value]:
             package = _FLASH.get(str(named))
@@ -251,13 +262,13 @@ def _check_code(key: str, value: Any) -> None:
 
 
 def brief(value: Any) -> str:
-    """A value of a document as a sentence has it: on one line, and never long."""
+    """Format a value of a document for a message: one line, at most 60 characters."""
     text = repr(value) if isinstance(value, str) else _digits(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _digits(value: Any) -> str:
-    """Of whatever a document holds; integers of any length have no digits to show."""
+    """Format a value other than a string; Python refuses to print very long integers."""
     if isinstance(value, int) and abs(value) >= 1 << 128:
         return f"a number of {value.bit_length()} bits"
     return " ".join(str(value).split())

@@ -1,8 +1,8 @@
-"""A tokenizer is tried in a process of its own before it is loaded: it is data of strangers.
+"""Trial of an untrusted tokenizer in a separate process, before it is loaded.
 
-Its expressions and replacements run in a library in Rust, which nothing in the same process can
-interrupt, and which ends the process where memory runs out. What was tried is remembered by its
-content, so that it costs a second once.
+Its regular expressions and replacements run in a Rust library. Python can't interrupt it, and it
+aborts the process if memory runs out. Tokenizers that passed are cached by their hash, so the trial
+costs a second once.
 """
 
 from __future__ import annotations
@@ -25,23 +25,25 @@ from dycoke_cli.processes.process_limits import (
 )
 from dycoke_cli.storage.cache_folder import cache_folder, is_of_another_user, make_folder
 
-# A tokenizer of 33 MB, of the largest there are, takes two seconds and 400 MB.
+# A tokenizer of 33 MB, one of the largest published, takes 2 s and 400 MB.
 _CPU_S = 8
 _DEADLINE_S = 120
 _BYTES, _BYTES_PER_BYTE = 512 << 20, 32
-# A vocabulary of 262,144 tokens has half a million, most of them pairs that are merged.
-_MOST_PARTS = 4_000_000
-# What an interpreter needs to begin; tokens and keys aren't among it.
+# Lists and objects in tokenizer.json. A vocabulary of 262,144 tokens has half a million, most of
+# them merge pairs.
+_MAX_PARTS = 4_000_000
+# Prefixes of the environment variables that an interpreter needs to start. Secrets such as HF_TOKEN
+# aren't passed on.
 _ENVIRONMENT = ("DYLD_", "LD_", "PYTHON", "SYSTEMROOT")
 _START = "from dycoke_cli.models.files.tokenizer_trial import try_tokenizer; try_tokenizer()"
 
 
 def check_tokenizer(name: str, file: Path) -> None:
-    """Check that a tokenizer neither crashes nor takes more than any real one.
+    """Check that a tokenizer neither crashes nor exceeds the limits of time and memory.
 
     Args:
         name: of the model.
-        file: its tokenizer.json, where there is one.
+        file: its tokenizer.json, which may not exist.
 
     Raises:
         ModelError: it does.
@@ -50,11 +52,14 @@ def check_tokenizer(name: str, file: Path) -> None:
         return
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    tried = cache_folder() / "tokenizers" / f"{digest}-{importlib.metadata.version('tokenizers')}"
-    if _is_ours(tried):
+    # By release as well: a tokenizer that one release reads may crash another.
+    version = importlib.metadata.version("tokenizers")
+    passed = cache_folder() / "tokenizers" / f"{digest}-{version}"
+    if _is_ours(passed):
         return
-    # transformers reads it, too, where each list and object takes 20 times its bytes and more.
-    if content.count(b"[") + content.count(b"{") > _MOST_PARTS:
+    # transformers parses the file in this process, where a list or object takes at least 20 times
+    # its bytes.
+    if content.count(b"[") + content.count(b"{") > _MAX_PARTS:
         raise ModelError(
             f"{name} can't be loaded: its {file.name} has more parts than any real one"
         )
@@ -78,12 +83,12 @@ def check_tokenizer(name: str, file: Path) -> None:
             "more time or memory than any real one; download it again"
         )
     with suppress(OSError):
-        make_folder(tried.parent)
-        tried.touch()
+        make_folder(passed.parent)
+        passed.touch()
 
 
 def try_tokenizer() -> None:
-    """In the process: encode what is hardest for a tokenizer."""
+    """Entry point of the trial process: encode the hardest texts under limits."""
     file, parent, cpu_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     end_with(parent)
     give_up_privileges()
@@ -96,17 +101,18 @@ def try_tokenizer() -> None:
         for text in _texts():
             tokenizer.encode(text)
     except Exception:
-        return  # whoever loads it says what is wrong
+        return  # an exception is harmless, and loading the tokenizer reports it
 
 
 def _texts() -> list[str]:
-    """Long runs, which an expression may split in very many ways, and each letter there is."""
+    """Long runs, which make a regular expression backtrack, and every character of the BMP."""
     runs = ["a", "Z", "7", " ", "\n", ".", "é", "語", "ab ", "What is it? ", "a1", "'s", "3.14 "]
     letters = "".join(map(chr, [*range(32, 0xD800), *range(0xE000, 0x10000)]))
     return [*(run * 200 + end for run in runs for end in ("", "!", "0")), letters]
 
 
 def _is_ours(file: Path) -> bool:
+    """Whether a file exists and is of this user; others must not mark a tokenizer as passed."""
     try:
         return not is_of_another_user(file.stat())
     except OSError:

@@ -1,8 +1,8 @@
-"""Which files hold the weights of a checkpoint: safetensors inside its folder, and nothing else.
+"""Weight files of a checkpoint: only safetensors inside its folder are accepted.
 
-`from_pretrained(use_safetensors=True)` asks for an index or a file of that name alone: an index may
-name files of any format in any place, and a pickled one is then unpickled. So all that could lead
-anywhere else is checked here, before anything is loaded.
+`from_pretrained(use_safetensors=True)` only determines the name of the index or file. The index may
+list files of any format anywhere, and a pickle file would run code. So every reference to weights
+is checked before anything is loaded.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from dycoke_cli.models.files.small_files import (
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 READ_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
-"""Of the files that loading reads."""
+"""Suffixes of the files that loading reads."""
 
 _PROCESSOR = "processor_config.json"
-# What makes transformers load more weights, from wherever these files say, in any format.
+# Files that make transformers load additional weights, of any format and from any place.
 _ADAPTER = "adapter_config.json"
 _AUDIO_TOKENIZER = "audio_tokenizer_config.json"
 _LONGEST_NAME = 200
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
 
 ReadJson = Callable[[str], Any]
-"""From the name of a file to its content as JSON, None where there is no such file."""
+"""Maps a file name to the file's JSON content, or None if there is no such file."""
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder is a model whose weights are safetensors inside it.
+    """Check that a folder contains a complete model with safetensors weights.
 
     Raises:
-        ModelError: it isn't, or a file is missing.
+        ModelError: it doesn't.
     """
     shown = f"the folder {str(folder)!r}"
     if not (folder / CONFIG).is_file():
@@ -67,18 +67,18 @@ def check_folder(folder: Path) -> None:
 
 
 def check_references(shown: str, read: ReadJson) -> list[str]:
-    """Check that the files of a model refer to no weights but its own safetensors.
+    """Check that the files of a model refer only to safetensors of the model.
 
     Args:
-        shown: the model, as sentences begin with.
-        read: reads a file of it.
+        shown: the model, as the subject of an error message.
+        read: reads a file of the model.
 
     Returns:
-        The shards that its index names, or the file that its configuration names; none where
-        there is neither.
+        Shards listed in the index, or the file that the configuration names; empty if there is
+        neither.
 
     Raises:
-        ModelError: they do, or one can't be read.
+        ModelError: they refer to other files, or can't be read.
     """
     if read(_ADAPTER) is not None:
         raise ModelError(
@@ -98,13 +98,15 @@ def check_references(shown: str, read: ReadJson) -> list[str]:
 
 
 def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
-    """The weight files that an index names; none where there is no index.
+    """Weight files listed in an index; empty if there is no index.
 
-    Args: as of `check_references`.
+    Args:
+        shown: see `check_references`.
+        read: see `check_references`.
+        index: name of the index.
 
     Raises:
-        ModelError: it can't be read, or names something other than a safetensors file inside the
-            model.
+        ModelError: it can't be read, or lists anything but safetensors inside the model.
     """
     try:
         content = read(index)
@@ -119,20 +121,20 @@ def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
 
 
 def loaded_files(folder: Path) -> list[Path]:
-    """The weight files of a local model that `from_pretrained` loads.
+    """Weight files of a local model that `from_pretrained` loads.
 
     Raises:
-        ModelError: as of `check_references`.
+        ModelError: see `check_references`.
     """
     named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
     config = read_json(folder / CONFIG)
     if "transformers_weights" not in config and (folder / WHOLE).exists():
-        return [folder / WHOLE]  # it comes before an index
+        return [folder / WHOLE]  # transformers prefers it to an index
     return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """Names of files without which the model in a folder can't be loaded."""
+    """Names of required files that a folder lacks: config.json and the weights."""
     wanted = [CONFIG, WHOLE]
     index = folder / INDEX
     if index.exists():
@@ -144,7 +146,7 @@ def missing_parts(folder: Path) -> list[str]:
 
 
 def hub_reader(repo: str, commit: str) -> ReadJson:
-    """Reads small files of a hub model, which are downloaded if need be.
+    """Reader of a hub model's small files, which downloads missing ones.
 
     Args:
         repo: its hub id.
@@ -158,10 +160,10 @@ def hub_reader(repo: str, commit: str) -> ReadJson:
         if path is None:
             try:
                 path = hf_hub_download(repo, name, revision=commit)
-            # Or the hub can't be reached, or has this commit no more: then loading finds none, too.
+            # Unreachable hub and deleted commit included: loading won't find the file either.
             except (EntryNotFoundError, RevisionNotFoundError):
                 return None
-        # What isn't a path says that the repository is known to have no such file.
+        # Anything but a path is a marker: the cache knows that the repository lacks the file.
         return read_json(Path(path)) if isinstance(path, str) else None
 
     return read
@@ -207,6 +209,6 @@ def _folder_reader(folder: Path) -> ReadJson:
         except ValueError:
             if name.endswith(".index.json"):
                 raise
-            return {}  # whoever loads it says what is wrong
+            return {}  # loading the file reports the error
 
     return read

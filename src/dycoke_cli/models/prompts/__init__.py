@@ -1,1 +1,1 @@
-"""From a question and a clip to the inputs of a stock model."""
+"""Prompts: the inputs of a stock model, made from a question and a clip."""

@@ -1,4 +1,4 @@
-"""Whether a model listens, by its files alone; importing it imports no torch."""
+"""Audio sampling rate that a model needs, read from its files; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.video.sampling import Sampling
 
-# Where a processor's feature extractor is stored: with the others, or alone.
+# Files that may hold the settings of the audio feature extractor.
 _FILES = ("processor_config.json", "preprocessor_config.json")
-# In a configuration; the second is its name in published checkpoints of Nemotron-H Omni.
+# Keys of an audio encoder in config.json; published checkpoints of Nemotron-H Omni use the second.
 _ENCODERS = ("audio_config", "sound_config")
 
 
@@ -41,9 +41,9 @@ def listening(sampling: Sampling, model: str | ModelRef, loading: LoadOptions) -
 
 
 def audio_rate(model: str | ModelRef, revision: str | None = None) -> int | None:
-    """Samples per second that a model's processor takes audio at; None where it takes none.
+    """Sampling rate of a model's audio input, in Hz; None if it has none.
 
-    Of listed families only the video is shown: their prompts are made without the stock processor.
+    Listed families have none: their prompts are made without the stock processor, of frames only.
     """
     source = find(model) if isinstance(model, str) else model
     if source.entry is not None:  # all of the catalog are listed

@@ -1,7 +1,8 @@
-"""The chat template of a model writes a conversation as text: a program of strangers.
+"""Rendering of a model's chat template, which is untrusted code.
 
-transformers runs it in Jinja's sandbox, which shuts it in but lets it run for ever and fill the
-memory. So it is rendered with a limit on its steps, counted and not timed, and on its memory.
+transformers runs it in Jinja's sandbox, which limits its access but neither its run time nor its
+memory. So it is rendered with limits on both. Run time is limited by counting steps, which gives
+the same result on a slow or busy machine.
 """
 
 from __future__ import annotations
@@ -16,33 +17,35 @@ from dycoke_cli.processes.process_limits import memory_limited
 
 T = TypeVar("T")
 
-# Calls, and lines of templates. Published ones take some 10,000, most of them to be compiled.
-_MOST_STEPS = 3_000_000
-_MOST_BYTES = 512 << 20
-_MOST_TEXT = 1 << 18
-# A single step that may take for ever: powers, and expressions over all of a text.
+# A step is a Python call or a line of a template. Published templates take about 10,000, most of
+# them for compilation.
+_MAX_STEPS = 3_000_000
+_MAX_BYTES = 512 << 20
+_MAX_TEXT = 1 << 18
+# The step counter can't interrupt a single step, so operations that can run for hours in one step
+# are refused beforehand: powers, products, and filters with regular expressions over a whole text.
 _POWER, _TIMES = "**", "*"
 _FILTERS = ("round", "striptags", "urlize", "wordwrap", "xmlattr")
-_DIGITS = 4  # of a factor, at most
-_FILE = "<template>"  # as Jinja calls the code of one that comes from no file
+_MAX_DIGITS = 4  # of a literal factor; real templates multiply by such small numbers only
+_FILE = "<template>"  # file name that Jinja gives to the code of a template from a string
 
 
 class _TooLongError(Exception):
-    """A template takes more steps than any real one."""
+    """A template took more steps than allowed."""
 
 
 def check_template(processor: Any) -> None:
     """Check the chat template of a processor before it is compiled.
 
     Raises:
-        ModelError: there is none, or it has what no real one has.
+        ModelError: there is none, or it has a construct that no published one has.
     """
     template = processor.chat_template
     if isinstance(template, dict):
         template = template.get("default")
     if not isinstance(template, str):
         raise _unusable("it has none, so it can't be asked questions")
-    if len(template) > _MOST_TEXT:
+    if len(template) > _MAX_TEXT:
         raise _unusable("it is longer than any real one")
     from jinja2 import Environment, TemplateError
 
@@ -50,28 +53,29 @@ def check_template(processor: Any) -> None:
         tokens = [(k, v) for _, k, v in Environment().lex(template) if k != "whitespace"]
     except TemplateError as error:
         raise _unusable(f"it isn't a template: {error}") from error
-    around = zip([("", ""), *tokens], tokens, [*tokens[1:], ("", "")], strict=False)
-    for before, (kind, value), behind in around:
-        named = value if kind == "name" and before == ("operator", "|") else ""
-        factors = [text for k, text in (before, behind) if k == "integer"]
-        if kind == "operator" and value == _TIMES and min(map(len, factors), default=9) <= _DIGITS:
+    neighbours = zip([("", ""), *tokens], tokens, [*tokens[1:], ("", "")], strict=False)
+    for before, (kind, value), after in neighbours:
+        applied = value if kind == "name" and before == ("operator", "|") else ""
+        factors = [text for k, text in (before, after) if k == "integer"]
+        small = min(map(len, factors), default=9) <= _MAX_DIGITS
+        if kind == "operator" and value == _TIMES and small:
             continue
-        if named in _FILTERS or (kind == "operator" and value in (_POWER, _TIMES)):
+        if applied in _FILTERS or (kind == "operator" and value in (_POWER, _TIMES)):
             raise _unusable(f"it has {value}, which no real one has")
 
 
 def render(processor: Any, conversation: Sequence[Any]) -> str:
-    """A conversation as the stock template writes it, up to where the answer begins.
+    """Render a conversation with the stock template, up to where the answer begins.
 
     Args:
-        processor: stock, whose template was checked.
-        conversation: its turns, as `apply_chat_template` takes them.
+        processor: stock, with a checked template.
+        conversation: messages for `apply_chat_template`.
 
     Raises:
-        ModelError: the template fails, or goes beyond its limits.
+        ModelError: the template fails, or exceeds its limits.
     """
     try:
-        with memory_limited(_MOST_BYTES):
+        with memory_limited(_MAX_BYTES):
             return _counted(
                 lambda: processor.apply_chat_template(conversation, add_generation_prompt=True)
             )
@@ -80,8 +84,8 @@ def render(processor: Any, conversation: Sequence[Any]) -> str:
     except MemoryError as error:
         raise _unusable("it takes more memory than any real one") from error
     except Exception as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise _unusable(said) from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise _unusable(reason) from error
 
 
 def _unusable(why: str) -> ModelError:
@@ -89,18 +93,20 @@ def _unusable(why: str) -> ModelError:
 
 
 def _counted(call: Callable[[], T]) -> T:
-    """What a call returns, unless it takes too many steps.
+    """Result of a call, which is stopped after `_MAX_STEPS` steps.
 
     Raises:
-        _TooLongError: it does.
+        _TooLongError: it was stopped.
     """
-    left = _MOST_STEPS
+    left = _MAX_STEPS
 
     def count(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
             raise _TooLongError
+        # Returning the function traces the lines of a frame, too. Only template code can loop
+        # without a call; tracing lines of Jinja's and transformers' would be slow.
         return count if frame.f_code.co_filename == _FILE else None
 
     before = sys.gettrace()

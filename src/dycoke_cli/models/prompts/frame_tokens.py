@@ -1,6 +1,6 @@
-"""Visual tokens per clip, by frame size; needs no torch.
+"""Visual tokens per clip, computed from the frame size; needs no torch.
 
-The rules are those of the stock video processors of `transformers`; a test runs both.
+The rules are those of the stock video processors of `transformers`; a test compares them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Literal
 from dycoke_cli.errors import UsageError
 
 LONGEST_TO_SHORTEST = 200
-"""Longer and narrower pictures are refused by the stock processors."""
+"""Largest aspect ratio that the stock processors accept."""
 
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """The visual tokens of a clip, before any compression.
+    """Visual tokens of a clip, before any compression.
 
     Args:
-        frames: as the model sees them: pairs of frames, where it merges pairs.
-        per_frame: tokens of each of those.
+        frames: number of encoded frames: pairs, where the model merges pairs.
+        per_frame: tokens per encoded frame.
     """
 
     frames: int
@@ -29,21 +29,21 @@ class ClipTokens:
 
     @property
     def visual(self) -> int:
-        """All tokens of the clip."""
+        """Number of visual tokens of the clip."""
         return self.frames * self.per_frame
 
 
 @dataclass(frozen=True)
 class KeptShape:
-    """Frames are scaled until their pixels are within limits; more pixels are more tokens.
+    """Dynamic resolution: frames keep their aspect ratio and are scaled to a number of pixels.
 
     Args:
-        side: pixels of a token's square on each side.
-        least: pixels that there must be.
-        most: pixels that there may be.
-        limits: what has those limits: each "frame"; the whole "clip"; or, for "share", each frame,
-            where all frames share the upper one.
-        merged: frames that become one frame of the model.
+        side: pixels per side of the square that becomes one token.
+        least: minimum number of pixels.
+        most: maximum number of pixels.
+        limits: scope of the limits: each "frame"; the whole "clip"; or "share": each frame, with
+            the maximum divided by the number of frames.
+        merged: input frames per encoded frame (temporal patch size).
     """
 
     side: int
@@ -53,13 +53,14 @@ class KeptShape:
     merged: int
 
     def tokens(self, frames: int, height: int, width: int) -> ClipTokens:
-        """The tokens of a clip of `frames` pictures of `height` × `width` pixels.
+        """Tokens of a clip of `frames` images of `height` × `width` pixels.
 
         Raises:
-            UsageError: a picture that is too long and narrow.
+            UsageError: the aspect ratio is above `LONGEST_TO_SHORTEST`.
         """
-        # A clip of fewer frames is shown its last one again.
+        # A shorter clip is padded with its last frame.
         frames = max(frames, self.merged)
+        # Those processors enlarge a frame that is narrower than one token first.
         if self.limits == "clip" and min(height, width) < self.side:
             scale = max(self.side / height, self.side / width)
             height, width = int(height * scale), int(width * scale)
@@ -68,11 +69,16 @@ class KeptShape:
         return ClipTokens(math.ceil(frames / self.merged), rows * columns)
 
     def _grid(self, frames: int, height: int, width: int) -> tuple[int, int]:
-        """Tokens of a frame, from top to bottom and from left to right."""
+        """Rows and columns of tokens in a frame.
+
+        The stock rule (`smart_resize`): round each side to whole tokens. If that leaves too many or
+        too few pixels, scale both sides by the square root of the ratio, and round down or up.
+        """
         rows, columns = round(height / self.side), round(width / self.side)
         counted, exact, most = 1, 1, self.most
         if self.limits == "clip":
-            # The stock rule compares with a whole number of merged frames, and scales by all.
+            # The stock code compares a rounded number of frames with the limits, but scales by the
+            # true number. Both are repeated here, because they decide about whole rows.
             counted, exact = round(frames / self.merged) * self.merged, frames
         if self.limits == "share":
             most //= frames
@@ -90,21 +96,22 @@ class KeptShape:
 
 @dataclass(frozen=True)
 class FittedShape:
-    """Each frame is scaled to as many tokens as its shape allows, up to a number.
+    """Frames scaled to the largest grid of their aspect ratio within a number of tokens.
 
     Args:
-        side: pixels of a token's square on each side.
-        most_tokens: of a frame.
+        side: pixels per side of the square that becomes one token.
+        most_tokens: maximum per frame.
     """
 
     side: int
     most_tokens: int
 
     def tokens(self, frames: int, height: int, width: int) -> ClipTokens:
-        """The tokens of a clip of `frames` pictures of `height` × `width` pixels."""
+        """Tokens of a clip of `frames` images of `height` × `width` pixels."""
         scale = math.sqrt(self.most_tokens * self.side**2 / (height * width))
         rows = math.floor(scale * height / self.side)
         columns = math.floor(scale * width / self.side)
+        # A grid less than one token high or wide becomes a single row or column.
         if rows == 0:
             rows, columns = 1, min(width // height, self.most_tokens)
         elif columns == 0:

@@ -1,6 +1,6 @@
-"""Loads the stock processor of a model: its tokenizer, its chat template, what it makes of frames.
+"""Loads the stock processor of a model: tokenizer, chat template, image or video processor.
 
-All of it is read from files of strangers, which are checked before.
+The files come from third parties and are checked first.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template"
 
 
 def load_processor(source: ModelRef, revision: str | None) -> Any:
-    """The stock processor of a model; of a hub model, its files are downloaded if need be.
+    """Load the stock processor of a model; downloads missing files of a hub model.
 
     Args:
         source: the model.
-        revision: its commit, where it is on the hub.
+        revision: commit of a hub model.
 
     Raises:
-        ModelError: it can't be read, or isn't one that shows videos or several pictures.
+        ModelError: it can't be read, or accepts neither videos nor several images.
     """
     with explained(source, "its tokenizer and processor"):
         folder = Path(source.location) if source.local else small_files(source, revision)
-        if not source.local:
+        if not source.local:  # a folder's were checked when the model was found
             check_small_files(source.name, folder)
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        alone = takes_pictures_alone(processor)
+        alone = takes_images_only(processor)
         if alone and getattr(processor, "chat_template", None) is None:
             raise ModelError(
                 f"{source.name} can't be shown a video: its processor ({type(processor).__name__}) "
@@ -58,14 +58,14 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
 
 
 def takes_videos(processor: Any) -> bool:
-    """Whether a processor has videos by their name: older ones have frames for pictures.
+    """Whether a processor has the argument `videos`.
 
-    Nor have those a chat template: the question itself is the prompt.
+    Older ones take frames as `images`. They have no chat template: the prompt is the question.
     """
     named = "videos" in inspect.signature(type(processor).__call__).parameters
-    return named and not takes_pictures_alone(processor)
+    return named and not takes_images_only(processor)
 
 
-def takes_pictures_alone(processor: Any) -> bool:
-    """Whether a processor knows no videos at all: frames are shown as pictures, one by one."""
+def takes_images_only(processor: Any) -> bool:
+    """Whether a processor supports images only, so that frames are passed as separate images."""
     return not hasattr(processor, "video_processor")

@@ -1,7 +1,7 @@
-"""What stock `generate()` is given about a video, pixels and all, whatever the layout.
+"""Prompts of families outside the table: the stock processor's inputs, made for each question.
 
-The stock processor writes video and question together, anew for each question: of a family that the
-table doesn't know, nothing says which of its inputs depend on which.
+Video and question are processed together every time, because it is unknown which of the inputs
+depend on the question.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from dycoke_cli.errors import DycokeError, ModelError
-from dycoke_cli.models.families import Family
+from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.pixels import Inputs
 from dycoke_cli.models.prompts.chat_template import render
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
     load_processor,
-    takes_pictures_alone,
+    takes_images_only,
     takes_videos,
 )
 from dycoke_cli.models.prompts.video_prompt import (
@@ -31,7 +31,7 @@ from dycoke_cli.models.prompts.video_prompt import (
     conversation_of,
     frames_metadata,
     make_prompt,
-    memory_of_processor,
+    processor_memory_limited,
     text_ids,
 )
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
@@ -40,20 +40,21 @@ from dycoke_cli.stock.quiet import quiet_libraries
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio
 
-_WOVEN = "use_audio_in_video"
-_OWN_TOKENS = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
+# Argument of the model that interleaves positions of audio and frames.
+_INTERLEAVED = "use_audio_in_video"
+_TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StockPrompt(VideoPrompt):
-    """All that is shown of one video, for a model that encodes it with each question.
+    """Prompt about one video whose frames the stock processor reads again for each question.
 
     Args:
         family: of the model.
         config: of the model.
-        pictures: `[F, H, W, 3]`, uint8, RGB: the frames that are shown.
-        times: of each, in seconds.
-        audio: what is heard with them; its tokens are text to all methods.
+        pictures: `[F, H, W, 3]`, uint8, RGB: the frames of the prompt.
+        times: time of each frame in seconds.
+        audio: soundtrack; methods treat its tokens as text.
     """
 
     family: Family
@@ -61,79 +62,90 @@ class StockPrompt(VideoPrompt):
     pictures: np.ndarray
     times: Sequence[float]
     audio: Audio | None = None
-    _last: dict[Any, Inputs] = field(default_factory=dict, compare=False)
+    # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
+    # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
+    _latest: dict[Any, Inputs] = field(default_factory=dict, compare=False)
+
+    @property
+    def _discovered(self) -> Discovered:
+        return self.family.discovered or Discovered()
 
     def stock_inputs(self, question: str, history: Turns = ()) -> Inputs:
-        """What `generate()` takes: token ids `[1, S]`, pixels as the processor normalised them.
+        """Inputs of `generate()`: token ids `[1, S]`, and pixels normalised by the processor.
 
         Args:
             question: plain text.
-            history: what was asked about the video before, and what was answered.
+            history: earlier questions about the video, with their answers.
 
         Raises:
             UsageError: a text contains a special token of the model.
             ModelError: the stock processor fails on the frames.
         """
         check_plain(self.processor, question, history, self.subtitles)
-        asked = (question, *history)
-        if asked not in self._last:  # it is asked for several times, by what an answer needs
-            self._last.clear()
+        key = (question, *history)
+        if key not in self._latest:
+            self._latest.clear()
             conversation = conversation_of(question, history, 1, self.subtitles)
-            if self.family.as_pictures:
-                shown = [{"type": "image"}] * len(self.pictures)
-                conversation[0]["content"][:1] = shown
-            if self.audio is not None and not _weaves(self.processor):
+            if self._discovered.as_images:
+                conversation[0]["content"][:1] = [{"type": "image"}] * len(self.pictures)
+            # A processor that interleaves audio and frames expands the video placeholder into both.
+            # Any other needs an audio placeholder, between the video and the question.
+            if self.audio is not None and not _interleaves_audio(self.processor):
                 conversation[0]["content"].insert(-1, {"type": "audio"})
             text = _text(self.processor, conversation)
-            self._last[asked] = self._processed(text)
-        return dict(self._last[asked])
+            self._latest[key] = self._processed(text)
+        return dict(self._latest[key])
 
-    def inputs_beside_video(self, question: str, history: Turns = ()) -> Inputs:
-        """Those of them that are needed where the video was encoded before."""
+    def text_inputs(self, question: str, history: Turns = ()) -> Inputs:
+        """Inputs of `generate()` that are needed once the video is encoded."""
         inputs = self.stock_inputs(question, history)
-        return {n: value for n, value in inputs.items() if n not in self.family.vision_inputs}
+        vision_inputs = self._discovered.vision_inputs
+        return {name: value for name, value in inputs.items() if name not in vision_inputs}
 
     @property
-    def newest_inputs(self) -> Inputs:
-        """What `generate()` takes with the question that was asked last."""
-        [inputs] = self._last.values()
+    def latest_inputs(self) -> Inputs:
+        """Inputs of `generate()` for the latest question."""
+        [inputs] = self._latest.values()
         return dict(inputs)
 
     @property
-    def shown_inputs(self) -> Inputs:
-        """Those of them that have no value per token, and so are of the video."""
-        shape = self.newest_inputs["input_ids"].shape
-        return {n: value for n, value in self.newest_inputs.items() if value.shape[:2] != shape}
+    def video_inputs(self) -> Inputs:
+        """Inputs of the latest question that have no value per token: they describe the video."""
+        shape = self.latest_inputs["input_ids"].shape
+        return {n: value for n, value in self.latest_inputs.items() if value.shape[:2] != shape}
 
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
         """See `VideoPrompt.input_ids`."""
         return self.stock_inputs(question, history)["input_ids"]
 
     def counted(self) -> StockPrompt:
-        """The same with its visual tokens: by frame where the layout is known, else all in one."""
+        """Copy with visual tokens counted: per frame if the layout is known, else as one frame."""
         ids = self.input_ids("")
-        token = self.family.token_id
+        found = self._discovered
+        token = found.token_id
         if token is None:
             token = placeholder_of(self.processor, self.config, ids)
         if token is None:
-            # Nothing tells its tokens from those around them: all that the video adds to the text.
+            # Without a placeholder id, visual tokens are those that the video adds to the prompt.
             visual = ids.shape[1] - text_ids(self.processor, "").shape[1]
         else:
             visual = int((ids == token).sum()) - self.family.tail
-        known = self.family.token_id is not None
-        frames = -(-len(self.pictures) // self.family.merged) if known else 1
+        frames = 1
+        if found.token_id is not None:
+            frames = -(-len(self.pictures) // found.temporal_patch_size)
         return replace(self, frames=frames, placeholders=visual, tokens_per_frame=visual // frames)
 
     def _processed(self, text: str) -> Inputs:
         frames = torch.from_numpy(self.pictures).permute(0, 3, 1, 2)
-        given: dict[str, Any]
-        if self.family.as_pictures:
-            given = {"images": [list(frames)], "images_kwargs": {"return_tensors": "pt"}}
+        arguments: dict[str, Any]
+        if self._discovered.as_images:
+            arguments = {"images": [list(frames)], "images_kwargs": {"return_tensors": "pt"}}
         elif not takes_videos(self.processor):
-            given = {"images": [frames], "return_tensors": "pt"}
+            # Older processors, such as InstructBLIP-Video's, take the video as `images`.
+            arguments = {"images": [frames], "return_tensors": "pt"}
         else:
             options = self.family.video_options(self.config, self.processor.video_processor)
-            given = {
+            arguments = {
                 "videos": [[frames]],
                 "videos_kwargs": {
                     "return_tensors": "pt",
@@ -143,19 +155,21 @@ class StockPrompt(VideoPrompt):
                     **options,
                 },
             }
-        span = self.times[-1] - self.times[0]
-        if _weaves(self.processor) and span > 0:  # positions are in seconds, by this alone
-            given["videos_kwargs"]["fps"] = (len(self.times) - 1) / span
+        duration = self.times[-1] - self.times[0]
+        # Such processors count positions in seconds, which they derive from `fps` and not from the
+        # metadata. Without it they assume a fixed rate, and audio and frames drift apart.
+        if _interleaves_audio(self.processor) and duration > 0:
+            arguments["videos_kwargs"]["fps"] = (len(self.times) - 1) / duration
         if self.audio is not None:
-            given["audio"] = [self.audio.samples]
-            given["audio_kwargs"] = {"sampling_rate": self.audio.rate, "return_tensors": "pt"}
-            if _weaves(self.processor):
-                given |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
-        if self.family.typed:
-            given["text_kwargs"] = {"return_mm_token_type_ids": True}
+            arguments["audio"] = [self.audio.samples]
+            arguments["audio_kwargs"] = {"sampling_rate": self.audio.rate, "return_tensors": "pt"}
+            if _interleaves_audio(self.processor):
+                arguments |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
+        if self._discovered.token_types:
+            arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
         try:
-            with memory_of_processor(frames):
-                made = self.processor(text=[text], **given)
+            with processor_memory_limited(frames):
+                outputs = self.processor(text=[text], **arguments)
         except (DycokeError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -163,14 +177,17 @@ class StockPrompt(VideoPrompt):
                 f"the model's stock processor ({type(self.processor).__name__}) fails on "
                 f"{len(frames)} frames: {first_line(error)}"
             ) from error
+        # The metadata isn't a tensor, and the mask of a single prompt is all ones.
         unused = ("video_metadata", "attention_mask")
-        if self.audio is not None and _weaves(self.processor):
-            made[_WOVEN] = [True]  # positions are made by it
-        return {name: torch.as_tensor(value) for name, value in made.items() if name not in unused}
+        if self.audio is not None and _interleaves_audio(self.processor):
+            outputs[_INTERLEAVED] = [True]
+        return {
+            name: torch.as_tensor(value) for name, value in outputs.items() if name not in unused
+        }
 
 
 def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
-    """What the prompts about a video share, by what is known of the family.
+    """Make the prompt of a video: a `StockPrompt` for a family outside the table.
 
     Args:
         processor: of the model.
@@ -180,7 +197,7 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
     """
     if not family.stock_inputs:
         return make_prompt(processor, family, config, clip)
-    shown = frames_taken(family, len(clip.frames))
+    chosen = frame_numbers(family, len(clip.frames))
     prompt = StockPrompt(
         processor=processor,
         shown="",
@@ -190,32 +207,39 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
         frames=1,
         placeholders=0,
         tokens_per_frame=0,
-        typed=False,
+        token_types=False,
         subtitles="" if clip.subtitles is None else clip.subtitles.text,
         family=family,
         config=config,
-        pictures=clip.frames[shown],
-        times=[clip.timestamps_s[i] for i in shown],
+        pictures=clip.frames[chosen],
+        times=[clip.timestamps_s[i] for i in chosen],
         audio=clip.audio,
     )
     return prompt.counted()
 
 
-def _weaves(processor: Any) -> bool:
-    """Whether a processor puts the audio of a video between its frames, by their time."""
+def _interleaves_audio(processor: Any) -> bool:
+    """Whether a processor interleaves a video's audio with its frames by time (Omni models)."""
     return hasattr(processor, "load_audio_from_video")
 
 
-def frames_taken(family: Family, frames: int) -> list[int]:
-    """Which frames of a clip are shown, by their number: all, or as many as a family takes."""
-    wanted = family.exact_frames or max(frames, family.least_frames)
-    if wanted >= frames:  # the last one again
-        return [min(i, frames - 1) for i in range(wanted)]
-    return [int((i + 0.5) * frames / wanted) for i in range(wanted)]
+def frame_numbers(family: Family, frames: int) -> list[int]:
+    """Numbers of a clip's frames that are shown: all, or as many as the family accepts.
+
+    Args:
+        family: of the model.
+        frames: of the clip.
+    """
+    exact = None if family.discovered is None else family.discovered.exact_frames
+    number = exact or max(frames, family.least_frames)
+    if number >= frames:  # too few: the last one is repeated
+        return [min(i, frames - 1) for i in range(number)]
+    # Too many: the middle frame of each of `number` equal segments.
+    return [int((i + 0.5) * frames / number) for i in range(number)]
 
 
 def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int | None:
-    """The token id that a video was written as, in a prompt without any picture.
+    """Token id of the visual placeholder, in a prompt with a video and without other images.
 
     Args:
         processor: of the model.
@@ -223,18 +247,20 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
         input_ids: `[1, S]`, int64.
 
     Returns:
-        The most frequent of the ids that processor or configuration have for pictures and videos;
-        None where the prompt has none of them.
+        The most frequent of the image and video token ids of processor and configuration; None if
+        the prompt has none of them.
     """
+    # Families use the video token or the image token, under several names; the most frequent one is
+    # the placeholder, because a video has far more tokens than separators.
     owners = (config, processor, processor.tokenizer)
-    known = {getattr(owner, name, None) for owner in owners for name in _OWN_TOKENS}
-    counts = {one: int((input_ids == one).sum()) for one in known if isinstance(one, int)}
-    most = max(counts, key=lambda one: counts[one], default=None)
+    candidates = {getattr(owner, name, None) for owner in owners for name in _TOKEN_ATTRIBUTES}
+    counts = {token: int((input_ids == token).sum()) for token in candidates if type(token) is int}
+    most = max(counts, key=lambda token: counts[token], default=None)
     return most if most is not None and counts[most] else None
 
 
 def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
-    """The visual tokens of a clip, counted by the stock processor; no weights are downloaded.
+    """Count the visual tokens of a clip with the stock processor; downloads no weights.
 
     Args:
         source: the model.
@@ -251,13 +277,13 @@ def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) ->
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line."""
+    """Text of a library's error, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _text(processor: Any, conversation: Sequence[dict[str, Any]]) -> str:
-    """The conversation by the chat template; its texts alone for a model that has none."""
-    if takes_videos(processor) or takes_pictures_alone(processor):
+    """Render the conversation with the chat template; join its texts if the model has none."""
+    if takes_videos(processor) or takes_images_only(processor):
         return render(processor, conversation)
     parts = (part for turn in conversation for part in turn["content"])
     return "\n".join(part["text"] for part in parts if part["type"] == "text")

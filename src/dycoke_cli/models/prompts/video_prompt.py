@@ -1,4 +1,4 @@
-"""The prompts of one video: made by the stock processor once, then one text per question."""
+"""Prompts about a video: the stock processor runs once, then each question needs only its text."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from dycoke_cli.video.subtitles import Subtitles
 
 Turns = Sequence[tuple[str, str]]
-"""Questions with their answers, in the order in which they were asked."""
+"""Pairs of question and answer, oldest first."""
 
-# Time stamps go to the processor as frame numbers of a video with this rate.
+# Processors compute time stamps as frame number / fps. With this nominal rate, a frame number is
+# its time in milliseconds, whatever the spacing of the frames.
 FRAMES_PER_SECOND = 1000
 
-# 32 frames that become as large as the largest of published processors; and those that are larger
-# than that are copied some times, as float32 as well.
+# Memory limit of a processor: enough for 32 frames at the largest size of a published processor.
+# Larger frames exist as several copies, some of them in float32.
 _PROCESSOR_BYTES = 1 << 30
 _PROCESSOR_BYTES_PER_BYTE = 16
 
@@ -36,7 +37,7 @@ ONE_VIDEO = "the model's chat template shows one video at a time; `dycoke batch`
 
 
 class Frames(Protocol):
-    """What is needed of a video; `dycoke_cli.video.Clip` has it."""
+    """Video that a prompt is made of, such as `dycoke_cli.video.Clip`."""
 
     @property
     def frames(self) -> np.ndarray:
@@ -44,24 +45,24 @@ class Frames(Protocol):
 
     @property
     def timestamps_s(self) -> tuple[float, ...]:
-        """True time of each frame, seconds."""
+        """Presentation time of each frame, seconds."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences for a person."""
+        """Warnings for the user, as sentences."""
 
     @property
     def subtitles(self) -> Subtitles | None:
-        """What is said meanwhile, where that is part of the prompt."""
+        """Subtitles that are part of the prompt."""
 
     @property
     def audio(self) -> Audio | None:
-        """What is heard meanwhile, where the model takes it."""
+        """Soundtrack, for a model with an audio encoder."""
 
 
 @dataclass(frozen=True)
 class ShownFrames:
-    """A video that is made up, to ask a processor or a model about its layout."""
+    """Synthetic video for trials of a processor or model."""
 
     frames: np.ndarray
     timestamps_s: tuple[float, ...]
@@ -71,26 +72,26 @@ class ShownFrames:
 
     @classmethod
     def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
-        """So many frames that show nothing, a second apart."""
+        """Black frames, one per second."""
         return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
 
 
 @dataclass(frozen=True)
 class VideoPrompt:
-    """What all prompts about one video share.
+    """Parts that all prompts about one video share.
 
     Args:
         processor: the stock processor of the model.
-        shown: how the chat template writes the video.
-        expanded: the text in place of the video: placeholders, time stamps, separators.
-        prefix: `[1, P]`, int64: what the processor puts before the whole text.
-        inputs: what the processor made of the video: the tensors that the model takes beside token
-            ids; pixels as uint8, neither rescaled nor normalised.
-        frames: of the video as the model sees them: pairs, where it merges pairs.
-        placeholders: tokens of the prompt that the vision side fills.
+        shown: text that the chat template writes for the video.
+        expanded: text that replaces it: placeholders, time stamps, separators.
+        prefix: `[1, P]`, int64: token ids that the processor prepends to the whole text.
+        inputs: output of the processor for the video, without token ids; pixels as uint8, neither
+            rescaled nor normalised.
+        frames: number of encoded frames: pairs, where the model merges pairs.
+        placeholders: tokens of the prompt that are replaced by visual embeddings.
         tokens_per_frame: N.
-        typed: whether the model is told which tokens are visual (`mm_token_type_ids`).
-        subtitles: what stands between the video and the first question.
+        token_types: whether the model needs `mm_token_type_ids`.
+        subtitles: text between the video and the first question.
     """
 
     processor: Any
@@ -101,48 +102,48 @@ class VideoPrompt:
     frames: int
     placeholders: int
     tokens_per_frame: int
-    typed: bool
+    token_types: bool
     subtitles: str = ""
 
     @property
     def visual(self) -> int:
-        """V: visual tokens before any compression."""
+        """V: number of visual tokens before any compression."""
         return self.tokens.visual
 
     @property
     def tokens(self) -> ClipTokens:
-        """The visual tokens before any compression."""
+        """Visual tokens before any compression."""
         return ClipTokens(self.frames, self.tokens_per_frame)
 
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
-        """The token ids `[1, S]`, int64, of the prompt with this question.
+        """Token ids `[1, S]`, int64, of the prompt with a question.
 
         Args:
             question: plain text.
-            history: what was asked about the video before, and what was answered.
+            history: earlier questions about the video, with their answers.
 
         Raises:
             UsageError: a text contains a special token of the model.
         """
         return input_ids([self], question, history)
 
-    def beside(self, ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The model inputs beside the token ids, without pixels: those of `names` that there are.
+    def extra_inputs(self, ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Model inputs other than token ids and pixels: see the function `extra_inputs`.
 
         Args:
             ids: `[1, S]`, int64.
             names: of `inputs`.
         """
-        return beside([self], ids, names)
+        return extra_inputs([self], ids, names)
 
 
 def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ()) -> torch.Tensor:
-    """The token ids `[1, S]`, int64, of the prompt about one video, or several of one model.
+    """Token ids `[1, S]`, int64, of a prompt about one or more videos of one model.
 
     Args:
-        videos: in the order in which they are shown.
+        videos: in the order of the prompt.
         question: plain text.
-        history: what was asked about them before, and what was answered.
+        history: earlier questions about them, with their answers.
 
     Raises:
         UsageError: a text contains a special token of the model, or its chat template doesn't show
@@ -151,32 +152,43 @@ def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ())
     first = videos[0]
     check_plain(first.processor, question, history, first.subtitles)
     chat = _chat(first.processor, question, history, videos=len(videos), subtitles=first.subtitles)
-    before, *behind = chat.split(first.shown, len(videos))
-    if len(behind) < len(videos):
+    # The template's text for a video is replaced once per video, from the front: a question can't
+    # contain it, because `check_plain` has refused the video token.
+    before, *after = chat.split(first.shown, len(videos))
+    if len(after) < len(videos):
         raise UsageError(ONE_VIDEO)
-    shown = (video.expanded + text for video, text in zip(videos, behind, strict=True))
-    ids = first.processor.tokenizer([before + "".join(shown)], return_tensors="pt")["input_ids"]
+    expanded = (video.expanded + text for video, text in zip(videos, after, strict=True))
+    ids = first.processor.tokenizer([before + "".join(expanded)], return_tensors="pt")["input_ids"]
     return torch.cat([first.prefix, ids], dim=1)
 
 
-def beside(
+def extra_inputs(
     videos: Sequence[VideoPrompt], ids: torch.Tensor, names: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """The model inputs beside the token ids of a prompt about them; see `VideoPrompt.beside`."""
+    """Model inputs of a prompt other than token ids and pixels.
+
+    Args:
+        videos: of the prompt, in order.
+        ids: `[1, S]`, int64: of the prompt.
+        names: of the processor's outputs; those that it doesn't have are skipped.
+
+    Returns:
+        By name: the tensors of all videos, concatenated, and `mm_token_type_ids` if needed.
+    """
     first = videos[0]
-    extra_inputs = {
+    inputs = {
         name: torch.cat([video.inputs[name] for video in videos])
         for name in names
         if name in first.inputs
     }
-    if first.typed:
+    if first.token_types:
         types = first.processor.create_mm_token_type_ids(ids.tolist())
-        extra_inputs["mm_token_type_ids"] = torch.tensor(types)
-    return extra_inputs
+        inputs["mm_token_type_ids"] = torch.tensor(types)
+    return inputs
 
 
 def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
-    """Run the stock processor on a video.
+    """Run the stock processor on a video, and make the prompts' shared parts of its output.
 
     Args:
         processor: of the model.
@@ -184,18 +196,21 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         config: of the model.
         clip: the frames with their times.
     """
-    frames, times = _at_least(clip, family.least_frames)
+    frames, times = _padded(clip, family.least_frames)
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     chat = _chat(processor, "")
     options = {
         "return_tensors": "pt",
+        # Frames are sampled by us, and their true times are in the metadata.
         "do_sample_frames": False,
         "video_metadata": [frames_metadata(frames, times)],
+        # Pixels stay uint8, a quarter of the memory, until `pixels.normalised` before encoding.
         "do_rescale": False,
         "do_normalize": False,
+        # Last, so that a family can override the options above.
         **family.video_options(config, processor.video_processor),
     }
-    with memory_of_processor(video):
+    with processor_memory_limited(video):
         outputs = dict(
             processor(
                 text=[chat],
@@ -207,8 +222,9 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
         outputs.pop(name, None)
-    # Cosmos 3 Edge needs them, but makes them only when it is asked to.
-    typed = outputs.pop("mm_token_type_ids", None) is not None or bool(family.rope)
+    # Families with grid positions compute them from the token types. Cosmos 3 Edge is one, but its
+    # processor returns the types only on request.
+    token_types = outputs.pop("mm_token_type_ids", None) is not None or bool(family.rope)
     ids = torch.as_tensor(outputs.pop("input_ids"))
     inputs = {name: torch.as_tensor(value) for name, value in outputs.items()}
     count = family.pixels.frames(inputs)
@@ -222,20 +238,23 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         frames=count,
         placeholders=placeholders,
         tokens_per_frame=(placeholders - family.tail) // count,
-        typed=typed,
+        token_types=token_types,
     )
+    # The tokenizer alone doesn't add what the processor puts first (a second start token, in some
+    # families): what is missing at the front is the prefix. The assertion rules out that anything
+    # is missing elsewhere.
     prompt = replace(prompt, prefix=ids[:, : ids.shape[1] - prompt.input_ids("").shape[1]])
     assert torch.equal(prompt.input_ids(""), ids), "a prompt differs from the processor's"
     return prompt if clip.subtitles is None else replace(prompt, subtitles=clip.subtitles.text)
 
 
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
-    """The token ids `[1, S]`, int64, of a prompt without any video.
+    """Token ids `[1, S]`, int64, of a prompt without a video.
 
     Args:
         processor: of the model.
         question: plain text.
-        history: what was asked before, and what was answered.
+        history: earlier questions, with their answers.
 
     Raises:
         UsageError: a text contains a special token of the model.
@@ -246,11 +265,16 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
 
 
 @contextmanager
-def memory_of_processor(video: torch.Tensor) -> Iterator[None]:
-    """Limit what a processor makes of a video: its files say how large frames become.
+def processor_memory_limited(video: torch.Tensor) -> Iterator[None]:
+    """Limit the memory of a processor within the block.
+
+    Its settings, which come with the model, determine the size of resized frames.
+
+    Args:
+        video: frames that it will process.
 
     Raises:
-        ModelError: they become too large.
+        ModelError: the limit is exceeded.
     """
     try:
         with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * video.nbytes):
@@ -264,8 +288,8 @@ def memory_of_processor(video: torch.Tensor) -> Iterator[None]:
         ) from error
 
 
-def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
-    """Frames and times, the last one again where there are too few."""
+def _padded(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
+    """Frames and times, padded with the last one to a minimum count."""
     frames, times = clip.frames, list(clip.timestamps_s)
     while len(frames) < count:
         frames, times = np.concatenate([frames, frames[-1:]]), [*times, times[-1]]
@@ -273,9 +297,15 @@ def _at_least(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
 
 
 def frames_metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
-    """What processors that write time stamps read them from."""
+    """Video metadata from which processors compute time stamps.
+
+    Args:
+        frames: `[F, H, W, 3]`.
+        times: of each, in seconds.
+    """
     numbers = [round(FRAMES_PER_SECOND * time) for time in times]
     step = (numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else 0
+    # The last frame lasts as long as the mean of the others; a single frame lasts a second.
     length = step * len(numbers) or FRAMES_PER_SECOND
     return {
         "total_num_frames": max(round(length), 1),
@@ -288,12 +318,16 @@ def frames_metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any
 
 
 def check_plain(processor: Any, question: str, history: Turns, subtitles: str = "") -> None:
-    """Check that no text has a special token of the model.
+    """Check that no text contains a special token of the model.
+
+    The tokenizer would encode it as that token, so a text could end its turn or add a placeholder.
 
     Raises:
-        UsageError: one has.
+        UsageError: one does.
     """
     texts = [subtitles, question, *(text for turn in history for text in turn)]
+    # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
+    # special.
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
     own = [None if token is None else str(token) for token in own]
     special = next(
@@ -324,21 +358,23 @@ def _chat(
     videos: int = 1,
     subtitles: str = "",
 ) -> str:
-    """The conversation as the stock template writes it."""
+    """Conversation rendered by the stock chat template."""
     return render(processor, conversation_of(question, history, videos, subtitles))
 
 
 def conversation_of(
     question: str, history: Turns, videos: int, subtitles: str
 ) -> list[dict[str, Any]]:
-    """A question and what went before it, as `apply_chat_template` takes them.
+    """Messages for `apply_chat_template`: history and question.
 
-    The videos stand in the first turn, and the subtitles behind them, before the question.
+    The first turn contains the videos, then the subtitles, then its question.
     """
     conversation: list[dict[str, Any]] = []
     for earlier, answer in history:
         conversation += [_turn("user", earlier), _turn("assistant", answer)]
     conversation.append(_turn("user", question))
+    # Video and subtitles in the first turn are a common prefix of all prompts of a chat, which the
+    # prefix cache reuses.
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     conversation[0]["content"][:0] = [{"type": "video"}] * videos
     return conversation

@@ -1,11 +1,11 @@
-"""The words of a question outside a model's vocabulary: unknown to its tokenizer."""
+"""Words of a question outside a model's vocabulary, for models without a byte-level tokenizer."""
 
 from __future__ import annotations
 
 import unicodedata
 from typing import Any
 
-# Words that ask, count, point or say when: a question isn't about them.
+# Words that carry no topic: function words, and words for the video itself.
 _FUNCTION_WORDS = frozenset(
     """
     a about after again all also am an and another any appear appears are as at be been before being
@@ -25,10 +25,10 @@ _FUNCTION_WORDS = frozenset(
 
 
 def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """The words of a text with an unknown token in them, each once, in order.
+    """Distinct words of a text that contain an unknown token, in order.
 
     Args:
-        tokenizer: of the model. One that writes every text (by bytes) has no unknown words.
+        tokenizer: of the model. A byte-level one can encode any text, so it has no unknown words.
         text: plain text.
     """
     unknown = tokenizer.unk_token_id
@@ -40,17 +40,17 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
 
 
 def mostly_unknown(text: str, unknown: list[str]) -> bool:
-    """Whether half or more of the words that a text is about are unknown.
+    """Whether at least half of a text's content words are unknown.
 
     Args:
         text: plain text.
-        unknown: what `unknown_words` found in it.
+        unknown: result of `unknown_words` for it.
     """
     content = [word for word in _words(text) if word.casefold() not in _FUNCTION_WORDS]
     return 0 < len(content) <= 2 * sum(word in unknown for word in content)
 
 
 def _words(text: str) -> list[str]:
-    """What stands between spaces and punctuation, each once."""
+    """Distinct words, split at spaces and punctuation."""
     marks = {ord(mark): " " for mark in set(text) if unicodedata.category(mark).startswith("P")}
     return list(dict.fromkeys(text.translate(marks).split()))
