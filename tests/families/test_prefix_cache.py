@@ -7,9 +7,10 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
+from tests.covering import EXTENDED, covering
 
 from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
-from .test_chunked_prefill import Read
+from .test_chunked_prefill import FAMILIES, Read
 from .test_matrix import NEW_TOKENS, method_of, runs
 from .test_together import loaded_of
 from .tiny import MAKERS, make
@@ -18,28 +19,32 @@ QUESTIONS = ("what happens", "who is there and why does the circle move", "what 
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 
 
-def methods_of(family: str) -> list:
-    """None, and the one that does most."""
-    return [Uncompressed(), *(method_of(name, "kept") for name in runs(family)[-1:])]
+# One of each kind of positions, masks and layers; no method, and the one that does most.
+KINDS = (*FAMILIES, *BOTH_WAYS, "gemma4", "gemma4_unified", "qwen3_5")
+CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
+NEEDED = covering([case for case in CASES if case[0] in KINDS], together=1)
 
 
-@pytest.mark.parametrize("family", MAKERS)
-def test_answers_are_those_of_a_fresh_session(family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [case if case in NEEDED else pytest.param(*case, marks=EXTENDED) for case in CASES],
+)
+def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     loaded = loaded_of(family)
-    for method in methods_of(family):
-        session = VideoSession(loaded, clip(5))
-        for question in QUESTIONS:
-            expected = VideoSession(loaded, clip(5), reuse=False).ask(
-                question, method, max_new_tokens=NEW_TOKENS
-            )
-            with Read(loaded.model) as read:
-                answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
-            assert answer.answer == expected.answer
-            assert answer.tokens == expected.tokens
-            assert answer.decode == expected.decode
-            text = expected.tokens.text
-            if family not in READ_WHOLE and question is not QUESTIONS[0]:
-                assert read.prefilled <= text
+    method = Uncompressed() if name == "none" else method_of(name, "kept")
+    session = VideoSession(loaded, clip(5))
+    for question in QUESTIONS:
+        expected = VideoSession(loaded, clip(5), reuse=False).ask(
+            question, method, max_new_tokens=NEW_TOKENS
+        )
+        with Read(loaded.model) as read:
+            answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+        assert answer.answer == expected.answer
+        assert answer.tokens == expected.tokens
+        assert answer.decode == expected.decode
+        text = expected.tokens.text
+        if family not in READ_WHOLE and question is not QUESTIONS[0]:
+            assert read.prefilled <= text
 
 
 def test_methods_take_turns_and_each_finds_what_it_read() -> None:

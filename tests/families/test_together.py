@@ -10,6 +10,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
+from tests.covering import covered
 
 from .stock import clip
 from .test_matrix import method_of, positions_of, runs
@@ -30,11 +31,14 @@ def same(ours, theirs) -> bool:
 
 @pytest.mark.parametrize(
     ("family", "name", "frames"),
-    [
-        *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
-        # The widest padding: with the method that does most.
-        *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
-    ],
+    covered(
+        [
+            *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
+            # The widest padding: with the method that does most.
+            *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
+        ],
+        together=1,
+    ),
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
     loaded = loaded_of(family)

@@ -20,6 +20,7 @@ from dycoke_cli.verification.checks import TOLERANCE, checks, compared
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
 from dycoke_cli.verification.verification_report import Step
+from tests.covering import EXTENDED
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
 from tests.families.test_unlisted import FOUND, found, newest
@@ -40,7 +41,18 @@ def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64)
     return VideoSession(loaded, clip(frames))
 
 
-@pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
+# One of each kind of positions, masks and layers.
+KINDS = ("llava_onevision", "internvl", "qwen3_vl", "molmo2", "gemma4", "qwen3_5")
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=() if name in KINDS else EXTENDED)
+        for name in MAKERS
+        if name not in NONE_ONLY
+    ],
+)
 def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
     # As many as let the choice change; whole answers are checked on the families below.
     monkeypatch.setattr(checking, "NEW_TOKENS", 8)
