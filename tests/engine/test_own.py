@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.methods import dycoke_plus
+from dycoke_cli.engine.kv_cache import indexed, layer
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
@@ -120,9 +121,11 @@ def test_bytes_by_hand(dp_cache, per_head) -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_of_many_tokens_outgrows_what_was_spare() -> None:
+def test_an_answer_of_many_tokens_outgrows_what_was_spare(monkeypatch) -> None:
+    for module in (layer, indexed):
+        monkeypatch.setattr(module, "SPARE_ENTRIES", 8)
     model, inputs = make_model(SHAPES[0], seed=1), make_inputs(SHAPES[0], 3)
-    steps = SPARE_ENTRIES + 32
+    steps = 8 + 12
     plain = model.generate(**inputs, max_new_tokens=steps, do_sample=False)
     for method in (METHODS[-1], replace(METHODS[-1], dp_cache="host")):
         with method(model):
