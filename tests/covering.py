@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable
 from itertools import combinations
 from typing import Any
 
@@ -18,15 +18,16 @@ EXTENDED = (pytest.mark.extended, pytest.mark.slow)
 """The marks of what only `make test-all` runs."""
 
 
-def covered(cases: Iterable[Case], together: int) -> list[Any]:
+def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
     """All cases in their order, for `parametrize`; those not needed to cover are `extended`.
 
     Args:
         cases: tuples of one length.
         together: how many values of a case have to occur together in one that isn't `extended`.
+        first: the first values that `make test` runs; None for all.
     """
     cases = [*cases]
-    needed = {*covering(cases, together)}
+    needed = {*covering((c for c in cases if first is None or c[0] in first), together)}
     return [pytest.param(*case, marks=() if case in needed else EXTENDED) for case in cases]
 
 

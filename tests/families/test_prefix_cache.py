@@ -7,10 +7,10 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from tests.covering import EXTENDED, covering
+from tests.covering import covered
 
-from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
-from .test_chunked_prefill import FAMILIES, Read
+from .stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
+from .test_chunked_prefill import Read
 from .test_matrix import NEW_TOKENS, method_of, runs
 from .test_together import loaded_of
 from .tiny import MAKERS, make
@@ -19,16 +19,11 @@ QUESTIONS = ("what happens", "who is there and why does the circle move", "what 
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 
 
-# One of each kind of positions, masks and layers; no method, and the one that does most.
-KINDS = (*FAMILIES, *BOTH_WAYS, "gemma4", "gemma4_unified", "qwen3_5")
+# No method, and the one that does most.
 CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
-NEEDED = covering([case for case in CASES if case[0] in KINDS], together=1)
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [case if case in NEEDED else pytest.param(*case, marks=EXTENDED) for case in CASES],
-)
+@pytest.mark.parametrize(("family", "name"), covered(CASES, together=1, first=KINDS))
 def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     loaded = loaded_of(family)
     method = Uncompressed() if name == "none" else method_of(name, "kept")

@@ -54,6 +54,7 @@ VARIANTS = {
             *((family, name) for family in KINDS for name in VARIANTS if name != "all"),
         ],
         together=1,
+        first=KINDS,
     ),
 )
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str, name: str) -> None:

@@ -25,7 +25,7 @@ from tests.engine.reference import merge
 from tests.exactness import assert_same
 from tests.natural import Pictures
 
-from .stock import MERGING_ONLY, NONE_ONLY, OPTIONS, QUESTION, Masked, clip
+from .stock import MERGING_ONLY, NONE_ONLY, OPTIONS, QUESTION, Masked, clip, one_of_each_kind
 from .test_matrix import positions_of
 from .tiny import MAKERS, make
 
@@ -141,7 +141,7 @@ class Apart(Masked):
         return kept
 
 
-@pytest.mark.parametrize("family", SEVERAL)
+@pytest.mark.parametrize("family", one_of_each_kind(SEVERAL))
 def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
     model, processor = make(family)
     cases = [CLIPS]
@@ -177,7 +177,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
             assert attachment.stats[0].kept_by_video == visual
 
 
-@pytest.mark.parametrize("family", [name for name in SEVERAL if name not in NONE_ONLY])
+@pytest.mark.parametrize("family", one_of_each_kind(f for f in SEVERAL if f not in NONE_ONLY))
 def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
     model, processor = make(family)
     clips = (clip(5), clip(7, seed=1)) if takes_unequal(model) else CLIPS

@@ -12,7 +12,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
 
-from .stock import clip
+from .stock import KINDS, clip
 from .test_matrix import method_of, positions_of, runs
 from .tiny import MAKERS, make
 
@@ -38,6 +38,7 @@ def same(ours, theirs) -> bool:
             *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
         ],
         together=1,
+        first=KINDS,
     ),
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:

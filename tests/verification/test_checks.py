@@ -20,9 +20,8 @@ from dycoke_cli.verification.checks import TOLERANCE, checks, compared
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
 from dycoke_cli.verification.verification_report import Step
-from tests.covering import EXTENDED
 from tests.exactness import EPS, HANDED_OUT
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.test_unlisted import FOUND, found, newest
 from tests.families.test_unlisted import MERGING_ONLY as NO_MASK
 from tests.families.test_unlisted import session as session_of_found
@@ -41,18 +40,7 @@ def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64)
     return VideoSession(loaded, clip(frames))
 
 
-# One of each kind of positions, masks and layers.
-KINDS = ("llava_onevision", "internvl", "qwen3_vl", "molmo2", "gemma4", "qwen3_5")
-
-
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(name, marks=() if name in KINDS else EXTENDED)
-        for name in MAKERS
-        if name not in NONE_ONLY
-    ],
-)
+@pytest.mark.parametrize("family", one_of_each_kind(f for f in MAKERS if f not in NONE_ONLY))
 def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
     # As many as let the choice change; whole answers are checked on the families below.
     monkeypatch.setattr(checking, "NEW_TOKENS", 8)
