@@ -20,6 +20,7 @@ from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
+from tests.covering import covered
 from tests.cuda import needs_cuda
 from tests.exactness import assert_same
 
@@ -52,8 +53,13 @@ def same_rows(model, method, rows, inputs):
     return stats
 
 
-@pytest.mark.parametrize("method", METHODS, ids=range(len(METHODS)))
-@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2))])
+PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "frames", "texts"),
+    covered(((method, *prompt) for method in METHODS for prompt in PROMPTS), together=1),
+)
 def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
     model = make_model(SHAPES[0], seed=frames)
     rows = prompts(SHAPES[0], frames, texts)
